@@ -1,0 +1,68 @@
+"""One encoded xDS resource, its version, and the set of them that one Envoy should hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Final
+
+import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
+ROUTE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+"""Every type there is, in the order in which Envoy must learn of additions: what a resource
+refers to comes before it (xDS protocol, "Eventual consistency considerations")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource as it goes over the wire; encoded once, shared by every stream.
+
+    Attributes:
+        name: Unique within its type.
+        version: Hash of the content.
+        packed: The message in a ``google.protobuf.Any``, encoded (state of the world).
+        framed: The same with name and version, an encoded ``discovery.v3.Resource`` (delta).
+    """
+
+    name: str
+    version: str
+    packed: bytes
+    framed: bytes
+
+    @classmethod
+    def of(cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"") -> "Resource":
+        """Pack an encoded message.
+
+        Args:
+            type_url: Of the message.
+            name: Of the resource.
+            message: The encoded message.
+            salt: What else the version depends on: an assignment's version changes with its
+                cluster, because Envoy waits for endpoints whenever a cluster has changed.
+        """
+        version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
+        packed = protobuf.Any(type_url=type_url, value=message)
+        framed = discovery_v3.Resource(name=name, version=version, resource=packed)
+        return cls(name, version, bytes(packed), bytes(framed))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything that one Envoy should hold: resources by type URL and name."""
+
+    resources: Mapping[str, Mapping[str, Resource]]
+
+    @classmethod
+    def of(cls, resources: Mapping[str, Mapping[str, Resource]]) -> "Snapshot":
+        """Complete a mapping with the types that it has nothing of."""
+        return cls(MappingProxyType({url: resources.get(url, {}) for url in TYPE_URLS}))
+
+    def type(self, type_url: str) -> Mapping[str, Resource]:
+        """The resources of one type by name; empty for a type that is not served."""
+        return self.resources.get(type_url, {})

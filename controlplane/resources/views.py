@@ -1,0 +1,52 @@
+"""Which part of the fleet one Envoy asked for, and where it wants its listeners."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane.settings import Address, parse_address
+
+METADATA_KEY: Final = "plimsoll"
+"""The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one Envoy sees; equal views share the same resources.
+
+    Attributes:
+        pools: The names of the pools it wants, sorted; None for all.
+        listen: Pools whose listener it moves, with the address, sorted by name.
+    """
+
+    pools: tuple[str, ...] | None = None
+    listen: tuple[tuple[str, Address], ...] = ()
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> "View":
+        """Read the metadata of a node.
+
+        Args:
+            metadata: A node's ``metadata`` struct as plain data.
+
+        Raises:
+            ValueError: With one sentence, when what is said there cannot be understood.
+        """
+        wanted = metadata.get(METADATA_KEY, {})
+        if not isinstance(wanted, Mapping):
+            raise ValueError(f"node metadata {METADATA_KEY!r} must be a mapping")
+        pools, listen = wanted.get("pools"), wanted.get("listen", {})
+        if pools is not None and not (
+            isinstance(pools, list) and all(isinstance(name, str) for name in pools)
+        ):
+            raise ValueError(f"node metadata {METADATA_KEY}.pools must be a list of pool names")
+        if not isinstance(listen, Mapping):
+            raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
+        return cls(
+            None if pools is None else tuple(sorted(set(pools))),
+            tuple(sorted((name, parse_address(address)) for name, address in listen.items())),
+        )
+
+    def shows(self, pool: str) -> bool:
+        """Whether the pool of this name is part of the view."""
+        return self.pools is None or pool in self.pools

@@ -1,0 +1,31 @@
+"""What users declare: pools, replicas and the config file, as frozen and validated types.
+
+In comes text (a YAML file) or plain data (a REST body); out come frozen models, or one
+`SettingsError` that says what is wrong, where, and what would be right.
+"""
+
+from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
+from controlplane.settings.metrics import Family, MetricsSettings
+from controlplane.settings.pool import PoolEntry, PoolSettings
+from controlplane.settings.problems import SettingsError, validated
+from controlplane.settings.replica import Locality, ReplicaEntry, ReplicaSettings
+from controlplane.settings.values import Address, parse_address, parse_duration
+
+__all__ = [
+    "Address",
+    "AdminSettings",
+    "Config",
+    "Family",
+    "Locality",
+    "MetricsSettings",
+    "PoolEntry",
+    "PoolSettings",
+    "ReplicaEntry",
+    "ReplicaSettings",
+    "SettingsError",
+    "XdsSettings",
+    "load_config",
+    "parse_address",
+    "parse_duration",
+    "validated",
+]

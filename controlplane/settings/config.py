@@ -1,0 +1,88 @@
+"""The config file: where the servers listen, and the pools it declares."""
+
+from collections import Counter
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from controlplane.settings.document import located, read_document
+from controlplane.settings.pool import PoolEntry
+from controlplane.settings.problems import SettingsError, validated
+from controlplane.settings.values import Address, BindAddress, Settings
+
+
+class AdminSettings(Settings):
+    """The REST API.
+
+    Attributes:
+        address: Where it listens.
+        token_file: A file with the bearer token that every request must carry; required when
+            the address can be reached from other machines.
+    """
+
+    address: BindAddress = Address("127.0.0.1", 8080)
+    token_file: str | None = None
+
+    @model_validator(mode="after")
+    def _token_off_loopback(self) -> Self:
+        if self.token_file is None and not self.address.is_loopback:
+            raise ValueError(
+                f"{self.address} can be reached from other machines: set token_file to a file"
+                " that holds a token, or listen on 127.0.0.1"
+            )
+        return self
+
+
+class XdsSettings(Settings):
+    """Where Envoys connect for their configuration."""
+
+    address: BindAddress = Address("127.0.0.1", 18000)
+    tls: None = None
+
+
+class StoreSettings(Settings):
+    """Where registrations are kept."""
+
+    path: str = Field(default="plimsoll.db", min_length=1)
+
+
+class Config(Settings):
+    """The whole file."""
+
+    admin: AdminSettings = AdminSettings()
+    xds: XdsSettings = XdsSettings()
+    store: StoreSettings = StoreSettings()
+    pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _pools_differ(self) -> Self:
+        for what, values in (
+            ("name", [pool.name for pool in self.pools]),
+            ("listener address", [str(pool.listener.address) for pool in self.pools]),
+        ):
+            twice = next((value for value, count in Counter(values).items() if count > 1), None)
+            if twice is not None:
+                raise ValueError(f"two pools have the {what} {twice}; each needs its own")
+        return self
+
+
+def load_config(text: str, source: str) -> Config:
+    """Read the text of a config file.
+
+    Args:
+        text: The whole of the file.
+        source: The file's name, for messages.
+
+    Raises:
+        SettingsError: For the first thing that is wrong, with file, line and key.
+    """
+    document = read_document(text, source)
+    data: Any = {} if document.data is None else document.data
+    if not isinstance(data, dict):
+        raise SettingsError(
+            "must be a mapping with the keys admin, xds, store, pools", place=f"{source}:1"
+        )
+    try:
+        return validated(Config, data)
+    except SettingsError as error:
+        raise located(error, document, source) from None

@@ -1,0 +1,113 @@
+"""From a failed validation to one sentence that says where, what, and what would be right."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Path = tuple[str | int, ...]
+
+
+class SettingsError(ValueError):
+    """Something declared is wrong.
+
+    Attributes:
+        path: Keys and list positions that lead to it.
+        problem: What is wrong and what would be right, without the place.
+        place: The place as shown to the user, such as ``plimsoll.yaml:12``; empty if unknown.
+    """
+
+    def __init__(self, problem: str, path: Path = (), place: str = "") -> None:
+        self.path, self.problem, self.place = path, problem, place
+        super().__init__(": ".join(part for part in (place, dotted(path), problem) if part))
+
+
+def dotted(path: Path) -> str:
+    """Print a path as ``pools[0].listener.address``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
+    """Build a model from plain data.
+
+    Raises:
+        SettingsError: For the first thing that is wrong.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        # A key that nobody knows is most often the misspelt name of one that is then missing.
+        first = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+        path = tuple(part for part in first["loc"] if part != "[key]")
+        raise SettingsError(_problem(first, model, path), path) from None
+
+
+def _problem(detail: ErrorDetails, model: type[BaseModel], path: Path) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    match kind:
+        case "value_error":
+            return str(context["error"])
+        case "extra_forbidden":
+            known = _known_keys(model, path[:-1])
+            near = difflib.get_close_matches(str(path[-1]), known, n=1)
+            return (
+                f"unknown key; did you mean {near[0]!r}?"
+                if near
+                else (f"unknown key; known here are {', '.join(known)}")
+            )
+        case "missing":
+            return "is required and missing"
+        case "literal_error":
+            return f"{_given(detail)} is not one of {context['expected']}"
+        case "string_pattern_mismatch":
+            return f"{_given(detail)} must match {context['pattern']}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"must be a mapping of keys to values, not {_given(detail)}"
+        case "tuple_type" | "list_type":
+            return f"must be a list, not {_given(detail)}"
+        case "string_type":
+            return f"must be text, not {_given(detail)}; put it in quotes"
+        case "int_type" | "float_type" | "int_from_float":
+            return f"must be a number, not {_given(detail)}"
+        case "bool_type":
+            return f"must be true or false, not {_given(detail)}"
+        case "none_required":
+            return f"must be null, not {_given(detail)}"
+        case _:
+            return f"{_given(detail)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _given(detail: ErrorDetails) -> str:
+    value = detail["input"]
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
+    """The keys of the model that stands at a path below `model`."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        inner = (
+            _models_in(model.model_fields[part].annotation) if part in model.model_fields else []
+        )
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _models_in(part)]

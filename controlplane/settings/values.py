@@ -1,0 +1,176 @@
+"""The small values settings are made of: addresses, durations, names.
+
+Each parses from the text a user writes, refuses with one sentence, and prints back as written.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+
+_HOST_NAME: Final = re.compile(
+    r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII
+)
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
+_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Settings(BaseModel):
+    """Base of every declared type: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A host and a port, never a URL.
+
+    Attributes:
+        host: An IP address in canonical form, or a host name.
+        port: 0 to 65535; 0 (any free port) only where a server of ours binds.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def ip(self) -> IPv4Address | IPv6Address | None:
+        """The host as an IP address, or None when it is a name."""
+        try:
+            return ip_address(self.host)
+        except ValueError:
+            return None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host == "localhost" or (self.ip is not None and self.ip.is_loopback)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: object) -> Address:
+    """Read ``host:port``; IPv6 hosts stand in brackets, IPv4-mapped ones are unwrapped.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    if isinstance(text, Address):
+        return text
+    if not isinstance(text, str):
+        raise ValueError('must be "host:port", for example "127.0.0.1:9001"')
+    shown = _shown(text)
+    if "://" in text or "/" in text:
+        raise ValueError(f'{shown} is not "host:port": leave out the scheme and the path')
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError(f'{shown} is not "host:port" with a port up to 65535')
+    if host.startswith("[") and host.endswith("]"):
+        return Address(_ipv6(host[1:-1], shown), int(port))
+    if ":" in host:
+        raise ValueError(f'{shown}: write an IPv6 host in brackets, as in "[::1]:9001"')
+    try:
+        return Address(str(IPv4Address(host)), int(port))
+    except ValueError:
+        if re.fullmatch(r"[\d.]*", host) or not _HOST_NAME.fullmatch(host) or len(host) > 253:
+            raise ValueError(f"{shown} has no valid IP address or host name") from None
+    return Address(host.lower(), int(port))
+
+
+def _ipv6(host: str, shown: str) -> str:
+    if "%" in host:
+        raise ValueError(f"{shown}: an IPv6 zone id means nothing to another machine; leave it out")
+    try:
+        parsed = IPv6Address(host)
+    except ValueError:
+        raise ValueError(f"{shown} has no valid IPv6 address") from None
+    return str(parsed.ipv4_mapped or parsed)
+
+
+def parse_duration(text: object) -> float:
+    """Read a duration such as ``250ms``, ``1.5s``, ``2m`` or ``1h``; the result is in seconds.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    matched = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if matched is None:
+        raise ValueError(
+            f'{_shown(text)} is not a duration: write a number and a unit, as in "500ms" or "1s"'
+        )
+    return float(matched[1]) * _UNIT_SECONDS[matched[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """Print seconds the way `parse_duration` reads them."""
+    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _bound_port(address: Address) -> Address:
+    if address.port == 0:
+        raise ValueError("port 0 reaches nothing: give the port that is served, 1 to 65535")
+    return address
+
+
+def _ip_only(address: Address) -> Address:
+    if address.ip is None:
+        raise ValueError(
+            f"{address.host!r} is a name: Envoy takes endpoints by IP address, as in"
+            ' "127.0.0.1:9001"'
+        )
+    if address.ip.is_unspecified or address.ip.is_multicast:
+        raise ValueError(f"{address.host} is not an address that a replica can be reached at")
+    if address.ip.is_link_local:
+        raise ValueError(f"{address.host} is link-local; cloud metadata lives there, replicas not")
+    return address
+
+
+def _at_least_10ms(seconds: float) -> float:
+    if not 0.01 <= seconds <= 86_400:
+        raise ValueError(f"{format_duration(seconds)} is out of range: 10ms to 24h")
+    return seconds
+
+
+_AsText = PlainSerializer(str, return_type=str)
+
+BindAddress = Annotated[Address, BeforeValidator(parse_address), _AsText]
+"""Where a server of ours listens; port 0 picks a free one."""
+
+ServedAddress = Annotated[
+    Address, BeforeValidator(lambda text: _bound_port(parse_address(text))), _AsText
+]
+"""Where something else can be reached, so the port is known."""
+
+EndpointAddress = Annotated[
+    Address, BeforeValidator(lambda text: _ip_only(_bound_port(parse_address(text)))), _AsText
+]
+"""Where Envoy reaches a replica: an IP address and a port (EDS does not resolve names)."""
+
+Duration = Annotated[
+    float,
+    BeforeValidator(lambda text: _at_least_10ms(parse_duration(text))),
+    PlainSerializer(format_duration, return_type=str),
+]
+"""Seconds; written as a number with a unit."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""A pool's name or a replica's id: safe in a URL, a log line, a metric label and Envoy."""
+
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+"""A label's key, or a locality's part."""
+
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/:@+-]{0,128}$")]
+"""A label's value."""
+
+UrlPath = Annotated[
+    str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}(\?[^\s#]{0,255})?$")
+]
+"""The path of an HTTP request on a replica."""
