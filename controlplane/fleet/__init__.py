@@ -2,3 +2,38 @@
 
 In come commands and the time; out comes a new `Fleet`, or a `Refused` that leaves the old one.
 """
+
+from controlplane.fleet.apply import apply
+from controlplane.fleet.commands import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    Heartbeat,
+    PutPool,
+    PutReplica,
+    Undrain,
+)
+from controlplane.fleet.declare import declare
+from controlplane.fleet.leases import expire
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Source
+
+__all__ = [
+    "Command",
+    "DeletePool",
+    "DeleteReplica",
+    "Drain",
+    "Draining",
+    "Fleet",
+    "Heartbeat",
+    "Pool",
+    "PutPool",
+    "PutReplica",
+    "Refused",
+    "Replica",
+    "Source",
+    "Undrain",
+    "apply",
+    "declare",
+    "expire",
+]

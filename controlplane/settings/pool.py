@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.replica import ReplicaEntry
-from controlplane.settings.values import Duration, Name, ServedAddress, Settings, UrlPath
+from controlplane.settings.values import Duration, ListenerAddress, Name, Settings, UrlPath
 
 
 class ListenerSettings(Settings):
     """What a sidecar opens for its application."""
 
-    address: ServedAddress
+    address: ListenerAddress
 
 
 class RouteSettings(Settings):

@@ -123,9 +123,14 @@ def _bound_port(address: Address) -> Address:
 def _ip_only(address: Address) -> Address:
     if address.ip is None:
         raise ValueError(
-            f"{address.host!r} is a name: Envoy takes endpoints by IP address, as in"
-            ' "127.0.0.1:9001"'
+            f'{address.host!r} is a name: Envoy takes an IP address here, as in "127.0.0.1:9001"'
         )
+    return address
+
+
+def _reachable(address: Address) -> Address:
+    if address.ip is None:
+        return _ip_only(address)
     if address.ip.is_unspecified or address.ip.is_multicast:
         raise ValueError(f"{address.host} is not an address that a replica can be reached at")
     if address.ip.is_link_local:
@@ -144,13 +149,13 @@ _AsText = PlainSerializer(str, return_type=str)
 BindAddress = Annotated[Address, BeforeValidator(parse_address), _AsText]
 """Where a server of ours listens; port 0 picks a free one."""
 
-ServedAddress = Annotated[
-    Address, BeforeValidator(lambda text: _bound_port(parse_address(text))), _AsText
+ListenerAddress = Annotated[
+    Address, BeforeValidator(lambda text: _ip_only(_bound_port(parse_address(text)))), _AsText
 ]
-"""Where something else can be reached, so the port is known."""
+"""Where an Envoy listens for us: an IP address, ``0.0.0.0`` included, and a port."""
 
 EndpointAddress = Annotated[
-    Address, BeforeValidator(lambda text: _ip_only(_bound_port(parse_address(text)))), _AsText
+    Address, BeforeValidator(lambda text: _reachable(_bound_port(parse_address(text)))), _AsText
 ]
 """Where Envoy reaches a replica: an IP address and a port (EDS does not resolve names)."""
 

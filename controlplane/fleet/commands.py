@@ -1,0 +1,67 @@
+"""What can be asked of the fleet; `apply` carries it out."""
+
+from dataclasses import dataclass
+
+from controlplane.fleet.state import Source
+from controlplane.settings import PoolSettings, ReplicaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class PutPool:
+    """Add a pool, or change its settings and keep its replicas."""
+
+    pool: str
+    settings: PoolSettings
+    source: Source = Source.API
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePool:
+    """Remove a pool with its replicas."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplica:
+    """Add a replica, or change it; at another address it is another process."""
+
+    pool: str
+    replica: str
+    settings: ReplicaSettings
+    source: Source = Source.API
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReplica:
+    """Remove a replica: no new requests, those in flight finish."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Send a replica no new requests, but keep it."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Let a drained replica have requests again."""
+
+    pool: str
+    replica: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Renew a replica's lease."""
+
+    pool: str
+    replica: str
+
+
+Command = PutPool | DeletePool | PutReplica | DeleteReplica | Drain | Undrain | Heartbeat

@@ -1,0 +1,122 @@
+"""Every resource of the fleet, each encoded once, and the part of them that a view shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from controlplane.fleet import Fleet, Pool
+from controlplane.resources.clusters import cluster, is_scanned
+from controlplane.resources.endpoints import assignment
+from controlplane.resources.listeners import listener
+from controlplane.resources.placement import Placement
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
+from controlplane.resources.routes import route_configuration
+from controlplane.resources.views import View
+from controlplane.settings import Address
+
+Placements = Mapping[str, Mapping[str, Placement]]
+"""By pool and replica id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResources:
+    """What one pool is to Envoy, with what it was built from."""
+
+    pool: Pool
+    placements: Mapping[str, Placement]
+    cluster: Resource
+    cluster_bytes: bytes
+    endpoints: Resource
+    listener: Resource
+    route: Resource
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """The resources of a fleet at one moment.
+
+    Attributes:
+        pools: By name.
+    """
+
+    pools: Mapping[str, PoolResources] = field(default_factory=dict)
+    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
+    _moved: dict[tuple[str, Address], Resource] = field(default_factory=dict, repr=False)
+
+    def view(self, view: View) -> Snapshot:
+        """What an Envoy with this view should hold; equal views get the same object."""
+        if view not in self._views:
+            self._views[view] = self._snapshot(view)
+        return self._views[view]
+
+    def _snapshot(self, view: View) -> Snapshot:
+        shown = {name: held for name, held in self.pools.items() if view.shows(name)}
+        moved = dict(view.listen)
+        return Snapshot.of(
+            {
+                CLUSTER: {name: held.cluster for name, held in shown.items()},
+                ENDPOINT: {name: held.endpoints for name, held in shown.items()},
+                LISTENER: {
+                    name: self._listener(held, moved.get(name)) for name, held in shown.items()
+                },
+                ROUTE: {name: held.route for name, held in shown.items()},
+            }
+        )
+
+    def _listener(self, held: PoolResources, address: Address | None) -> Resource:
+        if address is None:
+            return held.listener
+        key = (held.pool.name, address)
+        if key not in self._moved:
+            encoded = listener(held.pool, address)
+            self._moved[key] = Resource.of(LISTENER, held.pool.name, encoded)
+        return self._moved[key]
+
+
+def build(fleet: Fleet, placements: Placements, previous: Catalog) -> Catalog:
+    """Build the catalog of a fleet, encoding only what has changed.
+
+    Args:
+        fleet: Who exists.
+        placements: How much each replica gets.
+        previous: The catalog before; what it was built from tells what has changed.
+
+    Returns:
+        `previous` itself where nothing has changed.
+    """
+    pools = {
+        name: _pool(pool, placements.get(name, {}), previous.pools.get(name))
+        for name, pool in sorted(fleet.pools.items())
+    }
+    unchanged = pools.keys() == previous.pools.keys() and all(
+        pools[name] is previous.pools[name] for name in pools
+    )
+    return previous if unchanged else Catalog(pools)
+
+
+def _pool(
+    pool: Pool, placements: Mapping[str, Placement], known: PoolResources | None
+) -> PoolResources:
+    if known is not None and known.pool == pool and known.placements == placements:
+        return known
+    if known is None or _shape(known.pool) != _shape(pool):
+        encoded = cluster(pool)
+        return PoolResources(
+            pool=pool,
+            placements=placements,
+            cluster=Resource.of(CLUSTER, pool.name, encoded),
+            cluster_bytes=encoded,
+            endpoints=_endpoints(pool, placements, encoded),
+            listener=Resource.of(LISTENER, pool.name, listener(pool)),
+            route=Resource.of(ROUTE, pool.name, route_configuration(pool)),
+        )
+    endpoints = _endpoints(pool, placements, known.cluster_bytes)
+    return replace(known, pool=pool, placements=placements, endpoints=endpoints)
+
+
+def _shape(pool: Pool) -> tuple[object, ...]:
+    """All that a pool's cluster, listener and route depend on."""
+    return (pool.settings, is_scanned(pool))
+
+
+def _endpoints(pool: Pool, placements: Mapping[str, Placement], encoded: bytes) -> Resource:
+    return Resource.of(ENDPOINT, pool.name, assignment(pool, placements), salt=encoded)

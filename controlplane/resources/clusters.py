@@ -1,0 +1,137 @@
+"""CDS: a pool as an Envoy cluster: how it chooses a host, checks it, ejects it, and retries."""
+
+from datetime import timedelta
+from typing import Final
+
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.common.v3 as lb_common_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
+import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+from controlplane.fleet import Pool
+from controlplane.settings.pool import HealthCheckSettings
+
+FULL_SCAN_HOSTS: Final = 64
+"""Up to so many replicas Envoy looks at each of them for every request; above, at a few."""
+
+CHOICES: Final = 4
+"""How many hosts Envoy compares in a larger pool."""
+
+UNLIMITED: Final = 1 << 20
+"""For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
+than what a fleet can have in flight, and its overflow would look like an outage."""
+
+
+def is_scanned(pool: Pool) -> bool:
+    """Whether Envoy looks at every replica of a pool for every request."""
+    return len(pool.replicas) <= FULL_SCAN_HOSTS
+
+
+def cluster(pool: Pool) -> bytes:
+    """Encode a pool's ``Cluster``.
+
+    Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
+    anew by every Envoy, so registering a replica must not change it.
+    """
+    return bytes(
+        cluster_v3.Cluster(
+            name=pool.name,
+            type=cluster_v3.ClusterDiscoveryType.EDS,
+            eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
+                eds_config=core_v3.ConfigSource(
+                    ads=core_v3.AggregatedConfigSource(),
+                    resource_api_version=core_v3.ApiVersion.V3,
+                )
+            ),
+            connect_timeout=timedelta(seconds=1),
+            load_balancing_policy=cluster_v3.LoadBalancingPolicy(
+                policies=[_least_request(full_scan=is_scanned(pool))]
+            ),
+            common_lb_config=cluster_v3.ClusterCommonLbConfig(
+                # Weights of many replicas change together; Envoy rebuilds once for all of them.
+                update_merge_window=timedelta(seconds=0.1),
+                # A replica that was never seen healthy gets nothing, not even in panic mode.
+                ignore_new_hosts_until_first_hc=True,
+            ),
+            health_checks=[_health_check(pool.settings.health_check)],
+            outlier_detection=_outlier_detection(),
+            # Without it a removed replica would get requests for as long as it answers checks.
+            ignore_health_on_host_removal=True,
+            circuit_breakers=_circuit_breakers(),
+        )
+    )
+
+
+def _least_request(*, full_scan: bool) -> cluster_v3.LoadBalancingPolicyPolicy:
+    method = least_request_v3.LeastRequestSelectionMethod
+    policy = least_request_v3.LeastRequest(
+        choice_count=None if full_scan else CHOICES,
+        selection_method=method.FULL_SCAN if full_scan else method.N_CHOICES,
+        locality_lb_config=lb_common_v3.LocalityLbConfig(
+            locality_weighted_lb_config=lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
+        ),
+    )
+    return cluster_v3.LoadBalancingPolicyPolicy(
+        typed_extension_config=core_v3.TypedExtensionConfig(
+            name="envoy.load_balancing_policies.least_request",
+            typed_config=protobuf.Any.pack(policy),
+        )
+    )
+
+
+def _health_check(settings: HealthCheckSettings) -> core_v3.HealthCheck:
+    interval = timedelta(seconds=settings.interval)
+    return core_v3.HealthCheck(
+        timeout=timedelta(seconds=settings.timeout),
+        interval=interval,
+        # Many sidecars check the same replica; they should not do it in step.
+        interval_jitter_percent=10,
+        unhealthy_threshold=2,
+        healthy_threshold=1,
+        # Envoy's default is 60 s: a replica whose first check fails would wait a minute for the
+        # next one, because without traffic nobody asks for it sooner.
+        no_traffic_interval=interval,
+        no_traffic_healthy_interval=interval,
+        http_health_check=core_v3.HealthCheckHttpHealthCheck(path=settings.path),
+    )
+
+
+def _outlier_detection() -> cluster_v3.OutlierDetection:
+    """Ejection by what requests meet, on top of active checks.
+
+    Envoy's defaults suit hundreds of hosts: it ejects at most a tenth, needs five hosts and a
+    hundred requests each to compare success rates, and waits 30 s. A pool of four replicas would
+    never lose its broken one.
+    """
+    return cluster_v3.OutlierDetection(
+        interval=timedelta(seconds=1),
+        base_ejection_time=timedelta(seconds=5),
+        max_ejection_time=timedelta(seconds=60),
+        max_ejection_percent=40,
+        always_eject_one_host=True,
+        consecutive_5xx=5,
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=3,
+        success_rate_minimum_hosts=3,
+        success_rate_request_volume=50,
+        # A static health endpoint says nothing of the requests that got the host ejected.
+        successful_active_health_check_uneject_host=False,
+    )
+
+
+def _circuit_breakers() -> cluster_v3.CircuitBreakers:
+    return cluster_v3.CircuitBreakers(
+        thresholds=[
+            cluster_v3.CircuitBreakersThresholds(
+                max_connections=UNLIMITED,
+                max_pending_requests=UNLIMITED,
+                max_requests=UNLIMITED,
+                # A retry is load: when many requests fail at once, most must not be tried again.
+                retry_budget=cluster_v3.CircuitBreakersThresholdsRetryBudget(
+                    budget_percent=type_v3.Percent(value=20.0), min_retry_concurrency=10
+                ),
+            )
+        ]
+    )

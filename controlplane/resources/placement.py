@@ -1,0 +1,19 @@
+"""Where a replica stands in its pool: what the builder of endpoints takes from the weighing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One replica as Envoy is to see it.
+
+    Attributes:
+        tier: The group of replicas of like capacity that it is balanced in.
+        weight: Its share relative to the pool's other replicas, at least 1; the same for every
+            replica of a tier.
+        draining: Whether it gets no new requests.
+    """
+
+    tier: str
+    weight: int
+    draining: bool = False

@@ -1,0 +1,46 @@
+"""RDS: which requests of a listener go to its pool, and what is tried again."""
+
+from datetime import timedelta
+
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+from controlplane.fleet import Pool
+
+
+def route_configuration(pool: Pool) -> bytes:
+    """Encode a pool's ``RouteConfiguration``."""
+    route = route_v3.Route(
+        match=route_v3.RouteMatch(prefix=pool.settings.route.prefix),
+        route=route_v3.RouteAction(
+            cluster=pool.name,
+            timeout=timedelta(seconds=pool.settings.route.timeout),
+            retry_policy=_retry_policy(),
+        ),
+    )
+    host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=[route])
+    return bytes(route_v3.RouteConfiguration(name=pool.name, virtual_hosts=[host]))
+
+
+def _retry_policy() -> route_v3.RetryPolicy:
+    """Try again, elsewhere, what a replica could not answer.
+
+    An embedding is a pure function of its text, so a request that was cut off may be sent again.
+    There is no timeout per try: a slow answer is load, and a second try would double it.
+    """
+    return route_v3.RetryPolicy(
+        retry_on="reset,connect-failure,refused-stream,retriable-status-codes",
+        retriable_status_codes=[503],
+        num_retries=3,
+        retry_host_predicate=[
+            route_v3.RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=protobuf.Any.pack(previous_hosts_v3.PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=5,
+        retry_back_off=route_v3.RetryPolicyRetryBackOff(
+            base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
+        ),
+    )
