@@ -153,7 +153,7 @@ def _attention(projected: Floats, bias: Floats, heads: int) -> Floats:
     scores -= scores.max(axis=-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=-1, keepdims=True)
-    context = scores @ values
+    context: Floats = scores @ values
     return context.transpose(0, 2, 1, 3).reshape(texts, length, width // 3)
 
 

@@ -44,7 +44,7 @@ class Metrics:
             registry: A registry of its own.
         """
         # text-embeddings-inference exposes no creation times.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._request = _histogram(registry, "request", "From a request's arrival to its answer")

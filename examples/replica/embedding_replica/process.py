@@ -21,7 +21,7 @@ from embedding_replica.options import Options, gpu_uuid
 from embedding_replica.server import Server
 
 # What an answer that is computed gets to reach its client, in seconds.
-_LAST_WORDS = 2.0
+_LAST_WORDS = 1.0
 
 
 class StartError(Exception):

@@ -44,8 +44,8 @@ class WordPieces:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(longest)
         self._longest = longest
-        self._first = self._tokenizer.token_to_id("[CLS]")
-        self._last = self._tokenizer.token_to_id("[SEP]")
+        # An empty text is nothing but the special tokens, [CLS] and [SEP].
+        self._first, self._last = self._tokenizer.encode("").ids
 
     def batch(self, inputs: Inputs) -> Batch:
         """Tokenise and pad.
@@ -57,7 +57,8 @@ class WordPieces:
         if texts:
             return _padded([encoding.ids for encoding in self._tokenizer.encode_batch(texts)])
         room = self._longest - 2
-        return _padded([[self._first, *list(ids)[:room], self._last] for ids in inputs])
+        rows = [list(each[:room]) for each in inputs if not isinstance(each, str)]
+        return _padded([[self._first, *row, self._last] for row in rows])
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Batch:
