@@ -38,11 +38,15 @@ class Replica:
         async with self.http.post(f"{self.url}/v1/embeddings", json=ASK) as answer:
             return answer.status
 
-    async def has_one_in_flight(self) -> None:
-        while True:
-            async with self.http.get(f"{self.url}/metrics") as answer:
-                if 'te_request_count{method="single"} 1' in await answer.text():
-                    return
+    async def shows(self, sample: str) -> None:
+        """Wait until the metrics have this line."""
+        async with asyncio.timeout(10):
+            while sample not in await self.metrics():
+                pass
+
+    async def metrics(self) -> list[str]:
+        async with self.http.get(f"{self.url}/metrics") as answer:
+            return (await answer.text()).splitlines()
 
     async def exit_code(self) -> int:
         async with asyncio.timeout(10):
@@ -102,7 +106,7 @@ async def test_sigterm_lets_a_request_in_flight_finish_and_turns_health_to_503(
     replica = await launch("--speed", "0.02")
     await replica.line()
     request = asyncio.create_task(replica.embed())
-    await replica.has_one_in_flight()
+    await replica.shows('te_request_count{method="single"} 1')
     replica.process.send_signal(signal.SIGTERM)
     while await replica.health() == 200:
         pass
@@ -112,11 +116,21 @@ async def test_sigterm_lets_a_request_in_flight_finish_and_turns_health_to_503(
     assert await replica.exit_code() == 0
 
 
+async def test_a_client_that_goes_away_leaves_the_queue(launch: Launch) -> None:
+    replica = await launch("--speed", "0.0001", "--grace", "0")
+    await replica.line()
+    requests = [asyncio.create_task(replica.embed()) for _ in range(2)]
+    await replica.shows("te_queue_size 1.0")
+    for request in requests:
+        request.cancel()
+    await replica.shows("te_queue_size 0.0")
+
+
 async def test_what_is_not_done_when_the_grace_is_over_is_cut_off(launch: Launch) -> None:
     replica = await launch("--speed", "0.0001", "--grace", "0.1")
     await replica.line()
     request = asyncio.create_task(replica.embed())
-    await replica.has_one_in_flight()
+    await replica.shows('te_request_count{method="single"} 1')
     replica.process.send_signal(signal.SIGTERM)
     assert await replica.exit_code() == 0
     with pytest.raises(ClientError):
