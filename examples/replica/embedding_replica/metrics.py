@@ -1,0 +1,104 @@
+"""What the server tells Prometheus, under text-embeddings-inference's names.
+
+The names and the buckets' ratio are those of its router/src/prometheus.rs and core/src/infer.rs
+(https://github.com/huggingface/text-embeddings-inference). GPU memory it does not report; the two
+gauges for that are this example's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from embedding_replica.engine import Embedded
+from embedding_replica.memory import Memory
+
+# Seconds, from 15 µs by half as much again. text-embeddings-inference has 35, up to 14.6 s; a
+# replica that stands in for slow hardware needs four more, up to 73.7 s.
+BUCKETS = tuple(0.00001 * 1.5**power for power in range(1, 40))
+
+_COUNTERS = {
+    "te_request_count": "Embedding requests that were well formed.",
+    "te_request_success": "Embedding requests answered with embeddings.",
+    "te_request_failure": "Embedding requests answered with an error.",
+}
+
+
+class Metrics:
+    """The counts of one server. Only embedding requests are counted, never probes or scrapes."""
+
+    def __init__(self, *, waiting: Callable[[], int], registry: CollectorRegistry) -> None:
+        """Start at nought.
+
+        Args:
+            waiting: Tells how many requests wait for a slot.
+            registry: A registry of its own.
+        """
+        # text-embeddings-inference exposes no creation times.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._request = _histogram(registry, "request", "From a request's arrival to its answer")
+        self._tokenised = _histogram(registry, "request_tokenization", "Tokenising")
+        self._queued = _histogram(registry, "request_queue", "Waiting for a slot")
+        self._inferred = _histogram(registry, "request_inference", "Computing")
+        queue = Gauge("te_queue_size", "Requests that wait for a slot.", registry=registry)
+        queue.set_function(waiting)
+        ProcessCollector(registry=registry)
+
+    def show_gpu(self, uuid: str, memory: Callable[[], Memory]) -> None:
+        """Report a GPU's memory, which servers without one do not have.
+
+        Args:
+            uuid: The GPU's.
+            memory: Tells the state of its memory.
+        """
+        for name, what, read in (
+            ("used", "GPU memory in use.", lambda: memory().used),
+            ("total", "GPU memory there is.", lambda: memory().total),
+        ):
+            gauge = Gauge(
+                f"te_gpu_memory_{name}_bytes", what, ["gpu_uuid"], registry=self._registry
+            )
+            gauge.labels(uuid).set_function(read)
+
+    def arrived(self, method: str) -> None:
+        """Count a well-formed request; method is ``single`` or ``batch``."""
+        self._counts["te_request_count", "method", method] += 1
+
+    def succeeded(self, method: str, seconds: float, done: Embedded) -> None:
+        """Count an answered request and how long it took, all in all, in seconds."""
+        self._counts["te_request_success", "method", method] += 1
+        self._request.observe(seconds)
+        self._tokenised.observe(done.tokenised)
+        self._queued.observe(done.queued)
+        self._inferred.observe(done.inferred)
+
+    def failed(self, reason: str) -> None:
+        """Count a request that got an error, by text-embeddings-inference's name for why."""
+        self._counts["te_request_failure", "err", reason] += 1
+
+    def exposition(self) -> bytes:
+        """Everything, in Prometheus' text format 0.0.4."""
+        # prometheus_client would append _total to a counter's name, which these do not have.
+        lines = []
+        for name, what in _COUNTERS.items():
+            lines += [f"# HELP {name} {what}", f"# TYPE {name} counter"]
+            for (counter, label, value), count in sorted(self._counts.items()):
+                if counter == name:
+                    lines.append(f'{name}{{{label}="{value}"}} {count}')
+        return "\n".join([*lines, ""]).encode() + generate_latest(self._registry)
+
+
+def _histogram(registry: CollectorRegistry, name: str, what: str) -> Histogram:
+    documentation = f"{what}, in seconds, of embedding requests that succeeded."
+    return Histogram(f"te_{name}_duration", documentation, buckets=BUCKETS, registry=registry)
