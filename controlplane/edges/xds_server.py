@@ -193,7 +193,7 @@ class XdsServer:
             connection.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             connection.end(grpc.StatusCode[error.code], error.message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last frame of a task; it is logged
             # No client may learn of our faults, nor wait for a stream that nobody reads.
             _log.exception("a fault of ours ends the stream of a client")
             connection.end(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")

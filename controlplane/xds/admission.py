@@ -31,7 +31,7 @@ def admit(node: Node | None) -> tuple[Node, View]:
     try:
         return node, View.of(node.metadata)
     except ValueError as error:
-        raise ProtocolError("INVALID_ARGUMENT", f"node metadata: {error}") from None
+        raise ProtocolError("INVALID_ARGUMENT", str(error)) from None
 
 
 def check(request: DeltaRequest, node: Node) -> None:

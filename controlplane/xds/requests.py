@@ -121,19 +121,20 @@ def _texts(data: memoryview, *numbers: int) -> list[str]:
 
 
 def _node(data: memoryview) -> Node:
+    words = {tag(1): "", tag(2): "", tag(6): "", tag(7): ""}
+    locality, build_version = Locality(), ""
     metadata: dict[str, Any] = {}
-    locality, version = Locality(), ""
     for key, _, value in fields(data):
-        if key == tag(3):
+        if key in words:
+            words[key] = text(value)
+        elif key == tag(3):
             metadata = _struct(value, 1)
         elif key == tag(4):
             locality = Locality(*_texts(value, 1, 2, 3))
-        elif key == tag(7):
-            version = text(value)
         elif key == tag(8):
-            version = _build_version(value)
-    identity, cluster, user_agent = _texts(data, 1, 2, 6)
-    return Node(identity, cluster, locality, user_agent, version, metadata)
+            build_version = _build_version(value)
+    identity, cluster, user_agent, version = words.values()
+    return Node(identity, cluster, locality, user_agent, version or build_version, metadata)
 
 
 def _build_version(data: memoryview) -> str:

@@ -26,8 +26,9 @@ def encode_delta(
     """
     parts = [_optional(1, version)]
     parts += [delimited(2, resource.framed) for resource in resources]
-    parts += [_optional(4, type_url), _optional(5, nonce)]
+    parts.append(_optional(4, type_url))
     parts += [delimited(6, name.encode()) for name in removed]
+    parts.append(_optional(5, nonce))
     return b"".join(parts)
 
 
