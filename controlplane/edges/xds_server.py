@@ -173,10 +173,10 @@ class XdsServer:
         try:
             await self._write(connection, context)
         finally:
-            self._connections.discard(connection)
             reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            self._connections.discard(connection)
             self._report(stream, Disconnected(connection.ending[1] if connection.ending else ""))
+            await asyncio.gather(reader, return_exceptions=True)
         if connection.ending and connection.ending[0] is not grpc.StatusCode.OK:
             # With a client that does not read this lasts until it reads or its connection ends;
             # all that is kept for it is the one response that it did not take.
