@@ -45,6 +45,8 @@ def next_up(
             pending = replace(pending, changed=pending.changed[:1])
         if pending or subscription.owes_answer:
             return type_url, pending
+    # Never in the first answer on a stream: when that is acknowledged, a client that reconnected
+    # has also asked for its listeners and routes, and these are known to be the new ones.
     if gone and _clusters_may_go(subscriptions, snapshot):
         return CLUSTER, Pending(removed=gone)
     return None
@@ -63,10 +65,6 @@ def _may_send(type_url: str, subscriptions: Mapping[str, Subscription]) -> bool:
 
 def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapshot) -> bool:
     """Whether nothing that the client still uses can point to clusters that are no more."""
-    # After a reconnect the first answer about clusters is acknowledged only after the client has
-    # asked for its listeners and routes; before that they are not known to be the new ones.
-    if not subscriptions[CLUSTER].answered:
-        return False
     for type_url in (ENDPOINT, LISTENER, ROUTE):
         subscription = subscriptions.get(type_url)
         if subscription and subscription.outstanding:

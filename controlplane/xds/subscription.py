@@ -69,7 +69,6 @@ class Subscription:
         refused: Versions by name that the client rejected last.
         suspects: Names that it rejected together; each is tried once more, alone.
         outstanding: The one response that is under way, if any.
-        answered: Whether the client acknowledged or rejected any response on this stream.
         owes_answer: Whether a response is due even if there is nothing to put into it.
     """
 
@@ -89,7 +88,6 @@ class Subscription:
         self.refused: dict[str, str] = {}
         self.suspects: set[str] = set()
         self.outstanding: Outstanding | None = None
-        self.answered = False
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
         self.owes_answer = wildcard
         self._due: set[str] = set()
@@ -210,7 +208,6 @@ class Subscription:
 
     def _commit(self, *, refused: Set[str] = frozenset(), unknown: Set[str] = frozenset()) -> None:
         outstanding, self.outstanding = self.outstanding, None
-        self.answered = True
         for name, version in (outstanding.versions if outstanding else {}).items():
             self.refused.pop(name, None)
             self.suspects.discard(name)

@@ -281,9 +281,9 @@ def test_only_the_newest_of_several_snapshots_is_sent() -> None:
 def test_a_rejection_that_names_the_bad_resource_accepts_the_others() -> None:
     client = Client(AB)
     client.request()
-    client.nack(client.got(), "Error adding/updating cluster(s) b: no such thing as ab, a-b or a.b")
+    client.nack(client.got(), "Error adding/updating cluster(s) b: not ab, ba, a-b, b-a or a.b")
     assert client.events[-1] == Rejected(
-        CLUSTER, ("b",), "Error adding/updating cluster(s) b: no such thing as ab, a-b or a.b"
+        CLUSTER, ("b",), "Error adding/updating cluster(s) b: not ab, ba, a-b, b-a or a.b"
     )
     assert client.next() is None
 
