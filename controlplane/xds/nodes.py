@@ -1,0 +1,65 @@
+"""What is known of each connected node, as plain values: for operators, never for decisions."""
+
+from dataclasses import dataclass
+
+from controlplane.xds.requests import Locality
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The last time that a client refused resources of a type.
+
+    Attributes:
+        names: Of the refused resources; empty when the response contained none.
+        message: The client's own words.
+        at: When, in seconds of the clock that the stream is given.
+    """
+
+    names: tuple[str, ...]
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """One resource type on one stream.
+
+    Versions are digests over everything that the client then holds of the type: two clients that
+    hold the same show the same.
+
+    Attributes:
+        type_url: Of the resources.
+        sent: Version that the last response brings the client to; empty before the first.
+        acknowledged: Version that the client last acknowledged; empty before the first.
+        held: How many resources it acknowledged and holds.
+        rejection: The last one on this stream.
+    """
+
+    type_url: str
+    sent: str
+    acknowledged: str
+    held: int
+    rejection: Rejection | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One stream of one node; a node that reconnects may have two for a moment.
+
+    Attributes:
+        id: Of the node, by its own claim.
+        cluster: Of the node, by its own claim.
+        locality: Of the node, by its own claim.
+        user_agent: The program, ``envoy`` for Envoy.
+        version: Of the program; empty if unknown.
+        connected_at: When it introduced itself, in seconds of the clock that the stream is given.
+        types: In the order of `TYPE_URLS`, those that it asked for.
+    """
+
+    id: str
+    cluster: str
+    locality: Locality
+    user_agent: str
+    version: str
+    connected_at: float
+    types: tuple[TypeStatus, ...]

@@ -1,0 +1,77 @@
+"""Which resource type is sent next on an aggregated stream, so that no request is lost.
+
+Make before break (xDS, "Eventual consistency considerations"): clusters, their endpoints, the
+listeners and routes that use them, and only then the removal of clusters that nothing uses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    TYPE_URLS,
+    Snapshot,
+)
+from controlplane.xds.subscription import Pending, Subscription
+
+
+def next_up(
+    subscriptions: Mapping[str, Subscription], snapshot: Snapshot
+) -> tuple[str, Pending] | None:
+    """Choose the type to send next and what of it.
+
+    Args:
+        subscriptions: Of one stream, by type URL.
+        snapshot: What its client should hold.
+
+    Returns:
+        None when nothing can be sent now. Neither a type that waits for an acknowledgement nor
+        one that the client did not ask for holds up the types after it, but for two cases: see
+        `_may_send` and `_clusters_may_go`.
+    """
+    gone: tuple[str, ...] = ()
+    for type_url in TYPE_URLS:
+        subscription = subscriptions.get(type_url)
+        if subscription is None or not _may_send(type_url, subscriptions):
+            continue
+        available = snapshot.type(type_url)
+        pending = subscription.pending(available)
+        if type_url == CLUSTER:
+            gone, pending = pending.removed, replace(pending, removed=())
+        if pending.changed and subscription.isolates(available):
+            pending = replace(pending, changed=pending.changed[:1])
+        if pending or subscription.owes_answer:
+            return type_url, pending
+    # Never in the first answer on a stream: when that is acknowledged, a client that reconnected
+    # has also asked for its listeners and routes, and these are known to be the new ones.
+    if gone and _clusters_may_go(subscriptions, snapshot):
+        return CLUSTER, Pending(removed=gone)
+    return None
+
+
+def _may_send(type_url: str, subscriptions: Mapping[str, Subscription]) -> bool:
+    """Whether nothing is under way that this type must wait for."""
+    if subscriptions[type_url].outstanding:
+        return False
+    # Envoy withholds the acknowledgement of clusters while one of them warms, "providing a signal
+    # to ADS to proceed with RDS updates" (cluster_manager_impl.cc): a route to a warming cluster
+    # answers 503. Endpoints must not wait for it, since warming is waiting for endpoints.
+    clusters = subscriptions.get(CLUSTER)
+    return not (type_url in (LISTENER, ROUTE) and clusters and clusters.outstanding)
+
+
+def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapshot) -> bool:
+    """Whether nothing that the client still uses can point to clusters that are no more."""
+    for type_url in (ENDPOINT, LISTENER, ROUTE):
+        subscription = subscriptions.get(type_url)
+        if subscription and subscription.outstanding:
+            return False
+    # A client that refused its new routes still uses the ones before, and the clusters in them.
+    return not any(
+        subscriptions[type_url].refuses(snapshot.type(type_url))
+        for type_url in (LISTENER, ROUTE)
+        if type_url in subscriptions
+    )

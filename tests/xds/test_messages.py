@@ -1,0 +1,169 @@
+"""Requests and responses as bytes: the same as betterproto2 reads and writes them."""
+
+import contextlib
+from typing import Any
+
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
+import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
+import envoy_data_plane.google.rpc as rpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.resources.resource import ENDPOINT, Resource
+from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.requests import (
+    MAX_METADATA_DEPTH,
+    DeltaRequest,
+    ErrorDetail,
+    Locality,
+    Node,
+    decode_delta,
+)
+from controlplane.xds.responses import digest, encode_delta
+from controlplane.xds.wire import delimited
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)
+NAMES = st.lists(TEXT, max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, TEXT, NAMES, st.lists(st.tuples(TEXT, st.binary(max_size=300)), max_size=5))
+def test_a_response_is_encoded_as_betterproto2_does(
+    version: str, url: str, nonce: str, removed: list[str], contents: list[tuple[str, bytes]]
+) -> None:
+    resources = [Resource.of(ENDPOINT, name, content) for name, content in contents]
+    assert encode_delta(
+        version=version, resources=resources, type_url=url, nonce=nonce, removed=removed
+    ) == bytes(
+        discovery_v3.DeltaDiscoveryResponse(
+            system_version_info=version,
+            resources=[discovery_v3.Resource.parse(resource.framed) for resource in resources],
+            type_url=url,
+            nonce=nonce,
+            removed_resources=removed,
+        )
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, NAMES, NAMES, st.dictionaries(TEXT, TEXT, max_size=5), PRINTABLE)
+def test_a_request_is_read_as_betterproto2_writes_it(
+    url: str,
+    nonce: str,
+    subscribe: list[str],
+    unsubscribe: list[str],
+    versions: dict[str, str],
+    error: str,
+) -> None:
+    message = discovery_v3.DeltaDiscoveryRequest(
+        type_url=url,
+        response_nonce=nonce,
+        resource_names_subscribe=subscribe,
+        resource_names_unsubscribe=unsubscribe,
+        initial_resource_versions=versions,
+        error_detail=rpc.Status(code=13, message=error) if error else None,
+    )
+    assert decode_delta(bytes(message)) == DeltaRequest(
+        url,
+        None,
+        tuple(subscribe),
+        tuple(unsubscribe),
+        versions,
+        nonce,
+        ErrorDetail(13, error) if error else None,
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, TEXT, st.dictionaries(TEXT, JSON, max_size=3), st.integers(0, 2**32 - 1))
+def test_a_node_is_read_as_betterproto2_writes_it(
+    identity: str, cluster: str, zone: str, metadata: dict[str, Any], minor: int
+) -> None:
+    message = discovery_v3.DeltaDiscoveryRequest(
+        node=core_v3.Node(
+            id=identity,
+            cluster=cluster,
+            locality=core_v3.Locality(region="eu", zone=zone, sub_zone="s"),
+            metadata=protobuf.Struct.from_dict(metadata),
+            user_agent_name="envoy",
+            user_agent_build_version=core_v3.BuildVersion(
+                version=type_v3.SemanticVersion(major_number=1, minor_number=minor, patch=3)
+            ),
+            extensions=[core_v3.Extension(name="skipped", category="all of them")],
+        )
+    )
+    assert decode_delta(bytes(message)).node == Node(
+        identity, cluster, Locality("eu", zone, "s"), "envoy", f"1.{minor}.3", metadata
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_garbage_is_a_malformed_request_or_none_at_all(data: bytes) -> None:
+    with contextlib.suppress(MalformedRequestError):
+        decode_delta(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_request_is_a_malformed_request_or_another_one(data: st.DataObject) -> None:
+    message = discovery_v3.DeltaDiscoveryRequest(
+        node=core_v3.Node(id="a", metadata=protobuf.Struct.from_dict({"b": [1, None, {"c": "d"}]})),
+        initial_resource_versions={"e": "f"},
+        error_detail=rpc.Status(code=3, message="g"),
+    )
+    damaged = bytearray(bytes(message))
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(MalformedRequestError):
+        decode_delta(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x0a",
+        b"\x0a\x05ab",
+        b"\x12\x01\xff",
+        b"\x00\x01",
+        b"\x0b\x0c",
+        b"\xff" * 11,
+        delimited(1, b"\x0a\xff"),
+    ],
+    ids=["no length", "cut off", "not UTF-8", "field 0", "a group", "endless number", "inside"],
+)
+def test_bytes_that_are_no_request_are_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedRequestError):
+        decode_delta(data)
+
+
+def test_metadata_nested_too_deeply_is_malformed() -> None:
+    value = b""
+    for _ in range(10_000):
+        value = delimited(6, delimited(1, value))
+    entry = delimited(1, delimited(1, b"key") + delimited(2, value))
+    with pytest.raises(MalformedRequestError, match=str(MAX_METADATA_DEPTH)):
+        decode_delta(delimited(1, delimited(3, entry)))
+
+
+def test_the_words_of_a_rejection_are_cut_and_cleaned() -> None:
+    words = "\x1b[31mno\n" + "x" * 10_000
+    status = delimited(2, words.encode())
+    error = decode_delta(delimited(7, status)).error
+    assert error is not None
+    assert error.message.startswith(" [31mno x")
+    assert len(error.message) == 4_000
+
+
+def test_a_digest_depends_on_names_and_versions_and_not_on_their_order() -> None:
+    assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1", "unknown": None})
+    assert len({digest({"a": "1"}), digest({"a": "2"}), digest({"b": "1"}), digest({})}) == 4
