@@ -2,8 +2,8 @@
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4). The full
 parser of prometheus_client takes some 20 µs a sample, which at a thousand replicas and two scrapes
-a second is more than a core; here only wanted lines are parsed, and label blocks, which repeat
-from scrape to scrape, once. The tests hold both parsers equal.
+a second is more than a core; here only wanted lines are parsed, and names with labels, which
+repeat from scrape to scrape and from replica to replica, once. The tests hold both parsers equal.
 """
 
 import math
@@ -22,8 +22,8 @@ MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 MAX_LINE: Final = 2_048
 """Characters of a wanted line; a label set that is longer is not one we could show anybody."""
-_CACHED_BLOCKS: Final = 8_192
-"""Label blocks remembered over all replicas, at most `MAX_LINE` characters each."""
+_CACHED_SERIES: Final = 8_192
+"""Names with labels remembered over all replicas, at most `MAX_LINE` characters each."""
 
 _NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"
 _BLOCK: Final = r'\{(?:[^"{}\n]|"(?:[^"\\\n]|\\.)*+")*+\}'
@@ -31,6 +31,7 @@ _LINE: Final = re.compile(
     rf"(?P<name>{_NAME})?(?P<block>[ \t]*+{_BLOCK})?[ \t]*+(?P<value>[^ \t{{}}]++)"
     r"(?:[ \t]++[-+]?[0-9]++)?[ \t\r]*+(?:\#.*)?"
 )
+_SERIES: Final = re.compile(rf"(?P<name>{_NAME})(?P<block>{_BLOCK})?")
 _LABEL: Final = re.compile(
     r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*+)"[ \t]*(?:,|$)'
 )
@@ -137,19 +138,29 @@ def _sample(line: str, names: set[str]) -> tuple[str, Sample] | None:
         raise ExpositionError(
             f"a sample is longer than {MAX_LINE} characters: {_shown(line)}; drop some labels"
         )
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise ExpositionError(f"this is no metric sample: {_shown(line)}")
-    name, block, text = match.group("name", "block", "value")
+    series, _, text = line.rpartition(" ")
+    name, labels = _series(series)
+    if name is None:  # a timestamp or an exemplar follows the value, or no space stands before it
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ExpositionError(f"this is no metric sample: {_shown(line)}")
+        name, text = match["name"], match["value"]
+        labels = _labels((match["block"] or "{}").strip())
     if name not in names:
         return None
     value = _number(text)
     if value is None or math.isinf(value):
         raise ExpositionError(f"the value must be a finite number or NaN: {_shown(line)}")
-    return name, Sample(_labels(block.strip()) if block else _NO_LABELS, value)
+    return name, Sample(labels, value)
 
 
-@lru_cache(maxsize=_CACHED_BLOCKS)
+@lru_cache(maxsize=_CACHED_SERIES)
+def _series(text: str) -> tuple[str | None, Labels]:
+    """The name and labels of ``name{…}``; no name when the text is more or less than that."""
+    match = _SERIES.fullmatch(text)
+    return (match["name"], _labels(match["block"] or "{}")) if match else (None, _NO_LABELS)
+
+
 def _labels(block: str) -> Labels:
     inner, values, end = block[1:-1], {}, 0
     while match := _LABEL.match(inner, end):
