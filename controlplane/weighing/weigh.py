@@ -31,7 +31,7 @@ def weigh(
         now: Seconds of a monotonic clock.
         gpus: Memory in use by GPU uuid, by `gpu_use` over all pools; None: of this pool alone.
     """
-    replicas = {replica.id: replica for replica in sorted(inputs, key=lambda each: each.id)}
+    replicas = {replica.id: replica for replica in inputs}
     ready = {id_ for id_, replica in replicas.items() if replica.ready}
     ages = [replicas[id_].age for id_ in ready]
     suspect = staleness.is_suspect(ages, settings.metrics.interval)

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,23 @@ def at_load(load: float, capacity: float = 100.0) -> Window:
 @pytest.mark.parametrize("load", [0.0, 0.3, 0.6, 0.8, 0.95, 0.99])
 def test_the_capacity_of_one_slot_does_not_depend_on_its_load(load: float) -> None:
     assert measured(at_load(load), 1) == pytest.approx(100)
+
+
+def erlang(load: float, slots: int) -> Window:
+    """An M/M/c queue of 100 requests/s and slot: Erlang's C formula for the mean wait."""
+    offered, rate = load * slots, load * slots * 100
+    below = sum(offered**k / math.factorial(k) for k in range(slots))
+    full = offered**slots / math.factorial(slots) / (1 - load)
+    latency = 0.01 + full / (below + full) / (slots * 100 - rate)
+    return replace(window(), rate=rate, latency=latency, in_flight=rate * latency)
+
+
+@pytest.mark.parametrize("slots", [2, 4, 16])
+@pytest.mark.parametrize("load", [0.1, 0.5, 0.8, 0.95])
+def test_the_capacity_of_several_slots_hardly_depends_on_their_load(
+    slots: int, load: float
+) -> None:
+    assert measured(erlang(load, slots), slots) == pytest.approx(slots * 100, rel=0.1)
 
 
 def test_idle_slots_each_carry_what_one_request_takes() -> None:

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from itertools import pairwise
+from math import log
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.weighing import Weighing
+from controlplane.weighing.tiers import Placement, placed
 from tests.weighing.pools import pool, replica, rounds, settled, weights
 
 PATIENCE = 15.0
@@ -68,12 +70,10 @@ def test_a_dip_shorter_than_three_windows_changes_no_tier() -> None:
 
 
 def test_a_replica_at_the_edge_of_its_band_does_not_go_to_and_fro() -> None:
-    weighing = settled(pool(100, 100, 100, 100, 40))
-    before = tiers(weighing)
-    for _ in range(5):
-        weighing = settled(pool(100, 100, 100, 100, 40 * 1.15), weighing)
-        weighing = settled(pool(100, 100, 100, 100, 40 / 1.15), weighing)
-        assert tiers(weighing) == before
+    edge = log(1.7) / 2
+    for band, beyond in ((0, edge + log(1.09)), (1, edge - log(1.09))):
+        assert placed(Placement(band), beyond, 0.0, patience=0.0, now=0.0).band == band
+    assert placed(Placement(0), edge + log(1.11), 0.0, patience=0.0, now=0.0).band == 1
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 0.8, 1.3, 3.0, 10.0])
@@ -98,10 +98,12 @@ def test_of_two_replicas_the_one_that_became_slow_is_moved() -> None:
     assert tiers(settled(pool(100, 100), slow)) == tiers(before)
 
 
-def test_a_replica_that_is_cut_stays_in_its_tier() -> None:
-    before = settled(pool(100, 100, 100, 100))
-    inputs = [replica("a", 100, memory=0.99), *pool(100, 100, 100, 100)[1:]]
-    assert tiers(settled(inputs, before)) == tiers(before)
+def test_a_replica_that_is_cut_stays_in_its_tier_while_it_drains() -> None:
+    others = pool(100, 100, 100, 100)[1:]
+    nearly = settled([replica("a", 100, memory=0.96), *others])
+    full = settled([replica("a", 100, memory=0.99), *others], nearly)
+    assert tiers(nearly)["a"] != "tier-8"
+    assert tiers(full) == tiers(nearly)
 
 
 def test_similar_replicas_that_chance_has_split_come_together_again() -> None:
