@@ -109,7 +109,8 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 def _smoothed(value: float, after: float) -> tuple[Step, ...]:
-    return (Step("smoothing", value, after, f"smoothed over time to {number(after)} requests/s"),)
+    words = f"smoothed over time to {number(after)} requests/s"
+    return () if value == after else (Step("smoothing", value, after, words),)
 
 
 def _words(window: Window, slots: int, value: float) -> str:

@@ -128,3 +128,10 @@ def test_memory_that_was_reported_long_ago_says_nothing() -> None:
     assert (
         not weigh(None, SETTINGS, [*inputs, replica("b"), replica("c")], 0.0).replicas["a"].drained
     )
+
+
+def test_what_a_replica_would_get_does_not_change_while_it_is_cut() -> None:
+    others: dict[str, float | None] = {"b": 0.5, "c": 0.5, "d": 0.5}
+    nearly = settled(with_memory({"a": 0.96, **others}))
+    full = settled(with_memory({"a": 0.99, **others}), nearly)
+    assert full.replicas["a"].state.relative == nearly.replicas["a"].state.relative
