@@ -2,3 +2,19 @@
 
 In come windows of readings and the time; out comes a `Weighing` of a pool, explained step by step.
 """
+
+from controlplane.weighing.explanation import Step, explain
+from controlplane.weighing.gpus import gpu_use
+from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
+from controlplane.weighing.weigh import weigh
+
+__all__ = [
+    "ReplicaInput",
+    "ReplicaWeighing",
+    "State",
+    "Step",
+    "Weighing",
+    "explain",
+    "gpu_use",
+    "weigh",
+]

@@ -1,0 +1,133 @@
+"""Cumulative histograms: built from samples with every check there is, and their quantiles."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from controlplane.signals.exposition import Exposition, ExpositionError, Sample
+from controlplane.signals.profile import Source
+
+Resolution = Literal["ok", "first bucket", "last bucket"]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations since the process started, over all label sets.
+
+    Attributes:
+        bounds: Upper bounds of the buckets in seconds, ascending; the last is infinite.
+        counts: How many durations were at most each bound.
+        total: Sum of all durations in seconds.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    total: float
+
+    @property
+    def count(self) -> float:
+        """How many durations there are."""
+        return self.counts[-1]
+
+
+def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
+    """Sum a family's label sets bucket by bucket.
+
+    Returns:
+        None when the family has no samples, as before a server's first request.
+
+    Raises:
+        ExpositionError: When what is there is no histogram.
+    """
+    family = source.family
+    said = exposition.types.get(family, "untyped")
+    if said not in ("histogram", "untyped", "unknown"):
+        raise ExpositionError(f"{family} is a {ascii(said)[1:-1][:20]}, not a histogram")
+    buckets = exposition.of(source, "_bucket")
+    sums = exposition.of(source, "_sum")
+    if not buckets and not sums:
+        return None
+    if not buckets:
+        raise ExpositionError(f"{family} has a sum and no buckets; is it a summary?")
+    series = _by_labels(buckets, family)
+    totals = {sample.labels.others: sample.value for sample in sums if sample.value >= 0}
+    if totals.keys() != series.keys():
+        raise ExpositionError(f"{family} needs one _sum of at least 0 for each of its label sets")
+    grids = set()
+    for counts in series.values():
+        bounds = tuple(sorted(counts))
+        _must_be_cumulative(family, bounds, counts)
+        grids.add(bounds)
+    if len(grids) > 1:
+        raise ExpositionError(f"{family} has label sets with different buckets")
+    (bounds,) = grids
+    summed = tuple(sum(counts[bound] for counts in series.values()) for bound in bounds)
+    total = sum(totals.values()) * source.scale
+    return Histogram(tuple(bound * source.scale for bound in bounds), summed, total)
+
+
+def _by_labels(
+    buckets: Sequence[Sample], family: str
+) -> dict[tuple[tuple[str, str], ...], dict[float, float]]:
+    """Counts by bound for every label set; a NaN is a bucket that is missing."""
+    series: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
+    for sample in buckets:
+        bound = sample.labels.bound
+        if bound is None:
+            raise ExpositionError(f"{family}_bucket has a sample without the label le")
+        counts = series.setdefault(sample.labels.others, {})
+        if bound in counts:
+            raise ExpositionError(f"{family} has the bucket le={bound:g} twice")
+        if sample.value < 0:
+            raise ExpositionError(f"{family} has a negative count in the bucket le={bound:g}")
+        if not math.isnan(sample.value):
+            counts[bound] = sample.value
+    return series
+
+
+def _must_be_cumulative(family: str, bounds: Sequence[float], counts: dict[float, float]) -> None:
+    if not bounds or bounds[-1] != math.inf:
+        raise ExpositionError(f"{family} has no bucket le=+Inf")
+    below = 0.0
+    for bound in bounds:
+        if counts[bound] < below:
+            raise ExpositionError(
+                f"{family} is not cumulative: the bucket le={bound:g} holds less than the one"
+                " before it"
+            )
+        below = counts[bound]
+
+
+def quantile(
+    q: float, bounds: Sequence[float], counts: Sequence[float]
+) -> tuple[float, Resolution] | None:
+    """Estimate a quantile as Prometheus' ``histogram_quantile`` does: linear within a bucket.
+
+    Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+
+    Args:
+        q: Between 0 and 1.
+        bounds: Upper bounds, ascending; the last is infinite.
+        counts: Cumulative, of the same length.
+
+    Returns:
+        The value and how far to trust it. In the first bucket nothing is known but its upper
+        bound; in the last it is only a lower limit. None when nothing was counted.
+    """
+    if not counts or counts[-1] <= 0:
+        return None
+    rank = q * counts[-1]
+    index = next((i for i, count in enumerate(counts) if count >= rank), len(counts) - 1)
+    if index == len(bounds) - 1:
+        return (bounds[-2], "last bucket") if len(bounds) > 1 else (0.0, "last bucket")
+    upper = bounds[index]
+    if index == 0:
+        lower, below = 0.0, 0.0
+        if upper <= 0:
+            return upper, "first bucket"
+    else:
+        lower, below = bounds[index - 1], counts[index - 1]
+    inside = counts[index] - below
+    value = upper if inside <= 0 else lower + (upper - lower) * (rank - below) / inside
+    return value, "first bucket" if index == 0 else "ok"

@@ -1,0 +1,75 @@
+"""From shares and tiers to what Envoy gets: integer weights, equal within a tier."""
+
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from controlplane.weighing.explanation import Step, counted, number
+from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
+from controlplane.weighing.tiers import tier_means
+
+MEDIAN_WEIGHT: Final = 1000
+"""Envoy's weight of a replica at the pool's median: fine enough for the floor, 50, and so small
+that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
+
+
+def known_states(
+    previous: Weighing | None, replicas: Mapping[str, ReplicaInput]
+) -> dict[str, State]:
+    """What is still known by id: nothing of a replica that has restarted since."""
+    if previous is None:
+        return {}
+    return {
+        id_: weighed.state
+        for id_, weighed in previous.replicas.items()
+        if id_ in replicas and weighed.state.generation == replicas[id_].generation
+    }
+
+
+def concluded(
+    states: Mapping[str, State],
+    capacities: Mapping[str, float | None],
+    steps: Mapping[str, Sequence[Step]],
+    serving: Collection[str],
+    stale: Collection[str],
+) -> Mapping[str, ReplicaWeighing]:
+    """Give every replica the mean of its tier, and work out its part of the traffic.
+
+    Args:
+        states: By id.
+        capacities: Requests per second by id.
+        steps: What was decided so far, by id.
+        serving: Those that are ready and not cut.
+        stale: Those whose last good scrape is too long ago.
+    """
+    shares = {id_: state.relative for id_, state in states.items()}
+    means = tier_means({id_: s.placement for id_, s in states.items()}, shares, serving)
+    weights = {
+        id_: max(round(MEDIAN_WEIGHT * means[state.placement.tier]), 1)
+        for id_, state in states.items()
+    }
+    total = sum(weights[id_] for id_ in serving)
+    sizes: dict[str, int] = {}
+    for state in states.values():
+        sizes[state.placement.tier] = sizes.get(state.placement.tier, 0) + 1
+    weighed = {}
+    for id_, state in states.items():
+        tier = state.placement.tier
+        words = f"in {tier}"
+        if sizes[tier] > 1:
+            words += f" with {counted(sizes[tier] - 1, 'other')}, at their mean"
+            words += f" of {number(means[tier])} × the median"
+        if state.placement.leaving:
+            pace = "faster" if state.placement.leaving > 0 else "slower"
+            words += f"; it will move to a {pace} tier if that lasts"
+        weighed[id_] = ReplicaWeighing(
+            capacity=capacities[id_],
+            weight=weights[id_],
+            tier=tier,
+            drained=state.guard.cut,
+            stale=id_ in stale,
+            share=weights[id_] / total if id_ in serving else 0.0,
+            steps=(*steps[id_], Step("tier", state.relative, means[tier], words)),
+            state=state,
+        )
+    return MappingProxyType(weighed)

@@ -1,0 +1,41 @@
+"""The memory of GPUs by uuid, over all replicas that report it, of whatever pool."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from controlplane.settings import PoolSettings
+from controlplane.weighing.replica import ReplicaInput
+from controlplane.weighing.staleness import FORGOTTEN
+
+
+def gpu_use(pools: Iterable[tuple[PoolSettings, Sequence[ReplicaInput]]]) -> dict[str, float]:
+    """How full each GPU is, as the fullest that any replica on it reports.
+
+    Args:
+        pools: Every pool with its replicas; replicas of two pools may share a GPU.
+
+    Returns:
+        Fractions, 0 to 1, by uuid; a GPU of which nobody spoke lately is not in it.
+    """
+    fractions: dict[str, float] = {}
+    for settings, inputs in pools:
+        for replica in inputs:
+            if replica.window is None or not _is_recent(replica, settings.metrics.interval):
+                continue
+            for gpu in replica.window.memory:
+                for uuid in (gpu.uuid,) if gpu.uuid else replica.gpus:
+                    fractions[uuid] = max(fractions.get(uuid, 0.0), gpu.fraction)
+    return fractions
+
+
+def memory_in_use(
+    replica: ReplicaInput, gpus: Mapping[str, float], interval: float
+) -> float | None:
+    """Of the fullest GPU that a replica is on, 0 to 1; None where nobody knows."""
+    known = [gpus[uuid] for uuid in replica.gpus if uuid in gpus]
+    if replica.window is not None and _is_recent(replica, interval):
+        known += [gpu.fraction for gpu in replica.window.memory]
+    return max(known, default=None)
+
+
+def _is_recent(replica: ReplicaInput, interval: float) -> bool:
+    return replica.age is not None and replica.age <= FORGOTTEN * interval

@@ -1,0 +1,106 @@
+"""GPU memory as a guard: full weight below soft, less up to hard, cut at hard.
+
+Used GPU memory is high by design (caching allocators), so it says nothing in proportion; it only
+says when a replica is about to fail. Replicas on one GPU share its memory, also across pools.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import floor
+from typing import Final
+
+from controlplane.settings.pool import MemorySettings
+from controlplane.weighing.explanation import Step, percent
+
+LARGEST_CUT: Final = 0.3
+"""Part of a pool's ready replicas that may be cut; more would move the load onto the rest until
+they fail too. From two replicas on one may always be cut, and never the last one."""
+LEAST: Final = 0.05
+"""What is left of a replica at hard that may not be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the memory of a replica's GPU says about it.
+
+    Attributes:
+        fraction: In use, of the fullest GPU that it is on; None while unknown, which is not 0.
+        wanted: It should be cut.
+        cut: It is; fewer are than should be when too many would be.
+        below_since: Since when the memory has been below soft, of one that should be cut.
+    """
+
+    fraction: float | None = None
+    wanted: bool = False
+    cut: bool = False
+    below_since: float | None = None
+
+
+def watched(
+    previous: Guard, fraction: float | None, memory: MemorySettings, patience: float, now: float
+) -> Guard:
+    """Take in what is known of a replica's memory.
+
+    Args:
+        previous: The guard before.
+        fraction: Memory in use, 0 to 1; None when nobody said, which changes nothing.
+        memory: Soft and hard.
+        patience: Seconds that it must stay below soft before a cut ends.
+        now: Seconds of a monotonic clock.
+    """
+    if fraction is None:
+        return Guard(None, previous.wanted, previous.cut)
+    if fraction >= memory.hard:
+        return Guard(fraction, wanted=True, cut=previous.cut)
+    if not previous.wanted or fraction >= memory.soft:
+        return Guard(fraction, previous.wanted, previous.cut)
+    since = now if previous.below_since is None else previous.below_since
+    if now - since >= patience:
+        return Guard(fraction)
+    return Guard(fraction, wanted=True, cut=previous.cut, below_since=since)
+
+
+def most_cuts(ready: int) -> int:
+    """How many of so many ready replicas may be cut."""
+    return max(floor(LARGEST_CUT * ready), 1) if ready > 1 else 0
+
+
+def within_limits(guards: Mapping[str, Guard], ready: Iterable[str]) -> dict[str, Guard]:
+    """Cut as many of those that should be as a pool can spare.
+
+    Those that are cut already stay so, then the fullest GPU comes first, then the id decides, so
+    that the same state always cuts the same replicas. One that is not ready takes nothing from
+    the pool.
+    """
+    serving = set(ready)
+    wanted = [id_ for id_, guard in guards.items() if guard.wanted and id_ in serving]
+    wanted.sort(key=lambda id_: (not guards[id_].cut, -(guards[id_].fraction or 0.0), id_))
+    cut = set(wanted[: most_cuts(len(serving))])
+    return {
+        id_: Guard(
+            guard.fraction,
+            guard.wanted,
+            id_ in cut or (guard.wanted and id_ not in serving),
+            guard.below_since,
+        )
+        for id_, guard in guards.items()
+    }
+
+
+def by_memory(guard: Guard, memory: MemorySettings, before: float) -> tuple[float, Step | None]:
+    """Less between soft and hard, in a straight line; a cut replica keeps what it would get."""
+    fraction = guard.fraction
+    soft, hard = percent(memory.soft), percent(memory.hard)
+    if guard.cut:
+        seen = "not known now" if fraction is None else percent(fraction)
+        words = f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
+        return before, Step("memory", before, before, words)
+    if fraction is None or fraction < memory.soft:
+        return before, None
+    left = max((memory.hard - fraction) / (memory.hard - memory.soft), LEAST)
+    after = before * left
+    if fraction < memory.hard:
+        words = f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
+    else:
+        words = f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"
+    return after, Step("memory", before, after, words)

@@ -1,0 +1,108 @@
+"""Which replicas are like enough to share a tier, within which Envoy compares live requests.
+
+A tier is a band of capacities, a factor of `SPAN` wide, on a grid of bands. Where the grid lies is
+not fixed: its anchor is where most replicas already are, the median over all of log capacity minus
+the middle of their band. So when every replica slows down together because requests have become
+longer, the grid moves with them, and when replicas join or leave it stays: only a replica that
+moves relative to the others changes its tier, and no tier is ever renamed. (A grid fixed in
+requests per second would rename all tiers when traffic changes, one around the median capacity
+whenever the median jumps from one kind of replica to another, and clusters numbered by rank
+whenever one appears or vanishes.) A tier move makes Envoy recreate the host.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+SPAN: Final = 1.7
+"""Fastest to slowest in a tier; wider and equal weights are wrong, narrower and tiers are small."""
+MARGIN: Final = 1.1
+"""Factor by which a replica must leave its band, so that one at the edge does not go to and fro."""
+AT_ONCE: Final = 3.0
+"""Off by this factor, a replica changes its tier without further windows."""
+ORDINARY: Final = 8
+"""Number of band 0. The floor is six bands below the median and the ceiling five above."""
+
+_WIDTH: Final = math.log(SPAN)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a replica is.
+
+    Attributes:
+        band: Steps of `SPAN` from the anchor; higher is faster.
+        leaving: Direction of a move that is waiting for more windows: 1, −1, or 0 for none.
+        since: When it started to wait.
+    """
+
+    band: int = 0
+    leaving: int = 0
+    since: float = 0.0
+
+    @property
+    def tier(self) -> str:
+        """The tier's name; a lower number is faster."""
+        return f"tier-{ORDINARY - self.band}"
+
+
+def anchored(
+    previous: Mapping[str, Placement], logs: Mapping[str, float], anchor: float | None
+) -> float:
+    """The logarithm of the capacity in the middle of band 0.
+
+    Args:
+        previous: Placements; a replica without one counts as of band 0 only if all are.
+        logs: Logarithms of capacities of the replicas that can be relied on, not empty.
+        anchor: The previous one, which decides when as many say one thing as the other.
+    """
+    placed = {id_: value for id_, value in logs.items() if id_ in previous} or logs
+    implied = sorted(
+        value - (previous[id_].band if id_ in previous else 0) * _WIDTH
+        for id_, value in placed.items()
+    )
+    low, high = implied[(len(implied) - 1) // 2], implied[len(implied) // 2]
+    return low if anchor is None or abs(low - anchor) <= abs(high - anchor) else high
+
+
+def placed(
+    previous: Placement | None, log: float, anchor: float, patience: float, now: float
+) -> Placement:
+    """Leave a replica in its band, let it wait, or move it.
+
+    Args:
+        previous: None for a replica that is new.
+        log: Logarithm of its capacity.
+        anchor: By `anchored`.
+        patience: Seconds that it must have been out of its band, always on the same side.
+        now: Seconds of a monotonic clock.
+    """
+    nearest = math.floor((log - anchor) / _WIDTH + 0.5)
+    if previous is None:
+        return Placement(nearest)
+    off = log - anchor - previous.band * _WIDTH
+    if abs(off) <= _WIDTH / 2 + math.log(MARGIN):
+        return Placement(previous.band)
+    if abs(off) > math.log(AT_ONCE):
+        return Placement(nearest)
+    direction = 1 if off > 0 else -1
+    since = previous.since if previous.leaving == direction else now
+    if now - since >= patience:
+        return Placement(nearest)
+    return Placement(previous.band, direction, since)
+
+
+def tier_means(
+    placements: Mapping[str, Placement], shares: Mapping[str, float], serving: Collection[str]
+) -> dict[str, float]:
+    """The mean share of each tier's serving members; of all where none serves."""
+    members: dict[str, list[str]] = {}
+    for id_, placement in placements.items():
+        members.setdefault(placement.tier, []).append(id_)
+    means = {}
+    for tier, ids in members.items():
+        counting = [id_ for id_ in ids if id_ in serving] or ids
+        # fsum: the same to the last bit in whatever order the replicas come.
+        means[tier] = math.fsum(shares[id_] for id_ in counting) / len(counting)
+    return means
