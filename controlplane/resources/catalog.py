@@ -7,13 +7,13 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.resources.clusters import cluster, is_scanned
 from controlplane.resources.endpoints import assignment
 from controlplane.resources.listeners import listener
-from controlplane.resources.placement import Placement
+from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.routes import route_configuration
 from controlplane.resources.views import View
 from controlplane.settings import Address
 
-Placements = Mapping[str, Mapping[str, Placement]]
+Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
 
@@ -22,7 +22,7 @@ class PoolResources:
     """What one pool is to Envoy, with what it was built from."""
 
     pool: Pool
-    placements: Mapping[str, Placement]
+    portions: Mapping[str, Portion]
     cluster: Resource
     cluster_bytes: bytes
     endpoints: Resource
@@ -72,19 +72,19 @@ class Catalog:
         return self._moved[key]
 
 
-def build(fleet: Fleet, placements: Placements, previous: Catalog) -> Catalog:
+def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
     Args:
         fleet: Who exists.
-        placements: How much each replica gets.
+        portions: How much each replica gets.
         previous: The catalog before; what it was built from tells what has changed.
 
     Returns:
         `previous` itself where nothing has changed.
     """
     pools = {
-        name: _pool(pool, placements.get(name, {}), previous.pools.get(name))
+        name: _pool(pool, portions.get(name, {}), previous.pools.get(name))
         for name, pool in sorted(fleet.pools.items())
     }
     unchanged = pools.keys() == previous.pools.keys() and all(
@@ -94,23 +94,23 @@ def build(fleet: Fleet, placements: Placements, previous: Catalog) -> Catalog:
 
 
 def _pool(
-    pool: Pool, placements: Mapping[str, Placement], known: PoolResources | None
+    pool: Pool, portions: Mapping[str, Portion], known: PoolResources | None
 ) -> PoolResources:
-    if known is not None and known.pool == pool and known.placements == placements:
+    if known is not None and known.pool == pool and known.portions == portions:
         return known
     if known is None or _shape(known.pool) != _shape(pool):
         encoded = cluster(pool)
         return PoolResources(
             pool=pool,
-            placements=placements,
+            portions=portions,
             cluster=Resource.of(CLUSTER, pool.name, encoded),
             cluster_bytes=encoded,
-            endpoints=_endpoints(pool, placements, encoded),
+            endpoints=_endpoints(pool, portions, encoded),
             listener=Resource.of(LISTENER, pool.name, listener(pool)),
             route=Resource.of(ROUTE, pool.name, route_configuration(pool)),
         )
-    endpoints = _endpoints(pool, placements, known.cluster_bytes)
-    return replace(known, pool=pool, placements=placements, endpoints=endpoints)
+    endpoints = _endpoints(pool, portions, known.cluster_bytes)
+    return replace(known, pool=pool, portions=portions, endpoints=endpoints)
 
 
 def _shape(pool: Pool) -> tuple[object, ...]:
@@ -118,5 +118,5 @@ def _shape(pool: Pool) -> tuple[object, ...]:
     return (pool.settings, is_scanned(pool))
 
 
-def _endpoints(pool: Pool, placements: Mapping[str, Placement], encoded: bytes) -> Resource:
-    return Resource.of(ENDPOINT, pool.name, assignment(pool, placements), salt=encoded)
+def _endpoints(pool: Pool, portions: Mapping[str, Portion], encoded: bytes) -> Resource:
+    return Resource.of(ENDPOINT, pool.name, assignment(pool, portions), salt=encoded)

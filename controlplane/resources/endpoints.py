@@ -13,29 +13,29 @@ import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.fleet import Pool, Replica
 from controlplane.resources.addresses import socket_address
-from controlplane.resources.placement import Placement
+from controlplane.resources.portion import Portion
 
 OVERPROVISIONING_PERCENT: Final = 100
 """A locality that lost a tenth of its hosts gets a tenth less traffic. Envoy's 140 would leave the
 others with the load of up to 29 % that are gone."""
 
 
-def assignment(pool: Pool, placements: Mapping[str, Placement]) -> bytes:
+def assignment(pool: Pool, portions: Mapping[str, Portion]) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``.
 
     Args:
         pool: The pool; its name is the cluster's.
-        placements: By replica id. A replica without one is left out: it has not been ready yet.
+        portions: By replica id. A replica without one is left out: it has not been ready yet.
 
     Returns:
         The encoded message, the same bytes for the same input in any order.
     """
-    localities: dict[tuple[str, str, str], list[tuple[Replica, Placement]]] = defaultdict(list)
+    localities: dict[tuple[str, str, str], list[tuple[Replica, Portion]]] = defaultdict(list)
     for replica in sorted(pool.replicas.values(), key=lambda it: it.id):
-        if (placement := placements.get(replica.id)) is not None:
+        if (portion := portions.get(replica.id)) is not None:
             where = replica.settings.locality
-            key = (where.region or "", where.zone or "", placement.tier)
-            localities[key].append((replica, placement))
+            key = (where.region or "", where.zone or "", portion.tier)
+            localities[key].append((replica, portion))
     return bytes(
         endpoint_v3.ClusterLoadAssignment(
             cluster_name=pool.name,
@@ -48,23 +48,23 @@ def assignment(pool: Pool, placements: Mapping[str, Placement]) -> bytes:
 
 
 def _locality(
-    key: tuple[str, str, str], members: list[tuple[Replica, Placement]]
+    key: tuple[str, str, str], members: list[tuple[Replica, Portion]]
 ) -> endpoint_v3.LocalityLbEndpoints:
     region, zone, tier = key
     return endpoint_v3.LocalityLbEndpoints(
         locality=core_v3.Locality(region=region, zone=zone, sub_zone=tier),
         # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-        load_balancing_weight=sum(placement.weight for _, placement in members),
-        lb_endpoints=[_endpoint(replica, placement) for replica, placement in members],
+        load_balancing_weight=sum(portion.weight for _, portion in members),
+        lb_endpoints=[_endpoint(replica, portion) for replica, portion in members],
     )
 
 
-def _endpoint(replica: Replica, placement: Placement) -> endpoint_v3.LbEndpoint:
-    draining = placement.draining or replica.draining is not None
+def _endpoint(replica: Replica, portion: Portion) -> endpoint_v3.LbEndpoint:
+    draining = portion.draining or replica.draining is not None
     return endpoint_v3.LbEndpoint(
         endpoint=endpoint_v3.Endpoint(
             address=socket_address(replica.settings.address), hostname=replica.id
         ),
         health_status=core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN,
-        load_balancing_weight=placement.weight,
+        load_balancing_weight=portion.weight,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class Portion:
     """One replica as Envoy is to see it.
 
     Attributes:
