@@ -1,0 +1,87 @@
+"""``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
+
+import json
+
+import click
+import yaml
+
+from controlplane.cli.failure import USAGE, fail
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
+
+
+@click.command
+@click.option("--node", required=True, help="Names this Envoy; no two may have the same.")
+@click.option(
+    "--xds", default="127.0.0.1:18000", show_default=True, help="HOST:PORT of the control plane."
+)
+@click.option("--pool", "pools", multiple=True, help="A pool it wants; without any it gets all.")
+@click.option("--locality", help="REGION/ZONE it runs in.")
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65535),
+    default=9901,
+    show_default=True,
+    help="Of Envoy's admin interface, on loopback.",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="POOL=HOST:PORT",
+    help="Move a pool's listener, so that several Envoys fit on one host.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
+def command(
+    node: str,
+    xds: str,
+    pools: tuple[str, ...],
+    locality: str | None,
+    admin_port: int,
+    listen: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print the bootstrap of an Envoy, ready for `envoy -c`."""
+    try:
+        data = bootstrap(
+            node,
+            _served("--xds", xds),
+            pools=pools,
+            locality=_locality(locality),
+            admin_port=admin_port,
+            listen=dict(_moved(text) for text in listen),
+        )
+    except ValueError as error:
+        fail(str(error), USAGE)
+    click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False))
+
+
+def _served(option: str, text: str) -> Address:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+    if address.port == 0:
+        raise ValueError(f"{option}: port 0 of {text!r} reaches nothing; give 1 to 65535")
+    return address
+
+
+def _moved(text: str) -> tuple[str, Address]:
+    pool, equals, address = text.partition("=")
+    if not pool or not equals:
+        raise ValueError(
+            f'--listen: {text!r} is not POOL=HOST:PORT, as in "minilm=127.0.0.1:10001"'
+        )
+    moved = _served("--listen", address)
+    if moved.ip is None:
+        raise ValueError(f"--listen: {moved.host!r} is a name; Envoy listens on an IP address")
+    return pool, moved
+
+
+def _locality(text: str | None) -> Locality | None:
+    if text is None:
+        return None
+    region, _, zone = text.partition("/")
+    try:
+        return validated(Locality, {"region": region or None, "zone": zone or None})
+    except SettingsError as error:
+        raise ValueError(f"--locality: {error}") from None

@@ -1,0 +1,41 @@
+"""The command ``plimsoll`` and how its subcommands are found."""
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+from controlplane import __version__
+
+COMMANDS: Final = {
+    "bootstrap": "print the bootstrap of an Envoy",
+    "check": "check a config file and say what is wrong with it",
+    "demo": "run everything on this machine and watch the weights move",
+    "explain": "say why each replica of a pool gets what it gets",
+    "replicas": "list, add, drain and remove replicas",
+    "serve": "run the control plane",
+}
+"""Each is a module of this package with a click command ``command``. The help texts stand here, so
+that ``plimsoll --help`` does not have to load Envoy's message types."""
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"controlplane.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - narrows what import_module gives
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="plimsoll")
+def plimsoll() -> None:
+    """Balance embedding-model replicas behind Envoy by what each of them can carry."""

@@ -1,0 +1,20 @@
+"""The control plane's whole state without I/O: commands, readings and the time in, a catalog out.
+
+`Plane` is what the edges talk to. It keeps what must outlive one call (the fleet, what was
+observed of each replica, the last weighing of each pool) and decides when it is asked to.
+"""
+
+from controlplane.plane.observed import Failure, Observed
+from controlplane.plane.plane import Plane, ReplicaReport, Target
+from controlplane.plane.readiness import Probe, Readiness, State
+
+__all__ = [
+    "Failure",
+    "Observed",
+    "Plane",
+    "Probe",
+    "Readiness",
+    "ReplicaReport",
+    "State",
+    "Target",
+]

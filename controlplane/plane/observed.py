@@ -1,0 +1,68 @@
+"""What was seen of one replica: its readiness, its readings, and why the last scrape failed."""
+
+from dataclasses import dataclass, field
+
+from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.signals import History, Reading, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A scrape that yielded no reading.
+
+    Attributes:
+        sentence: Why, for an operator.
+        refused: Whether nobody listened at the address.
+    """
+
+    sentence: str
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class Observed:
+    """Everything seen of one generation of a replica.
+
+    Attributes:
+        generation: The fleet's, of the replica this was seen of.
+        readiness: Whether Envoy may know of it.
+        history: Its readings.
+        window: The newest; None before the first good scrape.
+        scraped_at: When the last good scrape was, seconds of a monotonic clock.
+        failure: Why the last scrape failed; None when it was good.
+    """
+
+    generation: int
+    readiness: Readiness
+    history: History = field(default_factory=History)
+    window: Window | None = None
+    scraped_at: float | None = None
+    failure: str | None = None
+
+    @classmethod
+    def fresh(cls, generation: int, now: float) -> "Observed":
+        """Nothing seen yet."""
+        return cls(generation, Readiness(State.STARTING, now))
+
+    @property
+    def lifetime(self) -> int:
+        """Differs between any two processes that were ever seen under one id."""
+        return self.generation << 32 | self.history.generation
+
+    def record(self, outcome: Reading | Failure, now: float) -> None:
+        """Take in a scrape."""
+        if isinstance(outcome, Failure):
+            self.failure = outcome.sentence
+            if outcome.refused:
+                self.readiness = self.readiness.after(Probe.REFUSED, now)
+            return
+        before = self.history.generation
+        self.window = self.history.add(outcome)
+        self.scraped_at = now
+        self.failure = None
+        if self.history.generation != before:
+            self.readiness = self.readiness.restarted(now)
+
+    def probed(self, probe: Probe, now: float) -> None:
+        """Take in the answer to a health probe."""
+        self.readiness = self.readiness.after(probe, now)

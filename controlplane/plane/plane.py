@@ -1,0 +1,205 @@
+"""The state that everything else asks and tells: fleet, observations, weighings, catalog."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane import fleet as fleets
+from controlplane.fleet import Command, Fleet, Pool, Replica
+from controlplane.plane.observed import Failure, Observed
+from controlplane.plane.readiness import Probe, State
+from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.portion import Portion
+from controlplane.settings import Config, PoolSettings
+from controlplane.signals import Reading
+from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
+
+SETTLE_SECONDS: Final = 5.0
+"""After a start nothing is served until every replica was probed once, for so long at most: Envoys
+that hold a configuration must not lose it to a control plane that has not looked yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A replica to be scraped, and how.
+
+    Attributes:
+        probe: Whether its health is to be asked for as well.
+    """
+
+    pool: str
+    replica: Replica
+    settings: PoolSettings
+    probe: bool
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Pool, replica and generation."""
+        return (self.pool, self.replica.id, self.replica.generation)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """Everything known of one replica.
+
+    Attributes:
+        age: Seconds since its last good scrape; None when there was none.
+        weighing: None before the first decision about it.
+        portion: What Envoy is told; None while Envoy does not know it.
+    """
+
+    pool: Pool
+    replica: Replica
+    observed: Observed
+    age: float | None
+    weighing: ReplicaWeighing | None
+    portion: Portion | None
+
+
+class Plane:
+    """Holds the state; every method takes the time in seconds of a monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self._started = now
+        self._observed: dict[tuple[str, str], Observed] = {}
+        self._weighings: dict[str, Weighing] = {}
+        self._portions: dict[str, dict[str, Portion]] = {}
+        self._to_weigh: set[str] = set()
+        self.fleet = Fleet()
+        self.catalog = Catalog()
+
+    def apply(self, command: Command, now: float) -> None:
+        """Carry out a command on the fleet.
+
+        Raises:
+            Refused: With the reason; nothing has changed.
+        """
+        self._adopt(fleets.apply(self.fleet, command, now), now)
+
+    def declare(self, config: Config, now: float) -> None:
+        """Bring the fleet in line with a config file.
+
+        Raises:
+            Refused: With the reason; nothing has changed.
+        """
+        self._adopt(fleets.declare(self.fleet, config, now), now)
+
+    def targets(self) -> tuple[Target, ...]:
+        """What is to be scraped."""
+        return tuple(
+            Target(pool.name, replica, pool.settings, self._is_probed(pool.name, replica))
+            for pool in self.fleet.pools.values()
+            for replica in pool.replicas.values()
+        )
+
+    def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
+        """Take in a scrape; one of a replica that is no longer there is dropped."""
+        if observed := self._current(target):
+            observed.record(outcome, now)
+            self._to_weigh.add(target.pool)
+
+    def probed(self, target: Target, probe: Probe, now: float) -> None:
+        """Take in the answer to a health probe."""
+        if observed := self._current(target):
+            observed.probed(probe, now)
+            self._to_weigh.add(target.pool)
+
+    def is_settled(self, now: float) -> bool:
+        """Whether enough was seen since the start to tell Envoys anything."""
+        return now - self._started >= SETTLE_SECONDS or all(
+            observed.readiness.probed for observed in self._observed.values()
+        )
+
+    def decide(self, now: float) -> Catalog:
+        """Weigh the pools about which something new is known, and build what Envoys should hold.
+
+        Returns:
+            The catalog, the same object as before when nothing has changed for Envoy.
+        """
+        self._adopt(fleets.expire(self.fleet, now), now)
+        # Replicas of several pools may share a GPU, so its memory is added up over all of them.
+        inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
+        gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
+        for name in self._to_weigh & self.fleet.pools.keys():
+            settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
+            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus)
+            self._portions[name] = self._portioned(name)
+        self._to_weigh.clear()
+        self.catalog = build(self.fleet, self._portions, self.catalog)
+        return self.catalog
+
+    def weighing(self, pool: str) -> Weighing | None:
+        """The last weighing of a pool."""
+        return self._weighings.get(pool)
+
+    def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
+        """Everything known of a replica.
+
+        Raises:
+            Refused: There is no such pool or replica.
+        """
+        known = self.fleet.pool(pool)
+        replica = known.replica(replica_id)
+        observed = self._observed[pool, replica_id]
+        weighing = self._weighings.get(pool)
+        return ReplicaReport(
+            pool=known,
+            replica=replica,
+            observed=observed,
+            age=_age(observed, now),
+            weighing=weighing.replicas.get(replica_id) if weighing else None,
+            portion=self._portions.get(pool, {}).get(replica_id),
+        )
+
+    def _adopt(self, fleet: Fleet, now: float) -> None:
+        """Take a new fleet, forget what was seen of those who left, begin with those who came."""
+        if fleet is self.fleet:
+            return
+        self._to_weigh |= {
+            name for name, pool in fleet.pools.items() if pool is not self.fleet.pools.get(name)
+        }
+        self.fleet = fleet
+        observed = {}
+        for pool in fleet.pools.values():
+            for replica in pool.replicas.values():
+                known = self._observed.get((pool.name, replica.id))
+                if known is None or known.generation != replica.generation:
+                    known = Observed.fresh(replica.generation, now)
+                observed[pool.name, replica.id] = known
+        self._observed = observed
+        for gone in self._weighings.keys() - fleet.pools.keys():
+            del self._weighings[gone], self._portions[gone]
+
+    def _current(self, target: Target) -> Observed | None:
+        observed = self._observed.get((target.pool, target.replica.id))
+        same = observed is not None and observed.generation == target.replica.generation
+        return observed if same else None
+
+    def _is_probed(self, pool: str, replica: Replica) -> bool:
+        return self._observed[pool, replica.id].readiness.state is not State.READY
+
+    def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
+        return [
+            ReplicaInput(
+                id=replica.id,
+                slots=replica.settings.slots,
+                generation=(observed := self._observed[pool.name, replica.id]).lifetime,
+                window=observed.window,
+                age=_age(observed, now),
+                gpu_uuid=replica.settings.gpu.uuid if replica.settings.gpu else None,
+                ready=observed.readiness.is_shown and replica.draining is None,
+            )
+            for replica in pool.replicas.values()
+        ]
+
+    def _portioned(self, pool: str) -> dict[str, Portion]:
+        weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas
+        return {
+            id_: Portion(it.tier, it.weight, it.drained)
+            for id_, it in weighed.items()
+            if self._observed[pool, id_].readiness.is_shown
+        }
+
+
+def _age(observed: Observed, now: float) -> float | None:
+    return None if observed.scraped_at is None else now - observed.scraped_at

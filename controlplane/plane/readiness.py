@@ -1,0 +1,73 @@
+"""Whether a replica may be shown to Envoy yet: not before its model has answered.
+
+Envoy's own health checks decide about every replica that it knows. But it sends requests to hosts
+that fail them when more than half of a cluster does (panic mode), and a replica that is loading
+its model would answer those with errors. So Envoy does not learn of it before it is ready.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+UNREACHABLE_SECONDS: Final = 60.0
+"""After so long without any answer Envoy may judge: its network may reach what ours does not."""
+
+
+class Probe(StrEnum):
+    """What came of asking a replica for its health."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    REFUSED = "connection refused"
+    UNREACHABLE = "unreachable"
+
+
+class State(StrEnum):
+    """Of one replica, as far as its readiness goes.
+
+    `STARTING` is not shown to Envoy; `GONE` is, because Envoy sees for itself that nobody listens.
+    """
+
+    STARTING = "starting"
+    READY = "ready"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A state and since when.
+
+    Attributes:
+        state: Of the replica.
+        since: When it began, seconds of a monotonic clock.
+        probed: Whether there was any probe yet.
+    """
+
+    state: State
+    since: float
+    probed: bool = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether Envoy may know of the replica."""
+        return self.state is not State.STARTING
+
+    def after(self, probe: Probe, now: float) -> "Readiness":
+        """The readiness after a probe."""
+        match probe, self.state:
+            case Probe.HEALTHY, _:
+                state = State.READY
+            case Probe.UNHEALTHY, State.GONE:
+                # Somebody listens again, and is not ready: a new process that loads its model.
+                state = State.STARTING
+            case Probe.REFUSED, State.READY:
+                state = State.GONE
+            case Probe.UNREACHABLE, State.STARTING if now - self.since >= UNREACHABLE_SECONDS:
+                state = State.READY
+            case _:
+                state = self.state
+        return Readiness(state, self.since if state is self.state else now, probed=True)
+
+    def restarted(self, now: float) -> "Readiness":
+        """The readiness after a sign of a new process at the same address."""
+        return Readiness(State.GONE, now, self.probed) if self.state is State.READY else self
