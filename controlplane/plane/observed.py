@@ -40,9 +40,9 @@ class Observed:
     failure: str | None = None
 
     @classmethod
-    def fresh(cls, generation: int, now: float) -> "Observed":
-        """Nothing seen yet."""
-        return cls(generation, Readiness(State.STARTING, now))
+    def fresh(cls, generation: int, since: float) -> "Observed":
+        """Nothing seen yet of a replica that is there since some time."""
+        return cls(generation, Readiness(State.STARTING, since))
 
     @property
     def lifetime(self) -> int:

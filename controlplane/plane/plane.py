@@ -1,5 +1,6 @@
 """The state that everything else asks and tells: fleet, observations, weighings, catalog."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -65,6 +66,7 @@ class Plane:
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
         self._to_weigh: set[str] = set()
+        self._has_decided = False
         self.fleet = Fleet()
         self.catalog = Catalog()
 
@@ -92,6 +94,14 @@ class Plane:
             for replica in pool.replicas.values()
         )
 
+    def target(self, pool: str, replica_id: str) -> Target | None:
+        """One target as it is now; None when there is no such replica."""
+        known = self.fleet.pools.get(pool)
+        replica = known.replicas.get(replica_id) if known else None
+        if known is None or replica is None:
+            return None
+        return Target(pool, replica, known.settings, self._is_probed(pool, replica))
+
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
         if observed := self._current(target):
@@ -116,6 +126,7 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
+        self._has_decided = True
         self._adopt(fleets.expire(self.fleet, now), now)
         # Replicas of several pools may share a GPU, so its memory is added up over all of them.
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
@@ -159,12 +170,14 @@ class Plane:
             name for name, pool in fleet.pools.items() if pool is not self.fleet.pools.get(name)
         }
         self.fleet = fleet
+        # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
+        since = now if self._has_decided else -math.inf
         observed = {}
         for pool in fleet.pools.values():
             for replica in pool.replicas.values():
                 known = self._observed.get((pool.name, replica.id))
                 if known is None or known.generation != replica.generation:
-                    known = Observed.fresh(replica.generation, now)
+                    known = Observed.fresh(replica.generation, since)
                 observed[pool.name, replica.id] = known
         self._observed = observed
         for gone in self._weighings.keys() - fleet.pools.keys():

@@ -1,0 +1,142 @@
+"""Builds everything and joins it; the only file that knows all the parts.
+
+Edges tell the plane what they saw and wake one task, which decides and hands the catalog to the
+xDS server, at most every `PUSH_INTERVAL`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from controlplane.edges.config_file import read_token, watch
+from controlplane.edges.latest import Latest
+from controlplane.edges.rest import RestServer
+from controlplane.edges.scraper import Scraper
+from controlplane.edges.xds_server import Catalog, XdsServer
+from controlplane.plane import Plane
+from controlplane.settings import Address, Config, SettingsError
+from controlplane.xds import events
+
+_log = logging.getLogger(__name__)
+
+PUSH_INTERVAL: Final = 0.25
+"""Seconds between two pushes: every changed weight makes Envoy rebuild its load balancer."""
+
+IDLE_INTERVAL: Final = 1.0
+"""Seconds after which a decision is made even if nobody noticed anything: leases run out, and
+readings grow old, without an event."""
+
+GRACE: Final = 2.0
+"""Seconds for open streams and requests to end when the control plane stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A control plane that serves.
+
+    Attributes:
+        admin: Where the REST API listens.
+        xds: Where Envoys connect.
+    """
+
+    admin: Address
+    xds: Address
+
+
+@asynccontextmanager
+async def running(config: Config, path: Path | None = None) -> AsyncIterator[Running]:
+    """Run a control plane for as long as the context is open.
+
+    Args:
+        config: What to serve.
+        path: The file it was read from, to follow its changes; None: it stays as it is.
+
+    Raises:
+        SettingsError: When the config names a file that cannot be used.
+        Refused: When its pools contradict each other.
+        OSError: When an address cannot be listened on; the text says which.
+    """
+    plane = Plane(time.monotonic())
+    plane.declare(config, time.monotonic())
+    slot: Latest[Catalog | None] = Latest(None)
+    woken = asyncio.Event()
+    scraper = Scraper(plane, woken.set)
+    xds = XdsServer(config.xds.address, slot, _observe)
+
+    def changed() -> None:
+        scraper.reconcile()
+        woken.set()
+
+    def adopt(changed_config: Config) -> None:
+        _servers_stay(config, changed_config)
+        plane.declare(changed_config, time.monotonic())
+        changed()
+
+    token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
+    rest = RestServer(
+        config.admin.address,
+        plane,
+        nodes=xds.nodes,
+        changed=changed,
+        ready=lambda: slot.value is not None,
+        token=token,
+    )
+    try:
+        addresses = Running(admin=await rest.start(), xds=await xds.start())
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(scraper.run(), name="scraper"),
+                group.create_task(_steer(plane, slot, woken), name="steering"),
+            ]
+            if path is not None:
+                tasks.append(group.create_task(watch(path, adopt), name="config file"))
+            try:
+                yield addresses
+            finally:
+                for task in tasks:
+                    task.cancel()
+    finally:
+        await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+
+
+async def _steer(plane: Plane, slot: Latest[Catalog | None], woken: asyncio.Event) -> None:
+    """Decide whenever something was noticed, and hand out what has changed."""
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_INTERVAL):
+                await woken.wait()
+        except TimeoutError:
+            pass
+        woken.clear()
+        now = time.monotonic()
+        if plane.is_settled(now):
+            catalog = plane.decide(now)
+            if catalog is not slot.value:
+                slot.set(catalog)
+        await asyncio.sleep(PUSH_INTERVAL)
+
+
+def _servers_stay(old: Config, new: Config) -> None:
+    for key in ("admin", "xds", "store"):
+        if getattr(old, key) != getattr(new, key):
+            raise SettingsError("cannot change while the control plane runs; restart it", (key,))
+
+
+def _observe(node: str, event: events.Event) -> None:
+    match event:
+        case events.Connected():
+            _log.info("%s connected", node)
+        case events.Disconnected(reason):
+            _log.info("%s disconnected%s", node, f": {reason}" if reason else "")
+        case events.Rejected(type_url, names, message):
+            kind = type_url.rpartition(".")[2]
+            _log.warning("%s rejected %s %s: %s", node, kind, ", ".join(names), message)
+        case events.Unserved(type_url):
+            _log.info("%s asked for %s, which is not served", node, type_url)
+        case _:
+            _log.debug("%s: %s", node, event)
