@@ -115,5 +115,5 @@ async def envoy(
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let the server get on with it until something holds; the test's own timeout is the limit."""
-    while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+    while not holds():
         await asyncio.sleep(0.001)

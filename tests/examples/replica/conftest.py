@@ -88,7 +88,7 @@ def until() -> Until:
     async def wait(condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
             # What is waited for is state of the server, which has no event for each test.
-            while not condition():  # noqa: ASYNC110
+            while not condition():
                 await asyncio.sleep(0.001)
 
     return wait

