@@ -1,0 +1,67 @@
+"""``plimsoll bootstrap``: what it prints, and what it says when it is asked for nonsense."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from controlplane.cli.group import plimsoll
+
+
+def test_it_prints_yaml_that_names_the_node_and_the_control_plane() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--xds", "10.0.0.1:18000"])
+    data = yaml.safe_load(result.output)
+    assert data["node"]["id"] == "a"
+    endpoint = data["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]
+    address = endpoint["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+    assert address == {"address": "10.0.0.1", "port_value": 18000}
+
+
+def test_json_says_the_same_as_yaml() -> None:
+    arguments = ["bootstrap", "--node", "a", "--pool", "p", "--listen", "p=127.0.0.1:10001"]
+    as_yaml = CliRunner().invoke(plimsoll, arguments).output
+    as_json = CliRunner().invoke(plimsoll, [*arguments, "--json"]).output
+    assert json.loads(as_json) == yaml.safe_load(as_yaml)
+
+
+def test_pools_and_moved_listeners_travel_as_node_metadata() -> None:
+    arguments = ["--pool", "p", "--pool", "q", "--listen", "p=127.0.0.1:10001"]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    assert yaml.safe_load(result.output)["node"]["metadata"] == {
+        "plimsoll": {"pools": ["p", "q"], "listen": {"p": "127.0.0.1:10001"}}
+    }
+
+
+def test_a_locality_is_region_and_zone() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--locality", "eu/a"])
+    assert yaml.safe_load(result.output)["node"]["locality"] == {"region": "eu", "zone": "a"}
+
+
+def test_a_control_plane_with_a_name_is_looked_up() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--xds", "plimsoll:18000"])
+    assert yaml.safe_load(result.output)["static_resources"]["clusters"][0]["type"] == "STRICT_DNS"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--xds", "nowhere"], "--xds: 'nowhere' is not \"host:port\""),
+        (["--xds", "127.0.0.1:0"], "--xds: port 0"),
+        (["--listen", "p"], "--listen: 'p' is not POOL=HOST:PORT"),
+        (["--listen", "p=localhost:1"], "--listen: 'localhost' is a name"),
+        (["--listen", "p=1.2.3.4:99999"], "--listen: '1.2.3.4:99999'"),
+        (["--locality", "e u/a"], "--locality: region: 'e u' must match"),
+    ],
+)
+def test_nonsense_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    assert result.exit_code == 2
+    assert result.output.startswith(f"plimsoll: {sentence}")
+    assert result.output.count("\n") == 1
+
+
+def test_a_bootstrap_without_a_node_is_refused() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap"])
+    assert result.exit_code == 2
+    assert "--node" in result.output
