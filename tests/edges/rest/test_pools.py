@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.settings import load_config
+from controlplane.settings import PoolSettings, load_config
 from tests.edges.rest.served import POOL, served
 
 
@@ -26,8 +26,8 @@ async def test_changed_settings_keep_the_replicas() -> None:
     async with served() as api:
         await api.filled()
         changed = await api.ask("PUT", "/v1/pools/m", json=POOL | {"model": "other"})
-        assert changed.body["settings"]["model"] == "other"
-        assert changed.body["replicas"]["total"] == 2
+        assert changed.body["model"] == "other"
+        assert changed.body["counts"]["total"] == 2
 
 
 async def test_the_settings_that_the_api_shows_can_be_put_back() -> None:
@@ -42,7 +42,8 @@ async def test_the_settings_that_the_api_shows_can_be_put_back() -> None:
         }
         shown = await api.ask("PUT", "/v1/pools/m", json=everything)
         settings = api.plane.fleet.pool("m").settings
-        back = await api.ask("PUT", "/v1/pools/m", json=shown.body["settings"])
+        declared = {key: shown.body[key] for key in PoolSettings.model_fields}
+        back = await api.ask("PUT", "/v1/pools/m", json=declared)
         assert back.status == 200
         assert api.plane.fleet.pool("m").settings == settings
 
@@ -53,7 +54,7 @@ async def test_a_list_of_pools_counts_the_replicas_of_each() -> None:
         await api.ask("POST", "/v1/pools/m/replicas/b/drain")
         listed = (await api.ask("GET", "/v1/pools")).body["pools"]
         assert [pool["name"] for pool in listed] == ["m"]
-        counts = listed[0]["replicas"]
+        counts = listed[0]["counts"]
         assert (counts["total"], counts["starting"], counts["draining"]) == (2, 2, 1)
 
 

@@ -2,6 +2,7 @@
 
 from controlplane.fleet import Draining
 from controlplane.plane import Failure, Probe
+from controlplane.settings import ReplicaSettings
 from tests.edges.rest.served import POOL, REPLICA, Served, served
 
 
@@ -22,7 +23,7 @@ async def test_a_new_replica_is_created_and_decided_about_at_once() -> None:
         await api.ask("PUT", "/v1/pools/m", json=POOL)
         created = await api.ask("PUT", "/v1/pools/m/replicas/a", json=REPLICA | {"slots": 2})
         assert created.status == 201
-        assert created.body["settings"]["slots"] == 2
+        assert created.body["slots"] == 2
         assert created.body["tier"] is not None
         assert (await one(api)) == created.body
 
@@ -45,7 +46,8 @@ async def test_the_settings_that_the_api_shows_can_be_put_back() -> None:
         }
         shown = await api.ask("PUT", "/v1/pools/m/replicas/a", json=body)
         settings = api.plane.fleet.pool("m").replica("a").settings
-        await api.ask("PUT", "/v1/pools/m/replicas/a", json=shown.body["settings"])
+        declared = {key: shown.body[key] for key in ReplicaSettings.model_fields}
+        await api.ask("PUT", "/v1/pools/m/replicas/a", json=declared)
         assert api.plane.fleet.pool("m").replica("a").settings == settings
 
 

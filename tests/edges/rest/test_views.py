@@ -85,7 +85,7 @@ def test_a_replica_that_was_never_scraped_has_no_readings_rather_than_zeros() ->
     made = plane()
     made.decide(0.0)
     shown = view(made, 1.0)
-    assert (shown["readings"], shown["scrape"]["age_s"], shown["capacity_rps"]) == (
+    assert (shown["readings"], shown["scrape"]["age_s"], shown["capacity"]) == (
         None,
         None,
         None,
@@ -105,6 +105,6 @@ def test_what_is_no_json_number_is_null() -> None:
     assert report.weighing is not None
     odd = replace(report, weighing=replace(report.weighing, capacity=inf, share=nan))
     shown = replica_view(odd, 1.0)
-    assert (shown["capacity_rps"], shown["share"]) == (None, None)
+    assert (shown["capacity"], shown["share"]) == (None, None)
     json.dumps(shown, allow_nan=False)
     assert plain(-inf) is None
