@@ -4,7 +4,7 @@ import pytest
 
 from tests.edges.rest.served import POOL, served
 
-TOKEN = "s3cret"  # noqa: S105 - of a server that this test starts
+TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
 
 def bearer(token: str) -> dict[str, str]:
