@@ -61,7 +61,12 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connections))
         processes = await stack.enter_async_context(Processes(folder))
         stage = Stage(Layout.on(free_ports(PORTS)), session)
-        rising = stage.rise(found, processes, folder, screen.say)
+        began = asyncio.get_running_loop().time()
+
+        def ready(line: str) -> None:
+            screen.say(f"{asyncio.get_running_loop().time() - began:4.1f} s  {line}")
+
+        rising = stage.rise(found, processes, folder, ready)
         await together(rising, processes.watch(), interrupt.watch())
         urls = [f"http://{it.listener}/v1/embeddings" for it in stage.layout.sidecars]
         play = _Play(stage, Load(session, urls, rate, _SEED), rate, screen.show, screen.say)

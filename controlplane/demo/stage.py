@@ -16,7 +16,7 @@ from controlplane.demo.errors import DemoError
 from controlplane.demo.installed import Installed
 from controlplane.demo.layout import POOL, Layout, Replica, Sidecar
 from controlplane.demo.processes import Processes
-from controlplane.demo.standing import Standing
+from controlplane.demo.standing import Standing, standings
 
 READY_SECONDS: Final = 60.0
 """Until when a part must be ready; a small machine that is busy takes a while."""
@@ -79,16 +79,9 @@ class Stage:
             raise DemoError(f"replica {replica.id} did not take another speed: {error}") from error
 
     async def standings(self) -> dict[str, Standing]:
-        """What the control plane says of each replica; nothing of those it did not answer for."""
-        base = f"http://{self.layout.admin}/v1/pools/{POOL}/replicas"
-        answers = await asyncio.gather(
-            *(self._get(f"{base}/{replica.id}") for replica in self.layout.replicas)
-        )
-        return {
-            replica.id: Standing.of(answer)
-            for replica, answer in zip(self.layout.replicas, answers, strict=True)
-            if answer is not None
-        }
+        """What the control plane says of each replica; nothing when it does not answer."""
+        url = f"http://{self.layout.admin}/v1/pools/{POOL}/replicas"
+        return standings(await self._get(url) or {})
 
     async def hosts(self) -> dict[str, dict[str, Host]]:
         """What each Envoy says of each replica; nothing of Envoys that did not answer."""

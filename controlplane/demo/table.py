@@ -99,17 +99,11 @@ def cells(row: Row) -> list[str]:
         f"{row.speed:g}×",
         _shown(standing.capacity, "{:.0f}/s"),
         _shown(standing.p99_ms, "{:.0f} ms"),
-        _memory(standing),
+        _shown(standing.memory, "{:.0%}"),
         standing.tier or "",
         _shown(standing.weight, "{}"),
         f"{row.share:4.0%} {bar}",
     ]
-
-
-def _memory(standing: Standing) -> str:
-    if standing.memory is None or not standing.memory_total:
-        return ""
-    return f"{standing.memory / standing.memory_total:.0%}"
 
 
 def _shown(value: float | None, form: str) -> str:
