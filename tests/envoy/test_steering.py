@@ -69,7 +69,9 @@ async def test_envoy_gets_every_type_and_acknowledges_it(tmp_path: Path) -> None
         async def is_in_sync() -> bool:
             nodes = (await plane.get("/v1/nodes"))["nodes"]
             types = nodes[0]["types"] if nodes else []
-            return len(types) == 4 and all(it["in_sync"] and not it["rejection"] for it in types)
+            return len(types) == 4 and all(
+                it["in_sync"] and not it["last_rejection"] for it in types
+            )
 
         await until("the node has acknowledged all four types", is_in_sync)
 

@@ -74,9 +74,9 @@ class RestServer:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            # asyncio words the error with the address as well; a failed look-up has a negative code.
-            known = error.errno is not None and error.errno > 0
-            reason = os.strerror(error.errno).lower() if known else "its name cannot be looked up"
+            # asyncio words the error with the address as well; a failed look-up's code is negative.
+            code = error.errno or 0
+            reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
             raise BindError(f"cannot serve the API on {self._address}: {reason}") from None
         self._runner = runner
         return Address(self._address.host, site.port)
