@@ -9,7 +9,12 @@ from controlplane.settings.metrics import Family, MetricsSettings
 from controlplane.settings.pool import PoolEntry, PoolSettings
 from controlplane.settings.problems import SettingsError, validated
 from controlplane.settings.replica import Locality, ReplicaEntry, ReplicaSettings
-from controlplane.settings.values import Address, parse_address, parse_duration
+from controlplane.settings.values import (
+    Address,
+    parse_address,
+    parse_duration,
+    parse_listener_address,
+)
 
 __all__ = [
     "Address",
@@ -27,5 +32,6 @@ __all__ = [
     "load_config",
     "parse_address",
     "parse_duration",
+    "parse_listener_address",
     "validated",
 ]
