@@ -81,3 +81,7 @@ def test_a_slow_answer_is_not_asked_for_twice() -> None:
 def test_a_request_is_tried_again_elsewhere() -> None:
     names = [predicate.name for predicate in retries().retry_host_predicate]
     assert names == ["envoy.retry_host_predicates.previous_hosts"]
+
+
+def test_a_request_is_tried_three_times_more_at_most() -> None:
+    assert retries().num_retries == 3
