@@ -132,7 +132,7 @@ class Load:
                 next(self._urls), json=body, timeout=aiohttp.ClientTimeout(DEADLINE)
             ) as answer:
                 found = fault(answer.status, await answer.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             found = type(error).__name__
         if found:
             self.outcome.failures[found] += 1
