@@ -29,7 +29,7 @@ class Standing:
         readings = body.get("readings") or {}
         gpus = readings.get("memory") or [{}]
         return cls(
-            capacity=body.get("capacity_rps"),
+            capacity=body.get("capacity"),
             p99_ms=readings.get("p99_ms"),
             memory=gpus[0].get("fraction"),
             tier=body.get("tier"),

@@ -71,5 +71,5 @@ def test_people_are_told_what_the_slow_replica_got() -> None:
 
 
 def test_a_replica_that_was_not_weighed_yet_is_unknown() -> None:
-    body = {"id": "a", "capacity_rps": None, "tier": None, "weight": None, "readings": None}
+    body = {"id": "a", "capacity": None, "tier": None, "weight": None, "readings": None}
     assert standings({"replicas": [body]}) == {"a": Standing()}

@@ -115,6 +115,29 @@ async def test_a_loading_replica_gets_no_request_until_it_is_loaded(tmp_path: Pa
         assert set(statuses) == {200}
 
 
+async def test_a_replica_that_fails_its_health_check_gets_no_request(tmp_path: Path) -> None:
+    async with (
+        replica() as a,
+        replica() as b,
+        plane_and_envoy(tmp_path, {"a": a, "b": b}) as (_, envoy),
+        load(envoy) as statuses,
+    ):
+        b.loaded = False
+
+        async def is_b_out() -> bool:
+            return await envoy.healthy(POOL) == {"a"} and b.started == b.served
+
+        await until("Envoy's check has failed", is_b_out)
+        last, seen = b.started, a.served
+
+        async def does_a_serve_on() -> bool:
+            return a.served > seen + 100
+
+        await until("a serves on", does_a_serve_on)
+        assert b.started == last
+        assert set(statuses) == {200}
+
+
 async def test_a_killed_replica_loses_no_request(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         a = await stack.enter_async_context(replica())
