@@ -60,7 +60,12 @@ WRONG = {
     "another name": (POOL_PATH, pool(name="other"), "/name", "must be 'm', as in the path"),
     "a name that is none": (POOL_PATH, pool(name=None), "/name", "must be 'm', as in the path"),
     "missing field": (POOL_PATH, b'{"model": "x"}', "/listener", "is required and missing"),
-    "true as number": (REPLICA_PATH, replica(slots=True), "/slots", "must be a whole number, not true"),
+    "true as number": (
+        REPLICA_PATH,
+        replica(slots=True),
+        "/slots",
+        "must be a whole number, not true",
+    ),
     "too many slots": (REPLICA_PATH, replica(slots=10**17), "/slots", "less than or equal to 4096"),
     "port 0": (REPLICA_PATH, replica(address="10.0.0.1:0"), "/address", "port 0 reaches nothing"),
     "port 65536": (REPLICA_PATH, replica(address="10.0.0.1:65536"), "/address", "port up to 65535"),
