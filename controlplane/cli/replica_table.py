@@ -1,0 +1,98 @@
+"""Replicas of the API's answers as people read them: a table, and a headline for each."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from controlplane.cli.admin import printable
+
+_WIDE: Final = 200
+"""Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
+
+_COLUMNS: Final = (
+    "pool",
+    "id",
+    "address",
+    "state",
+    "tier",
+    "weight",
+    "share",
+    "capacity",
+    "rate",
+    "p99",
+    "scraped",
+)
+_TEXTS: Final = 5
+"""Columns of words, to the left; what follows are numbers."""
+
+
+def print_table(replicas: Sequence[dict[str, Any]]) -> None:
+    """Print one line for each replica."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for position, name in enumerate(_COLUMNS):
+        table.add_column(name, justify="left" if position < _TEXTS else "right", no_wrap=True)
+    for replica in replicas:
+        table.add_row(*_cells(replica))
+    # Nothing in a cell is markup: an IPv6 address stands in brackets.
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(table)
+
+
+def headline(replica: dict[str, Any]) -> str:
+    """One line: who, and what it gets."""
+    readings = replica["readings"] or {}
+    parts = [
+        state(replica),
+        replica["tier"] or "no tier yet",
+        f"weight {shown(replica['weight'])}",
+        f"{percent(replica['share'])} of the traffic",
+        f"capacity {shown(replica['capacity_rps'], ' req/s')}",
+        f"p99 {shown(readings.get('p99_ms'), ' ms')}",
+    ]
+    return printable(f"{replica['pool']}/{replica['id']}: {', '.join(parts)}")
+
+
+def state(replica: dict[str, Any]) -> str:
+    """``ready``, and what else keeps requests away."""
+    also = [f"draining ({replica['draining']})"] if replica["draining"] else []
+    also += ["cut"] if replica["drained"] else []
+    also += ["stale"] if replica["stale"] else []
+    return ", ".join([replica["state"], *also])
+
+
+def percent(share: float | None) -> str:
+    """A share of the traffic."""
+    return "-" if share is None else f"{share * 100:.1f} %"
+
+
+def shown(value: float | None, unit: str = "") -> str:
+    """A number with three significant digits, whole from 1000 on; a dash when it is not known."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.3g}{unit}"
+
+
+def _cells(replica: dict[str, Any]) -> list[str]:
+    readings = replica["readings"] or {}
+    age = replica["scrape"]["age_s"]
+    return [
+        printable(text)
+        for text in (
+            replica["pool"],
+            replica["id"],
+            replica["settings"]["address"],
+            state(replica),
+            replica["tier"] or "-",
+            shown(replica["weight"]),
+            percent(replica["share"]),
+            shown(replica["capacity_rps"], "/s"),
+            shown(readings.get("rate_rps"), "/s"),
+            shown(readings.get("p99_ms"), " ms"),
+            "never" if age is None else f"{shown(age, ' s')} ago",
+        )
+    ]

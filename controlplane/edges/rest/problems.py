@@ -1,0 +1,107 @@
+"""Every error as a problem document (RFC 9457): a status, one sentence, and where it applies."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final, TypeAlias
+
+from aiohttp import web
+
+from controlplane.fleet import Refused
+from controlplane.settings import SettingsError
+
+_log = logging.getLogger(__name__)
+
+_LONGEST: Final = 400
+"""Characters of a sentence or a pointer: what a client sent is never echoed without end."""
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Problem(Exception):  # noqa: N818 - the standard's word
+    """A request that is answered with an error.
+
+    Attributes:
+        status: Of HTTP.
+        detail: One sentence: what is wrong and what would be right.
+        pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None where it is
+            not about a part.
+        headers: To be sent along.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *,
+        pointer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status, self.detail, self.pointer = status, detail, pointer
+        self.headers = headers or {}
+        super().__init__(detail)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every error that a handler raises."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _response(problem)
+    except Refused as refused:
+        known = refused.kind == "conflict"
+        return _response(
+            Problem(HTTPStatus.CONFLICT if known else HTTPStatus.NOT_FOUND, str(refused))
+        )
+    except SettingsError as error:
+        return _response(
+            Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), pointer=pointer(error.path))
+        )
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return _response(
+            Problem(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"this path takes {allowed}, not {_cut(error.method, 20)}",
+                headers={"Allow": allowed},
+            )
+        )
+    except web.HTTPNotFound:
+        return _response(Problem(HTTPStatus.NOT_FOUND, "nothing is served at this path"))
+    except web.HTTPException as error:
+        status = HTTPStatus(error.status)
+        return _response(Problem(status, status.description or status.phrase))
+    except Exception:  # noqa: BLE001 - the last frame of a request; it is logged
+        # No client may learn of our faults, nor end the server by one.
+        _log.exception("a fault of ours while answering %s %r", request.method, request.path)
+        return _response(
+            Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the control plane; see its log")
+        )
+
+
+def pointer(path: tuple[str | int, ...]) -> str:
+    """A path as a JSON pointer."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _response(problem: Problem) -> web.Response:
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": _cut(problem.detail, _LONGEST),
+    }
+    if problem.pointer is not None:
+        document["pointer"] = _cut(problem.pointer, _LONGEST)
+    return web.Response(
+        status=problem.status,
+        text=json.dumps(document) + "\n",
+        content_type="application/problem+json",
+        headers=problem.headers,
+    )
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -1,0 +1,62 @@
+"""Why a replica gets what it gets, in sentences: first what its state says, then its weighing."""
+
+from collections.abc import Iterator
+
+from controlplane.fleet import Draining
+from controlplane.fleet.leases import DRAIN_SECONDS
+from controlplane.plane import ReplicaReport, State
+from controlplane.weighing import explain
+from controlplane.weighing.explanation import duration
+
+
+def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
+    """The sentences, most urgent first.
+
+    Args:
+        report: Of the plane.
+        now: Seconds of the clock that the plane is given.
+    """
+    yield from _of_readiness(report, now)
+    yield from _of_draining(report, now)
+    if report.observed.failure is not None:
+        ago = "there was no good one yet"
+        if report.age is not None:
+            ago = f"the last good one was {_ago(report.age)}"
+        yield f"the last scrape failed: {report.observed.failure}; {ago}"
+    elif report.observed.window is None and report.observed.readiness.is_shown:
+        yield "not scraped yet: it gets what the pool's median gets"
+    if report.weighing is None:
+        yield "not weighed yet"
+    else:
+        yield from explain(report.weighing.steps)
+
+
+def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
+    readiness, address = report.observed.readiness, report.replica.settings.address
+    lasted = duration(max(now - readiness.since, 0.0))
+    check = f"its health check {report.pool.settings.health_check.path} at {address}"
+    if readiness.state is State.STARTING:
+        asked = f"has not answered 200 for {lasted}" if readiness.probed else "is yet to be asked"
+        yield f"not shown to Envoy yet: {check} {asked}"
+    elif readiness.state is State.GONE:
+        yield (
+            f"gone for {lasted}: nobody listened at {address}, or another process took over;"
+            f" Envoy's health checks keep requests away until {check} answers 200"
+        )
+
+
+def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
+    replica = report.replica
+    if replica.draining is Draining.OPERATOR:
+        yield "drained by an operator: no new requests until it is undrained"
+    elif replica.draining is Draining.LEASE and replica.lease_until is not None:
+        late = now - replica.lease_until
+        left = duration(max(DRAIN_SECONDS - late, 0.0))
+        yield (
+            f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
+            f" unless a heartbeat comes within {left}"
+        )
+
+
+def _ago(seconds: float) -> str:
+    return f"{duration(max(seconds, 0.0))} ago"

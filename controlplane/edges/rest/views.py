@@ -1,0 +1,132 @@
+"""What the API says of pools and replicas, as plain data: reports in, JSON out; units in the keys.
+
+A number that is not known is null, and one that JSON cannot say (NaN, infinity) is too.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from controlplane.edges.rest.reasons import reasons
+from controlplane.fleet import Pool
+from controlplane.plane import ReplicaReport
+from controlplane.signals import Window
+from controlplane.weighing import ReplicaWeighing
+
+
+def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) -> dict[str, Any]:
+    """A pool with a summary of its replicas.
+
+    Args:
+        pool: The pool.
+        reports: Of all of its replicas.
+        suspect: Whether most of it is silent, so that its weights stand still.
+    """
+    known = tuple(reports)
+    weighed = [report.weighing for report in known if report.weighing is not None]
+    states = [str(report.observed.readiness.state) for report in known]
+    return {
+        "name": pool.name,
+        "source": pool.source.value,
+        "settings": pool.settings.model_dump(mode="json"),
+        "suspect": suspect,
+        "replicas": {
+            "total": len(known),
+            "starting": states.count("starting"),
+            "ready": states.count("ready"),
+            "gone": states.count("gone"),
+            "draining": sum(report.replica.draining is not None for report in known),
+            "cut": sum(it.drained for it in weighed),
+            "stale": sum(it.stale for it in weighed),
+        },
+    }
+
+
+def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
+    """Everything that is known of a replica.
+
+    Args:
+        report: Of the plane.
+        now: Seconds of the clock that the plane is given.
+    """
+    replica, observed, weighing = report.replica, report.observed, report.weighing
+    lease = replica.lease_until
+    return {
+        "pool": report.pool.name,
+        "id": replica.id,
+        "settings": replica.settings.model_dump(mode="json"),
+        "source": replica.source.value,
+        "generation": replica.generation,
+        "state": observed.readiness.state.value,
+        "state_for_s": plain(now - observed.readiness.since),
+        "draining": replica.draining.value if replica.draining else None,
+        "lease_left_s": None if lease is None else plain(lease - now),
+        "shown_to_envoy": report.portion is not None,
+        "scrape": {"age_s": plain(report.age), "failure": observed.failure},
+        "readings": _readings(observed.window) if observed.window else None,
+        **_weighed(weighing),
+        "why": list(reasons(report, now)),
+        "steps": _steps(weighing) if weighing else [],
+    }
+
+
+def plain(value: float | None) -> float | None:
+    """A number that JSON can say, to six significant digits."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+
+
+def _readings(window: Window) -> dict[str, Any]:
+    return {
+        "rate_rps": plain(window.rate),
+        "latency_mean_ms": _milliseconds(window.latency),
+        "p99_ms": _milliseconds(window.p99),
+        "p99_resolution": window.resolution,
+        "in_flight": plain(window.in_flight),
+        "samples": plain(window.samples),
+        "window_s": plain(window.seconds),
+        "errors": plain(window.errors),
+        "error_fraction": plain(window.error_fraction),
+        "queue": plain(window.queue),
+        "memory": [
+            {
+                "gpu": memory.uuid,
+                # A total of 1 stands for a replica that exposes only a fraction.
+                "used_bytes": plain(memory.used) if memory.total > 1 else None,
+                "total_bytes": plain(memory.total) if memory.total > 1 else None,
+                "fraction": plain(memory.fraction),
+            }
+            for memory in window.memory
+        ],
+        "note": window.note,
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else plain(seconds * 1000)
+
+
+def _weighed(weighing: ReplicaWeighing | None) -> dict[str, Any]:
+    if weighing is None:
+        unknown = ("capacity_rps", "tier", "weight", "share", "drained", "stale")
+        return dict.fromkeys(unknown)
+    return {
+        "capacity_rps": plain(weighing.capacity),
+        "tier": weighing.tier,
+        "weight": weighing.weight,
+        "share": plain(weighing.share),
+        "drained": weighing.drained,
+        "stale": weighing.stale,
+    }
+
+
+def _steps(weighing: ReplicaWeighing) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": step.name,
+            "before": plain(step.before),
+            "after": plain(step.after),
+            "factor": plain(step.factor),
+            "words": step.words,
+        }
+        for step in weighing.steps
+    ]
