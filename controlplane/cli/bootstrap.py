@@ -52,7 +52,9 @@ def command(
         )
     except ValueError as error:
         fail(str(error), USAGE)
-    click.echo(json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False))
+    click.echo(
+        json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False), nl=as_json
+    )
 
 
 def _served(option: str, text: str) -> Address:

@@ -51,7 +51,7 @@ def headline(replica: dict[str, Any]) -> str:
         replica["tier"] or "no tier yet",
         f"weight {shown(replica['weight'])}",
         f"{percent(replica['share'])} of the traffic",
-        f"capacity {shown(replica['capacity_rps'], ' req/s')}",
+        f"capacity {shown(replica['capacity'], ' req/s')}",
         f"p99 {shown(readings.get('p99_ms'), ' ms')}",
     ]
     return printable(f"{replica['pool']}/{replica['id']}: {', '.join(parts)}")
@@ -85,12 +85,12 @@ def _cells(replica: dict[str, Any]) -> list[str]:
         for text in (
             replica["pool"],
             replica["id"],
-            replica["settings"]["address"],
+            replica["address"],
             state(replica),
             replica["tier"] or "-",
             shown(replica["weight"]),
             percent(replica["share"]),
-            shown(replica["capacity_rps"], "/s"),
+            shown(replica["capacity"], "/s"),
             shown(readings.get("rate_rps"), "/s"),
             shown(readings.get("p99_ms"), " ms"),
             "never" if age is None else f"{shown(age, ' s')} ago",

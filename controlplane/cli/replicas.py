@@ -74,7 +74,7 @@ def add(
     }
     body = {key: value for key, value in given.items() if value is not None}
     replica = ask(url, "PUT", path("pools", pool, "replicas", id_), body)
-    at = replica["settings"]["address"]
+    at = replica["address"]
     _say(replica, as_json, f"{pool}/{id_}: at {at}, {replica['state']}")
 
 

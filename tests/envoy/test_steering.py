@@ -69,7 +69,9 @@ async def test_envoy_gets_every_type_and_acknowledges_it(tmp_path: Path) -> None
         async def is_in_sync() -> bool:
             nodes = (await plane.get("/v1/nodes"))["nodes"]
             types = nodes[0]["types"] if nodes else []
-            return len(types) == 4 and all(it["in_sync"] and not it["rejection"] for it in types)
+            return len(types) == 4 and all(
+                it["in_sync"] and not it["last_rejection"] for it in types
+            )
 
         await until("the node has acknowledged all four types", is_in_sync)
 
@@ -110,6 +112,29 @@ async def test_a_loading_replica_gets_no_request_until_it_is_loaded(tmp_path: Pa
             return b.served > 20 and c.served > 20
 
         await until("the others serve once loaded", do_all_serve)
+        assert set(statuses) == {200}
+
+
+async def test_a_replica_that_fails_its_health_check_gets_no_request(tmp_path: Path) -> None:
+    async with (
+        replica() as a,
+        replica() as b,
+        plane_and_envoy(tmp_path, {"a": a, "b": b}) as (_, envoy),
+        load(envoy) as statuses,
+    ):
+        b.loaded = False
+
+        async def is_b_out() -> bool:
+            return await envoy.healthy(POOL) == {"a"} and b.started == b.served
+
+        await until("Envoy's check has failed", is_b_out)
+        last, seen = b.started, a.served
+
+        async def does_a_serve_on() -> bool:
+            return a.served > seen + 100
+
+        await until("a serves on", does_a_serve_on)
+        assert b.started == last
         assert set(statuses) == {200}
 
 

@@ -91,7 +91,7 @@ def _response(problem: Problem) -> web.Response:
         "type": "about:blank",
         "title": problem.status.phrase,
         "status": problem.status.value,
-        "detail": _cut(problem.detail, _LONGEST),
+        "detail": _cut(_on_one_line(problem.detail), _LONGEST),
     }
     if problem.pointer is not None:
         document["pointer"] = _cut(problem.pointer, _LONGEST)
@@ -101,6 +101,11 @@ def _response(problem: Problem) -> web.Response:
         content_type="application/problem+json",
         headers=problem.headers,
     )
+
+
+def _on_one_line(text: str) -> str:
+    """What a client sent may stand in a sentence, but not break it, nor steer a terminal."""
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
 
 
 def _cut(text: str, longest: int) -> str:

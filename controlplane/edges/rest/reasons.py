@@ -1,5 +1,6 @@
 """Why a replica gets what it gets, in sentences: first what its state says, then its weighing."""
 
+import math
 from collections.abc import Iterator
 
 from controlplane.fleet import Draining
@@ -33,14 +34,16 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
 
 def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     readiness, address = report.observed.readiness, report.replica.settings.address
-    lasted = duration(max(now - readiness.since, 0.0))
+    # A replica that was there before us has been in its state for longer than we know.
+    known = math.isfinite(readiness.since)
+    lasted = f" for {duration(max(now - readiness.since, 0.0))}" if known else ""
     check = f"its health check {report.pool.settings.health_check.path} at {address}"
     if readiness.state is State.STARTING:
-        asked = f"has not answered 200 for {lasted}" if readiness.probed else "is yet to be asked"
+        asked = f"has not answered 200{lasted}" if readiness.probed else "is yet to be asked"
         yield f"not shown to Envoy yet: {check} {asked}"
     elif readiness.state is State.GONE:
         yield (
-            f"gone for {lasted}: nobody listened at {address}, or another process took over;"
+            f"gone{lasted}: nobody listened at {address}, or another process took over;"
             f" Envoy's health checks keep requests away until {check} answers 200"
         )
 

@@ -1,4 +1,7 @@
-"""What the API says of pools and replicas, as plain data: reports in, JSON out; units in the keys.
+"""What the API says of pools and replicas, as plain data: reports in, JSON out.
+
+The keys of the settings stand as they were put. Of all other numbers the key has the unit, but for
+`capacity`, which is in requests per second.
 
 A number that is not known is null, and one that JSON cannot say (NaN, infinity) is too.
 """
@@ -15,7 +18,7 @@ from controlplane.weighing import ReplicaWeighing
 
 
 def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) -> dict[str, Any]:
-    """A pool with a summary of its replicas.
+    """A pool: its settings, its replicas in short, and how many are in which state.
 
     Args:
         pool: The pool.
@@ -28,9 +31,10 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
     return {
         "name": pool.name,
         "source": pool.source.value,
-        "settings": pool.settings.model_dump(mode="json"),
+        **pool.settings.model_dump(mode="json"),
         "suspect": suspect,
-        "replicas": {
+        "replicas": [_in_short(report) for report in known],
+        "counts": {
             "total": len(known),
             "starting": states.count("starting"),
             "ready": states.count("ready"),
@@ -39,6 +43,17 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
             "cut": sum(it.drained for it in weighed),
             "stale": sum(it.stale for it in weighed),
         },
+    }
+
+
+def _in_short(report: ReplicaReport) -> dict[str, Any]:
+    weighed = _weighed(report.weighing)
+    return {
+        "id": report.replica.id,
+        "address": str(report.replica.settings.address),
+        "state": report.observed.readiness.state.value,
+        "draining": report.replica.draining.value if report.replica.draining else None,
+        **{key: weighed[key] for key in ("capacity", "tier", "weight", "share")},
     }
 
 
@@ -54,7 +69,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
     return {
         "pool": report.pool.name,
         "id": replica.id,
-        "settings": replica.settings.model_dump(mode="json"),
+        **replica.settings.model_dump(mode="json"),
         "source": replica.source.value,
         "generation": replica.generation,
         "state": observed.readiness.state.value,
@@ -107,10 +122,10 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def _weighed(weighing: ReplicaWeighing | None) -> dict[str, Any]:
     if weighing is None:
-        unknown = ("capacity_rps", "tier", "weight", "share", "drained", "stale")
+        unknown = ("capacity", "tier", "weight", "share", "drained", "stale")
         return dict.fromkeys(unknown)
     return {
-        "capacity_rps": plain(weighing.capacity),
+        "capacity": plain(weighing.capacity),
         "tier": weighing.tier,
         "weight": weighing.weight,
         "share": plain(weighing.share),

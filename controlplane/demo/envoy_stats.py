@@ -1,0 +1,96 @@
+"""What Envoy itself counted: its admin interface's ``/clusters?format=json`` in, requests out.
+
+https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--clusters describes the answer.
+Pure; fetching it is somebody else's business.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Counts = Mapping[str, int]
+"""Requests by replica id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One replica as one Envoy sees it.
+
+    Attributes:
+        requests: That were sent to it since Envoy made this host.
+        usable: It passes its health checks and is neither ejected nor draining.
+    """
+
+    requests: int
+    usable: bool
+
+
+def hosts(clusters: Mapping[str, Any], pool: str) -> dict[str, Host]:
+    """Read the hosts of one cluster by hostname, which is the replica's id."""
+    return {
+        str(host["hostname"]): Host(_requests(host), _is_usable(host))
+        for cluster in clusters.get("cluster_statuses", ())
+        if cluster.get("name") == pool
+        for host in cluster.get("host_statuses", ())
+    }
+
+
+def _requests(host: Mapping[str, Any]) -> int:
+    # A counter is a string, and is left out while it is 0 (protobuf's JSON).
+    return sum(
+        int(stat.get("value", 0))
+        for stat in host.get("stats", ())
+        if stat.get("name") == "rq_total"
+    )
+
+
+def _is_usable(host: Mapping[str, Any]) -> bool:
+    health = dict(host.get("health_status", {}))
+    return health.pop("eds_health_status", None) == "HEALTHY" and not any(health.values())
+
+
+def grown(before: Counts, now: Counts) -> dict[str, int]:
+    """By how much counters have grown.
+
+    A replica that changes its tier becomes a new host in Envoy, whose counter starts at 0 again:
+    one that went down has grown by all that it shows.
+    """
+    return {
+        id_: count - (before.get(id_, 0) if count >= before.get(id_, 0) else 0)
+        for id_, count in now.items()
+    }
+
+
+@dataclass(slots=True)
+class Tally:
+    """The requests of all Envoys over time.
+
+    Attributes:
+        samples: When, in seconds, and what was counted since the sample before.
+    """
+
+    samples: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    _last: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, at: float, envoys: Mapping[str, Counts]) -> None:
+        """Take in what each Envoy shows; those that are left out have not answered.
+
+        The first sample of an Envoy is what the next one is compared with, and counts for nothing.
+        """
+        total: dict[str, int] = {}
+        for envoy, counts in envoys.items():
+            if envoy in self._last:
+                for id_, count in grown(self._last[envoy], counts).items():
+                    total[id_] = total.get(id_, 0) + count
+            self._last[envoy] = dict(counts)
+        self.samples.append((at, total))
+
+    def shares(self, since: float, until: float) -> dict[str, float]:
+        """Each replica's part of the requests in the samples after `since`, up to `until`."""
+        total: dict[str, int] = {}
+        for at, counts in self.samples:
+            if since < at <= until:
+                for id_, count in counts.items():
+                    total[id_] = total.get(id_, 0) + count
+        every = sum(total.values())
+        return {id_: count / every for id_, count in total.items()} if every else {}

@@ -1,0 +1,15 @@
+"""Commands against a real API server: the command in a thread, the server in the test's loop."""
+
+import asyncio
+
+from click.testing import CliRunner, Result
+
+from controlplane.cli.group import plimsoll
+from tests.edges.rest.served import Served
+
+
+async def run(api: Served, *arguments: str, token: str | None = None, typed: str = "") -> Result:
+    """Call `plimsoll` as a shell would, without a terminal."""
+    environment = {"PLIMSOLL_URL": f"http://{api.address}", "PLIMSOLL_TOKEN": token}
+    runner = CliRunner(env=environment)
+    return await asyncio.to_thread(runner.invoke, plimsoll, arguments, input=typed)

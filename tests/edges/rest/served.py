@@ -1,0 +1,104 @@
+"""A real API server on loopback with a plane whose clock the test sets, and a real client."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from controlplane.edges.rest import RestServer
+from controlplane.plane import Plane, Target
+from controlplane.settings import Address
+from controlplane.xds.nodes import NodeStatus
+
+POOL = {"model": "minilm", "listener": {"address": "127.0.0.1:10000"}}
+REPLICA = {"address": "127.0.0.1:9001"}
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    content_type: str
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def detail(self) -> str:
+        assert self.content_type == "application/problem+json"
+        assert self.body["status"] == self.status
+        return str(self.body["detail"])
+
+
+@dataclass
+class Served:
+    """A running server and what it was given."""
+
+    plane: Plane
+    address: Address = field(init=False)
+    session: aiohttp.ClientSession = field(init=False)
+    now: float = 100.0
+    is_ready: bool = True
+    changes: int = 0
+    nodes: list[NodeStatus] = field(default_factory=list)
+
+    async def ask(self, method: str, path: str, **options: Any) -> Answer:
+        url = URL(f"http://{self.address}{path}", encoded=True)
+        async with self.session.request(method, url, **options) as response:
+            body = await response.json(content_type=None) if await response.read() else None
+            headers = dict(response.headers)
+            return Answer(response.status, response.content_type, headers, body)
+
+    async def send(self, path: str, body: bytes, **headers: str) -> Answer:
+        return await self.ask("PUT", path, data=body, headers=headers or JSON)
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes and read until the server closes the connection."""
+        reader, writer = await asyncio.open_connection(self.address.host, self.address.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def filled(self) -> "Served":
+        """With pool m and replicas a and b."""
+        await self.ask("PUT", "/v1/pools/m", json=POOL)
+        for id_, port in (("a", 9001), ("b", 9002)):
+            body = {"address": f"127.0.0.1:{port}"}
+            await self.ask("PUT", f"/v1/pools/m/replicas/{id_}", json=body)
+        self.changes = 0
+        return self
+
+    def target(self, id_: str) -> Target:
+        return next(it for it in self.plane.targets() if it.replica.id == id_)
+
+    def decide(self) -> None:
+        self.changes += 1
+        self.plane.decide(self.now)
+
+
+@asynccontextmanager
+async def served(*, token: str | None = None, read_timeout: float = 10.0) -> AsyncIterator[Served]:
+    """Serve an empty plane."""
+    here = Served(Plane(100.0))
+    server = RestServer(
+        Address("127.0.0.1", 0),
+        here.plane,
+        nodes=lambda: here.nodes,
+        changed=here.decide,
+        ready=lambda: here.is_ready,
+        token=token,
+        read_timeout=read_timeout,
+        clock=lambda: here.now,
+    )
+    here.address = await server.start()
+    try:
+        async with aiohttp.ClientSession() as here.session:
+            yield here
+    finally:
+        await server.stop(1.0)

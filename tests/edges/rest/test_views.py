@@ -1,0 +1,110 @@
+"""What the API says of a replica, without a server."""
+
+import json
+from dataclasses import replace
+from math import inf, nan
+from typing import Any
+
+from controlplane.edges.rest.views import plain, replica_view
+from controlplane.fleet import PutPool, PutReplica
+from controlplane.plane import Failure, Plane, Probe
+from controlplane.settings import ReplicaSettings
+from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.weighing.pools import SETTINGS
+
+BOUNDS = (0.01, 0.1, inf)
+
+
+def plane() -> Plane:
+    """One ready replica."""
+    made = Plane(0.0)
+    made.apply(PutPool("m", SETTINGS), 0.0)
+    made.apply(PutReplica("m", "a", ReplicaSettings.model_validate({"address": "10.0.0.1:80"})), 0)
+    made.probed(made.targets()[0], Probe.HEALTHY, 0.0)
+    return made
+
+
+def scraped(made: Plane, at: float, requests: float, *memory: GpuMemory) -> None:
+    counts = (0.0, requests, requests)
+    reading = Reading(at, Histogram(BOUNDS, counts, requests * 0.05), memory=memory, queue=3.0)
+    made.record(made.targets()[0], reading, at)
+    made.decide(at)
+
+
+def view(made: Plane, now: float) -> dict[str, Any]:
+    return replica_view(made.report("m", "a", now), now)
+
+
+def test_readings_are_in_the_units_that_their_keys_say() -> None:
+    made = plane()
+    scraped(made, 1.0, 0.0)
+    scraped(made, 11.0, 500.0, GpuMemory("GPU-1", 6e9, 8e9))
+    readings = view(made, 11.5)["readings"]
+    assert (readings["rate_rps"], readings["window_s"], readings["samples"]) == (50.0, 10.0, 500)
+    assert (readings["latency_mean_ms"], readings["in_flight"]) == (50.0, 2.5)
+    assert 10 < readings["p99_ms"] <= 100
+    assert readings["queue"] == 3
+    assert readings["memory"] == [
+        {"gpu": "GPU-1", "used_bytes": 6e9, "total_bytes": 8e9, "fraction": 0.75}
+    ]
+
+
+def test_memory_that_is_only_a_fraction_has_no_bytes() -> None:
+    made = plane()
+    scraped(made, 1.0, 0.0, GpuMemory(None, 0.5, 1.0))
+    assert view(made, 1.0)["readings"]["memory"] == [
+        {"gpu": None, "used_bytes": None, "total_bytes": None, "fraction": 0.5}
+    ]
+
+
+def test_what_was_decided_stands_beside_why() -> None:
+    made = plane()
+    scraped(made, 1.0, 0.0)
+    scraped(made, 11.0, 500.0)
+    shown, weighing = view(made, 11.0), made.report("m", "a", 11.0).weighing
+    assert weighing is not None
+    assert (shown["weight"], shown["tier"]) == (weighing.weight, weighing.tier)
+    assert (shown["share"], shown["shown_to_envoy"]) == (1.0, True)
+    assert [step["words"] for step in shown["steps"]] == [it.words for it in weighing.steps]
+    assert len(shown["why"]) == len(shown["steps"])
+
+
+def test_a_failed_scrape_says_why_and_how_old_the_last_good_one_is() -> None:
+    made = plane()
+    scraped(made, 1.0, 0.0)
+    made.record(made.targets()[0], Failure("it answered 500"), 3.0)
+    made.decide(3.0)
+    shown = view(made, 4.0)
+    assert shown["scrape"] == {"age_s": 3.0, "failure": "it answered 500"}
+    assert (
+        shown["why"][0] == "the last scrape failed: it answered 500; the last good one was 3 s ago"
+    )
+
+
+def test_a_replica_that_was_never_scraped_has_no_readings_rather_than_zeros() -> None:
+    made = plane()
+    made.decide(0.0)
+    shown = view(made, 1.0)
+    assert (shown["readings"], shown["scrape"]["age_s"], shown["capacity"]) == (
+        None,
+        None,
+        None,
+    )
+
+
+def test_before_the_first_decision_nothing_is_known_of_weights() -> None:
+    shown = view(plane(), 0.0)
+    assert (shown["weight"], shown["tier"], shown["steps"]) == (None, None, [])
+    assert shown["why"][-1] == "not weighed yet"
+
+
+def test_what_is_no_json_number_is_null() -> None:
+    made = plane()
+    scraped(made, 1.0, 10.0)
+    report = made.report("m", "a", 1.0)
+    assert report.weighing is not None
+    odd = replace(report, weighing=replace(report.weighing, capacity=inf, share=nan))
+    shown = replica_view(odd, 1.0)
+    assert (shown["capacity"], shown["share"]) == (None, None)
+    json.dumps(shown, allow_nan=False)
+    assert plain(-inf) is None
