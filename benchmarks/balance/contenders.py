@@ -150,8 +150,12 @@ async def _plimsoll(
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
         process(*command, log=folder / "plimsoll.log") as plane,
-        _envoys(folder, len(replicas), POOL, ports, configs) as pids,
+        AsyncExitStack() as stack,
     ):
+        # An Envoy that finds nobody there waits longer each time before it tries again.
+        await until(f"plimsoll serves; see {folder}", partial(_answers, session, admin))
+        envoys = _envoys(folder, len(replicas), POOL, ports, configs)
+        pids = await stack.enter_async_context(envoys)
 
         async def told() -> dict[str, Any]:
             said = {}
@@ -163,6 +167,14 @@ async def _plimsoll(
             return said
 
         yield Running([port for port, _ in ports], {"sidecars": pids, "plane": [plane.pid]}, told)
+
+
+async def _answers(session: aiohttp.ClientSession, admin: int) -> bool:
+    try:
+        async with session.get(f"http://{_loopback(admin)}/livez") as response:
+            return response.status == 200
+    except aiohttp.ClientConnectionError:
+        return False
 
 
 def _pairs(ports: Sequence[int]) -> list[tuple[int, int]]:

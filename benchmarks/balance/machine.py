@@ -26,7 +26,7 @@ def describe() -> dict[str, object]:
 
 
 def cpu_seconds(pids: Mapping[str, Sequence[int]]) -> dict[str, float]:
-    """Seconds of CPU that processes took so far, by what they are; 0 where nobody says (no /proc)."""
+    """Seconds of CPU that processes took so far, by what they are; 0 where /proc is missing."""
     return {name: sum(map(_of_process, numbers)) for name, numbers in pids.items()}
 
 

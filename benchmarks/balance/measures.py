@@ -17,8 +17,9 @@ COLLAPSE: Final = 2.0
 BACKLOG: Final = 0.25
 """Seconds of work for all replicas together; where less is waiting, nothing has grown."""
 
-GROWTH: Final = 1.5
-"""A queue whose last third is so many times its first third, with the second between, grows."""
+GROWTH: Final = 2.0
+"""A queue that was so many times longer in a run's last third than in its first, with the second
+between, grows. Runs begin with empty queues, so even growth with the square root of time shows."""
 
 
 def most_in_flight(scenario: Scenario) -> int:
@@ -49,7 +50,7 @@ class Summary:
         p50: Milliseconds from when a request should have been sent; a failed one took for ever.
         p99: Likewise.
         late: Milliseconds that the generator was late itself, 99th percentile.
-        waiting: Requests without an answer, on average over the last third of what was measured.
+        waiting: Requests without an answer, on average over the last third of the run.
         fast: Part of the requests that fast replicas got.
     """
 
@@ -71,11 +72,8 @@ def summarize(outcome: Outcome, scenario: Scenario, timing: Timing) -> Summary:
         inf if request.latency is None else 1000 * request.latency for request in counted
     ] or [inf]
     lateness = [1000 * request.late for request in outcome.requests] or [0.0]
-    third = timing.measured / 3
-    thirds = [
-        waiting(outcome.requests, timing.warm_up + n * third, timing.warm_up + (n + 1) * third)
-        for n in range(3)
-    ]
+    third = timing.total / 3
+    thirds = [waiting(outcome.requests, n * third, (n + 1) * third) for n in range(3)]
     served = [request.replica for request in outcome.requests if request.replica is not None]
     cut = outcome.cut_at is not None
     return Summary(
