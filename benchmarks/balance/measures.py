@@ -22,6 +22,11 @@ GROWTH: Final = 2.0
 between, grows. Runs begin with empty queues, so even growth with the square root of time shows."""
 
 
+LATE: Final = 25.0
+"""Milliseconds; where the generator was later than that (99th percentile), something else had the
+machine, and the run says more of that than of the contender."""
+
+
 def most_in_flight(scenario: Scenario) -> int:
     """Requests without an answer at which a run has collapsed."""
     return ceil(COLLAPSE * scenario.capacity)
@@ -63,6 +68,11 @@ class Summary:
     late: float
     waiting: float
     fast: float
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the machine had too much else to do."""
+        return self.late > LATE
 
 
 def summarize(outcome: Outcome, scenario: Scenario, timing: Timing) -> Summary:

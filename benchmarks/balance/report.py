@@ -82,6 +82,8 @@ def _queues(summaries: Sequence[Summary]) -> str:
         said.append(f"cut after {min(cuts):.0f} s")
     if failed := sum(it.failed for it in summaries):
         said.append(f"{failed} requests failed")
+    if disturbed := sum(it.is_disturbed for it in summaries):
+        said.append(f"disturbed {disturbed} of {len(summaries)}")
     return ", ".join(said)
 
 
@@ -110,9 +112,10 @@ def _times(ratio: Spread) -> str:
 def line(run: Run) -> str:
     """One run, as it is shown when it ends."""
     it = run.summary
+    disturbed = f", disturbed: the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
     if it.cut_at is not None:
-        return f"collapsed, cut after {it.cut_at:.0f} s"
-    return f"p50 {it.p50:.0f} ms, p99 {it.p99:.0f} ms, {it.verdict}"
+        return f"collapsed, cut after {it.cut_at:.0f} s{disturbed}"
+    return f"p50 {it.p50:.0f} ms, p99 {it.p99:.0f} ms, {it.verdict}{disturbed}"
 
 
 def cost(scenario: Scenario, run: Run) -> str:

@@ -20,7 +20,7 @@ def test_arrivals_have_the_rate_and_the_mean_size() -> None:
 
 def test_sizes_are_heavy_tailed() -> None:
     sizes = sorted(it.tokens for it in arrivals(1, 100, 1000))
-    # Of a lognormal with σ = 1: median exp(−½) and 99th percentile exp(2.326 − ½) times the mean.
+    # Median exp(−½) and 99th percentile exp(2.326 − ½) times the mean.
     assert sizes[len(sizes) // 2] == pytest.approx(60.7, rel=0.02)
     assert sizes[len(sizes) * 99 // 100] == pytest.approx(621, rel=0.05)
 

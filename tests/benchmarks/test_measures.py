@@ -40,6 +40,12 @@ def test_a_run_cut_before_anything_counted_is_summarized_all_the_same() -> None:
     assert summarize(Outcome((), 3.0, 0.1), SCENARIO, TIMING).verdict == "collapsed"
 
 
+def test_a_run_whose_generator_was_late_is_disturbed() -> None:
+    requests = [Request(11 + number, late, 0.2, 0) for number, late in enumerate((0.001, 0.1))]
+    summary = summarize(Outcome(tuple(requests), None, 0.1), SCENARIO, TIMING)
+    assert summary.is_disturbed
+
+
 def test_waiting_is_rate_times_latency() -> None:
     requests = [answered(number / 10, 0.5) for number in range(1000)]
     assert waiting(requests, 20, 80) == pytest.approx(10 * 0.5)
