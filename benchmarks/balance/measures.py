@@ -1,0 +1,170 @@
+"""From what a generator saw to numbers, and from runs to medians. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+from statistics import median
+from typing import Final, Literal
+
+from benchmarks.balance.outcome import Outcome, Request
+from benchmarks.balance.scenario import Scenario, Timing
+
+Verdict = Literal["steady", "growing", "collapsed"]
+
+COLLAPSE: Final = 2.0
+"""Seconds of work for all replicas together: with so much of it waiting, a run is cut."""
+
+BACKLOG: Final = 0.25
+"""Seconds of work for all replicas together; where less is waiting, nothing has grown."""
+
+GROWTH: Final = 2.0
+"""A queue that was so many times longer in a run's last third than in its first, with the second
+between, grows. Runs begin with empty queues, so even growth with the square root of time shows."""
+
+
+LATE: Final = 25.0
+"""Milliseconds; where the generator was later than that (99th percentile), something else had the
+machine, and the run says more of that than of the contender."""
+
+
+def most_in_flight(scenario: Scenario) -> int:
+    """Requests without an answer at which a run has collapsed."""
+    return ceil(COLLAPSE * scenario.capacity)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that so large a part of the values does not exceed (nearest rank).
+
+    Args:
+        values: At least one.
+        part: 0 to 1.
+    """
+    return sorted(values)[max(ceil(part * len(values)), 1) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run in numbers.
+
+    Attributes:
+        verdict: What the queues did. Latencies of a run that grew would be higher in a longer run;
+            those of a collapsed one say nothing.
+        cut_at: Seconds after the begin of the load when it was cut, if it was.
+        requests: That counted: were due after the warm-up.
+        failed: Of them.
+        p50: Milliseconds from when a request should have been sent; a failed one took for ever.
+        p99: Likewise.
+        late: Milliseconds that the generator was late itself, 99th percentile.
+        waiting: Requests without an answer, on average over the last third of the run.
+        fast: Part of the requests that fast replicas got.
+    """
+
+    verdict: Verdict
+    cut_at: float | None
+    requests: int
+    failed: int
+    p50: float
+    p99: float
+    late: float
+    waiting: float
+    fast: float
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the machine had too much else to do."""
+        return self.late > LATE
+
+
+def summarize(outcome: Outcome, scenario: Scenario, timing: Timing) -> Summary:
+    """What one run came to; of a run that was cut before it was measured, latencies are inf."""
+    counted = [request for request in outcome.requests if request.at >= timing.warm_up]
+    latencies = [
+        inf if request.latency is None else 1000 * request.latency for request in counted
+    ] or [inf]
+    lateness = [1000 * request.late for request in outcome.requests] or [0.0]
+    third = timing.total / 3
+    thirds = [waiting(outcome.requests, n * third, (n + 1) * third) for n in range(3)]
+    served = [request.replica for request in outcome.requests if request.replica is not None]
+    cut = outcome.cut_at is not None
+    return Summary(
+        verdict="collapsed" if cut else verdict(thirds, scenario.capacity),
+        cut_at=outcome.cut_at,
+        requests=len(counted),
+        failed=0 if cut else sum(request.latency is None for request in counted),
+        p50=inf if cut else percentile(latencies, 0.5),
+        p99=inf if cut else percentile(latencies, 0.99),
+        late=percentile(lateness, 0.99),
+        waiting=inf if cut else thirds[-1],
+        fast=sum(number in scenario.fast for number in served) / max(len(served), 1),
+    )
+
+
+def waiting(requests: Sequence[Request], begin: float, end: float) -> float:
+    """How many requests had no answer yet, on average over a time."""
+    return sum(
+        max(min(request.at + _latency(request), end) - max(request.at, begin), 0.0)
+        for request in requests
+    ) / (end - begin)
+
+
+def _latency(request: Request) -> float:
+    return inf if request.latency is None else request.latency
+
+
+def verdict(thirds: Sequence[float], capacity: float) -> Verdict:
+    """Whether a queue grew from one third of a run to the next.
+
+    Args:
+        thirds: Requests without an answer, on average over each third.
+        capacity: Requests per second that all replicas together can serve.
+    """
+    first, second, third = thirds
+    grew = first < second < third and third >= GROWTH * first
+    return "growing" if grew and third >= BACKLOG * capacity else "steady"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of some values, and between which they were."""
+
+    middle: float
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least one value."""
+    return Spread(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Our values over those of the best peer.
+
+    Attributes:
+        peer: Which one it is.
+        ratio: Below 1 where ours are lower.
+    """
+
+    peer: int
+    ratio: Spread
+
+
+def ratios(ours: Sequence[float], peers: Sequence[Sequence[float]]) -> Comparison | None:
+    """Our values over the best peer's, repetition by repetition.
+
+    The best is the peer with the lowest median; a repetition had the same seed for everyone, so
+    what its arrivals did to all cancels.
+
+    Args:
+        ours: One value for each repetition.
+        peers: The same of each peer.
+
+    Returns:
+        None when we, or all peers, collapsed in any repetition.
+    """
+    whole = [number for number, values in enumerate(peers) if max(values) < inf]
+    if not whole or max(ours) == inf:
+        return None
+    best = min(whole, key=lambda number: median(peers[number]))
+    return Comparison(best, spread([our / its for our, its in zip(ours, peers[best], strict=True)]))

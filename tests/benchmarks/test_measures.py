@@ -1,0 +1,93 @@
+from math import inf
+
+import pytest
+
+from benchmarks.balance.measures import percentile, ratios, summarize, verdict, waiting
+from benchmarks.balance.outcome import Outcome, Request, decode, encode
+from benchmarks.balance.scenario import Scenario, Timing
+
+SCENARIO = Scenario("two", sidecars=1, speeds=(4.0, 1.0), load=0.8, token_seconds=0.001)
+TIMING = Timing(warm_up=10, measured=20)
+
+
+def answered(at: float, latency: float, replica: int = 0) -> Request:
+    return Request(at, 0.0, latency, replica)
+
+
+def test_a_percentile_is_a_value_that_was_seen() -> None:
+    values = [float(number) for number in range(100, 0, -1)]
+    assert [percentile(values, part) for part in (0, 0.5, 0.99, 1)] == [1, 50, 99, 100]
+
+
+def test_requests_of_the_warm_up_do_not_count() -> None:
+    requests = (answered(9.9, 5.0), answered(10.0, 0.1), answered(20.0, 0.1))
+    summary = summarize(Outcome(requests, None, 0.1), SCENARIO, TIMING)
+    assert (summary.requests, summary.p50, summary.p99) == (2, 100, 100)
+
+
+def test_a_failed_request_took_for_ever() -> None:
+    requests = (answered(11, 0.1), Request(12, 0.0, None, None))
+    summary = summarize(Outcome(requests, None, 0.1), SCENARIO, TIMING)
+    assert (summary.failed, summary.p50, summary.p99) == (1, 100, inf)
+
+
+def test_a_cut_run_has_collapsed_and_has_no_latencies() -> None:
+    summary = summarize(Outcome((answered(11, 0.1),), 11.5, 0.1), SCENARIO, TIMING)
+    assert (summary.verdict, summary.cut_at, summary.p50) == ("collapsed", 11.5, inf)
+
+
+def test_a_run_cut_before_anything_counted_is_summarized_all_the_same() -> None:
+    assert summarize(Outcome((), 3.0, 0.1), SCENARIO, TIMING).verdict == "collapsed"
+
+
+def test_a_run_whose_generator_was_late_is_disturbed() -> None:
+    requests = [Request(11 + number, late, 0.2, 0) for number, late in enumerate((0.001, 0.1))]
+    summary = summarize(Outcome(tuple(requests), None, 0.1), SCENARIO, TIMING)
+    assert summary.is_disturbed
+
+
+def test_waiting_is_rate_times_latency() -> None:
+    requests = [answered(number / 10, 0.5) for number in range(1000)]
+    assert waiting(requests, 20, 80) == pytest.approx(10 * 0.5)
+
+
+def test_an_unanswered_request_waits_to_the_end() -> None:
+    assert waiting([Request(5, 0.0, None, None)], 0, 10) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("thirds", "expected"),
+    [
+        ((40, 80, 120), "growing"),
+        ((40, 130, 120), "steady"),  # up and down
+        ((80, 100, 120), "steady"),  # by less than it varies
+        ((1, 5, 10), "steady"),  # nothing to speak of
+    ],
+)
+def test_a_queue_grows_when_it_is_long_and_longer_each_third(
+    thirds: tuple[float, ...], expected: str
+) -> None:
+    assert verdict(thirds, capacity=100) == expected
+
+
+def test_a_ratio_is_to_the_best_peer_of_the_same_repetition() -> None:
+    found = ratios([10, 20, 30], [[100, 100, 100], [20, 20, 60]])
+    assert found is not None
+    assert found.peer == 1
+    assert (found.ratio.low, found.ratio.middle, found.ratio.high) == (0.5, 0.5, 1.0)
+
+
+def test_a_collapsed_peer_is_never_the_best() -> None:
+    found = ratios([10, 10, 10], [[1, 1, inf], [20, 20, 20]])
+    assert found is not None
+    assert found.peer == 1
+
+
+def test_who_collapsed_is_not_compared() -> None:
+    assert ratios([10, inf], [[1, 1]]) is None
+    assert ratios([10, 10], [[1, inf]]) is None
+
+
+def test_an_outcome_survives_being_written() -> None:
+    requests = (answered(1, 0.5), Request(2, 0.1, None, None))
+    assert decode(encode(requests, 3.0, 0.2)) == Outcome(requests, 3.0, 0.2)
