@@ -39,8 +39,8 @@ async def test_a_list_in_json_is_what_the_api_says(api: Served) -> None:
 
 
 async def test_an_ipv6_address_is_printed_with_its_brackets(api: Served) -> None:
-    assert (await run(api, "replicas", "add", "m", "c", "[::1]:9003")).exit_code == 0
-    assert "[::1]:9003" in (await run(api, "replicas", "list")).stdout
+    assert (await run(api, "replicas", "add", "m", "c", "[fd00::1]:9003")).exit_code == 0
+    assert "[fd00::1]:9003" in (await run(api, "replicas", "list")).stdout
 
 
 async def test_a_list_without_replicas_says_so() -> None:

@@ -149,6 +149,15 @@ async def test_a_body_over_a_mebibyte_is_refused(chunked: bool) -> None:  # noqa
         assert answer.detail == "the body is longer than 1048576 bytes"
 
 
+async def test_a_body_that_is_announced_as_too_long_is_not_waited_for() -> None:
+    async with served() as api:
+        answer = await api.raw(
+            b"PUT /v1/pools/m HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 1048577\r\n\r\n"
+        )
+        assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 async def test_a_body_of_a_mebibyte_is_taken() -> None:
     async with served() as api:
         answer = await api.send(POOL_PATH, pool().ljust(1 << 20))

@@ -128,7 +128,8 @@ async def test_a_replica_that_is_not_ready_says_why_envoy_does_not_know_it() -> 
         await api.filled()
         api.plane.probed(api.target("a"), Probe.UNHEALTHY, api.now)
         api.now += 12
-        assert (await one(api))["state"] == "starting"
+        shown = await one(api)
+        assert (shown["state"], shown["state_for_s"]) == ("starting", 12.0)
         assert (await why(api)).startswith(
             "not shown to Envoy yet: its health check /health at 127.0.0.1:9001 has not answered"
             " 200 for 12 s"
