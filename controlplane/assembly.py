@@ -7,7 +7,7 @@ xDS server, at most every `PUSH_INTERVAL`.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(_steer(plane, slot, woken), name="steering"),
+                group.create_task(steer(plane, slot, woken), name="steering"),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -104,8 +104,21 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
 
 
-async def _steer(plane: Plane, slot: Latest[Catalog | None], woken: asyncio.Event) -> None:
-    """Decide whenever something was noticed, and hand out what has changed."""
+async def steer(
+    plane: Plane,
+    slot: Latest[Catalog | None],
+    woken: asyncio.Event,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Decide whenever something was noticed, and hand out what has changed, until cancelled.
+
+    Args:
+        plane: Decides.
+        slot: Takes the catalog; not before the plane has seen enough since the start.
+        woken: Set by whoever noticed something.
+        sleep: Waits for some seconds.
+    """
     while True:
         try:
             async with asyncio.timeout(IDLE_INTERVAL):
@@ -118,7 +131,7 @@ async def _steer(plane: Plane, slot: Latest[Catalog | None], woken: asyncio.Even
             catalog = plane.decide(now)
             if catalog is not slot.value:
                 slot.set(catalog)
-        await asyncio.sleep(PUSH_INTERVAL)
+        await sleep(PUSH_INTERVAL)
 
 
 def _servers_stay(old: Config, new: Config) -> None:

@@ -6,8 +6,8 @@ from enum import StrEnum
 from itertools import count
 from typing import Final
 
-SLOWED_AT: Final = 0.4
-RESTORED_AT: Final = 0.75
+SLOWED_AT: Final = 0.35
+RESTORED_AT: Final = 0.6
 """Parts of a round at which the replica is slowed down and brought back."""
 ROUND: Final = 60.0
 """Seconds of a round when there is no end."""

@@ -2,7 +2,8 @@
 
 Counters only tell something by how much they grow. A window is the difference between the newest
 reading and one that is at least `WINDOW` older, and older still, up to `LONGEST`, until it holds
-`ENOUGH` requests: a replica with little traffic is judged by more of its past.
+`ENOUGH` requests: a replica with little traffic is judged by more of its past, unless its newest
+requests took so much longer or shorter than those before that it is no longer the same.
 """
 
 import math
@@ -21,6 +22,12 @@ LONGEST: Final = 60.0
 """Seconds of history; what is older says little about now."""
 ENOUGH: Final = 50
 """Requests that stop a window from stretching; a p99 of fewer is a guess."""
+CHANGED: Final = 3.0
+"""Factor between mean latencies from where on a replica has changed, and its past is forgotten.
+Without this one that recovers with little traffic is held for a minute against what it was."""
+TELLING: Final = 6
+"""Requests that can tell so. The mean of six of a lognormal size with sigma 1 is three times off
+one time in forty; all that is lost then is some of the past."""
 _SAME_START: Final = 1.0
 """Seconds by which a start time may waver, for servers that derive it from their uptime."""
 
@@ -110,7 +117,23 @@ class History:
         # Two are always kept, so that a pool scraped once in five minutes has windows as well.
         while len(self._points) > 2 and self._points[1].at <= point.at - LONGEST:
             del self._points[0]
+        self._forget_if_changed()
         return self._window(reading)
+
+    def _forget_if_changed(self) -> None:
+        """Drop what was before the newest requests when they are not like it any more."""
+        points = self._points
+        telling = self._start(TELLING)
+        before, newest = _mean(points[0], points[telling]), _mean(points[telling], points[-1])
+        if before and newest and not 1 / CHANGED < newest / before < CHANGED:
+            del points[:telling]
+
+    def _start(self, enough: float) -> int:
+        """The point that a window begins at which is to hold so many requests."""
+        points, last = self._points, self._points[-1]
+        old = bisect_right(points, last.at - WINDOW, key=lambda point: point.at)
+        holds = bisect_right(points, last.requests - enough, key=lambda point: point.requests)
+        return max(min(old, holds) - 1, 0)
 
     def _point(self, reading: Reading) -> _Point:
         """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
@@ -137,13 +160,7 @@ class History:
         )
 
     def _window(self, reading: Reading) -> Window:
-        points = self._points
-        last = points[-1]
-        old_enough = bisect_right(points, last.at - WINDOW, key=lambda point: point.at)
-        holds_enough = bisect_right(
-            points, last.requests - ENOUGH, key=lambda point: point.requests
-        )
-        first = points[max(min(old_enough, holds_enough) - 1, 0)]
+        first, last = self._points[self._start(ENOUGH)], self._points[-1]
         seconds = last.at - first.at
         counts = last.counts
         if first.counts:
@@ -169,3 +186,10 @@ class History:
             memory=reading.memory,
             note=reading.note,
         )
+
+
+def _mean(first: _Point, last: _Point) -> float | None:
+    """Mean latency in seconds of what came between two points; None where nothing did."""
+    before = first.counts[-1] if first.counts else 0.0
+    samples = (last.counts[-1] if last.counts else 0.0) - before
+    return (last.total - first.total) / samples if samples > 0 else None

@@ -12,12 +12,12 @@ KEYS = ["requests", "failed", "envoys", "p50_ms", "p99_ms", "replicas", "slowed"
 
 
 def tally() -> Tally:
-    """Ten seconds, undisturbed until 4.0 and slowed until 7.5; one request a second for a."""
+    """Ten seconds, undisturbed until 3.5 and slowed until 6.0; one request a second for a."""
     counted = Tally()
     b = 0
     counted.add(0.0, {"one": {"a": 0, "b": 0}})
-    for a, at in enumerate((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 7.5, 9.0, 10.0), 1):
-        b += 1 if at <= 2 else 3 if at <= 4 else 5 if at <= 5 else 0
+    for a, at in enumerate((0.9, 1.7, 2.6, 3.5, 4.2, 4.7, 5.5, 6.0, 8.0, 10.0), 1):
+        b += 1 if at < 1.75 else 3 if at <= 3.5 else 5 if at <= 4.2 else 0
         counted.add(at, {"one": {"a": a, "b": b}})
     return counted
 

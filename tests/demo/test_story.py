@@ -8,11 +8,11 @@ from controlplane.demo import story
 from controlplane.demo.story import Act, Phase, Span, acts
 
 
-def test_a_replica_is_slowed_at_40_percent_and_brought_back_at_75() -> None:
+def test_a_replica_is_slowed_at_35_percent_and_brought_back_at_60() -> None:
     assert list(acts(60)) == [
         Act(0, Phase.UNDISTURBED),
-        Act(24, Phase.SLOWED),
-        Act(45, Phase.RESTORED),
+        Act(21, Phase.SLOWED),
+        Act(36, Phase.RESTORED),
         Act(60, Phase.OVER),
     ]
 
@@ -20,8 +20,8 @@ def test_a_replica_is_slowed_at_40_percent_and_brought_back_at_75() -> None:
 def test_without_an_end_the_round_begins_again() -> None:
     assert list(islice(acts(0), 3, 6)) == [
         Act(60, Phase.UNDISTURBED),
-        Act(84, Phase.SLOWED),
-        Act(105, Phase.RESTORED),
+        Act(81, Phase.SLOWED),
+        Act(96, Phase.RESTORED),
     ]
 
 

@@ -136,3 +136,36 @@ def test_a_p99_in_the_first_bucket_says_so() -> None:
     history.add(reading(0, 0, 0))
     fast = Histogram(BOUNDS, (100.0, 100.0, 100.0, 100.0), 0.5)
     assert history.add(replace(reading(5, 0, 0), latency=fast)).resolution == "first bucket"
+
+
+def trickle(history: History, latencies: list[float]) -> Window:
+    """One request of each latency, a second apart, scraped after each; the last window."""
+    window, total = history.add(reading(0, 0, 0)), 0.0
+    for count, latency in enumerate(latencies, start=1):
+        total += latency
+        window = history.add(reading(count, count, total))
+    return window
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.05, 0.5), (0.5, 0.05)])
+def test_a_replica_that_has_changed_is_not_held_against_what_it_was(
+    before: float, after: float
+) -> None:
+    window = trickle(History(), [before] * 40 + [after] * 12)
+    assert window.latency == pytest.approx(after)
+
+
+def test_what_was_forgotten_does_not_come_back_when_the_window_stretches() -> None:
+    window = trickle(History(), [0.5] * 20 + [0.05] * 30)
+    assert window.latency == pytest.approx(0.05)
+    assert window.samples >= 30
+
+
+def test_one_request_that_takes_long_changes_nothing() -> None:
+    window = trickle(History(), [0.05] * 40 + [0.5] + [0.05] * 4)
+    assert window.samples == 45
+
+
+def test_a_replica_twice_as_slow_keeps_its_past() -> None:
+    window = trickle(History(), [0.05] * 30 + [0.1] * 10)
+    assert window.samples == 40

@@ -1,0 +1,77 @@
+"""How often Envoys are told: at once, and then not again before the push interval is over."""
+
+import asyncio
+
+from controlplane.assembly import PUSH_INTERVAL, steer
+from controlplane.edges.latest import Latest
+from controlplane.edges.xds_server import Catalog
+from controlplane.plane import Plane, Probe
+from controlplane.settings import load_config
+
+CONFIG = load_config(
+    """
+pools:
+  - name: minilm
+    model: all-MiniLM-L6-v2
+    listener: {address: "127.0.0.1:10000"}
+    replicas: [{id: a, address: "127.0.0.1:9001"}]
+""",
+    "plimsoll.yaml",
+)
+
+
+class Steered:
+    """A plane that is steered, with a sleep that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.plane = Plane(0.0)
+        self.plane.declare(CONFIG, 0.0)
+        self.slot: Latest[Catalog | None] = Latest(None)
+        self.woken = asyncio.Event()
+        self.asleep: asyncio.Queue[float] = asyncio.Queue()
+        self.resume: asyncio.Queue[None] = asyncio.Queue()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.put_nowait(seconds)
+        await self.resume.get()
+
+    async def run(self) -> None:
+        await steer(self.plane, self.slot, self.woken, sleep=self.sleep)
+
+    def answer(self, probe: Probe) -> None:
+        target = self.plane.target("minilm", "a")
+        assert target is not None
+        self.plane.probed(target, probe, 0.0)
+        self.woken.set()
+
+
+async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() -> None:
+    steered = Steered()
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(10):
+        steered.answer(Probe.UNHEALTHY)
+        assert await steered.asleep.get() == PUSH_INTERVAL
+        assert steered.slot.revision == 1
+        # While it sleeps a second change comes; Envoys hear of it when the interval is over.
+        steered.answer(Probe.HEALTHY)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert steered.slot.revision == 1
+        steered.resume.put_nowait(None)
+        assert await steered.asleep.get() == PUSH_INTERVAL
+        assert steered.slot.revision == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
+    steered = Steered()
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            steered.answer(Probe.HEALTHY)
+            await steered.asleep.get()
+            steered.resume.put_nowait(None)
+    assert steered.slot.revision == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
