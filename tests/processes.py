@@ -81,6 +81,16 @@ class Plimsoll:
         self.admin, self.xds = admin, xds
         self._session, self._started = session, started
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._started.pid
+
+    async def ended(self) -> int:
+        """Wait until it has ended; returns its exit code."""
+        async with asyncio.timeout(DEADLINE):
+            return await self._started.wait()
+
     def kill(self) -> None:
         """End it without a chance to say goodbye."""
         self._started.kill()

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from controlplane.demo.story import Phase
 from controlplane.demo.table import Scene, render
 
 
@@ -23,7 +22,6 @@ class Screen:
         """
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if live else None
-        self._phase: Phase | None = None
 
     def __enter__(self) -> Self:
         return self

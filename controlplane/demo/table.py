@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,7 +12,7 @@ from controlplane.demo.layout import SLOW, SLOWED
 from controlplane.demo.standing import Standing
 from controlplane.demo.story import Phase
 
-_BAR: int = 24
+_BAR: Final = 24
 
 
 @dataclass(frozen=True, slots=True)

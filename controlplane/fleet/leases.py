@@ -23,9 +23,10 @@ def expire(fleet: Fleet, now: float) -> Fleet:
         for replica in pool.replicas.values():
             if replica.lease_until is None or now < replica.lease_until:
                 continue
-            if now >= replica.lease_until + DRAIN_SECONDS:
+            if replica.draining and now >= replica.lease_until + DRAIN_SECONDS:
                 fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(replica.id))
             elif replica.draining is None:
-                drained = replace(replica, draining=Draining.LEASE)
+                # Counted from now: whoever looks late still gives it the time to finish.
+                drained = replace(replica, draining=Draining.LEASE, lease_until=now)
                 fleet = fleet.with_pool(fleet.pool(pool.name).with_replica(drained))
     return fleet

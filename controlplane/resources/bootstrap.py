@@ -69,7 +69,7 @@ def _control_plane(xds: Address) -> dict[str, Any]:
     }
     return {
         "name": XDS_CLUSTER,
-        "type": "STRICT_DNS" if xds.ip is None else "STATIC",
+        **_discovery(xds),
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
@@ -79,6 +79,14 @@ def _control_plane(xds: Address) -> dict[str, Any]:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket_address(xds)}}]}],
         },
     }
+
+
+def _discovery(xds: Address) -> dict[str, Any]:
+    if xds.ip is not None:
+        return {"type": "STATIC"}
+    # By default Envoy takes IPv6 where a name has both: localhost is ::1 then, where a control
+    # plane that listens on 127.0.0.1 is not.
+    return {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}
 
 
 def _socket_address(address: Address) -> dict[str, Any]:

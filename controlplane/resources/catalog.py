@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from controlplane.fleet import Fleet, Pool
 from controlplane.resources.clusters import cluster, is_scanned
-from controlplane.resources.endpoints import assignment
+from controlplane.resources.endpoints import assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
@@ -40,7 +41,6 @@ class Catalog:
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
     _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
-    _moved: dict[tuple[str, Address], Resource] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
@@ -56,20 +56,12 @@ class Catalog:
                 CLUSTER: {name: held.cluster for name, held in shown.items()},
                 ENDPOINT: {name: held.endpoints for name, held in shown.items()},
                 LISTENER: {
-                    name: self._listener(held, moved.get(name)) for name, held in shown.items()
+                    name: _listener(name, moved[name]) if name in moved else held.listener
+                    for name, held in shown.items()
                 },
                 ROUTE: {name: held.route for name, held in shown.items()},
             }
         )
-
-    def _listener(self, held: PoolResources, address: Address | None) -> Resource:
-        if address is None:
-            return held.listener
-        key = (held.pool.name, address)
-        if key not in self._moved:
-            encoded = listener(held.pool, address)
-            self._moved[key] = Resource.of(LISTENER, held.pool.name, encoded)
-        return self._moved[key]
 
 
 def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
@@ -98,6 +90,9 @@ def _pool(
 ) -> PoolResources:
     if known is not None and known.pool == pool and known.portions == portions:
         return known
+    # A heartbeat makes another pool of it, but nothing that Envoy sees.
+    if known is not None and _seen(known.pool, known.portions) == _seen(pool, portions):
+        return known
     if known is None or _shape(known.pool) != _shape(pool):
         encoded = cluster(pool)
         return PoolResources(
@@ -106,7 +101,7 @@ def _pool(
             cluster=Resource.of(CLUSTER, pool.name, encoded),
             cluster_bytes=encoded,
             endpoints=_endpoints(pool, portions, encoded),
-            listener=Resource.of(LISTENER, pool.name, listener(pool)),
+            listener=_listener(pool.name, pool.settings.listener.address),
             route=Resource.of(ROUTE, pool.name, route_configuration(pool)),
         )
     endpoints = _endpoints(pool, portions, known.cluster_bytes)
@@ -116,6 +111,17 @@ def _pool(
 def _shape(pool: Pool) -> tuple[object, ...]:
     """All that a pool's cluster, listener and route depend on."""
     return (pool.settings, is_scanned(pool))
+
+
+def _seen(pool: Pool, portions: Mapping[str, Portion]) -> tuple[object, ...]:
+    """All that any of a pool's resources depends on."""
+    return (_shape(pool), members(pool, portions))
+
+
+@lru_cache(maxsize=4096)
+def _listener(name: str, address: Address) -> Resource:
+    # Encoding one takes milliseconds, and every sidecar on a host may have moved its own.
+    return Resource.of(LISTENER, name, listener(name, address))
 
 
 def _endpoints(pool: Pool, portions: Mapping[str, Portion], encoded: bytes) -> Resource:

@@ -6,25 +6,24 @@ import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.fleet import Pool
 from controlplane.resources.addresses import socket_address
 from controlplane.settings import Address
 
 
-def listener(pool: Pool, address: Address | None = None) -> bytes:
+def listener(name: str, address: Address) -> bytes:
     """Encode a pool's ``Listener``.
 
     Args:
-        pool: The pool; its name is the listener's and its route's.
-        address: Where this Envoy is to listen, if not where the pool says.
+        name: Of the pool; the listener's and its route's too.
+        address: Where the Envoy is to listen.
     """
     router = hcm_v3.HttpFilter(
         name="envoy.filters.http.router", typed_config=protobuf.Any.pack(router_v3.Router())
     )
     manager = hcm_v3.HttpConnectionManager(
-        stat_prefix=pool.name,
+        stat_prefix=name,
         rds=hcm_v3.Rds(
-            route_config_name=pool.name,
+            route_config_name=name,
             config_source=core_v3.ConfigSource(
                 ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
             ),
@@ -38,8 +37,8 @@ def listener(pool: Pool, address: Address | None = None) -> bytes:
     )
     return bytes(
         listener_v3.Listener(
-            name=pool.name,
-            address=socket_address(address or pool.settings.listener.address),
+            name=name,
+            address=socket_address(address),
             filter_chains=[listener_v3.FilterChain(filters=[network_filter])],
         )
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.settings import Address, parse_address
+from controlplane.settings import Address, parse_listener_address, shown
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
@@ -44,9 +44,18 @@ class View:
             raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
         return cls(
             None if pools is None else tuple(sorted(set(pools))),
-            tuple(sorted((name, parse_address(address)) for name, address in listen.items())),
+            tuple(sorted((str(name), _address(name, text)) for name, text in listen.items())),
         )
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
+
+
+def _address(name: object, text: object) -> Address:
+    try:
+        return parse_listener_address(text)
+    except ValueError as error:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.listen: pool {shown(name)}: {error}"
+        ) from None

@@ -7,9 +7,14 @@ In comes text (a YAML file) or plain data (a REST body); out come frozen models,
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
 from controlplane.settings.metrics import Family, MetricsSettings
 from controlplane.settings.pool import PoolEntry, PoolSettings
-from controlplane.settings.problems import SettingsError, validated
+from controlplane.settings.problems import SettingsError, shown, validated
 from controlplane.settings.replica import Locality, ReplicaEntry, ReplicaSettings
-from controlplane.settings.values import Address, parse_address, parse_duration
+from controlplane.settings.values import (
+    Address,
+    parse_address,
+    parse_duration,
+    parse_listener_address,
+)
 
 __all__ = [
     "Address",
@@ -27,5 +32,7 @@ __all__ = [
     "load_config",
     "parse_address",
     "parse_duration",
+    "parse_listener_address",
+    "shown",
     "validated",
 ]

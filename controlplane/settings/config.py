@@ -1,13 +1,12 @@
 """The config file: where the servers listen, and the pools it declares."""
 
-from collections import Counter
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from controlplane.settings.document import located, read_document
 from controlplane.settings.pool import PoolEntry
-from controlplane.settings.problems import SettingsError, validated
+from controlplane.settings.problems import SettingsError, shown, validated
 from controlplane.settings.values import Address, BindAddress, Settings
 
 
@@ -26,9 +25,10 @@ class AdminSettings(Settings):
     @model_validator(mode="after")
     def _token_off_loopback(self) -> Self:
         if self.token_file is None and not self.address.is_loopback:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.address} can be reached from other machines: set token_file to a file"
-                " that holds a token, or listen on 127.0.0.1"
+                " that holds a token, or listen on 127.0.0.1",
+                ("address",),
             )
         return self
 
@@ -56,13 +56,21 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _pools_differ(self) -> Self:
-        for what, values in (
-            ("name", [pool.name for pool in self.pools]),
-            ("listener address", [str(pool.listener.address) for pool in self.pools]),
-        ):
-            twice = next((value for value, count in Counter(values).items() if count > 1), None)
-            if twice is not None:
-                raise ValueError(f"two pools have the {what} {twice}; each needs its own")
+        names: set[str] = set()
+        addresses: set[Address] = set()
+        for index, pool in enumerate(self.pools):
+            if pool.name in names:
+                raise SettingsError(
+                    f"two pools have the name {pool.name}; each needs its own",
+                    ("pools", index, "name"),
+                )
+            if (address := pool.listener.address) in addresses:
+                raise SettingsError(
+                    f"two pools have the listener address {address}; each needs its own",
+                    ("pools", index, "listener", "address"),
+                )
+            names.add(pool.name)
+            addresses.add(address)
         return self
 
 
@@ -80,7 +88,8 @@ def load_config(text: str, source: str) -> Config:
     data: Any = {} if document.data is None else document.data
     if not isinstance(data, dict):
         raise SettingsError(
-            "must be a mapping with the keys admin, xds, store, pools", place=f"{source}:1"
+            f"must be a mapping with the keys {', '.join(Config.model_fields)}, not {shown(data)}",
+            place=f"{source}:{document.line(())}",
         )
     try:
         return validated(Config, data)

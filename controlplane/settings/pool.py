@@ -1,13 +1,20 @@
 """What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
 
-from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from controlplane.settings.metrics import MetricsSettings
+from controlplane.settings.problems import SettingsError
 from controlplane.settings.replica import ReplicaEntry
-from controlplane.settings.values import Duration, ListenerAddress, Name, Settings, UrlPath
+from controlplane.settings.values import (
+    Duration,
+    ListenerAddress,
+    Name,
+    PathPrefix,
+    Settings,
+    UrlPath,
+)
 
 
 class ListenerSettings(Settings):
@@ -24,7 +31,7 @@ class RouteSettings(Settings):
         timeout: Seconds for the whole of a request, tries included.
     """
 
-    prefix: UrlPath = "/"
+    prefix: PathPrefix = "/"
     timeout: Duration = 60.0
 
 
@@ -97,15 +104,20 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key, what in (("id", "id"), ("address", "address")):
-            counted = Counter(str(getattr(replica, key)) for replica in self.replicas)
-            twice = next((value for value, count in counted.items() if count > 1), None)
-            if twice is not None:
-                raise ValueError(f"two replicas have the {what} {twice}; each needs its own")
+        for key in ("id", "address"):
+            seen = set()
+            for index, replica in enumerate(self.replicas):
+                value = getattr(replica, key)
+                if value in seen:
+                    raise SettingsError(
+                        f"two replicas have the {key} {value}; each needs its own",
+                        ("replicas", index, key),
+                    )
+                seen.add(value)
         return self
 
     def settings(self) -> PoolSettings:
         """The pool without its name and replicas."""
-        return PoolSettings.model_validate(
-            {name: getattr(self, name) for name in PoolSettings.model_fields}
+        return PoolSettings.model_construct(
+            **{name: getattr(self, name) for name in PoolSettings.model_fields}
         )

@@ -1,14 +1,20 @@
 """From a failed validation to one sentence that says where, what, and what would be right."""
 
 import difflib
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Path = tuple[str | int, ...]
+
+MAX_SHOWN: Final = 60
+"""Characters of a value that a message repeats; the rest says no more and may be megabytes."""
+
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
 
 
 class SettingsError(ValueError):
@@ -26,9 +32,34 @@ class SettingsError(ValueError):
 
 
 def dotted(path: Path) -> str:
-    """Print a path as ``pools[0].listener.address``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    """Print a path as ``pools[0].listener.address``, and a key that is no word as ``['a b']``."""
+    text = "".join(
+        f".{part}" if isinstance(part, str) and _PLAIN_KEY.fullmatch(part) else f"[{shown(part)}]"
+        for part in path
+    )
     return text.removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """Print a value for a message: short, on one line, in characters that print."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value if len(value) <= MAX_SHOWN else f"{value[: MAX_SHOWN - 3]}...")
+        case int():
+            # Python refuses to print the digits of a number of thousands of them.
+            return str(value) if abs(value) < 10**MAX_SHOWN else "a number of too many digits"
+        case float():
+            return repr(value)
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return f"a Python {type(value).__name__}"
 
 
 def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
@@ -42,7 +73,15 @@ def validated(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
     except ValidationError as error:
         # A key that nobody knows is most often the misspelt name of one that is then missing.
         first = min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-        path = tuple(part for part in first["loc"] if part != "[key]")
+        path: Path = first["loc"]
+        match first:
+            case {"type": "value_error", "ctx": {"error": SettingsError() as inner}}:
+                # What a model says of the keys below it comes with their place.
+                raise SettingsError(inner.problem, path + inner.path) from None
+            case {"type": "extra_forbidden"}:
+                pass
+            case _ if path and path[-1] == "[key]":  # pydantic's word for "the key itself"
+                path = path[:-1]
         raise SettingsError(_problem(first, model, path), path) from None
 
 
@@ -71,26 +110,24 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], path: Path) -> str:
             return f"must be a list, not {_given(detail)}"
         case "string_type":
             return f"must be text, not {_given(detail)}; put it in quotes"
-        case "int_type" | "float_type" | "int_from_float":
+        case "int_type" | "int_from_float":
+            return f"must be a whole number, not {_given(detail)}"
+        case "float_type":
             return f"must be a number, not {_given(detail)}"
         case "bool_type":
             return f"must be true or false, not {_given(detail)}"
         case "none_required":
             return f"must be null, not {_given(detail)}"
+        case "invalid_key":
+            return f"a key must be text, not {_given(detail)}; put it in quotes"
+        case "string_unicode":
+            return f"{_given(detail)} is half of a character, which is no text; write it in full"
         case _:
             return f"{_given(detail)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
 
 
 def _given(detail: ErrorDetails) -> str:
-    value = detail["input"]
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(detail["input"])
 
 
 def _known_keys(model: type[BaseModel], path: Path) -> list[str]:

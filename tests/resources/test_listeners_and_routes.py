@@ -1,0 +1,87 @@
+"""What a sidecar opens for its application, and what becomes of a request that arrives there."""
+
+from datetime import timedelta
+
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import pytest
+
+from controlplane.settings import Address
+from tests.resources.decoded import (
+    a_pool_of,
+    a_pool_with,
+    connection_manager,
+    decoded_listener,
+    decoded_route,
+)
+
+
+def action(**settings: object) -> route_v3.RouteAction:
+    (host,) = decoded_route(a_pool_with(**settings)).virtual_hosts
+    found = host.routes[0].route
+    assert found is not None
+    return found
+
+
+def retries() -> route_v3.RetryPolicy:
+    found = action().retry_policy
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("address", [Address("0.0.0.0", 10000), Address("::1", 10001)])
+def test_a_listener_is_where_it_is_told(address: Address) -> None:
+    found = decoded_listener("p", address).address
+    assert found is not None
+    assert found.socket_address is not None
+    assert (found.socket_address.address, found.socket_address.port_value) == (
+        address.host,
+        address.port,
+    )
+
+
+def test_a_listener_takes_the_route_of_its_own_name_over_the_same_stream() -> None:
+    rds = connection_manager("p").rds
+    assert rds is not None
+    assert rds.route_config_name == "p" == decoded_route(a_pool_of(0)).name
+    assert rds.config_source is not None
+    assert rds.config_source.ads is not None
+
+
+def test_requests_of_every_host_go_to_the_pools_cluster() -> None:
+    (host,) = decoded_route(a_pool_of(0)).virtual_hosts
+    assert host.domains == ["*"]
+    assert action().cluster == "p"
+
+
+def test_requests_are_matched_by_the_pools_prefix() -> None:
+    (host,) = decoded_route(a_pool_with(route={"prefix": "/v1/"})).virtual_hosts
+    assert host.routes[0].match is not None
+    assert host.routes[0].match.prefix == "/v1/"
+
+
+def test_a_request_takes_as_long_as_the_pool_allows() -> None:
+    assert action(route={"timeout": "1.5s"}).timeout == timedelta(seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    "cause", ["reset", "connect-failure", "refused-stream", "retriable-status-codes"]
+)
+def test_what_a_replica_could_not_answer_is_tried_again(cause: str) -> None:
+    assert cause in retries().retry_on.split(",")
+
+
+def test_an_error_of_the_request_itself_is_not_tried_again() -> None:
+    assert retries().retriable_status_codes == [503]
+
+
+def test_a_slow_answer_is_not_asked_for_twice() -> None:
+    assert retries().per_try_timeout is None
+
+
+def test_a_request_is_tried_again_elsewhere() -> None:
+    names = [predicate.name for predicate in retries().retry_host_predicate]
+    assert names == ["envoy.retry_host_predicates.previous_hosts"]
+
+
+def test_a_request_is_tried_three_times_more_at_most() -> None:
+    assert retries().num_retries == 3

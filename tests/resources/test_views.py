@@ -1,0 +1,103 @@
+"""What an Envoy says of itself in its node metadata, and what cannot be understood of it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.views import View
+from controlplane.settings import Address
+
+
+def view(**wanted: object) -> View:
+    return View.of({"plimsoll": wanted})
+
+
+def refusal(wanted: object) -> str:
+    with pytest.raises(ValueError, match=r"^node metadata ") as refused:
+        View.of({"plimsoll": wanted})
+    assert type(refused.value) is ValueError
+    return str(refused.value)
+
+
+def test_who_says_nothing_sees_everything() -> None:
+    assert View.of({}) == View() == view()
+
+
+def test_the_metadata_of_others_is_not_read() -> None:
+    assert View.of({"istio": {"pools": 3}}) == View()
+
+
+def test_pools_are_the_same_in_any_order_and_however_often() -> None:
+    assert view(pools=["b", "a", "b"]) == view(pools=["a", "b"]) == View(("a", "b"))
+
+
+def test_a_list_of_no_pools_is_not_everything() -> None:
+    assert view(pools=[]) == View(())
+
+
+def test_listeners_are_the_same_in_any_order() -> None:
+    one = view(listen={"a": "127.0.0.1:1", "b": "127.0.0.1:2"})
+    assert one == view(listen={"b": "127.0.0.1:2", "a": "127.0.0.1:1"})
+
+
+def test_a_listener_is_an_address() -> None:
+    assert view(listen={"a": "[::1]:1"}).listen == (("a", Address("::1", 1)),)
+
+
+@pytest.mark.parametrize("wanted", [None, [], "a", 1, True])
+def test_metadata_that_is_no_mapping_is_refused(wanted: object) -> None:
+    assert refusal(wanted) == "node metadata 'plimsoll' must be a mapping"
+
+
+@pytest.mark.parametrize("pools", ["a", {"a": 1}, [1], [None], [["a"]], 1.0, True])
+def test_pools_that_are_no_list_of_names_are_refused(pools: object) -> None:
+    assert refusal({"pools": pools}) == "node metadata plimsoll.pools must be a list of pool names"
+
+
+@pytest.mark.parametrize("listen", [None, "a", ["a"], 1.0, True])
+def test_listeners_that_are_no_mapping_are_refused(listen: object) -> None:
+    assert refusal({"listen": listen}) == (
+        "node metadata plimsoll.listen must map pools to host:port"
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [None, 1, True, [], {}, "", "10000", "localhost:80", "127.0.0.1:0", "a\n:1", "\ud800"],
+)
+def test_a_listener_that_envoy_would_refuse_is_refused_by_its_pools_name(address: object) -> None:
+    sentence = refusal({"listen": {"minilm": address}})
+    assert sentence.startswith("node metadata plimsoll.listen: pool 'minilm': ")
+    assert sentence.isprintable()
+
+
+PLAIN: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(PLAIN | st.dictionaries(st.sampled_from(["pools", "listen", "x"]), PLAIN))
+def test_whatever_the_metadata_it_is_a_view_or_refused(wanted: object) -> None:
+    try:
+        found = View.of({"plimsoll": wanted})
+    except ValueError as error:
+        assert type(error) is ValueError  # noqa: PT017 - any other would be a crash
+    else:
+        assert hash(found) == hash(View.of({"plimsoll": wanted}))
+
+
+def test_a_bootstrap_says_what_its_view_reads() -> None:
+    made = bootstrap(
+        "n",
+        Address("127.0.0.1", 18000),
+        pools=["b", "a"],
+        listen={"a": Address("::1", 1), "b": Address("0.0.0.0", 2)},
+    )
+    assert View.of(made["node"]["metadata"]) == View(
+        ("a", "b"), (("a", Address("::1", 1)), ("b", Address("0.0.0.0", 2)))
+    )
