@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -56,7 +57,11 @@ def main(repetitions: int | None, sidecars: int, *, quick: bool) -> None:
     timing = QUICK if quick else USUAL
     plan = Plan(scenarios(sidecars), repetitions or (1 if quick else 3), timing)
     with tempfile.TemporaryDirectory(prefix="bench-balance-") as folder:
-        asyncio.run(_main(plan, Path(folder), quick=quick))
+        try:
+            asyncio.run(_main(plan, Path(folder), quick=quick))
+        except asyncio.CancelledError:
+            click.echo("\nterminated; nothing is written", err=True)
+            sys.exit(128 + signal.SIGTERM)
 
 
 async def _main(plan: Plan, folder: Path, *, quick: bool) -> None:
