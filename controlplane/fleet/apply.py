@@ -39,7 +39,7 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
         case Drain(name, replica_id):
             return _changed(fleet, name, replica_id, draining=Draining.OPERATOR)
         case Undrain(name, replica_id):
-            return _changed(fleet, name, replica_id, draining=None)
+            return _undrain(fleet, name, replica_id)
         case Heartbeat(name, replica_id):
             return _heartbeat(fleet, name, replica_id, now)
 
@@ -90,6 +90,15 @@ def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:
     draining = None if replica.draining is Draining.LEASE else replica.draining
     renewed = replace(replica, draining=draining, lease_until=now + replica.settings.ttl)
     return fleet.with_pool(fleet.pool(name).with_replica(renewed))
+
+
+def _undrain(fleet: Fleet, name: str, replica_id: str) -> Fleet:
+    if fleet.pool(name).replica(replica_id).draining is Draining.LEASE:
+        raise Refused(
+            "conflict",
+            f"replica {replica_id!r} is drained because its lease ran out; a heartbeat renews it",
+        )
+    return _changed(fleet, name, replica_id, draining=None)
 
 
 def _changed(fleet: Fleet, name: str, replica_id: str, *, draining: Draining | None) -> Fleet:

@@ -157,6 +157,13 @@ def test_a_sign_of_life_ends_the_draining_of_a_lease_that_had_run_out(
     assert replica(after(sign_of_life, fleet=fleet, now=32)).draining is None
 
 
+def test_a_replica_whose_lease_has_run_out_is_not_undrained_but_renewed() -> None:
+    fleet = expire(after(put("a", 1, ttl="30s"), fleet=a_pool()), 31)
+    refused = refusal(Undrain("p", "a"), fleet)
+    assert refused.kind == "conflict"
+    assert "a heartbeat renews it" in str(refused)
+
+
 def test_a_heartbeat_without_a_lease_is_refused() -> None:
     refused = refusal(Heartbeat("p", "a"), a_pool(a=1))
     assert (refused.kind, str(refused)) == (
