@@ -63,6 +63,16 @@ async def load(envoy: Envoy, workers: int = 4, pause: float = 0.005) -> AsyncIte
             stopped.set()
 
 
+async def serves_on(it: FakeReplica) -> None:
+    """Wait until a replica has served a hundred requests more."""
+    seen = it.served
+
+    async def has_served_on() -> bool:
+        return it.served > seen + 100
+
+    await until("it serves on", has_served_on)
+
+
 async def test_envoy_gets_every_type_and_acknowledges_it(tmp_path: Path) -> None:
     async with replica() as a, plane_and_envoy(tmp_path, {"a": a}) as (plane, _):
 
@@ -128,12 +138,8 @@ async def test_a_replica_that_fails_its_health_check_gets_no_request(tmp_path: P
             return await envoy.healthy(POOL) == {"a"} and b.started == b.served
 
         await until("Envoy's check has failed", is_b_out)
-        last, seen = b.started, a.served
-
-        async def does_a_serve_on() -> bool:
-            return a.served > seen + 100
-
-        await until("a serves on", does_a_serve_on)
+        last = b.started
+        await serves_on(a)
         assert b.started == last
         assert set(statuses) == {200}
 
@@ -156,12 +162,7 @@ async def test_a_killed_replica_loses_no_request(tmp_path: Path) -> None:
             return await envoy.healthy(POOL) == {"a"}
 
         await until("Envoy has ejected b", is_ejected)
-        served = a.served
-
-        async def does_a_serve_on() -> bool:
-            return a.served > served + 100
-
-        await until("a serves on", does_a_serve_on)
+        await serves_on(a)
         assert set(statuses) == {200}
 
 
@@ -206,12 +207,8 @@ async def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_new(tmp_p
             return b.started == b.served
 
         await until("what b had is finished", is_b_idle)
-        last, seen = b.started, a.served
-
-        async def does_a_serve_on() -> bool:
-            return a.served > seen + 100
-
-        await until("a serves on", does_a_serve_on)
+        last = b.started
+        await serves_on(a)
         assert b.started == last
         assert set(statuses) == {200}
 
@@ -230,12 +227,8 @@ async def test_a_drained_replica_gets_nothing_until_it_is_undrained(tmp_path: Pa
             return bool(status.get("eds_health_status") == "DRAINING") and b.started == b.served
 
         await until("Envoy knows that b drains", is_b_draining)
-        last, seen = b.started, a.served
-
-        async def does_a_serve_on() -> bool:
-            return a.served > seen + 100
-
-        await until("a serves on", does_a_serve_on)
+        last = b.started
+        await serves_on(a)
         assert b.started == last
         assert await plane.call("POST", f"/v1/pools/{POOL}/replicas/b/undrain") == 200
 
