@@ -5,6 +5,7 @@ failures and probes, each within the target's interval.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -14,6 +15,8 @@ import aiohttp
 
 from controlplane.plane import Failure, Probe, Target
 from controlplane.signals import ExpositionError, Reading, profile_of, read
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 4 << 20
 """Of an exposition; a longer one is a failed scrape."""
@@ -97,7 +100,12 @@ class Scraper:
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
             if now.key != target.key:
                 return
-            await self._once(session, now)
+            try:
+                await self._once(session, now)
+            except Exception as error:  # noqa: BLE001 - one replica must not end all the others
+                _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
+                fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
+                self._plane.record(now, fault, self._clock())
             interval = now.settings.metrics.interval
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval

@@ -57,6 +57,16 @@ async def scraped(metrics: Handler | None, health: int = 200) -> AsyncIterator[R
     port = runner.addresses[0][1]
     if metrics is None:
         await runner.cleanup()
+    try:
+        async with scraping(port) as plane:
+            yield plane
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def scraping(port: int) -> AsyncIterator[Recorder]:
+    """A plane whose one replica is at a port, and a scraper that asks it."""
     plane = Recorder()
     plane.declare(
         load_config(
@@ -78,7 +88,6 @@ pools:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await runner.cleanup()
 
 
 def text(body: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
@@ -163,6 +172,54 @@ async def test_an_endless_exposition_ends_at_a_limit() -> None:
         outcome = await first(plane.outcomes)
     assert isinstance(outcome, Failure)
     assert "is longer than" in outcome.sentence or "took longer than" in outcome.sentence
+
+
+@asynccontextmanager
+async def answering(data: bytes) -> AsyncIterator[Recorder]:
+    """A plane whose one replica answers every request with these bytes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, scraping(server.sockets[0].getsockname()[1]) as plane:
+        yield plane
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\xff not HTTP at all\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: \xff;\x01=\r\nContent-Type: \xe9;;=\r\n\r\n<",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ],
+)
+async def test_whatever_a_replica_answers_ends_as_a_failed_scrape_and_not_more(data: bytes) -> None:
+    async with answering(data) as plane:
+        for _ in range(2):
+            assert isinstance(await first(plane.outcomes), Failure)
+
+
+async def test_a_fault_of_ours_with_one_replica_is_a_failed_scrape_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> Reading:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("controlplane.edges.scraper.read", broken)
+    async with scraped(text(GOOD)) as plane:
+        for _ in range(2):
+            outcome = await first(plane.outcomes)
+            assert isinstance(outcome, Failure)
+            assert "RuntimeError" in outcome.sentence
 
 
 @pytest.mark.parametrize(
