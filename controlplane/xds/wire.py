@@ -72,6 +72,19 @@ def text(data: memoryview) -> str:
         raise MalformedRequestError("a string is not UTF-8") from None
 
 
+def texts(data: memoryview, *numbers: int) -> list[str]:
+    """Decode a message's string fields of these numbers; empty where absent.
+
+    Raises:
+        MalformedRequestError: When the bytes are no message, or one is not UTF-8.
+    """
+    found = {tag(number): "" for number in numbers}
+    for key, _, value in fields(data):
+        if key in found:
+            found[key] = text(value)
+    return list(found.values())
+
+
 def delimited(number: int, value: bytes) -> bytes:
     """Encode a field of bytes, text or an encoded message."""
     return _encoded(tag(number)) + _encoded(len(value)) + value
