@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
+from controlplane.resources.encoding import delimited, implicit
 from controlplane.resources.resource import Resource
-from controlplane.xds.wire import delimited
 
 
 def encode_delta(
@@ -24,11 +24,11 @@ def encode_delta(
         nonce: By which the client will acknowledge it.
         removed: Names that do not exist (any more).
     """
-    parts = [_optional(1, version)]
+    parts = [implicit(1, version.encode())]
     parts += [delimited(2, resource.framed) for resource in resources]
-    parts.append(_optional(4, type_url))
+    parts.append(implicit(4, type_url.encode()))
     parts += [delimited(6, name.encode()) for name in removed]
-    parts.append(_optional(5, nonce))
+    parts.append(implicit(5, nonce.encode()))
     return b"".join(parts)
 
 
@@ -36,8 +36,3 @@ def digest(versions: Mapping[str, str | None]) -> str:
     """A short name for a set of resource versions: equal sets have equal names."""
     said = "\n".join(f"{name}\0{version}" for name, version in sorted(versions.items()) if version)
     return blake2b(said.encode(), digest_size=6).hexdigest()
-
-
-def _optional(number: int, value: str) -> bytes:
-    # proto3: a field that has its default value is not encoded.
-    return delimited(number, value.encode()) if value else b""

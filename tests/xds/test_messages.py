@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.requests import (
@@ -23,7 +24,6 @@ from controlplane.xds.requests import (
     decode_delta,
 )
 from controlplane.xds.responses import digest, encode_delta
-from controlplane.xds.wire import delimited
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)
