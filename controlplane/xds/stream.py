@@ -11,6 +11,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.admission import admit, check
+from controlplane.xds.client_status import ResourceStatus, statuses
 from controlplane.xds.dialect import Dialect, R
 from controlplane.xds.events import Acknowledged, Connected, Event, Rejected, Sent, Unserved
 from controlplane.xds.identity import Node
@@ -159,6 +160,17 @@ class Stream(Generic[R]):
             self._connected_at,
             tuple(self._types()),
         )
+
+    def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
+        """How far each resource that the client wants got, by type and name.
+
+        Args:
+            snapshot: What the client should hold.
+        """
+        for url in TYPE_URLS:
+            if subscription := self._subscriptions.get(url):
+                rejection = self._shown[url].rejection
+                yield from statuses(subscription, snapshot, rejection.message if rejection else "")
 
     def _types(self) -> Iterator[TypeStatus]:
         for url in TYPE_URLS:

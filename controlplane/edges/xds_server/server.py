@@ -10,6 +10,7 @@ import grpc
 
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server.audience import Audience, Catalog
+from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
@@ -98,7 +99,8 @@ class XdsServer:
         self._write_timeout = write_timeout
         self._entrance = Entrance(catching_up, CATCHING_UP_SECONDS)
         self._clock = clock
-        self._connections: set[Connection] = set()
+        # In the order in which they came.
+        self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
         self._waker: asyncio.Task[None] | None = None
@@ -120,6 +122,11 @@ class XdsServer:
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+        )
+        server.add_generic_rpc_handlers((status.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
@@ -181,13 +188,13 @@ class XdsServer:
         connection = Connection(
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         reader = asyncio.create_task(connection.read(requests), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._entrance, self._write_timeout)
         finally:
             reader.cancel()
-            self._connections.discard(connection)
+            del self._connections[connection]
             if connection.stream.view:
                 self._audience.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
