@@ -1,9 +1,7 @@
-"""One encoded xDS resource, its version, and the set of them that one Envoy should hold."""
+"""One encoded xDS resource and its version."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Final
 
 from controlplane.resources.encoding import delimited, implicit
@@ -12,8 +10,9 @@ CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
 
-TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+TYPE_URLS: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 """Every type there is, in the order in which Envoy must learn of additions: what a resource
 refers to comes before it (xDS protocol, "Eventual consistency considerations")."""
 
@@ -50,19 +49,3 @@ class Resource:
         # The name, field 3, is the first that the message declares, so betterproto2 begins with it.
         framed = implicit(3, name.encode()) + delimited(1, version.encode()) + delimited(2, packed)
         return cls(name, version, packed, framed)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """Everything that one Envoy should hold: resources by type URL and name."""
-
-    resources: Mapping[str, Mapping[str, Resource]]
-
-    @classmethod
-    def of(cls, resources: Mapping[str, Mapping[str, Resource]]) -> "Snapshot":
-        """Complete a mapping with the types that it has nothing of."""
-        return cls(MappingProxyType({url: resources.get(url, {}) for url in TYPE_URLS}))
-
-    def type(self, type_url: str) -> Mapping[str, Resource]:
-        """The resources of one type by name; empty for a type that is not served."""
-        return self.resources.get(type_url, {})

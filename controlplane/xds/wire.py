@@ -8,6 +8,7 @@ reconnect at once when a control plane restarts. It also lets only one kind of e
 from collections.abc import Iterator
 from typing import Final
 
+from controlplane.resources.encoding import tag
 from controlplane.xds.errors import MalformedRequestError
 
 _EMPTY: Final = memoryview(b"")
@@ -57,6 +58,19 @@ def text(data: memoryview) -> str:
         return str(data, "utf-8")
     except UnicodeDecodeError:
         raise MalformedRequestError("a string is not UTF-8") from None
+
+
+def texts(data: memoryview, *numbers: int) -> list[str]:
+    """Decode a message's string fields of these numbers; empty where absent.
+
+    Raises:
+        MalformedRequestError: When the bytes are no message, or one is not UTF-8.
+    """
+    found = {tag(number): "" for number in numbers}
+    for key, _, value in fields(data):
+        if key in found:
+            found[key] = text(value)
+    return list(found.values())
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
