@@ -141,6 +141,8 @@ def test_a_resource_is_packed_as_betterproto2_does(url: str, name: str, message:
 
 
 @given(st.integers(0, MAX))
+@example(127)
+@example(128)
 @example(MAX)
 def test_a_number_that_may_be_absent_is_encoded_as_betterproto2_does(value: int) -> None:
     message = endpoint_v3.LbEndpoint(load_balancing_weight=value)
