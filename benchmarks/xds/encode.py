@@ -22,7 +22,7 @@ import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.fleet import Pool, Replica, Source
 from controlplane.resources.addresses import socket_address
-from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, assignment
+from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, assignment, members
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
@@ -88,7 +88,7 @@ def run(endpoints: int = 1000, repetitions: int = REPETITIONS) -> Figures:
     changes = count()
     # One more, not counted, fills our cache, and whatever betterproto2 keeps.
     _, *measured = [_repetition(pool, changes) for _ in range(repetitions + 1)]
-    size = len(assignment(pool, _portions(pool, next(changes))))
+    size = len(assignment(pool.name, members(pool, _portions(pool, next(changes)))))
     return Figures(endpoints, size, tuple(measured))
 
 
@@ -122,13 +122,13 @@ def _repetition(pool: Pool, changes: Iterator[int]) -> Repetition:
     portions = changed[-1]
     begun = time.process_time()
     for each in changed:
-        Resource.of(ENDPOINT, pool.name, assignment(pool, each))
+        Resource.of(ENDPOINT, pool.name, assignment(pool.name, members(pool, each)))
     packed = time.process_time()
     message = _message(pool, portions)
     built = time.process_time()
     encoded = bytes(message)
     ended = time.process_time()
-    if encoded != assignment(pool, portions):
+    if encoded != assignment(pool.name, members(pool, portions)):
         raise RuntimeError("ours and betterproto2's bytes differ: there is nothing to compare")
     return Repetition(
         ours=1000 * (packed - begun) / CHANGES,

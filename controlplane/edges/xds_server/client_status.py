@@ -9,6 +9,7 @@ import grpc
 from controlplane.edges.xds_server.audience import Catalog
 from controlplane.edges.xds_server.connection import Context
 from controlplane.edges.xds_server.services import AnyStream
+from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.client_status import ResourceStatus, encode_config
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.identity import Node
@@ -64,7 +65,7 @@ class ClientStatusService:
                         of_stream.setdefault(status.type_url, []).append(status)
                     # A node that has just reconnected has two streams; the newer one counts.
                     resources |= of_stream
-            listed = [status for of_type in resources.values() for status in of_type]
+            listed = [status for url in TYPE_URLS for status in resources.get(url, ())]
             parts.append(encode_config(node, listed, without_contents=request.without_contents))
             size += len(parts[-1])
             if size > MAX_RESPONSE_BYTES:
