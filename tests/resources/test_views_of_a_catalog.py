@@ -125,9 +125,8 @@ def test_a_catalog_knows_what_changed_since_another_of_its_line() -> None:
 
 def test_a_removed_pool_is_among_what_changed() -> None:
     held = catalog(two_pools())
-    assert catalog(a_pool(a=1, b=2), previous=held).pools_changed_since(held.revision) == frozenset(
-        "q"
-    )
+    left = catalog(a_pool(a=1, b=2), previous=held)
+    assert left.pools_changed_since(held.revision) == frozenset("q")
 
 
 def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
