@@ -38,7 +38,7 @@ class FixedCatalog:
     def view(self, view: View) -> Snapshot:
         return self.views.get(view, self.snapshot)
 
-    def pools_changed_since(self, revision: Revision | None) -> None:
+    def changed_since(self, revision: Revision | None) -> None:
         return None
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event
 from controlplane.xds.nodes import NodeStatus
@@ -164,11 +165,15 @@ class XdsServer:
             offer = self._offered.value
             if offer is None:
                 continue
-            pools = offer.catalog.pools_changed_since(seen)
+            changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
-            concerned = self._connections if pools is None else self._audience.concerned(pools)
-            for connection in concerned:
+            for connection in self._concerned(changes):
                 connection.wake()
+
+    def _concerned(self, changes: Changes | None) -> Collection[Connection]:
+        if changes is None:
+            return self._connections
+        return self._audience.concerned(frozenset().union(*changes.values()))
 
     def _handler(
         self, begin: Callable[[], AnyStream]
