@@ -82,6 +82,7 @@ class XdsServer:
         *,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
+        catching_up_seconds: float = CATCHING_UP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a server.
@@ -92,13 +93,14 @@ class XdsServer:
             observe: Told of everything that happens.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
+            catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
         """
         self._address = address
         self._offered = offered
         self._observe = observe
         self._write_timeout = write_timeout
-        self._entrance = Entrance(catching_up, CATCHING_UP_SECONDS)
+        self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
         self._connections: dict[Connection, None] = {}
