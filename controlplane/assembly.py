@@ -21,6 +21,7 @@ from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
+from controlplane.xds.load_stats import LoadStats
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     scraper = Scraper(plane, woken.set)
-    xds = XdsServer(config.xds.address, slot, _observe)
+    xds = XdsServer(config.xds.address, slot, _observe, _Loads(plane, woken))
 
     def changed() -> None:
         scraper.reconcile()
@@ -132,6 +133,22 @@ async def steer(
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)
+
+
+class _Loads:
+    """Hands load reports to the plane."""
+
+    def __init__(self, plane: Plane, woken: Notice) -> None:
+        self._plane = plane
+        self._woken = woken
+
+    def reported(self, reporter: object, stats: LoadStats) -> None:
+        self._plane.reported(reporter, stats.loads, stats.seconds, time.monotonic())
+        if stats.loads:
+            self._woken.set()
+
+    def left(self, reporter: object) -> None:
+        self._plane.reporter_left(reporter, time.monotonic())
 
 
 def _servers_stay(old: Config, new: Config) -> None:

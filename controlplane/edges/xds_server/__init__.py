@@ -5,6 +5,7 @@ Nothing about the protocol is decided here.
 """
 
 from controlplane.edges.xds_server.audience import Catalog
+from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.edges.xds_server.server import BindError, Observer, Offer, XdsServer
 
-__all__ = ["BindError", "Catalog", "Observer", "Offer", "XdsServer"]
+__all__ = ["BindError", "Catalog", "LoadSink", "Observer", "Offer", "XdsServer"]

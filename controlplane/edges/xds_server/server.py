@@ -13,6 +13,7 @@ from controlplane.edges.xds_server.audience import Audience, Catalog
 from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
 from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
@@ -79,6 +80,7 @@ class XdsServer:
         address: Address,
         offered: Latest[Offer | None],
         observe: Observer,
+        loads: LoadSink | None = None,
         *,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
@@ -91,6 +93,7 @@ class XdsServer:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Told of everything that happens.
+            loads: Takes the load reports of Envoys; None: they are not asked for any.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
@@ -99,6 +102,7 @@ class XdsServer:
         self._address = address
         self._offered = offered
         self._observe = observe
+        self._loads = loads
         self._write_timeout = write_timeout
         self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
@@ -130,6 +134,9 @@ class XdsServer:
             lambda: offer.catalog if (offer := self._offered.value) else None,
         )
         server.add_generic_rpc_handlers((status.handler(),))
+        if self._loads:
+            reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((reporting.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
