@@ -15,6 +15,7 @@ from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
 from controlplane.edges.latest import Latest
+from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
 from controlplane.edges.xds_server import Catalog, XdsServer
@@ -48,6 +49,26 @@ class Running:
     xds: Address
 
 
+class Noticed(asyncio.Event):
+    """An event that knows since when it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: float | None = None
+
+    def set(self) -> None:
+        """Wake whoever waits; the first time since `clear` counts."""
+        if not self.is_set():
+            self._since = time.monotonic()
+        super().set()
+
+    def taken(self) -> float:
+        """Clear it, and say when it was set, in monotonic seconds; now if it was not."""
+        since, self._since = self._since, None
+        self.clear()
+        return time.monotonic() if since is None else since
+
+
 @asynccontextmanager
 async def running(config: Config, path: Path | None = None) -> AsyncIterator[Running]:
     """Run a control plane for as long as the context is open.
@@ -64,9 +85,16 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     plane = Plane(time.monotonic())
     plane.declare(config, time.monotonic())
     slot: Latest[Catalog | None] = Latest(None)
-    woken = asyncio.Event()
-    scraper = Scraper(plane, woken.set)
-    xds = XdsServer(config.xds.address, slot, _observe)
+    woken = Noticed()
+    metrics = OwnMetrics(plane)
+    scraper = Scraper(plane, woken.set, scraped=metrics.scraped)
+
+    def observe(node: str, event: events.Event) -> None:
+        _log_event(node, event)
+        metrics.observe(node, event)
+
+    xds = XdsServer(config.xds.address, slot, observe)
+    metrics.streams.show_streams(lambda: len(xds.nodes()))
 
     def changed() -> None:
         scraper.reconcile()
@@ -84,6 +112,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         nodes=xds.nodes,
         changed=changed,
         ready=lambda: slot.value is not None,
+        metrics=metrics.exposition,
         token=token,
     )
     try:
@@ -91,7 +120,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(steer(plane, slot, woken), name="steering"),
+                group.create_task(steer(plane, slot, woken, metrics), name="steering"),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -107,7 +136,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 async def steer(
     plane: Plane,
     slot: Latest[Catalog | None],
-    woken: asyncio.Event,
+    woken: Noticed,
+    metrics: OwnMetrics,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -117,6 +147,7 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set by whoever noticed something.
+        metrics: Told how long it took, and of every catalog that is handed out.
         sleep: Waits for some seconds.
     """
     while True:
@@ -125,11 +156,13 @@ async def steer(
                 await woken.wait()
         except TimeoutError:
             pass
-        woken.clear()
+        noticed_at = woken.taken()
         now = time.monotonic()
         if plane.is_settled(now):
             catalog = plane.decide(now)
+            metrics.decided(time.monotonic() - now)
             if catalog is not slot.value:
+                metrics.pushes.handed(noticed_at)
                 slot.set(catalog)
         await sleep(PUSH_INTERVAL)
 
@@ -140,7 +173,7 @@ def _servers_stay(old: Config, new: Config) -> None:
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 
 
-def _observe(node: str, event: events.Event) -> None:
+def _log_event(node: str, event: events.Event) -> None:
     match event:
         case events.Connected():
             _log.info("%s connected", node)

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from controlplane.assembly import PUSH_INTERVAL, steer
+from controlplane.assembly import PUSH_INTERVAL, Noticed, steer
 from controlplane.edges.latest import Latest
+from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.xds_server import Catalog
 from controlplane.plane import Plane, Probe
 from controlplane.settings import load_config
@@ -27,7 +28,8 @@ class Steered:
         self.plane = Plane(0.0)
         self.plane.declare(CONFIG, 0.0)
         self.slot: Latest[Catalog | None] = Latest(None)
-        self.woken = asyncio.Event()
+        self.woken = Noticed()
+        self.metrics = OwnMetrics(self.plane)
         self.asleep: asyncio.Queue[float] = asyncio.Queue()
         self.resume: asyncio.Queue[None] = asyncio.Queue()
 
@@ -36,7 +38,7 @@ class Steered:
         await self.resume.get()
 
     async def run(self) -> None:
-        await steer(self.plane, self.slot, self.woken, sleep=self.sleep)
+        await steer(self.plane, self.slot, self.woken, self.metrics, sleep=self.sleep)
 
     def answer(self, probe: Probe) -> None:
         target = self.plane.target("minilm", "a")

@@ -30,6 +30,7 @@ class Recorder(Plane):
         super().__init__(0.0)
         self.outcomes: asyncio.Queue[Reading | Failure] = asyncio.Queue()
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
+        self.scrapes: list[bool] = []
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         super().record(target, outcome, now)
@@ -82,7 +83,8 @@ pools:
         ),
         0.0,
     )
-    task = asyncio.create_task(Scraper(plane, lambda: None).run())
+    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    task = asyncio.create_task(scraper.run())
     try:
         yield plane
     finally:
