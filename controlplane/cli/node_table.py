@@ -28,7 +28,7 @@ _SHORT: Final = {
 
 def print_nodes(nodes: Sequence[dict[str, Any]]) -> None:
     """Print the table, and below it what was rejected."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
         folds = name in _WORDS
         table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
@@ -70,7 +70,7 @@ def _rows(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         lasted(node["connected_s"]),
     )
     if not node["types"]:
-        yield (*first, "-", "nothing asked for", "-", "-", "-")
+        yield (*first, "-", "idle", "-", "-", "-")
     for status in node["types"]:
         yield (
             *first,
@@ -99,11 +99,11 @@ def _state(status: dict[str, Any]) -> str:
 
 
 def _held(status: dict[str, Any]) -> str:
-    """How many resources it holds, and of how many that it asked for by name."""
+    """How many resources it holds, of how many that it asked for by name."""
     if status.get("wildcard"):
-        return f"{status['held']} of all"
+        return f"{status['held']}/all"
     asked = status.get("subscribed")
-    return str(status["held"]) if asked is None else f"{status['held']} of {asked}"
+    return str(status["held"]) if asked is None else f"{status['held']}/{asked}"
 
 
 def _rejections(node: dict[str, Any]) -> Iterator[str]:

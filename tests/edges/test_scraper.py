@@ -248,3 +248,14 @@ async def test_a_replica_that_hangs_is_scraped_again_at_the_next_interval() -> N
     async with scraped(hang) as plane, asyncio.timeout(10):
         for _ in range(3):
             assert isinstance(await plane.outcomes.get(), Failure)
+
+
+async def test_each_scrape_is_counted_as_good_or_failed() -> None:
+    async with asyncio.timeout(10), scraped(text(GOOD)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {True}
+    async with asyncio.timeout(10), scraped(text("", status=500)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {False}
