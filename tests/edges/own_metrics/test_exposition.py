@@ -85,7 +85,8 @@ def test_openmetrics_is_given_to_those_who_accept_it(accept: str) -> None:
     text, content_type = everything(plane()).exposition(accept)
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert text.endswith(b"# EOF\n")
-    names = {family.name for family in text_string_to_metric_families(text.decode())}
+    read = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+    names = {family.name for family in read}
     assert names == set(families(everything(plane())))
 
 

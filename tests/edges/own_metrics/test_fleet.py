@@ -1,5 +1,7 @@
 """Pools and replicas as gauges: there as long as they are, with what the plane says of them."""
 
+import math
+
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
@@ -39,7 +41,7 @@ def busy_plane() -> Plane:
     assert target is not None
     for at in (0.0, 1.0):
         count = 100 * at
-        it.record(target, Reading(at, Histogram((0.1,), (count, count), 0.02 * count)), at)
+        it.record(target, Reading(at, Histogram((0.1, math.inf), (count, count), 0.02 * count)), at)
     it.decide(1.0)
     return it
 
