@@ -94,3 +94,13 @@ def test_changes_that_are_never_answered_for_are_counted() -> None:
         it.pushes.handed(99.0)
         it.pushes.begun(revision, ["stuck"])
     assert it.value("plimsoll_xds_changes_given_up_total") == 6
+
+
+def test_each_catalog_counts_from_its_own_notice() -> None:
+    it = Measured()
+    for revision in (1, 2):
+        it.now += 10.0
+        it.pushes.handed(it.now - 1.0)
+        it.pushes.begun(revision, ["a"])
+        it.pushes.settled("a", revision)
+    assert it.measured(CONVERGENCE) == (2, 2.0)
