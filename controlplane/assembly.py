@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
-from controlplane.edges.latest import Latest
+from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
-from controlplane.edges.xds_server import Catalog, XdsServer
+from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -49,26 +49,6 @@ class Running:
     xds: Address
 
 
-class Noticed(asyncio.Event):
-    """An event that knows since when it is set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._since: float | None = None
-
-    def set(self) -> None:
-        """Wake whoever waits; the first time since `clear` counts."""
-        if not self.is_set():
-            self._since = time.monotonic()
-        super().set()
-
-    def taken(self) -> float:
-        """Clear it, and say when it was set, in monotonic seconds; now if it was not."""
-        since, self._since = self._since, None
-        self.clear()
-        return time.monotonic() if since is None else since
-
-
 @asynccontextmanager
 async def running(config: Config, path: Path | None = None) -> AsyncIterator[Running]:
     """Run a control plane for as long as the context is open.
@@ -84,14 +64,14 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     """
     plane = Plane(time.monotonic())
     plane.declare(config, time.monotonic())
-    slot: Latest[Catalog | None] = Latest(None)
-    woken = Noticed()
+    slot: Latest[Offer | None] = Latest(None)
+    woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
     scraper = Scraper(plane, woken.set, scraped=metrics.scraped)
 
     def observe(node: str, event: events.Event) -> None:
         _log_event(node, event)
-        metrics.observe(node, event)
+        metrics.streams.observe(event)
 
     xds = XdsServer(config.xds.address, slot, observe)
     metrics.streams.show_streams(lambda: len(xds.nodes()))
@@ -120,7 +100,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(steer(plane, slot, woken, metrics), name="steering"),
+                group.create_task(steer(plane, slot, woken, metrics.decided), name="steering"),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -135,9 +115,9 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 async def steer(
     plane: Plane,
-    slot: Latest[Catalog | None],
-    woken: Noticed,
-    metrics: OwnMetrics,
+    slot: Latest[Offer | None],
+    woken: Notice,
+    decided: Callable[[float], None],
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -147,7 +127,7 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set by whoever noticed something.
-        metrics: Told how long it took, and of every catalog that is handed out.
+        decided: Told how many seconds each decision took.
         sleep: Waits for some seconds.
     """
     while True:
@@ -156,14 +136,13 @@ async def steer(
                 await woken.wait()
         except TimeoutError:
             pass
-        noticed_at = woken.taken()
         now = time.monotonic()
+        noticed = woken.clear(now)
         if plane.is_settled(now):
             catalog = plane.decide(now)
-            metrics.decided(time.monotonic() - now)
-            if catalog is not slot.value:
-                metrics.pushes.handed(noticed_at)
-                slot.set(catalog)
+            decided(time.monotonic() - now)
+            if slot.value is None or catalog is not slot.value.catalog:
+                slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)
 
 

@@ -8,12 +8,34 @@ import pytest
 
 from controlplane.cli.node_table import lasted, print_nodes
 from controlplane.resources.resource import CLUSTER, ENDPOINT
+from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
-from controlplane.xds.requests import Locality
 from tests.cli.answering import run
 from tests.edges.rest.served import Served, served
 
 REJECTION = Rejection(("minilm",), "no port \x1b[2J [red]", 88.0)
+
+
+def of_type(
+    url: str,
+    sent: str,
+    acknowledged: str,
+    held: int,
+    at: float | None,
+    rejection: Rejection | None = None,
+) -> TypeStatus:
+    """Sent at a time, and acknowledged then if at all; clusters by wildcard, endpoints by name."""
+    return TypeStatus(
+        type_url=url,
+        wildcard=url == CLUSTER,
+        subscribed=0 if url == CLUSTER else 4,
+        sent=sent,
+        sent_at=at,
+        acknowledged=acknowledged,
+        acknowledged_at=at if acknowledged else None,
+        held=held,
+        rejection=rejection,
+    )
 
 
 @pytest.fixture
@@ -28,7 +50,7 @@ async def api() -> AsyncIterator[Served]:
                 "envoy",
                 "1.40.0",
                 40.0,
-                (TypeStatus(CLUSTER, "v1", "v1", 2, None), TypeStatus(ENDPOINT, "v", "v", 3, None)),
+                (of_type(CLUSTER, "v1", "v1", 2, 60.0), of_type(ENDPOINT, "v", "v", 3, 60.0)),
             ),
             NodeStatus(
                 "sidecar-2",
@@ -38,8 +60,8 @@ async def api() -> AsyncIterator[Served]:
                 "1.70",
                 95.0,
                 (
-                    TypeStatus(CLUSTER, "v2", "v1", 1, REJECTION),
-                    TypeStatus(ENDPOINT, "v", "", 0, None),
+                    of_type(CLUSTER, "v2", "v1", 1, 87.0, REJECTION),
+                    of_type(ENDPOINT, "v", "", 0, None),
                 ),
             ),
         ]
@@ -55,11 +77,11 @@ async def test_each_type_of_each_envoy_has_a_line(api: Served) -> None:
     result = await run(api, "nodes")
     assert result.exit_code == 0
     lines = cells(result.stdout.partition("sidecar-2: ")[0])
-    assert lines == [
-        ["sidecar-1", "1.40.0", "eu/a", "60", "s", "cds", "in", "sync", "2", "-", "-"],
-        ["eds", "in", "sync", "3", "-", "-"],
-        ["sidecar-2", "grpc-python", "1.70", "-", "5.0", "s", "cds", "rejected", "1", "-", "-"],
-        ["eds", "waiting", "0", "-", "-"],
+    assert [" ".join(line) for line in lines] == [
+        "sidecar-1 1.40.0 eu/a 60 s cds in sync 2/all 40 s 40 s",
+        "eds in sync 3/4 40 s 40 s",
+        "sidecar-2 grpc-python 1.70 - 5.0 s cds rejected 1/all 13 s 13 s",
+        "eds waiting 0/4 - -",
     ]
 
 

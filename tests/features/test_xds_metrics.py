@@ -14,8 +14,8 @@ TWO = snapshot(clusters={"a": "2"})
 
 def counted(plane: Serving) -> OwnMetrics:
     metrics = OwnMetrics(Plane(0.0))
-    for node, event in plane.events:
-        metrics.observe(node, event)
+    for _, event in plane.events:
+        metrics.streams.observe(event)
     return metrics
 
 

@@ -21,7 +21,6 @@ from controlplane.edges.own_metrics.fleet import FleetCollector
 from controlplane.edges.own_metrics.pushes import Pushes
 from controlplane.edges.own_metrics.streams import StreamMetrics
 from controlplane.plane import Plane
-from controlplane.xds.events import Event
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
@@ -70,10 +69,6 @@ class OwnMetrics:
             registry=registry,
         )
         build.labels(__version__, platform.python_version()).set(1)
-
-    def observe(self, _node: str, event: Event) -> None:
-        """Count what happened on a stream; whose it was counts for nothing."""
-        self.streams.observe(event)
 
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""

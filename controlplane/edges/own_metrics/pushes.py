@@ -1,12 +1,10 @@
 """How long pushes take: from the notice of a change to the last acknowledgement, and to the wire.
 
-Who decides tells when it hands a catalog over; the xDS server which streams must be sent something
-for it, and how far each has come.
+The xDS server tells when it begins to send a catalog, to which streams, and when each has it.
 """
 
 import time
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,14 +14,6 @@ from controlplane.xds.convergence import Convergence
 
 # Seconds: Envoy acknowledges within some 20 ms; a client that reads nothing is cut off after 20 s.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Handed:
-    """Seconds of the clock."""
-
-    noticed_at: float
-    at: float
 
 
 class Pushes(Collector):
@@ -40,8 +30,8 @@ class Pushes(Collector):
         """
         self._clock = clock
         self._convergence: Convergence[Hashable] = Convergence()
-        self._handed: _Handed | None = None
-        self._under_way = _Handed(0.0, 0.0)
+        self._revision = 0
+        self._begun_at = 0.0
         self._converged = Histogram(
             "plimsoll_xds_convergence_seconds",
             "From the notice of a change until all clients connected then have acknowledged it.",
@@ -50,42 +40,33 @@ class Pushes(Collector):
         )
         self._pushed = Histogram(
             "plimsoll_xds_push_seconds",
-            "From the catalog's arrival at the xDS server until a response is written.",
+            "From the moment the xDS server has a new catalog until a response of it is written.",
             buckets=_BUCKETS,
             registry=registry,
         )
         registry.register(self)
 
-    def handed(self, noticed_at: float) -> None:
-        """A catalog is handed to the xDS server.
+    def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
+        """The xDS server begins to send a new catalog.
 
         Args:
-            noticed_at: When what led to it was noticed, in seconds of the clock.
+            streams: Those that may have to be sent something because of it; each is looked at
+                after this, and settles at once if there is nothing.
+            noticed_at: When what led to the catalog was noticed, in seconds of the clock.
         """
-        # A catalog that was never taken up has waited for as long as the first of its kind.
-        self._handed = self._handed or _Handed(noticed_at, self._clock())
+        self._revision += 1
+        self._begun_at = self._clock()
+        self._convergence.begin(self._revision, streams, noticed_at)
 
-    def begun(self, revision: int, streams: Iterable[Hashable]) -> None:
-        """The xDS server has taken the newest catalog up.
+    def written(self, stream: Hashable) -> None:
+        """A response was written to a stream, of the newest catalog."""
+        # A client that came after the catalog is late, not the catalog.
+        if self._convergence.concerns(stream, self._revision):
+            self._pushed.observe(self._clock() - self._begun_at)
 
-        Args:
-            revision: Of the catalog; greater than that of the last one.
-            streams: Those that must be sent something because of it.
-        """
-        if self._handed is not None:
-            self._under_way, self._handed = self._handed, None
-            self._convergence.begin(revision, streams, self._under_way.noticed_at)
-
-    def written(self, stream: Hashable, revision: int) -> None:
-        """A response of this revision was written to a stream."""
-        # A client that came after the catalog is late, not the catalog. And what an older one
-        # still waits for is its client, which shows in the convergence.
-        if self._convergence.concerns(stream, revision):
-            self._pushed.observe(self._clock() - self._under_way.at)
-
-    def settled(self, stream: Hashable, revision: int) -> None:
-        """A stream holds, or has rejected, all that it should have up to a revision."""
-        self._observe(self._convergence.settled(stream, revision, self._clock()))
+    def settled(self, stream: Hashable) -> None:
+        """A stream holds, or has rejected, all that it should have of the newest catalog."""
+        self._observe(self._convergence.settled(stream, self._revision, self._clock()))
 
     def gone(self, stream: Hashable) -> None:
         """A stream has ended."""

@@ -14,7 +14,7 @@ from controlplane.xds.events import (
     Sent,
     Unserved,
 )
-from controlplane.xds.requests import Locality, Node
+from controlplane.xds.identity import Locality, Node
 from tests.edges.own_metrics.exposed import everything, families, values
 
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
@@ -24,7 +24,7 @@ SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", SECRET:
 def told(*events: Event) -> OwnMetrics:
     metrics = everything(Plane(0.0))
     for event in events:
-        metrics.observe("sidecar-1", event)
+        metrics.streams.observe(event)
     return metrics
 
 
@@ -89,10 +89,9 @@ def test_a_hundred_clients_that_say_what_they_like_add_no_series() -> None:
             Rejected(url, (id_,), id_),
             Disconnected(f"{id_} did something else"),
         ):
-            metrics.observe(id_, event)
-        metrics.pushes.handed(0.0)
-        metrics.pushes.begun(number, [id_])
-        metrics.pushes.settled(id_, number)
+            metrics.streams.observe(event)
+        metrics.pushes.begun([id_], 0.0)
+        metrics.pushes.settled(id_)
     assert series(metrics) == before
     assert values(metrics, "plimsoll_xds_connections_total") == {(): 100}
     assert values(metrics, "plimsoll_xds_unserved_total") == {(): 100}
