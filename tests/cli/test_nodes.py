@@ -173,6 +173,22 @@ def test_in_a_hundred_columns_only_names_are_folded(capsys: pytest.CaptureFixtur
         assert whole in output
 
 
+def test_a_name_that_hides_what_a_terminal_would_obey_is_harmless(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = printed(capsys, node(status(), id="s\a", version="1\a", user_agent="envoy"))
+    assert "s�" in output
+    assert "1�" in output
+
+
+def test_the_words_of_an_envoy_stay_on_one_line_for_a_pipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rejection = {"names": ["a"], "message": "bad " * 60, "age_s": 1.0}
+    output = printed(capsys, node(status(last_rejection=rejection)))
+    assert output.splitlines()[-1].count("bad") == 60
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

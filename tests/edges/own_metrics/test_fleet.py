@@ -5,7 +5,7 @@ import math
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals import Histogram, Reading
+from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.edges.own_metrics.exposed import everything, families, values
 
 POOL = validated(PoolSettings, {"model": "m", "listener": {"address": "127.0.0.1:10000"}})
@@ -98,6 +98,31 @@ def test_a_drained_replica_is_shown_as_such() -> None:
     known.apply(Drain("m", "a"), 0.0)
     drained = values(everything(known), "plimsoll_replica_drained")
     assert drained == {("m", "a"): 1, ("m", "b"): 0}
+
+
+def test_a_replica_whose_gpu_memory_is_full_is_shown_as_drained() -> None:
+    known = plane()
+    for number in range(4):
+        known.apply(PutReplica("m", f"c{number}", replica_at(9100 + number)), 0.0)
+    for target in known.targets():
+        known.probed(target, Probe.HEALTHY, 0.0)
+        used = 0.99 if target.replica.id == "a" else 0.5
+        for at in (0.0, 1.0):
+            served = Histogram((math.inf,), (100 * at,), 2 * at)
+            memory = (GpuMemory(None, used, 1.0),)
+            known.record(target, Reading(at, served, memory=memory), at)
+    known.decide(1.0)
+    drained = values(everything(known), "plimsoll_replica_drained")
+    assert {labels for labels, value in drained.items() if value} == {("m", "a")}
+
+
+def test_a_pool_that_is_silent_is_suspect() -> None:
+    known = busy_plane()
+    target = known.target("m", "a")
+    assert target is not None
+    known.record(target, Failure("nobody listens"), 1000.0)
+    known.decide(1000.0)
+    assert values(everything(known), "plimsoll_pool_suspect") == {("m",): 1}
 
 
 def test_a_failed_scrape_does_not_count_as_one() -> None:
