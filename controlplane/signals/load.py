@@ -18,8 +18,9 @@ FEW: Final = 3
 """Below so many reporters there is no majority that could say who of them is wrong."""
 TIMES: Final = 4.0
 """How many times as long as in the median its requests may take by one reporter's count."""
-MEMORY: Final = 5.0
-"""Seconds over which a reporter's requests are averaged for that."""
+MEMORY: Final = 10.0
+"""Seconds over which a reporter's requests are averaged for that: at one moment most of those with
+little traffic have nothing in flight."""
 SHORTEST: Final = 0.05
 """Seconds that a report covers at least; the first of a stream covers none."""
 FORGOTTEN: Final = 3.0
@@ -55,13 +56,15 @@ class _Reporter:
     in_progress: int = 0
     until: float = -math.inf
     rate: float = 0.0
+    busy: float = 0.0
 
     @property
-    def patience(self) -> float:
-        """Seconds that a request takes by its count (Little's law); 0 for one that has none."""
-        if not self.in_progress:
+    def seconds(self) -> float:
+        """What a request takes by its count (Little's law), on average or now if that is more."""
+        in_flight = max(self.in_progress, self.busy)
+        if not in_flight:
             return 0.0
-        return self.in_progress / self.rate if self.rate > 0 else math.inf
+        return in_flight / self.rate if self.rate > 0 else math.inf
 
 
 class _Point(NamedTuple):
@@ -171,6 +174,7 @@ class LoadReports:
         covered = max(seconds, SHORTEST)
         keep = math.exp(-covered / MEMORY)
         known.rate = keep * known.rate + (1 - keep) * ended / covered
+        known.busy = keep * known.busy + (1 - keep) * load.in_progress
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded
@@ -178,8 +182,9 @@ class LoadReports:
         total.in_flight = _in_flight(total, now)
         while len(total.points) > 2 and total.points[1].at <= now - LONGEST:
             total.points.popleft()
-        if not total.points or now > total.points[-1].at:
-            total.points.append(_Point(now, total.done, total.failed, total.busy))
+        if total.points and total.points[-1].at >= now:
+            total.points.pop()
+        total.points.append(_Point(now, total.done, total.failed, total.busy))
 
 
 def _advance(total: _Total, now: float) -> None:
@@ -198,8 +203,8 @@ def _in_flight(total: _Total, now: float) -> float:
     Where most of them see requests that do not end, none is held: then it is the replica.
     """
     recent = [it for it in total.reporters.values() if now <= it.until]
-    counts = [it for it in recent if it.in_progress or it.rate > 0]
-    usual = median(it.patience for it in counts) if len(counts) >= FEW else math.inf
+    used = [it for it in recent if it.in_progress or it.rate > 0]
+    usual = median(it.seconds for it in used) if len(used) >= FEW else math.inf
     if math.isinf(usual):
         return float(sum(it.in_progress for it in recent))
     return sum(min(it.in_progress, 1 + TIMES * usual * it.rate) for it in recent)
