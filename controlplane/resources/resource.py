@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
-import envoy_data_plane.google.protobuf as protobuf
+from controlplane.resources.encoding import delimited, implicit
 
 CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -36,7 +35,7 @@ class Resource:
 
     @classmethod
     def of(cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"") -> "Resource":
-        """Pack an encoded message.
+        """Pack an encoded message; the bytes are those that betterproto2 makes of the same.
 
         Args:
             type_url: Of the message.
@@ -46,6 +45,7 @@ class Resource:
                 cluster, because Envoy waits for endpoints whenever a cluster has changed.
         """
         version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
-        packed = protobuf.Any(type_url=type_url, value=message)
-        framed = discovery_v3.Resource(name=name, version=version, resource=packed)
-        return cls(name, version, bytes(packed), bytes(framed))
+        packed = implicit(1, type_url.encode()) + implicit(2, message)
+        # The name, field 3, is the first that the message declares, so betterproto2 begins with it.
+        framed = implicit(3, name.encode()) + delimited(1, version.encode()) + delimited(2, packed)
+        return cls(name, version, packed, framed)

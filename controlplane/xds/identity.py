@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from controlplane.resources.encoding import FIXED64, VARINT, tag
 from controlplane.xds.errors import MalformedRequestError
-from controlplane.xds.wire import FIXED64, VARINT, fields, tag, text, texts
+from controlplane.xds.wire import fields, text, texts
 
 MAX_METADATA_DEPTH: Final = 64
 """Deeper node metadata is refused: it is read by a function that calls itself."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.resources.encoding import VARINT, tag
 from controlplane.xds.identity import Node, decode_node
-from controlplane.xds.wire import VARINT, fields, tag, text, texts
+from controlplane.xds.wire import fields, text, texts
 
 _LONGEST_ERROR: Final = 4_000
 

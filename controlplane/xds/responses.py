@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from controlplane.resources.encoding import delimited, implicit
 from controlplane.resources.resource import Resource
-from controlplane.xds.wire import delimited
 
 
 def encode_delta(
@@ -23,11 +23,11 @@ def encode_delta(
         nonce: By which the client will acknowledge it.
         removed: Names that do not exist (any more).
     """
-    parts = [_optional(1, version)]
+    parts = [implicit(1, version.encode())]
     parts += [delimited(2, resource.framed) for resource in resources]
-    parts.append(_optional(4, type_url))
+    parts.append(implicit(4, type_url.encode()))
     parts += [delimited(6, name.encode()) for name in removed]
-    parts.append(_optional(5, nonce))
+    parts.append(implicit(5, nonce.encode()))
     return b"".join(parts)
 
 
@@ -40,12 +40,7 @@ def encode_sotw(*, version: str, resources: Iterable[Resource], type_url: str, n
         type_url: Of all the resources.
         nonce: By which the client will acknowledge it.
     """
-    parts = [_optional(1, version)]
+    parts = [implicit(1, version.encode())]
     parts += [delimited(2, resource.packed) for resource in resources]
-    parts += [_optional(4, type_url), _optional(5, nonce)]
+    parts += [implicit(4, type_url.encode()), implicit(5, nonce.encode())]
     return b"".join(parts)
-
-
-def _optional(number: int, value: str) -> bytes:
-    # proto3: a field that has its default value is not encoded.
-    return delimited(number, value.encode()) if value else b""

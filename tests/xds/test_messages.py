@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.holdings import Holdings, version_of
@@ -23,8 +24,7 @@ from controlplane.xds.requests import (
     decode_delta,
     decode_sotw,
 )
-from controlplane.xds.responses import encode_delta
-from controlplane.xds.wire import delimited
+from controlplane.xds.responses import encode_delta, encode_sotw
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)
@@ -53,6 +53,22 @@ def test_a_response_is_encoded_as_betterproto2_does(
             removed_resources=removed,
         )
     )
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, TEXT, st.lists(st.tuples(TEXT, st.binary(max_size=200)), max_size=3))
+def test_a_response_of_the_state_of_the_world_is_encoded_as_betterproto2_does(
+    version: str, url: str, nonce: str, contents: list[tuple[str, bytes]]
+) -> None:
+    message = discovery_v3.DiscoveryResponse(
+        version_info=version,
+        resources=[protobuf.Any(type_url=url, value=value) for _, value in contents],
+        type_url=url,
+        nonce=nonce,
+    )
+    resources = [Resource.of(url, name, value) for name, value in contents]
+    encoded = encode_sotw(version=version, resources=resources, type_url=url, nonce=nonce)
+    assert encoded == bytes(message)
 
 
 @settings(max_examples=50, deadline=None)
