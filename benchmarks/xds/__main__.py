@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from benchmarks.balance import machine
-from benchmarks.xds import endurance, fan_out, growth
+from benchmarks.xds import encode, endurance, fan_out, growth
 from benchmarks.xds.progress import Progress
 from benchmarks.xds.stage import Clients, clients
 
@@ -25,6 +25,7 @@ class Plan:
     """How much is run.
 
     Attributes:
+        encodings: Repetitions of a change that is only encoded.
         rounds: Of the fan-out.
         pushes: Of each contender in a round.
         streams: Of the growth, ascending.
@@ -33,6 +34,7 @@ class Plan:
         soak: Seconds.
     """
 
+    encodings: int
     rounds: int
     pushes: int
     streams: tuple[int, ...]
@@ -41,10 +43,16 @@ class Plan:
     soak: float
 
 
-USUAL: Final = Plan(5, 15, (100, 1000, 4000), (10, 100, 1000), 2000, 300)
-QUICK: Final = Plan(2, 5, (100, 1000), (10, 100), 400, 15)
+USUAL: Final = Plan(9, 5, 15, (100, 1000, 4000), (10, 100, 1000), 2000, 300)
+QUICK: Final = Plan(5, 2, 5, (100, 1000), (10, 100), 400, 15)
 
 Part = Callable[[Plan, Clients, Progress], Awaitable[tuple[str, Any]]]
+
+
+async def _encode(plan: Plan, _: Clients, progress: Progress) -> tuple[str, Any]:
+    progress("encode")
+    done = encode.run(repetitions=plan.encodings)
+    return f"### encode\n\n{encode.table(done)}", asdict(done)
 
 
 async def _fan_out(plan: Plan, clients: Clients, progress: Progress) -> tuple[str, Any]:
@@ -63,6 +71,7 @@ async def _endurance(plan: Plan, clients: Clients, progress: Progress) -> tuple[
 
 
 PARTS: Final[Mapping[str, Part]] = {
+    "encode": _encode,
     "fan-out": _fan_out,
     "growth": _growth,
     "endurance": _endurance,

@@ -4,6 +4,7 @@ Run as ``python -m benchmarks.xds.client``.
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -58,6 +59,8 @@ class Stream:
     async def cancel(self) -> None:
         """Leave."""
         self._call.cancel()
+        # A write that waits for the connection's headers does not notice by itself.
+        self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
@@ -161,6 +164,8 @@ class Client:
                 await self._groups.pop(address).close()
             case other:
                 raise ValueError(f"{other!r} is no order")
+        # A closed channel keeps its connection open until the last of its calls is collected.
+        gc.collect()
         return {
             "lost": sum(s.is_lost for group in self._groups.values() for s in group.streams),
             "cpu": time.process_time(),

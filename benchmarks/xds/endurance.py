@@ -83,11 +83,13 @@ async def _soak(server: Server, clients: Clients, seconds: float) -> list[Held]:
 async def settled(server: Server) -> Held:
     """What a server holds once it holds no less for a while: leaving takes a moment."""
     held = await server.held()
-    while True:
+    same = 0
+    while same < 3:
         await asyncio.sleep(0.5)
         before, held = held, await server.held()
-        if (held.tasks, held.descriptors) >= (before.tasks, before.descriptors):
-            return held
+        fell = held.tasks < before.tasks or held.descriptors < before.descriptors
+        same = 0 if fell else same + 1
+    return held
 
 
 def table(done: Endurance) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from controlplane.resources.encoding import delimited, tag
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import METADATA_KEY
-from controlplane.xds.wire import delimited, fields, tag, text
+from controlplane.xds.wire import fields, text
 
 TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """What an Envoy asks for, in its order."""
