@@ -38,7 +38,7 @@ class FixedCatalog:
     def view(self, view: View) -> Snapshot:
         return self.views.get(view, self.snapshot)
 
-    def pools_changed_since(self, revision: Revision | None) -> None:
+    def changed_since(self, revision: Revision | None) -> None:
         return None
 
 
@@ -58,7 +58,11 @@ class Plane:
 
 @asynccontextmanager
 async def serving(
-    catalog: Catalog | None, *, write_timeout: float = 20.0, catching_up: int = 32
+    catalog: Catalog | None,
+    *,
+    write_timeout: float = 20.0,
+    catching_up: int = 32,
+    patience: float = 60.0,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -69,6 +73,7 @@ async def serving(
         lambda node, event: events.append((node, event)),
         write_timeout=write_timeout,
         catching_up=catching_up,
+        catching_up_seconds=patience,
     )
     address = await server.start()
     try:

@@ -47,6 +47,7 @@ class Connection:
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
         self._settled = settled
+        self._leave: Callable[[], None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
 
@@ -69,7 +70,7 @@ class Connection:
                 if stream.has_work:
                     self._woken.set()
                 elif stream.is_quiet:
-                    self._settled(self)
+                    self._caught_up()
             self.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             self.end(grpc.StatusCode[error.code], error.message)
@@ -94,7 +95,7 @@ class Connection:
             timeout: Seconds after which a client that reads nothing is cut off.
         """
         await self._woken.wait()
-        leave = await entrance.enter()
+        self._leave = leave = await entrance.enter()
         try:
             while await self._woken.wait():
                 self._woken.clear()
@@ -110,11 +111,15 @@ class Connection:
                 if self.ending:
                     return
                 if self.stream.is_quiet:
-                    leave()
-                    self._settled(self)
+                    self._caught_up()
         finally:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
+
+    def _caught_up(self) -> None:
+        if self._leave:
+            self._leave()
+        self._settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
         view = self.stream.view

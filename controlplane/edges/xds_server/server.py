@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -10,9 +10,11 @@ import grpc
 
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server.audience import Audience, Catalog
+from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event
 from controlplane.xds.nodes import NodeStatus
@@ -80,6 +82,7 @@ class XdsServer:
         *,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
+        catching_up_seconds: float = CATCHING_UP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a server.
@@ -90,15 +93,17 @@ class XdsServer:
             observe: Told of everything that happens.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
+            catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
         """
         self._address = address
         self._offered = offered
         self._observe = observe
         self._write_timeout = write_timeout
-        self._entrance = Entrance(catching_up, CATCHING_UP_SECONDS)
+        self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
-        self._connections: set[Connection] = set()
+        # In the order in which they came.
+        self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
         self._waker: asyncio.Task[None] | None = None
@@ -120,6 +125,11 @@ class XdsServer:
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+        )
+        server.add_generic_rpc_handlers((status.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
@@ -157,11 +167,15 @@ class XdsServer:
             offer = self._offered.value
             if offer is None:
                 continue
-            pools = offer.catalog.pools_changed_since(seen)
+            changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
-            concerned = self._connections if pools is None else self._audience.concerned(pools)
-            for connection in concerned:
+            for connection in self._concerned(changes):
                 connection.wake()
+
+    def _concerned(self, changes: Changes | None) -> Collection[Connection]:
+        if changes is None:
+            return self._connections
+        return self._audience.concerned(frozenset().union(*changes.values()))
 
     def _handler(
         self, begin: Callable[[], AnyStream]
@@ -181,13 +195,13 @@ class XdsServer:
         connection = Connection(
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         reader = asyncio.create_task(connection.read(requests), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._entrance, self._write_timeout)
         finally:
             reader.cancel()
-            self._connections.discard(connection)
+            del self._connections[connection]
             if connection.stream.view:
                 self._audience.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
