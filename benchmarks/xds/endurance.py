@@ -10,7 +10,7 @@ from benchmarks.xds.stage import Clients, Held, Server, asking, server
 
 POOLS: Final = 10
 REPLICAS: Final = 8
-WARM_UP: Final = 300
+WARM_UP: Final = 1000
 """Cycles before the first look; by then caches and the allocator have what they need."""
 
 STREAMS: Final = 200
