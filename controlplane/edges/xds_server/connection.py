@@ -40,7 +40,7 @@ class Connection:
         Args:
             stream: Before its first request.
             report: Told of everything that happens on it.
-            settled: Told whenever all that could be sent is answered.
+            settled: Told whenever all that could be sent is answered, up to the newest catalog.
             clock: Seconds that never go back.
         """
         self.stream = stream
@@ -50,6 +50,11 @@ class Connection:
         self._leave: Callable[[], None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is to be sent that was not written yet."""
+        return self._woken.is_set() or self.stream.has_work
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
@@ -119,7 +124,9 @@ class Connection:
     def _caught_up(self) -> None:
         if self._leave:
             self._leave()
-        self._settled(self)
+        # Woken, there may be more that it has not looked at yet.
+        if not self._woken.is_set():
+            self._settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
         view = self.stream.view
