@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from controlplane.resources.places import NOWHERE, Place
@@ -57,7 +58,7 @@ class View:
             raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
         gateway = _gateway(wanted.get("role", SIDECAR), addresses)
-        return cls(
+        return _shared(
             None if pools is None else tuple(sorted(set(pools))),
             () if gateway else tuple(sorted(addresses.items())),
             place,
@@ -67,6 +68,17 @@ class View:
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
+
+
+@lru_cache(maxsize=4096)
+def _shared(
+    pools: tuple[str, ...] | None,
+    listen: tuple[tuple[str, Address], ...],
+    place: Place,
+    gateway: Address | None,
+) -> View:
+    # One object for equal views: it is looked up for every stream at every change.
+    return View(pools, listen, place, gateway)
 
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:

@@ -1,6 +1,9 @@
 """The incremental protocol: requests add and take away names, responses hold what has changed."""
 
-from controlplane.resources.resource import CLUSTER, LISTENER
+from functools import lru_cache
+
+from controlplane.resources.encoding import delimited
+from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
@@ -43,6 +46,10 @@ class Delta:
         # send the resource, or say that it is removed.
         subscription.owe(subscription.unsubscribe(request.unsubscribe))
 
+    def plain_answer(self, type_url: str, nonce: str) -> bytes:
+        """A ``DeltaDiscoveryRequest`` with a type and a nonce, as any library writes it."""
+        return _type_of_answer(type_url) + delimited(6, nonce.encode())
+
     def encode(
         self,
         subscription: Subscription,
@@ -52,10 +59,19 @@ class Delta:
     ) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""
         version = subscription.holdings.version_with(pending.contents)
-        return version, encode_delta(
-            version=version,
-            resources=pending.changed,
-            type_url=subscription.type_url,
-            nonce=nonce,
-            removed=pending.absent + pending.removed,
-        )
+        removed = pending.absent + pending.removed
+        body = _body(version, pending.changed, subscription.type_url, removed)
+        return version, body + delimited(5, nonce.encode())
+
+
+@lru_cache(maxsize=32)
+def _body(
+    version: str, changed: tuple[Resource, ...], type_url: str, removed: tuple[str, ...]
+) -> bytes:
+    # Thousands of streams are sent the same, but for the nonce, which comes last.
+    return encode_delta(version=version, resources=changed, type_url=type_url, removed=removed)
+
+
+@lru_cache(maxsize=32)
+def _type_of_answer(type_url: str) -> bytes:
+    return delimited(2, type_url.encode())

@@ -40,6 +40,17 @@ class Dialect(Protocol[R]):
             ProtocolError: When the client wants too much.
         """
 
+    def plain_answer(self, type_url: str, nonce: str) -> bytes | None:
+        """The request that would acknowledge a response and say nothing else.
+
+        Args:
+            type_url: Of the response.
+            nonce: Of the response.
+
+        Returns:
+            None where clients say more in each request.
+        """
+
     def encode(
         self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
     ) -> tuple[str, bytes]:

@@ -16,6 +16,8 @@ class Holdings:
         good: The resources that it accepted last, by name; None where they are not kept.
     """
 
+    __slots__ = ("_total", "good", "versions")
+
     def __init__(self, versions: Mapping[str, str], *, keep: bool) -> None:
         """Begin with what the client says that it holds.
 

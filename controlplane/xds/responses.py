@@ -11,7 +11,7 @@ def encode_delta(
     version: str,
     resources: Iterable[Resource],
     type_url: str,
-    nonce: str,
+    nonce: str = "",
     removed: Iterable[str] = (),
 ) -> bytes:
     """Encode a ``DeltaDiscoveryResponse``; equal to what betterproto2 makes of the same.
@@ -20,7 +20,7 @@ def encode_delta(
         version: The ``system_version_info``, which clients show and do not act on.
         resources: New and changed ones.
         type_url: Of all the resources.
-        nonce: By which the client will acknowledge it.
+        nonce: By which the client will acknowledge it; left out when empty, to be added at the end.
         removed: Names that do not exist (any more).
     """
     parts = [implicit(1, version.encode())]

@@ -50,6 +50,9 @@ class StateOfTheWorld:
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
+    def plain_answer(self, type_url: str, nonce: str) -> None:
+        """There is none: every request repeats the names."""
+
     def encode(
         self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
     ) -> tuple[str, bytes]:

@@ -63,6 +63,9 @@ class Stream(Generic[R]):
         self._shown: dict[str, _Shown] = {}
         self._revision: Revision | None = None
         self._nonce = 0
+        # By type, those that may have something to send. All others need not be looked at.
+        self._active: set[str] = set()
+        self._unanswered = 0
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Decode and apply a request.
@@ -70,6 +73,11 @@ class Stream(Generic[R]):
         Raises:
             ProtocolError: When the stream must end.
         """
+        for subscription in self._subscriptions.values():
+            outstanding = subscription.outstanding
+            if outstanding is not None and outstanding.plain_answer == data:
+                # Hardly any request is anything else, and decoding would take most of its time.
+                return [self._acknowledged(subscription, now)]
         return self.apply(self._dialect.decode(data), now)
 
     def apply(self, request: R, now: float) -> list[Event]:
@@ -97,22 +105,24 @@ class Stream(Generic[R]):
             return [*events, Unserved(url[:200])]
         subscription = self._subscriptions.get(url)
         if subscription is None:
-            self._subscriptions[url] = self._dialect.open(url, request, node)
+            known = self._subscriptions | {url: self._dialect.open(url, request, node)}
+            self._subscriptions = {it: known[it] for it in TYPE_URLS if it in known}
             self._shown[url] = _Shown()
         else:
             events += self._answered(request, subscription, now)
             self._dialect.change(subscription, request)
+        self._active.add(url)
         return events
 
     @property
     def has_work(self) -> bool:
         """Whether there may be a response to send now."""
-        return any(subscription.has_work for subscription in self._subscriptions.values())
+        return any(self._subscriptions[url].has_work for url in self._active)
 
     @property
     def is_quiet(self) -> bool:
         """Whether everything that was sent is answered."""
-        return not any(subscription.outstanding for subscription in self._subscriptions.values())
+        return not self._unanswered
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None when there is nothing to send.
@@ -124,12 +134,10 @@ class Stream(Generic[R]):
             snapshot: What the client should hold.
             now: Seconds, on the clock of `apply`.
         """
-        if snapshot.revision != self._revision:
-            changes = snapshot.changed_since(self._revision)
-            self._revision = snapshot.revision
-            for subscription in self._subscriptions.values():
-                subscription.look_again(changes)
-        if not self.has_work or (chosen := next_up(self._subscriptions, snapshot)) is None:
+        if snapshot.revision is not self._revision:
+            self._look_again(snapshot)
+        chosen = next_up(self._active, self._subscriptions, snapshot) if self._active else None
+        if chosen is None:
             return None
         url, pending = chosen
         subscription = self._subscriptions[url]
@@ -137,13 +145,28 @@ class Stream(Generic[R]):
             # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
             # when it got them before it and by the same version (envoy#13009).
             self._subscriptions[ENDPOINT].resend(resource.name for resource in pending.changed)
+            self._active.add(ENDPOINT)
         self._nonce += 1
         nonce = str(self._nonce)
         version, encoded = self._dialect.encode(subscription, pending, snapshot, nonce)
-        subscription.sent(nonce, pending)
+        subscription.sent(nonce, pending, self._dialect.plain_answer(url, nonce))
+        self._unanswered += 1
         self._shown[url].sent, self._shown[url].sent_at = version, now
         gone = len(pending.absent) + len(pending.removed)
         return Response(encoded, Sent(url, version, len(pending.changed), gone, len(encoded)))
+
+    def _look_again(self, snapshot: Snapshot) -> None:
+        changes = snapshot.changed_since(self._revision)
+        self._revision = snapshot.revision
+        if changes is None:
+            for subscription in self._subscriptions.values():
+                subscription.look_again(None)
+            self._active.update(self._subscriptions)
+        else:
+            for url, names in changes.items():
+                if url in self._subscriptions:
+                    self._subscriptions[url].look_again(names)
+                    self._active.add(url)
 
     def status(self) -> NodeStatus | None:
         """What is known of the node; None before the first request."""
@@ -198,8 +221,16 @@ class Stream(Generic[R]):
         if request.error is not None:
             message = request.error.message
             names = subscription.reject(message)
+            self._unanswered -= 1
             shown.rejection = Rejection(names, message, now)
             return [Rejected(url, names, message)]
+        return [self._acknowledged(subscription, now)]
+
+    def _acknowledged(self, subscription: Subscription, now: float) -> Acknowledged:
         subscription.acknowledge()
+        self._unanswered -= 1
+        if subscription.has_work:
+            self._active.add(subscription.type_url)
+        shown = self._shown[subscription.type_url]
         shown.acknowledged, shown.acknowledged_at = shown.sent, now
-        return [Acknowledged(url, shown.sent)]
+        return Acknowledged(subscription.type_url, shown.sent)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from controlplane.resources.resource import Resource
-from controlplane.resources.snapshot import Changes, Snapshot
+from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.limits import limit_names
 from controlplane.xds.pending import ABSENT, Outstanding, Pending, mentions
@@ -31,6 +31,23 @@ class Subscription:
         outstanding: The one response that is under way, if any.
         owes_answer: Whether a response is due even if there is nothing to put into it.
     """
+
+    __slots__ = (
+        "_claim",
+        "_due",
+        "_has_unknown_past",
+        "_suspects",
+        "_tells_removals",
+        "_unsure",
+        "holdings",
+        "named",
+        "names",
+        "outstanding",
+        "owes_answer",
+        "refused",
+        "type_url",
+        "wildcard",
+    )
 
     def __init__(
         self,
@@ -135,11 +152,11 @@ class Subscription:
             and name not in self.refused
         )
 
-    def look_again(self, changes: Changes | None) -> None:
+    def look_again(self, names: Set[str] | None) -> None:
         """Take note of another snapshot: of what differs in it, or None if that is unknown."""
-        if changes is None:
+        if names is None:
             self._unsure = None
-        elif self._unsure is not None and (names := changes.get(self.type_url)):
+        elif self._unsure is not None:
             self._unsure |= names if self.wildcard else names & self.names
 
     def pending(self, snapshot: Snapshot) -> Pending:
@@ -168,7 +185,7 @@ class Subscription:
                 removed.append(name)
             else:
                 self.holdings.accept(name, None)
-        found = Pending(tuple(changed), tuple(absent), tuple(removed))
+        found = Pending(changed, absent, removed)
         self._unsure = {*found.contents}
         return found
 
@@ -182,9 +199,15 @@ class Subscription:
                 contents.setdefault(name, snapshot.get(self.type_url, name))
         return [it for _, it in sorted(contents.items()) if it and self._wants(it.name)]
 
-    def sent(self, nonce: str, pending: Pending) -> None:
-        """Note that a response is under way."""
-        self.outstanding = Outstanding(nonce, dict(pending.contents))
+    def sent(self, nonce: str, pending: Pending, plain_answer: bytes | None = None) -> None:
+        """Note that a response is under way.
+
+        Args:
+            nonce: Of the response.
+            pending: What is in it.
+            plain_answer: The encoded request that would acknowledge it and say nothing else.
+        """
+        self.outstanding = Outstanding(nonce, pending.contents, plain_answer)
         self._due -= pending.contents.keys()
         if self._unsure:
             self._unsure -= pending.contents.keys()
@@ -228,6 +251,8 @@ class Subscription:
 
     def isolates(self, snapshot: Snapshot) -> bool:
         """Whether resources must be sent one by one, so that a bad one harms no other."""
+        if not self.refused and not self._suspects:
+            return False
         return self.refuses(snapshot) or any(
             snapshot.get(self.type_url, name) for name in self._suspects
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
@@ -48,6 +49,9 @@ class Connection:
         self._report = report
         self._settled = settled
         self._leave: Callable[[], None] | None = None
+        self._writing_since = math.inf
+        self._stalled = False
+        self._writer: asyncio.Task[None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
 
@@ -64,6 +68,16 @@ class Connection:
         """Have the writer end the stream; the first reason counts."""
         self.ending = self.ending or (code, message)
         self._woken.set()
+
+    def cut_if_stalled(self, timeout: float) -> None:
+        """End the stream by force if its client has read nothing for so many seconds."""
+        if self._writer and self._clock() - self._writing_since > timeout:
+            self.end(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the client read nothing for {timeout:g} s"
+            )
+            self._writing_since = math.inf
+            self._stalled = True
+            self._writer.cancel()
 
     async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Take requests as fast as they come, also while the writer waits for the client."""
@@ -85,11 +99,7 @@ class Connection:
             self.end(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
 
     async def write(
-        self,
-        context: Context,
-        newest: Callable[[], Catalog],
-        entrance: Entrance,
-        timeout: float,  # noqa: ASYNC109 - of each write, not of this call
+        self, context: Context, newest: Callable[[], Catalog], entrance: Entrance
     ) -> None:
         """Send what is due whenever woken, until the stream is to end.
 
@@ -97,26 +107,26 @@ class Connection:
             context: Of the stream.
             newest: The newest catalog.
             entrance: To pass before the first response.
-            timeout: Seconds after which a client that reads nothing is cut off.
         """
+        self._writer = asyncio.current_task()
         await self._woken.wait()
         self._leave = leave = await entrance.enter()
         try:
             while await self._woken.wait():
                 self._woken.clear()
                 while response := self._next(newest):
-                    try:
-                        async with asyncio.timeout(timeout):
-                            await context.write(response.encoded)
-                    except TimeoutError:
-                        problem = f"the client read nothing for {timeout:g} s"
-                        self.end(grpc.StatusCode.DEADLINE_EXCEEDED, problem)
-                        return
+                    self._writing_since = self._clock()
+                    await context.write(response.encoded)
+                    self._writing_since = math.inf
                     self._report(self, response.event)
                 if self.ending:
                     return
                 if self.stream.is_quiet:
                     self._caught_up()
+        except asyncio.CancelledError:
+            # Ours, and not gRPC's because the client has gone: its task goes on to end the stream.
+            if not self._stalled or self._writer is None or self._writer.uncancel():
+                raise
         finally:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))

@@ -97,7 +97,7 @@ class XdsServer:
         self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
-        self._waker: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
         """Begin to serve.
@@ -132,8 +132,11 @@ class XdsServer:
             ) from None
         await server.start()
         self._server = server
-        self._waker = asyncio.create_task(
-            self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
+        self._tasks = (
+            asyncio.create_task(
+                self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
+            ),
+            asyncio.create_task(self._watch(), name="xds: stalled readers"),
         )
         return Address(self._address.host, port)
 
@@ -142,9 +145,9 @@ class XdsServer:
 
         Envoys keep their configuration and try to reconnect.
         """
-        if self._waker:
-            self._waker.cancel()
-            await asyncio.gather(self._waker, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if self._server:
@@ -186,6 +189,13 @@ class XdsServer:
             for connection in concerned:
                 connection.wake()
 
+    async def _watch(self) -> None:
+        """Cut off those that read nothing; one look at all costs less than a timer each."""
+        while True:
+            await asyncio.sleep(self._write_timeout / 10)
+            for connection in [*self._connections]:
+                connection.cut_if_stalled(self._write_timeout)
+
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
             return self._connections
@@ -212,7 +222,7 @@ class XdsServer:
         self._connections[connection] = None
         reader = asyncio.create_task(connection.read(requests), name="xds: reader")
         try:
-            await connection.write(context, self._newest, self._entrance, self._write_timeout)
+            await connection.write(context, self._newest, self._entrance)
         finally:
             reader.cancel()
             del self._connections[connection]
