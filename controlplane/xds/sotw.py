@@ -33,7 +33,9 @@ class StateOfTheWorld:
             type_url,
             # xDS: so it is for these two types, and until one name was given.
             wildcard=whole and not request.names,
-            claim=request.version,
+            # A version says nothing of a name that the client dropped and wants again; Envoy would
+            # wait for its endpoints in vain. So names are answered, as in delta.
+            claim="" if request.names else request.version,
             repeats=whole,
             tells_removals=whole,
         )
@@ -47,6 +49,10 @@ class StateOfTheWorld:
             if not wanted and not known and not subscription.named:
                 return
             known.add(WILDCARD)
+        # Also a wildcard that it had without a name.
+        subscription.named |= bool(wanted)
+        if wanted != known:
+            subscription.distrust()
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
@@ -55,7 +61,7 @@ class StateOfTheWorld:
     ) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""
         if subscription.type_url in WHOLE_TYPES:
-            resources = subscription.whole(pending, snapshot)
+            resources = subscription.whole(pending)
             version = version_of(resources)
         else:
             resources = [*pending.changed]

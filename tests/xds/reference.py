@@ -9,6 +9,7 @@ from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
 from controlplane.xds.sotw import WHOLE_TYPES
 from tests.xds.client import Client, DeltaClient, Got, SotwClient
+from tests.xds.snapshots import resource
 from tests.xds.world import BAD, NAMES, World, target
 
 WILDCARD = "*"
@@ -25,6 +26,7 @@ class Type:
         kept: Content that was refused, and what was held then, by name.
         accepted: Version of the last response that was accepted.
         partial: Whether part of a refused response was taken since.
+        doubted: Whether the server may not know what was taken of a refused response.
         applied: When each was last applied and differed from what was held.
         heard: When each was last mentioned in a response.
     """
@@ -35,12 +37,18 @@ class Type:
     kept: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     accepted: str = ""
     partial: bool = False
+    doubted: bool = False
     applied: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
 
     @property
     def wildcard(self) -> bool:
         return self.legacy or WILDCARD in self.names
+
+    @property
+    def everything(self) -> set[str]:
+        """All that it wants now."""
+        return self.names | ({WILDCARD} if self.legacy else set())
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -63,7 +71,7 @@ class Reference:
         self.protocol = protocol
         self.world = world
         self.types: dict[str, Type] = {}
-        self.inbox: deque[tuple[Got, Snapshot, frozenset[str]]] = deque()
+        self.inbox: deque[tuple[Got, Snapshot, set[str]]] = deque()
         self.nonces: defaultdict[str, list[str]] = defaultdict(list)
         self.clock = 0
         self.removed_clusters: set[str] = set()
@@ -115,7 +123,7 @@ class Reference:
             kind.legacy = False
         added = sorted(set(names) - kind.names) if self.protocol is SotwClient else names
         kind.names |= set(names)
-        kind.forget_unwanted()
+        self._forget(url)
         self.send(url, added, nonce=self._last(url))
 
     def unsubscribe(self, url: str, names: Sequence[str]) -> None:
@@ -125,8 +133,15 @@ class Reference:
         kind.names -= set(names)
         if WILDCARD in names:
             kind.legacy = False
-        kind.forget_unwanted()
+        self._forget(url)
         self.send(url, drop=names, nonce=self._last(url))
+
+    def _forget(self, url: str) -> None:
+        """Drop what is not wanted any more."""
+        kind = self.types[url]
+        kind.forget_unwanted()
+        if url == CLUSTER:
+            self.removed_clusters = {it for it in self.removed_clusters if kind.wants(it)}
 
     def _last(self, url: str) -> str:
         """Delta: a change of names is no answer. State of the world: it repeats the last one's."""
@@ -164,8 +179,7 @@ class Reference:
         if response is None:
             return False
         got = self.told.read(response.encoded)
-        wanted = frozenset(self.types[got.type_url].names)
-        self.inbox.append((got, snapshot, wanted))
+        self.inbox.append((got, snapshot, self.types[got.type_url].everything))
         return True
 
     def answer(self, *, names_bad: bool) -> None:
@@ -177,7 +191,7 @@ class Reference:
         bad = [name for name, content in wanted.items() if content.startswith(BAD)]
         for name in (*got.resources, *got.removed):
             kind.heard[name] = self.clock
-        self._remove(url, kind, got)
+        self._remove(url, kind, got, snapshot)
         for name, content in wanted.items():
             if name not in bad:
                 self._apply(url, kind, name, content, snapshot)
@@ -187,62 +201,66 @@ class Reference:
                     break
         self.nonces[url].append(got.nonce)
         if bad:
-            kind.partial = kind.partial or len(wanted) > 1
+            kind.partial = kind.doubted = True
             message = f"refused: {', '.join(f'{it}: bad' for it in bad)}" if names_bad else "no"
             self.send(url, nonce=got.nonce, error=message)
             return
         kind.accepted, kind.partial = got.version, False
-        self._check_version(kind, got, asked)
+        self._check_version(kind, got, snapshot, asked)
         self.send(url, nonce=got.nonce)
 
-    def _check_version(self, kind: Type, got: Got, asked: frozenset[str]) -> None:
-        alone = set(got.resources) | set(got.removed)
-        now = self.world.now.contents[got.type_url]
-        if asked != kind.names or kind.kept or any(it not in now for it in {*kind.held} - alone):
+    def _check_version(
+        self, kind: Type, got: Got, snapshot: Snapshot, asked: set[str]
+    ) -> None:
+        url, sent = got.type_url, {*got.resources, *got.removed}
+        stale = any(snapshot.get(url, name) is None for name in kind.held.keys() - sent)
+        if asked != kind.everything or kind.doubted or (stale and url not in WHOLE_TYPES):
             return
         held = [Resource(name, version, b"", b"") for name, (_, version) in kind.held.items()]
         assert got.version == version_of(held), "a version that is not that of what is held"
 
-    def _remove(self, url: str, kind: Type, got: Got) -> None:
+    def _remove(self, url: str, kind: Type, got: Got, snapshot: Snapshot) -> None:
         gone = {*got.removed} & kind.held.keys()
         if self.protocol is SotwClient and url in WHOLE_TYPES:
             gone = kind.held.keys() - got.resources.keys()
         for name in gone:
             if url == CLUSTER:
-                self._check_unused(name)
+                self._check_unused(name, snapshot)
                 self.removed_clusters.add(name)
             del kind.held[name]
             kind.kept.pop(name, None)
         if url == CLUSTER:
             self.saw_clusters = True
 
-    def _check_unused(self, cluster: str) -> None:
+    def _check_unused(self, cluster: str, snapshot: Snapshot) -> None:
         if self.protocol is SotwClient and not self.saw_clusters:
             return  # The server of a new stream cannot know what the client holds beside.
-        now = self.world.now.contents
         for url in (LISTENER, ROUTE):
             kind = self.types.get(url)
             for name, (content, _) in kind.held.items() if kind else ():
                 # Nobody tells a client of state of the world that a route is no more; Envoy's
                 # goes with its listener.
-                stale = self.protocol is SotwClient and url == ROUTE and name not in now[url]
+                stale = self.protocol is SotwClient and not snapshot.get(url, name)
                 assert stale or target(content) != cluster, f"{name} still points to {cluster}"
 
     def _apply(self, url: str, kind: Type, name: str, content: str, snapshot: Snapshot) -> None:
-        resource = snapshot.get(url, name)
-        if resource and f"{name}\0{content}".encode() in resource.packed:
-            version = resource.version
+        if url == ENDPOINT:
+            shown = snapshot.get(url, name)
+            assert shown and f"{name}\0{content}".encode() in shown.packed, "not what is there"
+            version = shown.version
         else:
-            assert kind.held[name][0] == content, "neither what is new nor what was good"
-            version = kind.held[name][1]
-        if kind.held.get(name) != (content, version):
+            version = resource(url, name, content).version
+        before = kind.held.get(name)
+        if before != (content, version):
             kind.applied[name] = self.clock
+        if before is None or before[0] != content:
+            kind.kept.pop(name, None)
         kind.held[name] = (content, version)
-        kind.kept.pop(name, None)
         if url == CLUSTER:
             self.removed_clusters.discard(name)
         elif url in (LISTENER, ROUTE):
-            assert target(content) not in self.removed_clusters, f"{name} points to what was removed"
+            gone = target(content) in self.removed_clusters
+            assert not gone, f"{name} points to what was removed"
 
     def _refuse(self, url: str, kind: Type, name: str, content: str) -> None:
         if url == CLUSTER:
@@ -263,25 +281,35 @@ class Reference:
 
     def check(self) -> None:
         for url, kind in self.types.items():
+            kind.doubted = bool(kind.kept)
             now = self.world.now
             for name in NAMES[url]:
-                resource = now.resource(url, name)
+                there = now.resource(url, name)
                 held = kind.held.get(name)
                 where = f"{name} of {url.rpartition('.')[2]}"
                 if not kind.wants(name):
                     assert held is None, f"{where} is held and not wanted"
-                elif resource is None:
+                elif there is None:
                     told = self.protocol is DeltaClient or url in WHOLE_TYPES
-                    assert held is None or not told, f"{where} is held and no more"
+                    used = url == CLUSTER and self._refuses_pointers()
+                    assert held is None or used or not told, f"{where} is held and no more"
                 elif now.contents[url][name].startswith(BAD):
                     assert name in kind.kept, f"{where} was never offered"
                     content, before = kind.kept[name]
                     assert content == now.contents[url][name], f"{where} was not offered again"
                     assert (held and held[0]) == before, f"the last good {where} was lost"
                 else:
-                    expected = (now.contents[url][name], resource.version)
+                    expected = (now.contents[url][name], there.version)
                     assert held == expected, f"{where} is not the newest"
         self._check_endpoints_follow()
+
+    def _refuses_pointers(self) -> bool:
+        """Whether it keeps a listener or a route of before, and so the clusters of before."""
+        return any(
+            content.startswith(BAD) and url in self.types and self.types[url].wants(name)
+            for url in (LISTENER, ROUTE)
+            for name, content in self.world.now.contents[url].items()
+        )
 
     def _check_endpoints_follow(self) -> None:
         clusters, endpoints = self.types.get(CLUSTER), self.types.get(ENDPOINT)
