@@ -7,7 +7,6 @@ are clusters and listeners, and those that have changed for the other types.
 from typing import Final
 
 from controlplane.resources.resource import CLUSTER, LISTENER
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
@@ -56,9 +55,7 @@ class StateOfTheWorld:
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
-    def encode(
-        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
-    ) -> tuple[str, bytes]:
+    def encode(self, subscription: Subscription, pending: Pending, nonce: str) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""
         if subscription.type_url in WHOLE_TYPES:
             resources = subscription.whole(pending)

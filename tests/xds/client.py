@@ -68,8 +68,8 @@ class Got:
 
 
 def _contents(packed: Sequence[protobuf.Any]) -> dict[str, str]:
-    pairs = [it.value.decode().split("\0") for it in packed]
-    contents = {name: content for name, content in pairs}
+    pairs = [it.value.decode().partition("\0")[::2] for it in packed]
+    contents = dict(pairs)
     assert len(contents) == len(pairs), "a name twice in one response"
     return contents
 

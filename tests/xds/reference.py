@@ -209,9 +209,7 @@ class Reference:
         self._check_version(kind, got, snapshot, asked)
         self.send(url, nonce=got.nonce)
 
-    def _check_version(
-        self, kind: Type, got: Got, snapshot: Snapshot, asked: set[str]
-    ) -> None:
+    def _check_version(self, kind: Type, got: Got, snapshot: Snapshot, asked: set[str]) -> None:
         url, sent = got.type_url, {*got.resources, *got.removed}
         stale = any(snapshot.get(url, name) is None for name in kind.held.keys() - sent)
         if asked != kind.everything or kind.doubted or (stale and url not in WHOLE_TYPES):
@@ -246,7 +244,8 @@ class Reference:
     def _apply(self, url: str, kind: Type, name: str, content: str, snapshot: Snapshot) -> None:
         if url == ENDPOINT:
             shown = snapshot.get(url, name)
-            assert shown and f"{name}\0{content}".encode() in shown.packed, "not what is there"
+            assert shown is not None
+            assert f"{name}\0{content}".encode() in shown.packed, "not what is there"
             version = shown.version
         else:
             version = resource(url, name, content).version

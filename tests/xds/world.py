@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from controlplane.resources.resource import (
     CLUSTER,
@@ -142,7 +143,7 @@ class _Shown(Snapshot):
             changed[url] = frozenset(
                 name
                 for name in names
-                for before, after in zip(looks, looks[1:], strict=False)
+                for before, after in pairwise(looks)
                 if before.resource(url, name) != after.resource(url, name)
             )
         return changed
