@@ -9,17 +9,14 @@ Rules cited as "xDS" are from Envoy's page "xDS REST and gRPC protocol" and disc
 from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
-from controlplane.resources.resource import CLUSTER, LISTENER, Resource
+from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Changes, Snapshot
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.limits import limit_names
-from controlplane.xds.pending import ABSENT, Outstanding, Pending, mentions
+from controlplane.xds.pending import ABSENT, Outstanding, Pending
+from controlplane.xds.rejections import blamed
 
 WILDCARD: Final = "*"
-
-NAMED_TYPES: Final = (CLUSTER, LISTENER)
-"""Of these Envoy takes the good ones from a response and names the bad ones (``CdsApiHelper`` and
-``LdsApiImpl`` catch each one's error)."""
 
 
 class Subscription:
@@ -211,31 +208,23 @@ class Subscription:
     def reject(self, message: str) -> tuple[str, ...]:
         """The client rejected the outstanding response.
 
-        A client rejects a response as a whole, whatever it did with the resources in it. Envoy
-        applies the good clusters and listeners and names the bad ones in its message: then the
-        rest counts as accepted. Of other types it applies what comes before the first bad one, and
-        a name in its message may be another's, such as the cluster of a route: then each of them
-        is sent once more, alone, or one bad assignment would keep the good ones out until they
-        change. Removals are never rejected.
-
-        Args:
-            message: The client's words.
+        Where its words do not tell which resources are bad, each is sent once more, alone, or one
+        bad assignment would keep the good ones out until they change. Removals are never rejected.
 
         Returns:
             The names of the resources that the rejection may be about.
         """
         contents = self.outstanding.contents if self.outstanding else {}
         sent = {name for name, resource in contents.items() if resource}
-        named = {name for name in sent | self.refused.keys() if mentions(message, name)}
-        if named and self.type_url in NAMED_TYPES:
+        repeated = self.refused.keys() if self._has_unknown_past else set()
+        if named := blamed(self.type_url, message, sent | repeated):
             self._commit(refused=named & sent)
             return tuple(sorted(named))
-        if self.holdings.good is not None and (len(sent) > 1 or self._has_unknown_past):
-            # Which of them it took is not known, and one alone would say that the others are no
-            # more: they all stay in each response until one is accepted.
+        if self.holdings.good is not None and len(sent) > 1:
+            # One alone would say that the others are no more, and it may have taken some of them:
+            # they all stay in each response until one is accepted.
             self._has_unknown_past = True
-            self._commit(refused=sent)
-        elif len(sent) == 1:
+        if len(sent) == 1 or self._has_unknown_past:
             self._commit(refused=sent)
         else:
             self._commit(suspected=sent)

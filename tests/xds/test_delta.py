@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.events import Acknowledged, Unserved
+from controlplane.xds.events import Acknowledged
 from controlplane.xds.identity import Node
 from tests.xds.client import DeltaClient, Got
 from tests.xds.snapshots import snapshot
@@ -282,15 +282,6 @@ def test_only_the_newest_of_several_snapshots_is_sent() -> None:
     client.ack(under_way)
     assert client.accept().resources == {"a": "4"}
     assert client.next() is None
-
-
-def test_a_type_that_is_not_served_gets_silence_and_the_others_their_answers() -> None:
-    client = DeltaClient(A)
-    runtime = "type.googleapis.com/envoy.service.runtime.v3.Runtime"
-    client.request(runtime, subscribe=["layer"])
-    assert client.events[-1] == Unserved(runtime)
-    assert client.next() is None
-    assert wildcard(client).resources == {"a": "1"}
 
 
 def test_types_do_not_mix() -> None:

@@ -6,7 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from tests.xds.client import DeltaClient, SotwClient
-from tests.xds.reference import WILDCARD, Reference
+from tests.xds.reference import Reference
+from tests.xds.wanted import WILDCARD
 from tests.xds.world import BAD, NAMES, World
 
 TYPES = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
