@@ -208,8 +208,8 @@ class Subscription:
     def reject(self, message: str) -> tuple[str, ...]:
         """The client rejected the outstanding response.
 
-        Where its words do not tell which resources are bad, each is sent once more, alone, or one
-        bad assignment would keep the good ones out until they change. Removals are never rejected.
+        Where its words do not tell what is bad, each resource is sent once more, alone, or one bad
+        assignment would keep the good ones out until they change. Removals are never rejected.
 
         Returns:
             The names of the resources that the rejection may be about.
@@ -287,7 +287,7 @@ class Subscription:
 
     def _known(self) -> set[str]:
         under_way = self.outstanding.contents.keys() if self.outstanding else set()
-        known = self.holdings.versions.keys() | self.refused.keys() | self._due | under_way
+        known = self.holdings.versions.keys() | self._due | under_way
         return known | (self._unsure or set())
 
     def _forget(self, names: Iterable[str]) -> None:
