@@ -9,7 +9,7 @@ import pytest
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.resources.snapshot import Revision, Snapshot
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 from tests.features.xds import Envoy, SotwEnvoy, envoy, serving
 from tests.fleet.fleets import a_pool, after, pool_settings, put
@@ -39,8 +39,8 @@ class Watched:
         self.looks[view] += 1
         return self.catalog.view(view)
 
-    def pools_changed_since(self, revision: Revision | None) -> frozenset[str] | None:
-        return self.catalog.pools_changed_since(revision)
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        return self.catalog.changed_since(revision)
 
     def after(self, fleet: Fleet) -> "Watched":
         return Watched(built(fleet, self.catalog), self.looks)
@@ -122,7 +122,7 @@ async def test_a_stream_that_slept_through_more_changes_than_are_remembered_conv
             now = now.after(fleet)
             plane.show(now)
         now = now.after(after(put("b", 2), fleet=fleet))
-        assert now.pools_changed_since(shown.revision) is None, "too much to be remembered"
+        assert now.changed_since(shown.revision) is None, "too much to be remembered"
         plane.show(now)
         second = await client.accept()
     assert len(first.resources) == len(second.resources) == 1
