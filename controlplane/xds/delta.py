@@ -4,7 +4,6 @@ from functools import lru_cache
 
 from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER, LISTENER, Resource
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import DeltaRequest, decode_delta
@@ -54,7 +53,6 @@ class Delta:
         self,
         subscription: Subscription,
         pending: Pending,
-        snapshot: Snapshot,  # noqa: ARG002 - state of the world's
         nonce: str,
     ) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""

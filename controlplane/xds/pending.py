@@ -1,6 +1,5 @@
 """What is to be sent, and what was sent and not answered yet."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -61,8 +60,3 @@ class Outstanding:
         self.nonce = nonce
         self.contents = contents
         self.plain_answer = plain_answer
-
-
-def mentions(message: str, name: str) -> bool:
-    """Whether a text has a resource's name in it, and not only as a part of a longer one."""
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", message) is not None

@@ -148,7 +148,7 @@ class Stream(Generic[R]):
             self._active.add(ENDPOINT)
         self._nonce += 1
         nonce = str(self._nonce)
-        version, encoded = self._dialect.encode(subscription, pending, snapshot, nonce)
+        version, encoded = self._dialect.encode(subscription, pending, nonce)
         subscription.sent(nonce, pending, self._dialect.plain_answer(url, nonce))
         self._unanswered += 1
         self._shown[url].sent, self._shown[url].sent_at = version, now
