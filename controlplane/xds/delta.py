@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from controlplane.resources.encoding import delimited
-from controlplane.resources.resource import CLUSTER, LISTENER, Resource
+from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import DeltaRequest, decode_delta
@@ -49,25 +49,15 @@ class Delta:
         """A ``DeltaDiscoveryRequest`` with a type and a nonce, as any library writes it."""
         return _type_of_answer(type_url) + delimited(6, nonce.encode())
 
-    def encode(
-        self,
-        subscription: Subscription,
-        pending: Pending,
-        nonce: str,
-    ) -> tuple[str, bytes]:
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""
         version = subscription.holdings.version_with(pending.contents)
-        removed = pending.absent + pending.removed
-        body = _body(version, pending.changed, subscription.type_url, removed)
-        return version, body + delimited(5, nonce.encode())
-
-
-@lru_cache(maxsize=32)
-def _body(
-    version: str, changed: tuple[Resource, ...], type_url: str, removed: tuple[str, ...]
-) -> bytes:
-    # Thousands of streams are sent the same, but for the nonce, which comes last.
-    return encode_delta(version=version, resources=changed, type_url=type_url, removed=removed)
+        return version, encode_delta(
+            version=version,
+            resources=pending.changed,
+            type_url=subscription.type_url,
+            removed=pending.absent + pending.removed,
+        )
 
 
 @lru_cache(maxsize=32)

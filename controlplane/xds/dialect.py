@@ -50,13 +50,12 @@ class Dialect(Protocol[R]):
             None where clients say more in each request.
         """
 
-    def encode(self, subscription: Subscription, pending: Pending, nonce: str) -> tuple[str, bytes]:
-        """Encode a response.
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
+        """Encode a response, but for its nonce, which is the last field in both protocols.
 
         Args:
             subscription: Of its type.
             pending: What is news to the client.
-            nonce: By which the client will answer.
 
         Returns:
             The version that the client is told, and the encoded response.

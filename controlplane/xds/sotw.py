@@ -58,7 +58,7 @@ class StateOfTheWorld:
     def plain_answer(self, type_url: str, nonce: str) -> None:
         """There is none: every request repeats the names."""
 
-    def encode(self, subscription: Subscription, pending: Pending, nonce: str) -> tuple[str, bytes]:
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""
         if subscription.type_url in WHOLE_TYPES:
             resources = subscription.whole(pending)
@@ -67,5 +67,5 @@ class StateOfTheWorld:
             resources = [*pending.changed]
             version = subscription.holdings.version_with(pending.contents)
         return version, encode_sotw(
-            version=version, resources=resources, type_url=subscription.type_url, nonce=nonce
+            version=version, resources=resources, type_url=subscription.type_url
         )

@@ -102,6 +102,37 @@ class Subscription:
             self.owes_answer or self._due or self._unsure is None or self._unsure
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client holds what it wants, and there is nothing more to know about it."""
+        return (
+            not self.has_work
+            and self.outstanding is None
+            and not self.refused
+            and not self._suspects
+            and not self._claim
+            and not self._has_unknown_past
+        )
+
+    def is_like(self, other: "Subscription") -> bool:
+        """Whether a settled subscription is in the same state as this settled one of its type."""
+        return (
+            (self.wildcard, self.named, self._tells_removals)
+            == (other.wildcard, other.named, other._tells_removals)
+            and self.names == other.names
+            and self.holdings.versions == other.holdings.versions
+            and self.holdings.good == other.holdings.good
+        )
+
+    def copy(self) -> "Subscription":
+        """Another subscription in the same state."""
+        other = Subscription.__new__(Subscription)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            other_value = value.copy() if isinstance(value, (set, dict, Holdings)) else value
+            setattr(other, name, other_value)
+        return other
+
     def subscribe(self, names: Iterable[str]) -> None:
         """The client wants these as well; one that it wanted before is due again.
 

@@ -9,6 +9,7 @@ from typing import Any
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.delta import Delta
@@ -16,6 +17,7 @@ from controlplane.xds.events import Event
 from controlplane.xds.identity import Node
 from controlplane.xds.requests import DeltaRequest, ErrorDetail, SotwRequest
 from controlplane.xds.sotw import WHOLE_TYPES, StateOfTheWorld
+from controlplane.xds.standing import Standings
 from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")
@@ -169,10 +171,15 @@ class DeltaClient(Client):
     """A client of the incremental protocol."""
 
     def __init__(
-        self, shown: Snapshot | None = None, node: Node = ENVOY, *, only: str | None = None
+        self,
+        shown: Snapshot | None = None,
+        node: Node = ENVOY,
+        *,
+        only: str | None = None,
+        standings: Standings | None = None,
     ) -> None:
         super().__init__(shown, node)
-        self.stream = Stream(Delta(), only)
+        self.stream = Stream(Delta(), only, standings)
         self._versions: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def request(
@@ -195,7 +202,12 @@ class DeltaClient(Client):
             tuple(unsubscribe),
             held or {},
         )
-        self.events += self.stream.apply(request, self.now)
+        if request == DeltaRequest(type_url, nonce=nonce):
+            # As it comes over the wire, for there is a short way for those.
+            plain = Delta().plain_answer(type_url, nonce) if nonce else b""
+            self.events += self.stream.receive(plain or delimited(2, type_url.encode()), self.now)
+        else:
+            self.events += self.stream.apply(request, self.now)
 
     def want(self, type_url: str, *names: str) -> None:
         self.request(type_url, subscribe=names, held=self._versions[type_url])
@@ -229,10 +241,15 @@ class SotwClient(Client):
     """
 
     def __init__(
-        self, shown: Snapshot | None = None, node: Node = ENVOY, *, only: str | None = None
+        self,
+        shown: Snapshot | None = None,
+        node: Node = ENVOY,
+        *,
+        only: str | None = None,
+        standings: Standings | None = None,
     ) -> None:
         super().__init__(shown, node)
-        self.stream = Stream(StateOfTheWorld(), only)
+        self.stream = Stream(StateOfTheWorld(), only, standings)
         self.names: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         self.version: defaultdict[str, str] = defaultdict(str)
         self.nonce: defaultdict[str, str] = defaultdict(str)

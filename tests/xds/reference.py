@@ -7,6 +7,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
 from controlplane.xds.sotw import WHOLE_TYPES
+from controlplane.xds.standing import Standings
 from tests.xds.client import Client, DeltaClient, Got, SotwClient
 from tests.xds.snapshots import resource
 from tests.xds.wanted import WILDCARD, Type
@@ -14,7 +15,10 @@ from tests.xds.world import BAD, NAMES, World, target
 
 
 class Reference:
-    """Two equal streams with a client: on one the snapshots tell what changed, on one they do not.
+    """Three equal streams with a client, which must be sent the same bytes.
+
+    Two share all that follows from their state, as the streams of a server do, and their snapshots
+    tell what changed; the third is alone, and its snapshots do not.
 
     Attributes:
         types: What it has asked for, by type URL.
@@ -30,10 +34,12 @@ class Reference:
         self.clock = 0
         self.removed_clusters: set[str] = set()
         self.saw_clusters = False
-        self.told, self.compares = self._connect()
+        self.standings = Standings()
+        self.told, self.twin, self.compares = self._connect()
 
-    def _connect(self) -> tuple[Client, Client]:
-        return self.protocol(), self.protocol()
+    def _connect(self) -> tuple[Client, Client, Client]:
+        shared = [self.protocol(standings=self.standings) for _ in range(2)]
+        return shared[0], shared[1], self.protocol()
 
     # What it says.
 
@@ -47,7 +53,7 @@ class Reference:
         error: str | None = None,
         first: bool = False,
     ) -> None:
-        for client in (self.told, self.compares):
+        for client in (self.told, self.twin, self.compares):
             kind = self.types[url]
             if isinstance(client, DeltaClient):
                 held = {name: version for name, (_, version) in kind.held.items()}
@@ -106,7 +112,7 @@ class Reference:
         self.inbox.clear()
         self.nonces.clear()
         self.saw_clusters = False
-        self.told, self.compares = self._connect()
+        self.told, self.twin, self.compares = self._connect()
         for url in order:
             if (kind := self.types.get(url)) is None:
                 continue
@@ -125,10 +131,11 @@ class Reference:
     def pull(self) -> bool:
         """Let the server send one response."""
         snapshot = self.world.snapshot(tells=True)
-        response = self.told.stream.next_response(snapshot, 0.0)
+        response, twin = (it.stream.next_response(snapshot, 0.0) for it in (self.told, self.twin))
+        assert (response and response.encoded) == (twin and twin.encoded), "twins differ"
         other = self.compares.stream.next_response(self.world.snapshot(tells=False), 0.0)
         assert (response and response.encoded) == (other and other.encoded), (
-            "told what changed, the server sends something else than when it compares everything"
+            "alike and told what changed, a client is sent something else than one that is alone"
         )
         if response is None:
             return False

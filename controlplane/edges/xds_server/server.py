@@ -19,6 +19,7 @@ from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event, Sent
 from controlplane.xds.nodes import NodeStatus
+from controlplane.xds.standing import Standings
 
 MAX_STREAMS: Final = 10_000
 """Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""
@@ -109,10 +110,11 @@ class XdsServer:
             BindError: When the address is in use or cannot be bound.
         """
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        standings = Standings()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
                 name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                for name, begin in service.methods().items()
+                for name, begin in service.methods(standings).items()
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
