@@ -1,12 +1,17 @@
 """The bootstrap of an Envoy: who it is, where its control plane is, and what it wants of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
 XDS_CLUSTER: Final = "plimsoll"
+
+Protocol: TypeAlias = Literal["delta", "state-of-the-world"]
+"""Which of xDS's two protocols an Envoy speaks; the control plane serves both on one port."""
+
+_API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
 
 def bootstrap(
@@ -18,6 +23,7 @@ def bootstrap(
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
+    protocol: Protocol = "delta",
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -29,6 +35,7 @@ def bootstrap(
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
+        protocol: What it speaks with the control plane.
     """
     wanted: dict[str, Any] = {}
     if pools:
@@ -47,7 +54,7 @@ def bootstrap(
         "admin": {"address": _socket_address(Address("127.0.0.1", admin_port))},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": _API_TYPES[protocol],
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],

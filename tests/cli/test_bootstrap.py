@@ -38,6 +38,20 @@ def test_a_locality_is_region_and_zone() -> None:
     assert yaml.safe_load(result.output)["node"]["locality"] == {"region": "eu", "zone": "a"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "api_type"),
+    [
+        ([], "DELTA_GRPC"),
+        (["--protocol", "delta"], "DELTA_GRPC"),
+        (["--protocol", "state-of-the-world"], "GRPC"),
+    ],
+)
+def test_envoy_speaks_delta_unless_told_otherwise(arguments: list[str], api_type: str) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    ads = yaml.safe_load(result.output)["dynamic_resources"]["ads_config"]
+    assert ads["api_type"] == api_type
+
+
 def test_a_control_plane_with_a_name_is_looked_up() -> None:
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--xds", "plimsoll:18000"])
     assert yaml.safe_load(result.output)["static_resources"]["clusters"][0]["type"] == "STRICT_DNS"
