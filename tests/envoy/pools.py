@@ -1,0 +1,42 @@
+"""Pools for the tests with real Envoys: as a config file declares them, and as the API takes them."""
+
+from typing import Any, Final
+
+from controlplane.resources.bootstrap import Protocol
+from tests.processes import Envoy, Plimsoll, free_port
+from tests.replica import FakeReplica
+
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("delta", "state-of-the-world")
+
+
+def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A pool's entry in the config file."""
+    return {
+        "name": name,
+        "model": "m",
+        "listener": {"address": f"127.0.0.1:{free_port()}"},
+        "health_check": {"interval": "200ms", "timeout": "200ms"},
+        "metrics": {"interval": "200ms"},
+        "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
+        **more,
+    }
+
+
+def pool_of(name: str, *replicas: FakeReplica, **more: Any) -> dict[str, Any]:
+    """A pool whose replicas are called r0, r1 and so on."""
+    return pool(name, {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)}, **more)
+
+
+async def put(plane: Plimsoll, entry: dict[str, Any]) -> None:
+    """Declare a pool and its replicas through the API."""
+    settings = {key: value for key, value in entry.items() if key not in ("name", "replicas")}
+    path = f"/v1/pools/{entry['name']}"
+    assert await plane.call("PUT", path, settings) in (200, 201)
+    for replica in entry["replicas"]:
+        body = {key: value for key, value in replica.items() if key != "id"}
+        assert await plane.call("PUT", f"{path}/replicas/{replica['id']}", body) in (200, 201)
+
+
+async def serves(envoy: Envoy, *names: str) -> bool:
+    """Whether requests for each of these pools are answered."""
+    return all([await envoy.post(name) == 200 for name in names])
