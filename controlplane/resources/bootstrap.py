@@ -6,7 +6,12 @@ from typing import Any, Final, Literal, TypeAlias
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
-XDS_CLUSTER: Final = "plimsoll"
+NODE_CLUSTER: Final = "plimsoll"
+"""What every node says that it belongs to; only operators read it."""
+
+XDS_CLUSTER: Final = "_plimsoll"
+"""The control plane itself. No pool can have this name: Envoy keeps a cluster of its bootstrap
+when it is sent another of that name, and would send the pool's requests to the control plane."""
 
 Protocol: TypeAlias = Literal["delta", "state-of-the-world"]
 """Which of xDS's two protocols an Envoy speaks; the control plane serves both on one port."""
@@ -44,7 +49,7 @@ def bootstrap(
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
-    node: dict[str, Any] = {"id": node_id, "cluster": XDS_CLUSTER}
+    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
     if locality is not None:
         node["locality"] = locality.model_dump(exclude_none=True)
     if wanted:
@@ -57,7 +62,7 @@ def bootstrap(
                 "api_type": _API_TYPES[protocol],
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": _control_plane_stream()}],
             },
             "cds_config": _over_ads(),
             "lds_config": _over_ads(),
@@ -68,6 +73,13 @@ def bootstrap(
 
 def _over_ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3"}
+
+
+def _control_plane_stream() -> dict[str, Any]:
+    # By default an Envoy waits up to 30 s between two tries, so long would a control plane that
+    # was away for a minute go on without it. The server lets in as many at a time as it can serve.
+    back_off = {"base_interval": "0.5s", "max_interval": "5s"}
+    return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
 def _control_plane(xds: Address) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import yaml
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
+from controlplane.settings import PoolEntry, SettingsError, validated
 
 
 def test_it_prints_yaml_that_names_the_node_and_the_control_plane() -> None:
@@ -50,6 +51,14 @@ def test_envoy_speaks_delta_unless_told_otherwise(arguments: list[str], api_type
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
     ads = yaml.safe_load(result.output)["dynamic_resources"]["ads_config"]
     assert ads["api_type"] == api_type
+
+
+def test_no_pool_can_take_the_place_of_the_control_plane() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a"])
+    (cluster,) = yaml.safe_load(result.output)["static_resources"]["clusters"]
+    pool = {"name": cluster["name"], "model": "m", "listener": {"address": "127.0.0.1:1"}}
+    with pytest.raises(SettingsError, match="name"):
+        validated(PoolEntry, pool)
 
 
 def test_a_control_plane_with_a_name_is_looked_up() -> None:
