@@ -1,5 +1,6 @@
 """Pools for the tests with real Envoys: as a config file declares them, and as the API takes them."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from controlplane.resources.bootstrap import Protocol
@@ -35,6 +36,11 @@ async def put(plane: Plimsoll, entry: dict[str, Any]) -> None:
     for replica in entry["replicas"]:
         body = {key: value for key, value in replica.items() if key != "id"}
         assert await plane.call("PUT", f"{path}/replicas/{replica['id']}", body) in (200, 201)
+
+
+async def all_serve(envoys: Sequence[Envoy], *names: str) -> bool:
+    """Whether requests for each of these pools are answered through each of these Envoys."""
+    return all([await serves(envoy, *names) for envoy in envoys])
 
 
 async def serves(envoy: Envoy, *names: str) -> bool:

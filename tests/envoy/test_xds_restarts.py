@@ -11,7 +11,7 @@ import pytest
 from controlplane.resources.bootstrap import Protocol
 from controlplane.settings import Address
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, pool_of, serves
+from tests.envoy.pools import PROTOCOLS, all_serve, pool_of, serves
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 from tests.replica import replica
 
@@ -107,8 +107,7 @@ async def test_envoys_that_start_before_the_control_plane_get_their_configuratio
         for envoy in envoys:
             assert await envoy.stat("control_plane.connected_state") == 0
         await stack.enter_async_context(serving(tmp_path, [pool_of("p", only)], port))
-        for envoy in envoys:
-            await until("Envoy serves the pool", lambda it=envoy: serves(it, "p"))  # type: ignore[misc]
+        await until("all serve the pool", lambda: all_serve(envoys, "p"))
 
 
 async def test_many_envoys_that_reconnect_at_once_all_get_what_is_new(tmp_path: Path) -> None:
@@ -134,4 +133,4 @@ async def test_many_envoys_that_reconnect_at_once_all_get_what_is_new(tmp_path: 
         again = await stack.enter_async_context(serving(tmp_path, [after], port))
         await until("all have the new one too", lambda: have({"r0", "r1"}))
         await until("all have acknowledged", lambda: connected(again, len(envoys)))
-        assert [await envoy.post("p") for envoy in envoys] == [200] * len(envoys)
+        assert await all_serve(envoys, "p")
