@@ -67,6 +67,14 @@ def bootstrap(
             "cds_config": _over_ads(),
             "lds_config": _over_ads(),
         },
+        # What it has sent to each replica; reports begin when the control plane asks for them.
+        "cluster_manager": {
+            "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+            }
+        },
         "static_resources": {"clusters": [_control_plane(xds)]},
     }
 

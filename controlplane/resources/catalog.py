@@ -32,14 +32,14 @@ class Catalog:
     Attributes:
         pools: By name.
         revision: Increases with every change.
-        recent: What the last changes were, the newest last.
+        recent: What the last changes were, the newest last, by the pools' names.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
     revision: Revision = field(default_factory=Revision)
-    recent: tuple[frozenset[str], ...] = ()
+    recent: tuple[Changes, ...] = ()
     _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
-    _changed: dict[int, frozenset[str]] = field(default_factory=dict, repr=False)
+    _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
@@ -47,8 +47,8 @@ class Catalog:
             self._views[view] = Shown(self, view)
         return self._views[view]
 
-    def pools_changed_since(self, revision: Revision | None) -> frozenset[str] | None:
-        """The names of the pools that came, changed or went.
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """The resources of pools that came, changed or went.
 
         Returns:
             None when that is not known (any more).
@@ -61,7 +61,10 @@ class Catalog:
         # Thousands of streams ask the same.
         if steps not in self._changed:
             newest = self.recent[len(self.recent) - steps :]
-            self._changed[steps] = frozenset().union(*newest)
+            self._changed[steps] = {
+                url: frozenset().union(*(changes.get(url, ()) for changes in newest))
+                for url in POOL_TYPES
+            }
         return self._changed[steps]
 
 
@@ -104,13 +107,11 @@ class Shown(Snapshot):
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of the pools that have changed, also of some that the view hides."""
-        pools = self._catalog.pools_changed_since(revision)
-        if pools is None:
-            return None
-        changed = dict.fromkeys(POOL_TYPES, pools)
-        if self._view.gateway:
-            changed |= {LISTENER: frozenset(), ROUTE: frozenset((GATEWAY,))}
-        return changed
+        changed = self._catalog.changed_since(revision)
+        if changed is None or not self._view.gateway:
+            return changed
+        routes = frozenset((GATEWAY,)) if changed[ROUTE] else frozenset()
+        return {**changed, LISTENER: frozenset(), ROUTE: routes}
 
     def _of_gateway(self, type_url: str) -> Resource | None:
         if type_url == LISTENER:
@@ -140,5 +141,17 @@ def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
     changed |= previous.pools.keys() - pools.keys()
     if not changed:
         return previous
-    recent = (*previous.recent, frozenset(changed))[-REMEMBERED:]
-    return Catalog(pools, previous.revision.next(), recent)
+    changes = {
+        url: frozenset(
+            name
+            for name in changed
+            if _resource(previous.pools, name, url) is not _resource(pools, name, url)
+        )
+        for url in POOL_TYPES
+    }
+    return Catalog(pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:])
+
+
+def _resource(pools: Mapping[str, PoolResources], name: str, type_url: str) -> Resource | None:
+    held = pools.get(name)
+    return held.resources[type_url] if held else None

@@ -129,8 +129,7 @@ class Stream(Generic[R]):
             self._revision = snapshot.revision
             for subscription in self._subscriptions.values():
                 subscription.look_again(changes)
-        chosen = next_up(self._subscriptions, snapshot)
-        if chosen is None:
+        if not self.has_work or (chosen := next_up(self._subscriptions, snapshot)) is None:
             return None
         url, pending = chosen
         subscription = self._subscriptions[url]

@@ -114,20 +114,33 @@ def test_the_routes_of_a_gateway_are_among_what_a_new_pool_changes() -> None:
     assert (changes[ROUTE], changes[LISTENER]) == (frozenset({"gateway"}), frozenset())
 
 
+def endpoints_changed(newer: Catalog, older: Catalog) -> set[str] | None:
+    changes = newer.changed_since(older.revision)
+    return None if changes is None else {*changes[ENDPOINT]}
+
+
 def test_a_catalog_knows_what_changed_since_another_of_its_line() -> None:
     held = catalog(two_pools())
     one = catalog(after(put("c", 3), fleet=two_pools()), previous=held)
     two = catalog(after(put("y", 6, pool="q"), put("c", 3), fleet=two_pools()), previous=one)
-    assert two.pools_changed_since(held.revision) == frozenset("pq")
-    assert two.pools_changed_since(one.revision) == frozenset("q")
-    assert two.pools_changed_since(two.revision) == frozenset()
+    assert endpoints_changed(two, held) == {"p", "q"}
+    assert endpoints_changed(two, one) == {"q"}
+    assert endpoints_changed(two, two) == set()
+
+
+def test_a_changed_replica_leaves_the_other_types_as_they_are() -> None:
+    held = catalog(two_pools())
+    changes = catalog(after(put("c", 3), fleet=two_pools()), previous=held).changed_since(
+        held.revision
+    )
+    assert changes is not None
+    assert {url for url, names in changes.items() if names} == {ENDPOINT}
 
 
 def test_a_removed_pool_is_among_what_changed() -> None:
     held = catalog(two_pools())
-    assert catalog(a_pool(a=1, b=2), previous=held).pools_changed_since(held.revision) == frozenset(
-        "q"
-    )
+    left = catalog(a_pool(a=1, b=2), previous=held).changed_since(held.revision)
+    assert left == dict.fromkeys((CLUSTER, ENDPOINT, LISTENER, ROUTE), frozenset("q"))
 
 
 def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
@@ -135,9 +148,9 @@ def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
     newest = held
     for step in range(REMEMBERED + 1):
         newest = catalog(two_pools(), Portion(TIER.tier, TIER.weight + 1 + step), newest)
-    assert newest.pools_changed_since(held.revision) is None
-    assert newest.pools_changed_since(catalog(two_pools()).revision) is None
-    assert newest.pools_changed_since(None) is None
+    assert newest.changed_since(held.revision) is None
+    assert newest.changed_since(catalog(two_pools()).revision) is None
+    assert newest.changed_since(None) is None
 
 
 @pytest.mark.parametrize("url", ["type.googleapis.com/other", ""])
