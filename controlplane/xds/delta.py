@@ -1,7 +1,6 @@
 """The incremental protocol: requests add and take away names, responses hold what has changed."""
 
 from controlplane.resources.resource import CLUSTER, LISTENER
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import DeltaRequest, decode_delta
@@ -47,7 +46,6 @@ class Delta:
         self,
         subscription: Subscription,
         pending: Pending,
-        snapshot: Snapshot,  # noqa: ARG002 - state of the world's
         nonce: str,
     ) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""

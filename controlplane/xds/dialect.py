@@ -2,7 +2,6 @@
 
 from typing import Protocol, TypeVar
 
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import Request
@@ -40,15 +39,12 @@ class Dialect(Protocol[R]):
             ProtocolError: When the client wants too much.
         """
 
-    def encode(
-        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
-    ) -> tuple[str, bytes]:
+    def encode(self, subscription: Subscription, pending: Pending, nonce: str) -> tuple[str, bytes]:
         """Encode a response.
 
         Args:
             subscription: Of its type.
             pending: What is news to the client.
-            snapshot: What the news was taken from.
             nonce: By which the client will answer.
 
         Returns:

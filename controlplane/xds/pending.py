@@ -1,6 +1,5 @@
 """What is to be sent, and what was sent and not answered yet."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -48,8 +47,3 @@ class Outstanding:
 
     nonce: str
     contents: dict[str, Resource | None]
-
-
-def mentions(message: str, name: str) -> bool:
-    """Whether a text has a resource's name in it, and not only as a part of a longer one."""
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", message) is not None

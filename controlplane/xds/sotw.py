@@ -7,7 +7,6 @@ are clusters and listeners, and those that have changed for the other types.
 from typing import Final
 
 from controlplane.resources.resource import CLUSTER, LISTENER
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
@@ -33,7 +32,9 @@ class StateOfTheWorld:
             type_url,
             # xDS: so it is for these two types, and until one name was given.
             wildcard=whole and not request.names,
-            claim=request.version,
+            # A version says nothing of a name that the client dropped and wants again; Envoy would
+            # wait for its endpoints in vain. So names are answered, as in delta.
+            claim="" if request.names else request.version,
             repeats=whole,
             tells_removals=whole,
         )
@@ -47,15 +48,17 @@ class StateOfTheWorld:
             if not wanted and not known and not subscription.named:
                 return
             known.add(WILDCARD)
+        # Also a wildcard that it had without a name.
+        subscription.named |= bool(wanted)
+        if wanted != known:
+            subscription.distrust()
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
-    def encode(
-        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
-    ) -> tuple[str, bytes]:
+    def encode(self, subscription: Subscription, pending: Pending, nonce: str) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""
         if subscription.type_url in WHOLE_TYPES:
-            resources = subscription.whole(pending, snapshot)
+            resources = subscription.whole(pending)
             version = version_of(resources)
         else:
             resources = [*pending.changed]

@@ -139,7 +139,7 @@ class Stream(Generic[R]):
             self._subscriptions[ENDPOINT].resend(resource.name for resource in pending.changed)
         self._nonce += 1
         nonce = str(self._nonce)
-        version, encoded = self._dialect.encode(subscription, pending, snapshot, nonce)
+        version, encoded = self._dialect.encode(subscription, pending, nonce)
         subscription.sent(nonce, pending)
         self._shown[url].sent, self._shown[url].sent_at = version, now
         gone = len(pending.absent) + len(pending.removed)

@@ -12,7 +12,7 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
 from controlplane.xds.events import Disconnected
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
-from tests.xds.client import snapshot
+from tests.xds.snapshots import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
 

@@ -2,7 +2,8 @@
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
-from tests.xds.client import Client, snapshot
+from tests.xds.client import DeltaClient
+from tests.xds.snapshots import snapshot
 
 OLD = snapshot(
     clusters={"old": "1"}, endpoints={"old": "1"}, listeners={"l": "1"}, routes={"r": "to old"}
@@ -12,9 +13,9 @@ NEW = snapshot(
 )
 
 
-def settled(now: Snapshot) -> Client:
+def settled(now: Snapshot) -> DeltaClient:
     """A client that wants everything, as Envoy does, and holds it."""
-    client = Client(now)
+    client = DeltaClient(now)
     client.request(CLUSTER)
     client.request(ENDPOINT, subscribe=[*now.type(CLUSTER)])
     client.request(LISTENER)
@@ -85,7 +86,7 @@ def test_after_a_reconnect_no_cluster_is_removed_before_the_routes_were_asked_fo
         url: {name: resource.version for name, resource in OLD.type(url).items()}
         for url in TYPE_URLS
     }
-    client = Client(NEW)
+    client = DeltaClient(NEW)
     client.request(CLUSTER, held=held[CLUSTER])
     added = client.got()
     assert (added.resources, added.removed) == ({"new": "1"}, [])
@@ -113,7 +114,7 @@ def test_a_changed_cluster_takes_its_unchanged_endpoints_along() -> None:
 
 
 def test_endpoints_answered_before_their_cluster_are_answered_again_after_it() -> None:
-    client = Client(OLD)
+    client = DeltaClient(OLD)
     client.request(ENDPOINT, subscribe=["old"], held={"old": "from another server"})
     assert client.accept().resources == {"old": "1"}
     client.request(CLUSTER, held={"old": "from another server"})
@@ -124,7 +125,7 @@ def test_endpoints_answered_before_their_cluster_are_answered_again_after_it() -
 
 
 def test_endpoints_under_way_when_their_cluster_is_sent_are_sent_again() -> None:
-    client = Client(OLD)
+    client = DeltaClient(OLD)
     client.request(ENDPOINT, subscribe=["old"])
     under_way = client.got()
     client.request(CLUSTER)
@@ -162,7 +163,7 @@ def test_endpoints_of_a_cluster_removed_meanwhile_are_answered() -> None:
 
 
 def test_a_client_that_asks_for_clusters_alone_is_told_of_their_removal() -> None:
-    client = Client(OLD)
+    client = DeltaClient(OLD)
     client.request(CLUSTER)
     client.accept()
     client.show(snapshot())
@@ -172,6 +173,6 @@ def test_a_client_that_asks_for_clusters_alone_is_told_of_their_removal() -> Non
 
 def test_a_reconnect_after_a_change_gets_the_change_and_nothing_older() -> None:
     held = {name: resource.version for name, resource in OLD.type(ENDPOINT).items()}
-    client = Client(snapshot(clusters={"old": "1"}, endpoints={"old": "2"}))
+    client = DeltaClient(snapshot(clusters={"old": "1"}, endpoints={"old": "2"}))
     client.request(ENDPOINT, subscribe=["old"], held=held)
     assert [got.resources for got in client.accept_all()] == [{"old": "2"}]
