@@ -27,7 +27,7 @@ from tests.fleet.fleets import after, put
 from tests.processes import Envoy, free_port, sidecar, until
 from tests.replica import replica
 from tests.resources.decoded import catalog
-from tests.xds.client import Fixed
+from tests.xds.snapshots import Fixed
 
 Made: TypeAlias = dict[str, dict[str, Resource]]
 """By type URL and name."""

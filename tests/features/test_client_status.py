@@ -14,7 +14,7 @@ from controlplane.edges.xds_server.client_status import SERVICE
 from controlplane.edges.xds_server.services import SERVICES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
-from tests.xds.client import Fixed, snapshot
+from tests.xds.snapshots import Fixed, snapshot
 
 State = status_v3.ConfigStatus
 Client = admin_v3.ClientResourceStatus
