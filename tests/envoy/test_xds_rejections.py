@@ -1,4 +1,4 @@
-"""A real Envoy that cannot open a listener: who is told, what it keeps, and that all else goes on."""
+"""A real Envoy that cannot open a listener: who is told, what it keeps, how all else goes on."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -39,9 +39,7 @@ async def test_a_listener_that_envoy_rejects_keeps_nothing_else_from_anybody(
         plane = await stack.enter_async_context(serving(tmp_path, [good, bad]))
         names = ["good", "bad", "third"]
         refuser = await stack.enter_async_context(
-            sidecar(
-                tmp_path, plane.xds, names, "refuser", protocol=protocol, unmoved={"bad": port}
-            )
+            sidecar(tmp_path, plane.xds, names, "refuser", protocol=protocol, unmoved={"bad": port})
         )
         other = await stack.enter_async_context(
             sidecar(tmp_path, plane.xds, names, "other", protocol=protocol)
