@@ -68,8 +68,7 @@ class Subscription:
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
         self.owes_answer = wildcard
         self._claim = claim
-        # Envoy takes the good part of what it refuses and goes on to claim the version before, or
-        # none: a first request does not say that its client holds nothing.
+        # A client may hold what it took of a response that it refused, and no version says so.
         self._has_unknown_past = repeats
         self._tells_removals = tells_removals
         # Rejected together; each is tried once more, alone.
@@ -208,8 +207,8 @@ class Subscription:
     def reject(self, message: str) -> tuple[str, ...]:
         """The client rejected the outstanding response.
 
-        Where its words do not tell which resources are bad, each is sent once more, alone, or one
-        bad assignment would keep the good ones out until they change. Removals are never rejected.
+        Where its words do not tell what is bad, each resource is sent once more, alone, or one bad
+        assignment would keep the good ones out until they change. Removals are never rejected.
 
         Returns:
             The names of the resources that the rejection may be about.
@@ -287,8 +286,7 @@ class Subscription:
 
     def _known(self) -> set[str]:
         under_way = self.outstanding.contents.keys() if self.outstanding else set()
-        known = self.holdings.versions.keys() | self.refused.keys() | self._due | under_way
-        return known | (self._unsure or set())
+        return self.holdings.versions.keys() | self._due | under_way | (self._unsure or set())
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:

@@ -73,7 +73,7 @@ async def test_each_resource_says_how_far_it_got() -> None:
         assert bad.error_state is not None
         assert bad.error_state.details == "cluster a: no"
         assert good.xds_config is not None
-        assert (good.xds_config.type_url, good.xds_config.value) == (CLUSTER, b"1")
+        assert (good.xds_config.type_url, good.xds_config.value) == (CLUSTER, b"b\x001")
         assert good.version_info == AB.type(CLUSTER)["b"].version
 
 

@@ -79,10 +79,10 @@ class Connection:
             self.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             self.end(grpc.StatusCode[error.code], error.message)
-        except Exception as error:  # noqa: BLE001 - the last frame of a task; it is logged
+        except Exception:  # noqa: BLE001 - the last frame of a task; it is logged
             # No client may learn of our faults, nor wait for a stream that nobody reads.
             _log.exception("a fault of ours ends the stream of a client")
-            self.end(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
+            self.end(grpc.StatusCode.INTERNAL, "a fault of the control plane; see its log")
 
     async def write(
         self,
