@@ -31,7 +31,8 @@ async def standing(
     """A control plane with the pools ``steady`` and ``other``, and an Envoy that serves both."""
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(replica()) for _ in range(3)]
-        pools = [pool_of("steady", replicas[0]), pool_of("other", *replicas[:2])]
+        # A replica alone always has the weight of its pool: no endpoints come by chance.
+        pools = [pool_of(name, it) for name, it in zip(("steady", "other"), replicas, strict=False)]
         plane = await stack.enter_async_context(serving(folder, pools))
         names = ["steady", "other", "third"]
         envoy = await stack.enter_async_context(
@@ -74,7 +75,7 @@ async def test_a_cluster_that_changes_is_replaced_and_no_request_to_it_fails(
         before = await envoy.stat("cluster_manager.cluster_modified")
         for count, interval in enumerate(("150ms", "250ms", "200ms"), 1):
             check = {"interval": interval, "timeout": "200ms"}
-            await put(plane, pool_of("other", *replicas[:2], health_check=check))
+            await put(plane, pool_of("other", replicas[1], health_check=check))
 
             async def is_replaced(count: int = count) -> bool:
                 known = await envoy.stats(r"^cluster_manager\.")
@@ -85,6 +86,7 @@ async def test_a_cluster_that_changes_is_replaced_and_no_request_to_it_fails(
 
             await until("the changed cluster is in use", is_replaced)
             await goes_on(others)
+        assert await envoy.stat(r"cluster\.other\.init_fetch_timeout") == 0
         assert (set(statuses), set(others)) == ({200}, {200})
 
 
@@ -103,10 +105,7 @@ async def test_a_pool_of_the_same_name_comes_back_without_waiting_for_its_endpoi
             await until("Envoy serves the pool", is_there)
             assert [await envoy.post("third") for _ in range(50)] == [200] * 50
             # Envoy gives up waiting for endpoints after 15 s, and counts it.
-            assert await envoy.stats("^cluster.third.(init_fetch_timeout|warming_state)$") == {
-                "cluster.third.init_fetch_timeout": 0,
-                "cluster.third.warming_state": 0,
-            }
+            assert await envoy.stat(r"cluster\.third\.init_fetch_timeout") == 0
             assert await plane.call("DELETE", "/v1/pools/third") == 204
 
             async def is_gone() -> bool:
