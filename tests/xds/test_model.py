@@ -100,5 +100,5 @@ class SotwConversation(Conversation):
 TestDelta = DeltaConversation.TestCase
 TestStateOfTheWorld = SotwConversation.TestCase
 TestDelta.settings = TestStateOfTheWorld.settings = settings(
-    max_examples=80, stateful_step_count=30, deadline=None
+    max_examples=50, stateful_step_count=30, deadline=None
 )

@@ -244,6 +244,7 @@ def test_what_was_refused_and_is_accepted_in_a_later_set_is_known_to_be_held() -
     client = refused_on_arrival("Error adding/updating cluster(s) a: its port is in use")
     client.show(snapshot(clusters={"a": "bad", "b": "2"}))
     client.ack(client.got())
+    client.show(snapshot(clusters={"a": "bad", "b": "2"}))
     assert client.next() is None
     client.show(snapshot(clusters={"a": "bad", "b": "3"}))
     assert client.accept().resources == {"a": "bad", "b": "3"}
