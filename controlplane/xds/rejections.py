@@ -3,16 +3,19 @@
 A client rejects a response as a whole, whatever it did with the resources in it.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from controlplane.resources.resource import CLUSTER, LISTENER
 
-NAMED_TYPES: Final = (CLUSTER, LISTENER)
-"""Of these Envoy takes the good ones from a response and names the bad ones (``CdsApiHelper`` and
-``LdsApiImpl`` catch each one's error). Of others it takes what comes before the first bad one, and
-a name in its message may be that of something else, such as the cluster of a route."""
+_REPORTS: Final = {
+    CLUSTER: ("Error adding/updating cluster(s) ", ", "),
+    LISTENER: ("Error adding/updating listener(s) ", " "),
+}
+"""How Envoy begins when it took the good ones of a response, and what it puts between the bad ones,
+each of which is ``name: error`` (``CdsApiImpl`` and ``LdsApiImpl``; a line end, in the latter, is a
+space once the message is cleaned). In every other message a name proves nothing: Envoy looked at no
+other resource once it found a constraint violated, and a word may just be a pool's name."""
 
 
 def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
@@ -26,11 +29,8 @@ def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
     Returns:
         None of them where the message does not tell.
     """
-    if type_url not in NAMED_TYPES:
+    begins, between = _REPORTS.get(type_url, ("", ""))
+    if not begins or not message.startswith(begins):
         return set()
-    return {name for name in names if _mentions(message, name)}
-
-
-def _mentions(message: str, name: str) -> bool:
-    """Whether a text has a resource's name in it, and not only as a part of a longer one."""
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", message) is not None
+    errors = between + message.removeprefix(begins)
+    return {name for name in names if f"{between}{name}: " in errors}

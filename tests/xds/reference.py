@@ -163,12 +163,16 @@ class Reference:
         self.nonces[url].append(got.nonce)
         if bad:
             kind.partial = kind.doubted = True
-            message = f"refused: {', '.join(f'{it}: bad' for it in bad)}" if names_bad else "no"
-            self.send(url, nonce=got.nonce, error=message)
+            self.send(url, nonce=got.nonce, error=self._words(url, bad) if names_bad else "no")
             return
         kind.accepted, kind.partial = got.version, False
         self._check_version(kind, got, snapshot, asked)
         self.send(url, nonce=got.nonce)
+
+    def _words(self, url: str, bad: Sequence[str]) -> str:
+        """What Envoy says of resources that it refused, as it is once it is cleaned."""
+        kind, between = ("cluster", ", ") if url == CLUSTER else ("listener", " ")
+        return f"Error adding/updating {kind}(s) {between.join(f'{it}: bad' for it in bad)}"
 
     def _check_version(self, kind: Type, got: Got, snapshot: Snapshot, asked: set[str]) -> None:
         url, sent = got.type_url, {*got.resources, *got.removed}

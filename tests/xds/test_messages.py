@@ -191,11 +191,12 @@ def test_metadata_nested_too_deeply_is_malformed() -> None:
 
 
 def test_the_words_of_a_rejection_are_cut_and_cleaned() -> None:
-    words = "\x1b[31mno\n" + "x" * 10_000
+    words = "\x1b[31mno\n" + "x" * 10_000 + ": it has no port"
     status = delimited(2, words.encode())
     error = decode_delta(delimited(7, status)).error
     assert error is not None
     assert error.message.startswith(" [31mno x")
+    assert error.message.endswith("xx: it has no port")
     assert len(error.message) == 4_000
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.xds.events import Rejected
+from controlplane.xds.rejections import blamed
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot
 
@@ -40,6 +41,27 @@ def test_a_rejection_that_names_the_bad_cluster_accepts_the_others(protocol: Pro
     assert client.next() is None
 
 
+def test_all_that_envoy_names_are_bad_and_no_name_within_its_words_is() -> None:
+    names = ["a", "b", "c", "found", "listener", "name.b"]
+    clusters = "Error adding/updating cluster(s) a: no policy a: b: found, c: it, found: not, b: 1"
+    assert blamed(CLUSTER, clusters, names) == {"a", "c", "found", "b"}
+    listeners = "Error adding/updating listener(s) b: cannot bind '[::1]:1': found c  name.b: no "
+    assert blamed(LISTENER, listeners, names) == {"b", "name.b"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'goo.gle/debugstr name: "a" type: EDS : Proto constraint validation failed (b: a: bad)',
+        "a: bad",
+        "Error adding/updating listener(s) a: bad",
+    ],
+)
+def test_other_words_with_a_clusters_name_in_them_accept_no_other_cluster(words: str) -> None:
+    # Envoy has then looked at none of the others.
+    assert blamed(CLUSTER, words, ["a", "b"]) == set()
+
+
 def test_a_name_in_a_rejection_that_was_not_in_the_response_excuses_nobody(
     protocol: Protocol,
 ) -> None:
@@ -47,10 +69,11 @@ def test_a_name_in_a_rejection_that_was_not_in_the_response_excuses_nobody(
     client.want(CLUSTER)
     client.accept()
     client.show(snapshot(clusters={"a": "bad", "b": "1"}))
-    client.nack(client.got(), "a: bad")
+    client.nack(client.got(), "Error adding/updating cluster(s) a: bad")
     client.show(snapshot(clusters={"a": "bad", "b": "bad"}))
-    client.nack(client.got(), "it is as bad as a")
-    assert client.events[-1] == Rejected(CLUSTER, ("b",), "it is as bad as a")
+    words = "Error adding/updating cluster(s) c: bad"
+    client.nack(client.got(), words)
+    assert client.events[-1] == Rejected(CLUSTER, ("b",), words)
 
 
 def test_resources_rejected_together_are_tried_once_more_one_by_one(protocol: Protocol) -> None:

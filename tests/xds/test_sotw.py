@@ -226,7 +226,7 @@ def refused_on_arrival(error: str) -> SotwClient:
     return client
 
 
-@pytest.mark.parametrize("error", ["a: bad", "something is bad"])
+@pytest.mark.parametrize("error", ["Error adding/updating cluster(s) a: bad", "something is bad"])
 def test_what_a_new_client_refused_stays_in_the_set_so_that_it_keeps_what_it_had(
     error: str,
 ) -> None:
@@ -241,7 +241,7 @@ def test_what_a_new_client_refused_stays_in_the_set_so_that_it_keeps_what_it_had
 
 
 def test_what_was_refused_and_is_accepted_in_a_later_set_is_known_to_be_held() -> None:
-    client = refused_on_arrival("a: its port is in use")
+    client = refused_on_arrival("Error adding/updating cluster(s) a: its port is in use")
     client.show(snapshot(clusters={"a": "bad", "b": "2"}))
     client.ack(client.got())
     client.show(snapshot(clusters={"a": "bad", "b": "2"}))
@@ -252,7 +252,7 @@ def test_what_was_refused_and_is_accepted_in_a_later_set_is_known_to_be_held() -
 
 def last_good(client: SotwClient) -> Got:
     client.show(snapshot(clusters={"a": "bad", "b": "1", "c": "1"}))
-    client.nack(client.got(), "a: bad")
+    client.nack(client.got(), "Error adding/updating cluster(s) a: bad")
     client.show(snapshot(clusters={"a": "bad", "b": "2", "c": "1"}))
     return client.accept()
 
