@@ -17,6 +17,7 @@ from benchmarks.xds.bare import Bare
 from benchmarks.xds.fleet import ChangingCatalog
 from benchmarks.xds.orders import Order, obey, say
 from benchmarks.xds.ours import Ours
+from controlplane.cli.serve import collect_rarely
 
 CONTENDERS: Final[Mapping[str, type[Ours] | type[Bare]]] = {"ours": Ours, "bare": Bare}
 
@@ -101,6 +102,8 @@ def _report() -> Mapping[str, Any]:
 @click.option("--replicas", required=True, type=int, help="Of each pool.")
 def main(contender: str, pools: int, replicas: int) -> None:
     """Serve, and take orders on standard input."""
+    # As the command does, for whichever server it is.
+    collect_rarely()
 
     async def serve() -> None:
         await Server(contender, pools, replicas).run()

@@ -1,7 +1,7 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -34,6 +34,15 @@ class View:
     listen: tuple[tuple[str, Address], ...] = ()
     place: Place = NOWHERE
     gateway: Address | None = None
+    # It is looked up for every stream at every change.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        said = hash((self.pools, self.listen, self.place, self.gateway))
+        object.__setattr__(self, "_hash", said)
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import grpc
@@ -79,11 +79,12 @@ class Connection:
             self._stalled = True
             self._writer.cancel()
 
-    async def read(self, requests: AsyncIterator[bytes]) -> None:
+    async def read(self, context: Context) -> None:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
-            async for data in requests:
+            # The iterator that gRPC offers for this takes longer.
+            while isinstance(data := await context.read(), bytes):
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
                 if stream.has_work:
@@ -114,11 +115,13 @@ class Connection:
         try:
             while await self._woken.wait():
                 self._woken.clear()
-                while response := self._next(newest):
+                response = self._next(newest)
+                while response:
                     self._writing_since = self._clock()
                     await context.write(response.encoded)
                     self._writing_since = math.inf
                     self._report(self, response.event)
+                    response = self._next(newest) if self.stream.has_work else None
                 if self.ending:
                     return
                 if self.stream.is_quiet:
@@ -134,6 +137,7 @@ class Connection:
     def _caught_up(self) -> None:
         if self._leave:
             self._leave()
+            self._leave = None
         # Woken, there may be more that it has not looked at yet.
         if not self._woken.is_set():
             self._settled(self)

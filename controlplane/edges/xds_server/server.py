@@ -206,14 +206,12 @@ class XdsServer:
     def _handler(
         self, begin: Callable[[], AnyStream]
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-            await self._serve(begin, requests, context)
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve(begin, context)
 
         return serve
 
-    async def _serve(
-        self, begin: Callable[[], AnyStream], requests: AsyncIterator[bytes], context: Context
-    ) -> None:
+    async def _serve(self, begin: Callable[[], AnyStream], context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         if self._offered.value is None:
             # An empty answer would take away all that Envoy has (istio#25495).
@@ -222,7 +220,7 @@ class XdsServer:
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
         self._connections[connection] = None
-        reader = asyncio.create_task(connection.read(requests), name="xds: reader")
+        reader = asyncio.create_task(connection.read(context), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._entrance)
         finally:
