@@ -25,7 +25,7 @@ class StateOfTheWorld:
         """Decode a ``DiscoveryRequest``."""
         return decode_sotw(data)
 
-    def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:  # noqa: ARG002 - delta's
+    def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""
         whole = type_url in WHOLE_TYPES
         subscription = Subscription(
@@ -37,6 +37,9 @@ class StateOfTheWorld:
             claim="" if request.names else request.version,
             repeats=whole,
             tells_removals=whole,
+            # cds_api_helper.cc, lds_api.cc: it goes on after a bad one and names it; but once a
+            # constraint is violated, which it says without a name, it has looked at no resource.
+            names_what_it_took_apart=node.user_agent == "envoy",
         )
         subscription.subscribe(request.names)
         return subscription

@@ -37,6 +37,7 @@ class Subscription:
         "_claim",
         "_due",
         "_has_unknown_past",
+        "_names_what_it_took_apart",
         "_suspects",
         "_tells_removals",
         "_unsure",
@@ -59,6 +60,7 @@ class Subscription:
         claim: str = "",
         repeats: bool = False,
         tells_removals: bool = True,
+        names_what_it_took_apart: bool = False,
     ) -> None:
         """Begin with a first request.
 
@@ -70,6 +72,8 @@ class Subscription:
                 wants now, it holds that already.
             repeats: Whether a response has all that the client is to hold, and not only news.
             tells_removals: Whether a response can say that a resource is no more.
+            names_what_it_took_apart: Whether the client names the bad resources of every response
+                of which it took the others, so that of one without names it took nothing.
 
         Raises:
             ProtocolError: When these are too many.
@@ -88,6 +92,7 @@ class Subscription:
         # A client may hold what it took of a response that it refused, and no version says so.
         self._has_unknown_past = repeats
         self._tells_removals = tells_removals
+        self._names_what_it_took_apart = names_what_it_took_apart
         # Rejected together; each is tried once more, alone.
         self._suspects: set[str] = set()
         # To be answered whatever the client holds.
@@ -117,8 +122,13 @@ class Subscription:
     def is_like(self, other: "Subscription") -> bool:
         """Whether a settled subscription is in the same state as this settled one of its type."""
         return (
-            (self.wildcard, self.named, self._tells_removals)
-            == (other.wildcard, other.named, other._tells_removals)
+            (self.wildcard, self.named, self._tells_removals, self._names_what_it_took_apart)
+            == (
+                other.wildcard,
+                other.named,
+                other._tells_removals,
+                other._names_what_it_took_apart,
+            )
             and self.names == other.names
             and self.holdings.versions == other.holdings.versions
             and self.holdings.good == other.holdings.good
@@ -273,7 +283,8 @@ class Subscription:
         if named := blamed(self.type_url, message, sent | repeated):
             self._commit(refused=named & sent)
             return tuple(sorted(named))
-        if self.holdings.good is not None and len(sent) > 1:
+        repeats = self.holdings.good is not None
+        if repeats and len(sent) > 1 and not self._names_what_it_took_apart:
             # One alone would say that the others are no more, and it may have taken some of them:
             # they all stay in each response until one is accepted.
             self._has_unknown_past = True

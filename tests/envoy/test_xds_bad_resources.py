@@ -118,8 +118,7 @@ def without_domains(encoded: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("protocol", "type_url", "spoilt"),
     [
-        # Not in state of the world: a response then has all clusters, and all stay as they were.
-        ("delta", CLUSTER, without_threshold),
+        *((protocol, CLUSTER, without_threshold) for protocol in PROTOCOLS),
         *((protocol, CLUSTER, with_unknown_policy) for protocol in PROTOCOLS),
         *((protocol, ENDPOINT, with_a_name_for_an_address) for protocol in PROTOCOLS),
         *((protocol, ROUTE, without_domains) for protocol in PROTOCOLS),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
+from controlplane.xds.identity import Node
 from controlplane.xds.sotw import WHOLE_TYPES
 from controlplane.xds.standing import Standings
-from tests.xds.client import Client, DeltaClient, Got, SotwClient
+from tests.xds.client import ENVOY, Client, DeltaClient, Got, SotwClient
 from tests.xds.snapshots import resource
 from tests.xds.wanted import WILDCARD, Type
 from tests.xds.world import BAD, NAMES, World, target
@@ -25,8 +26,11 @@ class Reference:
         inbox: Responses that it has not looked at, with the snapshots that they were made from.
     """
 
-    def __init__(self, protocol: type[DeltaClient] | type[SotwClient], world: World) -> None:
+    def __init__(
+        self, protocol: type[DeltaClient] | type[SotwClient], world: World, node: Node = ENVOY
+    ) -> None:
         self.protocol = protocol
+        self.node = node
         self.world = world
         self.types: dict[str, Type] = {}
         self.inbox: deque[tuple[Got, Snapshot, set[str]]] = deque()
@@ -38,8 +42,8 @@ class Reference:
         self.told, self.twin, self.compares = self._connect()
 
     def _connect(self) -> tuple[Client, Client, Client]:
-        shared = [self.protocol(standings=self.standings) for _ in range(2)]
-        return shared[0], shared[1], self.protocol()
+        shared = [self.protocol(node=self.node, standings=self.standings) for _ in range(2)]
+        return shared[0], shared[1], self.protocol(node=self.node)
 
     # What it says.
 
@@ -150,6 +154,14 @@ class Reference:
         self.clock += 1
         wanted = {name: it for name, it in got.resources.items() if kind.wants(name)}
         bad = [name for name, content in wanted.items() if content.startswith(BAD)]
+        if bad and not names_bad and url in WHOLE_TYPES and self.node == ENVOY:
+            # Envoy found a constraint violated before it looked at anything.
+            kind.doubted = True
+            for name in bad:
+                self._refuse(url, kind, name, wanted[name])
+            self.nonces[url].append(got.nonce)
+            self.send(url, nonce=got.nonce, error="no")
+            return
         for name in (*got.resources, *got.removed):
             kind.heard[name] = self.clock
         self._remove(url, kind, got, snapshot)

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from tests.xds.client import DeltaClient, SotwClient
+from controlplane.xds.identity import Node
+from tests.xds.client import ENVOY, DeltaClient, SotwClient
 from tests.xds.reference import Reference
 from tests.xds.wanted import WILDCARD
 from tests.xds.world import BAD, NAMES, World
@@ -29,11 +30,12 @@ class Conversation(RuleBasedStateMachine):
     """A client, a server and a world that changes, each at its own pace."""
 
     protocol: type[DeltaClient] | type[SotwClient]
+    node = ENVOY
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.client = Reference(self.protocol, self.world)
+        self.client = Reference(self.protocol, self.world, self.node)
 
     @rule(steps=st.lists(CHANGES, min_size=1, max_size=5))
     def the_world_changes(self, steps: list[tuple[str, int, str]]) -> None:
@@ -104,8 +106,16 @@ class SotwConversation(Conversation):
     protocol = SotwClient
 
 
+class OtherConversation(Conversation):
+    """With a client that takes what it can of a response and does not say what."""
+
+    protocol = SotwClient
+    node = Node("client-1", user_agent="gRPC Python")
+
+
 TestDelta = DeltaConversation.TestCase
 TestStateOfTheWorld = SotwConversation.TestCase
-TestDelta.settings = TestStateOfTheWorld.settings = settings(
-    max_examples=50, stateful_step_count=30, deadline=None
+TestOtherClient = OtherConversation.TestCase
+TestDelta.settings = TestStateOfTheWorld.settings = TestOtherClient.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None
 )

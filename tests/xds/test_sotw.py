@@ -5,7 +5,8 @@ import pytest
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.events import Acknowledged, Rejected
-from tests.xds.client import Got, SotwClient
+from controlplane.xds.identity import Node
+from tests.xds.client import ENVOY, Got, SotwClient
 from tests.xds.snapshots import snapshot
 
 A = snapshot(clusters={"a": "1"})
@@ -17,9 +18,9 @@ def of(url: str, **contents: str) -> Snapshot:
     return snapshot(**{KINDS[url]: contents})
 
 
-def subscribed(now: Snapshot, url: str, *names: str) -> SotwClient:
+def subscribed(now: Snapshot, url: str, *names: str, node: Node = ENVOY) -> SotwClient:
     """A client that has and holds what it asked for."""
-    client = SotwClient(now)
+    client = SotwClient(now, node)
     client.request(url, names)
     client.accept()
     return client
@@ -262,8 +263,19 @@ def test_the_last_good_of_what_was_refused_stays_in_the_set() -> None:
     assert last_good(client).resources == {"a": "1", "b": "2", "c": "1"}
 
 
-def test_clusters_rejected_together_without_a_name_stay_together() -> None:
+def test_clusters_that_envoy_rejects_together_without_a_name_are_tried_one_by_one() -> None:
     client = subscribed(AB, CLUSTER)
+    client.show(snapshot(clusters={"a": "2", "b": "2"}))
+    client.nack(client.got(), "Proto constraint validation failed")
+    first = client.got()
+    assert first.resources == {"a": "2", "b": "1"}
+    client.nack(first, "Proto constraint validation failed")
+    assert client.accept().resources == {"a": "1", "b": "2"}
+    assert client.next() is None
+
+
+def test_clusters_of_which_another_client_may_have_taken_some_stay_together() -> None:
+    client = subscribed(AB, CLUSTER, node=Node("client-1", user_agent="gRPC Python"))
     client.show(snapshot(clusters={"a": "2", "b": "2"}))
     client.nack(client.got(), "something is bad")
     assert client.next() is None
