@@ -5,7 +5,7 @@ The caller reads, writes and waits; everything that the protocol decides is deci
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
@@ -21,8 +21,7 @@ from controlplane.xds.responses import with_nonce
 from controlplane.xds.standing import Standing, Standings, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One response: the encoded message, and what to tell of it once it is written."""
 
     encoded: bytes

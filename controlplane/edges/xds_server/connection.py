@@ -53,21 +53,25 @@ class Connection:
         self._stalled = False
         self._writer: asyncio.Task[None] | None = None
         self._clock = clock
-        self._woken = asyncio.Event()
+        self._is_woken = False
+        self._sleep: asyncio.Future[None] | None = None
 
     @property
     def is_waiting(self) -> bool:
         """Whether something is to be sent that was not written yet."""
-        return self._woken.is_set() or self.stream.has_work
+        return self._is_woken or self.stream.has_work
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
-        self._woken.set()
+        # An event for any number of waiters takes longer, and there is but one.
+        self._is_woken = True
+        if self._sleep and not self._sleep.done():
+            self._sleep.set_result(None)
 
     def end(self, code: grpc.StatusCode, message: str = "") -> None:
         """Have the writer end the stream; the first reason counts."""
         self.ending = self.ending or (code, message)
-        self._woken.set()
+        self.wake()
 
     def cut_if_stalled(self, timeout: float) -> None:
         """End the stream by force if its client has read nothing for so many seconds."""
@@ -88,7 +92,7 @@ class Connection:
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
                 if stream.has_work:
-                    self._woken.set()
+                    self.wake()
                 elif stream.is_quiet:
                     self._caught_up()
             self.end(grpc.StatusCode.OK)
@@ -110,11 +114,13 @@ class Connection:
             entrance: To pass before the first response.
         """
         self._writer = asyncio.current_task()
-        await self._woken.wait()
+        await self._until_woken()
         self._leave = leave = await entrance.enter()
         try:
-            while await self._woken.wait():
-                self._woken.clear()
+            while True:
+                if not self._is_woken:
+                    await self._until_woken()
+                self._is_woken = False
                 response = self._next(newest)
                 while response:
                     self._writing_since = self._clock()
@@ -134,12 +140,17 @@ class Connection:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
 
+    async def _until_woken(self) -> None:
+        while not self._is_woken:
+            self._sleep = asyncio.get_running_loop().create_future()
+            await self._sleep
+
     def _caught_up(self) -> None:
         if self._leave:
             self._leave()
             self._leave = None
         # Woken, there may be more that it has not looked at yet.
-        if not self._woken.is_set():
+        if not self._is_woken:
             self._settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
