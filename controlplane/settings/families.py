@@ -11,7 +11,8 @@ FamilyName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,255}$")]
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
 
 LabelSelection = Annotated[dict[LabelName, str], Field(max_length=16)]
-"""Samples count that have all of these labels; a value that begins with ``*`` is an ending."""
+"""Samples count that have all of these labels. ``*`` at the beginning or the end of a value stands
+for anything, ``!`` before it for all that is not like it."""
 
 TimeUnit = Literal["s", "ms", "us"]
 MemoryUnit = Literal["bytes", "KiB", "MiB", "GiB", "fraction", "percent"]

@@ -99,7 +99,7 @@ def test_a_config_is_a_mapping() -> None:
         ),
         (
             "metrics: {profile: prometheus, latency: {family: l, unit: bytes}}",
-            "metrics: latency is in s, ms or us, not in bytes",
+            "metrics.latency.unit: 'bytes' is not one of 's', 'ms' or 'us'",
         ),
         (
             "metrics: {profile: prometheus, latency: {family: l, unit: s},"

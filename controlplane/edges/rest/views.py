@@ -102,6 +102,7 @@ def _readings(window: Window) -> dict[str, Any]:
         "errors": plain(window.errors),
         "error_fraction": plain(window.error_fraction),
         "queue": plain(window.queue),
+        "running": plain(window.running),
         "memory": [
             {
                 "gpu": memory.uuid,
