@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.settings import LatencyFamily, MemoryFamily, MetricsSettings
 from controlplane.signals import ExpositionError, Profile, profile_of, read
 from controlplane.signals.exposition import MAX_LINES, MAX_SAMPLES, parse
-from tests.signals.expositions import TEI, histogram, tei
+from tests.signals.texts import TEI, histogram, tei
 
 
 def refused(text: str, because: str, profile: Profile = TEI) -> None:
