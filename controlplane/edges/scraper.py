@@ -34,6 +34,7 @@ from controlplane.signals import (
 
 _log = logging.getLogger(__name__)
 
+
 class Scraped(Protocol):
     """Who is asked for targets and told what came of them; `plane.Plane` is one."""
 

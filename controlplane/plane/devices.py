@@ -56,9 +56,7 @@ class Devices:
     def __init__(self) -> None:
         self._seen: dict[tuple[Address, str], _Seen] = {}
 
-    def record(
-        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
-    ) -> None:
+    def record(self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float) -> None:
         """Take in a scrape; after one that failed the last good reading stands until it is old."""
         seen = self._seen.setdefault(exporter.key, _Seen())
         if isinstance(outcome, Failure):

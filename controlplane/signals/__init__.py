@@ -5,6 +5,7 @@ In come scraped texts and the time they were scraped at; out come `Reading` and 
 
 from controlplane.signals.devices import Device, DeviceProfile, device_profile_of, read_devices
 from controlplane.signals.exposition import ExpositionError
+from controlplane.signals.fitting import Fit, fits
 from controlplane.signals.histogram import Histogram, Resolution
 from controlplane.signals.memory import GpuMemory
 from controlplane.signals.profile import Latency, Memory, Profile, Source
@@ -18,6 +19,7 @@ __all__ = [
     "Device",
     "DeviceProfile",
     "ExpositionError",
+    "Fit",
     "GpuMemory",
     "Histogram",
     "History",
@@ -29,6 +31,7 @@ __all__ = [
     "Source",
     "Window",
     "device_profile_of",
+    "fits",
     "profile_of",
     "read",
     "read_devices",

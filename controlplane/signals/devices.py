@@ -106,9 +106,7 @@ def read_devices(text: str, profile: DeviceProfile) -> tuple[Device, ...]:
     return tuple(found)
 
 
-def _by_device(
-    exposition: Exposition, source: Source, profile: DeviceProfile
-) -> dict[str, float]:
+def _by_device(exposition: Exposition, source: Source, profile: DeviceProfile) -> dict[str, float]:
     """The largest, not the sum: a device that is shared is exposed once for each pod on it."""
     values: dict[str, float] = {}
     for sample in exposition.of(source):

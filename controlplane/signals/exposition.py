@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import StringIO
-from os.path import commonprefix
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -144,7 +144,8 @@ def _any_of(words: Iterable[str]) -> str:
         by_first.setdefault(word[0], []).append(word)
     ways = []
     for alike in by_first.values():
-        start = commonprefix(alike)
+        both = zip(min(alike), max(alike), strict=False)
+        start = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], both))
         ways.append(re.escape(start) + _any_of(word[len(start) :] for word in alike))
     return f"(?:{'|'.join(ways)})"
 

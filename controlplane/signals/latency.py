@@ -22,9 +22,7 @@ def latency_of(
         if durations is None:
             continue
         if not all(map(math.isfinite, (durations.total, *durations.counts))):
-            raise ExpositionError(
-                f"{latency.source.family} adds up to more than a number can hold"
-            )
+            raise ExpositionError(f"{latency.source.family} adds up to more than a number can hold")
         if durations.count > 0:
             return latency, durations
         found = found or (latency, durations)

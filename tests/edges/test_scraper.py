@@ -318,9 +318,9 @@ async def test_a_closed_port_of_metrics_does_not_make_a_replica_gone() -> None:
     assert plane.probes.qsize() == 1
 
 
-EXPOSED = '''DCGM_FI_DEV_FB_USED{UUID="GPU-1"} 30
+EXPOSED = """DCGM_FI_DEV_FB_USED{UUID="GPU-1"} 30
 DCGM_FI_DEV_FB_FREE{UUID="GPU-1"} 10
-'''
+"""
 
 
 async def test_an_exporter_is_read_once_an_interval_for_all_replicas() -> None:
