@@ -8,7 +8,7 @@ endpoint is was encoded before, and only what it gets is written anew.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -25,6 +25,7 @@ from controlplane.resources.encoding import (
     uint32_value,
     varint,
 )
+from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address
 
@@ -49,8 +50,7 @@ class Member(NamedTuple):
 
     id: str
     address: Address
-    region: str
-    zone: str
+    place: Place
     tier: str
     weight: int
     draining: bool
@@ -62,23 +62,32 @@ def members(pool: Pool, portions: Mapping[str, Portion]) -> tuple[Member, ...]:
         Member(
             id=replica.id,
             address=replica.settings.address,
-            region=replica.settings.locality.region or "",
-            zone=replica.settings.locality.zone or "",
+            place=_place(where.region or "", where.zone or ""),
             tier=portion.tier,
             weight=portion.weight,
             draining=portion.draining or replica.draining is not None,
         )
         for replica in sorted(pool.replicas.values(), key=lambda it: it.id)
         if (portion := portions.get(replica.id)) is not None
+        for where in (replica.settings.locality,)
     )
 
 
-def assignment(pool: Pool, portions: Mapping[str, Portion]) -> bytes:
+@lru_cache(maxsize=1024)
+def _place(region: str, zone: str) -> Place:
+    return Place(region, zone)
+
+
+def assignment(
+    name: str, listed: Iterable[Member], priorities: Mapping[Place, int] | None = None
+) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``.
 
     Args:
-        pool: The pool; its name is the cluster's.
-        portions: By replica id. A replica without one is left out.
+        name: Of the pool and its cluster.
+        listed: Its members.
+        priorities: 0 for the places whose replicas are used first, 1 for those that are used as
+            far as the first are not healthy, and so on; None: all are used alike.
 
     Returns:
         The encoded message, the same bytes for the same input in any order; betterproto2 makes
@@ -87,33 +96,42 @@ def assignment(pool: Pool, portions: Mapping[str, Portion]) -> bytes:
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
     """
-    localities: dict[tuple[str, str, str], list[Member]] = defaultdict(list)
-    for member in members(pool, portions):
-        localities[member.region, member.zone, member.tier].append(member)
-    encoded = [_locality(localities[key]) for key in sorted(localities)]
-    return b"".join([implicit(1, pool.name.encode()), *encoded, _POLICY])
+    localities: dict[tuple[Place, str], list[Member]] = defaultdict(list)
+    for member in listed:
+        localities[member.place, member.tier].append(member)
+    encoded = [
+        _locality(localities[key], priorities[key[0]] if priorities else 0)
+        for key in sorted(localities)
+    ]
+    return b"".join([implicit(1, name.encode()), *encoded, _POLICY])
 
 
-def _locality(members: list[Member]) -> bytes:
+def _locality(members: list[Member], priority: int) -> bytes:
     """A ``LocalityLbEndpoints``, as the field of an assignment."""
     first = members[0]
     names = (
-        implicit(1, first.region.encode())
-        + implicit(2, first.zone.encode())
+        implicit(1, first.place.region.encode())
+        + implicit(2, first.place.zone.encode())
         + implicit(3, first.tier.encode())
     )
     # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
     weight = uint32_value(3, sum(member.weight for member in members))
-    return delimited(2, b"".join([delimited(1, names), *map(_endpoint, members), weight]))
+    rank = varint(tag(5, VARINT)) + varint(priority) if priority else b""
+    return delimited(2, b"".join([delimited(1, names), *map(_endpoint, members), weight, rank]))
 
 
 def _endpoint(member: Member) -> bytes:
     """An ``LbEndpoint``, as the field of a locality."""
     address = member.address
+    identity = _identity(member.id, address.host, address.port)
+    return delimited(2, identity + _share(member.weight, member.draining))
+
+
+@lru_cache(maxsize=1024)
+def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - keywords are slower
+    """What an ``LbEndpoint`` gets, the same for most of a tier: health status and weight."""
     # UNKNOWN is the default status of health, and left out.
-    status = _DRAINING if member.draining else b""
-    spliced = _identity(member.id, address.host, address.port) + status
-    return delimited(2, spliced + uint32_value(4, member.weight))
+    return (_DRAINING if draining else b"") + uint32_value(4, weight)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from controlplane.resources.places import Place
 from controlplane.resources.views import View
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.identity import Node
@@ -30,7 +31,7 @@ def admit(node: Node | None) -> tuple[Node, View]:
                 " characters",
             )
     try:
-        return node, View.of(node.metadata)
+        return node, View.of(node.metadata, Place(place.region, place.zone))
     except ValueError as error:
         raise ProtocolError("INVALID_ARGUMENT", str(error)) from None
 

@@ -11,6 +11,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.admission import admit, check
+from controlplane.xds.client_status import ResourceStatus, statuses
 from controlplane.xds.dialect import Dialect, R
 from controlplane.xds.events import Acknowledged, Connected, Event, Rejected, Sent, Unserved
 from controlplane.xds.identity import Node
@@ -128,8 +129,7 @@ class Stream(Generic[R]):
             self._revision = snapshot.revision
             for subscription in self._subscriptions.values():
                 subscription.look_again(changes)
-        chosen = next_up(self._subscriptions, snapshot)
-        if chosen is None:
+        if not self.has_work or (chosen := next_up(self._subscriptions, snapshot)) is None:
             return None
         url, pending = chosen
         subscription = self._subscriptions[url]
@@ -159,6 +159,17 @@ class Stream(Generic[R]):
             self._connected_at,
             tuple(self._types()),
         )
+
+    def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
+        """How far each resource that the client wants got, by type and name.
+
+        Args:
+            snapshot: What the client should hold.
+        """
+        for url in TYPE_URLS:
+            if subscription := self._subscriptions.get(url):
+                rejection = self._shown[url].rejection
+                yield from statuses(subscription, snapshot, rejection.message if rejection else "")
 
     def _types(self) -> Iterator[TypeStatus]:
         for url in TYPE_URLS:

@@ -32,6 +32,7 @@ class Recorder(Plane):
         self.outcomes: asyncio.Queue[Reading | Failure] = asyncio.Queue()
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
         self.devices: asyncio.Queue[tuple[Device, ...] | Failure] = asyncio.Queue()
+        self.scrapes: list[bool] = []
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         super().record(target, outcome, now)
@@ -90,7 +91,8 @@ pools:
         ),
         0.0,
     )
-    task = asyncio.create_task(Scraper(plane, lambda: None).run())
+    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    task = asyncio.create_task(scraper.run())
     try:
         yield plane
     finally:
@@ -372,3 +374,14 @@ async def test_an_exporter_that_tells_nothing_is_asked_again_and_stops_nobody(
             assert isinstance(outcome, Failure)
             assert sentence in outcome.sentence
         assert isinstance(await plane.outcomes.get(), Reading)
+
+
+async def test_each_scrape_is_counted_as_good_or_failed() -> None:
+    async with asyncio.timeout(10), scraped(text(GOOD)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {True}
+    async with asyncio.timeout(10), scraped(text("", status=500)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {False}

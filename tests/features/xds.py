@@ -14,7 +14,7 @@ import envoy_data_plane.google.rpc as rpc
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Catalog, Offer, XdsServer
+from controlplane.edges.xds_server import Catalog, Offer, PushObserver, XdsServer
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
@@ -38,7 +38,7 @@ class FixedCatalog:
     def view(self, view: View) -> Snapshot:
         return self.views.get(view, self.snapshot)
 
-    def pools_changed_since(self, revision: Revision | None) -> None:
+    def changed_since(self, revision: Revision | None) -> None:
         return None
 
 
@@ -58,7 +58,12 @@ class Plane:
 
 @asynccontextmanager
 async def serving(
-    catalog: Catalog | None, *, write_timeout: float = 20.0, catching_up: int = 32
+    catalog: Catalog | None,
+    *,
+    write_timeout: float = 20.0,
+    catching_up: int = 32,
+    patience: float = 60.0,
+    pushes: PushObserver | None = None,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -69,6 +74,8 @@ async def serving(
         lambda node, event: events.append((node, event)),
         write_timeout=write_timeout,
         catching_up=catching_up,
+        catching_up_seconds=patience,
+        pushes=pushes,
     )
     address = await server.start()
     try:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, PutPool
-from controlplane.resources.catalog import POOL_TYPES, Catalog, build
+from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import FULL_SCAN_HOSTS
+from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View

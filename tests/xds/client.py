@@ -82,7 +82,11 @@ class Got:
         message = discovery_v3.DeltaDiscoveryResponse.parse(encoded)
         names = [resource.name for resource in message.resources] + message.removed_resources
         assert len(names) == len(set(names)), "a name twice in one response"
-        contents = {r.name: r.resource.value.decode() for r in message.resources if r.resource}
+        contents = {
+            r.name: r.resource.value.decode(errors="replace")
+            for r in message.resources
+            if r.resource
+        }
         versions = {resource.name: resource.version for resource in message.resources}
         return cls(message.type_url, contents, message.removed_resources, message.nonce, versions)
 

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from controlplane.resources.snapshot import Revision, Snapshot
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 
 T = TypeVar("T")
@@ -20,8 +21,21 @@ class Catalog(Protocol):
     def view(self, view: View) -> Snapshot:
         """The snapshot for all nodes with this view."""
 
-    def pools_changed_since(self, revision: Revision | None) -> frozenset[str] | None:
-        """The pools that came, changed or went; None when that is not known."""
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """The resources of pools that came, changed or went; None when that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is to be served.
+
+    Attributes:
+        catalog: The newest.
+        noticed_at: When what changed it was noticed, in seconds of the server's clock.
+    """
+
+    catalog: Catalog
+    noticed_at: float
 
 
 class Audience(Generic[T]):

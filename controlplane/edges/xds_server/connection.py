@@ -40,15 +40,21 @@ class Connection:
         Args:
             stream: Before its first request.
             report: Told of everything that happens on it.
-            settled: Told whenever all that could be sent is answered.
+            settled: Told whenever all that could be sent is answered, up to the newest catalog.
             clock: Seconds that never go back.
         """
         self.stream = stream
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
         self._settled = settled
+        self._leave: Callable[[], None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is to be sent that was not written yet."""
+        return self._woken.is_set() or self.stream.has_work
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
@@ -69,7 +75,7 @@ class Connection:
                 if stream.has_work:
                     self._woken.set()
                 elif stream.is_quiet:
-                    self._settled(self)
+                    self._caught_up()
             self.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             self.end(grpc.StatusCode[error.code], error.message)
@@ -94,7 +100,7 @@ class Connection:
             timeout: Seconds after which a client that reads nothing is cut off.
         """
         await self._woken.wait()
-        leave = await entrance.enter()
+        self._leave = leave = await entrance.enter()
         try:
             while await self._woken.wait():
                 self._woken.clear()
@@ -110,11 +116,17 @@ class Connection:
                 if self.ending:
                     return
                 if self.stream.is_quiet:
-                    leave()
-                    self._settled(self)
+                    self._caught_up()
         finally:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
+
+    def _caught_up(self) -> None:
+        if self._leave:
+            self._leave()
+        # Woken, there may be more that it has not looked at yet.
+        if not self._woken.is_set():
+            self._settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
         view = self.stream.view

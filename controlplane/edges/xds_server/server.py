@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Final
 
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server.audience import Audience, Catalog
+from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
+from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
+from controlplane.edges.xds_server.observers import Observer, PushObserver
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
-from controlplane.xds.events import Connected, Event
+from controlplane.xds.events import Connected, Event, Sent
 from controlplane.xds.nodes import NodeStatus
 
 MAX_STREAMS: Final = 10_000
@@ -48,22 +51,6 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
 )
 
-Observer: TypeAlias = Callable[[str, Event], None]
-"""Called with the id of a node and what happened on its stream; must neither block nor raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What is to be served.
-
-    Attributes:
-        catalog: The newest.
-        noticed_at: When what changed it was noticed, in seconds of the server's clock.
-    """
-
-    catalog: Catalog
-    noticed_at: float
-
 
 class BindError(OSError):
     """The address to serve on cannot be had."""
@@ -78,8 +65,11 @@ class XdsServer:
         offered: Latest[Offer | None],
         observe: Observer,
         *,
+        loads: LoadSink | None = None,
+        pushes: PushObserver | None = None,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
+        catching_up_seconds: float = CATCHING_UP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a server.
@@ -88,17 +78,23 @@ class XdsServer:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Told of everything that happens.
+            loads: Takes the load reports of Envoys; None: they are not asked for any.
+            pushes: Told how far each catalog got.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
+            catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
         """
         self._address = address
         self._offered = offered
         self._observe = observe
+        self._loads = loads
+        self._pushes = pushes
         self._write_timeout = write_timeout
-        self._entrance = Entrance(catching_up, CATCHING_UP_SECONDS)
+        self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
-        self._connections: set[Connection] = set()
+        # In the order in which they came.
+        self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
         self._waker: asyncio.Task[None] | None = None
@@ -120,6 +116,14 @@ class XdsServer:
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+        )
+        server.add_generic_rpc_handlers((status.handler(),))
+        if self._loads:
+            reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((reporting.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
@@ -128,7 +132,9 @@ class XdsServer:
             ) from None
         await server.start()
         self._server = server
-        self._waker = asyncio.create_task(self._wake(), name="xds: new catalogs")
+        self._waker = asyncio.create_task(
+            self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
+        )
         return Address(self._address.host, port)
 
     async def stop(self, grace: float) -> None:
@@ -149,19 +155,41 @@ class XdsServer:
         known = (connection.stream.status() for connection in self._connections)
         return tuple(sorted(filter(None, known), key=lambda status: status.id))
 
-    async def _wake(self) -> None:
-        """Offer each new catalog to those whom it concerns."""
-        seen, count = None, self._offered.revision
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._connections)
+
+    @property
+    def streams_waiting(self) -> int:
+        """How many of them have something to be sent that was not written yet."""
+        return sum(connection.is_waiting for connection in self._connections)
+
+    async def _wake(self, count: int, offer: Offer | None) -> None:
+        """Offer each new catalog to those whom it concerns.
+
+        Args:
+            count: How many were offered before.
+            offer: The last of them.
+        """
+        seen = offer.catalog.revision if offer else None
         while True:
             count = await self._offered.newer_than(count)
             offer = self._offered.value
             if offer is None:
                 continue
-            pools = offer.catalog.pools_changed_since(seen)
+            changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
-            concerned = self._connections if pools is None else self._audience.concerned(pools)
+            concerned = self._concerned(changes)
+            if self._pushes:
+                self._pushes.begun(concerned, offer.noticed_at)
             for connection in concerned:
                 connection.wake()
+
+    def _concerned(self, changes: Changes | None) -> Collection[Connection]:
+        if changes is None:
+            return self._connections
+        return self._audience.concerned(frozenset().union(*changes.values()))
 
     def _handler(
         self, begin: Callable[[], AnyStream]
@@ -181,13 +209,15 @@ class XdsServer:
         connection = Connection(
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         reader = asyncio.create_task(connection.read(requests), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._entrance, self._write_timeout)
         finally:
             reader.cancel()
-            self._connections.discard(connection)
+            del self._connections[connection]
+            if self._pushes:
+                self._pushes.gone(connection)
             if connection.stream.view:
                 self._audience.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -203,7 +233,8 @@ class XdsServer:
         return offer.catalog
 
     def _settled(self, connection: Connection) -> None:
-        pass
+        if self._pushes:
+            self._pushes.settled(connection)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
@@ -211,4 +242,6 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._audience.add(connection, view)
+        elif self._pushes and isinstance(event, Sent):
+            self._pushes.written(connection)
         self._observe(node.id, event)
