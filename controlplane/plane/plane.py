@@ -229,7 +229,7 @@ class Plane:
                 known = self._observed.get((pool.name, replica.id))
                 if known is None or known.generation != replica.generation:
                     known = Observed.fresh(replica.generation, since)
-                elif not _same_metrics(before.get(pool.name), pool):
+                elif not pool.settings.metrics.reads_like(before[pool.name].settings.metrics):
                     known.forget_readings()
                 observed[pool.name, replica.id] = known
         self._observed = observed
@@ -280,15 +280,6 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
-
-
-def _same_metrics(before: Pool | None, after: Pool) -> bool:
-    """Whether what was read of a replica can be compared with what will be."""
-    if before is None or before.settings.metrics == after.settings.metrics:
-        return True
-    alike = {"gpu": None, "interval": 1.0}
-    old, new = (pool.settings.metrics.model_copy(update=alike) for pool in (before, after))
-    return old == new
 
 
 def _endpoint(pool: str, replica: Replica) -> Endpoint:

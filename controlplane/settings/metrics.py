@@ -91,6 +91,11 @@ class MetricsSettings(Settings):
         """Where the exposition of a replica at this address is served."""
         return Address(replica.host, self.port or replica.port)
 
+    def reads_like(self, other: "MetricsSettings") -> bool:
+        """Whether what was read of a replica by the other can be compared with what will be."""
+        alike: dict[str, Any] = {"gpu": None, "interval": 1.0}
+        return self.model_copy(update=alike) == other.model_copy(update=alike)
+
     @model_validator(mode="before")
     @classmethod
     def _server_defaults(cls, data: Any) -> Any:
