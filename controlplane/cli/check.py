@@ -1,20 +1,51 @@
-"""``plimsoll check``: whether a config file would be taken, and if not, why, on one line."""
+"""``plimsoll check``: whether a config file would be taken, and if not, why, on one line.
 
+With ``--scrape``: which metric profile a live endpoint fits.
+"""
+
+import asyncio
 import json
 from pathlib import Path
 
 import click
 
+from controlplane.cli import scrape_check
 from controlplane.cli.failure import USAGE, fail
+from controlplane.edges.scrape import ScrapeError
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.settings import Config, SettingsError, load_config
 
 
 @click.command
-@click.argument("file")
+@click.argument("file", required=False)
+@click.option(
+    "--scrape",
+    "target",
+    metavar="HOST:PORT[/PATH]",
+    help="Read a live metrics endpoint instead, and say which profile fits it.",
+)
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    help="With --scrape: between its two readings; 0 reads once.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also of an error.")
-def command(file: str, as_json: bool) -> None:
-    """Check the config FILE and say what is wrong with it."""
+def command(file: str | None, target: str | None, seconds: float, as_json: bool) -> None:
+    """Check the config FILE and say what is wrong with it.
+
+    Exits with 2 when the file, or the usage, is wrong. With --scrape: with 1 when no profile fits.
+    """
+    if (file is None) == (target is None):
+        fail("give a config file, or --scrape HOST:PORT", USAGE)
+    if target is not None:
+        _check_endpoint(target, seconds, as_json)
+    elif file is not None:
+        _check_file(file, as_json)
+
+
+def _check_file(file: str, as_json: bool) -> None:
     try:
         config = _checked(file)
     except ValueError as error:
@@ -28,6 +59,29 @@ def command(file: str, as_json: bool) -> None:
         click.echo(json.dumps({"file": file, "ok": True, **counts}))
     else:
         click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
+
+
+def _check_endpoint(target: str, seconds: float, as_json: bool) -> None:
+    try:
+        address, path = scrape_check.parse_target(target)
+    except ValueError as error:
+        fail(f"--scrape: {error}", USAGE)
+    where = f"{address}{path}"
+    try:
+        texts = asyncio.run(scrape_check.scraped_twice(address, path, seconds))
+    except ScrapeError as error:
+        if not as_json:
+            fail(str(error))
+        click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
+        raise SystemExit(1) from None
+    found = scrape_check.fitting(texts)
+    if as_json:
+        click.echo(json.dumps({"scrape": where, **scrape_check.as_json(found)}))
+    else:
+        for line in scrape_check.as_lines(found):
+            click.echo(line)
+    if not (found and found[0].fits):
+        raise SystemExit(1)
 
 
 def _checked(file: str) -> Config:

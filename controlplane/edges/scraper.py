@@ -1,34 +1,38 @@
 """Asks replicas for their metrics and, until they are ready, for their health.
 
-One task per replica, so that one which hangs delays no other. In come targets, out go readings,
-failures and probes, each within the target's interval.
+One task per replica, and one per exporter of GPU memory, so that one which hangs delays no other.
+In come targets, out go readings, failures and probes, each within the target's interval.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from functools import partial
+from typing import Any, Protocol
 from zlib import crc32
 
 import aiohttp
 
-from controlplane.plane import Failure, Probe, Target
-from controlplane.signals import ExpositionError, Reading, profile_of, read
+from controlplane.edges.scrape import (
+    MAX_DEADLINE,
+    ScrapeError,
+    is_refused,
+    scrape,
+    scraping_session,
+)
+from controlplane.plane import Exporter, Failure, Probe, Target
+from controlplane.signals import (
+    Device,
+    ExpositionError,
+    Reading,
+    device_profile_of,
+    profile_of,
+    read,
+    read_devices,
+)
 
 _log = logging.getLogger(__name__)
-
-MAX_BYTES: Final = 4 << 20
-"""Of an exposition; a longer one is a failed scrape."""
-
-MAX_DEADLINE: Final = 10.0
-"""Seconds; the deadline of a scrape is its interval, and never more than this."""
-
-# No redirects: an address is a host and a port that somebody registered, not a place to be sent
-# on from. No compression: nothing that is small on the wire can be large in memory.
-_HEADERS: Final = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-
-Key = tuple[str, str, int]
 
 
 class Scraped(Protocol):
@@ -45,6 +49,14 @@ class Scraped(Protocol):
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
+
+    def exporters(self) -> Sequence[Exporter]:
+        """Where GPU memory is to be read."""
+
+    def record_devices(
+        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
+    ) -> None:
+        """Take in a scrape of one of them."""
 
 
 class Scraper:
@@ -70,7 +82,7 @@ class Scraper:
         self._noticed = noticed
         self._scraped = scraped
         self._clock = clock
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -80,21 +92,48 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=False)
-        async with (
-            aiohttp.ClientSession(
-                connector=connector, headers=_HEADERS, trust_env=False, auto_decompress=False
-            ) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        async with scraping_session() as session, asyncio.TaskGroup() as group:
             while await self._changed.wait():
                 self._changed.clear()
-                wanted = {target.key: target for target in self._plane.targets()}
+                wanted = self._wanted(session)
                 for key in self._tasks.keys() - wanted.keys():
                     self._tasks.pop(key).cancel()
                 for key in wanted.keys() - self._tasks.keys():
-                    follow = self._follow(session, wanted[key])
-                    self._tasks[key] = group.create_task(follow, name=f"scrape {key[0]}/{key[1]}")
+                    self._tasks[key] = group.create_task(wanted[key](), name=f"scrape {key}")
+
+    def _wanted(
+        self, session: aiohttp.ClientSession
+    ) -> dict[Hashable, Callable[[], Coroutine[Any, Any, None]]]:
+        """What there is to follow, and how."""
+        wanted: dict[Hashable, Callable[[], Coroutine[Any, Any, None]]] = {}
+        for target in self._plane.targets():
+            wanted[target.key] = partial(self._follow, session, target)
+        for exporter in self._plane.exporters():
+            # One that is to be asked more often, or in another way, is another one.
+            wanted[exporter] = partial(self._watch, session, exporter)
+        return wanted
+
+    async def _watch(self, session: aiohttp.ClientSession, exporter: Exporter) -> None:
+        """Scrape an exporter at its interval until cancelled."""
+        settings = exporter.settings
+        profile = device_profile_of(settings)
+        deadline = min(settings.interval, MAX_DEADLINE)
+        while True:
+            due = self._clock() + settings.interval
+            outcome: tuple[Device, ...] | Failure
+            try:
+                text, _ = await scrape(session, exporter.address, settings.path, deadline)
+                outcome = read_devices(text, profile)
+            except ScrapeError as error:
+                outcome = Failure(str(error), error.refused)
+            except ExpositionError as error:
+                outcome = Failure(f"GET {settings.path} on {exporter.address}: {error}")
+            except Exception as error:  # noqa: BLE001 - one exporter must not end all the others
+                _log.exception("a fault of ours in scraping %s", exporter.address)
+                outcome = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
+            self._plane.record_devices(exporter, outcome, self._clock())
+            self._noticed()
+            await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
         """Scrape one replica at its interval, as long as it is that replica."""
@@ -122,7 +161,9 @@ class Scraper:
             probe = await _probe(session, target, deadline)
             self._plane.probed(target, probe, self._clock())
             self._noticed()
-        outcome = await _scrape(session, target, deadline, self._clock)
+        if not target.settings.metrics.is_scraped:
+            return
+        outcome = await _read(session, target, deadline, self._clock)
         self._record(target, outcome)
         self._noticed()
 
@@ -131,7 +172,7 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
-def _offset(key: Key) -> float:
+def _offset(key: Hashable) -> float:
     """A fraction from ½ to 1½ that is the same for the same replica."""
     return 0.5 + crc32(repr(key).encode()) / 2**32
 
@@ -144,54 +185,21 @@ async def _probe(session: aiohttp.ClientSession, target: Target, deadline: float
         async with session.get(url, allow_redirects=False, timeout=timeout) as response:
             return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
     except aiohttp.ClientConnectorError as error:
-        return Probe.REFUSED if _is_refused(error) else Probe.UNREACHABLE
+        return Probe.REFUSED if is_refused(error) else Probe.UNREACHABLE
     except (aiohttp.ClientError, TimeoutError):
         return Probe.UNREACHABLE
 
 
-async def _scrape(
+async def _read(
     session: aiohttp.ClientSession, target: Target, deadline: float, clock: Callable[[], float]
 ) -> Reading | Failure:
     metrics = target.settings.metrics
-    where = f"GET {metrics.path} on {target.replica.settings.address}"
-    url = f"http://{target.replica.settings.address}{metrics.path}"
-    timeout = aiohttp.ClientTimeout(total=deadline)
+    address = metrics.where(target.replica.settings.address)
     try:
-        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
-            if response.status != 200:
-                return Failure(f"{where} answers {response.status}, not 200")
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                return Failure(f"{where} answers compressed, which was not asked for")
-            at = clock()
-            body = await _body(response)
-    except TimeoutError:
-        return Failure(f"{where} took longer than {deadline:g} s")
-    except aiohttp.ClientConnectorError as error:
-        refused = _is_refused(error)
-        why = "nobody listens" if refused else error.os_error.strerror or "cannot connect"
-        return Failure(f"{where}: {why}", refused=refused)
-    except aiohttp.ClientError as error:
-        return Failure(f"{where}: {type(error).__name__}: {str(error)[:200]}")
-    if body is None:
-        return Failure(f"{where} is longer than {MAX_BYTES >> 20} MiB")
-    try:
-        return read(body.decode("utf-8"), profile_of(metrics), at)
-    except UnicodeDecodeError:
-        return Failure(f"{where} is not UTF-8 text")
+        text, at = await scrape(session, address, metrics.path, deadline, clock)
+        return read(text, profile_of(metrics), at)
+    except ScrapeError as error:
+        # Who refuses on a port of its metrics alone may still serve requests.
+        return Failure(str(error), error.refused and address == target.replica.settings.address)
     except ExpositionError as error:
-        return Failure(f"{where}: {error}")
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None when it is longer than `MAX_BYTES`."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            response.close()
-            return None
-    return bytes(body)
-
-
-def _is_refused(error: aiohttp.ClientConnectorError) -> bool:
-    return isinstance(error.os_error, ConnectionRefusedError)
+        return Failure(f"GET {metrics.path} on {address}: {error}")

@@ -4,12 +4,15 @@
 observed of each replica, the last weighing of each pool) and decides when it is asked to.
 """
 
+from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
 from controlplane.plane.readiness import Probe, Readiness, State
 
 __all__ = [
+    "Exporter",
     "Failure",
+    "Joined",
     "Observed",
     "Plane",
     "Probe",

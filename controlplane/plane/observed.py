@@ -63,6 +63,11 @@ class Observed:
         if self.history.generation != before:
             self.readiness = self.readiness.restarted(now)
 
+    def forget_readings(self) -> None:
+        """Begin anew with measuring: the pool's metrics are other ones, or none, from now on."""
+        self.history = History()
+        self.window, self.scraped_at, self.failure = None, None, None
+
     def probed(self, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
         self.readiness = self.readiness.after(probe, now)

@@ -7,12 +7,13 @@ from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
+from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.settings import Config, PoolSettings
-from controlplane.signals import Reading
+from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load, LoadReports
 from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
 
@@ -48,6 +49,7 @@ class ReplicaReport:
         age: Seconds since its last good scrape; None when there was none.
         weighing: None before the first decision about it.
         portion: What Envoy is told; None while Envoy does not know it.
+        joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
     """
 
@@ -57,6 +59,7 @@ class ReplicaReport:
     age: float | None
     weighing: ReplicaWeighing | None
     portion: Portion | None
+    joined: Joined | None
     in_flight: float | None
 
 
@@ -72,6 +75,7 @@ class Plane:
         self._loads = LoadReports()
         self._addresses: dict[Endpoint, str] = {}
         self._has_decided = False
+        self._devices = Devices()
         self.fleet = Fleet()
         self.catalog = Catalog()
 
@@ -119,6 +123,21 @@ class Plane:
             observed.probed(probe, now)
             self._to_weigh.add(target.pool)
 
+    def exporters(self) -> tuple[Exporter, ...]:
+        """Where GPU memory is to be read that replicas do not expose themselves."""
+        return tuple(exporters_of(pool.settings for pool in self.fleet.pools.values()).values())
+
+    def record_devices(
+        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
+    ) -> None:
+        """Take in a scrape of an exporter."""
+        self._devices.record(exporter, outcome, now)
+        self._to_weigh |= {
+            name
+            for name, pool in self.fleet.pools.items()
+            if exporter.key in exporters_of((pool.settings,))
+        }
+
     def reported(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
@@ -155,6 +174,11 @@ class Plane:
         # Replicas of several pools may share a GPU, so its memory is added up over all of them.
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
         gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
+        for pool in self.fleet.pools.values():
+            for replica in pool.replicas.values():
+                for gpu in (self._joined(pool, replica, now) or Joined()).memory:
+                    if gpu.uuid is not None:
+                        gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
             self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus)
@@ -184,6 +208,7 @@ class Plane:
             age=_age(observed, now),
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
+            joined=self._joined(known, replica, now),
             in_flight=self._loads.in_flight(_endpoint(pool, replica), now),
         )
 
@@ -194,7 +219,8 @@ class Plane:
         self._to_weigh |= {
             name for name, pool in fleet.pools.items() if pool is not self.fleet.pools.get(name)
         }
-        self.fleet = fleet
+        before, self.fleet = self.fleet.pools, fleet
+        self._devices.forget_but(self.exporters())
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         observed = {}
@@ -203,6 +229,8 @@ class Plane:
                 known = self._observed.get((pool.name, replica.id))
                 if known is None or known.generation != replica.generation:
                     known = Observed.fresh(replica.generation, since)
+                elif not pool.settings.metrics.reads_like(before[pool.name].settings.metrics):
+                    known.forget_readings()
                 observed[pool.name, replica.id] = known
         self._observed = observed
         self._addresses = {
@@ -229,11 +257,21 @@ class Plane:
                 generation=(observed := self._observed[pool.name, replica.id]).lifetime,
                 window=observed.window,
                 age=_age(observed, now),
-                gpu_uuid=replica.settings.gpu.uuid if replica.settings.gpu else None,
+                gpu_uuid=self._gpu_uuid(pool, replica, now),
                 ready=observed.readiness.is_shown and replica.draining is None,
             )
             for replica in pool.replicas.values()
         ]
+
+    def _joined(self, pool: Pool, replica: Replica, now: float) -> Joined | None:
+        return self._devices.joined(pool.settings.metrics.gpu, replica.settings, now)
+
+    def _gpu_uuid(self, pool: Pool, replica: Replica, now: float) -> str | None:
+        """What was declared, else the fullest GPU of its pod."""
+        if replica.settings.gpu is not None:
+            return replica.settings.gpu.uuid
+        joined = self._joined(pool, replica, now)
+        return joined.memory[-1].uuid if joined is not None and joined.memory else None
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
         weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas

@@ -5,10 +5,17 @@ In comes text (a YAML file) or plain data (a REST body); out come frozen models,
 """
 
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
-from controlplane.settings.metrics import Family, MetricsSettings
+from controlplane.settings.families import (
+    CountFamily,
+    LatencyFamily,
+    MemoryFamily,
+    MemoryTotalFamily,
+)
+from controlplane.settings.metrics import GpuSettings, MetricsSettings
 from controlplane.settings.pool import PoolEntry, PoolSettings
 from controlplane.settings.problems import SettingsError, shown, validated
 from controlplane.settings.replica import Locality, ReplicaEntry, ReplicaSettings
+from controlplane.settings.servers import SERVERS, ProfileName, ServerPaths
 from controlplane.settings.values import (
     Address,
     parse_address,
@@ -17,16 +24,23 @@ from controlplane.settings.values import (
 )
 
 __all__ = [
+    "SERVERS",
     "Address",
     "AdminSettings",
     "Config",
-    "Family",
+    "CountFamily",
+    "GpuSettings",
+    "LatencyFamily",
     "Locality",
+    "MemoryFamily",
+    "MemoryTotalFamily",
     "MetricsSettings",
     "PoolEntry",
     "PoolSettings",
+    "ProfileName",
     "ReplicaEntry",
     "ReplicaSettings",
+    "ServerPaths",
     "SettingsError",
     "XdsSettings",
     "load_config",

@@ -1,78 +1,138 @@
 """How a pool's replicas are scraped: a named profile, or the families of their own exposition."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from controlplane.settings.values import Duration, Settings, UrlPath
+from controlplane.settings.families import (
+    CountFamily,
+    LabelSelection,
+    LatencyFamily,
+    MemoryFamily,
+    MemoryTotalFamily,
+)
+from controlplane.settings.problems import SettingsError
+from controlplane.settings.servers import SERVERS, ProfileName
+from controlplane.settings.values import Address, Duration, EndpointAddress, Settings, UrlPath
 
-FamilyName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,255}$")]
+FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors")
+"""The keys that name families, for profile ``prometheus`` only."""
 
-Unit = Literal["s", "ms", "us", "bytes", "KiB", "MiB", "GiB", "fraction", "percent", "1"]
-"""What one unit of a sample is worth; latencies become seconds, memory bytes or a fraction."""
+_NOT_SCRAPED: Final = {
+    "dcgm": (
+        "dcgm tells of GPUs and not of replicas: choose the profile of the server, and"
+        ' gpu: {profile: dcgm, addresses: ["127.0.0.1:9400"]} beside it'
+    ),
+    "orca": (
+        "orca reports come with a response, or on a stream to a proxy, and cannot be scraped:"
+        " choose the profile of what the server exposes to Prometheus, or none"
+    ),
+}
+"""Names that stand in lists of profiles, and what to write in their place."""
 
 
-class Family(Settings):
-    """One metric family and how to read it.
+class GpuSettings(Settings):
+    """Exporters of GPU memory whose readings are joined to the replicas.
 
     Attributes:
-        family: The family's name as exposed, without ``_bucket``, ``_sum`` or ``_count``.
-        unit: Of its samples.
-        labels: Only samples with these label values count; samples that are left are summed.
+        profile: The exporter.
+        addresses: Where it runs; one for each node that has replicas of the pool.
+        path: Where the exposition is served.
+        interval: Seconds between two scrapes of an exporter. It collects every 30 s itself unless
+            it is told otherwise.
     """
 
-    family: FamilyName
-    unit: Unit = "1"
-    labels: dict[str, str] = Field(default_factory=dict, max_length=16)
+    profile: Literal["dcgm"] = "dcgm"
+    addresses: Annotated[
+        tuple[EndpointAddress, ...], Field(strict=False, min_length=1, max_length=256)
+    ]
+    path: UrlPath = "/metrics"
+    interval: Duration = 10.0
 
 
 class MetricsSettings(Settings):
     """Where a replica's exposition is and which families mean what.
 
     Attributes:
-        profile: A server whose families are known, or ``prometheus``: they are given here.
-        path: Where the exposition is served.
+        profile: A server whose families are known; ``prometheus``: they are given here; ``none``:
+            the replicas are never scraped.
+        path: Where the exposition is served; by default where that server serves it.
+        port: Where that is not the port that serves requests; by default the server's own.
         interval: Seconds between two scrapes of a replica, which is also a scrape's deadline.
-        latency: Histogram of request durations (``prometheus`` only).
+        labels: Narrows a known profile's families to one of several models; not its GPU memory.
+        latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.
         memory_total: Gauge of the GPU memory there is.
         queue: Gauge of requests that wait.
+        running: Gauge of requests that are being computed.
         errors: Counter of requests that failed.
+        gpu: Where to read GPU memory from that the replicas do not expose themselves.
     """
 
-    profile: Literal["tei", "prometheus"] = "tei"
+    profile: ProfileName = "tei"
     path: UrlPath = "/metrics"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
     interval: Duration = 0.5
-    latency: Family | None = None
-    memory_used: Family | None = None
-    memory_total: Family | None = None
-    queue: Family | None = None
-    errors: Family | None = None
+    labels: LabelSelection = Field(default_factory=dict)
+    latency: LatencyFamily | None = None
+    memory_used: MemoryFamily | None = None
+    memory_total: MemoryTotalFamily | None = None
+    queue: CountFamily | None = None
+    running: CountFamily | None = None
+    errors: CountFamily | None = None
+    gpu: GpuSettings | None = None
+
+    @property
+    def is_scraped(self) -> bool:
+        """Whether the replicas are asked for metrics at all."""
+        return self.profile != "none"
+
+    def where(self, replica: Address) -> Address:
+        """Where the exposition of a replica at this address is served."""
+        return Address(replica.host, self.port or replica.port)
+
+    def reads_like(self, other: "MetricsSettings") -> bool:
+        """Whether what was read of a replica by the other can be compared with what will be."""
+        alike: dict[str, Any] = {"gpu": None, "interval": 1.0}
+        return self.model_copy(update=alike) == other.model_copy(update=alike)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _server_defaults(cls, data: Any) -> Any:
+        """Fill in where a known server serves its metrics."""
+        if not isinstance(data, dict):
+            return data
+        profile = data.get("profile", "tei")
+        if not isinstance(profile, str):
+            return data
+        if profile in _NOT_SCRAPED:
+            raise SettingsError(_NOT_SCRAPED[profile], ("profile",))
+        if profile not in SERVERS:
+            return data
+        server = SERVERS[profile]
+        return {"path": server.metrics, "port": server.metrics_port, **data}
 
     @model_validator(mode="after")
     def _families_fit_profile(self) -> Self:
-        given = [
-            name
-            for name in ("latency", "memory_used", "memory_total", "queue", "errors")
-            if getattr(self, name) is not None
-        ]
+        given = [name for name in FAMILIES if getattr(self, name) is not None]
         if self.profile == "prometheus":
             if self.latency is None:
                 raise ValueError(
                     "profile prometheus needs latency: {family: …, unit: s}, the histogram of"
                     " request durations"
                 )
-            if self.latency.unit not in ("s", "ms", "us"):
-                raise ValueError(f"latency is in s, ms or us, not in {self.latency.unit}")
-        elif given:
+            if self.labels:
+                raise ValueError("with profile prometheus each family has labels of its own")
+        elif given or (self.labels and not self.is_scraped):
             raise ValueError(
-                f"{given[0]} is known for profile {self.profile}: leave it out, or choose profile"
-                " prometheus"
+                f"{(given or ['labels'])[0]} is {'known' if self.is_scraped else 'not read'} for"
+                f" profile {self.profile}: leave it out, or choose profile prometheus"
             )
-        if (self.memory_used is None) != (self.memory_total is None) and not (
-            self.memory_used is not None and self.memory_used.unit in ("fraction", "percent")
-        ):
+        used, total = self.memory_used, self.memory_total
+        if (used is None) != (total is None) and not (used is not None and used.is_fraction):
             raise ValueError(
                 "memory_used and memory_total go together, unless memory_used is a fraction"
             )
+        if used is not None and used.is_fraction and total is not None:
+            raise ValueError("memory_used is a fraction already: leave out memory_total")
         return self

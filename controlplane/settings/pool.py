@@ -1,12 +1,13 @@
 """What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
 from controlplane.settings.replica import ReplicaEntry
+from controlplane.settings.servers import SERVERS
 from controlplane.settings.values import (
     Duration,
     ListenerAddress,
@@ -61,7 +62,7 @@ class HealthCheckSettings(Settings):
     """Envoy's active health check.
 
     Attributes:
-        path: Answers 200 once the model is loaded.
+        path: Answers 200 once the model is loaded; by default that of the pool's metric profile.
         interval: Seconds between two checks of a replica.
         timeout: Seconds after which a check has failed.
     """
@@ -100,6 +101,18 @@ class PoolSettings(Settings):
     health_check: HealthCheckSettings = HealthCheckSettings()
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _health_of_server(cls, data: Any) -> Any:
+        """Fill in the health check's path that the server of the metric profile answers at."""
+        metrics = data.get("metrics") if isinstance(data, dict) else None
+        profile = metrics.get("profile") if isinstance(metrics, dict) else None
+        server = SERVERS.get(profile) if isinstance(profile, str) else None
+        check = data.get("health_check", {}) if server else None
+        if server is None or not isinstance(check, dict):
+            return data
+        return {**data, "health_check": {"path": server.health, **check}}
 
 
 class PoolEntry(PoolSettings):

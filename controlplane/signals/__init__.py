@@ -3,23 +3,36 @@
 In come scraped texts and the time they were scraped at; out come `Reading` and `Window`.
 """
 
+from controlplane.signals.devices import Device, DeviceProfile, device_profile_of, read_devices
 from controlplane.signals.exposition import ExpositionError
+from controlplane.signals.fitting import Fit, fits
 from controlplane.signals.histogram import Histogram, Resolution
-from controlplane.signals.profile import Profile, Source, profile_of
-from controlplane.signals.reading import GpuMemory, Reading, read
+from controlplane.signals.memory import GpuMemory
+from controlplane.signals.profile import Latency, Memory, Profile, Source
+from controlplane.signals.reading import Reading, read
+from controlplane.signals.servers import PROFILES, profile_of
 from controlplane.signals.window import WINDOW, History, Window
 
 __all__ = [
+    "PROFILES",
     "WINDOW",
+    "Device",
+    "DeviceProfile",
     "ExpositionError",
+    "Fit",
     "GpuMemory",
     "Histogram",
     "History",
+    "Latency",
+    "Memory",
     "Profile",
     "Reading",
     "Resolution",
     "Source",
     "Window",
+    "device_profile_of",
+    "fits",
     "profile_of",
     "read",
+    "read_devices",
 ]

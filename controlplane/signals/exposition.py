@@ -1,20 +1,23 @@
-"""The Prometheus text format: from a scraped text to the samples that a profile wants.
+"""The Prometheus text format: from a scraped text to the samples that are wanted.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4). The full
-parser of prometheus_client takes some 20 µs a sample, which at a thousand replicas and two scrapes
-a second is more than a core; here only wanted lines are parsed, and names with labels, which
-repeat from scrape to scrape and from replica to replica, once. The tests hold both parsers equal.
+parser of prometheus_client takes some 20 µs a sample, which at a thousand replicas and a scrape a
+second is many cores, and it calls a counter without ``_total`` by another name; here only wanted
+lines are looked at, and names with labels, which repeat from scrape to scrape and from replica to
+replica, are parsed once. The tests hold both parsers equal.
 """
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from io import StringIO
+from itertools import takewhile
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from controlplane.signals.profile import Profile, Source
+from controlplane.signals.profile import Source, spellings
 
 MAX_LINES: Final = 100_000
 """A server with a hundred models and forty buckets each stays far below."""
@@ -58,8 +61,7 @@ class Labels:
     others: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One wanted sample; its value is as exposed, finite or NaN."""
 
     labels: Labels
@@ -72,7 +74,7 @@ class Exposition:
 
     Attributes:
         samples: By sample name, such as ``te_request_duration_bucket``.
-        types: What the text says the type of a wanted family is.
+        types: What the text says the type of a family is.
     """
 
     samples: Mapping[str, list[Sample]]
@@ -83,36 +85,38 @@ class Exposition:
         found = self.samples.get(source.family + suffix, [])
         if not source.labels:
             return found
-        return [
-            sample
-            for sample in found
-            if all(sample.labels.values.get(name) == value for name, value in source.labels)
-        ]
+        return [sample for sample in found if source.takes(sample.labels.values)]
+
+    def counter(self, source: Source) -> list[Sample]:
+        """The samples of a counter, under whichever of its two spellings it is exposed."""
+        for family in spellings(source.family):
+            if found := self.of(replace(source, family=family)):
+                return found
+        return []
 
 
-def parse(text: str, profile: Profile) -> Exposition:
-    """Pick the samples that a profile names out of a text.
+def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset()) -> Exposition:
+    """Pick the wanted samples out of a text.
+
+    Args:
+        text: The whole of the answer.
+        names: Of samples, with their suffixes.
+        typed: Families of which the declared type is wanted as well.
 
     Raises:
         ExpositionError: When the text is no exposition, is cut short, or is over a limit.
     """
     if text and not text.endswith("\n"):
         raise ExpositionError("the last line has no end: the answer may have been cut short")
-    lines = text.split("\n")
-    if len(lines) > MAX_LINES:
+    if len(text) > MAX_LINES and text.count("\n") >= MAX_LINES:
         raise ExpositionError(f"the exposition has more than {MAX_LINES} lines")
-    names = {profile.latency.family + suffix for suffix in ("_bucket", "_sum")}
-    names.update(source.family for source in profile.gauges_and_counters)
-    families = (profile.latency.family, *(s.family for s in profile.gauges_and_counters))
-    starts = (*names, *(f"{_TYPE}{family} " for family in families))
-    wanted = [line for line in lines if line.startswith(starts)]
-    # An error page is told by its first line; by all of them when nothing wanted was in it.
-    _must_be_exposition(lines if not wanted else [next(line for line in lines if line.strip())])
-    if len(wanted) > MAX_SAMPLES:
-        raise ExpositionError(f"the exposition has more than {MAX_SAMPLES} samples of {families}")
+    lines: list[str] = _wanted(names, typed).findall(f"\n{text}")
+    if len(lines) > MAX_SAMPLES:
+        raise ExpositionError(f"the exposition has more than {MAX_SAMPLES} wanted samples")
+    _must_be_exposition(text, only_first=bool(lines))
     samples: dict[str, list[Sample]] = {}
     types: dict[str, str] = {}
-    for line in wanted:
+    for line in lines:
         if line.startswith(_TYPE):
             words = line.split()
             types[words[2]] = words[3] if len(words) > 3 else "untyped"
@@ -121,8 +125,34 @@ def parse(text: str, profile: Profile) -> Exposition:
     return Exposition(samples, types)
 
 
-def _must_be_exposition(lines: Iterable[str]) -> None:
-    for number, line in enumerate(lines, start=1):
+@lru_cache(maxsize=256)
+def _wanted(names: frozenset[str], typed: frozenset[str]) -> "re.Pattern[str]":
+    """Finds the lines that begin like a wanted one; most lines it leaves after a few characters."""
+    begins = _any_of([*names, *(f"{_TYPE}{family} " for family in typed)])
+    return re.compile(f"\n({begins}.*)")
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """A pattern of words in which no two ways begin alike.
+
+    Of a word that begins with another one the shorter is enough.
+    """
+    by_first: dict[str, list[str]] = {}
+    for word in words:
+        if not word:
+            return ""
+        by_first.setdefault(word[0], []).append(word)
+    ways = []
+    for alike in by_first.values():
+        both = zip(min(alike), max(alike), strict=False)
+        start = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], both))
+        ways.append(re.escape(start) + _any_of(word[len(start) :] for word in alike))
+    return f"(?:{'|'.join(ways)})"
+
+
+def _must_be_exposition(text: str, *, only_first: bool) -> None:
+    """An error page is told by its first line; by all of them when nothing wanted was in it."""
+    for number, line in enumerate(StringIO(text, newline="\n"), start=1):
         if (stripped := line.strip()) and not stripped.startswith("#"):
             match = _LINE.fullmatch(stripped)
             if match is None or _number(match["value"]) is None:
@@ -130,9 +160,11 @@ def _must_be_exposition(lines: Iterable[str]) -> None:
                     f"line {number} is no metric sample: {_shown(line)}; is this path served in"
                     " the Prometheus text format?"
                 )
+        if only_first and stripped:
+            return
 
 
-def _sample(line: str, names: set[str]) -> tuple[str, Sample] | None:
+def _sample(line: str, names: frozenset[str]) -> tuple[str, Sample] | None:
     """Parse a line that starts like a wanted one; None when its name only starts like one."""
     if len(line) > MAX_LINE:
         raise ExpositionError(

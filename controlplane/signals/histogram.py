@@ -16,7 +16,8 @@ class Histogram:
     """Durations since the process started, over all label sets.
 
     Attributes:
-        bounds: Upper bounds of the buckets in seconds, ascending; the last is infinite.
+        bounds: Upper bounds of the buckets in seconds, ascending; the last is infinite. It is the
+            only one where a server exposes how many durations there are and their sum, no more.
         counts: How many durations were at most each bound.
         total: Sum of all durations in seconds.
     """
@@ -62,9 +63,10 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     if len(grids) > 1:
         raise ExpositionError(f"{family} has label sets with different buckets")
     (bounds,) = grids
-    summed = tuple(sum(counts[bound] for counts in series.values()) for bound in bounds)
-    total = sum(totals.values()) * source.scale
-    return Histogram(tuple(bound * source.scale for bound in bounds), summed, total)
+    columns = ([counts[bound] for bound in bounds] for counts in series.values())
+    summed = tuple(map(sum, zip(*columns, strict=True)))
+    scale = source.scale
+    return Histogram(tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale)
 
 
 def _by_labels(
@@ -72,17 +74,17 @@ def _by_labels(
 ) -> dict[tuple[tuple[str, str], ...], dict[float, float]]:
     """Counts by bound for every label set; a NaN is a bucket that is missing."""
     series: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
-    for sample in buckets:
-        bound = sample.labels.bound
+    for labels, value in buckets:
+        bound = labels.bound
         if bound is None:
             raise ExpositionError(f"{family}_bucket has a sample without the label le")
-        counts = series.setdefault(sample.labels.others, {})
+        counts = series.setdefault(labels.others, {})
         if bound in counts:
             raise ExpositionError(f"{family} has the bucket le={bound:g} twice")
-        if sample.value < 0:
+        if value < 0:
             raise ExpositionError(f"{family} has a negative count in the bucket le={bound:g}")
-        if not math.isnan(sample.value):
-            counts[bound] = sample.value
+        if not math.isnan(value):
+            counts[bound] = value
     return series
 
 
@@ -101,7 +103,7 @@ def _must_be_cumulative(family: str, bounds: Sequence[float], counts: dict[float
 
 def quantile(
     q: float, bounds: Sequence[float], counts: Sequence[float]
-) -> tuple[float, Resolution] | None:
+) -> tuple[float | None, Resolution] | None:
     """Estimate a quantile as Prometheus' ``histogram_quantile`` does: linear within a bucket.
 
     Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
@@ -112,15 +114,16 @@ def quantile(
         counts: Cumulative, of the same length.
 
     Returns:
-        The value and how far to trust it. In the first bucket nothing is known but its upper
-        bound; in the last it is only a lower limit. None when nothing was counted.
+        The value and how far to trust it. In the first bucket of durations nothing is known but
+        its upper bound; in the last it is only a lower limit, and there is none where that is the
+        only bucket. None when nothing was counted.
     """
     if not counts or counts[-1] <= 0:
         return None
     rank = q * counts[-1]
     index = next((i for i, count in enumerate(counts) if count >= rank), len(counts) - 1)
     if index == len(bounds) - 1:
-        return (bounds[-2], "last bucket") if len(bounds) > 1 else (0.0, "last bucket")
+        return (bounds[-2] if len(bounds) > 1 else None), "last bucket"
     upper = bounds[index]
     if index == 0:
         lower, below = 0.0, 0.0
@@ -130,4 +133,5 @@ def quantile(
         lower, below = bounds[index - 1], counts[index - 1]
     inside = counts[index] - below
     value = upper if inside <= 0 else lower + (upper - lower) * (rank - below) / inside
-    return value, "first bucket" if index == 0 else "ok"
+    # OpenTelemetry's histograms begin with le="0", which no duration falls into.
+    return value, "first bucket" if lower <= 0 else "ok"

@@ -1,12 +1,16 @@
-"""Which families of an exposition mean what, as data: a server is added by adding a row.
+"""What a profile is: which families of an exposition mean what, as data.
 
-In come a pool's `MetricsSettings`; out comes the `Profile` that `read` goes by.
+In come a pool's `MetricsSettings`; out comes the `Profile` that `read` goes by, of `servers` or
+spelt out by the user.
 """
 
-from dataclasses import dataclass
-from typing import Final
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, Literal
 
-from controlplane.settings import Family, MetricsSettings
+from controlplane.settings import CountFamily, MetricsSettings
 
 _SCALES: Final = {
     "s": 1.0,
@@ -18,12 +22,10 @@ _SCALES: Final = {
     "GiB": 1024.0**3,
     "fraction": 1.0,
     "percent": 0.01,
-    "1": 1.0,
 }
-"""What one of each unit is worth in seconds, bytes, a fraction of 1, or things counted."""
+"""What one of each unit is worth in seconds, bytes, or a fraction of 1."""
 
-GPU_LABEL: Final = "gpu_uuid"
-"""The label that tells the GPUs of one replica apart (Triton's name for it, and NIM's)."""
+Kind = Literal["histogram", "summary", "counters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,79 +33,184 @@ class Source:
     """Where one quantity is read from.
 
     Attributes:
-        family: As exposed; of a histogram without ``_bucket`` and ``_sum``.
-        scale: What one unit of its samples is worth in ours: seconds, bytes, a fraction, or 1.
-        labels: Names and values that a sample must have to count.
+        family: As exposed; of a histogram without ``_bucket`` and ``_sum``, of a counter with or
+            without ``_total``.
+        unit: Of its samples: ``s``, ``ms``, ``us``, ``bytes``, ``KiB``, ``MiB``, ``GiB``,
+            ``fraction``, ``percent``; empty for things counted.
+        labels: Names and values that a sample must have to count. ``*`` at the beginning or the
+            end of a value stands for anything, and ``!`` before it for all that is not like it.
     """
 
     family: str
-    scale: float = 1.0
+    unit: str = ""
     labels: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def of(cls, family: Family) -> "Source":
-        """The source that a user declared."""
-        return cls(family.family, _SCALES[family.unit], tuple(sorted(family.labels.items())))
+    @property
+    def scale(self) -> float:
+        """What one unit of its samples is worth in ours: seconds, bytes, a fraction, or 1."""
+        return _SCALES[self.unit] if self.unit else 1.0
+
+    def takes(self, labels: Mapping[str, str]) -> bool:
+        """Whether a sample with these labels counts."""
+        return all(_is_like(labels.get(name, ""), value) for name, value in self.labels)
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """Where request durations are read from.
+
+    Attributes:
+        source: A histogram, a summary, or the counter of the total duration.
+        kind: Which of these.
+        count: The counter of requests beside a counter of their total duration.
+    """
+
+    source: Source
+    kind: Kind = "histogram"
+    count: str | None = None
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The names of the samples that are read."""
+        if self.kind == "counters":
+            return (*spellings(self.source.family), *spellings(self.count or ""))
+        suffixes = ("_bucket", "_sum") if self.kind == "histogram" else ("_sum", "_count")
+        return tuple(self.source.family + suffix for suffix in suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where GPU memory is read from.
+
+    Attributes:
+        used: Gauge of what is in use, of one GPU or several.
+        total: Gauges that add up to what there is; with none, `used` is a fraction.
+        also: More that is added to the total where it is exposed.
+        gpu_label: The label that tells GPUs apart.
+        is_uuid: Whether that label says the same of a GPU everywhere.
+        blank: Values from here on say that nothing is known.
+    """
+
+    used: Source
+    total: tuple[Source, ...] = ()
+    also: tuple[Source, ...] = ()
+    gpu_label: str = "gpu_uuid"
+    is_uuid: bool = True
+    blank: float = math.inf
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that is read."""
+        return (self.used, *self.total, *self.also)
+
+
+@dataclass(frozen=True)
 class Profile:
     """How to read one kind of server; None for what it does not expose.
 
     Attributes:
         name: As the config file names it.
-        latency: Histogram of request durations, to seconds.
-        memory_used: Gauge of GPU memory in use, to bytes; to a fraction without `memory_total`.
-        memory_total: Gauge of the GPU memory there is, to bytes.
+        latency: Request durations; of several the first that has counted anything.
+        memory: GPU memory.
         queue: Gauge of requests that wait.
+        running: Gauge of requests that are being computed, or that it has in all.
         errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
     """
 
     name: str
-    latency: Source
-    memory_used: Source | None = None
-    memory_total: Source | None = None
+    latency: tuple[Latency, ...]
+    memory: Memory | None = None
     queue: Source | None = None
+    running: Source | None = None
     errors: Source | None = None
-    started: Source = Source("process_start_time_seconds")
+    started: Source | None = Source("process_start_time_seconds")
 
-    @property
-    def gauges_and_counters(self) -> tuple[Source, ...]:
-        """Every source but the histogram."""
-        optional = (self.memory_used, self.memory_total, self.queue, self.errors)
-        return (self.started, *(source for source in optional if source is not None))
+    @cached_property
+    def samples(self) -> frozenset[str]:
+        """The names of the samples that are read."""
+        gauges = (self.started, self.queue, self.running)
+        names = {source.family for source in gauges if source is not None}
+        if self.memory is not None:
+            names.update(source.family for source in self.memory.sources)
+        for latency in self.latency:
+            names.update(latency.samples)
+        if self.errors is not None:
+            names.update(spellings(self.errors.family))
+        return frozenset(names)
+
+    @cached_property
+    def typed(self) -> frozenset[str]:
+        """The families of which the type is looked at."""
+        return frozenset(latency.source.family for latency in self.latency)
+
+    def narrowed(self, labels: Mapping[str, str]) -> "Profile":
+        """The profile for one of several models; GPU memory and start are of all of them."""
+        if not labels:
+            return self
+
+        def narrow(source: Source) -> Source:
+            kept = (label for label in source.labels if label[0] not in labels)
+            return replace(source, labels=(*kept, *_labels(labels)))
+
+        return replace(
+            self,
+            latency=tuple(replace(it, source=narrow(it.source)) for it in self.latency),
+            queue=narrow(self.queue) if self.queue else None,
+            running=narrow(self.running) if self.running else None,
+            errors=narrow(self.errors) if self.errors else None,
+        )
 
 
-_SERVERS: Final = {
-    profile.name: profile
-    for profile in (
-        # text-embeddings-inference. The server itself exposes no GPU memory; our example replica
-        # does, under these names, and a family that is absent is only unknown.
-        Profile(
-            name="tei",
-            latency=Source("te_request_duration"),
-            memory_used=Source("te_gpu_memory_used_bytes"),
-            memory_total=Source("te_gpu_memory_total_bytes"),
-            queue=Source("te_queue_size"),
-            errors=Source("te_request_failure"),
-        ),
-    )
-}
+def spellings(counter: str) -> tuple[str, str]:
+    """A counter's name as the text format has it and as OpenMetrics wants it, given either."""
+    bare = counter.removesuffix("_total")
+    return (bare, f"{bare}_total")
 
 
-def profile_of(settings: MetricsSettings) -> Profile:
-    """The profile that a pool's settings choose or spell out."""
-    if settings.latency is None:
-        return _SERVERS[settings.profile]
-    used, total = settings.memory_used, settings.memory_total
-    if used is not None and used.unit in ("fraction", "percent"):
-        total = None
+def declared(settings: MetricsSettings) -> Profile:
+    """The profile that a user's settings spell out.
+
+    Raises:
+        ValueError: When they name no latency.
+    """
+    latency, used, total = settings.latency, settings.memory_used, settings.memory_total
+    if latency is None:
+        raise ValueError("profile prometheus needs latency")
+    memory = None
+    if used is not None:
+        there_is = [total.family, *total.plus] if total else []
+        memory = Memory(
+            used=Source(used.family, used.unit, _labels(used.labels)),
+            total=tuple(
+                Source(family, total.unit, _labels(total.labels))
+                for family in there_is
+                if total is not None
+            ),
+            gpu_label=used.gpu_label,
+        )
+    source = Source(latency.family, latency.unit, _labels(latency.labels))
     return Profile(
         name=settings.profile,
-        latency=Source.of(settings.latency),
-        memory_used=Source.of(used) if used else None,
-        memory_total=Source.of(total) if total else None,
-        queue=Source.of(settings.queue) if settings.queue else None,
-        errors=Source.of(settings.errors) if settings.errors else None,
+        latency=(Latency(source, latency.kind, latency.count),),
+        memory=memory,
+        queue=_counted(settings.queue),
+        running=_counted(settings.running),
+        errors=_counted(settings.errors),
     )
+
+
+def _counted(family: CountFamily | None) -> Source | None:
+    return Source(family.family, "", _labels(family.labels)) if family else None
+
+
+def _labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels.items()))
+
+
+def _is_like(value: str, wanted: str) -> bool:
+    if wanted.startswith("!"):
+        return not _is_like(value, wanted[1:])
+    if wanted.startswith("*"):
+        return value.endswith(wanted[1:])
+    return value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted

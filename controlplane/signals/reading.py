@@ -1,32 +1,12 @@
 """What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Exposition, ExpositionError, Sample, parse
-from controlplane.signals.histogram import Histogram, histogram_of
-from controlplane.signals.profile import GPU_LABEL, Profile, Source
-
-
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """The memory of one GPU, or of all that a replica sums up without naming them.
-
-    Attributes:
-        uuid: None where the replica does not say.
-        used: Bytes; a fraction where `total` is 1.
-        total: Bytes, above 0; 1 where the replica exposes only a fraction.
-    """
-
-    uuid: str | None
-    used: float
-    total: float
-
-    @property
-    def fraction(self) -> float:
-        """Used of total, between 0 and 1."""
-        return self.used / self.total
+from controlplane.signals.exposition import Exposition, parse
+from controlplane.signals.histogram import Histogram
+from controlplane.signals.latency import latency_of
+from controlplane.signals.memory import GpuMemory, memory_of, scaled_sum
+from controlplane.signals.profile import Profile, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +21,7 @@ class Reading:
         errors: Requests that failed since its start.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
+        running: Requests that are being computed, or that it has in all, as its server counts.
     """
 
     at: float
@@ -50,6 +31,7 @@ class Reading:
     errors: float | None = None
     started_at: float | None = None
     note: str | None = None
+    running: float | None = None
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
@@ -63,71 +45,34 @@ def read(text: str, profile: Profile, at: float) -> Reading:
     Raises:
         ExpositionError: Whatever is wrong with the text; no other error escapes.
     """
-    exposition = parse(text, profile)
-    latency = histogram_of(exposition, profile.latency)
-    note = None
-    if latency is None:
+    exposition = parse(text, profile.samples, profile.typed)
+    note, durations = None, None
+    if (found := latency_of(exposition, profile.latency)) is not None:
+        latency, durations = found
+        if latency.kind != "histogram":
+            note = f"{latency.source.family} has no distribution: the mean stands for the p99"
+    else:
+        families = " or ".join(latency.source.family for latency in profile.latency)
         note = (
-            f"no family {profile.latency.family} yet; if the replica has answered requests, does"
+            f"no family {families} yet; if the replica has answered requests, does"
             f" the server match profile {profile.name}?"
         )
-    elif not all(map(math.isfinite, (latency.total, *latency.counts))):
-        raise ExpositionError(f"{profile.latency.family} adds up to more than a number can hold")
     return Reading(
         at=at,
-        latency=latency,
-        memory=_memory(exposition, profile),
-        queue=_sum(exposition, profile.queue),
-        errors=_sum(exposition, profile.errors),
-        started_at=_sum(exposition, profile.started),
+        latency=durations,
+        memory=memory_of(exposition, profile.memory) if profile.memory else (),
+        queue=_gauge(exposition, profile.queue),
+        errors=_counter(exposition, profile.errors),
+        started_at=_gauge(exposition, profile.started),
         note=note,
+        running=_gauge(exposition, profile.running),
     )
 
 
-def _sum(exposition: Exposition, source: Source | None) -> float | None:
+def _gauge(exposition: Exposition, source: Source | None) -> float | None:
     """A family summed over its label sets; None when there is nothing but NaN."""
-    if source is None:
-        return None
-    return _scaled_sum(exposition.of(source), source)
+    return scaled_sum(exposition.of(source), source) if source else None
 
 
-def _scaled_sum(samples: Iterable[Sample], source: Source) -> float | None:
-    values = [sample.value for sample in samples if not math.isnan(sample.value)]
-    if not values:
-        return None
-    if min(values) < 0:
-        raise ExpositionError(f"{source.family} is negative")
-    total = sum(values) * source.scale
-    if math.isinf(total):
-        raise ExpositionError(f"{source.family} adds up to more than a number can hold")
-    return total
-
-
-def _memory(exposition: Exposition, profile: Profile) -> tuple[GpuMemory, ...]:
-    """Used and total of every GPU for which both are known."""
-    if profile.memory_used is None:
-        return ()
-    used = _by_gpu(exposition, profile.memory_used)
-    if profile.memory_total is None:
-        total: Mapping[str | None, float] = dict.fromkeys(used, 1.0)
-    else:
-        total = _by_gpu(exposition, profile.memory_total)
-    found = []
-    for uuid, amount in used.items():
-        # A total of 0 is how some exporters say that they do not know.
-        if not (there_is := total.get(uuid, 0.0)):
-            continue
-        if amount > there_is:
-            raise ExpositionError(
-                f"{profile.memory_used.family} says that {amount:g} of {there_is:g} is in use"
-            )
-        found.append(GpuMemory(uuid, amount, there_is))
-    return tuple(sorted(found, key=lambda memory: memory.uuid or ""))
-
-
-def _by_gpu(exposition: Exposition, source: Source) -> dict[str | None, float]:
-    groups: dict[str | None, list[Sample]] = {}
-    for sample in exposition.of(source):
-        groups.setdefault(sample.labels.values.get(GPU_LABEL), []).append(sample)
-    sums = {uuid: _scaled_sum(samples, source) for uuid, samples in groups.items()}
-    return {uuid: value for uuid, value in sums.items() if value is not None}
+def _counter(exposition: Exposition, source: Source | None) -> float | None:
+    return scaled_sum(exposition.counter(source), source) if source else None

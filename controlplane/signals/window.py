@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.signals.histogram import Resolution, quantile
-from controlplane.signals.reading import GpuMemory, Reading
+from controlplane.signals.memory import GpuMemory
+from controlplane.signals.reading import Reading
 
 WINDOW: Final = 5.0
 """Seconds that a window spans with enough traffic: short enough to see a replica slow down before
@@ -43,7 +44,8 @@ class Window:
         errors: Requests that failed.
         rate: Measured requests per second, X.
         latency: Their mean duration in seconds, R; None without samples.
-        p99: Of their durations in seconds; see `resolution`. None without samples.
+        p99: Of their durations in seconds; see `resolution`. None without samples, and where a
+            server exposes no distribution.
         resolution: Whether the p99 fell between two bounds ("ok") or is only a limit.
         in_flight: Mean number of requests at a time: L = X·R (Little's law).
         error_fraction: Failed of all requests, 0 to 1. Failures are taken not to be among the
@@ -52,6 +54,7 @@ class Window:
         queue: Requests that waited at the newest reading.
         memory: Of every GPU at the newest reading; empty where unknown.
         note: Of the newest reading.
+        running: Requests that its server counted as under way at the newest reading.
     """
 
     at: float
@@ -67,6 +70,7 @@ class Window:
     queue: float | None = None
     memory: tuple[GpuMemory, ...] = ()
     note: str | None = None
+    running: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class History:
             queue=reading.queue,
             memory=reading.memory,
             note=reading.note,
+            running=reading.running,
         )
 
 

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from controlplane.edges.scraper import MAX_BYTES, Scraper
-from controlplane.plane import Failure, Plane, Probe, Target
+from controlplane.edges.scrape import MAX_BYTES
+from controlplane.edges.scraper import Scraper
+from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
-from controlplane.signals import Reading
+from controlplane.signals import Device, Reading
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,6 +31,7 @@ class Recorder(Plane):
         super().__init__(0.0)
         self.outcomes: asyncio.Queue[Reading | Failure] = asyncio.Queue()
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
+        self.devices: asyncio.Queue[tuple[Device, ...] | Failure] = asyncio.Queue()
         self.scrapes: list[bool] = []
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
@@ -39,6 +41,12 @@ class Recorder(Plane):
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         super().probed(target, probe, now)
         self.probes.put_nowait(probe)
+
+    def record_devices(
+        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
+    ) -> None:
+        super().record_devices(exporter, outcome, now)
+        self.devices.put_nowait(outcome)
 
 
 @asynccontextmanager
@@ -66,7 +74,7 @@ async def scraped(metrics: Handler | None, health: int = 200) -> AsyncIterator[R
 
 
 @asynccontextmanager
-async def scraping(port: int) -> AsyncIterator[Recorder]:
+async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
     """A plane whose one replica is at a port, and a scraper that asks it."""
     plane = Recorder()
     plane.declare(
@@ -76,7 +84,7 @@ pools:
   - name: minilm
     model: m
     listener: {{address: "127.0.0.1:10000"}}
-    metrics: {{interval: 200ms}}
+    metrics: {{interval: 200ms{metrics}}}
     replicas: [{{id: a, address: "127.0.0.1:{port}"}}]
 """,
             "plimsoll.yaml",

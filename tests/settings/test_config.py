@@ -89,24 +89,6 @@ def test_a_config_is_a_mapping() -> None:
         ("metrics: {interval: 1ms}", "metrics.interval: 1ms is out of range: 10ms to 24h"),
         ("objective: {p99: 25h}", "objective.p99: 90000s is out of range: 10ms to 24h"),
         (
-            "metrics: {profile: tei, queue: {family: q}}",
-            "metrics: queue is known for profile tei: leave it out, or choose profile prometheus",
-        ),
-        (
-            "metrics: {profile: prometheus}",
-            "metrics: profile prometheus needs latency: {family: …, unit: s}, the histogram of"
-            " request durations",
-        ),
-        (
-            "metrics: {profile: prometheus, latency: {family: l, unit: bytes}}",
-            "metrics: latency is in s, ms or us, not in bytes",
-        ),
-        (
-            "metrics: {profile: prometheus, latency: {family: l, unit: s},"
-            " memory_used: {family: m}}",
-            "metrics: memory_used and memory_total go together, unless memory_used is a fraction",
-        ),
-        (
             "replicas: [{id: 1, address: '127.0.0.1:1'}]",
             "replicas[0].id: must be text, not 1; put it in quotes",
         ),

@@ -6,10 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane.settings import Family, MetricsSettings
-from controlplane.signals import ExpositionError, Profile, Source, profile_of, read
+from controlplane.settings import LatencyFamily, MemoryFamily, MetricsSettings
+from controlplane.signals import ExpositionError, Profile, profile_of, read
 from controlplane.signals.exposition import MAX_LINES, MAX_SAMPLES, parse
-from tests.signals.expositions import TEI, histogram, tei
+from tests.signals.texts import TEI, histogram, tei
 
 
 def refused(text: str, because: str, profile: Profile = TEI) -> None:
@@ -110,7 +110,7 @@ def test_too_many_lines_are_refused() -> None:
 
 def test_thousands_of_label_sets_are_refused() -> None:
     lines = (f'te_queue_size{{tenant="{i}"}} 1' for i in range(MAX_SAMPLES + 1))
-    refused("\n".join(lines) + "\n", f"more than {MAX_SAMPLES} samples")
+    refused("\n".join(lines) + "\n", f"more than {MAX_SAMPLES} wanted samples")
 
 
 def test_thousands_of_labels_are_refused() -> None:
@@ -154,7 +154,7 @@ def test_timestamps_tabs_carriage_returns_and_exemplars_are_understood() -> None
 
 
 def test_milliseconds_become_seconds() -> None:
-    metrics = MetricsSettings(profile="prometheus", latency=Family(family="d", unit="ms"))
+    metrics = MetricsSettings(profile="prometheus", latency=LatencyFamily(family="d", unit="ms"))
     reading = read(histogram({"250": 1, "+Inf": 2}, 1000.0, "d"), profile_of(metrics), 0.0)
     assert reading.latency is not None
     assert reading.latency.bounds == (0.25, float("inf"))
@@ -171,7 +171,7 @@ def test_label_sets_are_summed_bucket_by_bucket() -> None:
 
 
 def test_only_samples_with_the_declared_labels_count() -> None:
-    family = Family(family="d", unit="s", labels={"handler": "/embed"})
+    family = LatencyFamily(family="d", labels={"handler": "/embed"})
     metrics = MetricsSettings(profile="prometheus", latency=family)
     text = histogram({"+Inf": 2}, 1.0, "d", 'handler="/embed",') + histogram(
         {"+Inf": 90}, 1.0, "d", 'handler="/health",'
@@ -196,8 +196,8 @@ def test_memory_is_read_for_each_gpu() -> None:
 def test_memory_in_percent_becomes_a_fraction() -> None:
     metrics = MetricsSettings(
         profile="prometheus",
-        latency=Family(family="d", unit="s"),
-        memory_used=Family(family="m", unit="percent"),
+        latency=LatencyFamily(family="d"),
+        memory_used=MemoryFamily(family="m", unit="percent"),
     )
     (gpu,) = read("m 93\n", profile_of(metrics), 0.0).memory
     assert gpu.fraction == pytest.approx(0.93)
@@ -230,18 +230,67 @@ label_names = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_]{0,5}", fullmatch=True)
 label_values = st.text(st.sampled_from('ab"\\{}=, \n#é'), max_size=8)
 
 
-@given(st.dictionaries(label_names, label_values, max_size=4), st.integers(0, 10**9))
-def test_labels_and_values_are_read_as_prometheus_client_reads_them(
-    labels: dict[str, str], value: int
-) -> None:
-    labels.pop("le", None)
-
+def written(name: str, labels: dict[str, str], value: float) -> str:
     def escaped(text: str) -> str:
         return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
     block = ",".join(f'{name}="{escaped(text)}"' for name, text in labels.items())
-    line = f"m{{{block}}} {value}\n"
+    return f"{name}{{{block}}} {value}\n"
+
+
+@given(st.dictionaries(label_names, label_values, max_size=4), st.floats(-1e300, 1e300))
+def test_labels_and_values_are_read_as_prometheus_client_reads_them(
+    labels: dict[str, str], value: float
+) -> None:
+    labels.pop("le", None)
+    line = written("m", labels, value)
     (theirs,) = next(iter(text_string_to_metric_families(line))).samples
-    (ours,) = parse(line, Profile("test", Source("d"), queue=Source("m"))).samples["m"]
+    (ours,) = parse(line, frozenset({"m"})).samples["m"]
     assert dict(ours.labels.values) == theirs.labels == labels
     assert ours.value == theirs.value
+
+
+NAMES = ["m", "m_sum", "m_count", "m_bucket", "m_total", "mm", "m_", "n", "a:m", "process_m"]
+
+lines_of_text = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(NAMES),
+            st.dictionaries(label_names, label_values, max_size=2),
+            st.integers(0, 10**6),
+        ),
+        st.sampled_from(NAMES).map("# HELP {} m 1\n".format),
+        st.sampled_from(["\n", "# a comment\n", "  \n"]),
+    ),
+    max_size=20,
+)
+
+
+@given(lines_of_text, st.frozensets(st.sampled_from(NAMES), min_size=1))
+def test_of_a_whole_text_the_wanted_samples_are_those_that_prometheus_client_reads(
+    lines: list[str | tuple[str, dict[str, str], int]], wanted: frozenset[str]
+) -> None:
+    text = "".join(line if isinstance(line, str) else written(*line) for line in lines)
+    theirs = sorted(
+        (sample.name, sorted(sample.labels.items()), sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name in wanted
+    )
+    ours = sorted(
+        (name, sorted(sample.labels.values.items()), sample.value)
+        for name, samples in parse(text, wanted).samples.items()
+        for sample in samples
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("exposed", ["te_request_failure", "te_request_failure_total"])
+def test_a_counter_is_found_with_total_and_without(exposed: str) -> None:
+    text = f'# TYPE {exposed} counter\n{exposed}{{err="overloaded"}} 2\n{exposed}{{err="x"}} 3\n'
+    assert read(text, TEI, 0.0).errors == 5
+
+
+def test_a_type_is_found_wherever_it_stands() -> None:
+    text = 'up 1\n# TYPE other gauge\n# TYPE d histogram\nd_bucket{le="+Inf"} 1\n# TYPE e counter\n'
+    assert parse(text, frozenset({"d_bucket"}), frozenset({"d"})).types == {"d": "histogram"}

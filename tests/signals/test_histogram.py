@@ -23,8 +23,12 @@ def test_nothing_counted_has_no_quantile() -> None:
     assert quantile(0.99, (1.0, inf), (0, 0)) is None
 
 
-def test_a_histogram_with_one_bucket_has_no_resolution() -> None:
-    assert quantile(0.99, (inf,), (3,)) == (0.0, "last bucket")
+def test_where_the_infinite_bucket_is_the_only_one_there_is_no_quantile() -> None:
+    assert quantile(0.99, (inf,), (3,)) == (None, "last bucket")
+
+
+def test_a_bucket_that_begins_at_zero_has_low_resolution_whichever_it_is() -> None:
+    assert quantile(0.99, (0.0, 5.0, 10.0, inf), (0, 100, 100, 100)) == (4.95, "first bucket")
 
 
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=8), st.floats(0, 1), st.floats(0, 1))
@@ -35,4 +39,6 @@ def test_a_higher_quantile_is_never_lower(steps: list[int], p: float, q: float) 
     if low is None or high is None:
         assert sum(steps) == 0
     else:
+        assert low[0] is not None
+        assert high[0] is not None
         assert low[0] <= high[0] or low[0] == pytest.approx(high[0])

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from controlplane.fleet import Draining
 from controlplane.fleet.leases import DRAIN_SECONDS
-from controlplane.plane import ReplicaReport, State
+from controlplane.plane import Joined, ReplicaReport, State
 from controlplane.weighing import explain
-from controlplane.weighing.explanation import duration
+from controlplane.weighing.explanation import duration, percent
 
 
 def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
@@ -24,8 +24,12 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
         if report.age is not None:
             ago = f"the last good one was {_ago(report.age)}"
         yield f"the last scrape failed: {report.observed.failure}; {ago}"
+    elif not report.pool.settings.metrics.is_scraped:
+        yield "never scraped (metrics profile none): it is weighed by what is known otherwise"
     elif report.observed.window is None and report.observed.readiness.is_shown:
         yield "not scraped yet: it gets what the pool's median gets"
+    if report.joined is not None:
+        yield from _of_joined(report.joined)
     if report.weighing is None:
         yield "not weighed yet"
     else:
@@ -58,6 +62,21 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
         yield (
             f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
             f" unless a heartbeat comes within {left}"
+        )
+
+
+def _of_joined(joined: Joined) -> Iterator[str]:
+    if joined.failure is not None:
+        yield f"the last reading of an exporter of GPU memory failed: {joined.failure}"
+    if joined.memory and joined.age is not None:
+        fullest = joined.memory[-1]
+        yield (
+            f"{percent(fullest.fraction)} of the memory of {fullest.uuid} was in use when its"
+            f" exporter was read {_ago(joined.age)}; it had collected that before"
+        )
+    elif joined.failure is None:
+        yield (
+            "no exporter tells of its GPU: declare gpu: {uuid: …}, or the labels namespace and pod"
         )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
-from controlplane.plane import ReplicaReport
-from controlplane.signals import Window
+from controlplane.plane import Joined, ReplicaReport
+from controlplane.signals import GpuMemory, Window
 from controlplane.weighing import ReplicaWeighing
 
 
@@ -80,6 +80,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "scrape": {"age_s": plain(report.age), "failure": observed.failure},
         "in_flight": plain(report.in_flight),
         "readings": _readings(observed.window) if observed.window else None,
+        "joined": _joined(report.joined) if report.joined else None,
         **_weighed(weighing),
         "why": list(reasons(report, now)),
         "steps": _steps(weighing) if weighing else [],
@@ -103,17 +104,27 @@ def _readings(window: Window) -> dict[str, Any]:
         "errors": plain(window.errors),
         "error_fraction": plain(window.error_fraction),
         "queue": plain(window.queue),
-        "memory": [
-            {
-                "gpu": memory.uuid,
-                # A total of 1 stands for a replica that exposes only a fraction.
-                "used_bytes": plain(memory.used) if memory.total > 1 else None,
-                "total_bytes": plain(memory.total) if memory.total > 1 else None,
-                "fraction": plain(memory.fraction),
-            }
-            for memory in window.memory
-        ],
+        "running": plain(window.running),
+        "memory": [_memory(memory) for memory in window.memory],
         "note": window.note,
+    }
+
+
+def _memory(memory: GpuMemory) -> dict[str, Any]:
+    return {
+        "gpu": memory.uuid,
+        # A total of 1 stands for a replica that exposes only a fraction.
+        "used_bytes": plain(memory.used) if memory.total > 1 else None,
+        "total_bytes": plain(memory.total) if memory.total > 1 else None,
+        "fraction": plain(memory.fraction),
+    }
+
+
+def _joined(joined: Joined) -> dict[str, Any]:
+    return {
+        "memory": [_memory(memory) for memory in joined.memory],
+        "age_s": plain(joined.age),
+        "failure": joined.failure,
     }
 
 

@@ -1,0 +1,134 @@
+"""``plimsoll check --scrape``: which metric profile a live endpoint fits, and what it yields."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from controlplane.edges.scrape import MAX_DEADLINE, scrape, scraping_session
+from controlplane.settings import Address, parse_address
+from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
+from controlplane.weighing.explanation import duration, number, percent
+
+NEAR: Final = 3
+"""Profiles that do not fit of which is said what they lack."""
+
+
+def parse_target(text: str) -> tuple[Address, str]:
+    """Read ``HOST:PORT``, ``HOST:PORT/path`` or the same as an ``http://`` URL.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    url = text if "://" in text else f"http://{text}"
+    scheme, place, path, query, fragment = urlsplit(url)
+    if scheme != "http":
+        raise ValueError(f"{scheme}:// is not scraped, only http://")
+    if fragment or not f"{path}{query}".isprintable() or " " in path + query:
+        raise ValueError("a path has no fragment, and no spaces")
+    address = parse_address(place if ":" in place.rpartition("]")[2] else f"{place}:80")
+    return address, (path or "/metrics") + (f"?{query}" if query else "")
+
+
+async def scraped_twice(address: Address, path: str, seconds: float) -> list[tuple[str, float]]:
+    """Scrape an address, and again some seconds later unless that is 0.
+
+    Raises:
+        ScrapeError: When a scrape yields nothing.
+    """
+    async with scraping_session() as session:
+        texts = [await scrape(session, address, path, MAX_DEADLINE)]
+        if seconds > 0:
+            await asyncio.sleep(max(texts[0][1] + seconds - time.monotonic(), 0.0))
+            texts.append(await scrape(session, address, path, MAX_DEADLINE))
+    return texts
+
+
+def fitting(texts: Sequence[tuple[str, float]]) -> tuple[Fit, ...]:
+    """What the known profiles make of it, the best first."""
+    return fits(texts, PROFILES.values())
+
+
+def as_lines(found: Sequence[Fit]) -> Iterator[str]:
+    """What an operator is told."""
+    best = found[0] if found and found[0].fits else None
+    if best is None or best.window is None:
+        yield "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
+    else:
+        yield f"profile {best.profile} fits"
+        yield from (f"  {name}: {value}" for name, value in _yields(best.window))
+        yield from _lacks(best)
+    for fit in [fit for fit in found if fit is not best][:NEAR]:
+        if fit.error is not None:
+            yield f"profile {fit.profile} cannot read it: {fit.error}"
+        else:
+            yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
+            yield from _lacks(fit)
+
+
+def as_json(found: Sequence[Fit]) -> dict[str, Any]:
+    """The same for a program; the keys have the units."""
+    best = found[0] if found and found[0].fits else None
+    return {
+        "ok": best is not None,
+        "profile": best.profile if best else None,
+        "yields": _plain(best.window) if best and best.window else None,
+        "profiles": [
+            {
+                "profile": fit.profile,
+                "fits": fit.fits,
+                "found": list(fit.found),
+                "missing": {quantity: list(families) for quantity, families in fit.missing},
+                "error": fit.error,
+            }
+            for fit in found
+        ],
+    }
+
+
+def _lacks(fit: Fit) -> Iterator[str]:
+    for quantity, families in fit.missing:
+        yield f"  lacks {quantity}: no {' or '.join(families)}"
+
+
+def _yields(window: Window) -> Iterator[tuple[str, str]]:
+    if window.samples > 0 and window.latency is not None:
+        yield "rate", f"{number(window.rate)} requests/s over {duration(window.seconds)}"
+        yield "mean latency", duration(window.latency)
+        if window.p99 is None:
+            yield "p99", "unknown: the server exposes no distribution, so the mean is used"
+        elif window.resolution == "ok":
+            yield "p99", duration(window.p99)
+        else:
+            which = window.resolution
+            yield "p99", f"about {duration(window.p99)}, in the {which}: the mean is used instead"
+    elif window.seconds > 0:
+        yield "latency", f"no request in {duration(window.seconds)}: send some and check again"
+    else:
+        yield "latency", "one scrape says nothing of the rate: check with --seconds above 0"
+    for name, value in (("queue", window.queue), ("running", window.running)):
+        if value is not None:
+            yield name, f"{number(value)} requests"
+    for gpu in window.memory:
+        yield "GPU memory", _shown(gpu)
+
+
+def _shown(gpu: GpuMemory) -> str:
+    of = f" of {gpu.total / 2**30:.1f} GiB" if gpu.total > 1 else ""
+    return f"{percent(gpu.fraction)}{of} in use" + (f" on {gpu.uuid}" if gpu.uuid else "")
+
+
+def _plain(window: Window) -> dict[str, Any]:
+    return {
+        "seconds": window.seconds,
+        "samples": window.samples,
+        "rate_rps": window.rate if window.seconds > 0 else None,
+        "latency_mean_ms": None if window.latency is None else window.latency * 1000,
+        "p99_ms": None if window.p99 is None else window.p99 * 1000,
+        "p99_resolution": window.resolution if window.samples > 0 else None,
+        "queue": window.queue,
+        "running": window.running,
+        "memory": [{"gpu": gpu.uuid, "fraction": gpu.fraction} for gpu in window.memory],
+        "note": window.note,
+    }

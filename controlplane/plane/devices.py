@@ -1,0 +1,113 @@
+"""What exporters of GPU memory said, and which of it is about which replica."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.plane.observed import Failure
+from controlplane.settings import Address, GpuSettings, PoolSettings, ReplicaSettings
+from controlplane.signals import Device, GpuMemory
+
+FORGOTTEN: Final = 10.0
+"""Scrape intervals after which nothing that an exporter said counts."""
+POD_LABELS: Final = ("namespace", "pod")
+"""The labels of a replica that say which pod it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exporter:
+    """Where GPU memory is exposed; one that several pools name is asked once for all of them."""
+
+    address: Address
+    settings: GpuSettings
+
+    @property
+    def key(self) -> tuple[Address, str]:
+        """The same for the same exposition."""
+        return (self.address, self.settings.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What exporters say of the GPUs that one replica is on.
+
+    Attributes:
+        memory: Of each of them, the fullest last; empty where nothing is known.
+        age: Seconds since the scrape it is from; the oldest of several. The exporter collected it
+            before that.
+        failure: Why the last scrape of an exporter of the pool failed; None when all were good.
+    """
+
+    memory: tuple[GpuMemory, ...] = ()
+    age: float | None = None
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    devices: tuple[Device, ...] = ()
+    at: float | None = None
+    failure: str | None = None
+
+
+class Devices:
+    """The newest reading of every exporter."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Address, str], _Seen] = {}
+
+    def record(self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float) -> None:
+        """Take in a scrape; after one that failed the last good reading stands until it is old."""
+        seen = self._seen.setdefault(exporter.key, _Seen())
+        if isinstance(outcome, Failure):
+            seen.failure = outcome.sentence
+        else:
+            seen.devices, seen.at, seen.failure = outcome, now, None
+
+    def forget_but(self, exporters: Iterable[Exporter]) -> None:
+        """Forget the readings of exporters that no pool names any more."""
+        kept = {exporter.key for exporter in exporters}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+
+    def joined(
+        self, settings: GpuSettings | None, replica: ReplicaSettings, now: float
+    ) -> Joined | None:
+        """What is known of the GPUs of a replica; None where its pool names no exporter.
+
+        Args:
+            settings: Of the replica's pool.
+            replica: Is on the GPU whose uuid it declares, and on those of the pod that its labels
+                ``namespace`` and ``pod`` name.
+            now: Seconds of a monotonic clock.
+        """
+        if settings is None:
+            return None
+        namespace, name = (replica.labels.get(label) for label in POD_LABELS)
+        memory: dict[str, GpuMemory] = {}
+        ages, failure = [], None
+        for address in settings.addresses:
+            seen = self._seen.get((address, settings.path), _Seen())
+            failure = failure or seen.failure
+            if seen.at is None or now - seen.at > FORGOTTEN * settings.interval:
+                continue
+            for device in seen.devices:
+                declared = replica.gpu is not None and replica.gpu.uuid == device.uuid
+                if declared or (namespace and name and (namespace, name) in device.pods):
+                    memory[device.uuid] = device.memory
+                    ages.append(now - seen.at)
+        ordered = sorted(memory.values(), key=lambda gpu: (gpu.fraction, gpu.uuid or ""))
+        return Joined(tuple(ordered), max(ages, default=None), failure)
+
+
+def exporters_of(pools: Iterable[PoolSettings]) -> Mapping[tuple[Address, str], Exporter]:
+    """Every exporter that pools name, once, with the settings of who wants it most often."""
+    found: dict[tuple[Address, str], Exporter] = {}
+    for pool in pools:
+        if (settings := pool.metrics.gpu) is None:
+            continue
+        for address in settings.addresses:
+            exporter = Exporter(address, settings)
+            known = found.get(exporter.key)
+            if known is None or settings.interval < known.settings.interval:
+                found[exporter.key] = exporter
+    return found

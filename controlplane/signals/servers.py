@@ -1,0 +1,161 @@
+"""The servers whose families are known, as data: one is added by adding an entry.
+
+Above each stands where its names were read; where a server counts several things that would do,
+why this one.
+"""
+
+from typing import Final
+
+from controlplane.settings import MetricsSettings
+from controlplane.signals.profile import Latency, Memory, Profile, Source, declared
+
+_TRITON: Final = Latency(
+    Source("nv_inference_request_duration_us", "us"), "counters", "nv_inference_request_success"
+)
+
+_REQUESTS: Final = tuple(("endpoint", f"!/{path}") for path in ("healthz", "livez", "readyz"))
+
+_PROFILES: Final = (
+    # huggingface/text-embeddings-inference: router/src/lib.rs, core/src/infer.rs, and the 35
+    # buckets, times 1.5 from 15 µs, in router/src/prometheus.rs. The server itself exposes no GPU
+    # memory; our example replica does, under these names.
+    Profile(
+        name="tei",
+        latency=(Latency(Source("te_request_duration", "s")),),
+        memory=Memory(
+            Source("te_gpu_memory_used_bytes", "bytes"),
+            (Source("te_gpu_memory_total_bytes", "bytes"),),
+        ),
+        queue=Source("te_queue_size"),
+        errors=Source("te_request_failure"),
+    ),
+    # michaelfeil/infinity: libs/infinity_emb/infinity_emb/infinity_server.py, which takes
+    # trallnag/prometheus-fastapi-instrumentator as it comes (metrics.py there). The histogram with
+    # more buckets has no label and counts /health and /metrics too, which would make a replica the
+    # faster the more sidecars ask for its health; this one has three buckets and the handler.
+    Profile(
+        name="infinity",
+        latency=(
+            Latency(
+                Source("http_request_duration_seconds", "s", (("handler", "*/embeddings"),)),
+            ),
+        ),
+        errors=Source("http_requests_total", "", (("handler", "*/embeddings"), ("status", "5xx"))),
+    ),
+    # vllm-project/vllm: vllm/v1/metrics/loggers.py. Its first bucket ends at 0.3 s.
+    # vllm:kv_cache_usage_perc is the share of the cache in use and says nothing of the device.
+    Profile(
+        name="vllm",
+        latency=(Latency(Source("vllm:e2e_request_latency_seconds", "s")),),
+        queue=Source("vllm:num_requests_waiting"),
+        running=Source("vllm:num_requests_running"),
+    ),
+    # sgl-project/sglang: python/sglang/srt/metrics/collector.py, with --enable-metrics.
+    # sglang:token_usage is the share of the cache in use and says nothing of the device.
+    Profile(
+        name="sglang",
+        latency=(Latency(Source("sglang:e2e_request_latency_seconds", "s")),),
+        queue=Source("sglang:num_queue_reqs"),
+        running=Source("sglang:num_running_reqs"),
+    ),
+    # triton-inference-server/server: docs/user_guide/metrics.md; core: src/metrics.cc. Counters
+    # are on by default, summaries (nv_inference_request_summary_us) are not and say no more here.
+    Profile(
+        name="triton",
+        latency=(_TRITON,),
+        memory=Memory(
+            Source("nv_gpu_memory_used_bytes", "bytes"),
+            (Source("nv_gpu_memory_total_bytes", "bytes"),),
+        ),
+        queue=Source("nv_inference_pending_request_count"),
+        errors=Source("nv_inference_request_failure"),
+    ),
+    # https://docs.nvidia.com/nim/large-language-models/latest/observability.html has the first
+    # latency, the queue and the GPUs; releases on vLLM and on Triton expose theirs as it comes.
+    Profile(
+        name="nim",
+        latency=(
+            Latency(Source("e2e_request_latency_seconds", "s")),
+            Latency(Source("vllm:e2e_request_latency_seconds", "s")),
+            _TRITON,
+        ),
+        memory=Memory(
+            Source("gpu_memory_used_bytes", "bytes"),
+            (Source("gpu_memory_total_bytes", "bytes"),),
+            gpu_label="device_id",
+            is_uuid=False,
+        ),
+        queue=Source("num_requests_waiting"),
+        running=Source("num_requests_running"),
+    ),
+    # openvinotoolkit/model_server: docs/metrics.md, and 33 buckets, times 1.8 from 10 µs, in
+    # src/model_metric_reporter.cpp. /v3/embeddings is a MediaPipe graph, of which only the first
+    # is counted; the second counts requests for a model or a DAG.
+    Profile(
+        name="ovms",
+        latency=(
+            Latency(Source("ovms_graph_processing_time_us", "us")),
+            Latency(Source("ovms_request_time_us", "us")),
+        ),
+        running=Source("ovms_current_graphs"),
+        errors=Source("ovms_graph_error"),
+    ),
+    # xorbitsai/inference: xinference/core/metrics.py, monitor/metrics/README.md. The worker's
+    # memory is that of the device, the model's only of one process on it. Failed requests are
+    # among the durations (xinference/core/model.py).
+    Profile(
+        name="xinference",
+        latency=(Latency(Source("xinference:model_request_duration_seconds", "s")),),
+        memory=Memory(
+            Source("xinference:worker_gpu_memory_used_bytes", "bytes"),
+            (Source("xinference:worker_gpu_memory_total_bytes", "bytes"),),
+            gpu_label="gpu_index",
+            is_uuid=False,
+        ),
+        running=Source("xinference:model_serve_count"),
+        errors=Source("xinference:model_request_errors_total"),
+    ),
+    # ray-project/ray: python/ray/serve/_private/replica.py and router.py, and the buckets from 1 ms
+    # in constants.py; doc/source/serve/monitoring.md. A node exposes all that run on it, so there
+    # is no one start.
+    Profile(
+        name="ray-serve",
+        latency=(Latency(Source("ray_serve_deployment_processing_latency_ms", "ms")),),
+        queue=Source("ray_serve_deployment_queued_queries"),
+        running=Source("ray_serve_replica_processing_queries"),
+        errors=Source("ray_serve_deployment_error_counter"),
+        started=None,
+    ),
+    # bentoml/BentoML: src/bentoml/_internal/server/http/instruments.py; namespace bentoml_service
+    # in src/_bentoml_impl. Health checks are counted like requests, under their own endpoint.
+    Profile(
+        name="bentoml",
+        latency=(Latency(Source("bentoml_service_request_duration_seconds", "s", _REQUESTS)),),
+        running=Source("bentoml_service_request_in_progress", "", _REQUESTS),
+        errors=Source(
+            "bentoml_service_request_total", "", (("http_response_code", "5*"), *_REQUESTS)
+        ),
+    ),
+    # mudler/LocalAI: core/services/monitoring/metrics.go, core/http/endpoints/localai/metrics.go:
+    # seconds, in OpenTelemetry's default buckets (le 0, 5, 10 …), which are meant for ms.
+    Profile(
+        name="localai",
+        latency=(Latency(Source("api_call", "s", (("path", "*/embeddings"),))),),
+    ),
+)
+
+PROFILES: Final = {profile.name: profile for profile in _PROFILES}
+"""By name."""
+
+
+def profile_of(settings: MetricsSettings) -> Profile:
+    """The profile that a pool's settings choose or spell out.
+
+    Raises:
+        ValueError: For profile ``none``, of which nothing is read.
+    """
+    if not settings.is_scraped:
+        raise ValueError("profile none is not scraped")
+    if settings.profile == "prometheus":
+        return declared(settings)
+    return PROFILES[settings.profile].narrowed(settings.labels)

@@ -1,0 +1,70 @@
+"""GPUs as dcgm-exporter tells of them."""
+
+import pytest
+
+from controlplane.settings import GpuSettings
+from controlplane.signals import Device, ExpositionError, device_profile_of, read_devices
+from tests.signals.test_servers import exposed
+
+A, B, C = (
+    "GPU-604ac76c-d9cf-fef3-62e9-d92044ab6e52",
+    "GPU-1c9a2b33-0000-4f1e-8a57-0b6f8f2a9d10",
+    "GPU-77777777-2222-3333-4444-555555555555",
+)
+DCGM = device_profile_of(GpuSettings.model_validate({"addresses": ["10.0.0.1:9400"]}))
+
+
+def devices(text: str | None = None) -> dict[str, Device]:
+    return {device.uuid: device for device in read_devices(text or exposed("dcgm"), DCGM)}
+
+
+def test_what_there_is_of_memory_is_used_and_free_and_reserved_in_mebibytes() -> None:
+    memory = devices()[A].memory
+    assert memory.total == (60000 + 20000 + 1000) * 2**20
+    assert memory.used == 60000 * 2**20
+
+
+def test_an_older_exporter_without_reserved_memory_is_read() -> None:
+    text = exposed("dcgm").replace("DCGM_FI_DEV_FB_RESERVED", "OTHER")
+    assert devices(text)[A].memory.fraction == 0.75
+
+
+def test_without_free_memory_nothing_is_known() -> None:
+    assert devices(exposed("dcgm").replace("DCGM_FI_DEV_FB_FREE", "OTHER")) == {}
+
+
+def test_a_gpu_that_several_pods_share_counts_once_and_names_them_all() -> None:
+    assert devices()[A].memory.used == 60000 * 2**20
+    assert devices()[A].pods == {("search", "minilm-0"), ("search", "minilm-1")}
+
+
+def test_a_part_of_a_gpu_has_memory_of_its_own() -> None:
+    part = devices()[f"{C}/1"]
+    assert part.memory.fraction == pytest.approx(29000 / 39500)
+    assert part.pods == {("search", "mig-0")}
+    assert C not in devices()
+
+
+def test_a_value_that_dcgm_does_not_know_is_missing_and_no_memory_of_exabytes() -> None:
+    assert f"{C}/2" not in devices()
+
+
+def test_older_names_of_the_pod_labels_are_understood() -> None:
+    text = exposed("dcgm").replace("namespace=", "pod_namespace=").replace(",pod=", ",pod_name=")
+    assert devices(text)[B].pods == {("search", "reranker-0")}
+
+
+def test_without_kubernetes_a_gpu_is_on_no_pod() -> None:
+    text = f'DCGM_FI_DEV_FB_USED{{UUID="{A}",pod=""}} 1\nDCGM_FI_DEV_FB_FREE{{UUID="{A}"}} 3\n'
+    assert devices(text) == {A: Device(A, devices(text)[A].memory)}
+    assert devices(text)[A].memory.fraction == 0.25
+
+
+def test_negative_memory_is_refused() -> None:
+    with pytest.raises(ExpositionError, match="DCGM_FI_DEV_FB_FREE is negative"):
+        devices(exposed("dcgm").replace("} 20000\n", "} -1\n"))
+
+
+def test_an_error_page_is_no_exposition_of_gpus() -> None:
+    with pytest.raises(ExpositionError, match="is no metric sample"):
+        devices("<html>\n")
