@@ -14,7 +14,7 @@ from controlplane.resources.portion import Portion
 from controlplane.settings import Config, PoolSettings
 from controlplane.signals import Reading
 from controlplane.signals.load import Endpoint, Load, LoadReports
-from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
+from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -144,8 +144,12 @@ class Plane:
             observed.readiness.probed for observed in self._observed.values()
         )
 
-    def decide(self, now: float) -> Catalog:
+    def decide(self, now: float, envoys: int | None = None) -> Catalog:
         """Weigh the pools about which something new is known, and build what Envoys should hold.
+
+        Args:
+            now: Seconds.
+            envoys: How many are connected; None where that is not known.
 
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
@@ -157,7 +161,7 @@ class Plane:
         gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus)
+            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
             self._portions[name] = self._portioned(name)
         self._to_weigh.clear()
         self.catalog = build(self.fleet, self._portions, self.catalog)
@@ -229,11 +233,22 @@ class Plane:
                 generation=(observed := self._observed[pool.name, replica.id]).lifetime,
                 window=observed.window,
                 age=_age(observed, now),
+                memory=replica.settings.memory,
+                in_flight=self._in_flight(pool.name, replica, observed, now),
                 gpu_uuid=replica.settings.gpu.uuid if replica.settings.gpu else None,
                 ready=observed.readiness.is_shown and replica.draining is None,
+                ready_since=observed.readiness.ready_since,
             )
             for replica in pool.replicas.values()
         ]
+
+    def _in_flight(
+        self, pool: str, replica: Replica, observed: Observed, now: float
+    ) -> tuple[InFlight, ...]:
+        """By everyone who counts: its own metrics and Envoys."""
+        reported = self._loads.in_flight(_endpoint(pool, replica), now)
+        counts = observed.in_flight(replica.settings.slots)
+        return counts if reported is None else (*counts, InFlight("load reports", reported, now))
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
         weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas

@@ -73,8 +73,7 @@ def statuses(
     for name in sorted(wanted):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
-        refused = subscription.refused.get(name)
-        if refused is not None and refused.version == version:
+        if subscription.refused.get(name) == version:
             state = (ConfigStatus.ERROR, ClientStatus.NACKED, error)
         elif name in under_way:
             state = (ConfigStatus.STALE, ClientStatus.REQUESTED, "")

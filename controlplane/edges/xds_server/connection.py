@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 import grpc
@@ -49,9 +48,6 @@ class Connection:
         self._report = report
         self._settled = settled
         self._leave: Callable[[], None] | None = None
-        self._writing_since = math.inf
-        self._stalled = False
-        self._writer: asyncio.Task[None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
 
@@ -69,22 +65,11 @@ class Connection:
         self.ending = self.ending or (code, message)
         self._woken.set()
 
-    def cut_if_stalled(self, timeout: float) -> None:
-        """End the stream by force if its client has read nothing for so many seconds."""
-        if self._writer and self._clock() - self._writing_since > timeout:
-            self.end(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"the client read nothing for {timeout:g} s"
-            )
-            self._writing_since = math.inf
-            self._stalled = True
-            self._writer.cancel()
-
-    async def read(self, context: Context) -> None:
+    async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
-            # The iterator that gRPC offers for this takes longer.
-            while isinstance(data := await context.read(), bytes):
+            async for data in requests:
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
                 if stream.has_work:
@@ -94,13 +79,17 @@ class Connection:
             self.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             self.end(grpc.StatusCode[error.code], error.message)
-        except Exception:  # noqa: BLE001 - the last frame of a task; it is logged
+        except Exception as error:  # noqa: BLE001 - the last frame of a task; it is logged
             # No client may learn of our faults, nor wait for a stream that nobody reads.
             _log.exception("a fault of ours ends the stream of a client")
-            self.end(grpc.StatusCode.INTERNAL, "a fault of the control plane; see its log")
+            self.end(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
 
     async def write(
-        self, context: Context, newest: Callable[[], Catalog], entrance: Entrance
+        self,
+        context: Context,
+        newest: Callable[[], Catalog],
+        entrance: Entrance,
+        timeout: float,  # noqa: ASYNC109 - of each write, not of this call
     ) -> None:
         """Send what is due whenever woken, until the stream is to end.
 
@@ -108,28 +97,26 @@ class Connection:
             context: Of the stream.
             newest: The newest catalog.
             entrance: To pass before the first response.
+            timeout: Seconds after which a client that reads nothing is cut off.
         """
-        self._writer = asyncio.current_task()
         await self._woken.wait()
         self._leave = leave = await entrance.enter()
         try:
             while await self._woken.wait():
                 self._woken.clear()
-                response = self._next(newest)
-                while response:
-                    self._writing_since = self._clock()
-                    await context.write(response.encoded)
-                    self._writing_since = math.inf
+                while response := self._next(newest):
+                    try:
+                        async with asyncio.timeout(timeout):
+                            await context.write(response.encoded)
+                    except TimeoutError:
+                        problem = f"the client read nothing for {timeout:g} s"
+                        self.end(grpc.StatusCode.DEADLINE_EXCEEDED, problem)
+                        return
                     self._report(self, response.event)
-                    response = self._next(newest) if self.stream.has_work else None
                 if self.ending:
                     return
                 if self.stream.is_quiet:
                     self._caught_up()
-        except asyncio.CancelledError:
-            # Ours, and not gRPC's because the client has gone: its task goes on to end the stream.
-            if not self._stalled or self._writer is None or self._writer.uncancel():
-                raise
         finally:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
@@ -137,7 +124,6 @@ class Connection:
     def _caught_up(self) -> None:
         if self._leave:
             self._leave()
-            self._leave = None
         # Woken, there may be more that it has not looked at yet.
         if not self._woken.is_set():
             self._settled(self)

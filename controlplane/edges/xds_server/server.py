@@ -19,7 +19,6 @@ from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event, Sent
 from controlplane.xds.nodes import NodeStatus
-from controlplane.xds.standing import Standings
 
 MAX_STREAMS: Final = 10_000
 """Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""
@@ -98,7 +97,7 @@ class XdsServer:
         self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._waker: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
         """Begin to serve.
@@ -110,11 +109,10 @@ class XdsServer:
             BindError: When the address is in use or cannot be bound.
         """
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
-        standings = Standings()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
                 name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                for name, begin in service.methods(standings).items()
+                for name, begin in service.methods().items()
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
@@ -134,11 +132,8 @@ class XdsServer:
             ) from None
         await server.start()
         self._server = server
-        self._tasks = (
-            asyncio.create_task(
-                self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
-            ),
-            asyncio.create_task(self._watch(), name="xds: stalled readers"),
+        self._waker = asyncio.create_task(
+            self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
         )
         return Address(self._address.host, port)
 
@@ -147,9 +142,9 @@ class XdsServer:
 
         Envoys keep their configuration and try to reconnect.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._waker:
+            self._waker.cancel()
+            await asyncio.gather(self._waker, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if self._server:
@@ -191,13 +186,6 @@ class XdsServer:
             for connection in concerned:
                 connection.wake()
 
-    async def _watch(self) -> None:
-        """Cut off those that read nothing; one look at all costs less than a timer each."""
-        while True:
-            await asyncio.sleep(self._write_timeout / 10)
-            for connection in [*self._connections]:
-                connection.cut_if_stalled(self._write_timeout)
-
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
             return self._connections
@@ -206,12 +194,14 @@ class XdsServer:
     def _handler(
         self, begin: Callable[[], AnyStream]
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
-            await self._serve(begin, context)
+        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve(begin, requests, context)
 
         return serve
 
-    async def _serve(self, begin: Callable[[], AnyStream], context: Context) -> None:
+    async def _serve(
+        self, begin: Callable[[], AnyStream], requests: AsyncIterator[bytes], context: Context
+    ) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         if self._offered.value is None:
             # An empty answer would take away all that Envoy has (istio#25495).
@@ -220,9 +210,9 @@ class XdsServer:
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
         self._connections[connection] = None
-        reader = asyncio.create_task(connection.read(context), name="xds: reader")
+        reader = asyncio.create_task(connection.read(requests), name="xds: reader")
         try:
-            await connection.write(context, self._newest, self._entrance)
+            await connection.write(context, self._newest, self._entrance, self._write_timeout)
         finally:
             reader.cancel()
             del self._connections[connection]
