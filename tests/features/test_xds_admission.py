@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from controlplane.xds.events import Sent
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
-from tests.xds.snapshots import snapshot
+from tests.xds.client import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
 

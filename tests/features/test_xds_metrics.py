@@ -13,7 +13,7 @@ from controlplane.xds.events import Disconnected
 from tests.edges.own_metrics.exposed import parsed, values
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.features.xds import Plane as Serving
-from tests.xds.snapshots import snapshot
+from tests.xds.client import snapshot
 
 ONE = snapshot(clusters={"a": "1"})
 TWO = snapshot(clusters={"a": "2"})

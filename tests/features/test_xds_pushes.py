@@ -8,7 +8,7 @@ from controlplane.xds.convergence import Convergence
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.decoded import catalog
-from tests.xds.snapshots import snapshot
+from tests.xds.client import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
 

@@ -2,10 +2,8 @@
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
-from tests.xds.client import DeltaClient, SotwClient
-from tests.xds.snapshots import snapshot
+from tests.xds.client import Client, snapshot
 
-Protocol = type[DeltaClient] | type[SotwClient]
 OLD = snapshot(
     clusters={"old": "1"}, endpoints={"old": "1"}, listeners={"l": "1"}, routes={"r": "to old"}
 )
@@ -14,48 +12,40 @@ NEW = snapshot(
 )
 
 
-def settled(protocol: Protocol, now: Snapshot) -> DeltaClient | SotwClient:
+def settled(now: Snapshot) -> Client:
     """A client that wants everything, as Envoy does, and holds it."""
-    client = protocol(now)
-    client.want(CLUSTER)
-    client.want(ENDPOINT, *now.type(CLUSTER))
-    client.want(LISTENER)
-    client.want(ROUTE, *now.type(ROUTE))
+    client = Client(now)
+    client.request(CLUSTER)
+    client.request(ENDPOINT, subscribe=[*now.type(CLUSTER)])
+    client.request(LISTENER)
+    client.request(ROUTE, subscribe=[*now.type(ROUTE)])
     client.accept_all()
     return client
 
 
-def test_a_change_that_adds_a_cluster_repoints_its_route_and_drops_the_old_one_goes_in_order(
-    protocol: Protocol,
-) -> None:
-    client = settled(protocol, OLD)
-    client.want(ENDPOINT, "new")
+def test_a_cluster_is_removed_only_after_the_route_left_it() -> None:
+    client = settled(OLD)
+    client.request(ENDPOINT, subscribe=["new"])
     client.accept_all()
     client.show(NEW)
-    steps = []
-    while (got := client.next()) is not None:
-        client.ack(got)
-        steps.append((got.type_url, sorted(client.held[CLUSTER]), client.held[ROUTE]["r"]))
-    assert steps == [
-        (CLUSTER, ["new", "old"], "to old"),
-        (ENDPOINT, ["new", "old"], "to old"),
-        (LISTENER, ["new", "old"], "to old"),
-        (ROUTE, ["new", "old"], "to new"),
-        (CLUSTER, ["new"], "to new"),
+    assert [(got.type_url, [*got.resources], got.removed) for got in client.accept_all()] == [
+        (CLUSTER, ["new"], []),
+        (ENDPOINT, ["new"], ["old"]),
+        (LISTENER, ["l"], []),
+        (ROUTE, ["r"], []),
+        (CLUSTER, [], ["old"]),
     ]
 
 
-def test_endpoints_follow_a_cluster_without_waiting_for_its_acknowledgement(
-    protocol: Protocol,
-) -> None:
-    client = settled(protocol, OLD)
+def test_endpoints_follow_a_cluster_without_waiting_for_its_acknowledgement() -> None:
+    client = settled(OLD)
     client.show(snapshot(clusters={"old": "2"}, endpoints={"old": "1"}))
     assert client.got().type_url == CLUSTER
     assert client.got().type_url == ENDPOINT
 
 
-def test_listeners_and_routes_wait_while_a_cluster_may_be_warming(protocol: Protocol) -> None:
-    client = settled(protocol, OLD)
+def test_listeners_and_routes_wait_while_a_cluster_may_be_warming() -> None:
+    client = settled(OLD)
     client.show(
         snapshot(
             clusters={"old": "2"}, endpoints={"old": "2"}, listeners={"l": "2"}, routes={"r": "2"}
@@ -68,37 +58,34 @@ def test_listeners_and_routes_wait_while_a_cluster_may_be_warming(protocol: Prot
     assert [got.type_url for got in client.accept_all()] == [LISTENER, ROUTE]
 
 
-def test_a_cluster_stays_until_its_last_route_is_acknowledged(protocol: Protocol) -> None:
-    client = settled(protocol, OLD)
-    client.show(snapshot(endpoints={"old": "2"}, listeners={"l": "1"}, routes={"r": "to nothing"}))
+def test_a_cluster_stays_until_its_last_route_is_acknowledged() -> None:
+    client = settled(OLD)
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "to nothing"}))
     assert client.accept().type_url == ENDPOINT
     route = client.got()
     assert route.type_url == ROUTE
     assert client.next() is None
     client.ack(route)
-    client.accept()
-    assert client.held[CLUSTER] == {}
+    assert client.got().removed == ["old"]
 
 
-def test_a_cluster_stays_while_the_route_that_leaves_it_is_rejected(protocol: Protocol) -> None:
-    client = settled(protocol, OLD)
-    client.show(snapshot(endpoints={"old": "2"}, listeners={"l": "1"}, routes={"r": "bad"}))
+def test_a_cluster_stays_while_the_route_that_leaves_it_is_rejected() -> None:
+    client = settled(OLD)
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "bad"}))
     client.accept()
     client.nack(client.got())
     assert client.next() is None
-    client.show(snapshot(endpoints={"old": "2"}, listeners={"l": "1"}, routes={"r": "good"}))
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "good"}))
     assert client.accept().resources == {"r": "good"}
-    client.accept()
-    assert client.held[CLUSTER] == {}
+    assert client.got().removed == ["old"]
 
 
 def test_after_a_reconnect_no_cluster_is_removed_before_the_routes_were_asked_for() -> None:
-    # Delta only: a client of state of the world does not say which clusters it holds.
     held = {
         url: {name: resource.version for name, resource in OLD.type(url).items()}
         for url in TYPE_URLS
     }
-    client = DeltaClient(NEW)
+    client = Client(NEW)
     client.request(CLUSTER, held=held[CLUSTER])
     added = client.got()
     assert (added.resources, added.removed) == ({"new": "1"}, [])
@@ -109,9 +96,8 @@ def test_after_a_reconnect_no_cluster_is_removed_before_the_routes_were_asked_fo
     assert client.accept().removed == ["old"]
 
 
-def test_a_changed_cluster_takes_its_unchanged_endpoints_along(protocol: Protocol) -> None:
-    # envoy#13009
-    client = settled(protocol, OLD)
+def test_a_changed_cluster_takes_its_unchanged_endpoints_along() -> None:
+    client = settled(OLD)
     client.show(
         snapshot(
             clusters={"old": "2"},
@@ -126,34 +112,30 @@ def test_a_changed_cluster_takes_its_unchanged_endpoints_along(protocol: Protoco
     ]
 
 
-def test_endpoints_answered_before_their_cluster_are_answered_again_after_it(
-    protocol: Protocol,
-) -> None:
-    client = settled(protocol, OLD).reconnected(
-        snapshot(clusters={"old": "2"}, endpoints={"old": "1"})
-    )
-    client.want(ENDPOINT, "old")
+def test_endpoints_answered_before_their_cluster_are_answered_again_after_it() -> None:
+    client = Client(OLD)
+    client.request(ENDPOINT, subscribe=["old"], held={"old": "from another server"})
     assert client.accept().resources == {"old": "1"}
-    client.want(CLUSTER)
+    client.request(CLUSTER, held={"old": "from another server"})
     assert [(got.type_url, got.resources) for got in client.accept_all()] == [
-        (CLUSTER, {"old": "2"}),
+        (CLUSTER, {"old": "1"}),
         (ENDPOINT, {"old": "1"}),
     ]
 
 
-def test_endpoints_under_way_when_their_cluster_is_sent_are_sent_again(protocol: Protocol) -> None:
-    client = protocol(OLD)
-    client.want(ENDPOINT, "old")
+def test_endpoints_under_way_when_their_cluster_is_sent_are_sent_again() -> None:
+    client = Client(OLD)
+    client.request(ENDPOINT, subscribe=["old"])
     under_way = client.got()
-    client.want(CLUSTER)
+    client.request(CLUSTER)
     client.accept()
     assert client.next() is None
     client.ack(under_way)
     assert client.got().resources == {"old": "1"}
 
 
-def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet(protocol: Protocol) -> None:
-    client = settled(protocol, OLD)
+def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet() -> None:
+    client = settled(OLD)
     client.show(snapshot(clusters={"old": "2"}, endpoints={"old": "2"}))
     clusters = client.got()
     client.accept()
@@ -163,11 +145,33 @@ def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet(protocol: Pr
     assert [got.type_url for got in client.accept_all()][:2] == [CLUSTER, ENDPOINT]
 
 
-def test_a_client_that_asks_for_clusters_alone_is_told_of_their_removal(protocol: Protocol) -> None:
-    client = protocol(OLD)
-    client.want(CLUSTER)
+def test_an_empty_assignment_is_a_resource_like_any_other() -> None:
+    client = settled(snapshot(clusters={"a": "1"}, endpoints={"a": "one"}))
+    client.show(snapshot(clusters={"a": "1"}, endpoints={"a": ""}))
+    got = client.accept()
+    assert (got.type_url, got.resources, got.removed) == (ENDPOINT, {"a": ""}, [])
+
+
+def test_endpoints_of_a_cluster_removed_meanwhile_are_answered() -> None:
+    client = settled(OLD)
+    client.show(snapshot())
+    client.accept_all()
+    client.request(ENDPOINT, subscribe=["old"])
+    got = client.accept()
+    assert (got.type_url, got.resources, got.removed) == (ENDPOINT, {}, ["old"])
+
+
+def test_a_client_that_asks_for_clusters_alone_is_told_of_their_removal() -> None:
+    client = Client(OLD)
+    client.request(CLUSTER)
     client.accept()
     client.show(snapshot())
-    client.accept()
-    assert client.held[CLUSTER] == {}
+    assert client.accept().removed == ["old"]
     assert client.next() is None
+
+
+def test_a_reconnect_after_a_change_gets_the_change_and_nothing_older() -> None:
+    held = {name: resource.version for name, resource in OLD.type(ENDPOINT).items()}
+    client = Client(snapshot(clusters={"old": "1"}, endpoints={"old": "2"}))
+    client.request(ENDPOINT, subscribe=["old"], held=held)
+    assert [got.resources for got in client.accept_all()] == [{"old": "2"}]
