@@ -104,7 +104,10 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(steer(plane, slot, woken, metrics.decided), name="steering"),
+                group.create_task(
+                    steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
+                    name="steering",
+                ),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -122,6 +125,7 @@ async def steer(
     slot: Latest[Offer | None],
     woken: Notice,
     decided: Callable[[float], None],
+    envoys: Callable[[], int | None] = lambda: None,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -132,6 +136,7 @@ async def steer(
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set by whoever noticed something.
         decided: Told how many seconds each decision took.
+        envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
     """
     while True:
@@ -143,7 +148,7 @@ async def steer(
         now = time.monotonic()
         noticed = woken.clear(now)
         if plane.is_settled(now):
-            catalog = plane.decide(now)
+            catalog = plane.decide(now, envoys())
             decided(time.monotonic() - now)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))

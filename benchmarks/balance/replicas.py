@@ -35,6 +35,8 @@ class Replica:
         """
         self._headers = {SERVED_BY: str(number)}
         self._slots = Slots(slots)
+        self._most = slots
+        self._in_flight = 0
         self._token_seconds = token_seconds
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -52,7 +54,11 @@ class Replica:
         tokens = int(await request.read())
         arrived = loop.time()
         done = self._slots.admit(arrived, tokens * self._token_seconds)
-        await asyncio.sleep(done - loop.time())
+        self._in_flight += 1
+        try:
+            await asyncio.sleep(done - loop.time())
+        finally:
+            self._in_flight -= 1
         self._counts[bisect_left(BOUNDS, done - arrived)] += 1
         self._sum += done - arrived
         return web.Response(text="[]", headers=self._headers)
@@ -66,6 +72,8 @@ class Replica:
             total += count
             lines.append(f'te_request_duration_bucket{{le="{bound}"}} {total}')
         lines += [f"te_request_duration_sum {self._sum}", f"te_request_duration_count {total}"]
+        waiting = max(self._in_flight - self._most, 0)
+        lines += ["# TYPE te_queue_size gauge", f"te_queue_size {waiting}"]
         return web.Response(text="\n".join(lines) + "\n")
 
 

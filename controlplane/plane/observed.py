@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.signals import History, Reading, Window
+from controlplane.weighing import InFlight
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,18 @@ class Observed:
     def lifetime(self) -> int:
         """Differs between any two processes that were ever seen under one id."""
         return self.generation << 32 | self.history.generation
+
+    def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
+        """Its requests in flight, by everyone who counts them.
+
+        Args:
+            slots: As declared; where requests wait, so many are being computed.
+        """
+        if self.window is None or self.window.queue is None:
+            return ()
+        waiting = self.window.queue
+        computed = float(slots or 1) if waiting else 0.0
+        return (InFlight("queue", waiting + computed, self.window.at),)
 
     def record(self, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape."""

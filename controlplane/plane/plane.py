@@ -10,12 +10,13 @@ from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
+from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.settings import Config, PoolSettings
 from controlplane.signals import Device, Reading
-from controlplane.signals.load import Endpoint, Load, LoadReports
-from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
+from controlplane.signals.load import Endpoint, Load
+from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -72,8 +73,7 @@ class Plane:
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
         self._to_weigh: set[str] = set()
-        self._loads = LoadReports()
-        self._addresses: dict[Endpoint, str] = {}
+        self._traffic = Traffic()
         self._has_decided = False
         self._devices = Devices()
         self.fleet = Fleet()
@@ -141,21 +141,12 @@ class Plane:
     def reported(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
-        """Take in what an Envoy has sent to replicas; what is about no replica is dropped.
-
-        Args:
-            reporter: One object for all reports of one Envoy.
-            loads: By endpoint.
-            seconds: That the report covers.
-            now: The time.
-        """
-        known = {endpoint: load for endpoint, load in loads.items() if endpoint in self._addresses}
-        self._loads.record(reporter, known, seconds, now)
-        self._to_weigh |= {endpoint.pool for endpoint in known}
+        """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
+        self._to_weigh |= self._traffic.reported(reporter, loads, seconds, now)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
-        self._loads.gone(reporter, now)
+        self._traffic.left(reporter, now)
 
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything."""
@@ -163,8 +154,12 @@ class Plane:
             observed.readiness.probed for observed in self._observed.values()
         )
 
-    def decide(self, now: float) -> Catalog:
+    def decide(self, now: float, envoys: int | None = None) -> Catalog:
         """Weigh the pools about which something new is known, and build what Envoys should hold.
+
+        Args:
+            now: Seconds.
+            envoys: How many are connected; None where that is not known.
 
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
@@ -181,7 +176,7 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus)
+            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
             self._portions[name] = self._portioned(name)
         self._to_weigh.clear()
         self.catalog = build(self.fleet, self._portions, self.catalog)
@@ -209,7 +204,7 @@ class Plane:
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
             joined=self._joined(known, replica, now),
-            in_flight=self._loads.in_flight(_endpoint(pool, replica), now),
+            in_flight=self._traffic.in_flight(known, replica, now),
         )
 
     def _adopt(self, fleet: Fleet, now: float) -> None:
@@ -233,11 +228,7 @@ class Plane:
                     known.forget_readings()
                 observed[pool.name, replica.id] = known
         self._observed = observed
-        self._addresses = {
-            _endpoint(pool.name, replica): replica.id
-            for pool in fleet.pools.values()
-            for replica in pool.replicas.values()
-        }
+        self._traffic.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
 
@@ -250,18 +241,26 @@ class Plane:
         return self._observed[pool, replica.id].readiness.state is not State.READY
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
-        return [
-            ReplicaInput(
-                id=replica.id,
-                slots=replica.settings.slots,
-                generation=(observed := self._observed[pool.name, replica.id]).lifetime,
-                window=observed.window,
-                age=_age(observed, now),
-                gpu_uuid=self._gpu_uuid(pool, replica, now),
-                ready=observed.readiness.is_shown and replica.draining is None,
-            )
-            for replica in pool.replicas.values()
-        ]
+        return [self._input(pool, replica, now) for replica in pool.replicas.values()]
+
+    def _input(self, pool: Pool, replica: Replica, now: float) -> ReplicaInput:
+        observed = self._observed[pool.name, replica.id]
+        window, age = observed.window, _age(observed, now)
+        if not pool.settings.metrics.is_scraped:
+            window = self._traffic.window(pool, replica)
+            age = now - window.at if window else None
+        return ReplicaInput(
+            id=replica.id,
+            slots=replica.settings.slots,
+            generation=observed.lifetime,
+            window=window,
+            age=age,
+            memory=replica.settings.memory,
+            in_flight=self._in_flight(pool, replica, now),
+            gpu_uuid=self._gpu_uuid(pool, replica, now),
+            ready=observed.readiness.is_shown and replica.draining is None,
+            ready_since=observed.readiness.ready_since,
+        )
 
     def _joined(self, pool: Pool, replica: Replica, now: float) -> Joined | None:
         return self._devices.joined(pool.settings.metrics.gpu, replica.settings, now)
@@ -273,6 +272,12 @@ class Plane:
         joined = self._joined(pool, replica, now)
         return joined.memory[-1].uuid if joined is not None and joined.memory else None
 
+    def _in_flight(self, pool: Pool, replica: Replica, now: float) -> tuple[InFlight, ...]:
+        """By everyone who counts: its own metrics and Envoys."""
+        reported = self._traffic.in_flight(pool, replica, now)
+        counts = self._observed[pool.name, replica.id].in_flight(replica.settings.slots)
+        return counts if reported is None else (*counts, InFlight("load reports", reported, now))
+
     def _portioned(self, pool: str) -> dict[str, Portion]:
         weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas
         return {
@@ -280,10 +285,6 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
-
-
-def _endpoint(pool: str, replica: Replica) -> Endpoint:
-    return Endpoint(pool, replica.settings.address.host, replica.settings.address.port)
 
 
 def _age(observed: Observed, now: float) -> float | None:

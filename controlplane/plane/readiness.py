@@ -5,7 +5,8 @@ that fail them when more than half of a cluster does (panic mode), and a replica
 its model would answer those with errors. So Envoy does not learn of it before it is ready.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -41,11 +42,14 @@ class Readiness:
         state: Of the replica.
         since: When it began, seconds of a monotonic clock.
         probed: Whether there was any probe yet.
+        ready_since: Since when it has been ready, for one that became so while it was watched; None
+            for one that was found ready, which may have served for days.
     """
 
     state: State
     since: float
     probed: bool = False
+    ready_since: float | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -66,7 +70,11 @@ class Readiness:
                 state = State.READY
             case _:
                 state = self.state
-        return Readiness(state, self.since if state is self.state else now, probed=True)
+        if state is self.state:
+            return replace(self, probed=True)
+        found_ready = not self.probed and self.since == -math.inf
+        ready_since = now if state is State.READY and not found_ready else None
+        return Readiness(state, now, probed=True, ready_since=ready_since)
 
     def restarted(self, now: float) -> "Readiness":
         """The readiness after a sign of a new process at the same address."""

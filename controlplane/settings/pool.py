@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
 from controlplane.settings.replica import ReplicaEntry
@@ -52,10 +53,13 @@ class BalancingSettings(Settings):
     Attributes:
         policy: By what it chooses.
         locality: Whether replicas in its own zone are used first, then those in its region.
+        slow_start: Seconds in which a replica that has become ready comes to its full share; None:
+            it gets it at once.
     """
 
     policy: Literal["capacity-tiers"] = "capacity-tiers"
     locality: Literal["any", "nearest"] = "any"
+    slow_start: Duration | None = 10.0
 
 
 class HealthCheckSettings(Settings):
@@ -70,19 +74,6 @@ class HealthCheckSettings(Settings):
     path: UrlPath = "/health"
     interval: Duration = 1.0
     timeout: Duration = 1.0
-
-
-class MemorySettings(Settings):
-    """GPU memory in use, as a fraction, from where on a replica gets less and gets nothing."""
-
-    soft: Annotated[float, Field(gt=0, lt=1)] = 0.90
-    hard: Annotated[float, Field(gt=0, le=1)] = 0.97
-
-    @model_validator(mode="after")
-    def _soft_below_hard(self) -> Self:
-        if self.soft >= self.hard:
-            raise ValueError(f"soft {self.soft:g} must be below hard {self.hard:g}")
-        return self
 
 
 class PoolSettings(Settings):

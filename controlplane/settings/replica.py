@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from controlplane.settings.memory import MemorySettings
 from controlplane.settings.values import (
     Duration,
     EndpointAddress,
@@ -36,16 +37,18 @@ class ReplicaSettings(Settings):
 
     Attributes:
         address: Where it serves requests, its health check and its metrics.
-        slots: Requests that it computes at the same time; 1 where it is not said.
+        slots: Requests that it computes at the same time; None: that is learned.
+        memory: Instead of the pool's, for a GPU that is filled further by design.
         ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and
             removed. None: it stays until somebody removes it.
     """
 
     address: EndpointAddress
-    slots: Annotated[int, Field(ge=1, le=4096)] = 1
+    slots: Annotated[int, Field(ge=1, le=4096)] | None = None
     locality: Locality = Locality()
     labels: dict[Label, LabelValue] = Field(default_factory=dict, max_length=32)
     gpu: Gpu | None = None
+    memory: MemorySettings | None = None
     ttl: Duration | None = None
 
 

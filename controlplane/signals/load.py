@@ -163,6 +163,8 @@ class LoadReports:
             resolution="ok",
             in_flight=in_flight,
             error_fraction=failed / (samples + failed) if failed else 0.0,
+            count=float(last.done),
+            total=last.busy,
         )
 
     def _take(

@@ -55,6 +55,9 @@ class Window:
         memory: Of every GPU at the newest reading; empty where unknown.
         note: Of the newest reading.
         running: Requests that its server counted as under way at the newest reading.
+        count: Requests measured since the process started, for those who take differences of their
+            own.
+        total: What they took altogether, in seconds.
     """
 
     at: float
@@ -71,6 +74,8 @@ class Window:
     memory: tuple[GpuMemory, ...] = ()
     note: str | None = None
     running: float | None = None
+    count: float = 0.0
+    total: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class _Point:
 
     @property
     def requests(self) -> float:
-        return (self.counts[-1] if self.counts else 0.0) + self.errors
+        return _counted(self) + self.errors
 
 
 class History:
@@ -190,11 +195,16 @@ class History:
             memory=reading.memory,
             note=reading.note,
             running=reading.running,
+            count=_counted(last),
+            total=last.total,
         )
+
+
+def _counted(point: _Point) -> float:
+    return point.counts[-1] if point.counts else 0.0
 
 
 def _mean(first: _Point, last: _Point) -> float | None:
     """Mean latency in seconds of what came between two points; None where nothing did."""
-    before = first.counts[-1] if first.counts else 0.0
-    samples = (last.counts[-1] if last.counts else 0.0) - before
+    samples = _counted(last) - _counted(first)
     return (last.total - first.total) / samples if samples > 0 else None

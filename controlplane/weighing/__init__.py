@@ -6,9 +6,11 @@ In come windows of readings and the time; out comes a `Weighing` of a pool, expl
 from controlplane.weighing.explanation import Step, explain
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
+from controlplane.weighing.veto import InFlight
 from controlplane.weighing.weigh import weigh
 
 __all__ = [
+    "InFlight",
     "ReplicaInput",
     "ReplicaWeighing",
     "State",

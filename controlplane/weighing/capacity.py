@@ -5,118 +5,185 @@ is service time times load, so an idle replica would look fast, be flooded and l
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from controlplane.signals import Window
+from controlplane.signals import WINDOW, Window
+from controlplane.weighing.evidence import (
+    REMEMBERED,
+    Evidence,
+    Record,
+    begun,
+    changed,
+    recorded,
+    recovered,
+)
 from controlplane.weighing.explanation import Step, counted, duration, number
 
 TRUSTED: Final = 20
-"""Samples from which on a window speaks for itself; the mean of fewer is mostly chance when
+"""Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when
 request sizes are heavy-tailed."""
-SMOOTHING_DOWN: Final = 0.5
-SMOOTHING_UP: Final = 0.3
-"""Share of a new measurement in the estimate, in the log domain. Down is faster: to overload a
-replica costs latency at once, to underuse one costs little."""
-COLLAPSE: Final = 0.5
-"""Below this part of the previous estimate a trusted measurement counts at once."""
-_SHORTEST, _LONGEST = 1e-6, 1e6
-"""Seconds that a mean duration is kept between, so that no estimate is zero or infinite."""
+SLOWER: Final = 0.7
+"""Part of the pool's median below which a replica may be one that is not warm yet."""
+KNOWN: Final = 50
+"""Requests from which on it is remembered what a replica was before it changed."""
+TOLD: Final = 60.0
+"""Seconds for which a change is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A moment from which on a replica was not what it had been.
+
+    Attributes:
+        at: When that was seen, seconds of a monotonic clock.
+        factor: Of the capacity.
+        as_before: It is again what it used to be, or what the others are.
+    """
+
+    at: float
+    factor: float
+    as_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A capacity and the reading that it knows of.
+    """What is known of a replica's capacity.
 
     Attributes:
-        capacity: Requests per second, above 0.
-        at: Time of the newest reading that is in it; a reading counts once, however often a
-            pool is weighed.
+        slots: That the record was made with.
+        record: Of its requests; a reading counts once, however often a pool is weighed.
+        base: Requests per second that few requests are mixed with: what it carried before it
+            became faster, or when it was seen to be slower. None: the pool's median.
+        change: The last one.
+        past: What its requests said before that.
     """
 
-    capacity: float
-    at: float
+    slots: int
+    record: Record
+    base: float | None = None
+    change: Change | None = None
+    past: Evidence | None = None
 
+    @property
+    def requests(self) -> float:
+        """How many requests count."""
+        return self.record.all.requests
 
-def measured(window: Window, slots: int) -> float | None:
-    """Capacity by one window, in requests per second; None without samples.
+    @property
+    def needs_median(self) -> bool:
+        """Whether it says nothing without the rest of the pool."""
+        return self.base is None and self.requests < TRUSTED
 
-    ``(c^q + L^q)^(1/q) / R`` with ``q = 1 + ½·log₂ c``, for c slots, L requests in flight (Little's
-    law) and the mean duration R. Idle it is c/R, saturated it is L/R = X, the rate itself; with
-    one slot it is (1 + L)/R, which is exact for the M/M/1 queue, where L = ρ/(1−ρ) and
-    R = 1/(μ−λ). With more, q keeps it within 10 % of the truth for M/M/c queues (Erlang C).
-    """
-    if window.latency is None:
-        return None
-    latency = min(max(window.latency, _SHORTEST), _LONGEST)
-    c, load = float(slots), window.rate * latency
-    q = 1 + 0.5 * math.log2(c)
-    high, low = max(c, load), min(c, load)
-    return float(high * (1 + (low / high) ** q) ** (1 / q) / latency)
+    def fell(self, now: float) -> bool:
+        """Whether it was seen just now to have become slower."""
+        change = self.change
+        return change is not None and change.factor < 1 and now - change.at <= WINDOW
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it says enough to be compared with others.
 
-def trusted(previous: Estimate | None, window: Window | None) -> bool:
-    """Whether an estimate needs nothing of the rest of the pool."""
-    return previous is not None or (window is not None and window.samples >= TRUSTED)
+        A replica that was just seen to be slower is not to be lifted by others that are like it as
+        far as a few requests can tell.
+        """
+        slower = self.change is not None and self.change.factor < 1
+        return self.requests >= (KNOWN if slower else 1)
+
+    def capacity(self, median: float | None) -> float | None:
+        """Requests per second, above 0; None where there is nothing to go by."""
+        base = median if self.base is None else self.base
+        found = self.record.all
+        if not found.requests:
+            return base
+        own = math.exp(found.log)
+        if base is None or found.requests >= TRUSTED:
+            return own
+        return between(base, own, found.requests / TRUSTED)
 
 
 def estimated(
-    previous: Estimate | None, window: Window | None, slots: int, median: float | None
-) -> tuple[Estimate | None, tuple[Step, ...]]:
+    previous: Estimate | None, window: Window, slots: int, sharing: float, usual: float | None
+) -> Estimate:
     """Take a window into an estimate.
 
     Args:
         previous: Of the same generation of the replica.
         window: The newest; taken in only if `previous` does not know it yet.
-        slots: As declared.
-        median: Of the capacities of the pool, for a replica that has too few samples of its own.
-
-    Returns:
-        The estimate, None while there is nothing to go by, and what to tell about it.
+        slots: Requests that the replica computes at the same time.
+        sharing: How many replicas are as good as one queue; see `evidence.evidence_of`.
+        usual: Capacity in the median over the pool: a replica of which nothing better is known may
+            turn out to be like the others, once it is warm.
     """
-    value = measured(window, slots) if window else None
-    base = previous.capacity if previous else median
-    if window is None or value is None:
-        if base is None:
-            return previous, ()
-        whose = "its last estimate stays" if previous else "it gets the pool's median"
-        return previous, (Step("estimate", None, base, f"no requests were measured: {whose}"),)
-    steps = [Step("estimate", None, value, _words(window, slots, value))]
-    if previous is not None and window.at <= previous.at:
-        return previous, (*steps, *_smoothed(value, previous.capacity))
-    if window.samples < TRUSTED and base is not None:
-        share = window.samples / TRUSTED
-        blended = _between(base, value, share)
-        other = "previous estimate" if previous else "pool's median"
-        words = f"{counted(window.samples, 'request')} are fewer than {TRUSTED}: mixed with the"
-        steps.append(Step("few samples", value, blended, f"{words} {other} {number(base)}/s"))
-        value = blended
     if previous is None:
-        return Estimate(value, window.at), tuple(steps)
-    before = previous.capacity
-    if value < before * COLLAPSE and window.samples >= TRUSTED:
-        words = f"less than half of the previous {number(before)}/s counts at once"
-        return Estimate(value, window.at), (*steps, Step("collapse", value, value, words))
-    after = _between(before, value, SMOOTHING_DOWN if value < before else SMOOTHING_UP)
-    return Estimate(after, window.at), (*steps, *_smoothed(value, after))
+        return Estimate(slots, begun(window))
+    if previous.slots != slots:
+        # With other slots the same requests mean something else.
+        return Estimate(slots, begun(window), previous.capacity(None))
+    if window.at <= previous.record.at:
+        return previous
+    before = previous.record.all
+    record = recorded(previous.record, window, slots, sharing)
+    past = previous.past
+    expected = past.log if past is not None else None
+    if past is None and usual is not None and before.requests / SLOWER < usual * before.busy:
+        expected = math.log(usual)
+    if expected is not None and (well := recovered(record, expected)):
+        factor = math.exp(well.all.log - before.log) if before.requests else 1.0
+        if past is not None:
+            well = replace(well, old=past.faded(min(1.0, REMEMBERED / past.requests)))
+        change = Change(window.at, factor, as_before=True)
+        return Estimate(slots, well, math.exp(well.all.log), change)
+    record, change_log = changed(record)
+    if change_log is None:
+        return replace(previous, record=record)
+    base = math.exp(record.all.log) if change_log < 0 else previous.capacity(None)
+    past = before if before.requests >= KNOWN else past
+    return Estimate(slots, record, base, Change(window.at, math.exp(change_log)), past)
 
 
-def _between(start: float, end: float, share: float) -> float:
+def estimate_steps(
+    estimate: Estimate | None, window: Window | None, median: float | None, now: float
+) -> tuple[Step, ...]:
+    """What to tell about a capacity."""
+    if estimate is None or window is None or not estimate.requests:
+        base = median if estimate is None or estimate.base is None else estimate.base
+        if base is None:
+            return ()
+        whose = "it gets the pool's median"
+        if estimate is not None and estimate.base is not None:
+            whose = "its last estimate stays"
+        return (Step("estimate", None, base, f"no requests were measured: {whose}"),)
+    own = math.exp(estimate.record.all.log)
+    steps = [Step("estimate", None, own, _words(estimate, window, own))]
+    change = estimate.change
+    if change is not None and now - change.at <= TOLD:
+        times = number(change.factor if change.factor > 1 else 1 / change.factor)
+        pace = "faster" if change.factor > 1 else "slower"
+        words = f"{duration(now - change.at)} ago it was seen to be {times} × {pace} than before:"
+        words += " it is as it used to be" if change.as_before else " what was before is forgotten"
+        steps.append(Step("change", own, own, words))
+    after = estimate.capacity(median)
+    if after is not None and after != own:
+        base = median if estimate.base is None else estimate.base
+        other = "pool's median" if estimate.base is None else "estimate before"
+        words = f"{counted(estimate.requests, 'request')} are fewer than {TRUSTED}: mixed with the"
+        steps.append(Step("few requests", own, after, f"{words} {other}, {number(base or 0.0)}/s"))
+    return tuple(steps)
+
+
+def between(start: float, end: float, share: float) -> float:
     """The geometric mean of two rates with the weights 1 − share and share."""
     return (
         start if start == end else math.exp(math.log(start) * (1 - share) + math.log(end) * share)
     )
 
 
-def _smoothed(value: float, after: float) -> tuple[Step, ...]:
-    words = f"smoothed over time to {number(after)} requests/s"
-    return () if value == after else (Step("smoothing", value, after, words),)
-
-
-def _words(window: Window, slots: int, value: float) -> str:
-    latency = duration(window.latency or 0.0)
+def _words(estimate: Estimate, window: Window, value: float) -> str:
+    words = f"estimated {number(value)} requests/s from {counted(estimate.requests, 'request')}"
+    if window.latency is None:
+        return words
     return (
-        f"estimated {number(value)} requests/s from {counted(window.samples, 'request')} in"
-        f" {window.seconds:.1f} s: mean latency {latency} at {number(window.in_flight)} in flight"
-        f" of {counted(slots, 'slot')}"
+        f"{words}; in the last {window.seconds:.1f} s mean latency {duration(window.latency)} at"
+        f" {number(window.in_flight)} in flight of {counted(estimate.slots, 'slot')}"
     )

@@ -1,9 +1,11 @@
 """From shares and tiers to what Envoy gets: integer weights, equal within a tier."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from controlplane.weighing import damping
 from controlplane.weighing.explanation import Step, counted, number
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
 from controlplane.weighing.tiers import tier_means
@@ -26,35 +28,48 @@ def known_states(
     }
 
 
+def told_weights(previous: Weighing | None) -> dict[str, int]:
+    """What Envoy was told, by tier."""
+    if previous is None:
+        return {}
+    return {weighed.tier: weighed.weight for weighed in previous.replicas.values()}
+
+
 def concluded(
     states: Mapping[str, State],
+    names: Mapping[str, str],
     capacities: Mapping[str, float | None],
     steps: Mapping[str, Sequence[Step]],
     serving: Collection[str],
     stale: Collection[str],
+    told: Mapping[str, int],
+    *,
+    equal: bool,
 ) -> Mapping[str, ReplicaWeighing]:
     """Give every replica the mean of its tier, and work out its part of the traffic.
 
     Args:
         states: By id.
+        names: Of the tier that each is in, by id.
         capacities: Requests per second by id.
         steps: What was decided so far, by id.
         serving: Those that are ready and not cut.
         stale: Those whose last good scrape is too long ago.
+        told: The weights that Envoy has, by tier.
+        equal: All replicas are as good as equal.
     """
     shares = {id_: state.relative for id_, state in states.items()}
-    means = tier_means({id_: s.placement for id_, s in states.items()}, shares, serving)
-    weights = {
-        id_: max(round(MEDIAN_WEIGHT * means[state.placement.tier]), 1)
-        for id_, state in states.items()
+    means = tier_means(names, shares, serving)
+    by_tier = {
+        tier: damping.held(told.get(tier), max(round(MEDIAN_WEIGHT * mean), 1), equal=equal)
+        for tier, mean in means.items()
     }
+    weights = {id_: by_tier[names[id_]] for id_ in states}
     total = sum(weights[id_] for id_ in serving)
-    sizes: dict[str, int] = {}
-    for state in states.values():
-        sizes[state.placement.tier] = sizes.get(state.placement.tier, 0) + 1
+    sizes = Counter(names.values())
     weighed = {}
     for id_, state in states.items():
-        tier = state.placement.tier
+        tier = names[id_]
         words = f"in {tier}"
         if sizes[tier] > 1:
             words += f" with {counted(sizes[tier] - 1, 'other')}, at their mean"

@@ -46,30 +46,36 @@ def rounds(since: float | None, now: float, interval: float) -> float:
     return 1.0 if since is None else min(max((now - since) / interval, 0.0), 1.0)
 
 
-def damped(previous: float | None, target: float, part: float, *, equal: bool) -> float:
+def damped(previous: float | None, target: float, part: float) -> float:
     """Move a relative share towards its target.
 
     Args:
         previous: None for a replica that had none, which gets its target at once.
         target: Clamped.
         part: Of a full step, 0 to 1, by `rounds`.
-        equal: The target is to be reached exactly, dead band or not.
     """
     if previous is None:
         return target
-    at_limit = target in (FLOOR, CEILING)
-    if not equal and not at_limit and abs(target / previous - 1) <= DEAD_BAND:
-        return previous
     low, high = math.pow(STEP_DOWN, part), math.pow(STEP_UP, part)
     return min(max(target, previous * low), previous * high)
+
+
+def held(previous: int | None, weight: int, *, equal: bool) -> int:
+    """The weight that Envoy is told: the one that it has, while the difference is only noise.
+
+    Args:
+        previous: What Envoy was told of the tier before; None if nothing.
+        weight: What it should be.
+        equal: All replicas are as good as equal, and so are to be all weights, exactly.
+    """
+    if previous is None or equal or abs(weight / previous - 1) > DEAD_BAND:
+        return weight
+    return previous
 
 
 def damping_step(previous: float | None, target: float, after: float) -> Step | None:
     """What to tell about a share that is not where it should be."""
     if previous is None or after == target:
         return None
-    if after == previous:
-        words = f"stays at {number(after)} × the median: the difference is too small to act on"
-    else:
-        words = f"moves from {number(previous)} to {number(after)} × the median, a step at a time"
+    words = f"moves from {number(previous)} to {number(after)} × the median, a step at a time"
     return Step("damping", target, after, words)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import Final
 
-from controlplane.settings.pool import MemorySettings
+from controlplane.settings.memory import MemorySettings
 from controlplane.weighing.explanation import Step, percent
 
 LARGEST_CUT: Final = 0.3

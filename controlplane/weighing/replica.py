@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controlplane.settings.memory import MemorySettings
 from controlplane.signals import Window
 from controlplane.weighing.capacity import Estimate
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.slots import Learned
 from controlplane.weighing.tiers import Placement
+from controlplane.weighing.veto import InFlight
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +19,27 @@ class ReplicaInput:
 
     Attributes:
         id: Unique in the pool.
-        slots: Requests that it computes at the same time.
+        slots: Requests that it computes at the same time; None: that is to be learned.
         generation: Differs after every restart; what was learned before is then forgotten.
         window: Its newest window; None before its first scrape.
         age: Seconds since its last good scrape; None when there was none.
         gpu_uuid: The GPU that was declared for it.
+        memory: Soft and hard limits of its own; None: the pool's.
+        in_flight: What it has in flight, by everyone who counts.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
+        ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
     """
 
     id: str
-    slots: int = 1
+    slots: int | None = 1
     generation: int = 0
     window: Window | None = None
     age: float | None = None
     gpu_uuid: str | None = None
+    memory: MemorySettings | None = None
+    in_flight: tuple[InFlight, ...] = ()
     ready: bool = True
+    ready_since: float | None = None
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -46,7 +55,9 @@ class State:
 
     Attributes:
         generation: That all of this was learned of.
-        estimate: Its capacity by its own measurements; None before any.
+        estimate: Of its capacity by its own measurements; None before any.
+        learned: Of its slots, where they are not declared.
+        kind: The name of the group of replicas that it was taken together with.
         relative: What it gets, relative to the pool's median, after damping.
         guard: Of its GPU memory.
         placement: In which tier, and whether it is about to leave.
@@ -54,6 +65,8 @@ class State:
 
     generation: int
     estimate: Estimate | None
+    learned: Learned | None
+    kind: str | None
     relative: float
     guard: Guard
     placement: Placement
@@ -97,6 +110,7 @@ class Weighing:
         at: When, seconds of a monotonic clock.
         equal: All are so close that they are treated as equal.
         anchor: Logarithm of the capacity in the middle of tier band 0.
+        used: How busy the pool is, 0 to 1; None before anything was measured.
     """
 
     replicas: Mapping[str, ReplicaWeighing]
@@ -104,3 +118,4 @@ class Weighing:
     at: float
     equal: bool
     anchor: float
+    used: float | None = None

@@ -11,8 +11,18 @@ from typing import Final
 
 from controlplane.settings import PoolSettings
 from controlplane.signals import WINDOW
-from controlplane.weighing import capacity, damping, staleness, tiers, trim
-from controlplane.weighing.conclusion import concluded, known_states
+from controlplane.weighing import (
+    capacity,
+    damping,
+    reserve,
+    staleness,
+    tiers,
+    trim,
+    veto,
+    warming,
+)
+from controlplane.weighing.capacities import Capacities
+from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step, number
 from controlplane.weighing.gpus import memory_in_use
 from controlplane.weighing.guard import Guard, by_memory, watched, within_limits
@@ -33,10 +43,13 @@ class Round:
         replicas: Mapping[str, ReplicaInput],
         ready: set[str],
         now: float,
+        envoys: int | None,
     ) -> None:
         self._previous, self._settings, self._now = previous, settings, now
+        self._envoys = envoys
         self._replicas, self._ready = replicas, ready
         self._interval = settings.metrics.interval
+        self._slow_start = settings.balancing.slow_start
         self._patience = PATIENCE * max(WINDOW, self._interval)
         self._prior = known_states(previous, replicas)
         self._steps: dict[str, list[Step]] = {id_: [] for id_ in replicas}
@@ -49,52 +62,42 @@ class Round:
 
     def weighing(self, gpus: Mapping[str, float], *, suspect: bool) -> Weighing:
         """Apply the rules in their order."""
-        estimates, usual_capacity = self._estimates()
+        known = Capacities(self._previous, self._prior, self._replicas, self._ready, self._fresh)
+        known.measure(self._envoys, self._now, self._steps)
+        estimates, carried, kinds = known.estimates, known.carried, known.kinds
         guards = self._guards(gpus)
         serving = {id_ for id_ in self._ready if not guards[id_].cut}
-        carried = {
-            id_: estimate.capacity if estimate else usual_capacity or 1.0
-            for id_, estimate in estimates.items()
-        }
-        adjusted = self._adjusted(carried, guards)
+        adjusted = self._adjusted(carried, known.slots, guards)
         counting = serving & self._fresh or serving or set(adjusted)
         usual = median([adjusted[id_] for id_ in counting]) if counting else 1.0
         targets, equal = self._targets(adjusted, usual, serving)
-        shares = self._shares(targets, guards, equal=equal)
-        placements, anchor = self._placements(targets, usual, guards, serving)
+        used = self._used(estimates, carried, serving)
+        reserved = self._reserved(targets, used, serving)
+        ready_since = {id_: self._replicas[id_].ready_since for id_ in serving}
+        cold = warming.cold(ready_since, self._slow_start, self._now)
+        warm = self._warmed(reserved, cold)
+        left = self._vetoed(warm, carried, known.slots, serving)
+        shares = self._shares(reserved, left, estimates, guards)
+        placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
         states = {
             id_: State(
-                replica.generation, estimates[id_], shares[id_], guards[id_], placements[id_]
+                replica.generation,
+                estimates[id_],
+                known.learned.get(id_),
+                kinds.get(id_),
+                shares[id_],
+                guards[id_],
+                placements[id_],
             )
             for id_, replica in self._replicas.items()
         }
-        known = {
-            id_: None if estimates[id_] is None and usual_capacity is None else value
-            for id_, value in carried.items()
-        }
-        weighed = concluded(states, known, self._steps, serving, self._stale)
-        return Weighing(weighed, suspect, self._now, equal, anchor)
-
-    def _estimates(self) -> tuple[dict[str, capacity.Estimate | None], float | None]:
-        """Those that need nothing of the others first: of them the median is for the rest."""
-        found: dict[str, capacity.Estimate | None] = {}
-        before = {id_: state.estimate for id_, state in self._prior.items()}
-        usual: float | None = None
-        for turn in (True, False):
-            for id_, replica in self._replicas.items():
-                if capacity.trusted(before.get(id_), replica.window) is turn:
-                    found[id_], steps = capacity.estimated(
-                        before.get(id_), replica.window, replica.slots, usual
-                    )
-                    self._steps[id_] += steps
-            if turn:
-                own = {id_: estimate.capacity for id_, estimate in found.items() if estimate}
-                counting = own.keys() & self._fresh or own.keys()
-                usual = median([own[id_] for id_ in counting]) if counting else None
-        if usual is None:
-            few = [estimate.capacity for estimate in found.values() if estimate]
-            usual = median(few) if few else None
-        return {id_: found[id_] for id_ in self._replicas}, usual
+        shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
+        told = told_weights(self._previous)
+        names = tiers.named(placements, cold)
+        weighed = concluded(
+            states, names, shown, self._steps, serving, self._stale, told, equal=equal
+        )
+        return Weighing(weighed, suspect, self._now, equal, anchor, used)
 
     def _guards(self, gpus: Mapping[str, float]) -> dict[str, Guard]:
         return within_limits(
@@ -102,7 +105,7 @@ class Round:
                 id_: watched(
                     self._prior[id_].guard if id_ in self._prior else Guard(),
                     memory_in_use(replica, gpus, self._interval),
-                    self._settings.memory,
+                    replica.memory or self._settings.memory,
                     self._patience,
                     self._now,
                 )
@@ -112,10 +115,13 @@ class Round:
         )
 
     def _adjusted(
-        self, carried: Mapping[str, float], guards: Mapping[str, Guard]
+        self,
+        carried: Mapping[str, float],
+        slots: Mapping[str, int],
+        guards: Mapping[str, Guard],
     ) -> dict[str, float]:
         """Requests per second after the tail, the objective, errors and memory."""
-        tail = trim.usual_tail(
+        usual = trim.usual_shape(
             window for id_ in self._fresh if (window := self._replicas[id_].window)
         )
         objective = self._settings.objective
@@ -123,14 +129,16 @@ class Round:
         for id_, replica in self._replicas.items():
             value, step = carried[id_], None
             if (window := replica.window) is not None:
-                value, step = trim.by_tail(window, tail, value)
+                value, step = trim.by_tail(window, usual, value)
                 self._note(id_, step)
                 if objective is not None:
                     value, step = trim.by_objective(window, objective.p99, value)
                     self._note(id_, step)
-                value, step = trim.by_errors(window, replica.slots, value)
+                value, step = trim.by_errors(window, slots[id_], value)
                 self._note(id_, step)
-            adjusted[id_], step = by_memory(guards[id_], self._settings.memory, value)
+            adjusted[id_], step = by_memory(
+                guards[id_], replica.memory or self._settings.memory, value
+            )
             self._note(id_, step)
         return adjusted
 
@@ -159,18 +167,95 @@ class Round:
             self._note(id_, Step("median", relative, target, words))
         return targets, equal
 
-    def _shares(
-        self, targets: Mapping[str, float], guards: Mapping[str, Guard], *, equal: bool
+    def _used(
+        self,
+        estimates: Mapping[str, capacity.Estimate | None],
+        carried: Mapping[str, float],
+        serving: set[str],
+    ) -> float | None:
+        """How busy the pool is; None until most of it has been measured."""
+        known = [
+            (window.rate, carried[id_])
+            for id_ in serving & self._fresh
+            if (window := self._replicas[id_].window)
+            and window.samples
+            and (estimate := estimates[id_])
+            and not estimate.needs_median
+        ]
+        before = self._previous.used if self._previous else None
+        if len(known) * 2 <= len(serving):
+            return before
+        return reserve.utilisation(
+            before,
+            math.fsum(rate for rate, _ in known),
+            math.fsum(carries for _, carries in known),
+        )
+
+    def _reserved(
+        self, targets: Mapping[str, float], used: float | None, serving: set[str]
     ) -> dict[str, float]:
-        at = self._previous.at if self._previous else None
-        part = damping.rounds(at, self._now, self._interval)
-        shares = {}
+        """Targets with a reserve by the square-root rule."""
+        found = reserve.with_reserve({id_: targets[id_] for id_ in serving}, used)
+        left = {}
         for id_, target in targets.items():
+            left[id_] = damping.clamped(found.get(id_, target))
+            self._note(id_, reserve.reserve_step(used, target, left[id_]))
+        return left
+
+    def _warmed(self, targets: Mapping[str, float], cold: Mapping[str, float]) -> dict[str, float]:
+        """Targets, less for those that have just become ready."""
+        left = dict(targets)
+        for id_, part in cold.items():
+            since = self._now - (self._replicas[id_].ready_since or 0.0)
+            step = warming.warming_step(since, self._slow_start or 0.0, left[id_], part)
+            left[id_] = max(step.after, damping.FLOOR)
+            self._note(id_, step)
+        return left
+
+    def _vetoed(
+        self,
+        targets: Mapping[str, float],
+        carried: Mapping[str, float],
+        slots: Mapping[str, int],
+        serving: set[str],
+    ) -> dict[str, float]:
+        """Targets, less where far more is in flight than the capacity explains."""
+        oldest = self._now - staleness.FROZEN * self._interval
+        counts = {
+            id_: count
+            for id_ in serving
+            if (count := veto.most(self._replicas[id_].in_flight, oldest)) is not None
+        }
+        usual = veto.usual_wait(counts, carried, slots)
+        left = dict(targets)
+        for id_, count in counts.items():
+            left[id_], step = veto.by_in_flight(
+                count, carried[id_], slots[id_], usual, targets[id_]
+            )
+            self._note(id_, step)
+        return left
+
+    def _shares(
+        self,
+        targets: Mapping[str, float],
+        left: Mapping[str, float],
+        estimates: Mapping[str, capacity.Estimate | None],
+        guards: Mapping[str, Guard],
+    ) -> dict[str, float]:
+        before_at = self._previous.at if self._previous else None
+        part = damping.rounds(before_at, self._now, self._interval)
+        shares = {}
+        for id_, target in left.items():
             before = self._prior[id_].relative if id_ in self._prior else None
             if guards[id_].cut and before is not None:
                 shares[id_] = before
                 continue
-            shares[id_] = damping.damped(before, target, part, equal=equal)
+            estimate = estimates[id_]
+            sure = target < targets[id_] or (estimate is not None and estimate.fell(self._now))
+            if sure and before is not None and target < before:
+                shares[id_] = target
+                continue
+            shares[id_] = damping.damped(before, target, part)
             self._note(id_, damping.damping_step(before, target, shares[id_]))
         return shares
 
@@ -178,6 +263,8 @@ class Round:
         self,
         targets: Mapping[str, float],
         usual: float,
+        estimates: Mapping[str, capacity.Estimate | None],
+        kinds: Mapping[str, str],
         guards: Mapping[str, Guard],
         serving: set[str],
     ) -> tuple[dict[str, tiers.Placement], float]:
@@ -189,14 +276,22 @@ class Round:
         if counting:
             anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
         anchor = anchor or 0.0
-        placements = {}
+        # Those of one kind with the same share belong together, whatever chance did to each.
+        together: dict[tuple[str, float], list[str]] = {}
         for id_, log in logs.items():
-            old = before.get(id_)
-            placements[id_] = (
-                old
-                if old is not None and guards[id_].cut
-                else tiers.placed(old, log, anchor, self._patience, self._now)
-            )
+            together.setdefault((kinds.get(id_, id_), log), []).append(id_)
+        placements = {}
+        for (_, log), ids in together.items():
+            band = tiers.home((before[id_] for id_ in ids if id_ in before), log, anchor)
+            for id_ in ids:
+                old, estimate = before.get(id_), estimates[id_]
+                if old is not None and guards[id_].cut:
+                    placements[id_] = old
+                    continue
+                earned = estimate is not None and estimate.requests >= tiers.EARNED
+                placements[id_] = tiers.placed(
+                    old, band, log, anchor, self._patience, self._now, earned=earned
+                )
         return placements, anchor
 
     def _note(self, id_: str, step: Step | None) -> None:

@@ -11,18 +11,22 @@ whenever one appears or vanishes.) A tier move makes Envoy recreate the host.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SPAN: Final = 1.7
-"""Fastest to slowest in a tier; wider and equal weights are wrong, narrower and tiers are small."""
+SPAN: Final = 2.1
+"""Fastest to slowest in a tier; wider and equal weights are wrong, narrower and tiers are small.
+Two kinds of replica whose speeds are 2 : 1 or 4 : 1 lie in the middle of their bands."""
 MARGIN: Final = 1.1
 """Factor by which a replica must leave its band, so that one at the edge does not go to and fro."""
 AT_ONCE: Final = 3.0
 """Off by this factor, a replica changes its tier without further windows."""
+EARNED: Final = 200
+"""Requests from which on a replica has a tier worth defending; before, it is placed at once."""
 ORDINARY: Final = 8
-"""Number of band 0. The floor is six bands below the median and the ceiling five above."""
+"""Number of band 0. The floor is five bands below the median and the ceiling four above."""
 
 _WIDTH: Final = math.log(SPAN)
 
@@ -35,11 +39,13 @@ class Placement:
         band: Steps of `SPAN` from the anchor; higher is faster.
         leaving: Direction of a move that is waiting for more windows: 1, −1, or 0 for none.
         since: When it started to wait.
+        earned: It was placed by what it did itself, and not for want of knowledge.
     """
 
     band: int = 0
     leaving: int = 0
     since: float = 0.0
+    earned: bool = False
 
     @property
     def tier(self) -> str:
@@ -66,40 +72,77 @@ def anchored(
     return low if anchor is None or abs(low - anchor) <= abs(high - anchor) else high
 
 
+def home(placements: Iterable[Placement], log: float, anchor: float) -> int:
+    """The band for replicas that are taken together, of which some may be apart by history.
+
+    Args:
+        placements: That they have so far; none for replicas that are all new.
+        log: Logarithm of the capacity of each.
+        anchor: By `anchored`.
+
+    Returns:
+        Where most of those are that have earned their place, as long as it is not clearly wrong;
+        otherwise the nearest band.
+    """
+    nearest = math.floor((log - anchor) / _WIDTH + 0.5)
+    bands = Counter(placement.band for placement in placements if placement.earned)
+    if not bands:
+        return nearest
+    most = max(bands, key=lambda band: (bands[band], -abs(band - nearest), band))
+    off = abs(log - anchor - most * _WIDTH)
+    return most if off <= _WIDTH / 2 + math.log(MARGIN) else nearest
+
+
 def placed(
-    previous: Placement | None, log: float, anchor: float, patience: float, now: float
+    previous: Placement | None,
+    band: int,
+    log: float,
+    anchor: float,
+    patience: float,
+    now: float,
+    *,
+    earned: bool,
 ) -> Placement:
     """Leave a replica in its band, let it wait, or move it.
 
     Args:
         previous: None for a replica that is new.
+        band: Where it belongs, by `home`.
         log: Logarithm of its capacity.
         anchor: By `anchored`.
-        patience: Seconds that it must have been out of its band, always on the same side.
+        patience: Seconds that it must have belonged elsewhere, always on the same side.
         now: Seconds of a monotonic clock.
+        earned: Whether its capacity is of its own measuring. A replica that was unknown before
+            has no tier worth defending: it is placed at once.
     """
-    nearest = math.floor((log - anchor) / _WIDTH + 0.5)
-    if previous is None:
-        return Placement(nearest)
-    off = log - anchor - previous.band * _WIDTH
-    if abs(off) <= _WIDTH / 2 + math.log(MARGIN):
-        return Placement(previous.band)
-    if abs(off) > math.log(AT_ONCE):
-        return Placement(nearest)
-    direction = 1 if off > 0 else -1
+    if previous is None or not previous.earned:
+        return Placement(band, earned=earned)
+    if band == previous.band:
+        return Placement(band, earned=True)
+    if abs(log - anchor - previous.band * _WIDTH) > math.log(AT_ONCE):
+        return Placement(band, earned=True)
+    direction = 1 if band > previous.band else -1
     since = previous.since if previous.leaving == direction else now
     if now - since >= patience:
-        return Placement(nearest)
-    return Placement(previous.band, direction, since)
+        return Placement(band, earned=True)
+    return Placement(previous.band, direction, since, earned=True)
+
+
+def named(placements: Mapping[str, Placement], cold: Collection[str]) -> dict[str, str]:
+    """The tier of each replica; one that starts slowly has its own, as all in a tier get alike."""
+    return {
+        id_: f"warming-{id_}" if id_ in cold else placement.tier
+        for id_, placement in placements.items()
+    }
 
 
 def tier_means(
-    placements: Mapping[str, Placement], shares: Mapping[str, float], serving: Collection[str]
+    names: Mapping[str, str], shares: Mapping[str, float], serving: Collection[str]
 ) -> dict[str, float]:
     """The mean share of each tier's serving members; of all where none serves."""
     members: dict[str, list[str]] = {}
-    for id_, placement in placements.items():
-        members.setdefault(placement.tier, []).append(id_)
+    for id_, tier in names.items():
+        members.setdefault(tier, []).append(id_)
     means = {}
     for tier, ids in members.items():
         counting = [id_ for id_ in ids if id_ in serving] or ids

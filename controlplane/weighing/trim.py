@@ -4,7 +4,6 @@ In come windows; out come factors, each with the `Step` that says why.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
@@ -13,10 +12,15 @@ from controlplane.weighing.capacity import TRUSTED
 from controlplane.weighing.explanation import Step, duration, number, percent
 
 TAIL_SAMPLES: Final = 50
-"""Requests from which on a p99 is looked at."""
-TAIL_EXPONENT: Final = 0.15
-TAIL_LIMITS: Final = (0.7, 1.3)
-"""A trim and no more: a p99 counts load, which the capacity has just been freed of."""
+"""Requests from which on a p99 is held against the objective."""
+SHAPE_SAMPLES: Final = 100
+"""Requests from which on the shape of a tail is looked at; the p99 of fewer is one of the two or
+three longest, and those are chance."""
+UNUSUAL: Final = 2.0
+"""Times the pool's p99 over mean from where on a tail is too long for its replica."""
+TAIL_EXPONENT: Final = 0.5
+TAIL_LEAST: Final = 0.7
+"""A trim and no more: how long a tail is depends on chance and on who got the long requests."""
 OBJECTIVE_EXPONENT: Final = 0.25
 OBJECTIVE_LEAST: Final = 0.5
 """Over the objective by 16 times and more, a replica gets half. When all are over it, all get the
@@ -25,44 +29,43 @@ BUSY_LEAST: Final = 0.5
 """Utilisation that an idle replica is taken to have when its errors are weighed; ORCA's formula
 would leave nothing of an idle replica after one failed request."""
 ERRORS_LEAST: Final = 0.01
-_SHORTEST: Final = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """What is usual in a pool, in seconds: the medians of the replicas' p99 and mean latency."""
-
-    p99: float | None
-    latency: float | None
+def usual_shape(windows: Iterable[Window]) -> float | None:
+    """The median of p99 over mean, of the windows that hold enough requests to tell."""
+    shapes = [shape for window in windows if (shape := _shape(window)) is not None]
+    return median(shapes) if shapes else None
 
 
-def usual_tail(windows: Iterable[Window]) -> Tail:
-    """The medians over the windows that hold enough requests."""
-    enough = [window for window in windows if window.samples >= TAIL_SAMPLES]
-    tails = [window.p99 for window in enough if window.p99 and window.resolution == "ok"]
-    means = [window.latency for window in enough if window.latency]
-    return Tail(median(tails) if tails else None, median(means) if means else None)
+def by_tail(window: Window, usual: float | None, before: float) -> tuple[float, Step | None]:
+    """Less for a replica whose tail is out of proportion, as of one that stalls now and then.
 
+    The p99 itself would not do: that of a fast replica is short because it is fast, which its
+    capacity says already.
 
-def by_tail(window: Window, tail: Tail, before: float) -> tuple[float, Step | None]:
-    """Trim by the p99 against the pool's; by the mean where the p99 is not resolved."""
-    if window.samples < TAIL_SAMPLES:
+    Args:
+        window: Of the replica.
+        usual: By `usual_shape`.
+        before: Requests per second.
+    """
+    if window.samples >= SHAPE_SAMPLES and window.resolution != "ok":
+        words = f"the p99 fell into the {window.resolution} of the histogram: it says no more"
+        return before, Step("tail", before, before, words)
+    shape = _shape(window)
+    if shape is None or usual is None or window.p99 is None or shape <= UNUSUAL * usual:
         return before, None
-    coarse = window.resolution != "ok"
-    own = window.latency if coarse else window.p99
-    usual = tail.latency if coarse else tail.p99
-    if own is None or usual is None:
-        return before, None
-    ratio = max(usual, _SHORTEST) / max(own, _SHORTEST)
-    low, high = TAIL_LIMITS
-    after = before * min(max(ratio**TAIL_EXPONENT, low), high)
-    what = (
-        f"the p99 fell into the {window.resolution} of the histogram, so the mean is compared:"
-        if coarse
-        else "p99"
+    after = before * max((UNUSUAL * usual / shape) ** TAIL_EXPONENT, TAIL_LEAST)
+    words = (
+        f"p99 {duration(window.p99)} is {number(shape)} × its mean; in the pool {number(usual)} is"
+        " usual"
     )
-    words = f"{what} {duration(own)} is {number(1 / ratio)} × the pool's median"
     return after, Step("tail", before, after, words)
+
+
+def _shape(window: Window) -> float | None:
+    if window.samples < SHAPE_SAMPLES or window.resolution != "ok":
+        return None
+    return window.p99 / window.latency if window.p99 and window.latency else None
 
 
 def by_objective(window: Window, objective: float, before: float) -> tuple[float, Step | None]:

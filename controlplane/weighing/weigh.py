@@ -6,7 +6,7 @@ from statistics import median
 
 from controlplane.settings import PoolSettings
 from controlplane.weighing import staleness
-from controlplane.weighing.conclusion import concluded, known_states
+from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.guard import Guard, within_limits
@@ -21,6 +21,7 @@ def weigh(
     inputs: Sequence[ReplicaInput],
     now: float,
     gpus: Mapping[str, float] | None = None,
+    envoys: int | None = None,
 ) -> Weighing:
     """Weigh a pool. It may be called at any time: a reading counts once, steps follow the clock.
 
@@ -30,6 +31,7 @@ def weigh(
         inputs: Its replicas, in any order.
         now: Seconds of a monotonic clock.
         gpus: Memory in use by GPU uuid, by `gpu_use` over all pools; None: of this pool alone.
+        envoys: How many Envoys the pool's requests come through; None where that is not known.
     """
     replicas = {replica.id: replica for replica in inputs}
     ready = {id_ for id_, replica in replicas.items() if replica.ready}
@@ -39,7 +41,7 @@ def weigh(
         return _frozen(previous, settings.metrics.interval, replicas, ready, now)
     if gpus is None:
         gpus = gpu_use([(settings, inputs)])
-    return Round(previous, settings, replicas, ready, now).weighing(gpus, suspect=suspect)
+    return Round(previous, settings, replicas, ready, now, envoys).weighing(gpus, suspect=suspect)
 
 
 def _frozen(
@@ -61,20 +63,27 @@ def _frozen(
     states = {
         id_: replace(known[id_], guard=guards[id_])
         if id_ in known
-        else State(replica.generation, None, 1.0, guards[id_], Placement())
+        else State(replica.generation, None, None, None, 1.0, guards[id_], Placement())
         for id_, replica in replicas.items()
     }
     words = "most of the pool is silent, so it may be us: nothing changes until that is over"
     return Weighing(
         replicas=concluded(
             states,
+            {
+                id_: previous.replicas[id_].tier if id_ in known else state.placement.tier
+                for id_, state in states.items()
+            },
             {id_: capacities.get(id_, usual) for id_ in replicas},
             {id_: (Step("suspect", s.relative, s.relative, words),) for id_, s in states.items()},
             {id_ for id_ in ready if not guards[id_].cut},
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
+            told_weights(previous),
+            equal=previous.equal,
         ),
         suspect=True,
         at=now,
         equal=previous.equal,
         anchor=previous.anchor,
+        used=previous.used,
     )

@@ -241,10 +241,11 @@ async def test_the_weights_that_envoy_shows_are_those_that_the_control_plane_gav
             }
 
         async def are_told_apart() -> bool:
-            return len({tier for _, tier in (await given()).values()}) == 2
+            (fast_weight, fast_tier), (slow_weight, slow_tier) = (await given()).values()
+            return fast_tier != slow_tier and fast_weight > 2 * slow_weight
 
         async with load(envoy, POOL):
-            await until("the two are in different tiers", are_told_apart)
+            await until("the two are in different tiers, and weights follow", are_told_apart)
 
         async def are_the_same() -> bool:
             return await given() == await shown()

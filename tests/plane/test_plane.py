@@ -1,5 +1,7 @@
 """The plane decides from what it was told: who is in, what each gets, and when it says nothing."""
 
+from dataclasses import replace
+
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import pytest
 
@@ -10,7 +12,7 @@ from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import ReplicaSettings, load_config, validated
-from controlplane.signals import Histogram, Reading
+from controlplane.signals import GpuMemory, Histogram, Reading
 
 CONFIG = load_config(
     """
@@ -172,3 +174,48 @@ def test_an_only_replica_that_cannot_be_scraped_still_gets_everything(plane: Pla
         plane.record(target(plane, name), Failure("answers 404"), 0.1)
     shown = endpoints(plane.decide(30.0))
     assert {it.load_balancing_weight for it in shown.values()} == {1000}
+
+
+def test_waiting_requests_take_share_at_the_next_scrape(plane: Plane) -> None:
+    for name in ("a", "b"):
+        answer(plane, name, Probe.HEALTHY, 0.0)
+        for step in range(41):
+            now = step * 0.5
+            plane.record(target(plane, name), reading(now, step * 20, 0.01), now)
+    before = endpoints(plane.decide(20.0))
+    assert before["a"].load_balancing_weight == before["b"].load_balancing_weight
+    for name, waiting in (("a", 500.0), ("b", 0.0)):
+        seen = replace(reading(20.5, 820, 0.01), queue=waiting)
+        plane.record(target(plane, name), seen, 20.5)
+    plane.decide(20.6)
+    weighing = plane.weighing("minilm")
+    assert weighing is not None
+    found = {id_: it.state.relative for id_, it in weighing.replicas.items()}
+    assert found["a"] < 0.2 * found["b"]
+
+
+def test_a_replica_that_joins_starts_slowly_and_those_that_were_there_did_not(
+    plane: Plane,
+) -> None:
+    for name in ("a", "b"):
+        answer(plane, name, Probe.HEALTHY, 0.0)
+    assert {it.load_balancing_weight for it in endpoints(plane.decide(0.1)).values()} == {1000}
+    third = validated(ReplicaSettings, {"address": "127.0.0.1:9003"})
+    plane.apply(PutReplica("minilm", "c", third), 1.0)
+    answer(plane, "c", Probe.HEALTHY, 5.0)
+    weights = {id_: it.load_balancing_weight for id_, it in endpoints(plane.decide(5.1)).items()}
+    assert weights == {"a": 1000, "b": 1000, "c": 167}
+
+
+def test_a_replica_with_memory_limits_of_its_own_is_held_to_them(plane: Plane) -> None:
+    own = {"address": "127.0.0.1:9001", "memory": {"soft": 0.985, "hard": 0.99}}
+    plane.apply(PutReplica("minilm", "a", validated(ReplicaSettings, own)), 0.0)
+    for name in ("a", "b"):
+        answer(plane, name, Probe.HEALTHY, 0.1)
+        full = replace(reading(0.2, 10, 0.01), memory=(GpuMemory(None, 0.98, 1.0),))
+        plane.record(target(plane, name), full, 0.2)
+    shown = endpoints(plane.decide(0.3))
+    assert {id_: it.health_status.name for id_, it in shown.items()} == {
+        "a": "UNKNOWN",
+        "b": "DRAINING",
+    }

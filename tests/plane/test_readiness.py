@@ -60,3 +60,21 @@ def test_a_restarted_replica_is_asked_again() -> None:
 def test_a_state_that_lasts_keeps_its_beginning() -> None:
     assert NEW.after(Probe.UNHEALTHY, 9.0).since == 0.0
     assert READY.since == 1.0
+
+
+def test_a_replica_that_was_found_ready_may_have_served_for_days() -> None:
+    found = Readiness(State.STARTING, since=-math.inf).after(Probe.HEALTHY, 3.0)
+    assert found.state is State.READY
+    assert found.ready_since is None
+
+
+def test_a_replica_that_was_seen_loading_has_been_ready_since_it_answered() -> None:
+    loading = Readiness(State.STARTING, since=-math.inf).after(Probe.UNHEALTHY, 1.0)
+    assert loading.after(Probe.HEALTHY, 3.0).ready_since == 3.0
+    assert READY.ready_since == 1.0
+    assert READY.after(Probe.HEALTHY, 9.0).ready_since == 1.0
+
+
+def test_a_replica_that_comes_back_has_been_ready_since_then() -> None:
+    assert GONE.ready_since is None
+    assert GONE.after(Probe.HEALTHY, 5.0).ready_since == 5.0

@@ -31,13 +31,14 @@ def test_a_whole_replica_is_read() -> None:
         "locality": {"region": "eu", "zone": "a"},
         "labels": {"gpu.model": "L4"},
         "gpu": {"uuid": "GPU-1"},
+        "memory": {"soft": 0.95, "hard": 0.99},
         "ttl": "30s",
     }
     assert validated(ReplicaSettings, body).model_dump() == body
 
 
 @pytest.mark.parametrize(
-    "slots", [True, 1.0, "1", None, float("nan"), float("inf"), 0, -1, 4097, 10**30, HUGE, [1]]
+    "slots", [True, 1.0, "1", float("nan"), float("inf"), 0, -1, 4097, 10**30, HUGE, [1]]
 )
 def test_slots_that_are_no_small_whole_number_are_refused(slots: object) -> None:
     assert refused(ReplicaSettings, {"slots": slots}).path == ("slots",)

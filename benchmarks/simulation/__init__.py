@@ -1,0 +1,7 @@
+"""How well a pool is balanced, in simulated time: minutes of load in a second, exactly repeatable.
+
+In come scenarios, contenders and seeds; out come latencies as ratios to the best peer. Replicas
+are queues in front of slots, sidecars choose as Envoy does and know only their own requests; the
+weighing is the real one, on readings such as a scrape yields. It is where an estimator is tried
+before ``make bench-balance`` runs it behind real Envoys. Run ``python -m benchmarks.simulation``.
+"""

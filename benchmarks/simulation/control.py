@@ -1,0 +1,119 @@
+"""What tells the sidecars about replicas: the real weighing, or one that knows the truth."""
+
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from benchmarks.simulation.replica import Replica
+from benchmarks.simulation.sidecars import Tiers
+from controlplane.settings import PoolSettings
+from controlplane.signals import Histogram, History, Reading, Window
+from controlplane.weighing import InFlight, ReplicaInput, Weighing, weigh
+from controlplane.weighing.tiers import SPAN
+
+TICK: Final = 0.25
+"""Seconds between two decisions; each replica is scraped at every second one."""
+
+
+class Control(Protocol):
+    """Decides what sidecars are told."""
+
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+        """The tiers from now on."""
+
+
+# What a contender does not look at, it is given all the same.
+# ruff: noqa: ARG002
+
+
+class Flat:
+    """Tells who is there and nothing else."""
+
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+        """One tier."""
+        return {"": (present, float(len(present)))}
+
+
+class Knowing:
+    """Knows what every replica can carry at this moment."""
+
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+        """Tiers of the true capacities."""
+        found: dict[str, list[int]] = {}
+        for number in present:
+            band = round(math.log(replicas[number].capacity) / math.log(SPAN))
+            found.setdefault(f"{band}", []).append(number)
+        return {
+            name: (members, sum(replicas[number].capacity for number in members))
+            for name, members in found.items()
+        }
+
+
+class Measuring:
+    """The weighing of the control plane, on what it scrapes."""
+
+    def __init__(self, settings: PoolSettings, slots: int | None, envoys: int | None) -> None:
+        self._envoys = envoys
+        self.weighings: list[Weighing] = []
+        self._settings, self._slots = settings, slots
+        self._histories: dict[int, History] = {}
+        self._windows: dict[int, tuple[float, Window]] = {}
+        self._joined: dict[int, float | None] = {}
+        self._turn = 0
+
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+        """Scrape every second replica, then weigh all."""
+        self._turn += 1
+        for number in present:
+            if (number + self._turn) % 2 == 0:
+                history = self._histories.setdefault(number, History())
+                self._windows[number] = (now, history.add(self._read(replicas[number], now)))
+        inputs = [self._input(number, now) for number in present]
+        previous = self.weighings[-1] if self.weighings else None
+        weighing = weigh(previous, self._settings, inputs, now, envoys=self._envoys)
+        self.weighings.append(weighing)
+        tiers: dict[str, tuple[list[int], float]] = {}
+        for number in present:
+            weighed = weighing.replicas[f"{number}"]
+            members, weight = tiers.get(weighed.tier, ([], 0.0))
+            tiers[weighed.tier] = ([*members, number], weight + weighed.weight)
+        return tiers
+
+    def _read(self, replica: Replica, now: float) -> Reading:
+        return replica.scrape(now)
+
+    def _input(self, number: int, now: float) -> ReplicaInput:
+        since = self._joined.setdefault(number, now if self._turn > 1 else None)
+        if number not in self._windows:
+            return ReplicaInput(f"{number}", self._slots or 1, ready_since=since)
+        at, window = self._windows[number]
+        waiting = window.queue or 0.0
+        in_flight = waiting + (self._slots or 1) if waiting else 0.0
+        return ReplicaInput(
+            f"{number}",
+            self._slots or 1,
+            window=window,
+            age=now - at,
+            in_flight=(InFlight("queue", in_flight, at),),
+            ready_since=since,
+        )
+
+
+class Reported(Measuring):
+    """The same without metrics: all it has is what sidecars report of their requests.
+
+    A load report says how many requests ended and how many are in flight; these, summed over
+    time, are what their durations add up to (Little's law).
+    """
+
+    def __init__(self, settings: PoolSettings, slots: int | None, envoys: int | None) -> None:
+        super().__init__(settings, slots, envoys)
+        self._totals: dict[int, tuple[float, float, float]] = {}
+
+    def _read(self, replica: Replica, now: float) -> Reading:
+        read = replica.scrape(now)
+        assert read.latency is not None
+        at, total, before = self._totals.get(id(replica), (now, 0.0, 0.0))
+        total += (now - at) * (before + replica.in_flight) / 2
+        self._totals[id(replica)] = (now, total, replica.in_flight)
+        return Reading(now, Histogram((math.inf,), (read.latency.count,), total))

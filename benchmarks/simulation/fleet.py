@@ -1,0 +1,73 @@
+"""A scenario played through: arrivals, choices, queues, changes and decisions in simulated time."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from benchmarks.balance.schedule import SIGMA
+from benchmarks.simulation.control import TICK, Control
+from benchmarks.simulation.replica import Replica
+from benchmarks.simulation.scenario import SERVICE, Scenario
+from benchmarks.simulation.sidecars import Sidecar, Tiers
+
+MOST: Final = 4000
+"""Requests in flight at which a run has collapsed."""
+
+
+class Fleet:
+    """Replicas and sidecars while they are played."""
+
+    def __init__(self, scenario: Scenario, sidecars: Sequence[Sidecar], seed: int) -> None:
+        self._scenario, self._sidecars = scenario, sidecars
+        self._random = Random(seed)
+        self._replicas = [Replica(SERVICE / speed, scenario.slots) for speed in scenario.speeds]
+        self._counts = [[0] * len(self._replicas) for _ in sidecars]
+        self._latencies: list[float] = []
+        self._told: Tiers = {}
+
+    def play(self, control: Control) -> list[float]:
+        """Run the scenario from its begin to its end; the latencies that count."""
+        scenario, random = self._scenario, self._random
+        end = scenario.warm_up + scenario.measured
+        mu = -(SIGMA**2) / 2
+        changes = list(scenario.changes)
+        arrival, decision, turn = random.expovariate(scenario.rate), 0.0, 0
+        while (now := min(arrival, decision)) < end:
+            while changes and changes[0].at <= now:
+                change = changes.pop(0)
+                self._finish(change.at)
+                self._replicas[change.replica].slow_down(change.at, change.factor)
+            self._finish(now)
+            if decision <= arrival:
+                self._decide(control, now)
+                decision += TICK
+                continue
+            sidecar = turn % len(self._sidecars)
+            turn += 1
+            counts = self._counts[sidecar]
+            chosen = self._sidecars[sidecar].choose(counts)
+            counts[chosen] += 1
+            self._replicas[chosen].admit(now, random.lognormvariate(mu, SIGMA), sidecar)
+            arrival += random.expovariate(scenario.rate)
+            if turn % 512 == 0 and sum(it.in_flight for it in self._replicas) > MOST:
+                break
+        self._finish(float("inf"))
+        return self._latencies
+
+    def _finish(self, until: float) -> None:
+        for number, replica in enumerate(self._replicas):
+            for end, came, sidecar in replica.finished(until):
+                self._counts[sidecar][number] -= 1
+                if came >= self._scenario.warm_up:
+                    self._latencies.append(end - came)
+
+    def _decide(self, control: Control, now: float) -> None:
+        tiers = control.decide(self._replicas, self._present(now), now)
+        if tiers != self._told:
+            self._told = tiers
+            for sidecar in self._sidecars:
+                sidecar.tell(tiers)
+
+    def _present(self, now: float) -> range:
+        joins = self._scenario.joins
+        return range(len(self._replicas) - (joins is not None and now < joins))

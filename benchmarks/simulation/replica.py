@@ -1,0 +1,71 @@
+"""A simulated replica: requests wait in line for slots, and durations are counted as TEI does."""
+
+import heapq
+from bisect import bisect_left
+from math import inf
+from typing import Final
+
+from controlplane.signals import Histogram, Reading
+
+BOUNDS: Final = (*(0.000015 * 1.5**power for power in range(39)), inf)
+"""Seconds, of TEI's histograms."""
+
+
+class Replica:
+    """First come, first served by the slot that is free first."""
+
+    def __init__(self, service: float, slots: int = 1) -> None:
+        """Prepare a replica that is idle.
+
+        Args:
+            service: Mean seconds that a request takes in a slot.
+            slots: Requests that it computes at the same time.
+        """
+        self.service = service
+        self.slots = slots
+        self.in_flight = 0
+        self._free_at = [0.0] * slots
+        self._pending: list[tuple[float, float, int]] = []
+        self._counts = [0] * len(BOUNDS)
+        self._total = 0.0
+
+    @property
+    def capacity(self) -> float:
+        """Requests per second that it can serve."""
+        return self.slots / self.service
+
+    def admit(self, at: float, size: float, sidecar: int) -> None:
+        """Take in a request of so many times the mean size."""
+        start = max(at, self._free_at[0])
+        end = start + size * self.service
+        heapq.heapreplace(self._free_at, end)
+        heapq.heappush(self._pending, (end, at, sidecar))
+        self.in_flight += 1
+
+    def finished(self, until: float) -> list[tuple[float, float, int]]:
+        """Take out what is done by then: when, when it came, and by which sidecar."""
+        done = []
+        while self._pending and self._pending[0][0] <= until:
+            end, came, sidecar = heapq.heappop(self._pending)
+            self._counts[bisect_left(BOUNDS, end - came)] += 1
+            self._total += end - came
+            self.in_flight -= 1
+            done.append((end, came, sidecar))
+        return done
+
+    def slow_down(self, at: float, factor: float) -> None:
+        """Take so many times as long from now on, for what is left of every request too."""
+        self.service *= factor
+        self._free_at = [at + (end - at) * factor if end > at else end for end in self._free_at]
+        self._pending = [
+            (at + (end - at) * factor, came, sidecar) for end, came, sidecar in self._pending
+        ]
+
+    def scrape(self, at: float) -> Reading:
+        """What TEI would expose: durations of what is done, and how many wait for a slot."""
+        running, cumulative = 0, []
+        for count in self._counts:
+            running += count
+            cumulative.append(float(running))
+        waiting = float(max(self.in_flight - self.slots, 0))
+        return Reading(at, Histogram(BOUNDS, tuple(cumulative), self._total), queue=waiting)

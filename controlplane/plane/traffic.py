@@ -1,0 +1,58 @@
+"""What Envoys report of the traffic that they send to the replicas that there are."""
+
+from collections.abc import Mapping
+
+from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.signals import Window
+from controlplane.signals.load import Endpoint, Load, LoadReports
+
+
+class Traffic:
+    """Load reports by replica; what is about no replica is dropped."""
+
+    def __init__(self) -> None:
+        self._reports = LoadReports()
+        self._known: frozenset[Endpoint] = frozenset()
+
+    def adopt(self, fleet: Fleet) -> None:
+        """Take note of who exists."""
+        self._known = frozenset(
+            _endpoint(pool, replica)
+            for pool in fleet.pools.values()
+            for replica in pool.replicas.values()
+        )
+
+    def reported(
+        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> set[str]:
+        """Take in a report.
+
+        Args:
+            reporter: One object for all reports of one Envoy.
+            loads: By endpoint.
+            seconds: That the report covers.
+            now: The time.
+
+        Returns:
+            The names of the pools that it is about.
+        """
+        known = {endpoint: load for endpoint, load in loads.items() if endpoint in self._known}
+        self._reports.record(reporter, known, seconds, now)
+        return {endpoint.pool for endpoint in known}
+
+    def left(self, reporter: object, now: float) -> None:
+        """An Envoy that reported has gone, and what it had in flight with it."""
+        self._reports.gone(reporter, now)
+
+    def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
+        """Requests that all Envoys together have at a replica now; None where none reports."""
+        return self._reports.in_flight(_endpoint(pool, replica), now)
+
+    def window(self, pool: Pool, replica: Replica) -> Window | None:
+        """What a replica did lately by the count of Envoys; None where none reports."""
+        return self._reports.window(_endpoint(pool, replica))
+
+
+def _endpoint(pool: Pool, replica: Replica) -> Endpoint:
+    address = replica.settings.address
+    return Endpoint(pool.name, address.host, address.port)

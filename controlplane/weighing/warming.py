@@ -1,0 +1,55 @@
+"""Slow start: a replica that has just become ready gets little at first, and more step by step.
+
+In come when replicas became ready and the time; out comes what part of its share each may have. A
+model that was just loaded answers its first requests slowly (caches, compilation, allocation), and
+a full share of them at once would wait in line behind those.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from controlplane.weighing.explanation import Step, duration, percent
+
+STEPS: Final = 5
+"""In which a share grows; each one makes every Envoy rebuild its load balancer."""
+MOST_COLD: Final = 0.5
+"""Part of a pool that may start slowly. With more there is nobody to spare them, and to hold all
+back alike changes nothing."""
+
+
+def warmth(ready_since: float | None, seconds: float, now: float) -> float:
+    """What part of its share a replica may have, above 0 and at most 1.
+
+    Args:
+        ready_since: When it became ready, seconds of a monotonic clock; None: long ago.
+        seconds: That a slow start takes.
+        now: Seconds of the same clock.
+    """
+    if ready_since is None or now - ready_since >= seconds:
+        return 1.0
+    passed = max(now - ready_since, 0.0) / seconds
+    return (math.floor(passed * STEPS) + 1) / (STEPS + 1)
+
+
+def cold(
+    ready_since: Mapping[str, float | None], seconds: float | None, now: float
+) -> dict[str, float]:
+    """The warmth of those that are not warm yet, by id.
+
+    Args:
+        ready_since: Of every replica that gets traffic.
+        seconds: That a slow start takes; None: there is none.
+        now: Seconds of a monotonic clock.
+    """
+    if seconds is None:
+        return {}
+    found = {id_: warmth(since, seconds, now) for id_, since in ready_since.items()}
+    some = {id_: part for id_, part in found.items() if part < 1}
+    return {} if len(some) > MOST_COLD * len(found) else some
+
+
+def warming_step(since: float, seconds: float, before: float, part: float) -> Step:
+    """What to tell about a share that is held back."""
+    words = f"ready for {duration(since)} of {duration(seconds)}: a slow start, at {percent(part)}"
+    return Step("warming", before, before * part, words)

@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import pytest
+
+from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.veto import SLACK, by_in_flight, most, usual_wait
+from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights
+
+
+def queueing(requests: float, at: float, source: str = "queue") -> tuple[InFlight, ...]:
+    return (InFlight(source, requests, at),)
+
+
+def after_one_scrape(requests: float) -> tuple[Weighing, Weighing]:
+    """A pool of two tiers before and after a fast replica is seen with so many in flight."""
+    before = settled(pool(400, 400, 100, 100, 100, 100))
+    now = before.at + INTERVAL
+    inputs = [later(each, before, now) for each in pool(400, 400, 100, 100, 100, 100)]
+    inputs = [
+        replace(each, in_flight=queueing(requests if each.id == "a" else 2, now)) for each in inputs
+    ]
+    return before, weigh(before, SETTINGS, inputs, now)
+
+
+def test_far_more_in_flight_than_explained_takes_share_at_the_next_scrape() -> None:
+    before, after = after_one_scrape(200)
+    assert after.replicas["a"].state.relative < 0.2 * before.replicas["a"].state.relative
+    assert weights(after)["a"] < 0.7 * weights(before)["a"]
+    assert any("200 requests in flight (queue) would take it" in s for s in
+               explain(after.replicas["a"].steps))  # fmt: skip
+
+
+def test_as_much_as_chance_explains_changes_nothing() -> None:
+    before, after = after_one_scrape(SLACK)
+    assert weights(after) == weights(before)
+
+
+def test_a_veto_moves_no_replica_to_another_tier() -> None:
+    before, after = after_one_scrape(200)
+    assert after.replicas["a"].tier == before.replicas["a"].tier
+
+
+def test_when_it_is_over_the_share_comes_back_a_step_at_a_time() -> None:
+    _, vetoed = after_one_scrape(200)
+    now = vetoed.at + INTERVAL
+    inputs = [later(each, vetoed, now) for each in pool(400, 400, 100, 100, 100, 100)]
+    after = weigh(vetoed, SETTINGS, inputs, now)
+    assert after.replicas["a"].state.relative == pytest.approx(
+        1.5 * vetoed.replicas["a"].state.relative
+    )
+
+
+def test_when_all_have_long_lines_nobody_is_vetoed() -> None:
+    before = settled(pool(100, 100, 100))
+    now = before.at + INTERVAL
+    inputs = [
+        replace(later(each, before, now), in_flight=queueing(300, now))
+        for each in pool(100, 100, 100)
+    ]
+    assert weights(weigh(before, SETTINGS, inputs, now)) == weights(before)
+
+
+def test_every_source_can_object_and_old_ones_cannot() -> None:
+    counts = (InFlight("queue", 3, 10.0), InFlight("load reports", 50, 10.0))
+    assert most(counts, 9.0) == counts[1]
+    assert most((*counts, InFlight("load reports", 900, 1.0)), 9.0) == counts[1]
+    assert most((), 0.0) is None
+
+
+def test_nothing_counted_is_unknown_and_no_veto() -> None:
+    inputs = [ReplicaInput(id_) for id_ in "abc"]
+    assert weights(weigh(None, SETTINGS, inputs, 0.0)) == dict.fromkeys("abc", 1000)
+
+
+def test_a_fast_replica_may_have_more_in_line() -> None:
+    counts = {"a": InFlight("queue", 41, 0), "b": InFlight("queue", 11, 0)}
+    usual = usual_wait(counts, {"a": 400, "b": 100}, {"a": 1, "b": 1})
+    assert usual == pytest.approx(0.1)
+    assert by_in_flight(counts["a"], 400, 1, usual, 4.0) == (4.0, None)
+
+
+def test_a_veto_leaves_the_floor() -> None:
+    value, _ = by_in_flight(InFlight("queue", 1e9, 0), 100, 1, 0.0, 1.0)
+    assert value == 0.05
