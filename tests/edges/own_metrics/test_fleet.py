@@ -42,7 +42,7 @@ def busy_plane() -> Plane:
     for at in (0.0, 1.0):
         count = 100 * at
         it.record(target, Reading(at, Histogram((0.1, math.inf), (count, count), 0.02 * count)), at)
-    it.decide(1.0)
+        it.decide(at)
     return it
 
 
