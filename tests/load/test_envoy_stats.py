@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.demo.envoy_stats import Host, Tally, grown, hosts
+from controlplane.load.envoy_stats import Host, Tally, grown, hosts
 
 
 def host(name: str, requests: int | None, **health: object) -> dict[str, Any]:
