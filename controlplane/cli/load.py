@@ -13,6 +13,7 @@ from controlplane.cli.load_progress import Progress
 from controlplane.cli.load_table import print_outcome
 from controlplane.load import plot
 from controlplane.load.errors import LoadError
+from controlplane.load.outcome import Outcome
 from controlplane.load.run import send
 from controlplane.load.workload import MOST
 
@@ -86,17 +87,23 @@ def command(as_json: bool, png: Path | None, **given: Any) -> None:
             outcome = asyncio.run(send(ordered.workload, ordered.sources, progress.show))
     except LoadError as error:
         fail(str(error))
-    if png is not None and outcome.steps:
-        try:
-            plot.draw(outcome, ordered.objective, png)
-        except OSError as error:
-            click.echo(f"plimsoll: --png: {png} cannot be written: {error.strerror}", err=True)
+    if png is not None:
+        _draw(outcome, ordered.objective, png)
     if as_json:
         click.echo(json.dumps(outcome.as_json(ordered.objective), indent=2, allow_nan=False))
     else:
         print_outcome(outcome, ordered.objective)
     if outcome.stopped is not None:
         raise SystemExit(outcome.stopped)
+
+
+def _draw(outcome: Outcome, objective: float | None, png: Path) -> None:
+    try:
+        if not plot.draw(outcome, objective, png):
+            click.echo("plimsoll: --png: nothing was answered, so nothing is drawn", err=True)
+    except OSError as error:
+        # What was measured is still to be printed.
+        click.echo(f"plimsoll: --png: {png} cannot be written: {error.strerror}", err=True)
 
 
 def _drawable(png: Path) -> None:

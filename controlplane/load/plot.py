@@ -2,7 +2,8 @@
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +21,11 @@ def is_installed() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def draw(outcome: Outcome, objective: float | None, file: Path) -> None:
-    """Draw an outcome with at least one step into a PNG file.
+def draw(outcome: Outcome, objective: float | None, file: Path) -> bool:
+    """Draw an outcome into a PNG file.
+
+    Returns:
+        Whether there was anything to draw.
 
     Raises:
         OSError: The file cannot be written.
@@ -30,16 +34,21 @@ def draw(outcome: Outcome, objective: float | None, file: Path) -> None:
     from matplotlib.figure import Figure
 
     telling = outcome.telling(objective)
-    replicas = telling is not None and any(it.share is not None for it in telling.replicas)
-    panels = 1 + (len(outcome.steps) > 1) + replicas
-    figure = Figure(figsize=(panels * _INCHES[0], _INCHES[1]), layout="constrained")
-    axes = iter(figure.subplots(1, panels, squeeze=False)[0])
-    if len(outcome.steps) > 1:
-        _over_rate(next(axes), outcome.steps, objective)
-    _distribution(next(axes), outcome.steps, objective)
-    if replicas and telling is not None:
-        _shares(next(axes), telling)
+    answered = [it for it in outcome.steps if it.record.whole.latency.count]
+    panels: list[Callable[[Axes], None]] = []
+    if len(answered) > 1:
+        panels.append(partial(_over_rate, steps=answered, objective=objective))
+    if answered:
+        panels.append(partial(_distribution, steps=answered, objective=objective))
+    if telling is not None and any(it.share is not None for it in telling.replicas):
+        panels.append(partial(_shares, it=telling))
+    if not panels:
+        return False
+    figure = Figure(figsize=(len(panels) * _INCHES[0], _INCHES[1]), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        panel(axes)
     figure.savefig(file, format="png", dpi=120)
+    return True
 
 
 def _over_rate(axes: "Axes", steps: Sequence[Measured], objective: float | None) -> None:
@@ -67,9 +76,8 @@ def _distribution(axes: "Axes", steps: Sequence[Measured], objective: float | No
                 continue
             points = histogram.curve()
             label = f"{it.step.rate:.4g}/s" if len(steps) > 1 else what
-            # The part that takes longer; the last point has none, and a logarithm no zero.
             axes.plot(
-                [max(1 - part, 0.5 / histogram.count) for _, part in points],
+                [max(1 - part, _least(it)) for _, part in points],
                 [1000 * seconds for seconds, _ in points],
                 style,
                 label=label,
@@ -77,9 +85,14 @@ def _distribution(axes: "Axes", steps: Sequence[Measured], objective: float | No
     _objective(axes, objective)
     axes.set(xscale="log", yscale="log", xlabel="part of the requests that takes longer")
     axes.set_ylabel("latency, ms")
-    axes.invert_xaxis()
+    axes.set_xlim(1.0, min(map(_least, steps)))
     axes.set_title("Distribution of latency")
     axes.legend(fontsize="small")
+
+
+def _least(it: Measured) -> float:
+    """What stands for the part that takes longer than all do: a logarithm has no zero."""
+    return 0.5 / it.record.whole.latency.count
 
 
 def _shares(axes: "Axes", it: Measured) -> None:
