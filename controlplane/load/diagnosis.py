@@ -40,6 +40,10 @@ UNEVEN: Final = 1.3
 SLOW: Final = 3.0
 """Times its peers' median latency; a pool of capacity tiers may well differ by less."""
 
+BRISK: Final = 0.001
+"""Seconds; a latency worked out from requests in flight may come to less, even to nothing, where a
+replica was never seen with one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -128,8 +132,10 @@ def _slow(replicas: Sequence[Seen]) -> Iterator[Finding]:
     slow: list[tuple[float, Finding]] = []
     for replica in known:
         peers = [it.latency for it in known if it is not replica and it.latency is not None]
-        middle = median(peers) if peers else None
-        if middle and replica.latency is not None and replica.latency > SLOW * middle:
+        if not peers or replica.latency is None:
+            continue
+        middle = max(median(peers), BRISK)
+        if replica.latency > SLOW * middle:
             times = replica.latency / middle
             sentence = (
                 f"replica {replica.id} is far slower than its peers: {ms(replica.latency)} on"

@@ -27,7 +27,7 @@ class Seen:
         capacity: Requests per second that it can carry, as the control plane estimates.
         given: The part of the traffic that its weight gives it.
         latency: Seconds of a request on average: as answered here, by Envoy's count of requests in
-            flight (Little's law), or by its own metrics.
+            flight (Little's law) where that was not nearly always 0, or by its own metrics.
         in_flight: Requests that it had not answered, on average.
         queue: Requests that waited inside of it, by its own metrics.
     """
@@ -115,9 +115,11 @@ class StepWatch:
         counted = id_ in self.requests
         active = self._active[id_] / self._looks if counted else standing.in_flight
         latency = standing.latency
+        # A few sightings of requests in flight say less than what the replica itself measured.
+        is_busy = self._active[id_] >= FEW or latency is None
         if named is not None:
             latency = named.service.mean
-        elif counted and rate and active is not None and self.requests[id_] >= FEW:
+        elif counted and is_busy and rate and active is not None and self.requests[id_] >= FEW:
             latency = active / rate
         return Seen(
             id=id_,

@@ -59,7 +59,7 @@ class Counting:
 
 def workload(*urls: str, rates: tuple[float, ...] = (100,), **more: Any) -> Workload:
     """A second of load for each rate, unless it is told otherwise."""
-    given = {"warm_up": 0.0, "seconds": 1.0, "weights": [1] * len(urls)} | more
+    given: dict[str, Any] = {"warm_up": 0.0, "seconds": 1.0, "weights": [1] * len(urls)} | more
     steps = plan(rates, given.pop("warm_up"), given.pop("seconds"))
     targets = [Target(url, weight) for url, weight in zip(urls, given.pop("weights"), strict=True)]
     bodies = [body_of("openai", "m")] * len(urls)

@@ -80,6 +80,15 @@ def test_a_replica_far_slower_than_its_peers_is_named_with_its_share() -> None:
     )
 
 
+def test_a_replica_that_was_never_seen_busy_is_a_peer_all_the_same() -> None:
+    assert named(record(step()), Seen("a", latency=0.0), Seen("b", latency=0.1)) == [
+        ("replica", "b")
+    ]
+    assert named(record(step()), Seen("a", latency=0.0), Seen("b", latency=0.002)) == [
+        ("none", None)
+    ]
+
+
 def test_the_slowest_replica_is_named_first() -> None:
     replicas = [Seen(id_, latency=0.02) for id_ in "abcd"]
     two = [Seen("e", latency=0.1), Seen("f", latency=0.5)]
