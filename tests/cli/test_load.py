@@ -210,6 +210,30 @@ async def test_model_and_objective_are_taken_from_the_pool() -> None:
     assert (replica["id"], replica["share"], replica["load"]) == ("a", 1.0, 0.25)
 
 
+async def test_a_shells_limit_of_open_files_does_not_fail_requests() -> None:
+    released = asyncio.Event()
+    waiting = 0
+
+    async def hold(request: web.Request) -> web.Response:
+        nonlocal waiting
+        waiting += 1
+        if waiting > 150:
+            released.set()
+        await released.wait()
+        return web.Response()
+
+    async with server(hold) as url:
+        command = (sys.executable, "-m", "controlplane", "load", url, *MODEL, "--json")
+        options = ("--rate", "200", "--duration", "2s", "--warmup", "0s")
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", 'ulimit -S -n 100 && exec "$@"', "sh", *command, *options),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(DEADLINE):
+            out, _ = await process.communicate()
+    assert json.loads(out)["steps"][0]["errors"] == {}
+
+
 async def test_a_target_where_nobody_is_is_one_line_and_exit_code_1() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/embeddings"
     code, out, errors = await load(url, *MODEL, "--rate", "20")

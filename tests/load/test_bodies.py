@@ -31,6 +31,11 @@ def test_any_text_arrives_as_it_is(text: str) -> None:
     assert json.loads(template('{"input": "{{text}}"}', "m")(text)) == {"input": text}
 
 
+def test_a_text_is_not_looked_into() -> None:
+    made = template('{"input": "{{text}}", "model": "{{model}}"}', "m")
+    assert json.loads(made("{{model}} {{text}}"))["input"] == "{{model}} {{text}}"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from controlplane.load import plot
+from controlplane.load.envoy_hops import Hop
 from controlplane.load.errors import LoadError
 from controlplane.load.outcome import Outcome
 from controlplane.load.run import Moment, send
@@ -73,10 +74,15 @@ async def test_a_staircase_ends_with_the_rate_that_reaches_the_limit() -> None:
         outcome = await sent(order)
     assert outcome.cut
     assert [it.step.rate for it in outcome.steps] == [50]
-    # What could not be sent before the step was over never was.
-    record = outcome.steps[0].record
-    assert record.whole.requests + record.held_back < 50
-    assert record.whole.faults.keys() == {"no answer in time"}
+    assert outcome.steps[0].record.whole.faults.keys() == {"no answer in time"}
+
+
+async def test_what_could_not_be_sent_before_a_step_was_over_never_is() -> None:
+    handler = Counting(pauses=dict.fromkeys(range(200), 0.1))
+    async with server(handler) as url:
+        outcome = await sent(workload(url, seconds=0.5, most=1))
+    assert 0 < handler.served < 15
+    assert outcome.steps[0].record.held_back > 15
 
 
 async def test_requests_of_the_warm_up_are_sent_and_not_measured() -> None:
@@ -161,6 +167,25 @@ async def test_a_cluster_that_envoy_does_not_have_is_named() -> None:
     async with server(clusters) as url:
         with pytest.raises(LoadError, match="has no cluster 'm', but: other"):
             await sent(workload(url), Sources(pool="m", envoys=(url,)))
+
+
+async def test_what_an_envoy_counted_before_the_load_is_not_of_the_load() -> None:
+    looks = 0
+
+    async def admin(request: web.Request) -> web.Response:
+        nonlocal looks
+        if request.path == "/clusters":
+            return web.json_response({"cluster_statuses": [{"name": "m"}]})
+        looks += 1
+        counts = {1: 1000, 5: 1000} if looks == 1 else {1: 1000, 5: 1010}
+        buckets = [{"upper_bound": it, "cumulative": count} for it, count in counts.items()]
+        entry = {"name": "cluster.m.upstream_rq_time", "buckets": buckets}
+        return web.json_response({"stats": [{"histograms": [entry]}]})
+
+    async with server(Counting()) as url, server(admin) as envoy:
+        base = envoy.removesuffix("/v1/embeddings")
+        outcome = await sent(workload(url, seconds=0.3), Sources(pool="m", envoys=(base,)))
+    assert outcome.hops == {base: {"upstream": Hop(10, 0.005, 0.005)}}
 
 
 async def test_a_signal_ends_it_with_what_was_measured_so_far() -> None:
