@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
-from controlplane.edges.latest import Latest
+from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
-from controlplane.edges.xds_server import Catalog, XdsServer
+from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -63,8 +63,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     """
     plane = Plane(time.monotonic())
     plane.declare(config, time.monotonic())
-    slot: Latest[Catalog | None] = Latest(None)
-    woken = asyncio.Event()
+    slot: Latest[Offer | None] = Latest(None)
+    woken = Notice(time.monotonic)
     scraper = Scraper(plane, woken.set)
     xds = XdsServer(config.xds.address, slot, _observe)
 
@@ -106,8 +106,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 async def steer(
     plane: Plane,
-    slot: Latest[Catalog | None],
-    woken: asyncio.Event,
+    slot: Latest[Offer | None],
+    woken: Notice,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -125,12 +125,12 @@ async def steer(
                 await woken.wait()
         except TimeoutError:
             pass
-        woken.clear()
         now = time.monotonic()
+        noticed = woken.clear(now)
         if plane.is_settled(now):
             catalog = plane.decide(now)
-            if catalog is not slot.value:
-                slot.set(catalog)
+            if slot.value is None or catalog is not slot.value.catalog:
+                slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from controlplane.assembly import PUSH_INTERVAL, steer
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Catalog
+from controlplane.edges.latest import Latest, Notice
+from controlplane.edges.xds_server import Offer
 from controlplane.plane import Plane, Probe
 from controlplane.settings import load_config
 
@@ -26,8 +26,8 @@ class Steered:
     def __init__(self) -> None:
         self.plane = Plane(0.0)
         self.plane.declare(CONFIG, 0.0)
-        self.slot: Latest[Catalog | None] = Latest(None)
-        self.woken = asyncio.Event()
+        self.slot: Latest[Offer | None] = Latest(None)
+        self.woken = Notice(lambda: 0.0)
         self.asleep: asyncio.Queue[float] = asyncio.Queue()
         self.resume: asyncio.Queue[None] = asyncio.Queue()
 

@@ -30,6 +30,11 @@ from controlplane.settings import Address, Locality, SettingsError, parse_addres
     metavar="POOL=HOST:PORT",
     help="Move a pool's listener, so that several Envoys fit on one host.",
 )
+@click.option(
+    "--gateway",
+    metavar="HOST:PORT",
+    help="Open one listener for all pools, chosen by path or header, instead of one for each.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,
@@ -38,9 +43,12 @@ def command(
     locality: str | None,
     admin_port: int,
     listen: tuple[str, ...],
+    gateway: str | None,
     as_json: bool,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`."""
+    if gateway and listen:
+        fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
     try:
         data = bootstrap(
             node,
@@ -49,6 +57,7 @@ def command(
             locality=_locality(locality),
             admin_port=admin_port,
             listen=dict(_moved(text) for text in listen),
+            gateway=_listened("--gateway", gateway) if gateway else None,
         )
     except ValueError as error:
         fail(str(error), USAGE)
@@ -73,10 +82,14 @@ def _moved(text: str) -> tuple[str, Address]:
         raise ValueError(
             f'--listen: {text!r} is not POOL=HOST:PORT, as in "minilm=127.0.0.1:10001"'
         )
-    moved = _served("--listen", address)
-    if moved.ip is None:
-        raise ValueError(f"--listen: {moved.host!r} is a name; Envoy listens on an IP address")
-    return pool, moved
+    return pool, _listened("--listen", address)
+
+
+def _listened(option: str, text: str) -> Address:
+    address = _served(option, text)
+    if address.ip is None:
+        raise ValueError(f"{option}: {address.host!r} is a name; Envoy listens on an IP address")
+    return address
 
 
 def _locality(text: str | None) -> Locality | None:

@@ -1,9 +1,10 @@
-"""A latest-wins slot: how one task hands a value to others without ever queueing.
+"""How tasks hand over to each other without ever queueing: a latest-wins slot, and a notice.
 
 A reader that is slow sees the newest value when it looks, and none of those in between.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -39,3 +40,37 @@ class Latest(Generic[T]):
         while self._revision <= revision:
             await self._newer.wait()
         return self._revision
+
+
+class Notice:
+    """Says that something was noticed, and since when it waits to be looked at."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin with nothing noticed.
+
+        Args:
+            clock: Seconds that never go back.
+        """
+        self._clock = clock
+        self._noticed = asyncio.Event()
+        self._since: float | None = None
+
+    def set(self) -> None:
+        """Something was noticed."""
+        if self._since is None:
+            self._since = self._clock()
+        self._noticed.set()
+
+    async def wait(self) -> None:
+        """Wait until something is noticed."""
+        await self._noticed.wait()
+
+    def clear(self, now: float) -> float:
+        """It is looked at now.
+
+        Returns:
+            When the first of it was noticed; `now` if nothing was.
+        """
+        since, self._since = self._since, None
+        self._noticed.clear()
+        return now if since is None else since

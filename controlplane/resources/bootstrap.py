@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from controlplane.resources.views import METADATA_KEY
+from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
 XDS_CLUSTER: Final = "plimsoll"
@@ -17,6 +17,7 @@ def bootstrap(
     locality: Locality | None = None,
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
+    gateway: Address | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -27,11 +28,14 @@ def bootstrap(
         locality: Where it runs.
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
+        gateway: Where it opens one listener for all its pools, instead of one for each.
     """
     wanted: dict[str, Any] = {}
     if pools:
         wanted["pools"] = sorted(set(pools))
-    if listen:
+    if gateway:
+        wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
+    elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
     node: dict[str, Any] = {"id": node_id, "cluster": XDS_CLUSTER}
     if locality is not None:

@@ -1,34 +1,28 @@
 """Every resource of the fleet, each encoded once, and the part of them that a view shows."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
-from controlplane.fleet import Fleet, Pool
-from controlplane.resources.clusters import cluster, is_scanned
-from controlplane.resources.endpoints import assignment, members
-from controlplane.resources.listeners import listener
+from controlplane.fleet import Fleet
+from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.pool_resources import (
+    POOL_TYPES,
+    PoolResources,
+    listener_at,
+    pool_resources,
+)
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
-from controlplane.resources.routes import route_configuration
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
-from controlplane.settings import Address
 
 Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
-
-@dataclass(frozen=True, slots=True)
-class PoolResources:
-    """What one pool is to Envoy, with what it was built from."""
-
-    pool: Pool
-    portions: Mapping[str, Portion]
-    cluster: Resource
-    cluster_bytes: bytes
-    endpoints: Resource
-    listener: Resource
-    route: Resource
+REMEMBERED: Final = 64
+"""So many changes are remembered by name. A stream that has not looked for longer, because none of
+them was about it, compares everything that it wants."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,30 +31,94 @@ class Catalog:
 
     Attributes:
         pools: By name.
+        revision: Increases with every change.
+        recent: What the last changes were, the newest last, by the pools' names.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
-    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
+    revision: Revision = field(default_factory=Revision)
+    recent: tuple[Changes, ...] = ()
+    _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
+    _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
         if view not in self._views:
-            self._views[view] = self._snapshot(view)
+            self._views[view] = Shown(self, view)
         return self._views[view]
 
-    def _snapshot(self, view: View) -> Snapshot:
-        shown = {name: held for name, held in self.pools.items() if view.shows(name)}
-        moved = dict(view.listen)
-        return Snapshot.of(
-            {
-                CLUSTER: {name: held.cluster for name, held in shown.items()},
-                ENDPOINT: {name: held.endpoints for name, held in shown.items()},
-                LISTENER: {
-                    name: _listener(name, moved[name]) if name in moved else held.listener
-                    for name, held in shown.items()
-                },
-                ROUTE: {name: held.route for name, held in shown.items()},
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """The resources of pools that came, changed or went.
+
+        Returns:
+            None when that is not known (any more).
+        """
+        if revision is None or revision.line is not self.revision.line:
+            return None
+        steps = self.revision.number - revision.number
+        if not 0 <= steps <= len(self.recent):
+            return None
+        # Thousands of streams ask the same.
+        if steps not in self._changed:
+            newest = self.recent[len(self.recent) - steps :]
+            self._changed[steps] = {
+                url: frozenset().union(*(changes.get(url, ()) for changes in newest))
+                for url in POOL_TYPES
             }
+        return self._changed[steps]
+
+
+class Shown(Snapshot):
+    """The part of a catalog that a view shows. It copies nothing: thousands may differ."""
+
+    def __init__(self, catalog: Catalog, view: View) -> None:
+        self._catalog = catalog
+        self._view = view
+        self._pools = None if view.pools is None else frozenset(view.pools)
+        self._moved = dict(view.listen)
+
+    @property
+    def revision(self) -> Revision:
+        """That of the catalog."""
+        return self._catalog.revision
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """A resource of a pool that the view shows, or of the gateway that it is for."""
+        if self._view.gateway and type_url in (LISTENER, ROUTE):
+            return self._of_gateway(type_url) if name == GATEWAY else None
+        held = self._catalog.pools.get(name)
+        if held is None or (self._pools is not None and name not in self._pools):
+            return None
+        if type_url == ENDPOINT:
+            return held.endpoints(self._view.place)
+        if type_url == LISTENER and name in self._moved:
+            return listener_at(name, self._moved[name])
+        return held.resources.get(type_url)
+
+    def names(self, type_url: str) -> Collection[str]:
+        """The names of the pools that the view shows, or of what its gateway has."""
+        if type_url not in POOL_TYPES:
+            return ()
+        if self._view.gateway and type_url in (LISTENER, ROUTE):
+            return (GATEWAY,)
+        if self._view.pools is None:
+            return self._catalog.pools.keys()
+        return [name for name in self._view.pools if name in self._catalog.pools]
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """The resources of the pools that have changed, also of some that the view hides."""
+        changed = self._catalog.changed_since(revision)
+        if changed is None or not self._view.gateway:
+            return changed
+        routes = frozenset((GATEWAY,)) if changed[ROUTE] else frozenset()
+        return {**changed, LISTENER: frozenset(), ROUTE: routes}
+
+    def _of_gateway(self, type_url: str) -> Resource | None:
+        if type_url == LISTENER:
+            return listener_at(GATEWAY, self._view.gateway) if self._view.gateway else None
+        pools = self._catalog.pools
+        return gateway_routes(
+            tuple((name, pools[name].pool.settings.route) for name in sorted(self.names(CLUSTER)))
         )
 
 
@@ -76,53 +134,24 @@ def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
         `previous` itself where nothing has changed.
     """
     pools = {
-        name: _pool(pool, portions.get(name, {}), previous.pools.get(name))
+        name: pool_resources(pool, portions.get(name, {}), previous.pools.get(name))
         for name, pool in sorted(fleet.pools.items())
     }
-    unchanged = pools.keys() == previous.pools.keys() and all(
-        pools[name] is previous.pools[name] for name in pools
-    )
-    return previous if unchanged else Catalog(pools)
-
-
-def _pool(
-    pool: Pool, portions: Mapping[str, Portion], known: PoolResources | None
-) -> PoolResources:
-    if known is not None and known.pool == pool and known.portions == portions:
-        return known
-    # A heartbeat makes another pool of it, but nothing that Envoy sees.
-    if known is not None and _seen(known.pool, known.portions) == _seen(pool, portions):
-        return known
-    if known is None or _shape(known.pool) != _shape(pool):
-        encoded = cluster(pool)
-        return PoolResources(
-            pool=pool,
-            portions=portions,
-            cluster=Resource.of(CLUSTER, pool.name, encoded),
-            cluster_bytes=encoded,
-            endpoints=_endpoints(pool, portions, encoded),
-            listener=_listener(pool.name, pool.settings.listener.address),
-            route=Resource.of(ROUTE, pool.name, route_configuration(pool)),
+    changed = {name for name, held in pools.items() if held is not previous.pools.get(name)}
+    changed |= previous.pools.keys() - pools.keys()
+    if not changed:
+        return previous
+    changes = {
+        url: frozenset(
+            name
+            for name in changed
+            if _resource(previous.pools, name, url) is not _resource(pools, name, url)
         )
-    endpoints = _endpoints(pool, portions, known.cluster_bytes)
-    return replace(known, pool=pool, portions=portions, endpoints=endpoints)
+        for url in POOL_TYPES
+    }
+    return Catalog(pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:])
 
 
-def _shape(pool: Pool) -> tuple[object, ...]:
-    """All that a pool's cluster, listener and route depend on."""
-    return (pool.settings, is_scanned(pool))
-
-
-def _seen(pool: Pool, portions: Mapping[str, Portion]) -> tuple[object, ...]:
-    """All that any of a pool's resources depends on."""
-    return (_shape(pool), members(pool, portions))
-
-
-@lru_cache(maxsize=4096)
-def _listener(name: str, address: Address) -> Resource:
-    # Encoding one takes milliseconds, and every sidecar on a host may have moved its own.
-    return Resource.of(LISTENER, name, listener(name, address))
-
-
-def _endpoints(pool: Pool, portions: Mapping[str, Portion], encoded: bytes) -> Resource:
-    return Resource.of(ENDPOINT, pool.name, assignment(pool, portions), salt=encoded)
+def _resource(pools: Mapping[str, PoolResources], name: str, type_url: str) -> Resource | None:
+    held = pools.get(name)
+    return held.resources[type_url] if held else None

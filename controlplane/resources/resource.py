@@ -1,20 +1,18 @@
-"""One encoded xDS resource, its version, and the set of them that one Envoy should hold."""
+"""One encoded xDS resource and its version."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Final
 
-import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
-import envoy_data_plane.google.protobuf as protobuf
+from controlplane.resources.encoding import delimited, implicit
 
 CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER: Final = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE: Final = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
 
-TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+TYPE_URLS: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
 """Every type there is, in the order in which Envoy must learn of additions: what a resource
 refers to comes before it (xDS protocol, "Eventual consistency considerations")."""
 
@@ -37,7 +35,7 @@ class Resource:
 
     @classmethod
     def of(cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"") -> "Resource":
-        """Pack an encoded message.
+        """Pack an encoded message; the bytes are those that betterproto2 makes of the same.
 
         Args:
             type_url: Of the message.
@@ -47,22 +45,7 @@ class Resource:
                 cluster, because Envoy waits for endpoints whenever a cluster has changed.
         """
         version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
-        packed = protobuf.Any(type_url=type_url, value=message)
-        framed = discovery_v3.Resource(name=name, version=version, resource=packed)
-        return cls(name, version, bytes(packed), bytes(framed))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """Everything that one Envoy should hold: resources by type URL and name."""
-
-    resources: Mapping[str, Mapping[str, Resource]]
-
-    @classmethod
-    def of(cls, resources: Mapping[str, Mapping[str, Resource]]) -> "Snapshot":
-        """Complete a mapping with the types that it has nothing of."""
-        return cls(MappingProxyType({url: resources.get(url, {}) for url in TYPE_URLS}))
-
-    def type(self, type_url: str) -> Mapping[str, Resource]:
-        """The resources of one type by name; empty for a type that is not served."""
-        return self.resources.get(type_url, {})
+        packed = implicit(1, type_url.encode()) + implicit(2, message)
+        # The name, field 3, is the first that the message declares, so betterproto2 begins with it.
+        framed = implicit(3, name.encode()) + delimited(1, version.encode()) + delimited(2, packed)
+        return cls(name, version, packed, framed)

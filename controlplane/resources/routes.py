@@ -7,20 +7,33 @@ import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previou
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
+from controlplane.settings.pool import RouteSettings
 
 
 def route_configuration(pool: Pool) -> bytes:
     """Encode a pool's ``RouteConfiguration``."""
+    settings = pool.settings.route
     route = route_v3.Route(
-        match=route_v3.RouteMatch(prefix=pool.settings.route.prefix),
-        route=route_v3.RouteAction(
-            cluster=pool.name,
-            timeout=timedelta(seconds=pool.settings.route.timeout),
-            retry_policy=_retry_policy(),
-        ),
+        match=route_v3.RouteMatch(prefix=settings.prefix), route=action(pool.name, settings)
     )
     host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=[route])
     return bytes(route_v3.RouteConfiguration(name=pool.name, virtual_hosts=[host]))
+
+
+def action(pool: str, settings: RouteSettings, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
+    """What is done with a request that goes to a pool.
+
+    Args:
+        pool: Its name.
+        settings: Of its route.
+        prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
+    """
+    return route_v3.RouteAction(
+        cluster=pool,
+        prefix_rewrite=prefix_rewrite,
+        timeout=timedelta(seconds=settings.timeout),
+        retry_policy=_retry_policy(),
+    )
 
 
 def _retry_policy() -> route_v3.RetryPolicy:

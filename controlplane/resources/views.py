@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controlplane.resources.places import NOWHERE, Place
 from controlplane.settings import Address, parse_listener_address, shown
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
+
+
+SIDECAR: Final = "sidecar"
+GATEWAY: Final = "gateway"
+ALL_POOLS: Final = "*"
+"""In place of a pool's name: the listener of a gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +24,23 @@ class View:
     Attributes:
         pools: The names of the pools it wants, sorted; None for all.
         listen: Pools whose listener it moves, with the address, sorted by name.
+        place: Where it runs.
+        gateway: Where it opens its one listener for all of them, if it is a gateway; None if it
+            is a sidecar, which opens one for each.
     """
 
     pools: tuple[str, ...] | None = None
     listen: tuple[tuple[str, Address], ...] = ()
+    place: Place = NOWHERE
+    gateway: Address | None = None
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> "View":
+    def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":
         """Read the metadata of a node.
 
         Args:
             metadata: A node's ``metadata`` struct as plain data.
+            place: The node's locality.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -42,14 +55,32 @@ class View:
             raise ValueError(f"node metadata {METADATA_KEY}.pools must be a list of pool names")
         if not isinstance(listen, Mapping):
             raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
+        addresses = {str(name): _address(name, text) for name, text in listen.items()}
+        gateway = _gateway(wanted.get("role", SIDECAR), addresses)
         return cls(
             None if pools is None else tuple(sorted(set(pools))),
-            tuple(sorted((str(name), _address(name, text)) for name, text in listen.items())),
+            () if gateway else tuple(sorted(addresses.items())),
+            place,
+            gateway,
         )
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
+
+
+def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
+    """Where a gateway listens; None for a sidecar."""
+    if role not in (SIDECAR, GATEWAY):
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.role must be {SIDECAR} or {GATEWAY}, not {shown(role)}"
+        )
+    if (role == GATEWAY) != (ALL_POOLS in addresses) or (len(addresses) > 1 and role == GATEWAY):
+        raise ValueError(
+            f'node metadata {METADATA_KEY}.listen: a gateway, and nobody else, has "{ALL_POOLS}"'
+            " with the address that it listens on, and nothing beside it"
+        )
+    return addresses.get(ALL_POOLS)
 
 
 def _address(name: object, text: object) -> Address:

@@ -46,9 +46,15 @@ class ObjectiveSettings(Settings):
 
 
 class BalancingSettings(Settings):
-    """How Envoy chooses a replica; ``docs/balancing.md`` says what each policy does."""
+    """How Envoy chooses a replica; ``docs/balancing.md`` says what each policy does.
+
+    Attributes:
+        policy: By what it chooses.
+        locality: Whether replicas in its own zone are used first, then those in its region.
+    """
 
     policy: Literal["capacity-tiers"] = "capacity-tiers"
+    locality: Literal["any", "nearest"] = "any"
 
 
 class HealthCheckSettings(Settings):

@@ -2,9 +2,11 @@
 
 from typing import Final
 
+from controlplane.resources.places import Place
 from controlplane.resources.views import View
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.requests import DeltaRequest, Node
+from controlplane.xds.identity import Node
+from controlplane.xds.requests import Request
 
 MAX_ID_LENGTH: Final = 256
 """Characters that a node's id, and each other word it says about itself, may have."""
@@ -29,19 +31,29 @@ def admit(node: Node | None) -> tuple[Node, View]:
                 " characters",
             )
     try:
-        return node, View.of(node.metadata)
+        return node, View.of(node.metadata, Place(place.region, place.zone))
     except ValueError as error:
         raise ProtocolError("INVALID_ARGUMENT", str(error)) from None
 
 
-def check(request: DeltaRequest, node: Node) -> None:
+def check(request: Request, node: Node, only: str | None) -> str:
     """Check any request of an admitted node.
 
+    Args:
+        request: The request.
+        node: Who introduced itself on the stream.
+        only: The type that the stream is for; None if it is aggregated.
+
+    Returns:
+        The URL of the type that it is about.
+
     Raises:
-        ProtocolError: When it names no type, or another node.
+        ProtocolError: When it names no type or not the stream's, or another node.
     """
-    if not request.type_url:
+    if not request.type_url and only is None:
         raise ProtocolError("INVALID_ARGUMENT", "type_url is required on an aggregated stream")
+    if request.type_url and only and request.type_url != only:
+        raise ProtocolError("INVALID_ARGUMENT", f"type_url must be {only} or empty here")
     # xDS: only the first request of a stream has to name the node; Envoy can be told to repeat it.
     again = request.node
     if again and (again.id, again.cluster, again.metadata) != (
@@ -50,3 +62,4 @@ def check(request: DeltaRequest, node: Node) -> None:
         node.metadata,
     ):
         raise ProtocolError("INVALID_ARGUMENT", "the node changed within a stream")
+    return request.type_url or only or ""

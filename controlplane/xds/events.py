@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controlplane.xds.requests import Node
+from controlplane.xds.identity import Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controlplane.xds.requests import Locality
+from controlplane.xds.identity import Locality
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,23 @@ class TypeStatus:
 
     Attributes:
         type_url: Of the resources.
+        wildcard: Whether it asked for all of them.
+        subscribed: How many it asked for by name.
         sent: Version that the last response brings the client to; empty before the first.
+        sent_at: When that was, in seconds of the clock that the stream is given; None before.
         acknowledged: Version that the client last acknowledged; empty before the first.
+        acknowledged_at: When that was, likewise.
         held: How many resources it acknowledged and holds.
         rejection: The last one on this stream.
     """
 
     type_url: str
+    wildcard: bool
+    subscribed: int
     sent: str
+    sent_at: float | None
     acknowledged: str
+    acknowledged_at: float | None
     held: int
     rejection: Rejection | None
 

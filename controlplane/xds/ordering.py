@@ -7,15 +7,10 @@ listeners and routes that use them, and only then the removal of clusters that n
 from collections.abc import Mapping
 from dataclasses import replace
 
-from controlplane.resources.resource import (
-    CLUSTER,
-    ENDPOINT,
-    LISTENER,
-    ROUTE,
-    TYPE_URLS,
-    Snapshot,
-)
-from controlplane.xds.subscription import Pending, Subscription
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
+from controlplane.resources.snapshot import Snapshot
+from controlplane.xds.pending import Pending
+from controlplane.xds.subscription import Subscription
 
 
 def next_up(
@@ -35,13 +30,12 @@ def next_up(
     gone: tuple[str, ...] = ()
     for type_url in TYPE_URLS:
         subscription = subscriptions.get(type_url)
-        if subscription is None or not _may_send(type_url, subscriptions):
+        if subscription is None or not _may_send(subscription, subscriptions):
             continue
-        available = snapshot.type(type_url)
-        pending = subscription.pending(available)
+        pending = subscription.pending(snapshot)
         if type_url == CLUSTER:
             gone, pending = pending.removed, replace(pending, removed=())
-        if pending.changed and subscription.isolates(available):
+        if pending.changed and subscription.isolates(snapshot):
             pending = replace(pending, changed=pending.changed[:1])
         if pending or subscription.owes_answer:
             return type_url, pending
@@ -52,15 +46,15 @@ def next_up(
     return None
 
 
-def _may_send(type_url: str, subscriptions: Mapping[str, Subscription]) -> bool:
-    """Whether nothing is under way that this type must wait for."""
-    if subscriptions[type_url].outstanding:
+def _may_send(subscription: Subscription, subscriptions: Mapping[str, Subscription]) -> bool:
+    """Whether it has work, and nothing is under way that its type must wait for."""
+    if not subscription.has_work:
         return False
     # Envoy withholds the acknowledgement of clusters while one of them warms, "providing a signal
     # to ADS to proceed with RDS updates" (cluster_manager_impl.cc): a route to a warming cluster
     # answers 503. Endpoints must not wait for it, since warming is waiting for endpoints.
     clusters = subscriptions.get(CLUSTER)
-    return not (type_url in (LISTENER, ROUTE) and clusters and clusters.outstanding)
+    return not (subscription.type_url in (LISTENER, ROUTE) and clusters and clusters.outstanding)
 
 
 def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapshot) -> bool:
@@ -71,7 +65,7 @@ def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapsh
             return False
     # A client that refused its new routes still uses the ones before, and the clusters in them.
     return not any(
-        subscriptions[type_url].refuses(snapshot.type(type_url))
+        subscriptions[type_url].refuses(snapshot)
         for type_url in (LISTENER, ROUTE)
         if type_url in subscriptions
     )

@@ -1,62 +1,18 @@
-"""Requests as frozen values of ours: bytes of a `DeltaDiscoveryRequest` in, what it says out.
+"""Requests as frozen values of ours: the bytes of both protocols in, what they say out.
 
 Only the fields that the control plane acts on are read; field numbers are those of
-envoy/service/discovery/v3/discovery.proto and envoy/config/core/v3/base.proto.
+envoy/service/discovery/v3/discovery.proto.
 """
 
-import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from controlplane.xds.errors import MalformedRequestError
-from controlplane.xds.wire import FIXED64, VARINT, fields, tag, text
-
-MAX_METADATA_DEPTH: Final = 64
-"""Deeper node metadata is refused: it is read by a function that calls itself."""
+from controlplane.resources.encoding import VARINT, tag
+from controlplane.xds.identity import Node, decode_node
+from controlplane.xds.wire import fields, text, texts
 
 _LONGEST_ERROR: Final = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Locality:
-    """Where a node says that it is; empty where it says nothing."""
-
-    region: str = ""
-    zone: str = ""
-    sub_zone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """Who a client says that it is. A claim: nothing here was verified.
-
-    Attributes:
-        id: Of the node, from its bootstrap.
-        cluster: The group of nodes that it belongs to, from its bootstrap.
-        locality: Where it runs.
-        user_agent: The program, ``envoy`` for Envoy.
-        version: Of the program, such as ``1.40.0``; empty if unknown.
-        metadata: Of its bootstrap, as plain data.
-    """
-
-    id: str = ""
-    cluster: str = ""
-    locality: Locality = Locality()
-    user_agent: str = ""
-    version: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def names_its_wildcards(self) -> bool:
-        """Whether it reconnects with names where it means the wildcard (envoy#16063, < 1.19)."""
-        found = re.match(r"(\d{1,4})\.(\d{1,4})\b", self.version, re.ASCII)
-        return (
-            self.user_agent == "envoy"
-            and found is not None
-            and (int(found[1]), int(found[2])) < (1, 19)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +24,34 @@ class ErrorDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class DeltaRequest:
-    """A `DeltaDiscoveryRequest`; the attributes are its fields of the same meaning."""
+class Request:
+    """What both protocols say in each request; the attributes are the fields of the same name."""
 
     type_url: str = ""
     node: Node | None = None
-    subscribe: tuple[str, ...] = ()
-    unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default_factory=dict)
     nonce: str = ""
     error: ErrorDetail | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeltaRequest(Request):
+    """A ``DeltaDiscoveryRequest``; the attributes are its fields of the same meaning."""
+
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SotwRequest(Request):
+    """A ``DiscoveryRequest``; the attributes are its fields of the same meaning."""
+
+    names: tuple[str, ...] = ()
+    version: str = ""
+
+
 def decode_delta(data: bytes) -> DeltaRequest:
-    """Decode a `DeltaDiscoveryRequest`.
+    """Decode a ``DeltaDiscoveryRequest``.
 
     Raises:
         MalformedRequestError: When the bytes are no such message; no other error escapes.
@@ -92,7 +62,7 @@ def decode_delta(data: bytes) -> DeltaRequest:
     versions: dict[str, str] = {}
     for key, _, value in fields(memoryview(data)):
         if key == tag(1):
-            node = _node(value)
+            node = decode_node(value)
         elif key == tag(2):
             type_url = text(value)
         elif key == tag(3):
@@ -100,51 +70,39 @@ def decode_delta(data: bytes) -> DeltaRequest:
         elif key == tag(4):
             unsubscribe.append(text(value))
         elif key == tag(5):
-            name, version = _texts(value, 1, 2)
+            name, version = texts(value, 1, 2)
             versions[name] = version
         elif key == tag(6):
             nonce = text(value)
         elif key == tag(7):
             error = _error(value)
     return DeltaRequest(
-        type_url, node, tuple(subscribe), tuple(unsubscribe), versions, nonce, error
+        type_url, node, nonce, error, tuple(subscribe), tuple(unsubscribe), versions
     )
 
 
-def _texts(data: memoryview, *numbers: int) -> list[str]:
-    """The string fields of these numbers; empty where absent."""
-    found = {tag(number): "" for number in numbers}
-    for key, _, value in fields(data):
-        if key in found:
-            found[key] = text(value)
-    return list(found.values())
+def decode_sotw(data: bytes) -> SotwRequest:
+    """Decode a ``DiscoveryRequest``.
 
-
-def _node(data: memoryview) -> Node:
-    words = {tag(1): "", tag(2): "", tag(6): "", tag(7): ""}
-    locality, build_version = Locality(), ""
-    metadata: dict[str, Any] = {}
-    for key, _, value in fields(data):
-        if key in words:
-            words[key] = text(value)
-        elif key == tag(3):
-            metadata = _struct(value, 1)
-        elif key == tag(4):
-            locality = Locality(*_texts(value, 1, 2, 3))
-        elif key == tag(8):
-            build_version = _build_version(value)
-    identity, cluster, user_agent, version = words.values()
-    return Node(identity, cluster, locality, user_agent, version or build_version, metadata)
-
-
-def _build_version(data: memoryview) -> str:
-    numbers = {tag(number, VARINT): 0 for number in (1, 2, 3)}
-    for key, _, value in fields(data):
+    Raises:
+        MalformedRequestError: When the bytes are no such message; no other error escapes.
+    """
+    type_url, nonce, version, node, error = "", "", "", None, None
+    names: list[str] = []
+    for key, _, value in fields(memoryview(data)):
         if key == tag(1):
-            for part, number, _ in fields(value):
-                if part in numbers:
-                    numbers[part] = number
-    return ".".join(map(str, numbers.values()))
+            version = text(value)
+        elif key == tag(2):
+            node = decode_node(value)
+        elif key == tag(3):
+            names.append(text(value))
+        elif key == tag(4):
+            type_url = text(value)
+        elif key == tag(5):
+            nonce = text(value)
+        elif key == tag(6):
+            error = _error(value)
+    return SotwRequest(type_url, node, nonce, error, tuple(names), version)
 
 
 def _error(data: memoryview) -> ErrorDetail:
@@ -157,39 +115,3 @@ def _error(data: memoryview) -> ErrorDetail:
     # It goes to logs and dashboards: no control characters, and an end.
     printable = "".join(c if c.isprintable() else " " for c in message)
     return ErrorDetail(code, printable)
-
-
-def _struct(data: memoryview, depth: int) -> dict[str, Any]:
-    """A `google.protobuf.Struct` as plain data."""
-    found: dict[str, Any] = {}
-    for key, _, entry in fields(data):
-        if key == tag(1):
-            name, content = "", None
-            for part, _, value in fields(entry):
-                if part == tag(1):
-                    name = text(value)
-                elif part == tag(2):
-                    content = _value(value, depth)
-            found[name] = content
-    return found
-
-
-def _value(data: memoryview, depth: int) -> Any:
-    """A `google.protobuf.Value` as plain data; one without a kind reads as None."""
-    if depth > MAX_METADATA_DEPTH:
-        raise MalformedRequestError(f"node metadata is nested deeper than {MAX_METADATA_DEPTH}")
-    found: Any = None
-    for key, number, value in fields(data):
-        if key == tag(1, VARINT):
-            found = None
-        elif key == tag(2, FIXED64):
-            found = struct.unpack("<d", value)[0]
-        elif key == tag(3):
-            found = text(value)
-        elif key == tag(4, VARINT):
-            found = bool(number)
-        elif key == tag(5):
-            found = _struct(value, depth + 1)
-        elif key == tag(6):
-            found = [_value(item, depth + 1) for part, _, item in fields(value) if part == tag(1)]
-    return found

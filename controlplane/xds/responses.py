@@ -1,10 +1,9 @@
 """Responses as bytes: the small fields around resources that were encoded once, for everybody."""
 
-from collections.abc import Iterable, Mapping
-from hashlib import blake2b
+from collections.abc import Iterable
 
+from controlplane.resources.encoding import delimited, implicit
 from controlplane.resources.resource import Resource
-from controlplane.xds.wire import delimited
 
 
 def encode_delta(
@@ -15,7 +14,7 @@ def encode_delta(
     nonce: str,
     removed: Iterable[str] = (),
 ) -> bytes:
-    """Encode a `DeltaDiscoveryResponse`; equal to what betterproto2 makes of the same.
+    """Encode a ``DeltaDiscoveryResponse``; equal to what betterproto2 makes of the same.
 
     Args:
         version: The ``system_version_info``, which clients show and do not act on.
@@ -24,20 +23,24 @@ def encode_delta(
         nonce: By which the client will acknowledge it.
         removed: Names that do not exist (any more).
     """
-    parts = [_optional(1, version)]
+    parts = [implicit(1, version.encode())]
     parts += [delimited(2, resource.framed) for resource in resources]
-    parts.append(_optional(4, type_url))
+    parts.append(implicit(4, type_url.encode()))
     parts += [delimited(6, name.encode()) for name in removed]
-    parts.append(_optional(5, nonce))
+    parts.append(implicit(5, nonce.encode()))
     return b"".join(parts)
 
 
-def digest(versions: Mapping[str, str | None]) -> str:
-    """A short name for a set of resource versions: equal sets have equal names."""
-    said = "\n".join(f"{name}\0{version}" for name, version in sorted(versions.items()) if version)
-    return blake2b(said.encode(), digest_size=6).hexdigest()
+def encode_sotw(*, version: str, resources: Iterable[Resource], type_url: str, nonce: str) -> bytes:
+    """Encode a ``DiscoveryResponse``; equal to what betterproto2 makes of the same.
 
-
-def _optional(number: int, value: str) -> bytes:
-    # proto3: a field that has its default value is not encoded.
-    return delimited(number, value.encode()) if value else b""
+    Args:
+        version: The ``version_info``, which clients repeat in their next requests.
+        resources: All of them, or those that have changed: see `controlplane.xds.sotw`.
+        type_url: Of all the resources.
+        nonce: By which the client will acknowledge it.
+    """
+    parts = [implicit(1, version.encode())]
+    parts += [delimited(2, resource.packed) for resource in resources]
+    parts += [implicit(4, type_url.encode()), implicit(5, nonce.encode())]
+    return b"".join(parts)

@@ -1,4 +1,4 @@
-"""The protobuf wire format: fields out of untrusted bytes, and back into bytes.
+"""The protobuf wire format, read: fields out of untrusted bytes.
 
 Requests are read here and not by betterproto2, which decodes the whole message: the first request
 of an Envoy lists its 500 extensions, 60 kB that take 60 ms there and 2 ms here. All Envoys
@@ -8,22 +8,10 @@ reconnect at once when a control plane restarts. It also lets only one kind of e
 from collections.abc import Iterator
 from typing import Final
 
+from controlplane.resources.encoding import tag
 from controlplane.xds.errors import MalformedRequestError
 
-VARINT: Final = 0
-FIXED64: Final = 1
-LENGTH_DELIMITED: Final = 2
-FIXED32: Final = 5
-
 _EMPTY: Final = memoryview(b"")
-
-
-def tag(number: int, wire_type: int = LENGTH_DELIMITED) -> int:
-    """The tag of a field: its number and how it is encoded.
-
-    A known number with another wire type has another tag, and is skipped as an unknown field.
-    """
-    return number << 3 | wire_type
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:
@@ -72,9 +60,17 @@ def text(data: memoryview) -> str:
         raise MalformedRequestError("a string is not UTF-8") from None
 
 
-def delimited(number: int, value: bytes) -> bytes:
-    """Encode a field of bytes, text or an encoded message."""
-    return _encoded(tag(number)) + _encoded(len(value)) + value
+def texts(data: memoryview, *numbers: int) -> list[str]:
+    """Decode a message's string fields of these numbers; empty where absent.
+
+    Raises:
+        MalformedRequestError: When the bytes are no message, or one is not UTF-8.
+    """
+    found = {tag(number): "" for number in numbers}
+    for key, _, value in fields(data):
+        if key in found:
+            found[key] = text(value)
+    return list(found.values())
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
@@ -90,12 +86,3 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         if shift > 63:
             raise MalformedRequestError("a number is longer than ten bytes")
     raise MalformedRequestError("a number ends beyond the message")
-
-
-def _encoded(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import MAX_MESSAGE_BYTES, BindError, Catalog, XdsServer
+from controlplane.edges.xds_server import BindError, Offer, XdsServer
+from controlplane.edges.xds_server.server import MAX_MESSAGE_BYTES
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
 from controlplane.xds.events import Disconnected
@@ -62,12 +63,6 @@ async def test_garbage_in_the_middle_ends_a_stream_and_is_reported() -> None:
         assert plane.events[-1] == ("sidecar-1", Disconnected(reason))
 
 
-async def test_state_of_the_world_is_not_implemented() -> None:
-    method = "StreamAggregatedResources"
-    async with serving(A) as plane, envoy(plane.address, method=method) as client:
-        assert await client.call.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_a_client_that_stops_reading_is_cut_off_and_others_get_their_updates() -> None:
     async with (
         serving(A, write_timeout=0.5) as plane,
@@ -95,7 +90,7 @@ async def test_a_fault_of_ours_ends_a_stream_and_not_the_server(
 ) -> None:
     async with serving(A) as plane:
         with monkeypatch.context() as patch:
-            patch.setattr("controlplane.edges.xds_server.decode_delta", lambda _: 1 / 0)
+            patch.setattr("controlplane.xds.delta.decode_delta", lambda _: 1 / 0)
             async with envoy(plane.address) as client:
                 await client.request()
                 assert await client.call.code() is grpc.StatusCode.INTERNAL
@@ -117,7 +112,7 @@ async def test_stopping_ends_open_streams_so_that_envoys_reconnect() -> None:
 
 async def test_an_address_in_use_is_named() -> None:
     async with serving(A) as plane:
-        slot: Latest[Catalog | None] = Latest(None)
+        slot: Latest[Offer | None] = Latest(None)
         second = XdsServer(plane.address, slot, lambda _, __: None)
         with pytest.raises(BindError, match=f"cannot serve xDS on {plane.address}"):
             await second.start()
@@ -125,7 +120,7 @@ async def test_an_address_in_use_is_named() -> None:
 
 
 async def test_an_address_of_another_host_is_named() -> None:
-    slot: Latest[Catalog | None] = Latest(None)
+    slot: Latest[Offer | None] = Latest(None)
     server = XdsServer(Address("192.0.2.1", 0), slot, lambda _, __: None)
     with pytest.raises(BindError, match=r"192\.0\.2\.1"):
         await server.start()
@@ -135,7 +130,7 @@ async def test_streams_that_come_and_go_leave_nothing_behind() -> None:
     async with serving(A) as plane, grpc.aio.insecure_channel(str(plane.address)) as channel:
         # The first stream starts what gRPC keeps for the connection.
         for cycle in range(201):
-            client = Envoy(channel, "DeltaAggregatedResources", f"sidecar-{cycle}")
+            client = Envoy(channel, f"sidecar-{cycle}")
             await client.request(CLUSTER)
             if cycle % 2:
                 await client.got()

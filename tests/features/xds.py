@@ -1,6 +1,7 @@
 """A real gRPC client and server on loopback, for tests of the xDS edge."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ import envoy_data_plane.google.rpc as rpc
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import SERVICE, Catalog, XdsServer
-from controlplane.resources.resource import CLUSTER, Snapshot
+from controlplane.edges.xds_server import Catalog, Offer, XdsServer
+from controlplane.edges.xds_server.services import AGGREGATED, Service
+from controlplane.resources.resource import CLUSTER
+from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.settings import Address
 from controlplane.xds.events import Event
@@ -28,8 +31,15 @@ class FixedCatalog:
     snapshot: Snapshot
     views: Mapping[View, Snapshot] = field(default_factory=dict)
 
+    @property
+    def revision(self) -> Revision:
+        return self.snapshot.revision
+
     def view(self, view: View) -> Snapshot:
         return self.views.get(view, self.snapshot)
+
+    def changed_since(self, revision: Revision | None) -> None:
+        return None
 
 
 @dataclass
@@ -37,24 +47,33 @@ class Plane:
     """A running server, the slot that it serves from, and what it reported."""
 
     server: XdsServer
-    catalog: Latest[Catalog | None]
+    offered: Latest[Offer | None]
     address: Address
     events: list[tuple[str, Event]]
 
-    def show(self, snapshot: Snapshot) -> None:
-        self.catalog.set(FixedCatalog(snapshot))
+    def show(self, catalog: Catalog | Snapshot) -> None:
+        shown = FixedCatalog(catalog) if isinstance(catalog, Snapshot) else catalog
+        self.offered.set(Offer(shown, time.monotonic()))
 
 
 @asynccontextmanager
-async def serving(catalog: Catalog | None, *, write_timeout: float = 20.0) -> AsyncIterator[Plane]:
+async def serving(
+    catalog: Catalog | None,
+    *,
+    write_timeout: float = 20.0,
+    catching_up: int = 32,
+    patience: float = 60.0,
+) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
-    slot: Latest[Catalog | None] = Latest(catalog)
+    slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
     events: list[tuple[str, Event]] = []
     server = XdsServer(
         Address("127.0.0.1", 0),
         slot,
         lambda node, event: events.append((node, event)),
         write_timeout=write_timeout,
+        catching_up=catching_up,
+        catching_up_seconds=patience,
     )
     address = await server.start()
     try:
@@ -66,11 +85,11 @@ async def serving(catalog: Catalog | None, *, write_timeout: float = 20.0) -> As
 class Envoy:
     """One delta stream of a client that says what a test makes it say."""
 
-    def __init__(self, channel: grpc.aio.Channel, method: str, node: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, node: str, service: Service = AGGREGATED) -> None:
         self._node = core_v3.Node(id=node, cluster="apps", user_agent_name="envoy")
         self._named = False
         self.call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
-            f"/{SERVICE}/{method}"
+            f"/{service.name}/Delta{service.noun}"
         )()
 
     async def request(self, type_url: str = CLUSTER, **more: Any) -> None:
@@ -106,11 +125,11 @@ class Envoy:
 
 @asynccontextmanager
 async def envoy(
-    address: Address, node: str = "sidecar-1", method: str = "DeltaAggregatedResources"
+    address: Address, node: str = "sidecar-1", service: Service = AGGREGATED
 ) -> AsyncIterator[Envoy]:
     """Connect a client; leaving breaks its connection off."""
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        yield Envoy(channel, method, node)
+        yield Envoy(channel, node, service)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
-from controlplane.resources.endpoints import assignment
+from controlplane.resources.endpoints import assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.portion import Portion
 from controlplane.resources.routes import route_configuration
@@ -58,10 +58,15 @@ def least_request(pool: Pool) -> least_request_v3.LeastRequest:
     return least_request_v3.LeastRequest.parse(only.typed_extension_config.typed_config.value)
 
 
+def encoded(pool: Pool, portions: dict[str, Portion]) -> bytes:
+    """A pool's assignment."""
+    return assignment(pool.name, members(pool, portions))
+
+
 def decoded_assignment(
     pool: Pool, portions: dict[str, Portion]
 ) -> endpoint_v3.ClusterLoadAssignment:
-    return endpoint_v3.ClusterLoadAssignment.parse(assignment(pool, portions))
+    return endpoint_v3.ClusterLoadAssignment.parse(encoded(pool, portions))
 
 
 def endpoints(

@@ -10,8 +10,9 @@ import pytest
 from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import FULL_SCAN_HOSTS
+from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View
 from controlplane.settings import Address, PoolSettings, validated
 from tests.fleet.fleets import a_pool, after, pool_settings, put
@@ -26,30 +27,31 @@ def two_pools() -> Fleet:
 
 def resources(held: Catalog, pool: str = "p") -> dict[str, Resource]:
     """A pool's resource of each type."""
-    return {url: held.view(View()).type(url)[pool] for url in TYPE_URLS}
+    return {url: held.view(View()).type(url)[pool] for url in POOL_TYPES}
 
 
 def changed(before: Catalog, after_: Catalog, pool: str = "p") -> set[str]:
     """The types whose version is another."""
     old, new = resources(before, pool), resources(after_, pool)
-    return {url for url in TYPE_URLS if old[url].version != new[url].version}
+    return {url for url in POOL_TYPES if old[url].version != new[url].version}
 
 
 def encoded_anew(before: Catalog, after_: Catalog, pool: str = "p") -> set[str]:
     """The types of which there is another object."""
     old, new = resources(before, pool), resources(after_, pool)
-    return {url for url in TYPE_URLS if old[url] is not new[url]}
+    return {url for url in POOL_TYPES if old[url] is not new[url]}
 
 
 def test_every_pool_has_one_resource_of_each_type() -> None:
     view = catalog(two_pools()).view(View())
-    assert {url: sorted(view.type(url)) for url in TYPE_URLS} == {
-        url: ["p", "q"] for url in TYPE_URLS
+    assert {url: sorted(view.type(url)) for url in POOL_TYPES} == {
+        url: ["p", "q"] for url in POOL_TYPES
     }
 
 
 def test_an_empty_fleet_has_every_type_and_no_resource() -> None:
-    assert dict(catalog(Fleet()).view(View()).resources) == {url: {} for url in TYPE_URLS}
+    view = catalog(Fleet()).view(View())
+    assert [view.type(url) for url in POOL_TYPES] == [{}] * len(POOL_TYPES)
 
 
 def test_a_type_that_is_not_served_is_empty() -> None:
@@ -186,7 +188,7 @@ def test_equal_views_share_one_object() -> None:
 
 def test_a_view_shows_the_pools_it_names_of_each_type() -> None:
     view = catalog(two_pools()).view(View(("q",)))
-    assert {tuple(view.type(url)) for url in TYPE_URLS} == {("q",)}
+    assert {tuple(view.type(url)) for url in POOL_TYPES} == {("q",)}
 
 
 def test_unknown_pools_in_a_view_are_ignored() -> None:

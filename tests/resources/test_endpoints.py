@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.fleet import Drain, Fleet, Pool
-from controlplane.resources.endpoints import assignment
 from controlplane.resources.portion import Portion
 from controlplane.settings import ReplicaSettings, validated
 from tests.fleet.fleets import a_pool, after
@@ -14,6 +13,7 @@ from tests.resources.decoded import (
     TIER,
     a_pool_of,
     decoded_assignment,
+    encoded,
     endpoints,
     in_zone,
     locality_weights,
@@ -104,7 +104,7 @@ def test_an_endpoint_is_at_its_replicas_address(host: str) -> None:
 def test_a_weight_above_what_envoy_can_hold_is_an_error_and_not_a_wrong_weight() -> None:
     fleet, portions = placed(a=Portion("x", 1 << 32))
     with pytest.raises(ValueError, match=r"\w"):
-        assignment(fleet.pool("p"), portions)
+        encoded(fleet.pool("p"), portions)
 
 
 PORTIONS = st.builds(
@@ -133,7 +133,7 @@ def test_the_order_of_what_is_given_does_not_matter(
     both: tuple[Pool, dict[str, Portion], Pool, dict[str, Portion]],
 ) -> None:
     pool, portions, other, reordered = both
-    assert assignment(pool, portions) == assignment(other, reordered)
+    assert encoded(pool, portions) == encoded(other, reordered)
 
 
 @settings(deadline=None)

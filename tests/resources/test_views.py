@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.places import Place
 from controlplane.resources.views import View
 from controlplane.settings import Address
 
@@ -101,3 +102,38 @@ def test_a_bootstrap_says_what_its_view_reads() -> None:
     assert View.of(made["node"]["metadata"]) == View(
         ("a", "b"), (("a", Address("::1", 1)), ("b", Address("0.0.0.0", 2)))
     )
+
+
+def test_where_an_envoy_runs_is_part_of_its_view() -> None:
+    assert View.of({}, Place("eu", "a")) == View(place=Place("eu", "a"))
+
+
+def test_a_gateway_says_where_it_listens() -> None:
+    address = Address("0.0.0.0", 8000)
+    assert view(role="gateway", listen={"*": "0.0.0.0:8000"}) == View(gateway=address)
+    made = bootstrap("n", Address("127.0.0.1", 1), gateway=address)
+    assert View.of(made["node"]["metadata"]) == View(gateway=address)
+
+
+def test_a_sidecar_may_say_that_it_is_one() -> None:
+    assert view(role="sidecar") == View()
+
+
+@pytest.mark.parametrize("role", ["Gateway", "", None, 1, ["gateway"]])
+def test_a_role_that_is_not_known_is_refused(role: object) -> None:
+    assert refusal({"role": role}).startswith(
+        "node metadata plimsoll.role must be sidecar or gateway, not "
+    )
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"role": "gateway"},
+        {"role": "gateway", "listen": {"p": "127.0.0.1:1"}},
+        {"role": "gateway", "listen": {"*": "127.0.0.1:1", "p": "127.0.0.1:2"}},
+        {"listen": {"*": "127.0.0.1:1"}},
+    ],
+)
+def test_only_a_gateway_has_a_listener_for_all_pools_and_no_other(wanted: object) -> None:
+    assert "a gateway, and nobody else" in refusal(wanted)

@@ -1,30 +1,55 @@
-"""A scripted client: speaks to a `DeltaStream` as Envoy would, and tells what it was sent."""
+"""A scripted client: speaks to a `Stream` as Envoy would, and tells what it was sent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 
-from controlplane.resources.resource import CLUSTER, Resource, Snapshot
-from controlplane.xds.delta import DeltaStream
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.xds.delta import Delta
 from controlplane.xds.events import Event
-from controlplane.xds.requests import DeltaRequest, ErrorDetail, Node
+from controlplane.xds.identity import Node
+from controlplane.xds.requests import DeltaRequest, ErrorDetail
+from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")
 
 
-def snapshot(**by_type: Mapping[str, str]) -> Snapshot:
+class Fixed(Snapshot):
+    """A snapshot of given resources, by type URL and name."""
+
+    def __init__(self, resources: Mapping[str, Mapping[str, Resource]]) -> None:
+        self._resources = resources
+        self._revision = Revision()
+
+    @property
+    def revision(self) -> Revision:
+        return self._revision
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        return self._resources.get(type_url, {}).get(name)
+
+    def names(self, type_url: str) -> Collection[str]:
+        return self._resources.get(type_url, {}).keys()
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        return None
+
+
+def snapshot(**by_type: Mapping[str, str]) -> Fixed:
     """A snapshot of resources by type and name, whose versions depend on the given text.
 
     As in the real one, the version of an assignment depends on the cluster of its name too.
     """
     urls = {
-        "clusters": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-        "endpoints": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "listeners": "type.googleapis.com/envoy.config.listener.v3.Listener",
-        "routes": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "clusters": CLUSTER,
+        "endpoints": ENDPOINT,
+        "secrets": SECRET,
+        "listeners": LISTENER,
+        "routes": ROUTE,
     }
-    return Snapshot.of(
+    return Fixed(
         {
             urls[kind]: {
                 name: Resource.of(
@@ -63,14 +88,20 @@ class Got:
 
 
 class Client:
-    """One stream, with the first request's node filled in."""
+    """One delta stream, with the first request's node filled in."""
 
-    def __init__(self, held: Snapshot | None = None, node: Node = ENVOY) -> None:
-        self.stream = DeltaStream()
+    def __init__(
+        self, shown: Snapshot | None = None, node: Node = ENVOY, *, only: str | None = None
+    ) -> None:
+        self.stream = Stream(Delta(), only)
         self.node = node
         self.events: list[Event] = []
-        if held:
-            self.stream.update(held)
+        self.now = 0.0
+        self._shown = shown
+
+    def show(self, shown: Snapshot) -> None:
+        """Change what the client should hold."""
+        self._shown = shown
 
     def request(
         self,
@@ -86,13 +117,13 @@ class Client:
         request = DeltaRequest(
             type_url,
             None if self.stream.node else self.node,
+            nonce,
+            None if error is None else ErrorDetail(13, error),
             tuple(subscribe),
             tuple(unsubscribe),
             held or {},
-            nonce,
-            None if error is None else ErrorDetail(13, error),
         )
-        self.events += self.stream.receive(request, 0.0)
+        self.events += self.stream.apply(request, self.now)
 
     def ack(self, got: Got, **more: Sequence[str]) -> None:
         """Acknowledge a response."""
@@ -104,7 +135,9 @@ class Client:
 
     def next(self) -> Got | None:
         """The next response, if there is one to send now."""
-        response = self.stream.next_response()
+        if self._shown is None:
+            return None
+        response = self.stream.next_response(self._shown, self.now)
         return Got.of(response.encoded) if response else None
 
     def got(self) -> Got:

@@ -6,55 +6,57 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.resources.views import View
-from controlplane.xds.delta import DeltaStream
+from controlplane.xds.delta import Delta
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Connected
-from controlplane.xds.requests import DeltaRequest, Locality, Node
-from controlplane.xds.subscription import MAX_NAME_LENGTH, MAX_NAMES
+from controlplane.xds.identity import Locality, Node
+from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES
+from controlplane.xds.requests import DeltaRequest
+from controlplane.xds.stream import Stream
 from tests.xds.client import ENVOY, Client, snapshot
 
 
-def refusal(stream: DeltaStream, request: DeltaRequest) -> ProtocolError:
+def refusal(stream: Stream[DeltaRequest], request: DeltaRequest) -> ProtocolError:
     with pytest.raises(ProtocolError) as caught:
-        stream.receive(request, 0.0)
+        stream.apply(request, 0.0)
     return caught.value
 
 
 @pytest.mark.parametrize("node", [None, Node(), Node(cluster="apps")])
 def test_a_stream_without_a_node_ends(node: Node | None) -> None:
-    error = refusal(DeltaStream(), DeltaRequest(CLUSTER, node))
+    error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, node))
     assert error.code == "INVALID_ARGUMENT"
 
 
 def test_a_stream_without_a_node_shows_none() -> None:
-    stream = DeltaStream()
+    stream = Stream(Delta())
     refusal(stream, DeltaRequest("", ENVOY))
     assert stream.status() is None
 
 
 def test_the_node_is_needed_once() -> None:
-    stream = DeltaStream()
-    assert stream.receive(DeltaRequest(CLUSTER, ENVOY), 0.0) == [Connected(ENVOY)]
-    assert stream.receive(DeltaRequest(LISTENER), 0.0) == []
+    stream = Stream(Delta())
+    assert stream.apply(DeltaRequest(CLUSTER, ENVOY), 0.0) == [Connected(ENVOY)]
+    assert stream.apply(DeltaRequest(LISTENER), 0.0) == []
 
 
 def test_the_node_may_be_repeated() -> None:
-    stream = DeltaStream()
-    stream.receive(DeltaRequest(CLUSTER, ENVOY), 0.0)
-    assert stream.receive(DeltaRequest(LISTENER, ENVOY), 0.0) == []
+    stream = Stream(Delta())
+    stream.apply(DeltaRequest(CLUSTER, ENVOY), 0.0)
+    assert stream.apply(DeltaRequest(LISTENER, ENVOY), 0.0) == []
 
 
 @pytest.mark.parametrize(
     "other", [Node(id="other"), replace(ENVOY, metadata={"plimsoll": {"pools": ["b"]}})]
 )
 def test_a_stream_whose_node_changes_ends(other: Node) -> None:
-    stream = DeltaStream()
-    stream.receive(DeltaRequest(CLUSTER, ENVOY), 0.0)
+    stream = Stream(Delta())
+    stream.apply(DeltaRequest(CLUSTER, ENVOY), 0.0)
     assert refusal(stream, DeltaRequest(LISTENER, other)).code == "INVALID_ARGUMENT"
 
 
 def test_an_aggregated_stream_without_a_type_ends() -> None:
-    assert refusal(DeltaStream(), DeltaRequest(node=ENVOY)).code == "INVALID_ARGUMENT"
+    assert refusal(Stream(Delta()), DeltaRequest(node=ENVOY)).code == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize(
@@ -67,47 +69,47 @@ def test_an_aggregated_stream_without_a_type_ends() -> None:
     ],
 )
 def test_a_node_that_cannot_be_shown_is_refused(node: Node) -> None:
-    assert refusal(DeltaStream(), DeltaRequest(CLUSTER, node)).code == "INVALID_ARGUMENT"
+    assert refusal(Stream(Delta()), DeltaRequest(CLUSTER, node)).code == "INVALID_ARGUMENT"
 
 
 def test_metadata_that_cannot_be_understood_is_refused_with_the_reason() -> None:
     node = Node(id="a", metadata={"plimsoll": {"pools": "all"}})
-    error = refusal(DeltaStream(), DeltaRequest(CLUSTER, node))
+    error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, node))
     assert error.code == "INVALID_ARGUMENT"
     assert error.message == "node metadata plimsoll.pools must be a list of pool names"
 
 
 def test_metadata_chooses_the_view() -> None:
-    stream = DeltaStream()
+    stream = Stream(Delta())
     node = Node(id="a", metadata={"plimsoll": {"pools": ["b", "a"]}})
-    stream.receive(DeltaRequest(CLUSTER, node), 0.0)
+    stream.apply(DeltaRequest(CLUSTER, node), 0.0)
     assert stream.view == View(pools=("a", "b"))
 
 
 def test_too_many_names_in_one_request_are_refused() -> None:
     names = tuple(map(str, range(MAX_NAMES + 1)))
-    error = refusal(DeltaStream(), DeltaRequest(CLUSTER, ENVOY, subscribe=names))
+    error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, ENVOY, subscribe=names))
     assert error.code == "RESOURCE_EXHAUSTED"
 
 
 def test_too_many_names_in_several_requests_are_refused() -> None:
-    stream = DeltaStream()
+    stream = Stream(Delta())
     names = tuple(map(str, range(MAX_NAMES)))
-    stream.receive(DeltaRequest(CLUSTER, ENVOY, subscribe=names), 0.0)
-    assert stream.receive(DeltaRequest(CLUSTER, subscribe=names), 0.0) == []
+    stream.apply(DeltaRequest(CLUSTER, ENVOY, subscribe=names), 0.0)
+    assert stream.apply(DeltaRequest(CLUSTER, subscribe=names), 0.0) == []
     error = refusal(stream, DeltaRequest(CLUSTER, subscribe=("one more",)))
     assert error.code == "RESOURCE_EXHAUSTED"
 
 
 def test_too_many_names_held_are_refused() -> None:
     held = dict.fromkeys(map(str, range(MAX_NAMES + 1)), "1")
-    error = refusal(DeltaStream(), DeltaRequest(CLUSTER, ENVOY, initial_versions=held))
+    error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, ENVOY, initial_versions=held))
     assert error.code == "RESOURCE_EXHAUSTED"
 
 
 def test_a_name_that_is_too_long_is_refused() -> None:
     names = ("a" * (MAX_NAME_LENGTH + 1),)
-    error = refusal(DeltaStream(), DeltaRequest(CLUSTER, ENVOY, subscribe=names))
+    error = refusal(Stream(Delta()), DeltaRequest(CLUSTER, ENVOY, subscribe=names))
     assert error.code == "INVALID_ARGUMENT"
 
 

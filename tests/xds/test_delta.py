@@ -2,9 +2,10 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS, Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
+from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.events import Acknowledged, Rejected, Unserved
-from controlplane.xds.requests import Node
+from controlplane.xds.identity import Node
 from tests.xds.client import Client, Got, snapshot
 
 A = snapshot(clusters={"a": "1"})
@@ -114,7 +115,7 @@ def test_versions_held_count_in_the_first_request_only() -> None:
     client = Client(snapshot())
     wildcard(client)
     client.request(held={"a": version("1")})
-    client.stream.update(A)
+    client.show(A)
     assert client.got().resources == {"a": "1"}
 
 
@@ -124,7 +125,7 @@ def test_an_unknown_name_is_answered_as_removed_and_sent_once_it_exists() -> Non
     absent = client.accept()
     assert (absent.resources, absent.removed) == ({}, ["a"])
     assert client.next() is None, "it is said once"
-    client.stream.update(A)
+    client.show(A)
     assert client.accept().resources == {"a": "1"}
 
 
@@ -133,7 +134,7 @@ def test_an_empty_first_request_wants_everything_and_still_does_after_a_name() -
     assert wildcard(client).resources == {"a": "1", "b": "1"}
     client.request(subscribe=["a"])
     client.accept()
-    client.stream.update(snapshot(clusters={"a": "1", "b": "1", "c": "1"}))
+    client.show(snapshot(clusters={"a": "1", "b": "1", "c": "1"}))
     assert client.got().resources == {"c": "1"}
 
 
@@ -150,7 +151,7 @@ def test_without_the_wildcard_only_the_names_are_left() -> None:
     client.accept()
     client.request(unsubscribe=["*"])
     assert client.next() is None
-    client.stream.update(snapshot(clusters={"a": "2", "b": "2"}))
+    client.show(snapshot(clusters={"a": "2", "b": "2"}))
     assert client.got().resources == {"a": "2"}
 
 
@@ -169,7 +170,7 @@ def test_without_its_last_name_a_client_wants_nothing() -> None:
     client.request(subscribe=["a"])
     client.accept()
     client.request(unsubscribe=["a"])
-    client.stream.update(snapshot(clusters={"a": "2", "b": "2"}))
+    client.show(snapshot(clusters={"a": "2", "b": "2"}))
     assert client.next() is None
 
 
@@ -232,29 +233,29 @@ def test_names_in_the_reconnect_of_an_old_envoy_mean_the_wildcard(
     client = Client(A, Node(id="old", user_agent="envoy", version=envoy))
     client.request(subscribe=["a"], held={"a": version("1")})
     client.accept()
-    client.stream.update(AB)
+    client.show(AB)
     assert (client.next() is not None) is sees_new
 
 
 def test_a_rejected_version_is_not_resent_and_the_next_one_at_once() -> None:
     client = Client(A)
     wildcard(client)
-    client.stream.update(snapshot(clusters={"a": "2"}))
+    client.show(snapshot(clusters={"a": "2"}))
     client.nack(client.got())
     assert client.next() is None
-    client.stream.update(snapshot(clusters={"a": "2", "b": "1"}))
+    client.show(snapshot(clusters={"a": "2", "b": "1"}))
     assert client.accept().resources == {"b": "1"}
     assert client.next() is None
-    client.stream.update(snapshot(clusters={"a": "3", "b": "1"}))
+    client.show(snapshot(clusters={"a": "3", "b": "1"}))
     assert client.got().resources == {"a": "3"}
 
 
 def test_after_a_rejection_the_version_before_is_sent_again() -> None:
     client = Client(A)
     wildcard(client)
-    client.stream.update(snapshot(clusters={"a": "2"}))
+    client.show(snapshot(clusters={"a": "2"}))
     client.nack(client.got())
-    client.stream.update(A)
+    client.show(A)
     assert client.accept().resources == {"a": "1"}
     assert client.next() is None
 
@@ -262,7 +263,7 @@ def test_after_a_rejection_the_version_before_is_sent_again() -> None:
 def test_a_new_snapshot_with_equal_resources_sends_nothing() -> None:
     client = Client(AB)
     wildcard(client)
-    client.stream.update(snapshot(clusters={"a": "1", "b": "1"}))
+    client.show(snapshot(clusters={"a": "1", "b": "1"}))
     assert client.next() is None
 
 
@@ -271,7 +272,7 @@ def test_only_the_newest_of_several_snapshots_is_sent() -> None:
     client.request()
     under_way = client.got()
     for content in "234":
-        client.stream.update(snapshot(clusters={"a": content}))
+        client.show(snapshot(clusters={"a": content}))
         assert client.next() is None, "one response at a time"
     client.ack(under_way)
     assert client.accept().resources == {"a": "4"}
@@ -303,7 +304,7 @@ def test_a_resource_that_stands_rejected_takes_no_other_down_with_it() -> None:
     client = Client(snapshot(endpoints={"bad": "1"}))
     client.request(ENDPOINT, subscribe=["bad", "good", "well"])
     client.nack(client.got())
-    client.stream.update(snapshot(endpoints={"bad": "1", "good": "1", "well": "1"}))
+    client.show(snapshot(endpoints={"bad": "1", "good": "1", "well": "1"}))
     assert [got.resources for got in client.accept_all()] == [{"good": "1"}, {"well": "1"}]
 
 
@@ -323,6 +324,7 @@ def test_types_do_not_mix() -> None:
     assert [(got.type_url, got.resources, got.removed) for got in client.accept_all()] == [
         (CLUSTER, {"a": "1"}, []),
         (ENDPOINT, {}, ["a"]),
+        (SECRET, {}, ["a"]),
         (LISTENER, {"a": "2"}, []),
         (ROUTE, {}, ["a"]),
     ]

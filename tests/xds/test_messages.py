@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.holdings import Holdings, version_of
+from controlplane.xds.identity import MAX_METADATA_DEPTH, Locality, Node
 from controlplane.xds.requests import (
-    MAX_METADATA_DEPTH,
     DeltaRequest,
     ErrorDetail,
-    Locality,
-    Node,
+    SotwRequest,
     decode_delta,
+    decode_sotw,
 )
-from controlplane.xds.responses import digest, encode_delta
-from controlplane.xds.wire import delimited
+from controlplane.xds.responses import encode_delta, encode_sotw
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)
@@ -55,6 +56,22 @@ def test_a_response_is_encoded_as_betterproto2_does(
 
 
 @settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, TEXT, st.lists(st.tuples(TEXT, st.binary(max_size=200)), max_size=3))
+def test_a_response_of_the_state_of_the_world_is_encoded_as_betterproto2_does(
+    version: str, url: str, nonce: str, contents: list[tuple[str, bytes]]
+) -> None:
+    message = discovery_v3.DiscoveryResponse(
+        version_info=version,
+        resources=[protobuf.Any(type_url=url, value=value) for _, value in contents],
+        type_url=url,
+        nonce=nonce,
+    )
+    resources = [Resource.of(url, name, value) for name, value in contents]
+    encoded = encode_sotw(version=version, resources=resources, type_url=url, nonce=nonce)
+    assert encoded == bytes(message)
+
+
+@settings(max_examples=50, deadline=None)
 @given(TEXT, TEXT, NAMES, NAMES, st.dictionaries(TEXT, TEXT, max_size=5), PRINTABLE)
 def test_a_request_is_read_as_betterproto2_writes_it(
     url: str,
@@ -75,11 +92,28 @@ def test_a_request_is_read_as_betterproto2_writes_it(
     assert decode_delta(bytes(message)) == DeltaRequest(
         url,
         None,
+        nonce,
+        ErrorDetail(13, error) if error else None,
         tuple(subscribe),
         tuple(unsubscribe),
         versions,
-        nonce,
-        ErrorDetail(13, error) if error else None,
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXT, TEXT, TEXT, NAMES, PRINTABLE)
+def test_a_request_for_the_state_of_the_world_is_read_as_betterproto2_writes_it(
+    url: str, nonce: str, version: str, names: list[str], error: str
+) -> None:
+    message = discovery_v3.DiscoveryRequest(
+        type_url=url,
+        response_nonce=nonce,
+        version_info=version,
+        resource_names=names,
+        error_detail=rpc.Status(code=13, message=error) if error else None,
+    )
+    assert decode_sotw(bytes(message)) == SotwRequest(
+        url, None, nonce, ErrorDetail(13, error) if error else None, tuple(names), version
     )
 
 
@@ -164,6 +198,22 @@ def test_the_words_of_a_rejection_are_cut_and_cleaned() -> None:
     assert len(error.message) == 4_000
 
 
-def test_a_digest_depends_on_names_and_versions_and_not_on_their_order() -> None:
-    assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1", "unknown": None})
-    assert len({digest({"a": "1"}), digest({"a": "2"}), digest({"b": "1"}), digest({})}) == 4
+def test_a_version_depends_on_names_and_versions_and_not_on_their_order() -> None:
+    def of(**contents: str) -> str:
+        return version_of([Resource.of(ENDPOINT, n, c.encode()) for n, c in contents.items()])
+
+    assert of(a="1", b="2") == of(b="2", a="1")
+    assert len({of(a="1"), of(a="2"), of(b="1"), of()}) == 4
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "1", "2"]))))
+def test_a_version_that_follows_changes_is_that_of_the_whole(steps: list[tuple[str, str]]) -> None:
+    holdings, held = Holdings({}, keep=False), dict[str, Resource]()
+    for name, content in steps:
+        resource = Resource.of(ENDPOINT, name, content.encode()) if content else None
+        held.pop(name, None)
+        if resource:
+            held[name] = resource
+        assert holdings.version_with({name: resource}) == version_of([*held.values()])
+        holdings.accept(name, resource)
+    assert holdings.version_with({}) == version_of([*held.values()])

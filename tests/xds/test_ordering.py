@@ -1,6 +1,7 @@
 """In which order the types of an aggregated stream are sent, so that no request is lost."""
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS, Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
+from controlplane.resources.snapshot import Snapshot
 from tests.xds.client import Client, snapshot
 
 OLD = snapshot(
@@ -26,7 +27,7 @@ def test_a_cluster_is_removed_only_after_the_route_left_it() -> None:
     client = settled(OLD)
     client.request(ENDPOINT, subscribe=["new"])
     client.accept_all()
-    client.stream.update(NEW)
+    client.show(NEW)
     assert [(got.type_url, [*got.resources], got.removed) for got in client.accept_all()] == [
         (CLUSTER, ["new"], []),
         (ENDPOINT, ["new"], ["old"]),
@@ -38,14 +39,14 @@ def test_a_cluster_is_removed_only_after_the_route_left_it() -> None:
 
 def test_endpoints_follow_a_cluster_without_waiting_for_its_acknowledgement() -> None:
     client = settled(OLD)
-    client.stream.update(snapshot(clusters={"old": "2"}, endpoints={"old": "1"}))
+    client.show(snapshot(clusters={"old": "2"}, endpoints={"old": "1"}))
     assert client.got().type_url == CLUSTER
     assert client.got().type_url == ENDPOINT
 
 
 def test_listeners_and_routes_wait_while_a_cluster_may_be_warming() -> None:
     client = settled(OLD)
-    client.stream.update(
+    client.show(
         snapshot(
             clusters={"old": "2"}, endpoints={"old": "2"}, listeners={"l": "2"}, routes={"r": "2"}
         )
@@ -59,7 +60,7 @@ def test_listeners_and_routes_wait_while_a_cluster_may_be_warming() -> None:
 
 def test_a_cluster_stays_until_its_last_route_is_acknowledged() -> None:
     client = settled(OLD)
-    client.stream.update(snapshot(listeners={"l": "1"}, routes={"r": "to nothing"}))
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "to nothing"}))
     assert client.accept().type_url == ENDPOINT
     route = client.got()
     assert route.type_url == ROUTE
@@ -70,11 +71,11 @@ def test_a_cluster_stays_until_its_last_route_is_acknowledged() -> None:
 
 def test_a_cluster_stays_while_the_route_that_leaves_it_is_rejected() -> None:
     client = settled(OLD)
-    client.stream.update(snapshot(listeners={"l": "1"}, routes={"r": "bad"}))
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "bad"}))
     client.accept()
     client.nack(client.got())
     assert client.next() is None
-    client.stream.update(snapshot(listeners={"l": "1"}, routes={"r": "good"}))
+    client.show(snapshot(listeners={"l": "1"}, routes={"r": "good"}))
     assert client.accept().resources == {"r": "good"}
     assert client.got().removed == ["old"]
 
@@ -97,7 +98,7 @@ def test_after_a_reconnect_no_cluster_is_removed_before_the_routes_were_asked_fo
 
 def test_a_changed_cluster_takes_its_unchanged_endpoints_along() -> None:
     client = settled(OLD)
-    client.stream.update(
+    client.show(
         snapshot(
             clusters={"old": "2"},
             endpoints={"old": "1"},
@@ -135,10 +136,10 @@ def test_endpoints_under_way_when_their_cluster_is_sent_are_sent_again() -> None
 
 def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet() -> None:
     client = settled(OLD)
-    client.stream.update(snapshot(clusters={"old": "2"}, endpoints={"old": "2"}))
+    client.show(snapshot(clusters={"old": "2"}, endpoints={"old": "2"}))
     clusters = client.got()
     client.accept()
-    client.stream.update(snapshot(clusters={"old": "3"}, endpoints={"old": "3"}))
+    client.show(snapshot(clusters={"old": "3"}, endpoints={"old": "3"}))
     assert client.accept().type_url == ENDPOINT, "Envoy acknowledges clusters once they are warm"
     client.ack(clusters)
     assert [got.type_url for got in client.accept_all()][:2] == [CLUSTER, ENDPOINT]
@@ -146,14 +147,14 @@ def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet() -> None:
 
 def test_an_empty_assignment_is_a_resource_like_any_other() -> None:
     client = settled(snapshot(clusters={"a": "1"}, endpoints={"a": "one"}))
-    client.stream.update(snapshot(clusters={"a": "1"}, endpoints={"a": ""}))
+    client.show(snapshot(clusters={"a": "1"}, endpoints={"a": ""}))
     got = client.accept()
     assert (got.type_url, got.resources, got.removed) == (ENDPOINT, {"a": ""}, [])
 
 
 def test_endpoints_of_a_cluster_removed_meanwhile_are_answered() -> None:
     client = settled(OLD)
-    client.stream.update(snapshot())
+    client.show(snapshot())
     client.accept_all()
     client.request(ENDPOINT, subscribe=["old"])
     got = client.accept()
@@ -164,7 +165,7 @@ def test_a_client_that_asks_for_clusters_alone_is_told_of_their_removal() -> Non
     client = Client(OLD)
     client.request(CLUSTER)
     client.accept()
-    client.stream.update(snapshot())
+    client.show(snapshot())
     assert client.accept().removed == ["old"]
     assert client.next() is None
 

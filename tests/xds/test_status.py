@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER
 from controlplane.xds.events import Acknowledged, Rejected
+from controlplane.xds.identity import Locality, Node
 from controlplane.xds.nodes import Rejection, TypeStatus
-from controlplane.xds.requests import DeltaRequest, ErrorDetail, Locality, Node
+from controlplane.xds.requests import DeltaRequest, ErrorDetail
 from tests.xds.client import Client, snapshot
 
 AB = snapshot(clusters={"a": "1", "b": "1"})
@@ -20,7 +21,7 @@ def clusters(client: Client) -> TypeStatus:
 def test_a_node_shows_who_it_says_it_is_and_since_when() -> None:
     node = Node("sidecar-1", "apps", Locality("eu", "a"), "envoy", "1.40.0")
     client = Client(AB)
-    client.stream.receive(DeltaRequest(CLUSTER, node), 12.5)
+    client.stream.apply(DeltaRequest(CLUSTER, node), 12.5)
     status = client.stream.status()
     assert status is not None
     assert (status.id, status.cluster, status.locality) == ("sidecar-1", "apps", node.locality)
@@ -30,11 +31,15 @@ def test_a_node_shows_who_it_says_it_is_and_since_when() -> None:
 def test_a_version_is_sent_before_it_is_acknowledged() -> None:
     client = Client(AB)
     client.request()
+    client.now = 3.0
     got = client.got()
     sent = clusters(client)
     assert (sent.acknowledged, sent.held) == ("", 0)
+    assert (sent.sent_at, sent.acknowledged_at) == (3.0, None)
+    client.now = 4.0
     client.ack(got)
     acknowledged = clusters(client)
+    assert (acknowledged.sent_at, acknowledged.acknowledged_at) == (3.0, 4.0)
     assert acknowledged.acknowledged == sent.sent != ""
     assert acknowledged.held == 2
     assert client.events[-1] == Acknowledged(CLUSTER, sent.sent)
@@ -46,7 +51,7 @@ def test_clients_that_hold_the_same_show_the_same_version() -> None:
         client.request()
         client.accept()
     assert clusters(at_once).acknowledged != clusters(bit_by_bit).acknowledged
-    bit_by_bit.stream.update(AB)
+    bit_by_bit.show(AB)
     bit_by_bit.accept()
     assert clusters(at_once).acknowledged == clusters(bit_by_bit).acknowledged
 
@@ -56,10 +61,10 @@ def test_a_rejection_keeps_the_acknowledged_version_and_shows_the_clients_words(
     client.request()
     client.accept()
     before = clusters(client)
-    client.stream.update(snapshot(clusters={"a": "2", "b": "1"}))
+    client.show(snapshot(clusters={"a": "2", "b": "1"}))
     got = client.got()
     request = DeltaRequest(CLUSTER, nonce=got.nonce, error=ErrorDetail(13, "no port"))
-    assert client.stream.receive(request, 7.0) == [Rejected(CLUSTER, ("a",), "no port")]
+    assert client.stream.apply(request, 7.0) == [Rejected(CLUSTER, ("a",), "no port")]
     after = clusters(client)
     assert after == replace(
         before, sent=after.sent, held=1, rejection=Rejection(("a",), "no port", 7.0)

@@ -38,8 +38,12 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
     rejection = status.rejection
     return {
         "type_url": status.type_url,
+        "wildcard": status.wildcard,
+        "subscribed": status.subscribed,
         "sent": status.sent,
+        "sent_age_s": _age(status.sent_at, now),
         "acknowledged": status.acknowledged,
+        "acknowledged_age_s": _age(status.acknowledged_at, now),
         "in_sync": _in_sync(status),
         "held": status.held,
         "last_rejection": None
@@ -50,6 +54,10 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
             "age_s": plain(now - rejection.at),
         },
     }
+
+
+def _age(at: float | None, now: float) -> Any:
+    return None if at is None else plain(now - at)
 
 
 def _in_sync(status: TypeStatus) -> bool:

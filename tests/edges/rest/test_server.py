@@ -9,8 +9,8 @@ from controlplane.edges.rest import BindError, RestServer
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address
+from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
-from controlplane.xds.requests import Locality
 from tests.edges.rest.served import POOL, served
 
 
@@ -35,8 +35,8 @@ async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:
     async with served() as api:
         rejection = Rejection(("minilm",), "no port", 88.0)
         types = (
-            TypeStatus(CLUSTER, "v2", "v1", 1, rejection),
-            TypeStatus(ENDPOINT, "v3", "v3", 4, None),
+            TypeStatus(CLUSTER, True, 0, "v2", 90.0, "v1", 80.0, 1, rejection),  # noqa: FBT003
+            TypeStatus(ENDPOINT, False, 4, "v3", 91.0, "v3", 91.5, 4, None),  # noqa: FBT003
         )
         locality = Locality("eu", "a")
         api.nodes.append(NodeStatus("sidecar", "apps", locality, "envoy", "1.39.3", 40.0, types))
@@ -46,8 +46,12 @@ async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:
         clusters, endpoints = node["types"]
         assert clusters == {
             "type_url": CLUSTER,
+            "wildcard": True,
+            "subscribed": 0,
             "sent": "v2",
+            "sent_age_s": 10.0,
             "acknowledged": "v1",
+            "acknowledged_age_s": 20.0,
             "in_sync": False,
             "held": 1,
             "last_rejection": {"names": ["minilm"], "message": "no port", "age_s": 12.0},

@@ -1,0 +1,228 @@
+"""The gRPC server: ports, methods, the streams that are open, and who is told of a change."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import grpc
+
+from controlplane.edges.latest import Latest
+from controlplane.edges.xds_server.audience import Audience, Catalog
+from controlplane.edges.xds_server.client_status import ClientStatusService
+from controlplane.edges.xds_server.connection import Connection, Context
+from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.resources.snapshot import Changes
+from controlplane.settings import Address
+from controlplane.xds.events import Connected, Event
+from controlplane.xds.nodes import NodeStatus
+
+MAX_STREAMS: Final = 10_000
+"""Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""
+
+MAX_STREAMS_OF_CONNECTION: Final = 1_000
+"""Streams at a time on one connection; an Envoy needs one, or five if it does not aggregate."""
+
+MAX_MESSAGE_BYTES: Final = 4 << 20
+"""Longer requests are refused; the first one of an Envoy has 60 kB."""
+
+CATCHING_UP: Final = 32
+"""Streams at a time that are given their first configuration."""
+
+CATCHING_UP_SECONDS: Final = 1.0
+"""For so long at most; a sidecar on a busy machine takes its time to acknowledge."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_OF_CONNECTION),
+    # Envoy pings as often as its bootstrap says; by default gRPC answers pings more frequent than
+    # every 5 minutes, on a connection without calls or data, by closing it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A peer that is gone or stopped answers no pings; without them its streams would stay.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Two servers on one port would each get some of the Envoys.
+    ("grpc.so_reuseport", 0),
+)
+
+Observer: TypeAlias = Callable[[str, Event], None]
+"""Called with the id of a node and what happened on its stream; must neither block nor raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is to be served.
+
+    Attributes:
+        catalog: The newest.
+        noticed_at: When what changed it was noticed, in seconds of the server's clock.
+    """
+
+    catalog: Catalog
+    noticed_at: float
+
+
+class BindError(OSError):
+    """The address to serve on cannot be had."""
+
+
+class XdsServer:
+    """The gRPC server. `start` it, and `stop` it before the event loop ends."""
+
+    def __init__(
+        self,
+        address: Address,
+        offered: Latest[Offer | None],
+        observe: Observer,
+        *,
+        write_timeout: float = 20.0,
+        catching_up: int = CATCHING_UP,
+        catching_up_seconds: float = CATCHING_UP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            address: To serve on; port 0 takes a free one.
+            offered: What to serve; None as long as nothing is loaded.
+            observe: Told of everything that happens.
+            write_timeout: Seconds after which a client that reads nothing is cut off.
+            catching_up: Streams at a time that are given their first configuration.
+            catching_up_seconds: For so long each, at most.
+            clock: Seconds that never go back.
+        """
+        self._address = address
+        self._offered = offered
+        self._observe = observe
+        self._write_timeout = write_timeout
+        self._entrance = Entrance(catching_up, catching_up_seconds)
+        self._clock = clock
+        # In the order in which they came.
+        self._connections: dict[Connection, None] = {}
+        self._audience: Audience[Connection] = Audience()
+        self._server: grpc.aio.Server | None = None
+        self._waker: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Begin to serve.
+
+        Returns:
+            The address served on, with the real port.
+
+        Raises:
+            BindError: When the address is in use or cannot be bound.
+        """
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        for service in SERVICES:
+            methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+                name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
+                for name, begin in service.methods().items()
+            }
+            handler = grpc.method_handlers_generic_handler(service.name, methods)
+            server.add_generic_rpc_handlers((handler,))
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+        )
+        server.add_generic_rpc_handlers((status.handler(),))
+        try:
+            port = server.add_insecure_port(str(self._address))
+        except RuntimeError:
+            raise BindError(
+                f"cannot serve xDS on {self._address}: it is in use or not an address of this host"
+            ) from None
+        await server.start()
+        self._server = server
+        self._waker = asyncio.create_task(self._wake(), name="xds: new catalogs")
+        return Address(self._address.host, port)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new streams and end the open ones, by force after `grace` seconds.
+
+        Envoys keep their configuration and try to reconnect.
+        """
+        if self._waker:
+            self._waker.cancel()
+            await asyncio.gather(self._waker, return_exceptions=True)
+        for connection in self._connections:
+            connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if self._server:
+            await self._server.stop(grace)
+
+    def nodes(self) -> tuple[NodeStatus, ...]:
+        """What is known of every connected node, by id."""
+        known = (connection.stream.status() for connection in self._connections)
+        return tuple(sorted(filter(None, known), key=lambda status: status.id))
+
+    async def _wake(self) -> None:
+        """Offer each new catalog to those whom it concerns."""
+        seen, count = None, self._offered.revision
+        while True:
+            count = await self._offered.newer_than(count)
+            offer = self._offered.value
+            if offer is None:
+                continue
+            changes = offer.catalog.changed_since(seen)
+            seen = offer.catalog.revision
+            for connection in self._concerned(changes):
+                connection.wake()
+
+    def _concerned(self, changes: Changes | None) -> Collection[Connection]:
+        if changes is None:
+            return self._connections
+        return self._audience.concerned(frozenset().union(*changes.values()))
+
+    def _handler(
+        self, begin: Callable[[], AnyStream]
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve(begin, requests, context)
+
+        return serve
+
+    async def _serve(
+        self, begin: Callable[[], AnyStream], requests: AsyncIterator[bytes], context: Context
+    ) -> None:
+        """Serve one stream; gRPC cancels this when the client leaves."""
+        if self._offered.value is None:
+            # An empty answer would take away all that Envoy has (istio#25495).
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        connection = Connection(
+            begin(), report=self._report, settled=self._settled, clock=self._clock
+        )
+        self._connections[connection] = None
+        reader = asyncio.create_task(connection.read(requests), name="xds: reader")
+        try:
+            await connection.write(context, self._newest, self._entrance, self._write_timeout)
+        finally:
+            reader.cancel()
+            del self._connections[connection]
+            if connection.stream.view:
+                self._audience.discard(connection, connection.stream.view)
+            await asyncio.gather(reader, return_exceptions=True)
+        if connection.ending and connection.ending[0] is not grpc.StatusCode.OK:
+            # With a client that does not read this lasts until it reads or its connection ends;
+            # all that is kept for it is the one response that it did not take.
+            await context.abort(*connection.ending)
+
+    def _newest(self) -> Catalog:
+        offer = self._offered.value
+        if offer is None:
+            raise RuntimeError("a catalog that was loaded is gone")
+        return offer.catalog
+
+    def _settled(self, connection: Connection) -> None:
+        pass
+
+    def _report(self, connection: Connection, event: Event) -> None:
+        node, view = connection.stream.node, connection.stream.view
+        if node is None or view is None:
+            return
+        if isinstance(event, Connected):
+            self._audience.add(connection, view)
+        self._observe(node.id, event)

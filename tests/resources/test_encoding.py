@@ -1,0 +1,155 @@
+"""What is spliced and packed here has the bytes that betterproto2 makes of the same message."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import groupby
+
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
+import envoy_data_plane.google.protobuf as protobuf
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from controlplane.fleet import Draining, Pool, Replica, Source
+from controlplane.resources.encoding import uint32_value
+from controlplane.resources.endpoints import Member, members
+from controlplane.resources.portion import Portion
+from controlplane.resources.resource import Resource
+from controlplane.settings import Address, ReplicaSettings
+from controlplane.settings.replica import Locality
+from tests.fleet.fleets import pool_settings
+from tests.resources import decoded
+
+MAX = 2**32 - 1
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+LABELS = st.sampled_from(["", "eu", "eu-1", "é" * 70])
+ADDRESSES = st.builds(Address, st.ip_addresses().map(str), st.integers(0, 65535))
+
+Placed = tuple[Pool, dict[str, Portion]]
+
+
+@st.composite
+def replicas(draw: st.DrawFn, id_: str) -> Replica:
+    """A replica with an id, anywhere; its settings are not validated, so labels may be any text."""
+    where = Locality.model_construct(region=draw(st.none() | LABELS), zone=draw(LABELS))
+    found = ReplicaSettings.model_construct(address=draw(ADDRESSES), locality=where)
+    draining = draw(st.none() | st.just(Draining.OPERATOR))
+    return Replica(id_, found, Source.FILE, generation=1, draining=draining)
+
+
+@st.composite
+def portions_of(draw: st.DrawFn, ids: Collection[str]) -> dict[str, Portion]:
+    """Portions that fit into a locality, even if all are in one."""
+    most = MAX // max(len(ids), 1)
+    # Around where a number needs another byte, and in between.
+    edges = [weight for weight in (0, 1, 127, 128, 16_383, 16_384, most) if weight <= most]
+    weights = st.sampled_from(edges) | st.integers(0, most)
+    return {id_: Portion(draw(LABELS), draw(weights), draw(st.booleans())) for id_ in ids}
+
+
+@st.composite
+def placed(draw: st.DrawFn) -> Placed:
+    """A pool of up to 20 replicas, each with a portion."""
+    ids = draw(st.lists(TEXT, unique=True, max_size=20))
+    found = {id_: draw(replicas(id_)) for id_ in ids}
+    return Pool(draw(TEXT), pool_settings(), Source.FILE, found), draw(portions_of(ids))
+
+
+def by_betterproto2(pool: Pool, portions: dict[str, Portion]) -> bytes:
+    """The same assignment, built as a message."""
+
+    def place(member: Member) -> tuple[str, str, str]:
+        return member.place.region, member.place.zone, member.tier
+
+    by_place = groupby(sorted(members(pool, portions), key=place), key=place)
+    return bytes(
+        endpoint_v3.ClusterLoadAssignment(
+            cluster_name=pool.name,
+            endpoints=[locality(*where, list(found)) for where, found in by_place],
+            policy=endpoint_v3.ClusterLoadAssignmentPolicy(overprovisioning_factor=100),
+        )
+    )
+
+
+def locality(
+    region: str, zone: str, tier: str, found: list[Member]
+) -> endpoint_v3.LocalityLbEndpoints:
+    return endpoint_v3.LocalityLbEndpoints(
+        locality=core_v3.Locality(region=region, zone=zone, sub_zone=tier),
+        load_balancing_weight=sum(member.weight for member in found),
+        lb_endpoints=[lb_endpoint(member) for member in found],
+    )
+
+
+def lb_endpoint(member: Member) -> endpoint_v3.LbEndpoint:
+    host, port = member.address.host, member.address.port
+    status = core_v3.HealthStatus
+    return endpoint_v3.LbEndpoint(
+        endpoint=endpoint_v3.Endpoint(
+            address=core_v3.Address(
+                socket_address=core_v3.SocketAddress(address=host, port_value=port)
+            ),
+            hostname=member.id,
+        ),
+        health_status=status.DRAINING if member.draining else status.UNKNOWN,
+        load_balancing_weight=member.weight,
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(placed())
+def test_an_assignment_is_encoded_as_betterproto2_does(given_: Placed) -> None:
+    assert decoded.encoded(*given_) == by_betterproto2(*given_)
+
+
+@settings(max_examples=30, deadline=None)
+@given(placed(), st.data())
+def test_changed_portions_are_encoded_right_after_others(
+    given_: Placed, data: st.DataObject
+) -> None:
+    pool, portions = given_
+    decoded.encoded(pool, portions)
+    changed = data.draw(portions_of(pool.replicas))
+    assert decoded.encoded(pool, changed) == by_betterproto2(pool, changed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(placed(), st.data())
+def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
+    given_: Placed, data: st.DataObject
+) -> None:
+    pool, portions = given_
+    decoded.encoded(pool, portions)
+    moved = replace(pool, replicas={id_: data.draw(replicas(id_)) for id_ in pool.replicas})
+    assert decoded.encoded(moved, portions) == by_betterproto2(moved, portions)
+
+
+def test_weights_that_are_too_much_for_their_locality_are_an_error() -> None:
+    fleet, portions = decoded.placed(a=Portion("x", MAX), b=Portion("x", 1))
+    with pytest.raises(ValueError, match=f"{MAX + 1} does not fit"):
+        decoded.encoded(fleet.pool("p"), portions)
+
+
+@given(TEXT, TEXT, st.binary(max_size=300) | st.binary(min_size=20_000, max_size=20_000))
+def test_a_resource_is_packed_as_betterproto2_does(url: str, name: str, message: bytes) -> None:
+    resource = Resource.of(url, name, message)
+    packed = protobuf.Any(type_url=url, value=message)
+    framed = discovery_v3.Resource(name=name, version=resource.version, resource=packed)
+    assert (resource.packed, resource.framed) == (bytes(packed), bytes(framed))
+
+
+@given(st.integers(0, MAX))
+@example(127)
+@example(128)
+@example(MAX)
+def test_a_number_that_may_be_absent_is_encoded_as_betterproto2_does(value: int) -> None:
+    message = endpoint_v3.LbEndpoint(load_balancing_weight=value)
+    assert uint32_value(4, value) == bytes(message)
+
+
+@pytest.mark.parametrize("value", [-1, MAX + 1])
+def test_a_number_that_does_not_fit_is_an_error(value: int) -> None:
+    with pytest.raises(ValueError, match=f"{value} does not fit into 32 bits"):
+        uint32_value(4, value)

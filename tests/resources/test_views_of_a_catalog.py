@@ -1,0 +1,158 @@
+"""What Envoys see of one catalog by where they run and by what they are for."""
+
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.google.protobuf as protobuf
+import pytest
+
+from controlplane.fleet import Fleet, PutPool
+from controlplane.resources.catalog import REMEMBERED, Catalog
+from controlplane.resources.places import Place
+from controlplane.resources.portion import Portion
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.views import View
+from controlplane.settings import Address, PoolSettings, validated
+from tests.fleet.fleets import a_pool, after, pool_settings, put
+from tests.resources.decoded import TIER, catalog, in_zone
+
+EU_A, EU_B, US = Place("eu", "a"), Place("eu", "b"), Place("us", "a")
+GATEWAY = View(gateway=Address("127.0.0.1", 8000))
+
+
+def spread(locality: str = "nearest") -> Catalog:
+    """Replicas in two zones of one region and one of another."""
+    body = {
+        "model": "m",
+        "listener": {"address": "127.0.0.1:10000"},
+        "balancing": {"locality": locality},
+    }
+    fleet = after(PutPool("p", validated(PoolSettings, body)))
+    fleet = in_zone("eu", "a", "a", fleet=fleet)
+    fleet = in_zone("eu", "b", "b", fleet=fleet)
+    return catalog(in_zone("us", "a", "c", fleet=fleet))
+
+
+def shown(held: Catalog, place: Place) -> Resource:
+    return held.view(View(place=place)).type(ENDPOINT)["p"]
+
+
+def priorities(resource: Resource) -> dict[Place, int]:
+    message = protobuf.Any.parse(resource.packed)
+    assignment = endpoint_v3.ClusterLoadAssignment.parse(message.value)
+    return {
+        Place(it.locality.region, it.locality.zone): it.priority
+        for it in assignment.endpoints
+        if it.locality
+    }
+
+
+def test_an_envoy_uses_the_replicas_of_its_zone_first_where_the_pool_says_so() -> None:
+    assert priorities(shown(spread(), EU_A)) == {EU_A: 0, EU_B: 1, US: 2}
+    assert priorities(shown(spread(), US)) == {EU_A: 1, EU_B: 1, US: 0}
+
+
+def test_where_the_pool_does_not_say_so_all_see_the_same_wherever_they_run() -> None:
+    held = spread("any")
+    assert shown(held, EU_A) is shown(held, US)
+
+
+def test_envoys_that_see_the_same_share_the_same_bytes() -> None:
+    held = spread()
+    assert shown(held, EU_A) is shown(held, EU_A)
+    assert shown(held, Place("asia", "x")) is shown(held, Place())
+    assert shown(held, Place("eu", "x")) is not shown(held, Place())
+
+
+def test_where_an_envoy_runs_is_part_of_what_its_assignments_version_says() -> None:
+    held = spread()
+    assert shown(held, EU_A).version != shown(held, EU_B).version
+
+
+def two_pools() -> Fleet:
+    return after(PutPool("q", pool_settings(10001)), put("x", 5, pool="q"), fleet=a_pool(a=1, b=2))
+
+
+def routes(view: Snapshot) -> list[route_v3.Route]:
+    (resource,) = view.type(ROUTE).values()
+    message = protobuf.Any.parse(resource.packed)
+    (host,) = route_v3.RouteConfiguration.parse(message.value).virtual_hosts
+    return host.routes
+
+
+def test_a_gateway_has_one_listener_and_one_table_of_routes_for_all_pools() -> None:
+    view = catalog(two_pools()).view(GATEWAY)
+    assert [*view.type(LISTENER)] == [*view.type(ROUTE)] == ["gateway"]
+    assert [*view.type(CLUSTER)] == [*view.type(ENDPOINT)] == ["p", "q"]
+    assert {route.route.cluster for route in routes(view) if route.route} == {"p", "q"}
+
+
+def test_a_gateway_routes_only_to_the_pools_it_wants() -> None:
+    wanted = View(pools=("q",), gateway=GATEWAY.gateway)
+    view = catalog(two_pools()).view(wanted)
+    assert {route.route.cluster for route in routes(view) if route.route} == {"q"}
+
+
+def test_a_gateway_and_a_sidecar_share_clusters_and_endpoints() -> None:
+    held = catalog(two_pools())
+    for url in (CLUSTER, ENDPOINT):
+        assert held.view(GATEWAY).type(url)["p"] is held.view(View()).type(url)["p"]
+
+
+def test_a_gateways_routes_are_not_encoded_again_when_weights_change() -> None:
+    held = catalog(two_pools())
+    heavier = catalog(two_pools(), Portion(TIER.tier, TIER.weight + 1), held)
+    assert heavier is not held
+    assert heavier.view(GATEWAY).get(ROUTE, "gateway") is held.view(GATEWAY).get(ROUTE, "gateway")
+
+
+def test_the_routes_of_a_gateway_are_among_what_a_new_pool_changes() -> None:
+    held = catalog(a_pool(a=1))
+    more = catalog(two_pools(), previous=held)
+    changes = more.view(GATEWAY).changed_since(held.revision)
+    assert changes is not None
+    assert (changes[ROUTE], changes[LISTENER]) == (frozenset({"gateway"}), frozenset())
+
+
+def endpoints_changed(newer: Catalog, older: Catalog) -> set[str] | None:
+    changes = newer.changed_since(older.revision)
+    return None if changes is None else {*changes[ENDPOINT]}
+
+
+def test_a_catalog_knows_what_changed_since_another_of_its_line() -> None:
+    held = catalog(two_pools())
+    one = catalog(after(put("c", 3), fleet=two_pools()), previous=held)
+    two = catalog(after(put("y", 6, pool="q"), put("c", 3), fleet=two_pools()), previous=one)
+    assert endpoints_changed(two, held) == {"p", "q"}
+    assert endpoints_changed(two, one) == {"q"}
+    assert endpoints_changed(two, two) == set()
+
+
+def test_a_changed_replica_leaves_the_other_types_as_they_are() -> None:
+    held = catalog(two_pools())
+    changes = catalog(after(put("c", 3), fleet=two_pools()), previous=held).changed_since(
+        held.revision
+    )
+    assert changes is not None
+    assert {url for url, names in changes.items() if names} == {ENDPOINT}
+
+
+def test_a_removed_pool_is_among_what_changed() -> None:
+    held = catalog(two_pools())
+    left = catalog(a_pool(a=1, b=2), previous=held).changed_since(held.revision)
+    assert left == dict.fromkeys((CLUSTER, ENDPOINT, LISTENER, ROUTE), frozenset("q"))
+
+
+def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
+    held = catalog(two_pools())
+    newest = held
+    for step in range(REMEMBERED + 1):
+        newest = catalog(two_pools(), Portion(TIER.tier, TIER.weight + 1 + step), newest)
+    assert newest.changed_since(held.revision) is None
+    assert newest.changed_since(catalog(two_pools()).revision) is None
+    assert newest.changed_since(None) is None
+
+
+@pytest.mark.parametrize("url", ["type.googleapis.com/other", ""])
+def test_a_type_that_is_not_served_has_no_names(url: str) -> None:
+    assert [*catalog(two_pools()).view(View()).names(url)] == []
