@@ -15,7 +15,7 @@ from controlplane.load.outcome import Outcome
 from controlplane.load.run import Moment, send
 from controlplane.load.workload import Sources, Workload
 from tests.load.servers import Counting, server, workload
-from tests.processes import free_port
+from tests.processes import DEADLINE, free_port
 
 STALL = 1.0
 
@@ -70,8 +70,9 @@ async def test_a_staircase_ends_with_the_rate_that_reaches_the_limit() -> None:
         raise AssertionError
 
     async with server(never) as url:
-        order = workload(url, rates=(50, 100, 200), seconds=0.5, most=10, timeout=1.0)
-        outcome = await sent(order)
+        order = workload(url, rates=(50,) * 200, seconds=0.5, most=10, timeout=1.0)
+        async with asyncio.timeout(DEADLINE):
+            outcome = await sent(order)
     assert outcome.cut
     assert [it.step.rate for it in outcome.steps] == [50]
     assert outcome.steps[0].record.whole.faults.keys() == {"no answer in time"}
