@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format bench-balance clean
+.PHONY: help demo test unit lint types structure format bench-balance bench-xds clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -43,6 +43,9 @@ format: $(READY)  ## let ruff put the code in order
 
 bench-balance: $(READY)  ## against Envoy alone, 12 minutes (BENCH_ARGS="--quick" for two)
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)
+
+bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS="--quick" for two)
+	@$(BIN)/python -m benchmarks.xds $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,12 +15,14 @@ from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
 from controlplane.edges.latest import Latest, Notice
+from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
+from controlplane.xds.load_stats import LoadStats
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +67,18 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     plane.declare(config, time.monotonic())
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
-    scraper = Scraper(plane, woken.set)
-    xds = XdsServer(config.xds.address, slot, _observe)
+    metrics = OwnMetrics(plane)
+    scraper = Scraper(plane, woken.set, scraped=metrics.scraped)
+
+    def observe(node: str, event: events.Event) -> None:
+        _log_event(node, event)
+        metrics.streams.observe(event)
+
+    xds = XdsServer(
+        config.xds.address, slot, observe, loads=_Loads(plane, woken), pushes=metrics.pushes
+    )
+    metrics.streams.show_streams(lambda: xds.streams)
+    metrics.streams.show_queue(lambda: xds.streams_waiting)
 
     def changed() -> None:
         scraper.reconcile()
@@ -84,6 +96,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         nodes=xds.nodes,
         changed=changed,
         ready=lambda: slot.value is not None,
+        metrics=metrics.exposition,
         token=token,
     )
     try:
@@ -91,7 +104,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(steer(plane, slot, woken), name="steering"),
+                group.create_task(steer(plane, slot, woken, metrics.decided), name="steering"),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -108,6 +121,7 @@ async def steer(
     plane: Plane,
     slot: Latest[Offer | None],
     woken: Notice,
+    decided: Callable[[float], None],
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -117,6 +131,7 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set by whoever noticed something.
+        decided: Told how many seconds each decision took.
         sleep: Waits for some seconds.
     """
     while True:
@@ -129,9 +144,26 @@ async def steer(
         noticed = woken.clear(now)
         if plane.is_settled(now):
             catalog = plane.decide(now)
+            decided(time.monotonic() - now)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)
+
+
+class _Loads:
+    """Hands load reports to the plane."""
+
+    def __init__(self, plane: Plane, woken: Notice) -> None:
+        self._plane = plane
+        self._woken = woken
+
+    def reported(self, reporter: object, stats: LoadStats) -> None:
+        self._plane.reported(reporter, stats.loads, stats.seconds, time.monotonic())
+        if stats.loads:
+            self._woken.set()
+
+    def left(self, reporter: object) -> None:
+        self._plane.reporter_left(reporter, time.monotonic())
 
 
 def _servers_stay(old: Config, new: Config) -> None:
@@ -140,7 +172,7 @@ def _servers_stay(old: Config, new: Config) -> None:
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 
 
-def _observe(node: str, event: events.Event) -> None:
+def _log_event(node: str, event: events.Event) -> None:
     match event:
         case events.Connected():
             _log.info("%s connected", node)

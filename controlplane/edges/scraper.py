@@ -55,6 +55,7 @@ class Scraper:
         plane: Scraped,
         noticed: Callable[[], None],
         *,
+        scraped: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a scraper.
@@ -62,10 +63,12 @@ class Scraper:
         Args:
             plane: Has the targets, takes what comes of them.
             noticed: Called after anything was recorded; must not block.
+            scraped: Called after every scrape, with whether it was good; must not block.
             clock: Seconds that never go back.
         """
         self._plane = plane
         self._noticed = noticed
+        self._scraped = scraped
         self._clock = clock
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
@@ -105,7 +108,7 @@ class Scraper:
             except Exception as error:  # noqa: BLE001 - one replica must not end all the others
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
-                self._plane.record(now, fault, self._clock())
+                self._record(now, fault)
             interval = now.settings.metrics.interval
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval
@@ -120,8 +123,12 @@ class Scraper:
             self._plane.probed(target, probe, self._clock())
             self._noticed()
         outcome = await _scrape(session, target, deadline, self._clock)
-        self._plane.record(target, outcome, self._clock())
+        self._record(target, outcome)
         self._noticed()
+
+    def _record(self, target: Target, outcome: Reading | Failure) -> None:
+        self._plane.record(target, outcome, self._clock())
+        self._scraped(isinstance(outcome, Reading))
 
 
 def _offset(key: Key) -> float:

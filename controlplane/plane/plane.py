@@ -13,6 +13,7 @@ from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.settings import Config, PoolSettings
 from controlplane.signals import Reading
+from controlplane.signals.load import Endpoint, Load, LoadReports
 from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
 
 SETTLE_SECONDS: Final = 5.0
@@ -47,6 +48,7 @@ class ReplicaReport:
         age: Seconds since its last good scrape; None when there was none.
         weighing: None before the first decision about it.
         portion: What Envoy is told; None while Envoy does not know it.
+        in_flight: Requests that all Envoys together have at it now; None where none reports.
     """
 
     pool: Pool
@@ -55,6 +57,7 @@ class ReplicaReport:
     age: float | None
     weighing: ReplicaWeighing | None
     portion: Portion | None
+    in_flight: float | None
 
 
 class Plane:
@@ -66,6 +69,8 @@ class Plane:
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
         self._to_weigh: set[str] = set()
+        self._loads = LoadReports()
+        self._addresses: dict[Endpoint, str] = {}
         self._has_decided = False
         self.fleet = Fleet()
         self.catalog = Catalog()
@@ -114,6 +119,25 @@ class Plane:
             observed.probed(probe, now)
             self._to_weigh.add(target.pool)
 
+    def reported(
+        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> None:
+        """Take in what an Envoy has sent to replicas; what is about no replica is dropped.
+
+        Args:
+            reporter: One object for all reports of one Envoy.
+            loads: By endpoint.
+            seconds: That the report covers.
+            now: The time.
+        """
+        known = {endpoint: load for endpoint, load in loads.items() if endpoint in self._addresses}
+        self._loads.record(reporter, known, seconds, now)
+        self._to_weigh |= {endpoint.pool for endpoint in known}
+
+    def reporter_left(self, reporter: object, now: float) -> None:
+        """An Envoy that reported has gone, and what it had in flight with it."""
+        self._loads.gone(reporter, now)
+
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything."""
         return now - self._started >= SETTLE_SECONDS or all(
@@ -160,6 +184,7 @@ class Plane:
             age=_age(observed, now),
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
+            in_flight=self._loads.in_flight(_endpoint(pool, replica), now),
         )
 
     def _adopt(self, fleet: Fleet, now: float) -> None:
@@ -180,6 +205,11 @@ class Plane:
                     known = Observed.fresh(replica.generation, since)
                 observed[pool.name, replica.id] = known
         self._observed = observed
+        self._addresses = {
+            _endpoint(pool.name, replica): replica.id
+            for pool in fleet.pools.values()
+            for replica in pool.replicas.values()
+        }
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
 
@@ -212,6 +242,10 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
+
+
+def _endpoint(pool: str, replica: Replica) -> Endpoint:
+    return Endpoint(pool, replica.settings.address.host, replica.settings.address.port)
 
 
 def _age(observed: Observed, now: float) -> float | None:

@@ -1,12 +1,22 @@
 """The bootstrap of an Envoy: who it is, where its control plane is, and what it wants of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
-XDS_CLUSTER: Final = "plimsoll"
+NODE_CLUSTER: Final = "plimsoll"
+"""What every node says that it belongs to; only operators read it."""
+
+XDS_CLUSTER: Final = "_plimsoll"
+"""The control plane itself. No pool can have this name: Envoy keeps a cluster of its bootstrap
+when it is sent another of that name, and would send the pool's requests to the control plane."""
+
+Protocol: TypeAlias = Literal["delta", "state-of-the-world"]
+"""Which of xDS's two protocols an Envoy speaks; the control plane serves both on one port."""
+
+_API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
 
 def bootstrap(
@@ -18,6 +28,7 @@ def bootstrap(
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
+    protocol: Protocol = "delta",
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -29,6 +40,7 @@ def bootstrap(
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
+        protocol: What it speaks with the control plane.
     """
     wanted: dict[str, Any] = {}
     if pools:
@@ -37,7 +49,7 @@ def bootstrap(
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
-    node: dict[str, Any] = {"id": node_id, "cluster": XDS_CLUSTER}
+    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
     if locality is not None:
         node["locality"] = locality.model_dump(exclude_none=True)
     if wanted:
@@ -47,13 +59,21 @@ def bootstrap(
         "admin": {"address": _socket_address(Address("127.0.0.1", admin_port))},
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "DELTA_GRPC",
+                "api_type": _API_TYPES[protocol],
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+                "grpc_services": [{"envoy_grpc": _control_plane_stream()}],
             },
             "cds_config": _over_ads(),
             "lds_config": _over_ads(),
+        },
+        # What it has sent to each replica; reports begin when the control plane asks for them.
+        "cluster_manager": {
+            "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+            }
         },
         "static_resources": {"clusters": [_control_plane(xds)]},
     }
@@ -61,6 +81,13 @@ def bootstrap(
 
 def _over_ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3"}
+
+
+def _control_plane_stream() -> dict[str, Any]:
+    # By default an Envoy waits up to 30 s between two tries, so long would a control plane that
+    # was away for a minute go on without it. The server lets in as many at a time as it can serve.
+    back_off = {"base_interval": "0.5s", "max_interval": "5s"}
+    return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
 def _control_plane(xds: Address) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class Catalog:
             self._changed[steps] = {
                 url: frozenset().union(*(changes.get(url, ()) for changes in newest))
                 for url in POOL_TYPES
+                if any(url in changes for changes in newest)
             }
         return self._changed[steps]
 
@@ -110,8 +111,9 @@ class Shown(Snapshot):
         changed = self._catalog.changed_since(revision)
         if changed is None or not self._view.gateway:
             return changed
-        routes = frozenset((GATEWAY,)) if changed[ROUTE] else frozenset()
-        return {**changed, LISTENER: frozenset(), ROUTE: routes}
+        # Its listener is its own, and its routes are to all pools.
+        seen = {url: names for url, names in changed.items() if url not in (LISTENER, ROUTE)}
+        return seen | {ROUTE: frozenset((GATEWAY,))} if ROUTE in changed else seen
 
     def _of_gateway(self, type_url: str) -> Resource | None:
         if type_url == LISTENER:
@@ -142,12 +144,15 @@ def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
     if not changed:
         return previous
     changes = {
-        url: frozenset(
-            name
-            for name in changed
-            if _resource(previous.pools, name, url) is not _resource(pools, name, url)
-        )
+        url: names
         for url in POOL_TYPES
+        if (
+            names := frozenset(
+                name
+                for name in changed
+                if _resource(previous.pools, name, url) is not _resource(pools, name, url)
+            )
+        )
     }
     return Catalog(pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:])
 

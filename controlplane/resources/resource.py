@@ -33,6 +33,10 @@ class Resource:
     packed: bytes
     framed: bytes
 
+    def __hash__(self) -> int:
+        # Responses are looked up by what is in them, and the version says that already.
+        return hash(self.version)
+
     @classmethod
     def of(cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"") -> "Resource":
         """Pack an encoded message; the bytes are those that betterproto2 makes of the same.

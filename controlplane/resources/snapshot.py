@@ -8,7 +8,7 @@ from typing import TypeAlias
 from controlplane.resources.resource import Resource
 
 Changes: TypeAlias = Mapping[str, frozenset[str]]
-"""Names of resources that came, changed or went, by type URL."""
+"""Names of resources that came, changed or went, by the URLs of the types that have any."""
 
 
 @dataclass(frozen=True, slots=True)

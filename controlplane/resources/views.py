@@ -1,7 +1,8 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from controlplane.resources.places import NOWHERE, Place
@@ -33,6 +34,15 @@ class View:
     listen: tuple[tuple[str, Address], ...] = ()
     place: Place = NOWHERE
     gateway: Address | None = None
+    # It is looked up for every stream at every change.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        said = hash((self.pools, self.listen, self.place, self.gateway))
+        object.__setattr__(self, "_hash", said)
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":
@@ -57,7 +67,7 @@ class View:
             raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
         gateway = _gateway(wanted.get("role", SIDECAR), addresses)
-        return cls(
+        return _shared(
             None if pools is None else tuple(sorted(set(pools))),
             () if gateway else tuple(sorted(addresses.items())),
             place,
@@ -67,6 +77,17 @@ class View:
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
+
+
+@lru_cache(maxsize=4096)
+def _shared(
+    pools: tuple[str, ...] | None,
+    listen: tuple[tuple[str, Address], ...],
+    place: Place,
+    gateway: Address | None,
+) -> View:
+    # One object for equal views: it is looked up for every stream at every change.
+    return View(pools, listen, place, gateway)
 
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:

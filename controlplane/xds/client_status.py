@@ -73,7 +73,8 @@ def statuses(
     for name in sorted(wanted):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
-        if subscription.refused.get(name) == version:
+        refused = subscription.refused.get(name)
+        if refused is not None and refused.version == version:
             state = (ConfigStatus.ERROR, ClientStatus.NACKED, error)
         elif name in under_way:
             state = (ConfigStatus.STALE, ClientStatus.REQUESTED, "")

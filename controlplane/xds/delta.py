@@ -1,7 +1,9 @@
 """The incremental protocol: requests add and take away names, responses hold what has changed."""
 
+from functools import lru_cache
+
+from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER, LISTENER
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import DeltaRequest, decode_delta
@@ -43,19 +45,21 @@ class Delta:
         # send the resource, or say that it is removed.
         subscription.owe(subscription.unsubscribe(request.unsubscribe))
 
-    def encode(
-        self,
-        subscription: Subscription,
-        pending: Pending,
-        snapshot: Snapshot,  # noqa: ARG002 - state of the world's
-        nonce: str,
-    ) -> tuple[str, bytes]:
+    def plain_answer(self, type_url: str, nonce: str) -> bytes:
+        """A ``DeltaDiscoveryRequest`` with a type and a nonce, as any library writes it."""
+        return _type_of_answer(type_url) + delimited(6, nonce.encode())
+
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""
         version = subscription.holdings.version_with(pending.contents)
         return version, encode_delta(
             version=version,
             resources=pending.changed,
             type_url=subscription.type_url,
-            nonce=nonce,
             removed=pending.absent + pending.removed,
         )
+
+
+@lru_cache(maxsize=32)
+def _type_of_answer(type_url: str) -> bytes:
+    return delimited(2, type_url.encode())

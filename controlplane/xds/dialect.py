@@ -2,7 +2,6 @@
 
 from typing import Protocol, TypeVar
 
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import Request
@@ -40,16 +39,23 @@ class Dialect(Protocol[R]):
             ProtocolError: When the client wants too much.
         """
 
-    def encode(
-        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
-    ) -> tuple[str, bytes]:
-        """Encode a response.
+    def plain_answer(self, type_url: str, nonce: str) -> bytes | None:
+        """The request that would acknowledge a response and say nothing else.
+
+        Args:
+            type_url: Of the response.
+            nonce: Of the response.
+
+        Returns:
+            None where clients say more in each request.
+        """
+
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
+        """Encode a response, but for its nonce, which is the last field in both protocols.
 
         Args:
             subscription: Of its type.
             pending: What is news to the client.
-            snapshot: What the news was taken from.
-            nonce: By which the client will answer.
 
         Returns:
             The version that the client is told, and the encoded response.

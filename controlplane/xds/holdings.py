@@ -16,6 +16,8 @@ class Holdings:
         good: The resources that it accepted last, by name; None where they are not kept.
     """
 
+    __slots__ = ("_total", "good", "versions")
+
     def __init__(self, versions: Mapping[str, str], *, keep: bool) -> None:
         """Begin with what the client says that it holds.
 
@@ -26,6 +28,19 @@ class Holdings:
         self.versions: dict[str, str | None] = {n: v or None for n, v in versions.items()}
         self.good: dict[str, Resource] | None = {} if keep else None
         self._total = sum(mark(name, version) for name, version in versions.items() if version)
+
+    @property
+    def version(self) -> str:
+        """The version of all that it holds."""
+        return written(self._total)
+
+    def copy(self) -> "Holdings":
+        """The same holdings, to be changed apart."""
+        other = Holdings({}, keep=False)
+        other.versions = self.versions.copy()
+        other.good = None if self.good is None else self.good.copy()
+        other._total = self._total
+        return other
 
     def accept(self, name: str, resource: Resource | None) -> None:
         """It holds this resource, or knows that there is none."""

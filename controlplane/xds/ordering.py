@@ -5,7 +5,6 @@ listeners and routes that use them, and only then the removal of clusters that n
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
@@ -14,29 +13,36 @@ from controlplane.xds.subscription import Subscription
 
 
 def next_up(
-    subscriptions: Mapping[str, Subscription], snapshot: Snapshot
+    active: set[str], subscriptions: Mapping[str, Subscription], snapshot: Snapshot
 ) -> tuple[str, Pending] | None:
     """Choose the type to send next and what of it.
 
     Args:
+        active: The types that may have something to send. Those that have nothing, or may not be
+            sent before an answer has come, are taken out.
         subscriptions: Of one stream, by type URL.
         snapshot: What its client should hold.
 
     Returns:
         None when nothing can be sent now. Neither a type that waits for an acknowledgement nor
         one that the client did not ask for holds up the types after it, but for two cases: see
-        `_may_send` and `_clusters_may_go`.
+        `_waits_for_clusters` and `_clusters_may_go`.
     """
     gone: tuple[str, ...] = ()
-    for type_url in TYPE_URLS:
-        subscription = subscriptions.get(type_url)
-        if subscription is None or not _may_send(subscription, subscriptions):
+    for type_url in [*active] if len(active) < 2 else filter(active.__contains__, TYPE_URLS):
+        subscription = subscriptions[type_url]
+        if not subscription.has_work:
+            active.remove(type_url)
+            continue
+        if _waits_for_clusters(type_url, subscriptions):
             continue
         pending = subscription.pending(snapshot)
         if type_url == CLUSTER:
-            gone, pending = pending.removed, replace(pending, removed=())
+            gone = pending.removed
+            if gone:
+                pending = Pending(pending.changed, pending.absent)
         if pending.changed and subscription.isolates(snapshot):
-            pending = replace(pending, changed=pending.changed[:1])
+            pending = Pending(pending.changed[:1], pending.absent, pending.removed)
         if pending or subscription.owes_answer:
             return type_url, pending
     # Never in the first answer on a stream: when that is acknowledged, a client that reconnected
@@ -46,15 +52,15 @@ def next_up(
     return None
 
 
-def _may_send(subscription: Subscription, subscriptions: Mapping[str, Subscription]) -> bool:
-    """Whether it has work, and nothing is under way that its type must wait for."""
-    if not subscription.has_work:
+def _waits_for_clusters(type_url: str, subscriptions: Mapping[str, Subscription]) -> bool:
+    """Whether clusters are under way that this type must wait for."""
+    if type_url not in (LISTENER, ROUTE):
         return False
     # Envoy withholds the acknowledgement of clusters while one of them warms, "providing a signal
     # to ADS to proceed with RDS updates" (cluster_manager_impl.cc): a route to a warming cluster
     # answers 503. Endpoints must not wait for it, since warming is waiting for endpoints.
     clusters = subscriptions.get(CLUSTER)
-    return not (subscription.type_url in (LISTENER, ROUTE) and clusters and clusters.outstanding)
+    return clusters is not None and clusters.outstanding is not None
 
 
 def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapshot) -> bool:

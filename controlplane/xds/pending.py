@@ -1,8 +1,6 @@
 """What is to be sent, and what was sent and not answered yet."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 from controlplane.resources.resource import Resource
@@ -11,7 +9,6 @@ ABSENT: Final = ""
 """In place of a version: the client was told that there is no resource of this name."""
 
 
-@dataclass(frozen=True, slots=True)
 class Pending:
     """What a client should be sent; false if that is nothing.
 
@@ -22,21 +19,28 @@ class Pending:
         contents: All of these by name, None for one that does not exist.
     """
 
-    changed: tuple[Resource, ...] = ()
-    absent: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    contents: Mapping[str, Resource | None] = field(init=False, repr=False, compare=False)
+    # One is made for every response: a frozen dataclass takes four times as long.
+    __slots__ = ("absent", "changed", "contents", "removed")
 
-    def __post_init__(self) -> None:
-        contents: dict[str, Resource | None] = dict.fromkeys((*self.absent, *self.removed))
-        contents.update((resource.name, resource) for resource in self.changed)
-        object.__setattr__(self, "contents", contents)
+    def __init__(
+        self,
+        changed: Sequence[Resource] = (),
+        absent: Sequence[str] = (),
+        removed: Sequence[str] = (),
+    ) -> None:
+        self.changed = tuple(changed)
+        self.absent = tuple(absent)
+        self.removed = tuple(removed)
+        self.contents: dict[str, Resource | None] = {it.name: it for it in changed}
+        for name in absent:
+            self.contents[name] = None
+        for name in removed:
+            self.contents[name] = None
 
     def __bool__(self) -> bool:
         return bool(self.contents)
 
 
-@dataclass(frozen=True, slots=True)
 class Outstanding:
     """A response that was sent and not yet acknowledged or rejected.
 
@@ -44,12 +48,15 @@ class Outstanding:
         nonce: Of the response.
         contents: What was new in it by name, None for what does not exist; the client may lose
             interest in some of it before it answers.
+        plain_answer: The encoded request that would acknowledge it and say nothing else; None
+            where that is not known.
     """
 
-    nonce: str
-    contents: dict[str, Resource | None]
+    __slots__ = ("contents", "nonce", "plain_answer")
 
-
-def mentions(message: str, name: str) -> bool:
-    """Whether a text has a resource's name in it, and not only as a part of a longer one."""
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", message) is not None
+    def __init__(
+        self, nonce: str, contents: dict[str, Resource | None], plain_answer: bytes | None
+    ) -> None:
+        self.nonce = nonce
+        self.contents = contents
+        self.plain_answer = plain_answer

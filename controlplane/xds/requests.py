@@ -111,7 +111,11 @@ def _error(data: memoryview) -> ErrorDetail:
         if key == tag(1, VARINT):
             code = number
         elif key == tag(2):
-            message = str(value[:_LONGEST_ERROR], "utf-8", "replace")
+            message = str(value, "utf-8", "replace")
+    if len(message) > _LONGEST_ERROR:
+        # Envoy names the resource first and, behind all that is in it, what is wrong with it.
+        half = _LONGEST_ERROR // 2
+        message = message[: half - 3] + " … " + message[-half:]
     # It goes to logs and dashboards: no control characters, and an end.
     printable = "".join(c if c.isprintable() else " " for c in message)
     return ErrorDetail(code, printable)

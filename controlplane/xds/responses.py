@@ -11,7 +11,7 @@ def encode_delta(
     version: str,
     resources: Iterable[Resource],
     type_url: str,
-    nonce: str,
+    nonce: str = "",
     removed: Iterable[str] = (),
 ) -> bytes:
     """Encode a ``DeltaDiscoveryResponse``; equal to what betterproto2 makes of the same.
@@ -20,7 +20,7 @@ def encode_delta(
         version: The ``system_version_info``, which clients show and do not act on.
         resources: New and changed ones.
         type_url: Of all the resources.
-        nonce: By which the client will acknowledge it.
+        nonce: By which the client will acknowledge it; left out when empty, to be added at the end.
         removed: Names that do not exist (any more).
     """
     parts = [implicit(1, version.encode())]
@@ -31,16 +31,23 @@ def encode_delta(
     return b"".join(parts)
 
 
-def encode_sotw(*, version: str, resources: Iterable[Resource], type_url: str, nonce: str) -> bytes:
+def encode_sotw(
+    *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
+) -> bytes:
     """Encode a ``DiscoveryResponse``; equal to what betterproto2 makes of the same.
 
     Args:
         version: The ``version_info``, which clients repeat in their next requests.
         resources: All of them, or those that have changed: see `controlplane.xds.sotw`.
         type_url: Of all the resources.
-        nonce: By which the client will acknowledge it.
+        nonce: As in `encode_delta`.
     """
     parts = [implicit(1, version.encode())]
     parts += [delimited(2, resource.packed) for resource in resources]
     parts += [implicit(4, type_url.encode()), implicit(5, nonce.encode())]
     return b"".join(parts)
+
+
+def with_nonce(body: bytes, nonce: str) -> bytes:
+    """A response of either protocol that was encoded without a nonce, with one."""
+    return body + delimited(5, nonce.encode())

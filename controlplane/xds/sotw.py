@@ -7,7 +7,6 @@ are clusters and listeners, and those that have changed for the other types.
 from typing import Final
 
 from controlplane.resources.resource import CLUSTER, LISTENER
-from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
 from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
@@ -26,16 +25,21 @@ class StateOfTheWorld:
         """Decode a ``DiscoveryRequest``."""
         return decode_sotw(data)
 
-    def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:  # noqa: ARG002 - delta's
+    def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""
         whole = type_url in WHOLE_TYPES
         subscription = Subscription(
             type_url,
             # xDS: so it is for these two types, and until one name was given.
             wildcard=whole and not request.names,
-            claim=request.version,
+            # A version says nothing of a name that the client dropped and wants again; Envoy would
+            # wait for its endpoints in vain. So names are answered, as in delta.
+            claim="" if request.names else request.version,
             repeats=whole,
             tells_removals=whole,
+            # cds_api_helper.cc, lds_api.cc: it goes on after a bad one and names it; but once a
+            # constraint is violated, which it says without a name, it has looked at no resource.
+            names_what_it_took_apart=node.user_agent == "envoy",
         )
         subscription.subscribe(request.names)
         return subscription
@@ -47,19 +51,24 @@ class StateOfTheWorld:
             if not wanted and not known and not subscription.named:
                 return
             known.add(WILDCARD)
+        # Also a wildcard that it had without a name.
+        subscription.named |= bool(wanted)
+        if wanted != known:
+            subscription.distrust()
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
-    def encode(
-        self, subscription: Subscription, pending: Pending, snapshot: Snapshot, nonce: str
-    ) -> tuple[str, bytes]:
+    def plain_answer(self, type_url: str, nonce: str) -> None:
+        """There is none: every request repeats the names."""
+
+    def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""
         if subscription.type_url in WHOLE_TYPES:
-            resources = subscription.whole(pending, snapshot)
+            resources = subscription.whole(pending)
             version = version_of(resources)
         else:
             resources = [*pending.changed]
             version = subscription.holdings.version_with(pending.contents)
         return version, encode_sotw(
-            version=version, resources=resources, type_url=subscription.type_url, nonce=nonce
+            version=version, resources=resources, type_url=subscription.type_url
         )

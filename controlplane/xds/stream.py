@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
+from controlplane.resources.resource import TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.admission import admit, check
 from controlplane.xds.client_status import ResourceStatus, statuses
+from controlplane.xds.conversation import Conversation, Turn
 from controlplane.xds.dialect import Dialect, R
 from controlplane.xds.events import Acknowledged, Connected, Event, Rejected, Sent, Unserved
 from controlplane.xds.identity import Node
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
-from controlplane.xds.ordering import next_up
-from controlplane.xds.subscription import Subscription
+from controlplane.xds.responses import with_nonce
+from controlplane.xds.standing import Standing, Standings, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +48,45 @@ class Stream(Generic[R]):
         view: What that node should see; None before the first request.
     """
 
-    def __init__(self, dialect: Dialect[R], only: str | None = None) -> None:
+    __slots__ = (
+        "_connected_at",
+        "_conversation",
+        "_nonce",
+        "_only",
+        "_plain_answer",
+        "_seen",
+        "_shown",
+        "_standing",
+        "_standings",
+        "_step",
+        "node",
+        "view",
+    )
+
+    def __init__(
+        self, dialect: Dialect[R], only: str | None = None, standings: Standings | None = None
+    ) -> None:
         """Begin before the first request.
 
         Args:
             dialect: The protocol that is spoken.
             only: The one type of which it is; None for an aggregated stream.
+            standings: Shared by the streams of a server; None: this one is alone.
         """
         self.node: Node | None = None
         self.view: View | None = None
-        self._dialect = dialect
         self._only = only
         self._connected_at = 0.0
-        self._subscriptions: dict[str, Subscription] = {}
         self._shown: dict[str, _Shown] = {}
-        self._revision: Revision | None = None
         self._nonce = 0
+        self._standings = standings
+        self._conversation = Conversation(dialect)
+        self._seen: Revision | None = None
+        # Where it stands with others; then its conversation is theirs too. And what it was sent
+        # from there, until the client has answered.
+        self._standing: Standing[R] | None = None
+        self._step: Step[R] | None = None
+        self._plain_answer: bytes | None = None
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Decode and apply a request.
@@ -70,7 +94,16 @@ class Stream(Generic[R]):
         Raises:
             ProtocolError: When the stream must end.
         """
-        return self.apply(self._dialect.decode(data), now)
+        # Hardly any request is more than an acknowledgement, and decoding it is most of the work.
+        if self._step is not None and data == self._plain_answer:
+            url = self._step.turn.type_url
+            self._stand(self._step.after)
+            return [self._acknowledged(url, now)]
+        if self._standing is None and (answered := self._conversation.plainly_answered(data)):
+            self._conversation.acknowledge(answered)
+            self._settle()
+            return [self._acknowledged(answered, now)]
+        return self.apply(self._conversation.dialect.decode(data), now)
 
     def apply(self, request: R, now: float) -> list[Event]:
         """Apply a request.
@@ -95,24 +128,24 @@ class Stream(Generic[R]):
             # Silence: Envoy stops waiting by itself, and other types go on. "Removed" would be
             # a claim about resources that this server knows nothing of.
             return [*events, Unserved(url[:200])]
-        subscription = self._subscriptions.get(url)
-        if subscription is None:
-            self._subscriptions[url] = self._dialect.open(url, request, node)
-            self._shown[url] = _Shown()
-        else:
-            events += self._answered(request, subscription, now)
-            self._dialect.change(subscription, request)
+        self._stand_alone()
+        if self._conversation.answers(url, request.nonce):
+            events.append(self._answered(url, request, now))
+        self._shown.setdefault(url, _Shown())
+        self._conversation.request(url, request, node)
         return events
 
     @property
     def has_work(self) -> bool:
         """Whether there may be a response to send now."""
-        return any(subscription.has_work for subscription in self._subscriptions.values())
+        if self._standing is None:
+            return self._conversation.has_work
+        return self._step is None and self._conversation.revision is not self._seen
 
     @property
     def is_quiet(self) -> bool:
         """Whether everything that was sent is answered."""
-        return not any(subscription.outstanding for subscription in self._subscriptions.values())
+        return self._conversation.is_quiet
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None when there is nothing to send.
@@ -124,26 +157,29 @@ class Stream(Generic[R]):
             snapshot: What the client should hold.
             now: Seconds, on the clock of `apply`.
         """
-        if snapshot.revision != self._revision:
-            changes = snapshot.changed_since(self._revision)
-            self._revision = snapshot.revision
-            for subscription in self._subscriptions.values():
-                subscription.look_again(changes)
-        if not self.has_work or (chosen := next_up(self._subscriptions, snapshot)) is None:
-            return None
-        url, pending = chosen
-        subscription = self._subscriptions[url]
-        if url == CLUSTER and ENDPOINT in self._subscriptions:
-            # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
-            # when it got them before it and by the same version (envoy#13009).
-            self._subscriptions[ENDPOINT].resend(resource.name for resource in pending.changed)
-        self._nonce += 1
-        nonce = str(self._nonce)
-        version, encoded = self._dialect.encode(subscription, pending, snapshot, nonce)
-        subscription.sent(nonce, pending)
-        self._shown[url].sent, self._shown[url].sent_at = version, now
-        gone = len(pending.absent) + len(pending.removed)
-        return Response(encoded, Sent(url, version, len(pending.changed), gone, len(encoded)))
+        self._seen = snapshot.revision
+        if self._standing is not None:
+            if snapshot.revision is self._conversation.revision:
+                return None
+            if self._step is not None:
+                changes = snapshot.changed_since(self._conversation.revision)
+                if changes is not None and changes.keys() <= {self._step.turn.type_url}:
+                    # One response of a type at a time; what is newest then is sent after it.
+                    return None
+                self._stand_alone()
+            elif (step := self._standing.step(snapshot)) is None:
+                self._stand_alone()
+            elif isinstance(step, Standing):
+                self._stand(step)
+                return None
+            else:
+                self._step, self._conversation = step, step.sent
+                return self._sent(step.turn, now)
+        turn = self._conversation.next(snapshot, str(self._nonce + 1))
+        if turn is not None:
+            return self._sent(turn, now)
+        self._settle()
+        return None
 
     def status(self) -> NodeStatus | None:
         """What is known of the node; None before the first request."""
@@ -166,40 +202,67 @@ class Stream(Generic[R]):
         Args:
             snapshot: What the client should hold.
         """
-        for url in TYPE_URLS:
-            if subscription := self._subscriptions.get(url):
-                rejection = self._shown[url].rejection
-                yield from statuses(subscription, snapshot, rejection.message if rejection else "")
+        for url, subscription in self._conversation.subscriptions.items():
+            rejection = self._shown[url].rejection
+            yield from statuses(subscription, snapshot, rejection.message if rejection else "")
 
     def _types(self) -> Iterator[TypeStatus]:
-        for url in TYPE_URLS:
-            if subscription := self._subscriptions.get(url):
-                shown = self._shown[url]
-                yield TypeStatus(
-                    type_url=url,
-                    wildcard=subscription.wildcard,
-                    subscribed=len(subscription.names),
-                    sent=shown.sent,
-                    sent_at=shown.sent_at,
-                    acknowledged=shown.acknowledged,
-                    acknowledged_at=shown.acknowledged_at,
-                    held=sum(1 for it in subscription.holdings.versions.values() if it),
-                    rejection=shown.rejection,
-                )
+        for url, subscription in self._conversation.subscriptions.items():
+            shown = self._shown[url]
+            yield TypeStatus(
+                type_url=url,
+                wildcard=subscription.wildcard,
+                subscribed=len(subscription.names),
+                sent=shown.sent,
+                sent_at=shown.sent_at,
+                acknowledged=shown.acknowledged,
+                acknowledged_at=shown.acknowledged_at,
+                held=sum(1 for it in subscription.holdings.versions.values() if it),
+                rejection=shown.rejection,
+            )
 
-    def _answered(self, request: R, subscription: Subscription, now: float) -> list[Event]:
-        """Take the acknowledgement or rejection in a request, if there is one."""
-        outstanding = subscription.outstanding
-        # discovery.proto: without a nonce a request is no answer, whatever else it says. An old
-        # or unknown nonce answers nothing that still matters; the rest of the request counts.
-        if not request.nonce or outstanding is None or request.nonce != outstanding.nonce:
-            return []
-        url, shown = subscription.type_url, self._shown[subscription.type_url]
-        if request.error is not None:
-            message = request.error.message
-            names = subscription.reject(message)
-            shown.rejection = Rejection(names, message, now)
-            return [Rejected(url, names, message)]
-        subscription.acknowledge()
+    def _settle(self) -> None:
+        """Stand with others, if there is nothing left to say."""
+        if self._standings and self.view and self._conversation.is_settled:
+            self._stand(self._standings.of(self._conversation, self.view))
+
+    def _stand(self, standing: Standing[R]) -> None:
+        """Be where others are, or may come to be."""
+        self._standing, self._step = standing, None
+        self._conversation = standing.conversation
+
+    def _stand_alone(self) -> None:
+        """Have a conversation of its own, in the same state."""
+        if self._standing is None:
+            return
+        self._conversation = self._conversation.copy()
+        if self._step is not None:
+            self._conversation.rename(self._step.turn.type_url, str(self._nonce))
+        self._standing = self._step = None
+
+    def _sent(self, turn: Turn, now: float) -> Response:
+        self._nonce += 1
+        nonce = str(self._nonce)
+        if self._step is not None:
+            self._plain_answer = self._conversation.dialect.plain_answer(turn.type_url, nonce)
+        shown = self._shown[turn.type_url]
+        shown.sent, shown.sent_at = turn.version, now
+        encoded = with_nonce(turn.body, nonce)
+        return Response(
+            encoded, Sent(turn.type_url, turn.version, turn.changed, turn.gone, len(encoded))
+        )
+
+    def _answered(self, type_url: str, request: R, now: float) -> Event:
+        """Take the acknowledgement or rejection in a request."""
+        if request.error is None:
+            self._conversation.acknowledge(type_url)
+            return self._acknowledged(type_url, now)
+        message = request.error.message
+        names = self._conversation.reject(type_url, message)
+        self._shown[type_url].rejection = Rejection(names, message, now)
+        return Rejected(type_url, names, message)
+
+    def _acknowledged(self, type_url: str, now: float) -> Acknowledged:
+        shown = self._shown[type_url]
         shown.acknowledged, shown.acknowledged_at = shown.sent, now
-        return [Acknowledged(url, shown.sent)]
+        return Acknowledged(type_url, shown.sent)

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 from controlplane.resources.resource import Resource
-from controlplane.resources.snapshot import Changes, Snapshot
+from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.limits import limit_names
-from controlplane.xds.pending import ABSENT, Outstanding, Pending, mentions
+from controlplane.xds.pending import ABSENT, Outstanding, Pending
+from controlplane.xds.rejections import blamed
 
 WILDCARD: Final = "*"
 
@@ -27,10 +28,28 @@ class Subscription:
         names: Those wanted by name, with or without the wildcard.
         named: Whether the client ever asked for anything by name, the wildcard included.
         holdings: What the client holds.
-        refused: Versions by name that the client rejected last.
+        refused: What the client rejected last, by name.
         outstanding: The one response that is under way, if any.
         owes_answer: Whether a response is due even if there is nothing to put into it.
     """
+
+    __slots__ = (
+        "_claim",
+        "_due",
+        "_has_unknown_past",
+        "_names_what_it_took_apart",
+        "_suspects",
+        "_tells_removals",
+        "_unsure",
+        "holdings",
+        "named",
+        "names",
+        "outstanding",
+        "owes_answer",
+        "refused",
+        "type_url",
+        "wildcard",
+    )
 
     def __init__(
         self,
@@ -41,6 +60,7 @@ class Subscription:
         claim: str = "",
         repeats: bool = False,
         tells_removals: bool = True,
+        names_what_it_took_apart: bool = False,
     ) -> None:
         """Begin with a first request.
 
@@ -52,6 +72,8 @@ class Subscription:
                 wants now, it holds that already.
             repeats: Whether a response has all that the client is to hold, and not only news.
             tells_removals: Whether a response can say that a resource is no more.
+            names_what_it_took_apart: Whether the client names the bad resources of every response
+                of which it took the others, so that of one without names it took nothing.
 
         Raises:
             ProtocolError: When these are too many.
@@ -62,13 +84,15 @@ class Subscription:
         self.names: set[str] = set()
         self.named = False
         self.holdings = Holdings(held or {}, keep=repeats)
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, Resource] = {}
         self.outstanding: Outstanding | None = None
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
         self.owes_answer = wildcard
         self._claim = claim
-        self._has_unknown_past = bool(claim)
+        # A client may hold what it took of a response that it refused, and no version says so.
+        self._has_unknown_past = repeats
         self._tells_removals = tells_removals
+        self._names_what_it_took_apart = names_what_it_took_apart
         # Rejected together; each is tried once more, alone.
         self._suspects: set[str] = set()
         # To be answered whatever the client holds.
@@ -82,6 +106,42 @@ class Subscription:
         return self.outstanding is None and bool(
             self.owes_answer or self._due or self._unsure is None or self._unsure
         )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client holds what it wants, and there is nothing more to know about it."""
+        return (
+            not self.has_work
+            and self.outstanding is None
+            and not self.refused
+            and not self._suspects
+            and not self._claim
+            and not self._has_unknown_past
+        )
+
+    def is_like(self, other: "Subscription") -> bool:
+        """Whether a settled subscription is in the same state as this settled one of its type."""
+        return (
+            (self.wildcard, self.named, self._tells_removals, self._names_what_it_took_apart)
+            == (
+                other.wildcard,
+                other.named,
+                other._tells_removals,
+                other._names_what_it_took_apart,
+            )
+            and self.names == other.names
+            and self.holdings.versions == other.holdings.versions
+            and self.holdings.good == other.holdings.good
+        )
+
+    def copy(self) -> "Subscription":
+        """Another subscription in the same state."""
+        other = Subscription.__new__(Subscription)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            other_value = value.copy() if isinstance(value, (set, dict, Holdings)) else value
+            setattr(other, name, other_value)
+        return other
 
     def subscribe(self, names: Iterable[str]) -> None:
         """The client wants these as well; one that it wanted before is due again.
@@ -108,19 +168,21 @@ class Subscription:
         Returns:
             Those that it named and that the wildcard still covers.
         """
-        covered = set()
-        for name in names:
-            if name == WILDCARD:
-                self.wildcard = False
-                self._forget(self._known() - self.names)
-            elif name in self.names:
-                self.names.remove(name)
-                if self.wildcard:
-                    covered.add(name)
-                else:
-                    # Forgotten, so that a later subscription is answered.
-                    self._forget({name})
-        return covered
+        dropped = set(names)
+        if WILDCARD in dropped:
+            self.wildcard = False
+            self._forget(self._known() - self.names)
+        dropped &= self.names
+        self.names -= dropped
+        if self.wildcard:
+            return dropped
+        # Forgotten, so that a later subscription is answered.
+        self._forget(dropped)
+        return set()
+
+    def distrust(self) -> None:
+        """What the client claimed to hold was about other names."""
+        self._claim = ""
 
     def owe(self, names: Iterable[str]) -> None:
         """These are to be answered whatever the client holds."""
@@ -135,11 +197,11 @@ class Subscription:
             and name not in self.refused
         )
 
-    def look_again(self, changes: Changes | None) -> None:
+    def look_again(self, names: Set[str] | None) -> None:
         """Take note of another snapshot: of what differs in it, or None if that is unknown."""
-        if changes is None:
+        if names is None:
             self._unsure = None
-        elif self._unsure is not None and (names := changes.get(self.type_url)):
+        elif self._unsure is not None:
             self._unsure |= names if self.wildcard else names & self.names
 
     def pending(self, snapshot: Snapshot) -> Pending:
@@ -155,7 +217,7 @@ class Subscription:
                 # Versions are hashes of the content: the same version is the same resource.
                 known == version
                 # xDS: a rejected version is not sent again; only another one may be better.
-                or self.refused.get(name) == version
+                or (name in self.refused and self.refused[name].version == version)
             ):
                 continue
             if resource:
@@ -168,23 +230,29 @@ class Subscription:
                 removed.append(name)
             else:
                 self.holdings.accept(name, None)
-        found = Pending(tuple(changed), tuple(absent), tuple(removed))
+        found = Pending(changed, absent, removed)
         self._unsure = {*found.contents}
         return found
 
-    def whole(self, pending: Pending, snapshot: Snapshot) -> list[Resource]:
+    def whole(self, pending: Pending) -> list[Resource]:
         """All that the client should hold when it has accepted this: the last good of each."""
-        contents = {**(self.holdings.good or {}), **pending.contents}
+        contents: dict[str, Resource | None] = {**(self.holdings.good or {})}
         if self._has_unknown_past:
-            # It may hold a good one from another stream, and leaving the name out would remove
-            # that. Refusing this one again keeps it.
-            for name in self.refused:
-                contents.setdefault(name, snapshot.get(self.type_url, name))
+            # It may hold these or, from another stream, good ones before them; leaving the names
+            # out would remove both. Refusing them again keeps what it holds.
+            contents.update(self.refused)
+        contents.update(pending.contents)
         return [it for _, it in sorted(contents.items()) if it and self._wants(it.name)]
 
-    def sent(self, nonce: str, pending: Pending) -> None:
-        """Note that a response is under way."""
-        self.outstanding = Outstanding(nonce, dict(pending.contents))
+    def sent(self, nonce: str, pending: Pending, plain_answer: bytes | None = None) -> None:
+        """Note that a response is under way.
+
+        Args:
+            nonce: Of the response.
+            pending: What is in it.
+            plain_answer: The encoded request that would acknowledge it and say nothing else.
+        """
+        self.outstanding = Outstanding(nonce, pending.contents, plain_answer)
         self._due -= pending.contents.keys()
         if self._unsure:
             self._unsure -= pending.contents.keys()
@@ -193,41 +261,43 @@ class Subscription:
     def acknowledge(self) -> None:
         """The client accepted the outstanding response: it holds what that contained."""
         self._commit()
+        if self._has_unknown_past:
+            # What it had refused before was in it too, and is not refused any more.
+            for name, resource in self.refused.items():
+                self.holdings.accept(name, resource)
+            self.refused.clear()
+            self._has_unknown_past = False
 
     def reject(self, message: str) -> tuple[str, ...]:
         """The client rejected the outstanding response.
 
-        A client rejects a response as a whole, whatever it did with the resources in it. Envoy
-        applies the good clusters and listeners and names the bad ones in its message: then the
-        rest counts as accepted. Endpoints it applies up to the first bad one and names none: then
-        each of them is sent once more, alone, or one bad assignment would keep the good ones
-        out until they change. Removals are never rejected.
-
-        Args:
-            message: The client's words.
+        Where its words do not tell what is bad, each resource is sent once more, alone, or one bad
+        assignment would keep the good ones out until they change. Removals are never rejected.
 
         Returns:
             The names of the resources that the rejection may be about.
         """
         contents = self.outstanding.contents if self.outstanding else {}
-        sent = [name for name, resource in contents.items() if resource]
-        named = [name for name in sent if mentions(message, name)]
-        if named or len(sent) == 1:
-            self._commit(refused=set(named or sent))
-            return tuple(named or sent)
-        again = [name for name in self.refused if name not in contents and mentions(message, name)]
-        if self.holdings.good is not None and again:
-            self._commit()
-            return tuple(again)
-        if self._has_unknown_past and not self.holdings.good:
-            # One alone would say that the others are no more.
-            self._commit(refused=set(sent))
+        sent = {name for name, resource in contents.items() if resource}
+        repeated = self.refused.keys() if self._has_unknown_past else set()
+        if named := blamed(self.type_url, message, sent | repeated):
+            self._commit(refused=named & sent)
+            return tuple(sorted(named))
+        repeats = self.holdings.good is not None
+        if repeats and len(sent) > 1 and not self._names_what_it_took_apart:
+            # One alone would say that the others are no more, and it may have taken some of them:
+            # they all stay in each response until one is accepted.
+            self._has_unknown_past = True
+        if len(sent) == 1 or self._has_unknown_past:
+            self._commit(refused=sent)
         else:
-            self._commit(suspected=set(sent))
-        return tuple(sent)
+            self._commit(suspected=sent)
+        return tuple(sorted(sent))
 
     def isolates(self, snapshot: Snapshot) -> bool:
         """Whether resources must be sent one by one, so that a bad one harms no other."""
+        if not self.refused and not self._suspects:
+            return False
         return self.refuses(snapshot) or any(
             snapshot.get(self.type_url, name) for name in self._suspects
         )
@@ -236,8 +306,8 @@ class Subscription:
         """Whether the client rejected any of these in the version that they have now."""
         return any(
             (resource := snapshot.get(self.type_url, name)) is not None
-            and resource.version == version
-            for name, version in self.refused.items()
+            and resource.version == refused.version
+            for name, refused in self.refused.items()
         )
 
     def _uncertain(self, snapshot: Snapshot) -> set[str]:
@@ -267,7 +337,7 @@ class Subscription:
             self.refused.pop(name, None)
             self._suspects.discard(name)
             if resource and name in refused:
-                self.refused[name] = resource.version
+                self.refused[name] = resource
             if name in refused or name in suspected:
                 self.holdings.doubt(name)
             elif resource or name in self.names:
@@ -283,8 +353,7 @@ class Subscription:
 
     def _known(self) -> set[str]:
         under_way = self.outstanding.contents.keys() if self.outstanding else set()
-        known = self.holdings.versions.keys() | self.refused.keys() | self._due | under_way
-        return known | (self._unsure or set())
+        return self.holdings.versions.keys() | self._due | under_way | (self._unsure or set())
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:

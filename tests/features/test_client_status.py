@@ -14,7 +14,7 @@ from controlplane.edges.xds_server.client_status import SERVICE
 from controlplane.edges.xds_server.services import SERVICES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
-from tests.xds.client import Fixed, snapshot
+from tests.xds.snapshots import Fixed, snapshot
 
 State = status_v3.ConfigStatus
 Client = admin_v3.ClientResourceStatus
@@ -73,7 +73,7 @@ async def test_each_resource_says_how_far_it_got() -> None:
         assert bad.error_state is not None
         assert bad.error_state.details == "cluster a: no"
         assert good.xds_config is not None
-        assert (good.xds_config.type_url, good.xds_config.value) == (CLUSTER, b"1")
+        assert (good.xds_config.type_url, good.xds_config.value) == (CLUSTER, b"b\x001")
         assert good.version_info == AB.type(CLUSTER)["b"].version
 
 

@@ -11,8 +11,8 @@ from controlplane.edges.xds_server.server import MAX_MESSAGE_BYTES
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
 from controlplane.xds.events import Disconnected
-from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
-from tests.xds.client import snapshot
+from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until
+from tests.xds.snapshots import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
 
@@ -63,11 +63,15 @@ async def test_garbage_in_the_middle_ends_a_stream_and_is_reported() -> None:
         assert plane.events[-1] == ("sidecar-1", Disconnected(reason))
 
 
-async def test_a_client_that_stops_reading_is_cut_off_and_others_get_their_updates() -> None:
+@pytest.mark.parametrize("protocol", [Envoy, SotwEnvoy], ids=["delta", "state of the world"])
+async def test_a_client_that_stops_reading_is_cut_off_and_others_get_their_updates(
+    protocol: type[Envoy],
+) -> None:
+    # go-control-plane#503, #875
     async with (
         serving(A, write_timeout=0.5) as plane,
         envoy(plane.address, "good") as good,
-        envoy(plane.address, "stalled") as stalled,
+        envoy(plane.address, "stalled", protocol=protocol) as stalled,
     ):
         await good.request()
         await good.accept()

@@ -6,7 +6,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from controlplane.xds.events import Acknowledged, Connected, Disconnected, Rejected, Sent
 from tests.features.xds import FixedCatalog, envoy, serving, until
-from tests.xds.client import snapshot
+from tests.xds.snapshots import snapshot
 
 OLD = snapshot(
     clusters={"old": "1"}, endpoints={"old": "1"}, listeners={"l": "1"}, routes={"r": "to old"}

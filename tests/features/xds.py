@@ -14,7 +14,7 @@ import envoy_data_plane.google.rpc as rpc
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Catalog, Offer, XdsServer
+from controlplane.edges.xds_server import Catalog, Offer, PushObserver, XdsServer
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
@@ -63,6 +63,7 @@ async def serving(
     write_timeout: float = 20.0,
     catching_up: int = 32,
     patience: float = 60.0,
+    pushes: PushObserver | None = None,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -74,6 +75,7 @@ async def serving(
         write_timeout=write_timeout,
         catching_up=catching_up,
         catching_up_seconds=patience,
+        pushes=pushes,
     )
     address = await server.start()
     try:
@@ -85,51 +87,111 @@ async def serving(
 class Envoy:
     """One delta stream of a client that says what a test makes it say."""
 
+    method = "Delta"
+
     def __init__(self, channel: grpc.aio.Channel, node: str, service: Service = AGGREGATED) -> None:
         self._node = core_v3.Node(id=node, cluster="apps", user_agent_name="envoy")
         self._named = False
         self.call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(
-            f"/{service.name}/Delta{service.noun}"
+            f"/{service.name}/{self.method}{service.noun}"
         )()
 
     async def request(self, type_url: str = CLUSTER, **more: Any) -> None:
-        """Send a request; keywords are fields of `DeltaDiscoveryRequest`."""
+        """Send a request; keywords are fields of the protocol's own message."""
         node, self._named = None if self._named else self._node, True
-        await self.call.write(
-            bytes(discovery_v3.DeltaDiscoveryRequest(node=node, type_url=type_url, **more))
-        )
+        await self.call.write(self.encoded(node, type_url, more))
+
+    def encoded(self, node: core_v3.Node | None, type_url: str, more: dict[str, Any]) -> bytes:
+        return bytes(discovery_v3.DeltaDiscoveryRequest(node=node, type_url=type_url, **more))
 
     def metadata(self, metadata: dict[str, Any]) -> None:
         """Add metadata to the node, before the first request."""
         self._node.metadata = protobuf.Struct.from_dict(metadata)
 
+    async def want(self, type_url: str, *names: str) -> None:
+        """Ask for these as well; for everything if the first request has none."""
+        await self.request(type_url, resource_names_subscribe=[*names])
+
+    async def drop(self, type_url: str, *names: str) -> None:
+        """Want these no more."""
+        await self.request(type_url, resource_names_unsubscribe=[*names])
+
+    async def answer(self, got: Got, **more: Any) -> None:
+        """Acknowledge a response, or reject it with an ``error_detail``."""
+        await self.request(got.type_url, response_nonce=got.nonce, **more)
+
+    def read(self, data: bytes) -> Got:
+        return Got.of(data)
+
     async def got(self) -> Got:
         """The next response, not acknowledged."""
         data = await self.call.read()
         assert isinstance(data, bytes), f"the stream ended: {await self.call.details()}"
-        return Got.of(data)
+        return self.read(data)
 
     async def accept(self) -> Got:
         """The next response, acknowledged."""
         got = await self.got()
-        await self.request(got.type_url, response_nonce=got.nonce)
+        await self.answer(got)
         return got
 
     async def reject(self, message: str) -> Got:
         """The next response, rejected."""
         got = await self.got()
-        error = rpc.Status(code=13, message=message)
-        await self.request(got.type_url, response_nonce=got.nonce, error_detail=error)
+        await self.answer(got, error_detail=rpc.Status(code=13, message=message))
         return got
+
+
+class SotwEnvoy(Envoy):
+    """One stream of the state of the world, of a client that repeats its names."""
+
+    method = "Stream"
+
+    def __init__(self, channel: grpc.aio.Channel, node: str, service: Service = AGGREGATED) -> None:
+        super().__init__(channel, node, service)
+        self._only = service.type_url or ""
+        self.names: dict[str, list[str]] = {}
+        self.last: dict[str, Got] = {}
+
+    def encoded(self, node: core_v3.Node | None, type_url: str, more: dict[str, Any]) -> bytes:
+        return bytes(discovery_v3.DiscoveryRequest(node=node, type_url=type_url, **more))
+
+    async def want(self, type_url: str, *names: str) -> None:
+        known = self.names.setdefault(type_url or self._only, [])
+        known += names
+        await self.repeat(type_url)
+
+    async def drop(self, type_url: str, *names: str) -> None:
+        self.names[type_url] = [it for it in self.names[type_url] if it not in names]
+        await self.repeat(type_url)
+
+    async def repeat(self, type_url: str, **more: Any) -> None:
+        """Say again what was accepted last and what is wanted."""
+        url = type_url or self._only
+        if last := self.last.get(url):
+            more = {"version_info": last.version, "response_nonce": last.nonce, **more}
+        await self.request(type_url, resource_names=self.names.get(url, []), **more)
+
+    async def answer(self, got: Got, **more: Any) -> None:
+        if "error_detail" in more:
+            more["version_info"] = ""
+        self.last[got.type_url] = got
+        await self.repeat(got.type_url, **more)
+
+    def read(self, data: bytes) -> Got:
+        return Got.of_sotw(data)
 
 
 @asynccontextmanager
 async def envoy(
-    address: Address, node: str = "sidecar-1", service: Service = AGGREGATED
+    address: Address,
+    node: str = "sidecar-1",
+    service: Service = AGGREGATED,
+    protocol: type[Envoy] = Envoy,
 ) -> AsyncIterator[Envoy]:
     """Connect a client; leaving breaks its connection off."""
     async with grpc.aio.insecure_channel(str(address)) as channel:
-        yield Envoy(channel, node, service)
+        yield protocol(channel, node, service)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -49,6 +49,7 @@ def test_envoy_accepts_a_bootstrap_with_all_that_it_can_say(tmp_path: Path) -> N
         locality=Locality(region="eu", zone="a"),
         admin_port=0,
         listen={"p": Address("0.0.0.0", 10000)},
+        protocol="state-of-the-world",
     )
     (tmp_path / "envoy.json").write_text(json.dumps(made))
     validates(tmp_path / "envoy.json")

@@ -1,144 +1,149 @@
-"""A scripted client: speaks to a `Stream` as Envoy would, and tells what it was sent."""
+"""Scripted clients of both protocols: they speak to a `Stream` and tell what they were sent."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
+import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.encoding import delimited
+from controlplane.resources.resource import CLUSTER
+from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.delta import Delta
 from controlplane.xds.events import Event
 from controlplane.xds.identity import Node
-from controlplane.xds.requests import DeltaRequest, ErrorDetail
+from controlplane.xds.requests import DeltaRequest, ErrorDetail, SotwRequest
+from controlplane.xds.sotw import WHOLE_TYPES, StateOfTheWorld
+from controlplane.xds.standing import Standings
 from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")
 
 
-class Fixed(Snapshot):
-    """A snapshot of given resources, by type URL and name."""
-
-    def __init__(self, resources: Mapping[str, Mapping[str, Resource]]) -> None:
-        self._resources = resources
-        self._revision = Revision()
-
-    @property
-    def revision(self) -> Revision:
-        return self._revision
-
-    def get(self, type_url: str, name: str) -> Resource | None:
-        return self._resources.get(type_url, {}).get(name)
-
-    def names(self, type_url: str) -> Collection[str]:
-        return self._resources.get(type_url, {}).keys()
-
-    def changed_since(self, revision: Revision | None) -> Changes | None:
-        return None
-
-
-def snapshot(**by_type: Mapping[str, str]) -> Fixed:
-    """A snapshot of resources by type and name, whose versions depend on the given text.
-
-    As in the real one, the version of an assignment depends on the cluster of its name too.
-    """
-    urls = {
-        "clusters": CLUSTER,
-        "endpoints": ENDPOINT,
-        "secrets": SECRET,
-        "listeners": LISTENER,
-        "routes": ROUTE,
-    }
-    return Fixed(
-        {
-            urls[kind]: {
-                name: Resource.of(
-                    urls[kind],
-                    name,
-                    content.encode(),
-                    salt=by_type.get("clusters", {}).get(name, "").encode()
-                    if kind == "endpoints"
-                    else b"",
-                )
-                for name, content in resources.items()
-            }
-            for kind, resources in by_type.items()
-        }
-    )
-
-
 @dataclass(frozen=True)
 class Got:
-    """A response: the content by name of the resources in it, the removed names, the nonce."""
+    """A response.
+
+    Attributes:
+        type_url: Of the resources.
+        resources: Their contents by name, in the order in which they came.
+        removed: The names in ``removed_resources``; none in state of the world.
+        nonce: To answer by.
+        version: Of the whole response.
+        versions: By name; none in state of the world.
+    """
 
     type_url: str
     resources: dict[str, str]
     removed: list[str]
     nonce: str
-    versions: dict[str, str]
+    version: str
+    versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, encoded: bytes) -> "Got":
+        """Read a ``DeltaDiscoveryResponse``."""
         message = discovery_v3.DeltaDiscoveryResponse.parse(encoded)
-        names = [resource.name for resource in message.resources] + message.removed_resources
+        names = [resource.name for resource in message.resources]
         assert len(names) == len(set(names)), "a name twice in one response"
-        contents = {r.name: r.resource.value.decode() for r in message.resources if r.resource}
-        versions = {resource.name: resource.version for resource in message.resources}
-        return cls(message.type_url, contents, message.removed_resources, message.nonce, versions)
+        contents = {
+            # Of real resources it is Envoy's message, which is no text.
+            r.name: r.resource.value.decode(errors="replace").removeprefix(f"{r.name}\0")
+            for r in message.resources
+            if r.resource
+        }
+        assert not contents.keys() & message.removed_resources, "both there and removed"
+        assert len(message.removed_resources) == len({*message.removed_resources})
+        return cls(
+            message.type_url,
+            contents,
+            message.removed_resources,
+            message.nonce,
+            message.system_version_info,
+            {resource.name: resource.version for resource in message.resources},
+        )
+
+    @classmethod
+    def of_sotw(cls, encoded: bytes) -> "Got":
+        """Read a ``DiscoveryResponse``."""
+        message = discovery_v3.DiscoveryResponse.parse(encoded)
+        contents = _contents(message.resources)
+        return cls(message.type_url, contents, [], message.nonce, message.version_info)
 
 
-class Client:
-    """One delta stream, with the first request's node filled in."""
+def _contents(packed: Sequence[protobuf.Any]) -> dict[str, str]:
+    pairs = [it.value.decode().partition("\0")[::2] for it in packed]
+    contents = dict(pairs)
+    assert len(contents) == len(pairs), "a name twice in one response"
+    return contents
 
-    def __init__(
-        self, shown: Snapshot | None = None, node: Node = ENVOY, *, only: str | None = None
-    ) -> None:
-        self.stream = Stream(Delta(), only)
+
+class Client(ABC):
+    """One stream, with the first request's node filled in. What it accepts, it holds.
+
+    Attributes:
+        stream: The server's side.
+        node: Who it says that it is.
+        events: What the server noticed.
+        now: Seconds.
+        held: Contents by type and name.
+    """
+
+    def __init__(self, shown: Snapshot | None = None, node: Node = ENVOY) -> None:
+        self.stream: Stream[Any]
         self.node = node
         self.events: list[Event] = []
         self.now = 0.0
+        self.held: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._shown = shown
 
     def show(self, shown: Snapshot) -> None:
         """Change what the client should hold."""
         self._shown = shown
 
-    def request(
-        self,
-        type_url: str = CLUSTER,
-        *,
-        subscribe: Sequence[str] = (),
-        unsubscribe: Sequence[str] = (),
-        held: Mapping[str, str] | None = None,
-        nonce: str = "",
-        error: str | None = None,
-    ) -> None:
-        """Send a request."""
-        request = DeltaRequest(
-            type_url,
-            None if self.stream.node else self.node,
-            nonce,
-            None if error is None else ErrorDetail(13, error),
-            tuple(subscribe),
-            tuple(unsubscribe),
-            held or {},
-        )
-        self.events += self.stream.apply(request, self.now)
+    @abstractmethod
+    def want(self, type_url: str, *names: str) -> None:
+        """Ask for these as well; for everything if the first request for a type has none."""
 
-    def ack(self, got: Got, **more: Sequence[str]) -> None:
-        """Acknowledge a response."""
-        self.request(got.type_url, nonce=got.nonce, **more)  # type: ignore[arg-type]
+    @abstractmethod
+    def drop(self, type_url: str, *names: str) -> None:
+        """Want these no more."""
 
-    def nack(self, got: Got, error: str = "bad", **more: Sequence[str]) -> None:
+    @abstractmethod
+    def answer(self, got: Got, error: str | None) -> None:
+        """Acknowledge a response, or reject it."""
+
+    @abstractmethod
+    def reconnected(self, shown: Snapshot) -> "Client":
+        """A client on another stream that holds what this one holds, before its first request."""
+
+    @abstractmethod
+    def read(self, encoded: bytes) -> Got:
+        """Decode a response."""
+
+    def nack(self, got: Got, error: str = "bad") -> None:
         """Reject a response."""
-        self.request(got.type_url, nonce=got.nonce, error=error, **more)  # type: ignore[arg-type]
+        self.answer(got, error)
+
+    def ack(self, got: Got) -> None:
+        """Acknowledge a response: hold what it says."""
+        held = self.held[got.type_url]
+        if isinstance(self, SotwClient) and got.type_url in WHOLE_TYPES:
+            held.clear()
+        held.update(got.resources)
+        for name in got.removed:
+            held.pop(name, None)
+        self.answer(got, None)
 
     def next(self) -> Got | None:
         """The next response, if there is one to send now."""
         if self._shown is None:
             return None
         response = self.stream.next_response(self._shown, self.now)
-        return Got.of(response.encoded) if response else None
+        return self.read(response.encoded) if response else None
 
     def got(self) -> Got:
         """The next response; there must be one."""
@@ -160,3 +165,132 @@ class Client:
             taken.append(got)
             assert len(taken) < 100, "it never ends"
         return taken
+
+
+class DeltaClient(Client):
+    """A client of the incremental protocol."""
+
+    def __init__(
+        self,
+        shown: Snapshot | None = None,
+        node: Node = ENVOY,
+        *,
+        only: str | None = None,
+        standings: Standings | None = None,
+    ) -> None:
+        super().__init__(shown, node)
+        self.stream = Stream(Delta(), only, standings)
+        self._versions: defaultdict[str, dict[str, str]] = defaultdict(dict)
+
+    def request(
+        self,
+        type_url: str = CLUSTER,
+        *,
+        subscribe: Sequence[str] = (),
+        unsubscribe: Sequence[str] = (),
+        held: Mapping[str, str] | None = None,
+        nonce: str = "",
+        error: str | None = None,
+    ) -> None:
+        """Send a request."""
+        request = DeltaRequest(
+            type_url,
+            None if self.stream.node else self.node,
+            nonce,
+            None if error is None else ErrorDetail(13, error),
+            tuple(subscribe),
+            tuple(unsubscribe),
+            held or {},
+        )
+        if request == DeltaRequest(type_url, nonce=nonce):
+            # As it comes over the wire, for there is a short way for those.
+            plain = Delta().plain_answer(type_url, nonce) if nonce else b""
+            self.events += self.stream.receive(plain or delimited(2, type_url.encode()), self.now)
+        else:
+            self.events += self.stream.apply(request, self.now)
+
+    def want(self, type_url: str, *names: str) -> None:
+        self.request(type_url, subscribe=names, held=self._versions[type_url])
+
+    def drop(self, type_url: str, *names: str) -> None:
+        self.request(type_url, unsubscribe=names)
+
+    def answer(self, got: Got, error: str | None) -> None:
+        if error is None:
+            self._versions[got.type_url].update(got.versions)
+            for name in got.removed:
+                self._versions[got.type_url].pop(name, None)
+        self.request(got.type_url, nonce=got.nonce, error=error)
+
+    def reconnected(self, shown: Snapshot) -> "DeltaClient":
+        client = DeltaClient(shown, self.node)
+        client.held, client._versions = self.held, self._versions
+        return client
+
+    def read(self, encoded: bytes) -> Got:
+        return Got.of(encoded)
+
+
+class SotwClient(Client):
+    """A client of the state of the world: it repeats what it wants in every request.
+
+    Attributes:
+        names: Those that it wants, by type.
+        version: That it accepted last, by type.
+        nonce: Of what it answered last, by type.
+    """
+
+    def __init__(
+        self,
+        shown: Snapshot | None = None,
+        node: Node = ENVOY,
+        *,
+        only: str | None = None,
+        standings: Standings | None = None,
+    ) -> None:
+        super().__init__(shown, node)
+        self.stream = Stream(StateOfTheWorld(), only, standings)
+        self.names: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+        self.version: defaultdict[str, str] = defaultdict(str)
+        self.nonce: defaultdict[str, str] = defaultdict(str)
+
+    def request(
+        self,
+        type_url: str = CLUSTER,
+        names: Sequence[str] | None = None,
+        *,
+        version: str | None = None,
+        nonce: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Send a request; what is not given is as it was in the request before."""
+        self.names[type_url] = self.names[type_url] if names is None else tuple(names)
+        request = SotwRequest(
+            type_url,
+            None if self.stream.node else self.node,
+            self.nonce[type_url] if nonce is None else nonce,
+            None if error is None else ErrorDetail(13, error),
+            self.names[type_url],
+            self.version[type_url] if version is None else version,
+        )
+        self.events += self.stream.apply(request, self.now)
+
+    def want(self, type_url: str, *names: str) -> None:
+        self.request(type_url, list(dict.fromkeys((*self.names[type_url], *names))))
+
+    def drop(self, type_url: str, *names: str) -> None:
+        self.request(type_url, [it for it in self.names[type_url] if it not in names])
+
+    def answer(self, got: Got, error: str | None) -> None:
+        if error is None:
+            self.version[got.type_url] = got.version
+        self.nonce[got.type_url] = got.nonce
+        self.request(got.type_url, error=error)
+
+    def reconnected(self, shown: Snapshot) -> "SotwClient":
+        client = SotwClient(shown, self.node)
+        client.held, client.version = self.held, self.version
+        return client
+
+    def read(self, encoded: bytes) -> Got:
+        return Got.of_sotw(encoded)

@@ -13,7 +13,8 @@ from controlplane.xds.identity import Locality, Node
 from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES
 from controlplane.xds.requests import DeltaRequest
 from controlplane.xds.stream import Stream
-from tests.xds.client import ENVOY, Client, snapshot
+from tests.xds.client import ENVOY, DeltaClient
+from tests.xds.snapshots import snapshot
 
 
 def refusal(stream: Stream[DeltaRequest], request: DeltaRequest) -> ProtocolError:
@@ -114,7 +115,7 @@ def test_a_name_that_is_too_long_is_refused() -> None:
 
 
 def test_duplicate_names_are_answered_once() -> None:
-    client = Client(snapshot(clusters={"a": "1"}))
+    client = DeltaClient(snapshot(clusters={"a": "1"}))
     client.request(subscribe=["a", "a", "b", "b"])
     got = client.got()
     assert (got.resources, got.removed) == ({"a": "1"}, ["b"])

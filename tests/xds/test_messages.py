@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.resources.encoding import delimited
-from controlplane.resources.resource import ENDPOINT, Resource
+from controlplane.resources.resource import ENDPOINT, TYPE_URLS, Resource
+from controlplane.xds.delta import Delta
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.identity import MAX_METADATA_DEPTH, Locality, Node
@@ -190,12 +191,19 @@ def test_metadata_nested_too_deeply_is_malformed() -> None:
 
 
 def test_the_words_of_a_rejection_are_cut_and_cleaned() -> None:
-    words = "\x1b[31mno\n" + "x" * 10_000
+    words = "\x1b[31mno\n" + "x" * 10_000 + ": it has no port"
     status = delimited(2, words.encode())
     error = decode_delta(delimited(7, status)).error
     assert error is not None
     assert error.message.startswith(" [31mno x")
+    assert error.message.endswith("xx: it has no port")
     assert len(error.message) == 4_000
+
+
+@given(st.sampled_from(TYPE_URLS), st.integers(1, 10**6))
+def test_a_plain_answer_is_one_as_betterproto2_writes_it(url: str, nonce: int) -> None:
+    message = discovery_v3.DeltaDiscoveryRequest(type_url=url, response_nonce=str(nonce))
+    assert Delta().plain_answer(url, str(nonce)) == bytes(message)
 
 
 def test_a_version_depends_on_names_and_versions_and_not_on_their_order() -> None:

@@ -7,12 +7,13 @@ from controlplane.xds.events import Acknowledged, Rejected
 from controlplane.xds.identity import Locality, Node
 from controlplane.xds.nodes import Rejection, TypeStatus
 from controlplane.xds.requests import DeltaRequest, ErrorDetail
-from tests.xds.client import Client, snapshot
+from tests.xds.client import DeltaClient
+from tests.xds.snapshots import snapshot
 
 AB = snapshot(clusters={"a": "1", "b": "1"})
 
 
-def clusters(client: Client) -> TypeStatus:
+def clusters(client: DeltaClient) -> TypeStatus:
     status = client.stream.status()
     assert status is not None
     return status.types[0]
@@ -20,7 +21,7 @@ def clusters(client: Client) -> TypeStatus:
 
 def test_a_node_shows_who_it_says_it_is_and_since_when() -> None:
     node = Node("sidecar-1", "apps", Locality("eu", "a"), "envoy", "1.40.0")
-    client = Client(AB)
+    client = DeltaClient(AB)
     client.stream.apply(DeltaRequest(CLUSTER, node), 12.5)
     status = client.stream.status()
     assert status is not None
@@ -29,7 +30,7 @@ def test_a_node_shows_who_it_says_it_is_and_since_when() -> None:
 
 
 def test_a_version_is_sent_before_it_is_acknowledged() -> None:
-    client = Client(AB)
+    client = DeltaClient(AB)
     client.request()
     client.now = 3.0
     got = client.got()
@@ -46,7 +47,7 @@ def test_a_version_is_sent_before_it_is_acknowledged() -> None:
 
 
 def test_clients_that_hold_the_same_show_the_same_version() -> None:
-    at_once, bit_by_bit = Client(AB), Client(snapshot(clusters={"a": "1", "b": "0"}))
+    at_once, bit_by_bit = DeltaClient(AB), DeltaClient(snapshot(clusters={"a": "1", "b": "0"}))
     for client in (at_once, bit_by_bit):
         client.request()
         client.accept()
@@ -57,7 +58,7 @@ def test_clients_that_hold_the_same_show_the_same_version() -> None:
 
 
 def test_a_rejection_keeps_the_acknowledged_version_and_shows_the_clients_words() -> None:
-    client = Client(AB)
+    client = DeltaClient(AB)
     client.request()
     client.accept()
     before = clusters(client)

@@ -44,6 +44,7 @@ class Api:
         nodes: The connected Envoys.
         changed: Called after every change.
         ready: Whether Envoys are served.
+        metrics: The exposition and its content type, for a request's ``Accept``.
         read_timeout: Seconds for a body to arrive.
         clock: Seconds that never go back; of the plane and of the nodes.
     """
@@ -52,6 +53,7 @@ class Api:
     nodes: Callable[[], Sequence[NodeStatus]]
     changed: Callable[[], None]
     ready: Callable[[], bool]
+    metrics: Callable[[str], tuple[bytes, str]]
     read_timeout: float
     clock: Callable[[], float]
 
@@ -70,6 +72,7 @@ class Api:
             web.post(f"{_REPLICA}/undrain", self._action(Undrain)),
             web.post(f"{_REPLICA}/heartbeat", self._action(Heartbeat)),
             web.get("/v1/nodes", self._get_nodes),
+            web.get("/metrics", self._get_metrics),
             web.get("/livez", self._get_live),
             web.get("/readyz", self._get_ready),
         )
@@ -119,6 +122,11 @@ class Api:
 
     async def _get_nodes(self, _request: web.Request) -> web.Response:
         return _answer(nodes_view(self.nodes(), self.clock()))
+
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        accept = ",".join(request.headers.getall("Accept", ()))
+        text, content_type = self.metrics(accept)
+        return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def _get_live(self, _request: web.Request) -> web.Response:
         return _answer({"live": True})

@@ -34,6 +34,7 @@ class RestServer:
         nodes: Callable[[], Sequence[NodeStatus]],
         changed: Callable[[], None],
         ready: Callable[[], bool],
+        metrics: Callable[[str], tuple[bytes, str]],
         token: str | None = None,
         read_timeout: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
@@ -46,13 +47,14 @@ class RestServer:
             nodes: The connected Envoys.
             changed: Called after every change; must neither block nor raise.
             ready: Whether Envoys are served.
+            metrics: The exposition and its content type, for a request's ``Accept``.
             token: That every request must carry; without one only this machine is answered.
             read_timeout: Seconds for the body of a request to arrive.
             clock: Seconds that never go back; the one of the plane and of the nodes.
         """
         self._address = address
         self._token = token
-        self._api = Api(plane, nodes, changed, ready, read_timeout, clock)
+        self._api = Api(plane, nodes, changed, ready, metrics, read_timeout, clock)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Address:

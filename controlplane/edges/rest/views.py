@@ -78,6 +78,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "lease_left_s": None if lease is None else plain(lease - now),
         "shown_to_envoy": report.portion is not None,
         "scrape": {"age_s": plain(report.age), "failure": observed.failure},
+        "in_flight": plain(report.in_flight),
         "readings": _readings(observed.window) if observed.window else None,
         **_weighed(weighing),
         "why": list(reasons(report, now)),

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
@@ -22,6 +23,19 @@ class Catalog(Protocol):
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of pools that came, changed or went; None when that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is to be served.
+
+    Attributes:
+        catalog: The newest.
+        noticed_at: When what changed it was noticed, in seconds of the server's clock.
+    """
+
+    catalog: Catalog
+    noticed_at: float
 
 
 class Audience(Generic[T]):

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 import grpc
@@ -40,7 +41,7 @@ class Connection:
         Args:
             stream: Before its first request.
             report: Told of everything that happens on it.
-            settled: Told whenever all that could be sent is answered.
+            settled: Told whenever all that could be sent is answered, up to the newest catalog.
             clock: Seconds that never go back.
         """
         self.stream = stream
@@ -48,8 +49,16 @@ class Connection:
         self._report = report
         self._settled = settled
         self._leave: Callable[[], None] | None = None
+        self._writing_since = math.inf
+        self._stalled = False
+        self._writer: asyncio.Task[None] | None = None
         self._clock = clock
         self._woken = asyncio.Event()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is to be sent that was not written yet."""
+        return self._woken.is_set() or self.stream.has_work
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
@@ -60,11 +69,22 @@ class Connection:
         self.ending = self.ending or (code, message)
         self._woken.set()
 
-    async def read(self, requests: AsyncIterator[bytes]) -> None:
+    def cut_if_stalled(self, timeout: float) -> None:
+        """End the stream by force if its client has read nothing for so many seconds."""
+        if self._writer and self._clock() - self._writing_since > timeout:
+            self.end(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the client read nothing for {timeout:g} s"
+            )
+            self._writing_since = math.inf
+            self._stalled = True
+            self._writer.cancel()
+
+    async def read(self, context: Context) -> None:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
-            async for data in requests:
+            # The iterator that gRPC offers for this takes longer.
+            while isinstance(data := await context.read(), bytes):
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
                 if stream.has_work:
@@ -74,17 +94,13 @@ class Connection:
             self.end(grpc.StatusCode.OK)
         except ProtocolError as error:
             self.end(grpc.StatusCode[error.code], error.message)
-        except Exception as error:  # noqa: BLE001 - the last frame of a task; it is logged
+        except Exception:  # noqa: BLE001 - the last frame of a task; it is logged
             # No client may learn of our faults, nor wait for a stream that nobody reads.
             _log.exception("a fault of ours ends the stream of a client")
-            self.end(grpc.StatusCode.INTERNAL, f"internal error: {type(error).__name__}")
+            self.end(grpc.StatusCode.INTERNAL, "a fault of the control plane; see its log")
 
     async def write(
-        self,
-        context: Context,
-        newest: Callable[[], Catalog],
-        entrance: Entrance,
-        timeout: float,  # noqa: ASYNC109 - of each write, not of this call
+        self, context: Context, newest: Callable[[], Catalog], entrance: Entrance
     ) -> None:
         """Send what is due whenever woken, until the stream is to end.
 
@@ -92,26 +108,28 @@ class Connection:
             context: Of the stream.
             newest: The newest catalog.
             entrance: To pass before the first response.
-            timeout: Seconds after which a client that reads nothing is cut off.
         """
+        self._writer = asyncio.current_task()
         await self._woken.wait()
         self._leave = leave = await entrance.enter()
         try:
             while await self._woken.wait():
                 self._woken.clear()
-                while response := self._next(newest):
-                    try:
-                        async with asyncio.timeout(timeout):
-                            await context.write(response.encoded)
-                    except TimeoutError:
-                        problem = f"the client read nothing for {timeout:g} s"
-                        self.end(grpc.StatusCode.DEADLINE_EXCEEDED, problem)
-                        return
+                response = self._next(newest)
+                while response:
+                    self._writing_since = self._clock()
+                    await context.write(response.encoded)
+                    self._writing_since = math.inf
                     self._report(self, response.event)
+                    response = self._next(newest) if self.stream.has_work else None
                 if self.ending:
                     return
                 if self.stream.is_quiet:
                     self._caught_up()
+        except asyncio.CancelledError:
+            # Ours, and not gRPC's because the client has gone: its task goes on to end the stream.
+            if not self._stalled or self._writer is None or self._writer.uncancel():
+                raise
         finally:
             leave()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
@@ -119,7 +137,10 @@ class Connection:
     def _caught_up(self) -> None:
         if self._leave:
             self._leave()
-        self._settled(self)
+            self._leave = None
+        # Woken, there may be more that it has not looked at yet.
+        if not self._woken.is_set():
+            self._settled(self)
 
     def _next(self, newest: Callable[[], Catalog]) -> Response | None:
         view = self.stream.view

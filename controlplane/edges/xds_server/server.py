@@ -3,21 +3,23 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server.audience import Audience, Catalog
+from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
 from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
+from controlplane.edges.xds_server.observers import Observer, PushObserver
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
 from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
-from controlplane.xds.events import Connected, Event
+from controlplane.xds.events import Connected, Event, Sent
 from controlplane.xds.nodes import NodeStatus
+from controlplane.xds.standing import Standings
 
 MAX_STREAMS: Final = 10_000
 """Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""
@@ -50,22 +52,6 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
 )
 
-Observer: TypeAlias = Callable[[str, Event], None]
-"""Called with the id of a node and what happened on its stream; must neither block nor raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What is to be served.
-
-    Attributes:
-        catalog: The newest.
-        noticed_at: When what changed it was noticed, in seconds of the server's clock.
-    """
-
-    catalog: Catalog
-    noticed_at: float
-
 
 class BindError(OSError):
     """The address to serve on cannot be had."""
@@ -80,6 +66,8 @@ class XdsServer:
         offered: Latest[Offer | None],
         observe: Observer,
         *,
+        loads: LoadSink | None = None,
+        pushes: PushObserver | None = None,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
         catching_up_seconds: float = CATCHING_UP_SECONDS,
@@ -91,6 +79,8 @@ class XdsServer:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
             observe: Told of everything that happens.
+            loads: Takes the load reports of Envoys; None: they are not asked for any.
+            pushes: Told how far each catalog got.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
@@ -99,6 +89,8 @@ class XdsServer:
         self._address = address
         self._offered = offered
         self._observe = observe
+        self._loads = loads
+        self._pushes = pushes
         self._write_timeout = write_timeout
         self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
@@ -106,7 +98,7 @@ class XdsServer:
         self._connections: dict[Connection, None] = {}
         self._audience: Audience[Connection] = Audience()
         self._server: grpc.aio.Server | None = None
-        self._waker: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def start(self) -> Address:
         """Begin to serve.
@@ -118,10 +110,11 @@ class XdsServer:
             BindError: When the address is in use or cannot be bound.
         """
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        standings = Standings()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
                 name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                for name, begin in service.methods().items()
+                for name, begin in service.methods(standings).items()
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
@@ -130,6 +123,9 @@ class XdsServer:
             lambda: offer.catalog if (offer := self._offered.value) else None,
         )
         server.add_generic_rpc_handlers((status.handler(),))
+        if self._loads:
+            reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((reporting.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
@@ -138,7 +134,12 @@ class XdsServer:
             ) from None
         await server.start()
         self._server = server
-        self._waker = asyncio.create_task(self._wake(), name="xds: new catalogs")
+        self._tasks = (
+            asyncio.create_task(
+                self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
+            ),
+            asyncio.create_task(self._watch(), name="xds: stalled readers"),
+        )
         return Address(self._address.host, port)
 
     async def stop(self, grace: float) -> None:
@@ -146,9 +147,9 @@ class XdsServer:
 
         Envoys keep their configuration and try to reconnect.
         """
-        if self._waker:
-            self._waker.cancel()
-            await asyncio.gather(self._waker, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if self._server:
@@ -159,9 +160,24 @@ class XdsServer:
         known = (connection.stream.status() for connection in self._connections)
         return tuple(sorted(filter(None, known), key=lambda status: status.id))
 
-    async def _wake(self) -> None:
-        """Offer each new catalog to those whom it concerns."""
-        seen, count = None, self._offered.revision
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._connections)
+
+    @property
+    def streams_waiting(self) -> int:
+        """How many of them have something to be sent that was not written yet."""
+        return sum(connection.is_waiting for connection in self._connections)
+
+    async def _wake(self, count: int, offer: Offer | None) -> None:
+        """Offer each new catalog to those whom it concerns.
+
+        Args:
+            count: How many were offered before.
+            offer: The last of them.
+        """
+        seen = offer.catalog.revision if offer else None
         while True:
             count = await self._offered.newer_than(count)
             offer = self._offered.value
@@ -169,8 +185,18 @@ class XdsServer:
                 continue
             changes = offer.catalog.changed_since(seen)
             seen = offer.catalog.revision
-            for connection in self._concerned(changes):
+            concerned = self._concerned(changes)
+            if self._pushes:
+                self._pushes.begun(concerned, offer.noticed_at)
+            for connection in concerned:
                 connection.wake()
+
+    async def _watch(self) -> None:
+        """Cut off those that read nothing; one look at all costs less than a timer each."""
+        while True:
+            await asyncio.sleep(self._write_timeout / 10)
+            for connection in [*self._connections]:
+                connection.cut_if_stalled(self._write_timeout)
 
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
@@ -180,14 +206,12 @@ class XdsServer:
     def _handler(
         self, begin: Callable[[], AnyStream]
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
-        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-            await self._serve(begin, requests, context)
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve(begin, context)
 
         return serve
 
-    async def _serve(
-        self, begin: Callable[[], AnyStream], requests: AsyncIterator[bytes], context: Context
-    ) -> None:
+    async def _serve(self, begin: Callable[[], AnyStream], context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
         if self._offered.value is None:
             # An empty answer would take away all that Envoy has (istio#25495).
@@ -196,12 +220,14 @@ class XdsServer:
             begin(), report=self._report, settled=self._settled, clock=self._clock
         )
         self._connections[connection] = None
-        reader = asyncio.create_task(connection.read(requests), name="xds: reader")
+        reader = asyncio.create_task(connection.read(context), name="xds: reader")
         try:
-            await connection.write(context, self._newest, self._entrance, self._write_timeout)
+            await connection.write(context, self._newest, self._entrance)
         finally:
             reader.cancel()
             del self._connections[connection]
+            if self._pushes:
+                self._pushes.gone(connection)
             if connection.stream.view:
                 self._audience.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -217,7 +243,8 @@ class XdsServer:
         return offer.catalog
 
     def _settled(self, connection: Connection) -> None:
-        pass
+        if self._pushes:
+            self._pushes.settled(connection)
 
     def _report(self, connection: Connection, event: Event) -> None:
         node, view = connection.stream.node, connection.stream.view
@@ -225,4 +252,6 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._audience.add(connection, view)
+        elif self._pushes and isinstance(event, Sent):
+            self._pushes.written(connection)
         self._observe(node.id, event)

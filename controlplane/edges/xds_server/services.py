@@ -8,6 +8,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.xds.delta import Delta
 from controlplane.xds.requests import DeltaRequest, SotwRequest
 from controlplane.xds.sotw import StateOfTheWorld
+from controlplane.xds.standing import Standings
 from controlplane.xds.stream import Stream
 
 AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
@@ -27,11 +28,15 @@ class Service:
     noun: str
     type_url: str | None
 
-    def methods(self) -> dict[str, Callable[[], AnyStream]]:
-        """What begins a stream, by the name of the method."""
+    def methods(self, standings: Standings) -> dict[str, Callable[[], AnyStream]]:
+        """What begins a stream, by the name of the method.
+
+        Args:
+            standings: Of all streams of a server.
+        """
         return {
-            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url),
-            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url),
+            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url, standings),
+            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url, standings),
         }
 
 

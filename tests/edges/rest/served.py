@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address
@@ -92,6 +93,7 @@ async def served(*, token: str | None = None, read_timeout: float = 10.0) -> Asy
         nodes=lambda: here.nodes,
         changed=here.decide,
         ready=lambda: here.is_ready,
+        metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
         token=token,
         read_timeout=read_timeout,
         clock=lambda: here.now,

@@ -16,7 +16,12 @@ from tests.edges.rest.served import POOL, served
 
 def server(address: Address) -> RestServer:
     return RestServer(
-        address, Plane(0.0), nodes=lambda: (), changed=lambda: None, ready=lambda: True
+        address,
+        Plane(0.0),
+        nodes=lambda: (),
+        changed=lambda: None,
+        ready=lambda: True,
+        metrics=lambda _accept: (b"", "text/plain"),
     )
 
 

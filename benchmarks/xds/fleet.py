@@ -1,0 +1,66 @@
+"""Fleets of any size, and catalogs of them in which the weights of some pools change. Pure."""
+
+from collections.abc import Collection
+from ipaddress import ip_address
+from typing import Final
+
+from controlplane.fleet import Fleet, Pool, Replica, Source
+from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.portion import Portion
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
+
+TIERS: Final = 4
+_STEP: Final = 1000
+"""Between the weights of two tiers; also so many changes are all different."""
+
+
+def pool_name(number: int) -> str:
+    """The name of a pool; all have the same length."""
+    return f"pool-{number:04}"
+
+
+def fleet(pools: int, replicas: int) -> Fleet:
+    """A fleet of so many pools with so many replicas each."""
+    return Fleet({pool_name(number): _pool(number, replicas) for number in range(pools)})
+
+
+def _pool(number: int, replicas: int) -> Pool:
+    settings = {"model": "m", "listener": {"address": f"127.0.0.1:{10_000 + number}"}}
+    first = ip_address("10.0.0.1") + number * replicas
+    members = {}
+    for index in range(replicas):
+        address = {"address": f"{first + index}:9000"}
+        id_ = f"replica-{index}"
+        members[id_] = Replica(id_, validated(ReplicaSettings, address), Source.FILE, index)
+    return Pool(pool_name(number), validated(PoolSettings, settings), Source.FILE, members)
+
+
+def portions(pool: Pool, change: int) -> dict[str, Portion]:
+    """Every weight differs from that of the change before, and all encode to as many bytes."""
+    return {
+        id_: Portion(f"tier-{index % TIERS}", _STEP * (1 + index % TIERS) + change % _STEP)
+        for index, id_ in enumerate(pool.replicas)
+    }
+
+
+class ChangingCatalog:
+    """The catalog of a fleet that stays, while its weights change.
+
+    Attributes:
+        newest: The catalog.
+    """
+
+    def __init__(self, pools: int, replicas: int) -> None:
+        self._fleet = fleet(pools, replicas)
+        self._portions = {name: portions(pool, 0) for name, pool in self._fleet.pools.items()}
+        self._changes = 0
+        self.newest = build(self._fleet, self._portions, Catalog())
+
+    def change(self, pools: Collection[int]) -> Catalog:
+        """Change all weights of these pools and build anew what that changes."""
+        self._changes += 1
+        names = [pool_name(number) for number in pools]
+        changed = {name: portions(self._fleet.pools[name], self._changes) for name in names}
+        self._portions = {**self._portions, **changed}
+        self.newest = build(self._fleet, self._portions, self.newest)
+        return self.newest

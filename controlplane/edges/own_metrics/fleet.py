@@ -1,0 +1,109 @@
+"""What every pool and replica gets, read from the plane when somebody asks.
+
+Nothing is kept between two scrapes, so that the series of what is gone go with it.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from controlplane.plane import Plane, ReplicaReport, State
+
+
+class FleetCollector(Collector):
+    """Pools and replicas as gauges."""
+
+    def __init__(self, plane: Plane, clock: Callable[[], float]) -> None:
+        """Prepare a collector.
+
+        Args:
+            plane: Is asked at each scrape.
+            clock: Seconds that never go back; the one of the plane.
+        """
+        self._plane = plane
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, those without a series as well."""
+        now = self._clock()
+        fleet = self._plane.fleet
+        pools = _gauge("pool_replicas", "Replicas of a pool, by state.", "pool", "state")
+        suspect = _gauge(
+            "pool_suspect",
+            "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
+            "pool",
+        )
+        replicas = _Replicas()
+        for name, pool in fleet.pools.items():
+            reports = [self._plane.report(name, id_, now) for id_ in pool.replicas]
+            states = [report.observed.readiness.state for report in reports]
+            for state in State:
+                pools.add_metric((name, state.value), states.count(state))
+            weighing = self._plane.weighing(name)
+            suspect.add_metric((name,), float(weighing is not None and weighing.suspect))
+            for report in reports:
+                replicas.add(report)
+        yield GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
+        yield pools
+        yield suspect
+        yield from replicas.families
+
+
+class _Replicas:
+    """One family each for what can be said of a replica; what is not known has no series."""
+
+    def __init__(self) -> None:
+        each = ("pool", "replica")
+        self._state = _gauge(
+            "replica_state", "1 for the state that a replica is in, else 0.", *each, "state"
+        )
+        self._drained = _gauge(
+            "replica_drained",
+            "1 while a replica gets no new requests: drained, lease run out, or GPU memory full.",
+            *each,
+        )
+        self._capacity = _gauge(
+            "replica_capacity_requests_per_second",
+            "Estimate of what a replica can carry, in requests per second.",
+            *each,
+        )
+        self._weight = _gauge("replica_weight", "Envoy's weight; the median has 1000.", *each)
+        self._share = _gauge(
+            "replica_share_ratio", "Expected part of the pool's traffic, 0 to 1.", *each
+        )
+        self._age = _gauge(
+            "replica_scrape_age_seconds", "Since the last good scrape of a replica.", *each
+        )
+
+    @property
+    def families(self) -> tuple[Metric, ...]:
+        return (
+            self._state,
+            self._drained,
+            self._capacity,
+            self._weight,
+            self._share,
+            self._age,
+        )
+
+    def add(self, report: ReplicaReport) -> None:
+        labels = (report.pool.name, report.replica.id)
+        weighing = report.weighing
+        for state in State:
+            is_in = report.observed.readiness.state is state
+            self._state.add_metric((*labels, state.value), float(is_in))
+        cut = weighing is not None and weighing.drained
+        self._drained.add_metric(labels, float(cut or report.replica.draining is not None))
+        if report.age is not None:
+            self._age.add_metric(labels, report.age)
+        if weighing is None:
+            return
+        self._weight.add_metric(labels, weighing.weight)
+        self._share.add_metric(labels, weighing.share)
+        if weighing.capacity is not None:
+            self._capacity.add_metric(labels, weighing.capacity)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"plimsoll_{name}", text, labels=labels)

@@ -1,0 +1,95 @@
+"""All metrics of one control plane, in a registry of their own."""
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from controlplane import __version__
+from controlplane.edges.own_metrics.fleet import FleetCollector
+from controlplane.edges.own_metrics.pushes import Pushes
+from controlplane.edges.own_metrics.streams import StreamMetrics
+from controlplane.plane import Plane
+
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS: Final = "application/openmetrics-text"
+
+# Seconds; a decision on a thousand replicas takes some tenths of one.
+_DECISION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class OwnMetrics:
+    """What the control plane tells of itself.
+
+    Attributes:
+        streams: Of the xDS server's streams.
+        pushes: How long changes take to reach the clients.
+    """
+
+    def __init__(self, plane: Plane, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start at nought.
+
+        Args:
+            plane: Asked for pools and replicas at each scrape.
+            clock: Seconds that never go back; the one of the plane.
+        """
+        # The times at which counters began would be as many series again, and no rate needs them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = registry = CollectorRegistry()
+        self.streams = StreamMetrics(registry)
+        self.pushes = Pushes(registry, clock=clock)
+        registry.register(FleetCollector(plane, clock))
+        ProcessCollector(registry=registry)
+        self._scrapes = Counter(
+            "plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry
+        )
+        for result in ("ok", "failed"):
+            self._scrapes.labels(result)
+        self._decision = Histogram(
+            "plimsoll_decision_seconds",
+            "Weighing what is new and building what Envoys should hold.",
+            buckets=_DECISION_BUCKETS,
+            registry=registry,
+        )
+        build = Gauge(
+            "plimsoll_build_info",
+            "1, with the versions of Plimsoll and of Python.",
+            ["version", "python"],
+            registry=registry,
+        )
+        build.labels(__version__, platform.python_version()).set(1)
+
+    def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
+        """Count a scrape."""
+        self._scrapes.labels("ok" if ok else "failed").inc()
+
+    def decided(self, seconds: float) -> None:
+        """Take in how long a decision took."""
+        self._decision.observe(seconds)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Everything, as Prometheus reads it.
+
+        Args:
+            accept: The header of the request.
+
+        Returns:
+            The text and its content type: OpenMetrics when that is accepted, or else the
+            Prometheus text format 0.0.4.
+        """
+        accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+        if _OPENMETRICS in accepted:
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), _TEXT

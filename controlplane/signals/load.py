@@ -1,0 +1,210 @@
+"""What Envoys report of their own requests to each replica, added up over all Envoys.
+
+It is there for replicas that expose no metrics at all, and it comes sooner than any latency: what
+is in flight is counted when it begins, not when it ends. In come the reports of each Envoy, out
+come a `Window` and the requests in flight of each endpoint.
+"""
+
+import math
+from collections import deque
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final, NamedTuple
+
+from controlplane.signals.window import ENOUGH, LONGEST, WINDOW, Window
+
+FEW: Final = 3
+"""Below so many reporters there is no majority that could say who of them is wrong."""
+TIMES: Final = 4.0
+"""How many times as long as in the median its requests may take by one reporter's count."""
+MEMORY: Final = 10.0
+"""Seconds over which a reporter's requests are averaged for that: at one moment most of those with
+little traffic have nothing in flight."""
+SHORTEST: Final = 0.05
+"""Seconds that a report covers at least; the first of a stream covers none."""
+FORGOTTEN: Final = 3.0
+"""Reports that an Envoy may miss until its last one does not count any more."""
+
+
+class Endpoint(NamedTuple):
+    """A replica as Envoy knows it."""
+
+    pool: str
+    host: str
+    port: int
+
+
+class Load(NamedTuple):
+    """Requests of one Envoy to one endpoint.
+
+    Attributes:
+        succeeded: Ended well since the report before.
+        failed: Ended with an error of the server or not at all, since the report before.
+        in_progress: Not ended yet at the time of the report.
+    """
+
+    succeeded: int
+    failed: int
+    in_progress: int
+
+
+@dataclass(slots=True)
+class _Reporter:
+    """One Envoy's view of one endpoint."""
+
+    in_progress: int = 0
+    until: float = -math.inf
+    rate: float = 0.0
+    busy: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What a request takes by its count (Little's law), on average or now if that is more."""
+        in_flight = max(self.in_progress, self.busy)
+        if not in_flight:
+            return 0.0
+        return in_flight / self.rate if self.rate > 0 else math.inf
+
+
+class _Point(NamedTuple):
+    at: float
+    done: int
+    failed: int
+    busy: float
+
+
+@dataclass(slots=True)
+class _Total:
+    """One endpoint, over all Envoys."""
+
+    reporters: dict[Hashable, _Reporter] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    # Request-seconds: the integral of what was in flight.
+    busy: float = 0.0
+    in_flight: float = 0.0
+    at: float = -math.inf
+    points: deque[_Point] = field(default_factory=deque)
+
+
+class LoadReports:
+    """All that is known from reports; forgets endpoints of which nobody reports any more."""
+
+    def __init__(self) -> None:
+        self._totals: dict[Endpoint, _Total] = {}
+
+    def record(
+        self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> None:
+        """Take in a report.
+
+        Args:
+            reporter: Which Envoy's; the same in each of its reports.
+            loads: What it says. An endpoint that is left out has had no request.
+            seconds: That it covers.
+            now: Seconds of a monotonic clock.
+        """
+        for endpoint, total in self._totals.items():
+            if endpoint not in loads and reporter in total.reporters:
+                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+        for endpoint, load in loads.items():
+            self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+
+    def gone(self, reporter: Hashable, now: float) -> None:
+        """An Envoy has left: what it had in flight is forgotten."""
+        for endpoint, total in [*self._totals.items()]:
+            if total.reporters.pop(reporter, None):
+                _advance(total, now)
+            if not total.reporters:
+                del self._totals[endpoint]
+
+    def endpoints(self) -> frozenset[Endpoint]:
+        """Those of which some Envoy reports."""
+        return frozenset(self._totals)
+
+    def in_flight(self, endpoint: Endpoint, now: float) -> float | None:
+        """Requests that all Envoys together have at a replica; None when none reports of it."""
+        total = self._totals.get(endpoint)
+        if total is None or not any(now <= it.until for it in total.reporters.values()):
+            return None
+        return _in_flight(total, now)
+
+    def window(self, endpoint: Endpoint) -> Window | None:
+        """What a replica did in the last seconds, as far as Envoys can tell.
+
+        Mean latency is what was in flight over what ended per second (Little's law), so it has the
+        time on the way in it; percentiles cannot be known.
+        """
+        total = self._totals.get(endpoint)
+        if total is None or not total.points:
+            return None
+        last = _Point(total.at, total.done, total.failed, total.busy)
+        first = next(
+            (
+                point
+                for point in reversed(total.points)
+                if last.at - point.at >= WINDOW and last.done - point.done >= ENOUGH
+            ),
+            total.points[0],
+        )
+        seconds = last.at - first.at
+        samples, failed = last.done - first.done, last.failed - first.failed
+        in_flight = (last.busy - first.busy) / seconds if seconds > 0 else 0.0
+        rate = samples / seconds if seconds > 0 else 0.0
+        return Window(
+            at=last.at,
+            seconds=seconds,
+            samples=samples,
+            errors=failed,
+            rate=rate,
+            latency=in_flight / rate if rate > 0 else None,
+            p99=None,
+            resolution="ok",
+            in_flight=in_flight,
+            error_fraction=failed / (samples + failed) if failed else 0.0,
+        )
+
+    def _take(
+        self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float
+    ) -> None:
+        _advance(total, now)
+        known = total.reporters.setdefault(reporter, _Reporter())
+        ended = load.succeeded + load.failed
+        covered = max(seconds, SHORTEST)
+        keep = math.exp(-covered / MEMORY)
+        known.rate = keep * known.rate + (1 - keep) * ended / covered
+        known.busy = keep * known.busy + (1 - keep) * load.in_progress
+        known.in_progress = load.in_progress
+        known.until = now + FORGOTTEN * max(seconds, 1.0)
+        total.done += load.succeeded
+        total.failed += load.failed
+        total.in_flight = _in_flight(total, now)
+        while len(total.points) > 2 and total.points[1].at <= now - LONGEST:
+            total.points.popleft()
+        if total.points and total.points[-1].at >= now:
+            total.points.pop()
+        total.points.append(_Point(now, total.done, total.failed, total.busy))
+
+
+def _advance(total: _Total, now: float) -> None:
+    """Count what was in flight since the last report."""
+    if total.at > -math.inf:
+        total.busy += total.in_flight * max(now - total.at, 0.0)
+    total.at = max(total.at, now)
+    total.in_flight = _in_flight(total, now)
+
+
+def _in_flight(total: _Total, now: float) -> float:
+    """The sum over Envoys, each held to what most of them say.
+
+    A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
+    more than `TIMES` what its requests would come to if they took as long as in the median of all.
+    Where most of them see requests that do not end, none is held: then it is the replica.
+    """
+    recent = [it for it in total.reporters.values() if now <= it.until]
+    used = [it for it in recent if it.in_progress or it.rate > 0]
+    usual = median(it.seconds for it in used) if len(used) >= FEW else math.inf
+    if math.isinf(usual):
+        return float(sum(it.in_progress for it in recent))
+    return sum(min(it.in_progress, 1 + TIMES * usual * it.rate) for it in recent)

@@ -1,0 +1,213 @@
+"""What both protocols get right on a real gRPC connection, aggregated and by type."""
+
+import grpc
+import pytest
+
+from controlplane.edges.xds_server.services import SERVICES, Service
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
+from tests.features.xds import Envoy, FixedCatalog, SotwEnvoy, envoy, serving
+from tests.xds.client import Got
+from tests.xds.snapshots import snapshot
+
+OLD = snapshot(
+    clusters={"old": "1"},
+    endpoints={"old": "1", "new": "0"},
+    listeners={"l": "1"},
+    routes={"r": "to old"},
+)
+NEW = snapshot(
+    clusters={"new": "1"}, endpoints={"new": "1"}, listeners={"l": "2"}, routes={"r": "to new"}
+)
+ONE_OF_EACH = snapshot(
+    clusters={"a": "c"}, endpoints={"a": "e"}, secrets={"a": "s"}, listeners={"a": "l"},
+    routes={"a": "r"},
+)  # fmt: skip
+PROTOCOLS = pytest.mark.parametrize(
+    "protocol", [Envoy, SotwEnvoy], ids=["delta", "state of the world"]
+)
+BY_TYPE = pytest.mark.parametrize(
+    "service", [it for it in SERVICES if it.type_url], ids=lambda it: it.noun
+)
+
+
+async def started(client: Envoy) -> list[Got]:
+    """Ask for everything as Envoy does, and accept it."""
+    await client.want(CLUSTER)
+    await client.want(ENDPOINT, "old", "new")
+    await client.want(LISTENER)
+    await client.want(ROUTE, "r")
+    seen = [await client.accept()]
+    while {got.type_url for got in seen} != {CLUSTER, ENDPOINT, LISTENER, ROUTE}:
+        seen.append(await client.accept())
+    return seen
+
+
+async def status(client: Envoy) -> tuple[grpc.StatusCode, str]:
+    """How the stream ended."""
+    code = await client.call.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code, await client.call.details()
+
+
+@PROTOCOLS
+async def test_a_change_that_adds_repoints_and_drops_goes_in_order(protocol: type[Envoy]) -> None:
+    async with (
+        serving(FixedCatalog(OLD)) as plane,
+        envoy(plane.address, protocol=protocol) as client,
+    ):
+        await started(client)
+        plane.show(NEW)
+        seen = [await client.accept() for _ in range(5)]
+    assert [got.type_url for got in seen] == [CLUSTER, ENDPOINT, LISTENER, ROUTE, CLUSTER]
+    assert "new" in seen[0].resources
+    if protocol is SotwEnvoy:
+        assert [[*seen[0].resources], [*seen[4].resources]] == [["new", "old"], ["new"]]
+    else:
+        assert [seen[0].removed, seen[4].removed] == [[], ["old"]]
+
+
+@PROTOCOLS
+async def test_a_reconnect_after_a_change_gets_the_change_and_nothing_older(
+    protocol: type[Envoy],
+) -> None:
+    async with serving(FixedCatalog(OLD)) as plane:
+        async with envoy(plane.address, protocol=protocol) as client:
+            await started(client)
+        plane.show(NEW)
+        async with envoy(plane.address, protocol=protocol) as client:
+            seen = await started(client)
+    assert {(got.type_url, *got.resources.values()) for got in seen} == {
+        (CLUSTER, "1"),
+        (ENDPOINT, "1"),
+        (LISTENER, "2"),
+        (ROUTE, "to new"),
+    }
+    assert seen[0].resources == {"new": "1"}
+
+
+@PROTOCOLS
+async def test_endpoints_asked_for_before_clusters_are_sent_again_after_them(
+    protocol: type[Envoy],
+) -> None:
+    async with (
+        serving(FixedCatalog(OLD)) as plane,
+        envoy(plane.address, protocol=protocol) as client,
+    ):
+        await client.want(ENDPOINT, "old")
+        first = await client.accept()
+        await client.want(CLUSTER)
+        second, third = await client.accept(), await client.accept()
+    assert [got.type_url for got in (first, second, third)] == [ENDPOINT, CLUSTER, ENDPOINT]
+    assert first.resources == third.resources == {"old": "1"}
+
+
+@PROTOCOLS
+async def test_the_node_is_needed_on_the_first_message_only(protocol: type[Envoy]) -> None:
+    async with serving(FixedCatalog(OLD)) as plane:
+        async with envoy(plane.address, protocol=protocol) as client:
+            assert len(await started(client)) >= 4
+        async with envoy(plane.address, node="", protocol=protocol) as client:
+            await client.want(CLUSTER)
+            assert await status(client) == (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the first request must name its node, with an id",
+            )
+
+
+@PROTOCOLS
+async def test_an_aggregated_stream_without_a_type_is_an_invalid_argument(
+    protocol: type[Envoy],
+) -> None:
+    async with (
+        serving(FixedCatalog(OLD)) as plane,
+        envoy(plane.address, protocol=protocol) as client,
+    ):
+        await client.want("")
+        assert await status(client) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "type_url is required on an aggregated stream",
+        )
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("service", SERVICES, ids=lambda it: it.noun)
+async def test_nothing_loaded_yet_is_unavailable_and_never_an_empty_set(
+    protocol: type[Envoy], service: Service
+) -> None:
+    # istio#25495
+    async with (
+        serving(None) as plane,
+        envoy(plane.address, service=service, protocol=protocol) as client,
+    ):
+        assert await status(client) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "no configuration is loaded yet",
+        )
+
+
+@PROTOCOLS
+@BY_TYPE
+@pytest.mark.parametrize("named", [True, False], ids=["named", "implied"])
+async def test_a_service_of_one_type_serves_it_and_follows_changes(
+    protocol: type[Envoy], service: Service, *, named: bool
+) -> None:
+    assert service.type_url is not None
+    async with (
+        serving(FixedCatalog(ONE_OF_EACH)) as plane,
+        envoy(plane.address, service=service, protocol=protocol) as client,
+    ):
+        await client.want(service.type_url if named else "", "a")
+        got = await client.accept()
+        kind = "ceslr"[TYPE_URLS.index(service.type_url)]
+        assert (got.type_url, got.resources) == (service.type_url, {"a": kind})
+        kinds = ("clusters", "endpoints", "secrets", "listeners", "routes")
+        plane.show(snapshot(**{it: {"a": "2"} for it in kinds}))
+        assert (await client.accept()).resources == {"a": "2"}
+
+
+@PROTOCOLS
+@BY_TYPE
+async def test_another_type_on_a_service_of_one_type_is_an_invalid_argument(
+    protocol: type[Envoy], service: Service
+) -> None:
+    other = ROUTE if service.type_url == CLUSTER else CLUSTER
+    async with (
+        serving(FixedCatalog(ONE_OF_EACH)) as plane,
+        envoy(plane.address, service=service, protocol=protocol) as client,
+    ):
+        await client.want(other, "a")
+        assert await status(client) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"type_url must be {service.type_url} or empty here",
+        )
+
+
+async def test_an_old_nonce_is_not_answered_and_its_names_are_not_lost() -> None:
+    # envoy#10363
+    now = {"a": "1", "b": "1"}
+    async with (
+        serving(FixedCatalog(snapshot(endpoints=now))) as plane,
+        envoy(plane.address, protocol=SotwEnvoy) as client,
+    ):
+        await client.want(ENDPOINT, "a")
+        await client.accept()
+        plane.show(snapshot(endpoints={"a": "2", "b": "1"}))
+        newer = await client.got()
+        await client.want(ENDPOINT, "b")
+        await client.answer(newer)
+        assert (newer.resources, (await client.accept()).resources) == ({"a": "2"}, {"b": "1"})
+
+
+async def test_endpoints_with_no_names_left_are_sent_no_more() -> None:
+    # go-control-plane#1498
+    async with (
+        serving(FixedCatalog(OLD)) as plane,
+        envoy(plane.address, protocol=SotwEnvoy) as client,
+    ):
+        await client.want(ENDPOINT, "old", "new")
+        await client.accept()
+        await client.drop(ENDPOINT, "old", "new")
+        await client.want(LISTENER)
+        assert (await client.accept()).type_url == LISTENER
+        plane.show(snapshot(endpoints={"old": "2", "new": "2"}, listeners={"l": "2"}))
+        assert (await client.accept()).type_url == LISTENER

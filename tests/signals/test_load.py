@@ -1,0 +1,180 @@
+"""Load reports: what all Envoys together have at a replica, and what one of them can do to it."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.signals.load import FORGOTTEN, TIMES, Endpoint, Load, LoadReports
+
+A, B = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
+
+
+def steady(
+    reports: LoadReports, *, envoys: int = 4, seconds: int = 10, rate: int = 10, busy: int = 1
+) -> float:
+    """Envoys that each end so many requests a second and have so many in flight."""
+    for second in range(1, seconds + 1):
+        for envoy in range(envoys):
+            reports.record(envoy, {A: Load(rate, 0, busy)}, 1.0, float(second))
+    return float(seconds)
+
+
+def test_what_is_in_flight_is_the_sum_over_envoys() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2), B: Load(0, 0, 1)}, 0.5, 1.0)
+    reports.record("two", {A: Load(5, 0, 3)}, 0.5, 1.0)
+    assert (reports.in_flight(A, 1.0), reports.in_flight(B, 1.0)) == (5, 1)
+
+
+def test_a_report_takes_the_place_of_the_one_before() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2)}, 0.5, 1.0)
+    reports.record("one", {A: Load(5, 0, 1)}, 0.5, 1.5)
+    assert reports.in_flight(A, 1.5) == 1
+
+
+def test_a_replica_that_a_report_leaves_out_has_nothing_in_flight() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2)}, 0.5, 1.0)
+    reports.record("one", {}, 0.5, 1.5)
+    assert reports.in_flight(A, 1.5) == 0
+
+
+def test_a_replica_of_which_nobody_reports_is_unknown_and_not_idle() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2)}, 0.5, 1.0)
+    assert reports.in_flight(B, 1.0) is None
+    assert reports.window(B) is None
+
+
+def test_what_an_envoy_had_in_flight_goes_with_it() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2)}, 0.5, 1.0)
+    reports.record("two", {A: Load(5, 0, 3)}, 0.5, 1.0)
+    reports.gone("one", 1.1)
+    assert reports.in_flight(A, 1.1) == 3
+    reports.gone("two", 1.2)
+    assert reports.in_flight(A, 1.2) is None
+    assert reports.endpoints() == frozenset()
+
+
+def test_an_envoy_that_says_nothing_any_more_is_forgotten_for_the_time() -> None:
+    reports = LoadReports()
+    reports.record("silent", {A: Load(5, 0, 2)}, 1.0, 1.0)
+    reports.record("one", {A: Load(5, 0, 1)}, 1.0, 1.0)
+    reports.record("one", {A: Load(5, 0, 1)}, 1.0, 1.0 + FORGOTTEN)
+    assert reports.in_flight(A, 1.0 + FORGOTTEN) == 3
+    reports.record("one", {A: Load(5, 0, 1)}, 1.0, 1.1 + FORGOTTEN)
+    assert reports.in_flight(A, 1.1 + FORGOTTEN) == 1
+    assert reports.in_flight(A, 60.0) is None
+
+
+def test_a_window_has_rate_latency_and_errors_by_littles_law() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        reports.record("one", {A: Load(20, 5, 4)}, 1.0, float(second))
+        reports.record("two", {A: Load(10, 0, 2)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert (window.at, window.seconds, window.samples, window.errors) == (10.0, 5.0, 150, 25)
+    assert window.rate == pytest.approx(30.0)
+    assert window.in_flight == pytest.approx(6.0)
+    assert window.latency == pytest.approx(0.2)
+    assert window.error_fraction == pytest.approx(25 / 175)
+    assert window.p99 is None
+
+
+def test_a_window_stretches_until_it_holds_enough() -> None:
+    reports = LoadReports()
+    for second in range(1, 101):
+        reports.record("one", {A: Load(2, 0, 1)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert (window.seconds, window.samples) == (25.0, 50)
+
+
+def test_history_has_an_end() -> None:
+    reports = LoadReports()
+    for second in range(1, 1001):
+        reports.record("one", {A: Load(0, 0, 1)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert window.seconds <= 61.0
+
+
+@pytest.mark.parametrize("claimed", [10, 1_000, 1_000_000])
+def test_a_stuck_envoy_among_many_counts_for_one_request(claimed: int) -> None:
+    reports = LoadReports()
+    now = steady(reports)
+    reports.record("stuck", {A: Load(0, 0, claimed)}, 1.0, now)
+    assert reports.in_flight(A, now) == 5
+
+
+@pytest.mark.parametrize("claimed", [10, 1_000, 1_000_000])
+def test_a_lying_envoy_among_many_counts_for_a_few_times_the_others(claimed: int) -> None:
+    reports = LoadReports()
+    for _ in range(2):
+        now = steady(reports)
+    for _ in range(20):
+        reports.record("liar", {A: Load(10, 0, claimed)}, 1.0, now)
+    found = reports.in_flight(A, now)
+    assert found is not None
+    assert 4 <= found <= 4 + 1 + TIMES * 1.2
+
+
+def test_where_most_envoys_wait_for_answers_none_is_held() -> None:
+    reports = LoadReports()
+    now = steady(reports)
+    for second in range(1, 60):
+        for envoy in range(4):
+            reports.record(envoy, {A: Load(0, 0, 50)}, 1.0, now + second)
+    assert reports.in_flight(A, now + 59) == pytest.approx(200, rel=0.05)
+
+
+def test_two_envoys_cannot_outvote_each_other() -> None:
+    reports = LoadReports()
+    now = steady(reports, envoys=1)
+    reports.record("other", {A: Load(0, 0, 1_000)}, 1.0, now)
+    assert reports.in_flight(A, now) == 1_001
+
+
+def test_an_envoy_with_nine_tenths_of_the_traffic_is_believed() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        for envoy in range(11):
+            # A tenth of a second for each request is one in flight at one moment in ten.
+            has_one = (envoy + second) % 10 == 0
+            reports.record(envoy, {A: Load(1, 0, has_one)}, 1.0, float(second))
+        reports.record("gateway", {A: Load(100, 0, 10)}, 1.0, float(second))
+    assert reports.in_flight(A, 10.0) == 10 + 2
+
+
+REPORT = st.tuples(
+    st.integers(0, 4),
+    st.dictionaries(st.sampled_from([A, B]), st.builds(Load, *[st.integers(0, 10**6)] * 3)),
+    st.floats(0, 60),
+    st.floats(0, 5),
+)
+
+
+@given(st.lists(REPORT | st.integers(0, 4), max_size=30))
+def test_whatever_is_reported_comes_to_finite_numbers_that_are_not_negative(
+    steps: list[tuple[int, dict[Endpoint, Load], float, float] | int],
+) -> None:
+    reports, now = LoadReports(), 0.0
+    for step in steps:
+        if isinstance(step, int):
+            reports.gone(step, now)
+            continue
+        reporter, loads, seconds, later = step
+        now += later
+        reports.record(reporter, loads, seconds, now)
+        for endpoint in (A, B):
+            found, window = reports.in_flight(endpoint, now), reports.window(endpoint)
+            assert found is None or 0 <= found < math.inf
+            if window:
+                numbers = (window.rate, window.latency or 0.0, window.in_flight, window.samples)
+                assert all(0 <= number < math.inf for number in numbers)
+                assert 0 <= window.error_fraction <= 1

@@ -1,0 +1,112 @@
+"""Load reports as bytes: the same as betterproto2 reads and writes them."""
+
+import contextlib
+from datetime import timedelta
+
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.signals.load import Endpoint, Load
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.load_stats import (
+    MAX_IN_PROGRESS,
+    MAX_REQUESTS_PER_SECOND,
+    decode_load_stats,
+    encode_load_stats_response,
+)
+
+COUNTS = st.integers(0, 1000)
+ENDPOINTS = st.builds(
+    Endpoint, st.sampled_from("pq"), st.sampled_from(["10.0.0.1", "::1"]), st.integers(1, 65535)
+)
+
+
+def stats(endpoint: Endpoint, load: Load) -> endpoint_v3.UpstreamEndpointStats:
+    address = core_v3.SocketAddress(address=endpoint.host, port_value=endpoint.port)
+    return endpoint_v3.UpstreamEndpointStats(
+        address=core_v3.Address(socket_address=address),
+        total_successful_requests=load.succeeded,
+        total_error_requests=load.failed,
+        total_requests_in_progress=load.in_progress,
+        total_issued_requests=7,
+    )
+
+
+def request(
+    loads: list[tuple[Endpoint, Load]], seconds: float = 1.0
+) -> load_stats_v3.LoadStatsRequest:
+    """A report with a locality for each of these."""
+    return load_stats_v3.LoadStatsRequest(
+        node=core_v3.Node(id="sidecar-1"),
+        cluster_stats=[
+            endpoint_v3.ClusterStats(
+                cluster_name=endpoint.pool,
+                load_report_interval=timedelta(seconds=seconds),
+                upstream_locality_stats=[
+                    endpoint_v3.UpstreamLocalityStats(
+                        locality=core_v3.Locality(region="eu"),
+                        total_successful_requests=99,
+                        upstream_endpoint_stats=[stats(endpoint, load)],
+                    )
+                ],
+            )
+            for endpoint, load in loads
+        ],
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(ENDPOINTS, st.builds(Load, COUNTS, COUNTS, COUNTS), max_size=5))
+def test_a_report_is_read_as_betterproto2_writes_it(loads: dict[Endpoint, Load]) -> None:
+    found = decode_load_stats(bytes(request([*loads.items()], 2.5)), first=True)
+    assert found.loads == loads
+    assert found.seconds == (2.5 if loads else 0.0)
+    assert found.node is not None
+    assert found.node.id == "sidecar-1"
+
+
+def test_the_node_is_read_once() -> None:
+    assert decode_load_stats(bytes(request([])), first=False).node is None
+
+
+def test_a_replica_in_two_localities_is_added_up() -> None:
+    at = Endpoint("p", "10.0.0.1", 1)
+    found = decode_load_stats(
+        bytes(request([(at, Load(1, 2, 3)), (at, Load(10, 20, 30))])), first=True
+    )
+    assert found.loads == {at: Load(11, 22, 33)}
+
+
+def test_an_endpoint_without_an_address_is_left_out() -> None:
+    assert (
+        decode_load_stats(bytes(request([(Endpoint("p", "", 0), Load(1, 1, 1))])), first=True).loads
+        == {}
+    )
+
+
+@pytest.mark.parametrize(
+    "load",
+    [Load(MAX_REQUESTS_PER_SECOND + 1, 0, 0), Load(0, 0, MAX_IN_PROGRESS + 1)],
+)
+def test_more_than_there_can_be_is_refused(load: Load) -> None:
+    with pytest.raises(ProtocolError, match="more than there can be"):
+        decode_load_stats(bytes(request([(Endpoint("p", "10.0.0.1", 1), load)])), first=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_garbage_is_a_protocol_error_or_nothing(data: bytes) -> None:
+    with contextlib.suppress(ProtocolError):
+        decode_load_stats(data, first=True)
+
+
+@pytest.mark.parametrize("interval", [0.5, 1.0, 12.25])
+def test_an_envoy_is_asked_for_every_endpoint_of_every_cluster(interval: float) -> None:
+    message = load_stats_v3.LoadStatsResponse.parse(encode_load_stats_response(interval))
+    assert message.send_all_clusters
+    assert message.report_endpoint_granularity
+    assert message.load_reporting_interval == timedelta(seconds=interval)

@@ -1,0 +1,117 @@
+"""What a rejection means for what was in the response, in both protocols."""
+
+import pytest
+
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.xds.events import Rejected
+from controlplane.xds.rejections import blamed
+from tests.xds.client import DeltaClient, SotwClient
+from tests.xds.snapshots import snapshot
+
+Protocol = type[DeltaClient] | type[SotwClient]
+
+
+def test_after_a_rejection_the_version_before_is_sent_again(protocol: Protocol) -> None:
+    client = protocol(snapshot(clusters={"a": "1"}))
+    client.want(CLUSTER)
+    client.accept()
+    client.show(snapshot(clusters={"a": "2"}))
+    client.nack(client.got())
+    client.show(snapshot(clusters={"a": "1"}))
+    assert client.accept().resources == {"a": "1"}
+    assert client.next() is None
+
+
+def test_a_rejected_version_is_not_resent_and_the_next_one_at_once(protocol: Protocol) -> None:
+    client = protocol(snapshot(endpoints={"a": "1"}))
+    client.want(ENDPOINT, "a")
+    client.nack(client.got())
+    client.show(snapshot(endpoints={"a": "1"}, clusters={"b": "1"}))
+    assert client.next() is None
+    client.show(snapshot(endpoints={"a": "2"}))
+    assert client.accept().resources == {"a": "2"}
+
+
+def test_a_rejection_that_names_the_bad_cluster_accepts_the_others(protocol: Protocol) -> None:
+    client = protocol(snapshot(clusters={"a": "1", "b": "1"}))
+    words = "Error adding/updating cluster(s) b: not ab, ba, a-b, b-a or a.b"
+    client.want(CLUSTER)
+    client.nack(client.got(), words)
+    assert client.events[-1] == Rejected(CLUSTER, ("b",), words)
+    assert client.next() is None
+
+
+def test_all_that_envoy_names_are_bad_and_no_name_within_its_words_is() -> None:
+    names = ["a", "b", "c", "found", "listener", "name.b"]
+    clusters = "Error adding/updating cluster(s) a: no policy a: b: found, c: it, found: not, b: 1"
+    assert blamed(CLUSTER, clusters, names) == {"a", "c", "found", "b"}
+    listeners = "Error adding/updating listener(s) b: cannot bind '[::1]:1': found c  name.b: no "
+    assert blamed(LISTENER, listeners, names) == {"b", "name.b"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'goo.gle/debugstr name: "a" type: EDS : Proto constraint validation failed (b: a: bad)',
+        "a: bad",
+        "Error adding/updating listener(s) a: bad",
+    ],
+)
+def test_other_words_with_a_clusters_name_in_them_accept_no_other_cluster(words: str) -> None:
+    # Envoy has then looked at none of the others.
+    assert blamed(CLUSTER, words, ["a", "b"]) == set()
+
+
+def test_a_name_in_a_rejection_that_was_not_in_the_response_excuses_nobody(
+    protocol: Protocol,
+) -> None:
+    client = protocol(snapshot(clusters={"a": "1", "b": "1"}))
+    client.want(CLUSTER)
+    client.accept()
+    client.show(snapshot(clusters={"a": "bad", "b": "1"}))
+    client.nack(client.got(), "Error adding/updating cluster(s) a: bad")
+    client.show(snapshot(clusters={"a": "bad", "b": "bad"}))
+    words = "Error adding/updating cluster(s) c: bad"
+    client.nack(client.got(), words)
+    assert client.events[-1] == Rejected(CLUSTER, ("b",), words)
+
+
+def test_resources_rejected_together_are_tried_once_more_one_by_one(protocol: Protocol) -> None:
+    client = protocol(snapshot(endpoints={"bad": "1", "good": "1"}))
+    client.want(ENDPOINT, "bad", "good")
+    client.nack(client.got(), "weight must not be 0")
+    first = client.got()
+    assert first.resources == {"bad": "1"}
+    client.nack(first, "weight must not be 0")
+    assert client.accept().resources == {"good": "1"}
+    assert client.next() is None
+
+
+def test_a_cluster_named_in_the_rejection_of_routes_does_not_accept_the_other_routes(
+    protocol: Protocol,
+) -> None:
+    client = protocol(snapshot(routes={"a": "1", "b": "1"}))
+    client.want(ROUTE, "a", "b")
+    client.nack(client.got(), "route: unknown cluster 'a'")
+    assert [got.resources for got in client.accept_all()] == [{"a": "1"}, {"b": "1"}]
+
+
+@pytest.mark.parametrize("before", ["", "from another server"])
+def test_after_a_reconnect_too_assignments_rejected_together_are_tried_one_by_one(
+    protocol: Protocol, before: str
+) -> None:
+    client = protocol(snapshot(endpoints={"bad": "1", "good": "1"}))
+    if isinstance(client, SotwClient):
+        client.version[ENDPOINT] = before
+    client.want(ENDPOINT, "bad", "good")
+    client.nack(client.got())
+    client.nack(client.got())
+    assert client.accept().resources == {"good": "1"}
+
+
+def test_a_resource_that_stands_rejected_takes_no_other_down_with_it(protocol: Protocol) -> None:
+    client = protocol(snapshot(endpoints={"bad": "1"}))
+    client.want(ENDPOINT, "bad", "good", "well")
+    client.nack(client.got())
+    client.show(snapshot(endpoints={"bad": "1", "good": "1", "well": "1"}))
+    assert [got.resources for got in client.accept_all()] == [{"good": "1"}, {"well": "1"}]
