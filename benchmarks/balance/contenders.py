@@ -87,7 +87,7 @@ async def _envoys(
             log = folder / f"envoy-{number}.log"
             started = await stack.enter_async_context(process(*command, log=log))
             pids.append(started.pid)
-            envoys.append(Envoy(admin, {cluster: port}, session, started))
+            envoys.append(Envoy(admin, {cluster: port}, session))
 
         async def are_ready() -> bool:
             healthy = await asyncio.gather(*(envoy.healthy(cluster) for envoy in envoys))

@@ -75,6 +75,7 @@ async def test_an_envoy_that_stands_still_is_told_from_slow_replicas(tmp_path: P
             return a.served + b.served > seen + 20
 
         await until("it is sending", has_served)
+        assert envoy.pid is not None
         os.kill(envoy.pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(1.0)
