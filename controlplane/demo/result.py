@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from controlplane.demo import story
-from controlplane.demo.envoy_stats import Tally
 from controlplane.demo.load import Outcome, percentile
-from controlplane.demo.standing import Standing
+from controlplane.load.envoy_stats import Tally
+from controlplane.load.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,18 @@ from typing import Final, Protocol
 
 import aiohttp
 
-from controlplane.demo.envoy_stats import Tally
 from controlplane.demo.installed import Installed
-from controlplane.demo.interrupt import Interrupt, Stopped
 from controlplane.demo.layout import PORTS, SLOW, SLOWED, Layout, free_ports
 from controlplane.demo.load import Load, percentile
 from controlplane.demo.processes import Processes
 from controlplane.demo.result import Result
 from controlplane.demo.stage import Stage
-from controlplane.demo.standing import Standing
 from controlplane.demo.story import ROUND, Act, Phase, acts
 from controlplane.demo.table import Row, Scene, speeds
-from controlplane.demo.together import together
+from controlplane.load.envoy_stats import Tally
+from controlplane.load.interrupt import Interrupt, Stopped
+from controlplane.load.standing import Standing
+from controlplane.load.together import together
 
 SAMPLE: Final = 0.5
 """Seconds between two looks at everything."""

@@ -11,12 +11,12 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
-from controlplane.demo.envoy_stats import Host, hosts
 from controlplane.demo.errors import DemoError
 from controlplane.demo.installed import Installed
 from controlplane.demo.layout import POOL, Layout, Replica, Sidecar
 from controlplane.demo.processes import Processes
-from controlplane.demo.standing import Standing, standings
+from controlplane.load.envoy_stats import Host, hosts
+from controlplane.load.standing import Standing, standings
 
 READY_SECONDS: Final = 60.0
 """Until when a part must be ready; a small machine that is busy takes a while."""

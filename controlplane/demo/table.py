@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from controlplane.demo.layout import SLOW, SLOWED
-from controlplane.demo.standing import Standing
 from controlplane.demo.story import Phase
+from controlplane.load.standing import Standing
 
 _BAR: Final = 24
 

@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from benchmarks.balance.measures import percentile, ratios, summarize, verdict, waiting
+from benchmarks.balance.measures import ratios, summarize, waiting
 from benchmarks.balance.outcome import Outcome, Request, decode, encode
 from benchmarks.balance.scenario import Scenario, Timing
 
@@ -12,11 +12,6 @@ TIMING = Timing(warm_up=10, measured=20)
 
 def answered(at: float, latency: float, replica: int = 0) -> Request:
     return Request(at, 0.0, latency, replica)
-
-
-def test_a_percentile_is_a_value_that_was_seen() -> None:
-    values = [float(number) for number in range(100, 0, -1)]
-    assert [percentile(values, part) for part in (0, 0.5, 0.99, 1)] == [1, 50, 99, 100]
 
 
 def test_requests_of_the_warm_up_do_not_count() -> None:
@@ -53,21 +48,6 @@ def test_waiting_is_rate_times_latency() -> None:
 
 def test_an_unanswered_request_waits_to_the_end() -> None:
     assert waiting([Request(5, 0.0, None, None)], 0, 10) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(
-    ("thirds", "expected"),
-    [
-        ((40, 80, 120), "growing"),
-        ((40, 130, 120), "steady"),  # up and down
-        ((80, 100, 120), "steady"),  # by less than it varies
-        ((1, 5, 10), "steady"),  # nothing to speak of
-    ],
-)
-def test_a_queue_grows_when_it_is_long_and_longer_each_third(
-    thirds: tuple[float, ...], expected: str
-) -> None:
-    assert verdict(thirds, capacity=100) == expected
 
 
 def test_a_ratio_is_to_the_best_peer_of_the_same_repetition() -> None:

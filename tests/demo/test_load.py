@@ -5,14 +5,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import pairwise, takewhile
 from random import Random
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from controlplane.demo.load import DIMENSIONS, Load, departures, fault, percentile
+from controlplane.demo.load import DIMENSIONS, Load, fault, percentile
 from controlplane.demo.texts import LONG, SHORT, text
 
 
@@ -46,18 +45,6 @@ def test_one_embedding_of_length_1_is_right() -> None:
 )
 def test_anything_else_is_a_fault(status: int, body: bytes, said: str) -> None:
     assert fault(status, body) == said
-
-
-def test_departures_have_the_rate() -> None:
-    times = list(takewhile(lambda at: at < 500, departures(20, chance())))
-    assert len(times) == pytest.approx(10_000, rel=0.05)
-    assert times == sorted(times)
-
-
-def test_departures_are_irregular_as_those_of_independent_clients_are() -> None:
-    times = list(takewhile(lambda at: at < 500, departures(20, chance())))
-    gaps = [later - at for at, later in pairwise(times)]
-    assert sum(gap > 0.05 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)
 
 
 def test_texts_are_short_and_long() -> None:

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 
-from controlplane.demo.envoy_stats import Tally
 from controlplane.demo.load import Outcome
 from controlplane.demo.result import Result
-from controlplane.demo.standing import Standing, standings
+from controlplane.load.envoy_stats import Tally
+from controlplane.load.standing import Standing, standings
 
 KEYS = ["requests", "failed", "envoys", "p50_ms", "p99_ms", "replicas", "slowed"]
 

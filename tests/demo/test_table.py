@@ -5,9 +5,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from controlplane.demo.standing import Standing
 from controlplane.demo.story import Phase
 from controlplane.demo.table import Row, Scene, headline, render, speeds
+from controlplane.load.standing import Standing
 
 KNOWN = Standing(40.2, 71.4, 0.38, "tier-8", 1000)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.demo.envoy_stats import Host, Tally, grown, hosts
+from controlplane.load.envoy_stats import Host, Tally, grown, hosts
 
 
 def host(name: str, requests: int | None, **health: object) -> dict[str, Any]:
@@ -28,6 +28,21 @@ def test_requests_are_read_by_replica() -> None:
         "a": Host(12, usable=True),
         "b": Host(3, usable=True),
     }
+
+
+def test_requests_in_flight_and_those_that_wait_for_a_connection_are_read() -> None:
+    busy = host("a", 12)
+    busy["stats"] += [
+        {"name": "rq_active", "type": "GAUGE", "value": "3"},
+        {"name": "rq_pending_active", "type": "GAUGE", "value": "2"},
+    ]
+    assert hosts(clusters(busy), "minilm")["a"] == Host(12, usable=True, active=3, pending=2)
+
+
+def test_a_host_without_a_name_is_called_by_its_address() -> None:
+    nameless = host("", 1)
+    nameless["address"] = {"socket_address": {"address": "10.0.0.1", "port_value": 80}}
+    assert hosts(clusters(nameless), "minilm").keys() == {"10.0.0.1:80"}
 
 
 def test_a_counter_that_is_left_out_is_zero() -> None:

@@ -19,28 +19,41 @@ class Host:
     Attributes:
         requests: That were sent to it since Envoy made this host.
         usable: It passes its health checks and is neither ejected nor draining.
+        active: Requests that it has not answered yet.
+        pending: Requests that wait in Envoy for a connection to it.
     """
 
     requests: int
     usable: bool
+    active: int = 0
+    pending: int = 0
 
 
 def hosts(clusters: Mapping[str, Any], pool: str) -> dict[str, Host]:
-    """Read the hosts of one cluster by hostname, which is the replica's id."""
+    """Read the hosts of one cluster by hostname, which is the replica's id; else by address."""
     return {
-        str(host["hostname"]): Host(_requests(host), _is_usable(host))
+        _name(host): Host(
+            requests=_stat(host, "rq_total"),
+            usable=_is_usable(host),
+            active=_stat(host, "rq_active"),
+            pending=_stat(host, "rq_pending_active"),
+        )
         for cluster in clusters.get("cluster_statuses", ())
         if cluster.get("name") == pool
         for host in cluster.get("host_statuses", ())
     }
 
 
-def _requests(host: Mapping[str, Any]) -> int:
-    # A counter is a string, and is left out while it is 0 (protobuf's JSON).
+def _name(host: Mapping[str, Any]) -> str:
+    # A cluster that is not of our making may well have no hostnames.
+    address = host.get("address", {}).get("socket_address", {})
+    return str(host.get("hostname") or f"{address.get('address')}:{address.get('port_value')}")
+
+
+def _stat(host: Mapping[str, Any], name: str) -> int:
+    # A value is a string, and is left out while it is 0 (protobuf's JSON).
     return sum(
-        int(stat.get("value", 0))
-        for stat in host.get("stats", ())
-        if stat.get("name") == "rq_total"
+        int(stat.get("value", 0)) for stat in host.get("stats", ()) if stat.get("name") == name
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from controlplane.demo.together import together
+from controlplane.load.together import together
 
 
 async def for_ever(ended: list[str]) -> None:

@@ -1,0 +1,100 @@
+"""``plimsoll load`` through a real Envoy: shares, and the replica or hop that holds it up."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.envoy.test_steering import POOL, plane_and_envoy
+from tests.processes import DEADLINE, Envoy, Plimsoll, until
+from tests.replica import replica
+
+
+async def started(plane: Plimsoll, envoy: Envoy, *options: str) -> asyncio.subprocess.Process:
+    """Start it with everybody who can tell something."""
+    target = f"http://127.0.0.1:{envoy.listeners[POOL]}/v1/embeddings"
+    sources = ("--admin", f"http://{plane.admin}", "--envoy-admin", envoy.admin_url)
+    command = (sys.executable, "-m", "controlplane", "load", target, *sources, *options, "--json")
+    return await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+
+
+async def ended(process: asyncio.subprocess.Process) -> Any:
+    async with asyncio.timeout(DEADLINE):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(out)
+
+
+def culprits(answer: Any) -> list[tuple[str, str | None]]:
+    """Whom it names, but for the generator, which other work on this machine may hold up."""
+    found = answer["bottleneck"]["findings"]
+    return [(it["where"], it["name"]) for it in found if it["where"] != "generator"]
+
+
+async def test_the_slow_one_of_two_replicas_is_named_and_shares_are_what_they_served(
+    tmp_path: Path,
+) -> None:
+    async with (
+        replica(service=0.002) as fast,
+        replica(service=0.1) as slow,
+        plane_and_envoy(tmp_path, {"fast": fast, "slow": slow}) as (plane, envoy),
+    ):
+        before = {"fast": fast.served, "slow": slow.served}
+        process = await started(plane, envoy, "--rate", "20", "--duration", "6s", "--warmup", "0s")
+        answer = await ended(process)
+        served = {name: it.served - before[name] for name, it in (("fast", fast), ("slow", slow))}
+    (step,) = answer["steps"]
+    assert step["failed"] == 0
+    replicas = {it["id"]: it for it in step["replicas"]}
+    for name, count in served.items():
+        share = count / sum(served.values())
+        assert replicas[name]["share"] == pytest.approx(share, abs=0.1)
+    assert replicas["slow"]["latency_mean_ms"] > 3 * replicas["fast"]["latency_mean_ms"]
+    assert replicas["fast"]["capacity"] > replicas["slow"]["capacity"]
+    assert culprits(answer)[0] == ("replica", "slow")
+    # Envoy told how long it waited, and its own histograms agree that there were requests.
+    assert step["upstream_ms"]["p99"] > step["hop_ms"]["p50"]
+    assert answer["envoys"][0]["downstream_ms_at_most"]["p99"] >= 100
+
+
+async def test_an_envoy_that_stands_still_is_told_from_slow_replicas(tmp_path: Path) -> None:
+    async with (
+        replica(service=0.002) as a,
+        replica(service=0.002) as b,
+        plane_and_envoy(tmp_path, {"a": a, "b": b}) as (plane, envoy),
+    ):
+        seen = a.served + b.served
+        process = await started(plane, envoy, "--rate", "40", "--duration", "5s", "--warmup", "0s")
+
+        async def has_served() -> bool:
+            return a.served + b.served > seen + 20
+
+        await until("it is sending", has_served)
+        assert envoy.pid is not None
+        os.kill(envoy.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(1.0)
+        finally:
+            os.kill(envoy.pid, signal.SIGCONT)
+        answer = await ended(process)
+    assert culprits(answer)[0] == ("proxy", None)
+    assert answer["steps"][0]["hop_ms"]["p99"] > answer["steps"][0]["upstream_ms"]["p99"]
+
+
+async def test_a_staircase_finds_the_rate_that_one_slot_can_carry(tmp_path: Path) -> None:
+    # 20 requests/s at most; at 45 the queue grows by 25 each second.
+    async with (
+        replica(service=0.05) as only,
+        plane_and_envoy(tmp_path, {"only": only}) as (plane, envoy),
+    ):
+        options = ("--rate", "5:45", "--steps", "3", "--duration", "3s", "--warmup", "1s")
+        process = await started(plane, envoy, *options, "--objective", "1s", "--timeout", "3s")
+        answer = await ended(process)
+    assert answer["capacity"]["known"] == "between"
+    assert answer["capacity"]["rate_rps"] < 20 < answer["capacity"]["missed_rps"]
+    assert culprits(answer)[0][0] in ("fleet", "replica", "requests")
