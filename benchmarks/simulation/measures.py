@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from benchmarks.balance.measures import percentile
+from controlplane.load.percentiles import nearest_rank
 from controlplane.weighing import Weighing
 
 
@@ -43,7 +43,7 @@ class Run:
 
 def run_of(latencies: Sequence[float], stillness: Stillness | None) -> Run:
     """Summarize latencies in seconds."""
-    return Run(percentile(latencies, 0.5) * 1e3, percentile(latencies, 0.99) * 1e3, stillness)
+    return Run(nearest_rank(latencies, 0.5) * 1e3, nearest_rank(latencies, 0.99) * 1e3, stillness)
 
 
 def stillness_of(weighings: Sequence[Weighing], speeds: Sequence[float], since: float) -> Stillness:

@@ -62,5 +62,5 @@ class ChangingCatalog:
         names = [pool_name(number) for number in pools]
         changed = {name: portions(self._fleet.pools[name], self._changes) for name in names}
         self._portions = {**self._portions, **changed}
-        self.newest = build(self._fleet, self._portions, self.newest)
+        self.newest = build(self._fleet, self._portions, self.newest, names)
         return self.newest

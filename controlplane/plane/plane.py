@@ -73,6 +73,7 @@ class Plane:
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
         self._to_weigh: set[str] = set()
+        self._gone: set[str] = set()
         self._traffic = Traffic()
         self._has_decided = False
         self._devices = Devices()
@@ -178,8 +179,10 @@ class Plane:
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
             self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
             self._portions[name] = self._portioned(name)
+        touched = self._to_weigh | self._gone
         self._to_weigh.clear()
-        self.catalog = build(self.fleet, self._portions, self.catalog)
+        self._gone.clear()
+        self.catalog = build(self.fleet, self._portions, self.catalog, touched)
         return self.catalog
 
     def weighing(self, pool: str) -> Weighing | None:
@@ -215,6 +218,7 @@ class Plane:
             name for name, pool in fleet.pools.items() if pool is not self.fleet.pools.get(name)
         }
         before, self.fleet = self.fleet.pools, fleet
+        self._gone |= before.keys() - fleet.pools.keys()
         self._devices.forget_but(self.exporters())
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf

@@ -124,23 +124,30 @@ class Shown(Snapshot):
         )
 
 
-def build(fleet: Fleet, portions: Portions, previous: Catalog) -> Catalog:
+def build(
+    fleet: Fleet, portions: Portions, previous: Catalog, touched: Collection[str] | None = None
+) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
     Args:
         fleet: Who exists.
         portions: How much each replica gets.
         previous: The catalog before; what it was built from tells what has changed.
+        touched: The pools that may have come, changed or gone; None: any of them.
 
     Returns:
         `previous` itself where nothing has changed.
     """
-    pools = {
-        name: pool_resources(pool, portions.get(name, {}), previous.pools.get(name))
-        for name, pool in sorted(fleet.pools.items())
-    }
-    changed = {name for name, held in pools.items() if held is not previous.pools.get(name)}
-    changed |= previous.pools.keys() - pools.keys()
+    pools, changed = dict(previous.pools), set()
+    for name in previous.pools.keys() | fleet.pools.keys() if touched is None else touched:
+        pool, known = fleet.pools.get(name), previous.pools.get(name)
+        held = pool_resources(pool, portions.get(name, {}), known) if pool else None
+        if held is not known:
+            changed.add(name)
+        if held is not None:
+            pools[name] = held
+        else:
+            pools.pop(name, None)
     if not changed:
         return previous
     changes = {

@@ -98,6 +98,20 @@ def test_a_replica_that_has_no_portion_yet_is_the_same_catalog() -> None:
     assert build(after(put("b", 2), fleet=fleet), {"p": {"a": TIER}}, held) is held
 
 
+def test_only_pools_that_were_touched_are_looked_at() -> None:
+    held = catalog(two_pools())
+    heavier = {name: dict.fromkeys("abx", HEAVIER) for name in "pq"}
+    built = build(two_pools(), heavier, held, {"p"})
+    assert (encoded_anew(held, built, "p"), encoded_anew(held, built, "q")) == ({ENDPOINT}, set())
+
+
+def test_a_touched_pool_that_is_gone_or_was_never_there_is_left_out() -> None:
+    held = catalog(two_pools())
+    built = build(a_pool(a=1, b=2), {"p": dict.fromkeys("ab", TIER)}, held, {"q", "nobody"})
+    assert built.pools.keys() == {"p"}
+    assert build(a_pool(a=1, b=2), {}, built, {"q", "nobody"}) is built
+
+
 def test_a_changed_weight_encodes_endpoints_only() -> None:
     held = catalog(a_pool(a=1))
     assert encoded_anew(held, catalog(a_pool(a=1), HEAVIER, held)) == {ENDPOINT}
