@@ -5,6 +5,7 @@ Everything listens on loopback, on ports that were free a moment before, and is 
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -26,13 +27,18 @@ DEADLINE = 30.0
 """Seconds after which a test stops to wait for what should have happened long ago."""
 
 
+# Below those that the kernel gives to connections: one of them could take a port that was free a
+# moment before. Each process begins elsewhere.
+_PORTS = itertools.islice(itertools.cycle(range(10_000, 32_000)), os.getpid() * 97 % 22_000, None)
+
+
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
+    """A port on loopback that nobody listens on, and another one each time."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another one")
 
 
 async def until(
