@@ -6,7 +6,7 @@ import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
 from controlplane.fleet import Fleet, PutPool
-from controlplane.resources.catalog import REMEMBERED, Catalog
+from controlplane.resources.catalog import REMEMBERED, Catalog, build
 from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
@@ -45,6 +45,11 @@ def priorities(resource: Resource) -> dict[Place, int]:
         for it in assignment.endpoints
         if it.locality
     }
+
+
+def test_a_pool_without_a_ready_replica_has_an_explicit_empty_assignment() -> None:
+    held = build(a_pool(a=1), {}, Catalog())
+    assert priorities(held.view(View()).type(ENDPOINT)["p"]) == {}
 
 
 def test_an_envoy_uses_the_replicas_of_its_zone_first_where_the_pool_says_so() -> None:

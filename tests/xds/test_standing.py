@@ -1,0 +1,75 @@
+"""Streams that stand alike share what follows, and only those."""
+
+from controlplane.fleet import Fleet, PutPool
+from controlplane.resources.resource import CLUSTER, ENDPOINT
+from controlplane.resources.views import View
+from controlplane.settings import PoolSettings, validated
+from controlplane.xds.identity import Locality, Node
+from controlplane.xds.standing import Standings
+from controlplane.xds.stream import Stream
+from tests.fleet.fleets import after
+from tests.resources.decoded import catalog, in_zone
+from tests.xds.client import DeltaClient
+
+
+def nearest(**zones: str) -> Fleet:
+    """A pool of replicas by zone, of which each Envoy uses the nearest first."""
+    body = {
+        "model": "m",
+        "listener": {"address": "127.0.0.1:10000"},
+        "balancing": {"locality": "nearest"},
+    }
+    fleet = after(PutPool("p", validated(PoolSettings, body)))
+    for id_, zone in zones.items():
+        fleet = in_zone("eu", zone, id_, fleet=fleet)
+    return fleet
+
+
+def view(client: DeltaClient) -> View:
+    found = client.stream.view
+    assert found is not None
+    return found
+
+
+def test_streams_that_hold_the_same_and_see_differently_are_told_apart() -> None:
+    held, standings = catalog(nearest(a="a")), Standings()
+    clients = []
+    for zone in "ab":
+        node = Node(f"sidecar-{zone}", user_agent="envoy", locality=Locality("eu", zone))
+        client = DeltaClient(held.view(View()), node, standings=standings)
+        client.want(CLUSTER)
+        client.show(held.view(view(client)))
+        client.want(ENDPOINT, "p")
+        client.accept_all()
+        clients.append(client)
+    assert clients[0].held == clients[1].held
+    more = catalog(nearest(a="a", b="b"), previous=held)
+    told = []
+    for client in clients:
+        client.show(more.view(view(client)))
+        told.append(client.accept().versions["p"])
+    assert told == [more.view(view(it)).type(ENDPOINT)["p"].version for it in clients]
+    assert told[0] != told[1]
+
+
+def test_what_follows_is_worked_out_once_for_streams_that_are_alike() -> None:
+    held, standings = catalog(nearest(a="a")), Standings()
+    clients = [
+        DeltaClient(held.view(View()), Node(f"sidecar-{number}"), standings=standings)
+        for number in range(2)
+    ]
+    for client in clients:
+        client.want(CLUSTER)
+        client.want(ENDPOINT, "p")
+        client.accept_all()
+    more = catalog(nearest(a="a", b="b"), previous=held)
+    bodies = []
+    for client in clients:
+        response = client.stream.next_response(more.view(View()), 0.0)
+        assert response is not None
+        bodies.append(conversation_of(client.stream))
+    assert bodies[0] is bodies[1]
+
+
+def conversation_of(stream: Stream) -> object:  # type: ignore[type-arg]
+    return stream._conversation
