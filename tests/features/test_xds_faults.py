@@ -1,6 +1,7 @@
 """What a bad client or a bad moment does to its own stream, and to no other."""
 
 import asyncio
+import contextlib
 
 import grpc
 import pytest
@@ -147,3 +148,14 @@ async def test_streams_that_come_and_go_leave_nothing_behind() -> None:
                 baseline = len(asyncio.all_tasks())
         await until(lambda: len(asyncio.all_tasks()) <= baseline)
         assert plane.server.nodes() == ()
+
+
+async def test_one_stream_too_many_is_refused_and_the_others_go_on() -> None:
+    async with serving(A, max_streams=1) as plane, envoy(plane.address, "first") as first:
+        await first.request()
+        await first.accept()
+        async with envoy(plane.address, "second") as second:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await second.request()
+            assert await second.call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await still_served(plane, first)

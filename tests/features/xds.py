@@ -64,6 +64,7 @@ async def serving(
     catching_up: int = 32,
     patience: float = 60.0,
     pushes: PushObserver | None = None,
+    max_streams: int = 100,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -76,6 +77,7 @@ async def serving(
         catching_up=catching_up,
         catching_up_seconds=patience,
         pushes=pushes,
+        max_streams=max_streams,
     )
     address = await server.start()
     try:

@@ -68,6 +68,7 @@ class XdsServer:
         *,
         loads: LoadSink | None = None,
         pushes: PushObserver | None = None,
+        max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
         catching_up: int = CATCHING_UP,
         catching_up_seconds: float = CATCHING_UP_SECONDS,
@@ -81,6 +82,7 @@ class XdsServer:
             observe: Told of everything that happens.
             loads: Takes the load reports of Envoys; None: they are not asked for any.
             pushes: Told how far each catalog got.
+            max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
@@ -91,6 +93,7 @@ class XdsServer:
         self._observe = observe
         self._loads = loads
         self._pushes = pushes
+        self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
@@ -109,7 +112,7 @@ class XdsServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
         standings = Standings()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
