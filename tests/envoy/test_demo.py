@@ -121,8 +121,13 @@ def test_a_demonstration_that_is_killed_takes_its_processes_along(marked: Marked
 def test_a_part_that_dies_is_named_and_ends_the_rest(marked: Marked) -> None:
     with marked.start("--seconds", "60") as demo:
         assert comes(lambda: is_complete(marked))
-        envoy = next(pid for pid, line in marked.processes().items() if "sidecar-2.json" in line)
-        os.kill(envoy, signal.SIGKILL)
+
+        def envoys() -> list[int]:
+            return [pid for pid, line in marked.processes().items() if "sidecar-2.json" in line]
+
+        # A process that was just forked has the demonstration's command line for a moment.
+        assert comes(lambda: bool(envoys()))
+        os.kill(envoys()[0], signal.SIGKILL)
         _, said = demo.communicate(timeout=20)
     assert demo.returncode == 1
     assert "plimsoll: sidecar-2 ended by signal 9" in said
