@@ -48,7 +48,10 @@ def main(
 def play(contender: Contender, scenario: Scenario, sidecars: int, seed: int) -> Run:
     """Run one contender once."""
     random = Random(seed + 1000)
-    fleet = Fleet(scenario, [contender.sidecar(scenario, random) for _ in range(sidecars)], seed)
+    proxies, long = (
+        [contender.sidecar(scenario, random) for _ in range(sidecars)] for _ in range(2)
+    )
+    fleet = Fleet(scenario, proxies, long, seed)
     control = contender.control(scenario, sidecars)
     latencies = fleet.play(control)
     stillness = None

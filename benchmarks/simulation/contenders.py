@@ -14,6 +14,12 @@ SETTINGS: Final = PoolSettings.model_validate(
     {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 )
 
+ALIKE: Final = SETTINGS.model_copy(
+    update={
+        "balancing": SETTINGS.balancing.model_copy(update={"long_requests": "any-replica"}),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -47,6 +53,11 @@ CONTENDERS: Final[Sequence[Contender]] = (
         OURS,
         lambda _, random: Tiered(random),
         lambda scenario, envoys: Measuring(SETTINGS, scenario.slots, envoys),
+    ),
+    Contender(
+        f"{OURS}, all lengths alike",
+        lambda _, random: Tiered(random),
+        lambda scenario, envoys: Measuring(ALIKE, scenario.slots, envoys),
     ),
     Contender(
         f"{OURS}, load reports only",

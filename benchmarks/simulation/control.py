@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from benchmarks.balance.scenario import MEAN_TOKENS
 from benchmarks.simulation.replica import Replica
-from benchmarks.simulation.sidecars import Tiers
+from benchmarks.simulation.sidecars import Told
 from controlplane.settings import PoolSettings
 from controlplane.signals import Histogram, History, Reading, Window
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, weigh
+from controlplane.weighing.sizes import BYTES_PER_TOKEN
 from controlplane.weighing.tiers import SPAN
 
 TICK: Final = 0.25
@@ -18,8 +20,8 @@ TICK: Final = 0.25
 class Control(Protocol):
     """Decides what sidecars are told."""
 
-    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
-        """The tiers from now on."""
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
+        """What sidecars know from now on."""
 
 
 # What a contender does not look at, it is given all the same.
@@ -29,24 +31,26 @@ class Control(Protocol):
 class Flat:
     """Tells who is there and nothing else."""
 
-    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """One tier."""
-        return {"": (present, float(len(present)))}
+        return Told({"": (present, float(len(present)))})
 
 
 class Knowing:
     """Knows what every replica can carry at this moment."""
 
-    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """Tiers of the true capacities."""
         found: dict[str, list[int]] = {}
         for number in present:
             band = round(math.log(replicas[number].capacity) / math.log(SPAN))
             found.setdefault(f"{band}", []).append(number)
-        return {
-            name: (members, sum(replicas[number].capacity for number in members))
-            for name, members in found.items()
-        }
+        return Told(
+            {
+                name: (members, sum(replicas[number].capacity for number in members))
+                for name, members in found.items()
+            }
+        )
 
 
 class Measuring:
@@ -61,7 +65,7 @@ class Measuring:
         self._joined: dict[int, float | None] = {}
         self._turn = 0
 
-    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Tiers:
+    def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """Scrape every second replica, then weigh all."""
         self._turn += 1
         for number in present:
@@ -77,7 +81,11 @@ class Measuring:
             weighed = weighing.replicas[f"{number}"]
             members, weight = tiers.get(weighed.tier, ([], 0.0))
             tiers[weighed.tier] = ([*members, number], weight + weighed.weight)
-        return tiers
+        if (sizes := weighing.sizes) is None:
+            return Told(tiers)
+        fast = {weighing.replicas[id_].tier for id_ in sizes.fast}
+        long = {name: tier for name, tier in tiers.items() if name in fast}
+        return Told(tiers, long, sizes.threshold / BYTES_PER_TOKEN / MEAN_TOKENS)
 
     def _read(self, replica: Replica, now: float) -> Reading:
         return replica.scrape(now)

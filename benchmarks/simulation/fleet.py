@@ -8,7 +8,7 @@ from benchmarks.balance.schedule import SIGMA
 from benchmarks.simulation.control import TICK, Control
 from benchmarks.simulation.replica import Replica
 from benchmarks.simulation.scenario import SERVICE, Scenario
-from benchmarks.simulation.sidecars import Sidecar, Tiers
+from benchmarks.simulation.sidecars import Sidecar, Told
 
 MOST: Final = 4000
 """Requests in flight at which a run has collapsed."""
@@ -17,13 +17,17 @@ MOST: Final = 4000
 class Fleet:
     """Replicas and sidecars while they are played."""
 
-    def __init__(self, scenario: Scenario, sidecars: Sequence[Sidecar], seed: int) -> None:
+    def __init__(
+        self, scenario: Scenario, sidecars: Sequence[Sidecar], long: Sequence[Sidecar], seed: int
+    ) -> None:
         self._scenario, self._sidecars = scenario, sidecars
         self._random = Random(seed)
         self._replicas = [Replica(SERVICE / speed, scenario.slots) for speed in scenario.speeds]
-        self._counts = [[0] * len(self._replicas) for _ in sidecars]
+        # Those of long requests last: they are a cluster of their own, which counts for itself.
+        self._long = list(long)
+        self._counts = [[0] * len(self._replicas) for _ in (*sidecars, *long)]
         self._latencies: list[float] = []
-        self._told: Tiers = {}
+        self._told = Told()
 
     def play(self, control: Control) -> list[float]:
         """Run the scenario from its begin to its end; the latencies that count."""
@@ -44,10 +48,14 @@ class Fleet:
                 continue
             sidecar = turn % len(self._sidecars)
             turn += 1
+            size = random.lognormvariate(mu, SIGMA)
+            proxy = self._sidecars[sidecar]
+            if size >= self._told.threshold:
+                proxy, sidecar = self._long[sidecar], len(self._sidecars) + sidecar
             counts = self._counts[sidecar]
-            chosen = self._sidecars[sidecar].choose(counts)
+            chosen = proxy.choose(counts)
             counts[chosen] += 1
-            self._replicas[chosen].admit(now, random.lognormvariate(mu, SIGMA), sidecar)
+            self._replicas[chosen].admit(now, size, sidecar)
             arrival += random.expovariate(scenario.rate)
             if turn % 512 == 0 and sum(it.in_flight for it in self._replicas) > MOST:
                 break
@@ -62,11 +70,13 @@ class Fleet:
                     self._latencies.append(end - came)
 
     def _decide(self, control: Control, now: float) -> None:
-        tiers = control.decide(self._replicas, self._present(now), now)
-        if tiers != self._told:
-            self._told = tiers
+        told = control.decide(self._replicas, self._present(now), now)
+        if told != self._told:
+            self._told = told
             for sidecar in self._sidecars:
-                sidecar.tell(tiers)
+                sidecar.tell(told.tiers)
+            for sidecar in self._long if told.long else ():
+                sidecar.tell(told.long)
 
     def _present(self, now: float) -> range:
         joins = self._scenario.joins

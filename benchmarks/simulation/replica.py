@@ -5,6 +5,7 @@ from bisect import bisect_left
 from math import inf
 from typing import Final
 
+from benchmarks.balance.scenario import MEAN_TOKENS
 from controlplane.signals import Histogram, Reading
 
 BOUNDS: Final = (*(0.000015 * 1.5**power for power in range(39)), inf)
@@ -25,9 +26,10 @@ class Replica:
         self.slots = slots
         self.in_flight = 0
         self._free_at = [0.0] * slots
-        self._pending: list[tuple[float, float, int]] = []
+        self._pending: list[tuple[float, float, int, float]] = []
         self._counts = [0] * len(BOUNDS)
         self._total = 0.0
+        self._tokens = 0.0
 
     @property
     def capacity(self) -> float:
@@ -39,16 +41,17 @@ class Replica:
         start = max(at, self._free_at[0])
         end = start + size * self.service
         heapq.heapreplace(self._free_at, end)
-        heapq.heappush(self._pending, (end, at, sidecar))
+        heapq.heappush(self._pending, (end, at, sidecar, size))
         self.in_flight += 1
 
     def finished(self, until: float) -> list[tuple[float, float, int]]:
         """Take out what is done by then: when, when it came, and by which sidecar."""
         done = []
         while self._pending and self._pending[0][0] <= until:
-            end, came, sidecar = heapq.heappop(self._pending)
+            end, came, sidecar, size = heapq.heappop(self._pending)
             self._counts[bisect_left(BOUNDS, end - came)] += 1
             self._total += end - came
+            self._tokens += size * MEAN_TOKENS
             self.in_flight -= 1
             done.append((end, came, sidecar))
         return done
@@ -58,7 +61,8 @@ class Replica:
         self.service *= factor
         self._free_at = [at + (end - at) * factor if end > at else end for end in self._free_at]
         self._pending = [
-            (at + (end - at) * factor, came, sidecar) for end, came, sidecar in self._pending
+            (at + (end - at) * factor, came, sidecar, size)
+            for end, came, sidecar, size in self._pending
         ]
 
     def scrape(self, at: float) -> Reading:
@@ -68,4 +72,5 @@ class Replica:
             running += count
             cumulative.append(float(running))
         waiting = float(max(self.in_flight - self.slots, 0))
-        return Reading(at, Histogram(BOUNDS, tuple(cumulative), self._total), queue=waiting)
+        latency = Histogram(BOUNDS, tuple(cumulative), self._total)
+        return Reading(at, latency, queue=waiting, tokens=self._tokens or None)

@@ -1,6 +1,8 @@
 """How sidecars choose a replica: each knows its own requests in flight and what it was told."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -12,8 +14,23 @@ Tiers = Mapping[str, tuple[Sequence[int], float]]
 """Members and locality weight, by the tier's name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What sidecars know.
+
+    Attributes:
+        tiers: Who is there, and how much each tier is to get.
+        long: Tiers of the replicas that long requests go to; empty where all go anywhere.
+        threshold: Times the mean length from which on a request is long.
+    """
+
+    tiers: Tiers = field(default_factory=dict)
+    long: Tiers = field(default_factory=dict)
+    threshold: float = math.inf
+
+
 class Sidecar(Protocol):
-    """One proxy."""
+    """One proxy, or one of its clusters: each counts for itself."""
 
     def tell(self, tiers: Tiers) -> None:
         """Take in who is there, and how much each tier is to get."""

@@ -15,7 +15,7 @@ from controlplane.settings.problems import SettingsError
 from controlplane.settings.servers import SERVERS, ProfileName
 from controlplane.settings.values import Address, Duration, EndpointAddress, Settings, UrlPath
 
-FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors")
+FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
 _NOT_SCRAPED: Final = {
@@ -66,6 +66,7 @@ class MetricsSettings(Settings):
         queue: Gauge of requests that wait.
         running: Gauge of requests that are being computed.
         errors: Counter of requests that failed.
+        tokens: Counter of the tokens of the texts that were computed.
         gpu: Where to read GPU memory from that the replicas do not expose themselves.
     """
 
@@ -80,6 +81,7 @@ class MetricsSettings(Settings):
     queue: CountFamily | None = None
     running: CountFamily | None = None
     errors: CountFamily | None = None
+    tokens: CountFamily | None = None
     gpu: GpuSettings | None = None
 
     @property

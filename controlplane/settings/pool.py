@@ -55,11 +55,14 @@ class BalancingSettings(Settings):
         locality: Whether replicas in its own zone are used first, then those in its region.
         slow_start: Seconds in which a replica that has become ready comes to its full share; None:
             it gets it at once.
+        long_requests: Whether long ones go to the fast replicas alone, where a pool has fast and
+            slow ones and they count their tokens.
     """
 
     policy: Literal["capacity-tiers"] = "capacity-tiers"
     locality: Literal["any", "nearest"] = "any"
     slow_start: Duration | None = 10.0
+    long_requests: Literal["fast-replicas", "any-replica"] = "fast-replicas"
 
 
 class HealthCheckSettings(Settings):

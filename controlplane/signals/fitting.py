@@ -15,7 +15,7 @@ class Fit:
 
     Attributes:
         profile: Its name.
-        found: What it reads there, of latency, memory, queue, running and errors.
+        found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
         error: Why it cannot read it; None when it can.
@@ -87,3 +87,5 @@ def _wanted(
             yield quantity, (source.family,), value is not None
     if profile.errors is not None:
         yield "errors", (profile.errors.family,), reading.errors is not None
+    if profile.tokens is not None:
+        yield "tokens", (profile.tokens.family,), reading.tokens is not None

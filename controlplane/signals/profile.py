@@ -116,6 +116,7 @@ class Profile:
         running: Gauge of requests that are being computed, or that it has in all.
         errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
+        tokens: Counter of the tokens of the texts that were computed.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Profile:
     running: Source | None = None
     errors: Source | None = None
     started: Source | None = Source("process_start_time_seconds")
+    tokens: Source | None = None
 
     @cached_property
     def samples(self) -> frozenset[str]:
@@ -135,8 +137,9 @@ class Profile:
             names.update(source.family for source in self.memory.sources)
         for latency in self.latency:
             names.update(latency.samples)
-        if self.errors is not None:
-            names.update(spellings(self.errors.family))
+        for counter in (self.errors, self.tokens):
+            if counter is not None:
+                names.update(spellings(counter.family))
         return frozenset(names)
 
     @cached_property
@@ -159,6 +162,7 @@ class Profile:
             queue=narrow(self.queue) if self.queue else None,
             running=narrow(self.running) if self.running else None,
             errors=narrow(self.errors) if self.errors else None,
+            tokens=narrow(self.tokens) if self.tokens else None,
         )
 
 
@@ -197,6 +201,7 @@ def declared(settings: MetricsSettings) -> Profile:
         queue=_counted(settings.queue),
         running=_counted(settings.running),
         errors=_counted(settings.errors),
+        tokens=_counted(settings.tokens),
     )
 
 

@@ -22,6 +22,7 @@ class Reading:
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
         running: Requests that are being computed, or that it has in all, as its server counts.
+        tokens: That it computed since its start.
     """
 
     at: float
@@ -32,6 +33,7 @@ class Reading:
     started_at: float | None = None
     note: str | None = None
     running: float | None = None
+    tokens: float | None = None
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
@@ -66,6 +68,7 @@ def read(text: str, profile: Profile, at: float) -> Reading:
         started_at=_gauge(exposition, profile.started),
         note=note,
         running=_gauge(exposition, profile.running),
+        tokens=_counter(exposition, profile.tokens),
     )
 
 

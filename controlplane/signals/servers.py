@@ -28,6 +28,8 @@ _PROFILES: Final = (
         ),
         queue=Source("te_queue_size"),
         errors=Source("te_request_failure"),
+        # Of each batch that it computes (core/src/queue.rs); its sum grows like a counter.
+        tokens=Source("te_batch_next_tokens_sum"),
     ),
     # michaelfeil/infinity: libs/infinity_emb/infinity_emb/infinity_server.py, which takes
     # trallnag/prometheus-fastapi-instrumentator as it comes (metrics.py there). The histogram with
@@ -49,6 +51,7 @@ _PROFILES: Final = (
         latency=(Latency(Source("vllm:e2e_request_latency_seconds", "s")),),
         queue=Source("vllm:num_requests_waiting"),
         running=Source("vllm:num_requests_running"),
+        tokens=Source("vllm:prompt_tokens_total"),
     ),
     # sgl-project/sglang: python/sglang/srt/metrics/collector.py, with --enable-metrics.
     # sglang:token_usage is the share of the cache in use and says nothing of the device.
@@ -57,6 +60,7 @@ _PROFILES: Final = (
         latency=(Latency(Source("sglang:e2e_request_latency_seconds", "s")),),
         queue=Source("sglang:num_queue_reqs"),
         running=Source("sglang:num_running_reqs"),
+        tokens=Source("sglang:prompt_tokens_total"),
     ),
     # triton-inference-server/server: docs/user_guide/metrics.md; core: src/metrics.cc. Counters
     # are on by default, summaries (nv_inference_request_summary_us) are not and say no more here.
@@ -87,6 +91,7 @@ _PROFILES: Final = (
         ),
         queue=Source("num_requests_waiting"),
         running=Source("num_requests_running"),
+        tokens=Source("prompt_tokens_total"),
     ),
     # openvinotoolkit/model_server: docs/metrics.md, and 33 buckets, times 1.8 from 10 µs, in
     # src/model_metric_reporter.cpp. /v3/embeddings is a MediaPipe graph, of which only the first

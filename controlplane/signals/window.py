@@ -58,6 +58,8 @@ class Window:
         count: Requests measured since the process started, for those who take differences of their
             own.
         total: What they took altogether, in seconds.
+        tokens: Tokens computed since the process started; None where that is not exposed.
+        tokens_in: Of them those in this window.
     """
 
     at: float
@@ -76,6 +78,8 @@ class Window:
     running: float | None = None
     count: float = 0.0
     total: float = 0.0
+    tokens: float | None = None
+    tokens_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class _Point:
     counts: "array[float]"
     total: float
     errors: float
+    tokens: float | None = None
 
     @property
     def requests(self) -> float:
@@ -149,8 +154,9 @@ class History:
         last = self._points[-1] if self._points else _Point(-math.inf, array("d"), 0.0, 0.0)
         errors = last.errors if reading.errors is None else reading.errors
         if reading.latency is None:
-            return _Point(reading.at, last.counts, last.total, errors)
-        return _Point(reading.at, array("d", reading.latency.counts), reading.latency.total, errors)
+            return _Point(reading.at, last.counts, last.total, errors, reading.tokens)
+        counts = array("d", reading.latency.counts)
+        return _Point(reading.at, counts, reading.latency.total, errors, reading.tokens)
 
     def _is_restart(self, reading: Reading, point: _Point) -> bool:
         last = self._points[-1]
@@ -161,6 +167,8 @@ class History:
         ):
             return True
         if reading.latency is not None and self._bounds not in ((), reading.latency.bounds):
+            return True
+        if point.tokens is not None and last.tokens is not None and point.tokens < last.tokens:
             return True
         return (
             point.errors < last.errors
@@ -197,6 +205,10 @@ class History:
             running=reading.running,
             count=_counted(last),
             total=last.total,
+            tokens=last.tokens,
+            tokens_in=None
+            if first.tokens is None or last.tokens is None
+            else last.tokens - first.tokens,
         )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from statistics import median
 
-from controlplane.weighing import capacity, likeness, slots
+from controlplane.weighing import capacity, lengths, likeness, slots
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 
@@ -23,6 +23,7 @@ class Capacities:
         carried: Requests per second, above 0; 1 where nothing of the pool is known.
         usual: Their median; None where nothing was measured.
         kinds: The name of the group that each was taken together with.
+        tokens: Of a request of the usual length; None where replicas do not count them.
     """
 
     def __init__(
@@ -53,6 +54,10 @@ class Capacities:
         self.carried: dict[str, float] = {}
         self.usual: float | None = None
         self.kinds: dict[str, str] = {}
+        self.tokens = lengths.usual(
+            previous.tokens if previous else None,
+            [window for id_ in self._fresh if (window := replicas[id_].window)],
+        )
 
     def measure(self, envoys: int | None, now: float, steps: Mapping[str, list[Step]]) -> None:
         """Work everything out.
@@ -82,7 +87,7 @@ class Capacities:
             if replica.window is not None:
                 sharing = self._sharing(id_, envoys)
                 found[id_] = capacity.estimated(
-                    before, replica.window, self.slots[id_], sharing, usual
+                    before, replica.window, self.slots[id_], sharing, usual, self.tokens
                 )
         return found
 

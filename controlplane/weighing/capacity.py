@@ -103,7 +103,12 @@ class Estimate:
 
 
 def estimated(
-    previous: Estimate | None, window: Window, slots: int, sharing: float, usual: float | None
+    previous: Estimate | None,
+    window: Window,
+    slots: int,
+    sharing: float,
+    usual: float | None,
+    tokens: float | None = None,
 ) -> Estimate:
     """Take a window into an estimate.
 
@@ -114,6 +119,7 @@ def estimated(
         sharing: How many replicas are as good as one queue; see `evidence.evidence_of`.
         usual: Capacity in the median over the pool: a replica of which nothing better is known may
             turn out to be like the others, once it is warm.
+        tokens: Of a request of the usual length; see `evidence.recorded`.
     """
     if previous is None:
         return Estimate(slots, begun(window))
@@ -123,10 +129,10 @@ def estimated(
     if window.at <= previous.record.at:
         return previous
     before = previous.record.all
-    record = recorded(previous.record, window, slots, sharing)
+    record = recorded(previous.record, window, slots, sharing, tokens)
     past = previous.past
     expected = past.log if past is not None else None
-    if past is None and usual is not None and before.requests / SLOWER < usual * before.busy:
+    if past is None and usual is not None and before.work / SLOWER < usual * before.busy:
         expected = math.log(usual)
     if expected is not None and (well := recovered(record, expected)):
         factor = math.exp(well.all.log - before.log) if before.requests else 1.0

@@ -1,5 +1,6 @@
 """From shares and tiers to what Envoy gets: integer weights, equal within a tier."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -43,6 +44,7 @@ def concluded(
     serving: Collection[str],
     stale: Collection[str],
     told: Mapping[str, int],
+    of_short: Mapping[str, float] = MappingProxyType({}),
     *,
     equal: bool,
 ) -> Mapping[str, ReplicaWeighing]:
@@ -56,16 +58,22 @@ def concluded(
         serving: Those that are ready and not cut.
         stale: Those whose last good scrape is too long ago.
         told: The weights that Envoy has, by tier.
+        of_short: What those that long requests go to get of the short ones, relative to their
+            share, by id; all others get all of it.
         equal: All replicas are as good as equal.
     """
     shares = {id_: state.relative for id_, state in states.items()}
     means = tier_means(names, shares, serving)
+    parts = {names[id_]: part for id_, part in of_short.items()}
     by_tier = {
-        tier: damping.held(told.get(tier), max(round(MEDIAN_WEIGHT * mean), 1), equal=equal)
+        tier: damping.held(
+            told.get(tier), max(round(MEDIAN_WEIGHT * mean * parts.get(tier, 1.0)), 1), equal=equal
+        )
         for tier, mean in means.items()
     }
     weights = {id_: by_tier[names[id_]] for id_ in states}
-    total = sum(weights[id_] for id_ in serving)
+    expected = {id_: weights[id_] / parts.get(names[id_], 1.0) for id_ in states}
+    total = math.fsum(expected[id_] for id_ in serving)
     sizes = Counter(names.values())
     weighed = {}
     for id_, state in states.items():
@@ -83,7 +91,7 @@ def concluded(
             tier=tier,
             drained=state.guard.cut,
             stale=id_ in stale,
-            share=weights[id_] / total if id_ in serving else 0.0,
+            share=expected[id_] / total if id_ in serving else 0.0,
             steps=(*steps[id_], Step("tier", state.relative, means[tier], words)),
             state=state,
         )

@@ -40,7 +40,9 @@ HEALTHY: Final = 0.5
 """Part of the capacity before at which a replica that delivers it has not become slower."""
 REMEMBERED: Final = 200.0
 """Requests that the past is worth when it counts again."""
-_SHORTEST, _LONGEST = 1e-6, 1e6
+SHORTEST: Final = 0.01
+"""Least length that a text counts for, in the usual ones: a request costs something without any."""
+_BRIEFEST, _LONGEST = 1e-6, 1e6
 """Seconds that a mean duration is kept between, so that no estimate is zero or infinite."""
 
 
@@ -51,15 +53,22 @@ class Evidence:
     Attributes:
         requests: How many; fewer than there were where they fade.
         busy: Seconds for which all slots together worked for them.
+        length: Of their texts on average, relative to what is usual in the pool.
     """
 
     requests: float = 0.0
     busy: float = 0.0
+    length: float = 1.0
+
+    @property
+    def work(self) -> float:
+        """How many requests of the usual length they amount to."""
+        return self.requests * self.length
 
     @property
     def log(self) -> float:
-        """The logarithm of the capacity that it shows, in requests per second."""
-        return math.log(self.requests / self.busy)
+        """The logarithm of the capacity that it shows, in usual requests per second."""
+        return math.log(self.work / self.busy)
 
     @property
     def variance(self) -> float:
@@ -67,18 +76,25 @@ class Evidence:
         return SPREAD**2 / self.requests + UNLIKE**2
 
     def __add__(self, other: "Evidence") -> "Evidence":
-        return Evidence(self.requests + other.requests, self.busy + other.busy)
+        requests = self.requests + other.requests
+        length = (self.work + other.work) / requests if requests else 1.0
+        return Evidence(requests, self.busy + other.busy, length)
 
     def faded(self, left: float) -> "Evidence":
         """As much as that counts, and says the same."""
-        return Evidence(self.requests * left, self.busy * left)
+        return Evidence(self.requests * left, self.busy * left, self.length)
 
 
 NOTHING: Final = Evidence()
 
 
 def evidence_of(
-    requests: float, duration: float, seconds: float, slots: int, sharing: float
+    requests: float,
+    duration: float,
+    seconds: float,
+    slots: int,
+    sharing: float,
+    length: float = 1.0,
 ) -> Evidence:
     """How long a replica was busy with some requests.
 
@@ -99,14 +115,15 @@ def evidence_of(
         seconds: In which they ended.
         slots: Of the replica.
         sharing: How many replicas, 1 or more, are as good as one queue.
+        length: Of their texts on average, relative to what is usual.
     """
-    latency = min(max(duration / requests, _SHORTEST), _LONGEST)
+    latency = min(max(duration / requests, _BRIEFEST), _LONGEST)
     c = slots * sharing
-    load = sharing * latency * (requests / max(seconds, _SHORTEST) if seconds > 0 else 0.0)
+    load = sharing * latency * (requests / max(seconds, _BRIEFEST) if seconds > 0 else 0.0)
     q = 1 + 0.5 * math.log2(c)
     high, low = max(c, load), min(c, load)
     carried = high * (1 + (low / high) ** q) ** (1 / q) / latency / sharing
-    return Evidence(requests, requests / carried)
+    return Evidence(requests, requests / carried, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +135,12 @@ class Record:
         since: Time of the reading that the newest, unfinished batch begins with.
         count: Requests since the start of the process at that reading.
         total: Seconds that they took.
+        tokens: That they had; None where that is not known.
         old: What the batches before the recent ones say.
         recent: Batches that are complete, oldest first.
         open: The newest batch as far as it has come.
-        pace: Requests per second that ended between the last two readings. No replica delivers
-            more than it can carry.
+        pace: Usual requests per second that ended between the last two readings. No replica
+            delivers more than it can carry.
         all: Everything together.
     """
 
@@ -134,49 +152,75 @@ class Record:
     recent: tuple[Evidence, ...] = ()
     open: Evidence = NOTHING
     pace: float = 0.0
+    tokens: float | None = None
     all: Evidence = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = (self.old, *self.recent, self.open)
         requests = math.fsum([part.requests for part in parts])
         busy = math.fsum([part.busy for part in parts])
+        work = math.fsum([part.work for part in parts])
         # Worked out once: thousands of records are looked at several times a second.
-        object.__setattr__(self, "all", Evidence(requests, busy))
+        object.__setattr__(
+            self, "all", Evidence(requests, busy, work / requests if requests else 1.0)
+        )
 
     def splits(self) -> Iterator[tuple[int, float, float, float, float]]:
         """Every way to part the newest batches from those before, the last one alone first.
 
         Yields:
-            How many recent batches are before the part, then requests and seconds of the part and
-            requests and seconds of all before it.
+            How many recent batches are before the part, then requests and capacity of the part and
+            requests and capacity of all before it.
         """
         parts = (self.old, *self.recent, self.open)
-        before, before_busy = self.all.requests, self.all.busy
-        newest = newest_busy = 0.0
+        before, before_busy, before_work = self.all.requests, self.all.busy, self.all.work
+        newest = newest_busy = newest_work = 0.0
         for index in range(len(parts) - 1, 0, -1):
             part = parts[index]
+            work = part.work
             newest, newest_busy = newest + part.requests, newest_busy + part.busy
             before, before_busy = before - part.requests, before_busy - part.busy
+            newest_work, before_work = newest_work + work, before_work - work
             # Less than one request is what rounding leaves of nothing.
-            if newest >= FEWEST and before >= 1 and before_busy > 0:
-                yield index - 1, newest, newest_busy, before, before_busy
+            if newest >= FEWEST and before >= 1 and before_busy > 0 and before_work > 0:
+                yield (
+                    index - 1,
+                    newest,
+                    newest_work / newest_busy,
+                    before,
+                    before_work / before_busy,
+                )
 
 
 def begun(window: Window) -> Record:
     """A record that starts with a reading; what was counted before says nothing about now."""
-    return Record(window.at, window.at, window.count, window.total)
+    return Record(window.at, window.at, window.count, window.total, tokens=window.tokens)
 
 
-def recorded(record: Record, window: Window, slots: int, sharing: float) -> Record:
-    """Take in a newer reading; see `evidence_of` for the last two arguments."""
+def recorded(
+    record: Record, window: Window, slots: int, sharing: float, usual: float | None = None
+) -> Record:
+    """Take in a newer reading.
+
+    Args:
+        record: So far.
+        window: That the reading led to.
+        slots: See `evidence_of`.
+        sharing: Likewise.
+        usual: Tokens of a request of the usual length; None where that is not known, and all
+            requests are taken for usual.
+    """
     requests, duration = window.count - record.count, window.total - record.total
     if requests < 0 or duration < 0:
         return begun(window)
     ended = requests - record.open.requests
-    pace = ended / (window.at - record.at)
     if ended == 0:
         return replace(record, at=window.at, pace=0.0)
-    batch = evidence_of(requests, duration, window.at - record.since, slots, sharing)
+    length = 1.0
+    if usual is not None and record.tokens is not None and window.tokens is not None:
+        length = max((window.tokens - record.tokens) / requests / usual, SHORTEST)
+    pace = ended * length / (window.at - record.at)
+    batch = evidence_of(requests, duration, window.at - record.since, slots, sharing, length)
     if requests < BATCH:
         return replace(record, at=window.at, open=batch, pace=pace)
     old, recent = record.old, (*record.recent, batch)
@@ -185,7 +229,16 @@ def recorded(record: Record, window: Window, slots: int, sharing: float) -> Reco
     if old.requests > MEMORY:
         fading = math.exp((record.since - window.at) / MEMORY_SECONDS)
         old = old.faded(max(fading, MEMORY / old.requests))
-    return Record(window.at, window.at, window.count, window.total, old, recent, pace=pace)
+    return Record(
+        window.at,
+        window.at,
+        window.count,
+        window.total,
+        old,
+        recent,
+        pace=pace,
+        tokens=window.tokens,
+    )
 
 
 def changed(record: Record) -> tuple[Record, float | None]:
@@ -200,10 +253,10 @@ def changed(record: Record) -> tuple[Record, float | None]:
         it has not.
     """
     most, found = 1.0, None
-    for index, newest, newest_busy, before, before_busy in record.splits():
-        difference = math.log(newest / newest_busy * before_busy / before)
+    for index, newest, carries, before, carried in record.splits():
+        difference = math.log(carries / carried)
         # Long durations behind a single long request end together, at the pace of a healthy one.
-        if difference < 0 and record.pace > HEALTHY * before / before_busy:
+        if difference < 0 and record.pace > HEALTHY * carried:
             continue
         limit = RISE if difference > 0 else FALL if difference < -COLLAPSE else SLOWER
         variance = SPREAD**2 * (1 / newest + 1 / before) + UNLIKE**2
@@ -228,9 +281,9 @@ def recovered(record: Record, usual: float) -> Record | None:
         record: Of its requests.
         usual: Logarithm of the capacity that it used to have.
     """
-    for index, newest, newest_busy, before, before_busy in record.splits():
-        log = math.log(newest / newest_busy)
-        now, then = log - math.log(before / before_busy), log - usual
+    for index, newest, carries, _, carried in record.splits():
+        log = math.log(carries)
+        now, then = log - math.log(carried), log - usual
         if (now**2 - then**2) / 2 > AS_BEFORE * (SPREAD**2 / newest + UNLIKE**2):
             return replace(record, old=NOTHING, recent=record.recent[index:])
     return None

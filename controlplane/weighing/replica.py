@@ -8,6 +8,7 @@ from controlplane.signals import Window
 from controlplane.weighing.capacity import Estimate
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.sizes import Sizes
 from controlplane.weighing.slots import Learned
 from controlplane.weighing.tiers import Placement
 from controlplane.weighing.veto import InFlight
@@ -111,6 +112,9 @@ class Weighing:
         equal: All are so close that they are treated as equal.
         anchor: Logarithm of the capacity in the middle of tier band 0.
         used: How busy the pool is, 0 to 1; None before anything was measured.
+        tokens: Of a request of the usual length, the unit of capacities; None where replicas do
+            not count tokens. It stays what it was at first.
+        sizes: How requests are parted by their length; None: they are not.
     """
 
     replicas: Mapping[str, ReplicaWeighing]
@@ -119,3 +123,5 @@ class Weighing:
     equal: bool
     anchor: float
     used: float | None = None
+    tokens: float | None = None
+    sizes: Sizes | None = None

@@ -14,7 +14,9 @@ from controlplane.signals import WINDOW
 from controlplane.weighing import (
     capacity,
     damping,
+    lengths,
     reserve,
+    sizes,
     staleness,
     tiers,
     trim,
@@ -27,6 +29,7 @@ from controlplane.weighing.explanation import Step, number
 from controlplane.weighing.gpus import memory_in_use
 from controlplane.weighing.guard import Guard, by_memory, watched, within_limits
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
+from controlplane.weighing.sizes import Sizes
 
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut. Windows slide, so two that are a
@@ -71,7 +74,7 @@ class Round:
         counting = serving & self._fresh or serving or set(adjusted)
         usual = median([adjusted[id_] for id_ in counting]) if counting else 1.0
         targets, equal = self._targets(adjusted, usual, serving)
-        used = self._used(estimates, carried, serving)
+        used = self._used(known, serving)
         reserved = self._reserved(targets, used, serving)
         ready_since = {id_: self._replicas[id_].ready_since for id_ in serving}
         cold = warming.cold(ready_since, self._slow_start, self._now)
@@ -91,13 +94,53 @@ class Round:
             )
             for id_, replica in self._replicas.items()
         }
+        names = tiers.named(placements, cold)
+        by_size, of_short = self._sizes(known, shares, placements, cold, serving)
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
         told = told_weights(self._previous)
-        names = tiers.named(placements, cold)
         weighed = concluded(
-            states, names, shown, self._steps, serving, self._stale, told, equal=equal
+            states, names, shown, self._steps, serving, self._stale, told, of_short, equal=equal
         )
-        return Weighing(weighed, suspect, self._now, equal, anchor, used)
+        return Weighing(weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size)
+
+    def _sizes(
+        self,
+        known: Capacities,
+        shares: Mapping[str, float],
+        placements: Mapping[str, tiers.Placement],
+        cold: Mapping[str, float],
+        serving: set[str],
+    ) -> tuple[Sizes | None, dict[str, float]]:
+        """How requests are parted by length, and what each gets of short ones, of its share."""
+        balancing = self._settings.balancing
+        if balancing.long_requests == "any-replica" or balancing.locality == "nearest":
+            return None, {}
+        members = {}
+        for id_ in serving:
+            window, estimate = self._replicas[id_].window, known.estimates[id_]
+            seen = None
+            if window is not None and window.tokens is not None:
+                seen = sizes.Seen(self._replicas[id_].generation, window.count, window.tokens)
+            members[id_] = sizes.Member(
+                None if id_ in cold else placements[id_].band,
+                shares[id_],
+                known.carried[id_] / known.slots[id_],
+                estimate.requests if estimate else 0.0,
+                seen,
+            )
+        before = self._previous.replicas if self._previous else {}
+        told = {id_: float(before[id_].weight) for id_ in serving if id_ in before}
+        lately = lengths.lately(
+            window for id_ in serving & self._fresh if (window := self._replicas[id_].window)
+        )
+        previous = self._previous.sizes if self._previous else None
+        found = sizes.parted(previous, members, told, lately, self._now)
+        if found is None:
+            return None, {}
+        part = found.of_short(members)
+        for id_ in found.fast:
+            self._note(id_, sizes.sizes_step(found, shares[id_], part))
+        return found, dict.fromkeys(found.fast, part)
 
     def _guards(self, gpus: Mapping[str, float]) -> dict[str, Guard]:
         return within_limits(
@@ -169,26 +212,25 @@ class Round:
 
     def _used(
         self,
-        estimates: Mapping[str, capacity.Estimate | None],
-        carried: Mapping[str, float],
+        known: Capacities,
         serving: set[str],
     ) -> float | None:
         """How busy the pool is; None until most of it has been measured."""
-        known = [
-            (window.rate, carried[id_])
+        measured = [
+            (lengths.rate(window, known.tokens), known.carried[id_])
             for id_ in serving & self._fresh
             if (window := self._replicas[id_].window)
             and window.samples
-            and (estimate := estimates[id_])
+            and (estimate := known.estimates[id_])
             and not estimate.needs_median
         ]
         before = self._previous.used if self._previous else None
-        if len(known) * 2 <= len(serving):
+        if len(measured) * 2 <= len(serving):
             return before
         return reserve.utilisation(
             before,
-            math.fsum(rate for rate, _ in known),
-            math.fsum(carries for _, carries in known),
+            math.fsum(rate for rate, _ in measured),
+            math.fsum(carries for _, carries in measured),
         )
 
     def _reserved(

@@ -86,4 +86,6 @@ def _frozen(
         equal=previous.equal,
         anchor=previous.anchor,
         used=previous.used,
+        tokens=previous.tokens,
+        sizes=previous.sizes,
     )

@@ -1,0 +1,252 @@
+"""Long requests to the fast replicas, short ones to all: which are long, and what part of the work.
+
+A long text on a slow replica is what the tail of a mixed pool is made of. So requests whose bodies
+are longer than a threshold go to the fastest tiers only, and these get so much less of the short
+ones that every replica keeps its share of the work (size-interval task assignment: Harchol-Balter,
+Crovella and Murta, 1999). The threshold is in bytes, because that is what an Envoy sees of a
+request before it chooses; the work is in tokens, because that is what a replica counts.
+
+What part of the work is long is not reported by anyone, but it follows: only short requests reach
+slow replicas, and which part of the short ones they get was told to Envoys.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from controlplane.weighing.explanation import Step, percent
+
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text, to begin with; the part that is measured corrects it."""
+LONG: Final = 2.4
+"""Times the mean length from which on a request is long, to begin with. Of lognormal lengths with
+sigma 1 those are a twelfth of the requests and a third of the work."""
+AT_FIRST: Final = 0.3
+"""Part of the work that is taken to be long until it is measured."""
+OF_FAST: Final = 0.6
+"""Part of what the fast replicas can do that long requests are to be."""
+MOST: Final = 0.5
+"""Part of the work that long requests are to be at most."""
+LOW, HIGH = 0.5, 1.5
+"""Times that between which the threshold stays where it is."""
+BRIM: Final = 0.95
+"""Part of what the fast replicas can do from which on the threshold rises at once."""
+STEP: Final = 1.35
+"""Factor between two thresholds."""
+SETTLED: Final = 2.0
+"""Seconds after a change in which old requests are still on the way."""
+ENOUGH: Final = 400.0
+"""Requests from which on a part is worth something."""
+KEPT: Final = 3000.0
+"""Requests that are remembered; older ones fade."""
+PAUSE: Final = 10.0
+"""Seconds between two changes of the threshold; twice as long after each time that it turned."""
+LONGEST_PAUSE: Final = 600.0
+FASTER: Final = 1.6
+"""Times as fast as the rest that fast replicas must be, request by request."""
+STILL_FASTER: Final = 1.4
+"""As long as long requests go there already."""
+LEAST: Final = 0.2
+"""Part of the pool's capacity that the fast replicas must have, at least."""
+KNOWN: Final = 200.0
+"""Requests that must have been measured on either side."""
+QUANTUM: Final = 0.05
+"""Steps in which the part counts: each one changes weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a replica had done at its last reading: requests and tokens since its start."""
+
+    generation: int
+    requests: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A replica that may get requests, as far as sizes go.
+
+    Attributes:
+        band: Of its tier; higher is faster. None while it starts slowly.
+        share: Of the pool's work, relative to the others.
+        speed: Requests per second and slot.
+        requests: How many its capacity rests on.
+        seen: At its newest reading; None where it does not count tokens.
+    """
+
+    band: int | None
+    share: float
+    speed: float
+    requests: float
+    seen: Seen | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How requests are parted by their length.
+
+    Attributes:
+        threshold: Bytes from which on a request is long.
+        fast: Ids of the replicas that long requests go to.
+        part: Of the work that is long, 0 to 1.
+        since: When the threshold was set, seconds of a monotonic clock.
+        short: Tokens of short requests, by what slow replicas did.
+        total: Tokens of all, meanwhile.
+        requests: How many those were.
+        pause: Seconds until the threshold may change again.
+        turned: Direction of the last change.
+        seen: At the last reading, by id.
+    """
+
+    threshold: int
+    fast: frozenset[str]
+    part: float
+    since: float
+    short: float = 0.0
+    total: float = 0.0
+    requests: float = 0.0
+    pause: float = PAUSE
+    turned: int = 0
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+
+    def of_short(self, members: Mapping[str, Member]) -> float:
+        """What the fast replicas get of the short requests, relative to their share: 0 to 1."""
+        return max(1 - self.part / max(_share(members, self.fast), 1e-9), 0.02)
+
+
+def parted(
+    previous: Sizes | None,
+    members: Mapping[str, Member],
+    told: Mapping[str, float],
+    mean_tokens: float | None,
+    now: float,
+) -> Sizes | None:
+    """Part requests by length, or leave them together.
+
+    Args:
+        previous: The last decision.
+        members: That may get requests, by id.
+        told: The weights by which Envoys share out short requests so far, by id.
+        mean_tokens: Of a request in the pool lately; None where replicas do not count tokens.
+        now: Seconds of a monotonic clock.
+    """
+    fast = _fast(members, previous is not None)
+    if fast is None or mean_tokens is None or mean_tokens <= 0:
+        return None
+    if any(member.seen is None for member in members.values() if member.band is not None):
+        return None
+    seen = {id_: member.seen for id_, member in members.items() if member.seen}
+    wanted = min(OF_FAST * _share(members, fast), MOST)
+    if previous is None:
+        threshold = _rounded(LONG * BYTES_PER_TOKEN * mean_tokens)
+        return Sizes(threshold, fast, _quantised(None, min(AT_FIRST, wanted)), now, seen=seen)
+    found = _measured(previous, told, seen, now)
+    if fast != previous.fast:
+        found = replace(found, fast=fast, short=0.0, total=0.0, requests=0.0)
+    return _moved(found, wanted, _share(members, fast), now)
+
+
+def _fast(members: Mapping[str, Member], already: bool) -> frozenset[str] | None:
+    """The fastest bands that have enough of the capacity, if they are fast enough."""
+    placed = {id_: it for id_, it in members.items() if it.band is not None}
+    bands = sorted({it.band for it in placed.values() if it.band is not None}, reverse=True)
+    for count in range(1, len(bands)):
+        chosen = set(bands[:count])
+        fast = frozenset(id_ for id_, it in placed.items() if it.band in chosen)
+        if _share(members, fast) < LEAST:
+            continue
+        rest = placed.keys() - fast
+        speeds = [_speed([placed[id_] for id_ in ids]) for ids in (fast, rest)]
+        if any(sum(placed[id_].requests for id_ in ids) < KNOWN for ids in (fast, rest)):
+            return None
+        ratio = speeds[0] / speeds[1] if speeds[1] > 0 else math.inf
+        return fast if ratio >= (STILL_FASTER if already else FASTER) else None
+    return None
+
+
+def _speed(members: Sequence[Member]) -> float:
+    """The mean, each counting as much as it gets."""
+    total = math.fsum(member.share for member in members)
+    return math.fsum(member.share * member.speed for member in members) / total if total else 0.0
+
+
+def _share(members: Mapping[str, Member], ids: frozenset[str]) -> float:
+    total = math.fsum(member.share for member in members.values())
+    return math.fsum(it.share for id_, it in members.items() if id_ in ids) / total if total else 0
+
+
+def _measured(
+    previous: Sizes, told: Mapping[str, float], seen: Mapping[str, Seen], now: float
+) -> Sizes:
+    """Add what was done since the last time."""
+    if now - previous.since < SETTLED:
+        return replace(previous, seen=seen)
+    slow = total = requests = 0.0
+    for id_, newest in seen.items():
+        before = previous.seen.get(id_)
+        if before is None or before.generation != newest.generation:
+            continue
+        tokens = max(newest.tokens - before.tokens, 0.0)
+        total += tokens
+        requests += max(newest.requests - before.requests, 0.0)
+        slow += 0.0 if id_ in previous.fast else tokens
+    if not total:
+        return replace(previous, seen=seen)
+    to_slow = math.fsum(weight for id_, weight in told.items() if id_ not in previous.fast)
+    to_slow /= math.fsum(told.values()) or 1.0
+    if not to_slow:
+        return replace(previous, seen=seen)
+    left = min(1.0, KEPT / (previous.requests + requests)) if previous.requests else 1.0
+    return replace(
+        previous,
+        short=previous.short * left + slow / to_slow,
+        total=previous.total * left + total,
+        requests=previous.requests * left + requests,
+        seen=seen,
+    )
+
+
+def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
+    """Take the part that was measured, and move the threshold where that is far off."""
+    if sizes.requests < ENOUGH:
+        return sizes
+    part = min(max(1 - sizes.short / sizes.total, 0.0), 1.0)
+    sizes = replace(sizes, part=_quantised(sizes.part, min(part, BRIM * capacity)))
+    floods = part > BRIM * capacity
+    direction = 1 if floods or part > HIGH * wanted else -1 if part < LOW * wanted else 0
+    if not direction or (now - sizes.since < sizes.pause and not floods):
+        return sizes
+    turned = sizes.turned not in (0, direction)
+    return replace(
+        sizes,
+        threshold=_rounded(sizes.threshold * STEP**direction),
+        since=now,
+        short=0.0,
+        total=0.0,
+        requests=0.0,
+        pause=min(sizes.pause * 2, LONGEST_PAUSE) if turned else sizes.pause,
+        turned=direction,
+    )
+
+
+def _quantised(previous: float | None, part: float) -> float:
+    if previous is not None and abs(part - previous) < QUANTUM:
+        return previous
+    return round(part / QUANTUM) * QUANTUM
+
+
+def _rounded(threshold: float) -> int:
+    """To two digits: nobody is to take it for more exact than it is."""
+    digits = max(math.floor(math.log10(max(threshold, 1))) - 1, 0)
+    return max(round(threshold / 10**digits) * 10**digits, 1)
+
+
+def sizes_step(sizes: Sizes, share: float, part: float) -> Step:
+    """What to tell about a replica that long requests go to."""
+    words = (
+        f"requests from {sizes.threshold} bytes on, {percent(sizes.part)} of the work, go to the"
+        " fast replicas alone, so these get fewer of the short ones"
+    )
+    return Step("long requests", share, share * part, words)
