@@ -24,13 +24,18 @@ from controlplane.weighing import (
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step, number
-from controlplane.weighing.gpus import memory_in_use
-from controlplane.weighing.guard import Guard, by_memory, watched, within_limits
+from controlplane.weighing.gpus import guarded
+from controlplane.weighing.guard import Guard, by_memory
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut. Windows slide, so two that are a
 scrape apart are nearly the same evidence: three windows are the time of three whole ones."""
+
+
+def patience(settings: PoolSettings) -> float:
+    """The seconds of `PATIENCE` in a pool."""
+    return PATIENCE * max(WINDOW, settings.metrics.interval)
 
 
 class Round:
@@ -49,8 +54,8 @@ class Round:
         self._envoys = envoys
         self._replicas, self._ready = replicas, ready
         self._interval = settings.metrics.interval
-        self._slow_start = settings.balancing.slow_start
-        self._patience = PATIENCE * max(WINDOW, self._interval)
+        self._policy, self._slow_start = settings.balancing.policy, settings.balancing.slow_start
+        self._patience = patience(settings)
         self._prior = known_states(previous, replicas)
         self._steps: dict[str, list[Step]] = {id_: [] for id_ in replicas}
         self._stale = {
@@ -65,7 +70,9 @@ class Round:
         known = Capacities(self._previous, self._prior, self._replicas, self._ready, self._fresh)
         known.measure(self._envoys, self._now, self._steps)
         estimates, carried, kinds = known.estimates, known.carried, known.kinds
-        guards = self._guards(gpus)
+        guards = guarded(
+            self._prior, self._replicas, self._ready, self._settings, gpus, self._patience, self._now
+        )
         serving = {id_ for id_ in self._ready if not guards[id_].cut}
         adjusted = self._adjusted(carried, known.slots, guards)
         counting = serving & self._fresh or serving or set(adjusted)
@@ -78,7 +85,9 @@ class Round:
         warm = self._warmed(reserved, cold)
         left = self._vetoed(warm, carried, known.slots, serving)
         shares = self._shares(reserved, left, estimates, guards)
-        placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
+        placements, anchor = dict.fromkeys(self._replicas, tiers.Placement()), 0.0
+        if self._policy == "capacity-tiers":
+            placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
         states = {
             id_: State(
                 replica.generation,
@@ -92,27 +101,12 @@ class Round:
             for id_, replica in self._replicas.items()
         }
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
-        told = told_weights(self._previous)
+        told = told_weights(self._previous, self._policy)
         names = tiers.named(placements, cold)
         weighed = concluded(
-            states, names, shown, self._steps, serving, self._stale, told, equal=equal
+            self._policy, states, names, shown, self._steps, serving, self._stale, told, equal=equal
         )
-        return Weighing(weighed, suspect, self._now, equal, anchor, used)
-
-    def _guards(self, gpus: Mapping[str, float]) -> dict[str, Guard]:
-        return within_limits(
-            {
-                id_: watched(
-                    self._prior[id_].guard if id_ in self._prior else Guard(),
-                    memory_in_use(replica, gpus, self._interval),
-                    replica.memory or self._settings.memory,
-                    self._patience,
-                    self._now,
-                )
-                for id_, replica in self._replicas.items()
-            },
-            self._ready,
-        )
+        return Weighing(self._policy, weighed, suspect, self._now, equal, anchor, used)
 
     def _adjusted(
         self,
@@ -272,7 +266,9 @@ class Round:
         before = {id_: state.placement for id_, state in self._prior.items()}
         logs = {id_: math.log(target * usual) for id_, target in targets.items()}
         counting = serving & self._fresh or serving or set(logs)
-        anchor = self._previous.anchor if self._previous else None
+        anchor = None
+        if self._previous is not None and self._previous.policy == self._policy:
+            anchor = self._previous.anchor
         if counting:
             anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
         anchor = anchor or 0.0
