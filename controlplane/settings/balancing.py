@@ -1,4 +1,4 @@
-"""How Envoy chooses a replica of a pool, as a user says it: a policy, and what some of them need."""
+"""How Envoy chooses a replica of a pool, as a user says it: a policy, and what some need."""
 
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
@@ -27,11 +27,8 @@ COMPARING: Final[frozenset[Policy]] = frozenset({*WEIGHED, "least-request"})
 HASHING: Final[tuple[Policy, ...]] = ("ring-hash", "maglev")
 """Policies that send what has the same hash to the same replica."""
 
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
-"""RFC 9110, section 5.6.2; also what a cookie's name is made of (RFC 6265, section 4.1.1)."""
-
-Token = Annotated[str, StringConstraints(pattern=rf"^{_TOKEN}$")]
-"""The name of a header or of a cookie."""
+Token = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
+"""The name of a header (RFC 9110, section 5.6.2) or of a cookie (RFC 6265, section 4.1.1)."""
 
 
 class HashSettings(Settings):

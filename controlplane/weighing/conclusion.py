@@ -1,4 +1,4 @@
-"""From shares to what Envoy gets: integer weights, equal within a tier or for each replica alone."""
+"""From shares to what Envoy gets: whole weights, equal in a tier, or of each replica's own."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -82,7 +82,7 @@ def concluded(
         weighed[id_] = ReplicaWeighing(
             capacity=capacities[id_],
             weight=weights[id_],
-            tier=name if policy == "capacity-tiers" else None,
+            tier=name if policy == "capacity-tiers" else "",
             drained=state.guard.cut,
             stale=id_ in stale,
             share=weights[id_] / total if id_ in serving else 0.0,

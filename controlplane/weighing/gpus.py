@@ -1,4 +1,4 @@
-"""The memory of GPUs by uuid, over all replicas that report it, of whatever pool, and its guards."""
+"""The memory of GPUs by uuid, over all replicas that report it, of any pool, and its guards."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 

@@ -82,7 +82,7 @@ class ReplicaWeighing:
             measured the pool's median; None when nothing of the pool was measured.
         weight: Envoy's, 1 or more, the same for all in a tier; the pool's median is about 1000. A
             tier's locality weight is the sum of its members'. Without weights all have the same.
-        tier: The ``sub_zone`` of its locality; None where the policy has no tiers.
+        tier: The ``sub_zone`` of its locality; empty where the policy has no tiers.
         drained: Cut: it must get no new request (health status DRAINING).
         stale: Its last good scrape is too long ago.
         share: Of the pool's traffic, expected, 0 to 1; None where Envoy goes by what only it sees.
@@ -92,7 +92,7 @@ class ReplicaWeighing:
 
     capacity: float | None
     weight: int
-    tier: str | None
+    tier: str
     drained: bool
     stale: bool
     share: float | None

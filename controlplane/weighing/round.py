@@ -71,7 +71,13 @@ class Round:
         known.measure(self._envoys, self._now, self._steps)
         estimates, carried, kinds = known.estimates, known.carried, known.kinds
         guards = guarded(
-            self._prior, self._replicas, self._ready, self._settings, gpus, self._patience, self._now
+            self._prior,
+            self._replicas,
+            self._ready,
+            self._settings,
+            gpus,
+            self._patience,
+            self._now,
         )
         serving = {id_ for id_ in self._ready if not guards[id_].cut}
         adjusted = self._adjusted(carried, known.slots, guards)

@@ -77,7 +77,7 @@ def unweighed(
         weighed[id_] = ReplicaWeighing(
             capacity=None if known.usual is None else known.carried[id_],
             weight=MEDIAN_WEIGHT,
-            tier=None,
+            tier="",
             drained=guards[id_].cut,
             stale=id_ in stale,
             share=_share(balancing.policy, id_, serving),
