@@ -51,7 +51,7 @@ def play(contender: Contender, scenario: Scenario, sidecars: int, seed: int) -> 
     proxies, long = (
         [contender.sidecar(scenario, random) for _ in range(sidecars)] for _ in range(2)
     )
-    fleet = Fleet(scenario, proxies, long, seed)
+    fleet = Fleet(scenario, proxies, seed, long)
     control = contender.control(scenario, sidecars)
     latencies = fleet.play(control)
     stillness = None

@@ -18,7 +18,11 @@ class Fleet:
     """Replicas and sidecars while they are played."""
 
     def __init__(
-        self, scenario: Scenario, sidecars: Sequence[Sidecar], long: Sequence[Sidecar], seed: int
+        self,
+        scenario: Scenario,
+        sidecars: Sequence[Sidecar],
+        seed: int,
+        long: Sequence[Sidecar] = (),
     ) -> None:
         self._scenario, self._sidecars = scenario, sidecars
         self._random = Random(seed)

@@ -66,6 +66,7 @@ def stillness_of(weighings: Sequence[Weighing], speeds: Sequence[float], since: 
         fair = sum(speeds[int(id_)] for id_ in weighing.replicas)
         for id_, it in weighing.replicas.items():
             tiers.setdefault(speeds[int(id_)], set()).add(it.tier)
+            assert it.share is not None, "its policy has weights"
             errors.append((it.share / (speeds[int(id_)] / fair) - 1) ** 2)
         split += any(len(found) > 1 for found in tiers.values())
     return Stillness(

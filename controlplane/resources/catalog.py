@@ -14,6 +14,7 @@ from controlplane.resources.pool_resources import (
 )
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.routes import Routed
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 
@@ -120,7 +121,7 @@ class Shown(Snapshot):
             return listener_at(GATEWAY, self._view.gateway) if self._view.gateway else None
         pools = self._catalog.pools
         return gateway_routes(
-            tuple((name, pools[name].pool.settings.route) for name in sorted(self.names(CLUSTER)))
+            tuple(Routed.to(pools[name].pool) for name in sorted(self.names(CLUSTER)))
         )
 
 

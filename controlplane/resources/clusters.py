@@ -5,28 +5,15 @@ from typing import Final
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
-import envoy_data_plane.envoy.extensions.load_balancing_policies.common.v3 as lb_common_v3
-import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
 import envoy_data_plane.envoy.type.v3 as type_v3
-import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
+from controlplane.resources.policies import load_balancing_policy
 from controlplane.settings.pool import HealthCheckSettings
-
-FULL_SCAN_HOSTS: Final = 64
-"""Up to so many replicas Envoy looks at each of them for every request; above, at a few."""
-
-CHOICES: Final = 4
-"""How many hosts Envoy compares in a larger pool."""
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
 than what a fleet can have in flight, and its overflow would look like an outage."""
-
-
-def is_scanned(pool: Pool) -> bool:
-    """Whether Envoy looks at every replica of a pool for every request."""
-    return len(pool.replicas) <= FULL_SCAN_HOSTS
 
 
 def cluster(pool: Pool) -> bytes:
@@ -46,9 +33,7 @@ def cluster(pool: Pool) -> bytes:
                 )
             ),
             connect_timeout=timedelta(seconds=1),
-            load_balancing_policy=cluster_v3.LoadBalancingPolicy(
-                policies=[_least_request(full_scan=is_scanned(pool))]
-            ),
+            load_balancing_policy=load_balancing_policy(pool),
             common_lb_config=cluster_v3.ClusterCommonLbConfig(
                 # Weights of many replicas change together; Envoy rebuilds once for all of them.
                 update_merge_window=timedelta(seconds=0.1),
@@ -60,23 +45,6 @@ def cluster(pool: Pool) -> bytes:
             # Without it a removed replica would get requests for as long as it answers checks.
             ignore_health_on_host_removal=True,
             circuit_breakers=_circuit_breakers(),
-        )
-    )
-
-
-def _least_request(*, full_scan: bool) -> cluster_v3.LoadBalancingPolicyPolicy:
-    method = least_request_v3.LeastRequestSelectionMethod
-    policy = least_request_v3.LeastRequest(
-        choice_count=None if full_scan else CHOICES,
-        selection_method=method.FULL_SCAN if full_scan else method.N_CHOICES,
-        locality_lb_config=lb_common_v3.LocalityLbConfig(
-            locality_weighted_lb_config=lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
-        ),
-    )
-    return cluster_v3.LoadBalancingPolicyPolicy(
-        typed_extension_config=core_v3.TypedExtensionConfig(
-            name="envoy.load_balancing_policies.least_request",
-            typed_config=protobuf.Any.pack(policy),
         )
     )
 

@@ -1,7 +1,8 @@
 """EDS: a pool's replicas as an Envoy assignment, one locality for each zone and capacity tier.
 
 Envoy's least-request compares live request counts only among hosts of equal weight, so a tier is a
-locality in which all weights are equal, and the localities' weights carry the capacities.
+locality in which all weights are equal, and the localities' weights carry the capacities. Policies
+without tiers have one locality for each zone.
 
 Weights change every few seconds and endpoints hardly ever, so an assignment is spliced: what an
 endpoint is was encoded before, and only what it gets is written anew.

@@ -9,8 +9,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 
 from controlplane.resources.resource import ROUTE, Resource
-from controlplane.resources.routes import action
-from controlplane.settings.pool import RouteSettings
+from controlplane.resources.routes import Routed, action
 
 GATEWAY: Final = "gateway"
 """The name of a gateway's listener and of its route configuration."""
@@ -22,31 +21,31 @@ _NO_POOL: Final = f"no such pool: put its name first in the path, or in the head
 
 
 @lru_cache(maxsize=256)
-def gateway_routes(pools: tuple[tuple[str, RouteSettings], ...]) -> Resource:
+def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
     """The ``RouteConfiguration`` of a gateway.
 
     Args:
-        pools: By name, in the order of their names.
+        pools: In the order of their names.
     """
     host = route_v3.VirtualHost(name=GATEWAY, domains=["*"], routes=_routes(pools))
     message = route_v3.RouteConfiguration(name=GATEWAY, virtual_hosts=[host])
     return Resource.of(ROUTE, GATEWAY, bytes(message))
 
 
-def _routes(pools: Sequence[tuple[str, RouteSettings]]) -> list[route_v3.Route]:
+def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
     by_header = [
         route_v3.Route(
-            match=route_v3.RouteMatch(prefix=settings.prefix, headers=[_names(name)]),
-            route=action(name, settings),
+            match=route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.pool)]),
+            route=action(to),
         )
-        for name, settings in pools
+        for to in pools
     ]
     by_path = [
         route_v3.Route(
-            match=route_v3.RouteMatch(prefix=f"/{name}/"),
-            route=action(name, settings, prefix_rewrite="/"),
+            match=route_v3.RouteMatch(prefix=f"/{to.pool}/"),
+            route=action(to, prefix_rewrite="/"),
         )
-        for name, settings in pools
+        for to in pools
     ]
     unknown = route_v3.Route(
         match=route_v3.RouteMatch(prefix="/"),

@@ -6,10 +6,11 @@ from functools import lru_cache
 from typing import Final
 
 from controlplane.fleet import Pool
-from controlplane.resources.clusters import cluster, is_scanned
+from controlplane.resources.clusters import cluster
 from controlplane.resources.endpoints import Member, assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.places import Place, priorities
+from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.routes import route_configuration

@@ -8,9 +8,10 @@ class Portion:
     """One replica as Envoy is to see it.
 
     Attributes:
-        tier: The group of replicas of like capacity that it is balanced in.
+        tier: The group of replicas of like capacity that it is balanced in; empty where the policy
+            has no tiers.
         weight: Its share relative to the pool's other replicas, at least 1; the same for every
-            replica of a tier.
+            replica of a tier, and for all where the policy has no weights.
         draining: Whether it gets no new requests.
     """
 

@@ -4,6 +4,13 @@ In comes text (a YAML file) or plain data (a REST body); out come frozen models,
 `SettingsError` that says what is wrong, where, and what would be right.
 """
 
+from controlplane.settings.balancing import (
+    COMPARING,
+    WEIGHED,
+    BalancingSettings,
+    HashSettings,
+    Policy,
+)
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
 from controlplane.settings.families import (
     CountFamily,
@@ -24,17 +31,22 @@ from controlplane.settings.values import (
 )
 
 __all__ = [
+    "COMPARING",
     "SERVERS",
+    "WEIGHED",
     "Address",
     "AdminSettings",
+    "BalancingSettings",
     "Config",
     "CountFamily",
     "GpuSettings",
+    "HashSettings",
     "LatencyFamily",
     "Locality",
     "MemoryFamily",
     "MemoryTotalFamily",
     "MetricsSettings",
+    "Policy",
     "PoolEntry",
     "PoolSettings",
     "ProfileName",

@@ -1,9 +1,10 @@
 """What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
@@ -45,24 +46,6 @@ class ObjectiveSettings(Settings):
     """
 
     p99: Duration
-
-
-class BalancingSettings(Settings):
-    """How Envoy chooses a replica; ``docs/balancing.md`` says what each policy does.
-
-    Attributes:
-        policy: By what it chooses.
-        locality: Whether replicas in its own zone are used first, then those in its region.
-        slow_start: Seconds in which a replica that has become ready comes to its full share; None:
-            it gets it at once.
-        long_requests: Whether long ones go to the fast replicas alone, where a pool has fast and
-            slow ones and they count their tokens.
-    """
-
-    policy: Literal["capacity-tiers"] = "capacity-tiers"
-    locality: Literal["any", "nearest"] = "any"
-    slow_start: Duration | None = 10.0
-    long_requests: Literal["fast-replicas", "any-replica"] = "fast-replicas"
 
 
 class HealthCheckSettings(Settings):

@@ -7,10 +7,15 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from statistics import median
+from typing import Final
 
+from controlplane.settings import Policy
 from controlplane.weighing import capacity, lengths, likeness, slots
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
+
+SHARING: Final[frozenset[Policy]] = frozenset({"capacity-tiers", "least-request"})
+"""Policies with which Envoy gives each request to the shortest line: of its tier, or of all."""
 
 
 class Capacities:
@@ -45,8 +50,9 @@ class Capacities:
         """
         self._previous, self._prior, self._replicas = previous, prior, replicas
         self._ready, self._fresh = set(ready), set(fresh)
-        before = previous.replicas if previous else {}
-        self._tiers = {id_: before[id_].tier for id_ in prior}
+        # Where nobody compares what replicas have in flight, each has a line of its own.
+        before = previous.replicas if previous and previous.policy in SHARING else {}
+        self._tiers = {id_: before[id_].tier for id_ in prior if id_ in before}
         self._tier_sizes = Counter(tier for id_, tier in self._tiers.items() if id_ in ready)
         self.slots: dict[str, int] = {}
         self.learned: dict[str, slots.Learned] = {}
@@ -107,7 +113,10 @@ class Capacities:
         return found
 
     def _sharing(self, id_: str, envoys: int | None) -> float:
-        """How many replicas are as good as one queue: of its tier, as far as one Envoy sees it."""
+        """How many replicas are as good as one queue: of its tier, or of all where there are none.
+
+        As far as one Envoy sees it.
+        """
         if envoys is None or id_ not in self._tiers:
             return 1.0
         others = self._tier_sizes.get(self._tiers[id_], 1) - 1

@@ -1,4 +1,4 @@
-"""From shares and tiers to what Envoy gets: integer weights, equal within a tier."""
+"""From shares to what Envoy gets: whole weights, equal in a tier, or of each replica's own."""
 
 import math
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from controlplane.settings import Policy
 from controlplane.weighing import damping
 from controlplane.weighing.explanation import Step, counted, number
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
@@ -29,16 +30,17 @@ def known_states(
     }
 
 
-def told_weights(previous: Weighing | None) -> dict[str, int]:
-    """What Envoy was told, by tier."""
-    if previous is None:
+def told_weights(previous: Weighing | None, policy: Policy) -> dict[str, int]:
+    """What Envoy was told for this policy: by tier, or by id where it has none."""
+    if previous is None or previous.policy != policy:
         return {}
-    return {weighed.tier: weighed.weight for weighed in previous.replicas.values()}
+    return {weighed.tier or id_: weighed.weight for id_, weighed in previous.replicas.items()}
 
 
 def concluded(
+    policy: Policy,
     states: Mapping[str, State],
-    names: Mapping[str, str],
+    tiers: Mapping[str, str],
     capacities: Mapping[str, float | None],
     steps: Mapping[str, Sequence[Step]],
     serving: Collection[str],
@@ -48,51 +50,62 @@ def concluded(
     *,
     equal: bool,
 ) -> Mapping[str, ReplicaWeighing]:
-    """Give every replica the mean of its tier, and work out its part of the traffic.
+    """Give every replica its weight, in a tier the mean, and work out its part of the traffic.
 
     Args:
+        policy: One with weights.
         states: By id.
-        names: Of the tier that each is in, by id.
+        tiers: That each is in, by id; not looked at where the policy has none.
         capacities: Requests per second by id.
         steps: What was decided so far, by id.
         serving: Those that are ready and not cut.
         stale: Those whose last good scrape is too long ago.
-        told: The weights that Envoy has, by tier.
+        told: The weights that Envoy has, by `told_weights`.
         of_short: What those that long requests go to get of the short ones, relative to their
             share, by id; all others get all of it.
         equal: All replicas are as good as equal.
     """
     shares = {id_: state.relative for id_, state in states.items()}
+    names = tiers if policy == "capacity-tiers" else {id_: id_ for id_ in states}
     means = tier_means(names, shares, serving)
     parts = {names[id_]: part for id_, part in of_short.items()}
-    by_tier = {
-        tier: damping.held(
-            told.get(tier), max(round(MEDIAN_WEIGHT * mean * parts.get(tier, 1.0)), 1), equal=equal
-        )
-        for tier, mean in means.items()
+    exact = {name: MEDIAN_WEIGHT * mean * parts.get(name, 1.0) for name, mean in means.items()}
+    by_name = {
+        name: damping.held(told.get(name), max(round(weight), 1), equal=equal)
+        for name, weight in exact.items()
     }
-    weights = {id_: by_tier[names[id_]] for id_ in states}
+    weights = {id_: by_name[names[id_]] for id_ in states}
+    # A part of all work, whatever the length of the requests that it comes in.
     expected = {id_: weights[id_] / parts.get(names[id_], 1.0) for id_ in states}
     total = math.fsum(expected[id_] for id_ in serving)
     sizes = Counter(names.values())
     weighed = {}
     for id_, state in states.items():
-        tier = names[id_]
-        words = f"in {tier}"
-        if sizes[tier] > 1:
-            words += f" with {counted(sizes[tier] - 1, 'other')}, at their mean"
-            words += f" of {number(means[tier])} × the median"
-        if state.placement.leaving:
-            pace = "faster" if state.placement.leaving > 0 else "slower"
-            words += f"; it will move to a {pace} tier if that lasts"
+        name = names[id_]
+        if policy == "capacity-tiers":
+            step = _tier_step(name, state, sizes[name], means[name])
+        else:
+            words = f"policy {policy}: Envoy is told a weight of its own, {weights[id_]}"
+            step = Step("weight", state.relative, state.relative, words)
         weighed[id_] = ReplicaWeighing(
             capacity=capacities[id_],
             weight=weights[id_],
-            tier=tier,
+            tier=name if policy == "capacity-tiers" else "",
             drained=state.guard.cut,
             stale=id_ in stale,
             share=expected[id_] / total if id_ in serving else 0.0,
-            steps=(*steps[id_], Step("tier", state.relative, means[tier], words)),
+            steps=(*steps[id_], step),
             state=state,
         )
     return MappingProxyType(weighed)
+
+
+def _tier_step(name: str, state: State, size: int, mean: float) -> Step:
+    words = f"in {name}"
+    if size > 1:
+        words += f" with {counted(size - 1, 'other')}, at their mean"
+        words += f" of {number(mean)} × the median"
+    if state.placement.leaving:
+        pace = "faster" if state.placement.leaving > 0 else "slower"
+        words += f"; it will move to a {pace} tier if that lasts"
+    return Step("tier", state.relative, mean, words)

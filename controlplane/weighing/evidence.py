@@ -135,12 +135,13 @@ class Record:
         since: Time of the reading that the newest, unfinished batch begins with.
         count: Requests since the start of the process at that reading.
         total: Seconds that they took.
-        tokens: That they had; None where that is not known.
         old: What the batches before the recent ones say.
         recent: Batches that are complete, oldest first.
         open: The newest batch as far as it has come.
         pace: Usual requests per second that ended between the last two readings. No replica
             delivers more than it can carry.
+        tokens: Computed since the start of the process at the reading that the newest batch begins
+            with; None where that is not known.
         all: Everything together.
     """
 

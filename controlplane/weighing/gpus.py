@@ -1,9 +1,10 @@
-"""The memory of GPUs by uuid, over all replicas that report it, of whatever pool."""
+"""The memory of GPUs by uuid, over all replicas that report it, of any pool, and its guards."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controlplane.settings import PoolSettings
-from controlplane.weighing.replica import ReplicaInput
+from controlplane.weighing.guard import Guard, watched, within_limits
+from controlplane.weighing.replica import ReplicaInput, State
 from controlplane.weighing.staleness import FORGOTTEN
 
 
@@ -35,6 +36,41 @@ def memory_in_use(
     if replica.window is not None and _is_recent(replica, interval):
         known += [gpu.fraction for gpu in replica.window.memory]
     return max(known, default=None)
+
+
+def guarded(
+    prior: Mapping[str, State],
+    replicas: Mapping[str, ReplicaInput],
+    ready: Collection[str],
+    settings: PoolSettings,
+    gpus: Mapping[str, float],
+    patience: float,
+    now: float,
+) -> dict[str, Guard]:
+    """The guard of each replica of a pool.
+
+    Args:
+        prior: What is still known, by id.
+        replicas: Of the pool, by id.
+        ready: Those that may get traffic.
+        settings: Of the pool.
+        gpus: Memory in use by GPU uuid, by `gpu_use`.
+        patience: Seconds that memory must stay below soft before a cut ends.
+        now: Seconds of a monotonic clock.
+    """
+    return within_limits(
+        {
+            id_: watched(
+                prior[id_].guard if id_ in prior else Guard(),
+                memory_in_use(replica, gpus, settings.metrics.interval),
+                replica.memory or settings.memory,
+                patience,
+                now,
+            )
+            for id_, replica in replicas.items()
+        },
+        ready,
+    )
 
 
 def _is_recent(replica: ReplicaInput, interval: float) -> bool:

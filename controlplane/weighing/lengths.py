@@ -6,7 +6,7 @@ requests are long.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from controlplane.signals import Window
@@ -31,11 +31,11 @@ def usual(previous: float | None, windows: Sequence[Window]) -> float | None:
     return math.fsum(tokens for _, tokens in known) / requests
 
 
-def lately(windows: Iterable[Window]) -> float | None:
-    """Mean tokens of a request over the last windows; None where nobody counts."""
-    known = [(it.samples, it.tokens_in) for it in windows if it.tokens_in and it.samples]
-    requests = math.fsum(samples for samples, _ in known)
-    return math.fsum(tokens for _, tokens in known) / requests if requests else None
+def lately(window: Window) -> tuple[float, float] | None:
+    """Mean tokens of a request in a window, and how many those were; None where nobody counts."""
+    if not window.tokens_in or not window.samples:
+        return None
+    return window.tokens_in / window.samples, window.samples
 
 
 def rate(window: Window, tokens: float | None) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controlplane.settings import Policy
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import Window
 from controlplane.weighing.capacity import Estimate
@@ -81,11 +82,11 @@ class ReplicaWeighing:
         capacity: Requests per second that it is estimated to carry; of one that was never
             measured the pool's median; None when nothing of the pool was measured.
         weight: Envoy's, 1 or more, the same for all in a tier; the pool's median is about 1000. A
-            tier's locality weight is the sum of its members'.
-        tier: The ``sub_zone`` of its locality.
+            tier's locality weight is the sum of its members'. Without weights all have the same.
+        tier: The ``sub_zone`` of its locality; empty where the policy has no tiers.
         drained: Cut: it must get no new request (health status DRAINING).
         stale: Its last good scrape is too long ago.
-        share: Of the pool's traffic, expected, 0 to 1.
+        share: Of the pool's traffic, expected, 0 to 1; None where Envoy goes by what only it sees.
         steps: How it came to that.
         state: For the next weighing.
     """
@@ -95,7 +96,7 @@ class ReplicaWeighing:
     tier: str
     drained: bool
     stale: bool
-    share: float
+    share: float | None
     steps: tuple[Step, ...]
     state: State
 
@@ -105,6 +106,7 @@ class Weighing:
     """What every replica of a pool gets.
 
     Attributes:
+        policy: That they were weighed for.
         replicas: By id.
         suspect: More than half of the pool is stale: rather we are ill than all of them, so
             nothing changes until that is over. Worth an alarm.
@@ -117,6 +119,7 @@ class Weighing:
         sizes: How requests are parted by their length; None: they are not.
     """
 
+    policy: Policy
     replicas: Mapping[str, ReplicaWeighing]
     suspect: bool
     at: float

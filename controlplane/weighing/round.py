@@ -16,7 +16,6 @@ from controlplane.weighing import (
     damping,
     lengths,
     reserve,
-    sizes,
     staleness,
     tiers,
     trim,
@@ -26,14 +25,19 @@ from controlplane.weighing import (
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step, number
-from controlplane.weighing.gpus import memory_in_use
-from controlplane.weighing.guard import Guard, by_memory, watched, within_limits
+from controlplane.weighing.gpus import guarded
+from controlplane.weighing.guard import Guard, by_memory
+from controlplane.weighing.long_requests import divided, members_of
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
-from controlplane.weighing.sizes import Sizes
 
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut. Windows slide, so two that are a
 scrape apart are nearly the same evidence: three windows are the time of three whole ones."""
+
+
+def patience(settings: PoolSettings) -> float:
+    """The seconds of `PATIENCE` in a pool."""
+    return PATIENCE * max(WINDOW, settings.metrics.interval)
 
 
 class Round:
@@ -52,8 +56,8 @@ class Round:
         self._envoys = envoys
         self._replicas, self._ready = replicas, ready
         self._interval = settings.metrics.interval
-        self._slow_start = settings.balancing.slow_start
-        self._patience = PATIENCE * max(WINDOW, self._interval)
+        self._policy, self._slow_start = settings.balancing.policy, settings.balancing.slow_start
+        self._patience = patience(settings)
         self._prior = known_states(previous, replicas)
         self._steps: dict[str, list[Step]] = {id_: [] for id_ in replicas}
         self._stale = {
@@ -68,7 +72,15 @@ class Round:
         known = Capacities(self._previous, self._prior, self._replicas, self._ready, self._fresh)
         known.measure(self._envoys, self._now, self._steps)
         estimates, carried, kinds = known.estimates, known.carried, known.kinds
-        guards = self._guards(gpus)
+        guards = guarded(
+            self._prior,
+            self._replicas,
+            self._ready,
+            self._settings,
+            gpus,
+            self._patience,
+            self._now,
+        )
         serving = {id_ for id_ in self._ready if not guards[id_].cut}
         adjusted = self._adjusted(carried, known.slots, guards)
         counting = serving & self._fresh or serving or set(adjusted)
@@ -81,7 +93,9 @@ class Round:
         warm = self._warmed(reserved, cold)
         left = self._vetoed(warm, carried, known.slots, serving)
         shares = self._shares(reserved, left, estimates, guards)
-        placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
+        placements, anchor = dict.fromkeys(self._replicas, tiers.Placement()), 0.0
+        if self._policy == "capacity-tiers":
+            placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
         states = {
             id_: State(
                 replica.generation,
@@ -95,66 +109,27 @@ class Round:
             for id_, replica in self._replicas.items()
         }
         names = tiers.named(placements, cold)
-        by_size, of_short = self._sizes(known, shares, placements, cold, serving)
+        bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
+        members = members_of(self._replicas, known, shares, bands, serving)
+        by_size, of_short = divided(
+            self._previous, self._settings.balancing, members, self._steps, self._now
+        )
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
-        told = told_weights(self._previous)
+        told = told_weights(self._previous, self._policy)
         weighed = concluded(
-            states, names, shown, self._steps, serving, self._stale, told, of_short, equal=equal
+            self._policy,
+            states,
+            names,
+            shown,
+            self._steps,
+            serving,
+            self._stale,
+            told,
+            of_short,
+            equal=equal,
         )
-        return Weighing(weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size)
-
-    def _sizes(
-        self,
-        known: Capacities,
-        shares: Mapping[str, float],
-        placements: Mapping[str, tiers.Placement],
-        cold: Mapping[str, float],
-        serving: set[str],
-    ) -> tuple[Sizes | None, dict[str, float]]:
-        """How requests are parted by length, and what each gets of short ones, of its share."""
-        balancing = self._settings.balancing
-        if balancing.long_requests == "any-replica" or balancing.locality == "nearest":
-            return None, {}
-        members = {}
-        for id_ in serving:
-            window, estimate = self._replicas[id_].window, known.estimates[id_]
-            seen = None
-            if window is not None and window.tokens is not None:
-                seen = sizes.Seen(self._replicas[id_].generation, window.count, window.tokens)
-            members[id_] = sizes.Member(
-                None if id_ in cold else placements[id_].band,
-                shares[id_],
-                known.carried[id_] / known.slots[id_],
-                estimate.requests if estimate else 0.0,
-                seen,
-            )
-        before = self._previous.replicas if self._previous else {}
-        told = {id_: float(before[id_].weight) for id_ in serving if id_ in before}
-        lately = lengths.lately(
-            window for id_ in serving & self._fresh if (window := self._replicas[id_].window)
-        )
-        previous = self._previous.sizes if self._previous else None
-        found = sizes.parted(previous, members, told, lately, self._now)
-        if found is None:
-            return None, {}
-        part = found.of_short(members)
-        for id_ in found.fast:
-            self._note(id_, sizes.sizes_step(found, shares[id_], part))
-        return found, dict.fromkeys(found.fast, part)
-
-    def _guards(self, gpus: Mapping[str, float]) -> dict[str, Guard]:
-        return within_limits(
-            {
-                id_: watched(
-                    self._prior[id_].guard if id_ in self._prior else Guard(),
-                    memory_in_use(replica, gpus, self._interval),
-                    replica.memory or self._settings.memory,
-                    self._patience,
-                    self._now,
-                )
-                for id_, replica in self._replicas.items()
-            },
-            self._ready,
+        return Weighing(
+            self._policy, weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size
         )
 
     def _adjusted(
@@ -314,7 +289,9 @@ class Round:
         before = {id_: state.placement for id_, state in self._prior.items()}
         logs = {id_: math.log(target * usual) for id_, target in targets.items()}
         counting = serving & self._fresh or serving or set(logs)
-        anchor = self._previous.anchor if self._previous else None
+        anchor = None
+        if self._previous is not None and self._previous.policy == self._policy:
+            anchor = self._previous.anchor
         if counting:
             anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
         anchor = anchor or 0.0

@@ -19,12 +19,12 @@ from controlplane.weighing.explanation import Step, percent
 
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text, to begin with; the part that is measured corrects it."""
-LONG: Final = 2.4
+LONG: Final = 1.75
 """Times the mean length from which on a request is long, to begin with. Of lognormal lengths with
-sigma 1 those are a twelfth of the requests and a third of the work."""
-AT_FIRST: Final = 0.3
+sigma 1 those are an eighth of the requests and nearly half of the work."""
+AT_FIRST: Final = 0.45
 """Part of the work that is taken to be long until it is measured."""
-OF_FAST: Final = 0.6
+OF_FAST: Final = 0.75
 """Part of what the fast replicas can do that long requests are to be."""
 MOST: Final = 0.5
 """Part of the work that long requests are to be at most."""
@@ -74,6 +74,7 @@ class Member:
         speed: Requests per second and slot.
         requests: How many its capacity rests on.
         seen: At its newest reading; None where it does not count tokens.
+        tokens: Of its requests lately, on average, and how many they were.
     """
 
     band: int | None
@@ -81,6 +82,7 @@ class Member:
     speed: float
     requests: float
     seen: Seen | None
+    tokens: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,6 @@ def parted(
     previous: Sizes | None,
     members: Mapping[str, Member],
     told: Mapping[str, float],
-    mean_tokens: float | None,
     now: float,
 ) -> Sizes | None:
     """Part requests by length, or leave them together.
@@ -129,18 +130,21 @@ def parted(
         previous: The last decision.
         members: That may get requests, by id.
         told: The weights by which Envoys share out short requests so far, by id.
-        mean_tokens: Of a request in the pool lately; None where replicas do not count tokens.
         now: Seconds of a monotonic clock.
     """
-    fast = _fast(members, previous is not None)
-    if fast is None or mean_tokens is None or mean_tokens <= 0:
-        return None
-    if any(member.seen is None for member in members.values() if member.band is not None):
+    fast = _fast(members, STILL_FASTER if previous else FASTER)
+    counting = [member for member in members.values() if member.band is not None]
+    if fast is None or any(member.seen is None for member in counting):
         return None
     seen = {id_: member.seen for id_, member in members.items() if member.seen}
     wanted = min(OF_FAST * _share(members, fast), MOST)
     if previous is None:
-        threshold = _rounded(LONG * BYTES_PER_TOKEN * mean_tokens)
+        lately = [member.tokens for member in counting if member.tokens]
+        requests = math.fsum(count for _, count in lately)
+        if not requests:
+            return None
+        mean = math.fsum(tokens * count for tokens, count in lately) / requests
+        threshold = _rounded(LONG * BYTES_PER_TOKEN * mean)
         return Sizes(threshold, fast, _quantised(None, min(AT_FIRST, wanted)), now, seen=seen)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
@@ -148,7 +152,7 @@ def parted(
     return _moved(found, wanted, _share(members, fast), now)
 
 
-def _fast(members: Mapping[str, Member], already: bool) -> frozenset[str] | None:
+def _fast(members: Mapping[str, Member], ratio: float) -> frozenset[str] | None:
     """The fastest bands that have enough of the capacity, if they are fast enough."""
     placed = {id_: it for id_, it in members.items() if it.band is not None}
     bands = sorted({it.band for it in placed.values() if it.band is not None}, reverse=True)
@@ -161,8 +165,7 @@ def _fast(members: Mapping[str, Member], already: bool) -> frozenset[str] | None
         speeds = [_speed([placed[id_] for id_ in ids]) for ids in (fast, rest)]
         if any(sum(placed[id_].requests for id_ in ids) < KNOWN for ids in (fast, rest)):
             return None
-        ratio = speeds[0] / speeds[1] if speeds[1] > 0 else math.inf
-        return fast if ratio >= (STILL_FASTER if already else FASTER) else None
+        return fast if speeds[0] >= ratio * speeds[1] else None
     return None
 
 
@@ -239,8 +242,8 @@ def _quantised(previous: float | None, part: float) -> float:
 
 def _rounded(threshold: float) -> int:
     """To two digits: nobody is to take it for more exact than it is."""
-    digits = max(math.floor(math.log10(max(threshold, 1))) - 1, 0)
-    return max(round(threshold / 10**digits) * 10**digits, 1)
+    digits = len(str(int(threshold))) - 2
+    return max(round(threshold, -digits) if digits > 0 else round(threshold), 1)
 
 
 def sizes_step(sizes: Sizes, share: float, part: float) -> Step:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from controlplane.settings import PoolSettings
+from controlplane.settings import WEIGHED, PoolSettings
 from controlplane.weighing import staleness
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step
@@ -13,6 +13,7 @@ from controlplane.weighing.guard import Guard, within_limits
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
 from controlplane.weighing.tiers import Placement
+from controlplane.weighing.unweighed import unweighed
 
 
 def weigh(
@@ -37,21 +38,24 @@ def weigh(
     ready = {id_ for id_, replica in replicas.items() if replica.ready}
     ages = [replicas[id_].age for id_ in ready]
     suspect = staleness.is_suspect(ages, settings.metrics.interval)
-    if suspect and previous is not None:
-        return _frozen(previous, settings.metrics.interval, replicas, ready, now)
     if gpus is None:
         gpus = gpu_use([(settings, inputs)])
+    if settings.balancing.policy not in WEIGHED:
+        return unweighed(previous, settings, replicas, ready, now, envoys, gpus, suspect=suspect)
+    if suspect and previous is not None:
+        return _frozen(previous, settings, replicas, ready, now)
     return Round(previous, settings, replicas, ready, now, envoys).weighing(gpus, suspect=suspect)
 
 
 def _frozen(
     previous: Weighing,
-    interval: float,
+    settings: PoolSettings,
     replicas: Mapping[str, ReplicaInput],
     ready: set[str],
     now: float,
 ) -> Weighing:
     """The same as before, for as long as most of the pool is silent; newcomers are ordinary."""
+    policy, interval = settings.balancing.policy, settings.metrics.interval
     known = known_states(previous, replicas)
     capacities = {id_: previous.replicas[id_].capacity for id_ in known}
     measured = [value for value in capacities.values() if value is not None]
@@ -67,18 +71,18 @@ def _frozen(
         for id_, replica in replicas.items()
     }
     words = "most of the pool is silent, so it may be us: nothing changes until that is over"
+    tiers = {id_: previous.replicas[id_].tier for id_ in known}
     return Weighing(
+        policy=policy,
         replicas=concluded(
+            policy,
             states,
-            {
-                id_: previous.replicas[id_].tier if id_ in known else state.placement.tier
-                for id_, state in states.items()
-            },
+            {id_: tiers.get(id_) or state.placement.tier for id_, state in states.items()},
             {id_: capacities.get(id_, usual) for id_ in replicas},
             {id_: (Step("suspect", s.relative, s.relative, words),) for id_, s in states.items()},
             {id_ for id_ in ready if not guards[id_].cut},
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
-            told_weights(previous),
+            told_weights(previous, policy),
             equal=previous.equal,
         ),
         suspect=True,

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, PutPool
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.clusters import FULL_SCAN_HOSTS
+from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource

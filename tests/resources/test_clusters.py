@@ -6,7 +6,8 @@ import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
 import pytest
 
-from controlplane.resources.clusters import CHOICES, FULL_SCAN_HOSTS, cluster
+from controlplane.resources.clusters import cluster
+from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
 from tests.resources.decoded import a_pool_of, a_pool_with, decoded_cluster, least_request
 
 METHOD = least_request_v3.LeastRequestSelectionMethod

@@ -12,7 +12,7 @@ import yaml
 
 from controlplane.fleet import Fleet
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.clusters import FULL_SCAN_HOSTS
+from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address, Locality
 from tests.fleet.fleets import a_pool

@@ -90,7 +90,7 @@ def test_never_more_of_a_pool_is_cut_than_it_can_spare(fractions: list[float | N
     inputs = with_memory({f"r{i}": fraction for i, fraction in enumerate(fractions)})
     weighing = rounds(inputs, 3)[-1]
     assert sum(each.drained for each in weighing.replicas.values()) <= most_cuts(len(fractions))
-    assert sum(each.share for each in weighing.replicas.values()) == pytest.approx(1)
+    assert sum(each.share or 0 for each in weighing.replicas.values()) == pytest.approx(1)
 
 
 def test_when_too_many_are_full_the_fullest_are_cut() -> None:

@@ -100,7 +100,8 @@ class _Replicas:
         if weighing is None:
             return
         self._weight.add_metric(labels, weighing.weight)
-        self._share.add_metric(labels, weighing.share)
+        if weighing.share is not None:
+            self._share.add_metric(labels, weighing.share)
         if weighing.capacity is not None:
             self._capacity.add_metric(labels, weighing.capacity)
 

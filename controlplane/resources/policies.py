@@ -1,0 +1,84 @@
+"""The load-balancing policy of a pool's cluster: by what Envoy chooses a host.
+
+None of them looks at localities but capacity tiers: an assignment has one for each tier there, and
+one for each zone otherwise. Priorities, and so `locality: nearest`, count with all.
+"""
+
+from typing import Final
+
+import betterproto2
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 as client_side_v3  # noqa: E501 - a module's name has no shorter form
+import envoy_data_plane.envoy.extensions.load_balancing_policies.common.v3 as lb_common_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - as above
+import envoy_data_plane.envoy.extensions.load_balancing_policies.maglev.v3 as maglev_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.ring_hash.v3 as ring_hash_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin.v3 as round_robin_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+from controlplane.fleet import Pool
+from controlplane.settings import COMPARING, Policy
+
+FULL_SCAN_HOSTS: Final = 64
+"""Up to so many replicas Envoy looks at each of them for every request; above, at a few."""
+
+CHOICES: Final = 4
+"""How many hosts Envoy compares in a larger pool."""
+
+BIAS: Final = 2.0
+"""With unequal weights Envoy follows a schedule, in which a host comes later the more requests it
+had in flight when it was last picked: its weight is divided by this power of them."""
+
+BIAS_KEY: Final = "plimsoll.active_request_bias"
+"""Where an Envoy's own runtime settings could change it; the message must name a key."""
+
+
+def is_scanned(pool: Pool) -> bool:
+    """Whether Envoy looks at every replica of a pool for every request."""
+    return pool.settings.balancing.policy in COMPARING and len(pool.replicas) <= FULL_SCAN_HOSTS
+
+
+def load_balancing_policy(pool: Pool) -> cluster_v3.LoadBalancingPolicy:
+    """The message; of the replicas it depends on nothing but `is_scanned`."""
+    policy = pool.settings.balancing.policy
+    extension = "least_request" if policy in COMPARING else policy.replace("-", "_")
+    return cluster_v3.LoadBalancingPolicy(
+        policies=[
+            cluster_v3.LoadBalancingPolicyPolicy(
+                typed_extension_config=core_v3.TypedExtensionConfig(
+                    name=f"envoy.load_balancing_policies.{extension}",
+                    typed_config=protobuf.Any.pack(_config(policy, full_scan=is_scanned(pool))),
+                )
+            )
+        ]
+    )
+
+
+def _config(policy: Policy, *, full_scan: bool) -> betterproto2.Message:
+    match policy:
+        case "round-robin":
+            return round_robin_v3.RoundRobin()
+        case "client-side-weighted-round-robin":
+            return client_side_v3.ClientSideWeightedRoundRobin()
+        case "ring-hash":
+            return ring_hash_v3.RingHash()
+        case "maglev":
+            return maglev_v3.Maglev()
+        case _:
+            return _least_request(policy, full_scan=full_scan)
+
+
+def _least_request(policy: Policy, *, full_scan: bool) -> least_request_v3.LeastRequest:
+    method = least_request_v3.LeastRequestSelectionMethod
+    config = least_request_v3.LeastRequest(
+        choice_count=None if full_scan else CHOICES,
+        selection_method=method.FULL_SCAN if full_scan else method.N_CHOICES,
+    )
+    if policy == "capacity-tiers":
+        config.locality_lb_config = lb_common_v3.LocalityLbConfig(
+            locality_weighted_lb_config=lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
+        )
+    if policy == "weighted-least-request":
+        config.active_request_bias = core_v3.RuntimeDouble(default_value=BIAS, runtime_key=BIAS_KEY)
+    return config

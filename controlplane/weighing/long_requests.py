@@ -1,0 +1,84 @@
+"""Which replicas of a pool long requests go to: what `sizes` decides by is gathered here."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from controlplane.settings import BalancingSettings
+from controlplane.weighing import lengths
+from controlplane.weighing.capacities import Capacities
+from controlplane.weighing.explanation import Step
+from controlplane.weighing.replica import ReplicaInput, Weighing
+from controlplane.weighing.sizes import Member, Seen, Sizes, parted, sizes_step
+
+NONE: Final[Mapping[str, float]] = {}
+
+
+def members_of(
+    replicas: Mapping[str, ReplicaInput],
+    known: Capacities,
+    shares: Mapping[str, float],
+    bands: Mapping[str, int],
+    serving: Collection[str],
+) -> dict[str, Member]:
+    """What is known of the replicas that may get requests.
+
+    Args:
+        replicas: Of the pool, by id.
+        known: Their capacities.
+        shares: What each is to get, by id.
+        bands: Of the tiers of those that do not start slowly, by id.
+        serving: Ids of those that may get requests.
+    """
+    members = {}
+    for id_ in serving:
+        replica, estimate = replicas[id_], known.estimates[id_]
+        window = replica.window
+        counts = window is not None and window.tokens is not None
+        members[id_] = Member(
+            band=bands.get(id_),
+            share=shares[id_],
+            speed=known.carried[id_] / known.slots[id_],
+            requests=estimate.requests if estimate else 0.0,
+            seen=Seen(replica.generation, window.count, window.tokens or 0.0)
+            if window is not None and counts
+            else None,
+            tokens=lengths.lately(window) if window is not None else None,
+        )
+    return members
+
+
+def divided(
+    previous: Weighing | None,
+    settings: BalancingSettings,
+    members: Mapping[str, Member],
+    steps: Mapping[str, list[Step]],
+    now: float,
+) -> tuple[Sizes | None, Mapping[str, float]]:
+    """Part a pool's requests.
+
+    Args:
+        previous: The last weighing.
+        settings: Of the pool. Where the nearest replicas come first, distance decides.
+        members: Those that may get requests, by id.
+        steps: Takes what there is to tell, by id.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        How requests are parted, None where they are not; and what each of the replicas that get
+        the long ones gets of the short ones, of its share.
+    """
+    if (
+        settings.policy != "capacity-tiers"
+        or settings.long_requests == "any-replica"
+        or settings.locality == "nearest"
+    ):
+        return None, NONE
+    before = previous.replicas if previous else {}
+    told = {id_: float(before[id_].weight) for id_ in members if id_ in before}
+    found = parted(previous.sizes if previous else None, members, told, now)
+    if found is None:
+        return None, NONE
+    part = found.of_short(members)
+    for id_ in found.fast:
+        steps[id_].append(sizes_step(found, members[id_].share, part))
+    return found, dict.fromkeys(found.fast, part)
