@@ -12,11 +12,16 @@ from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.portion import Portion
 from controlplane.settings import Config, PoolSettings
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
+
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
+only then can requests go there."""
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -72,6 +77,7 @@ class Plane:
         self._observed: dict[tuple[str, str], Observed] = {}
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
+        self._long: dict[str, LongRequests] = {}
         self._to_weigh: set[str] = set()
         self._gone: set[str] = set()
         self._traffic = Traffic()
@@ -179,10 +185,11 @@ class Plane:
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
             self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
             self._portions[name] = self._portioned(name)
+            self._part(name, now)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
         self._gone.clear()
-        self.catalog = build(self.fleet, self._portions, self.catalog, touched)
+        self.catalog = build(self.fleet, self._portions, self.catalog, touched, self._long)
         return self.catalog
 
     def weighing(self, pool: str) -> Weighing | None:
@@ -235,6 +242,7 @@ class Plane:
         self._traffic.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
+            self._long.pop(gone, None)
 
     def _current(self, target: Target) -> Observed | None:
         observed = self._observed.get((target.pool, target.replica.id))
@@ -289,6 +297,15 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
+
+    def _part(self, pool: str, now: float) -> None:
+        """Take in how a pool's requests are parted by length."""
+        sizes, check = self._weighings[pool].sizes, self.fleet.pools[pool].settings.health_check
+        if sizes is None:
+            self._long.pop(pool, None)
+            return
+        routed = now - sizes.begun >= check.timeout + CHECKED
+        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed)
 
 
 def _age(observed: Observed, now: float) -> float | None:

@@ -1,11 +1,12 @@
 """Every resource of the fleet, each encoded once, and the part of them that a view shows."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.fleet import Fleet
 from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.long_requests import LongRequests, long_cluster, pool_of
 from controlplane.resources.pool_resources import (
     POOL_TYPES,
     PoolResources,
@@ -21,6 +22,8 @@ from controlplane.resources.views import View
 Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
+NONE_PARTED: Final[Mapping[str, LongRequests]] = {}
+
 REMEMBERED: Final = 64
 """So many changes are remembered by name. A stream that has not looked for longer, because none of
 them was about it, compares everything that it wants."""
@@ -33,12 +36,14 @@ class Catalog:
     Attributes:
         pools: By name.
         revision: Increases with every change.
-        recent: What the last changes were, the newest last, by the pools' names.
+        recent: What the last changes were, the newest last, by the resources' names.
+        parted: The pools whose long requests have a cluster of their own.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
     revision: Revision = field(default_factory=Revision)
     recent: tuple[Changes, ...] = ()
+    parted: frozenset[str] = frozenset()
     _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
@@ -88,14 +93,15 @@ class Shown(Snapshot):
         """A resource of a pool that the view shows, or of the gateway that it is for."""
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return self._of_gateway(type_url) if name == GATEWAY else None
-        held = self._catalog.pools.get(name)
-        if held is None or (self._pools is not None and name not in self._pools):
+        pool = pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        held = self._catalog.pools.get(pool)
+        if held is None or (self._pools is not None and pool not in self._pools):
             return None
-        if type_url == ENDPOINT:
+        if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
         if type_url == LISTENER and name in self._moved:
             return listener_at(name, self._moved[name])
-        return held.resources.get(type_url)
+        return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
         """The names of the pools that the view shows, or of what its gateway has."""
@@ -103,6 +109,13 @@ class Shown(Snapshot):
             return ()
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
+        shown = self._shown()
+        if type_url not in (CLUSTER, ENDPOINT) or not self._catalog.parted:
+            return shown
+        return [*shown, *(long_cluster(name) for name in shown if name in self._catalog.parted)]
+
+    def _shown(self) -> Collection[str]:
+        """The names of the pools that the view shows."""
         if self._view.pools is None:
             return self._catalog.pools.keys()
         return [name for name in self._view.pools if name in self._catalog.pools]
@@ -121,12 +134,16 @@ class Shown(Snapshot):
             return listener_at(GATEWAY, self._view.gateway) if self._view.gateway else None
         pools = self._catalog.pools
         return gateway_routes(
-            tuple(Routed.to(pools[name].pool) for name in sorted(self.names(CLUSTER)))
+            tuple(Routed.to(pools[name].pool, pools[name].long) for name in sorted(self._shown()))
         )
 
 
 def build(
-    fleet: Fleet, portions: Portions, previous: Catalog, touched: Collection[str] | None = None
+    fleet: Fleet,
+    portions: Portions,
+    previous: Catalog,
+    touched: Collection[str] | None = None,
+    long: Mapping[str, LongRequests] = NONE_PARTED,
 ) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
@@ -135,6 +152,7 @@ def build(
         portions: How much each replica gets.
         previous: The catalog before; what it was built from tells what has changed.
         touched: The pools that may have come, changed or gone; None: any of them.
+        long: How requests are parted by length, by pool; those that are left out are not.
 
     Returns:
         `previous` itself where nothing has changed.
@@ -142,7 +160,7 @@ def build(
     pools, changed = dict(previous.pools), set()
     for name in previous.pools.keys() | fleet.pools.keys() if touched is None else touched:
         pool, known = fleet.pools.get(name), previous.pools.get(name)
-        held = pool_resources(pool, portions.get(name, {}), known) if pool else None
+        held = pool_resources(pool, portions.get(name, {}), known, long.get(name)) if pool else None
         if held is not known:
             changed.add(name)
         if held is not None:
@@ -157,14 +175,22 @@ def build(
         if (
             names := frozenset(
                 name
-                for name in changed
-                if _resource(previous.pools, name, url) is not _resource(pools, name, url)
+                for pool in changed
+                for name in _changed(previous.pools.get(pool), pools.get(pool), url)
             )
         )
     }
-    return Catalog(pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:])
+    kept = previous.parted - changed
+    parted = kept | {name for name in changed if name in pools and pools[name].long is not None}
+    return Catalog(
+        pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:], parted
+    )
 
 
-def _resource(pools: Mapping[str, PoolResources], name: str, type_url: str) -> Resource | None:
-    held = pools.get(name)
-    return held.resources[type_url] if held else None
+def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:
+    """The names of a pool's resources of one type that are other ones, or came, or went."""
+    old = {it.name: it for it in before.resources[url]} if before else {}
+    new = {it.name: it for it in after.resources[url]} if after else {}
+    for name in old.keys() | new.keys():
+        if old.get(name) is not new.get(name):
+            yield name

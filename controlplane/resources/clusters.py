@@ -16,15 +16,19 @@ UNLIMITED: Final = 1 << 20
 than what a fleet can have in flight, and its overflow would look like an outage."""
 
 
-def cluster(pool: Pool) -> bytes:
+def cluster(pool: Pool, name: str | None = None) -> bytes:
     """Encode a pool's ``Cluster``.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
     anew by every Envoy, so registering a replica must not change it.
+
+    Args:
+        pool: The pool.
+        name: Where it is not the pool's own: another cluster of the same replicas.
     """
     return bytes(
         cluster_v3.Cluster(
-            name=pool.name,
+            name=name or pool.name,
             type=cluster_v3.ClusterDiscoveryType.EDS,
             eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
                 eds_config=core_v3.ConfigSource(

@@ -9,7 +9,7 @@ endpoint is was encoded before, and only what it gets is written anew.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -79,16 +79,19 @@ def _place(region: str, zone: str) -> Place:
     return Place(region, zone)
 
 
-def assignment(
-    name: str, listed: Iterable[Member], priorities: Mapping[Place, int] | None = None
-) -> bytes:
+def alike(_: Member) -> int:
+    """The rank of every member where none is used before another."""
+    return 0
+
+
+def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int] = alike) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``.
 
     Args:
-        name: Of the pool and its cluster.
+        name: Of the cluster.
         listed: Its members.
-        priorities: 0 for the places whose replicas are used first, 1 for those that are used as
-            far as the first are not healthy, and so on; None: all are used alike.
+        rank: 0 for replicas that are used first, 1 for those that are used as far as the first are
+            not healthy, and so on; by default all are used alike.
 
     Returns:
         The encoded message, the same bytes for the same input in any order; betterproto2 makes
@@ -97,13 +100,10 @@ def assignment(
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
     """
-    localities: dict[tuple[Place, str], list[Member]] = defaultdict(list)
+    localities: dict[tuple[Place, str, int], list[Member]] = defaultdict(list)
     for member in listed:
-        localities[member.place, member.tier].append(member)
-    encoded = [
-        _locality(localities[key], priorities[key[0]] if priorities else 0)
-        for key in sorted(localities)
-    ]
+        localities[member.place, member.tier, rank(member)].append(member)
+    encoded = [_locality(localities[key], key[2]) for key in sorted(localities)]
     return b"".join([implicit(1, name.encode()), *encoded, _POLICY])
 
 

@@ -9,7 +9,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 
 from controlplane.resources.resource import ROUTE, Resource
-from controlplane.resources.routes import Routed, action
+from controlplane.resources.routes import Routed, by_length
 
 GATEWAY: Final = "gateway"
 """The name of a gateway's listener and of its route configuration."""
@@ -34,18 +34,18 @@ def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
 
 def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
     by_header = [
-        route_v3.Route(
-            match=route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.pool)]),
-            route=action(to),
-        )
+        route
         for to in pools
+        for route in by_length(
+            to, route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.cluster)])
+        )
     ]
     by_path = [
-        route_v3.Route(
-            match=route_v3.RouteMatch(prefix=f"/{to.pool}/"),
-            route=action(to, prefix_rewrite="/"),
-        )
+        route
         for to in pools
+        for route in by_length(
+            to, route_v3.RouteMatch(prefix=f"/{to.cluster}/"), prefix_rewrite="/"
+        )
     ]
     unknown = route_v3.Route(
         match=route_v3.RouteMatch(prefix="/"),

@@ -1,14 +1,16 @@
 """RDS: which requests of a listener go to its pool, and what is tried again."""
 
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
+import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
 from controlplane.resources.hashing import hash_policy
+from controlplane.resources.long_requests import LongRequests, long_cluster
 from controlplane.settings import HashSettings
 from controlplane.settings.pool import RouteSettings
 
@@ -17,27 +19,60 @@ class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
     Attributes:
-        pool: Its name, which is its cluster's.
+        cluster: The name of its cluster, which is its own.
         settings: Of the route.
         hashed: What of a request is hashed; None where nothing is.
+        long_from: Bytes from which on a request goes to the cluster for long ones; None: none do.
     """
 
-    pool: str
+    cluster: str
     settings: RouteSettings
     hashed: HashSettings | None
+    long_from: int | None = None
 
     @classmethod
-    def to(cls, pool: Pool) -> "Routed":
+    def to(cls, pool: Pool, long: LongRequests | None) -> "Routed":
         """A route to this pool."""
-        return cls(pool.name, pool.settings.route, pool.settings.balancing.hash)
+        settings = pool.settings
+        threshold = long.threshold if long is not None and long.routed else None
+        return cls(pool.name, settings.route, settings.balancing.hash, threshold)
 
 
-def route_configuration(pool: Pool) -> bytes:
-    """Encode a pool's ``RouteConfiguration``."""
-    to = Routed.to(pool)
-    route = route_v3.Route(match=route_v3.RouteMatch(prefix=to.settings.prefix), route=action(to))
-    host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=[route])
+_LONGEST: Final = 1 << 62
+"""Bytes; more than any request has."""
+
+
+def route_configuration(pool: Pool, long: LongRequests | None = None) -> bytes:
+    """Encode a pool's ``RouteConfiguration``; `long`: how its requests are parted by length."""
+    to = Routed.to(pool, long)
+    routes = by_length(to, route_v3.RouteMatch(prefix=to.settings.prefix))
+    host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=routes)
     return bytes(route_v3.RouteConfiguration(name=pool.name, virtual_hosts=[host]))
+
+
+def by_length(
+    to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = ""
+) -> list[route_v3.Route]:
+    """The routes of the requests that match: first of the long ones, where they are parted.
+
+    A request that does not say how long it is goes with the short ones.
+    """
+    route = route_v3.Route(match=match, route=action(to, prefix_rewrite=prefix_rewrite))
+    if to.long_from is None:
+        return [route]
+    long = route_v3.HeaderMatcher(
+        name="content-length",
+        range_match=type_v3.Int64Range(start=to.long_from, end=_LONGEST),
+    )
+    return [
+        route_v3.Route(
+            match=route_v3.RouteMatch(prefix=match.prefix, headers=[*match.headers, long]),
+            route=action(
+                to._replace(cluster=long_cluster(to.cluster)), prefix_rewrite=prefix_rewrite
+            ),
+        ),
+        route,
+    ]
 
 
 def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
@@ -48,7 +83,7 @@ def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
         prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
     """
     return route_v3.RouteAction(
-        cluster=to.pool,
+        cluster=to.cluster,
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
         retry_policy=_retry_policy(),

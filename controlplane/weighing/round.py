@@ -211,7 +211,13 @@ class Round:
     def _reserved(
         self, targets: Mapping[str, float], used: float | None, serving: set[str]
     ) -> dict[str, float]:
-        """Targets with a reserve by the square-root rule."""
+        """Targets with a reserve by the square-root rule.
+
+        Where long requests go to the fast replicas, those have as long queues as slow ones: the
+        rule, which is for requests that are alike, does not hold there.
+        """
+        if self._previous is not None and self._previous.sizes is not None:
+            return dict(targets)
         found = reserve.with_reserve({id_: targets[id_] for id_ in serving}, used)
         left = {}
         for id_, target in targets.items():

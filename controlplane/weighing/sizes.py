@@ -19,12 +19,12 @@ from controlplane.weighing.explanation import Step, percent
 
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text, to begin with; the part that is measured corrects it."""
-LONG: Final = 1.75
+LONG: Final = 2.1
 """Times the mean length from which on a request is long, to begin with. Of lognormal lengths with
-sigma 1 those are an eighth of the requests and nearly half of the work."""
-AT_FIRST: Final = 0.45
+sigma 1 those are a ninth of the requests and two fifths of the work."""
+AT_FIRST: Final = 0.4
 """Part of the work that is taken to be long until it is measured."""
-OF_FAST: Final = 0.75
+OF_FAST: Final = 0.65
 """Part of what the fast replicas can do that long requests are to be."""
 MOST: Final = 0.5
 """Part of the work that long requests are to be at most."""
@@ -93,7 +93,8 @@ class Sizes:
         threshold: Bytes from which on a request is long.
         fast: Ids of the replicas that long requests go to.
         part: Of the work that is long, 0 to 1.
-        since: When the threshold was set, seconds of a monotonic clock.
+        begun: When requests were first parted, seconds of a monotonic clock.
+        since: When the threshold was set.
         short: Tokens of short requests, by what slow replicas did.
         total: Tokens of all, meanwhile.
         requests: How many those were.
@@ -105,6 +106,7 @@ class Sizes:
     threshold: int
     fast: frozenset[str]
     part: float
+    begun: float
     since: float
     short: float = 0.0
     total: float = 0.0
@@ -132,9 +134,11 @@ def parted(
         told: The weights by which Envoys share out short requests so far, by id.
         now: Seconds of a monotonic clock.
     """
-    fast = _fast(members, STILL_FASTER if previous else FASTER)
+    fast = _fast(members, already=previous is not None)
     counting = [member for member in members.values() if member.band is not None]
-    if fast is None or any(member.seen is None for member in counting):
+    count = [member.seen is not None for member in counting]
+    # Once they are parted, a newcomer that has not been read yet does not change that.
+    if fast is None or not (any(count) if previous else all(count)):
         return None
     seen = {id_: member.seen for id_, member in members.items() if member.seen}
     wanted = min(OF_FAST * _share(members, fast), MOST)
@@ -145,14 +149,14 @@ def parted(
             return None
         mean = math.fsum(tokens * count for tokens, count in lately) / requests
         threshold = _rounded(LONG * BYTES_PER_TOKEN * mean)
-        return Sizes(threshold, fast, _quantised(None, min(AT_FIRST, wanted)), now, seen=seen)
+        return Sizes(threshold, fast, _quantised(None, min(AT_FIRST, wanted)), now, now, seen=seen)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
         found = replace(found, fast=fast, short=0.0, total=0.0, requests=0.0)
     return _moved(found, wanted, _share(members, fast), now)
 
 
-def _fast(members: Mapping[str, Member], ratio: float) -> frozenset[str] | None:
+def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | None:
     """The fastest bands that have enough of the capacity, if they are fast enough."""
     placed = {id_: it for id_, it in members.items() if it.band is not None}
     bands = sorted({it.band for it in placed.values() if it.band is not None}, reverse=True)
@@ -163,8 +167,10 @@ def _fast(members: Mapping[str, Member], ratio: float) -> frozenset[str] | None:
             continue
         rest = placed.keys() - fast
         speeds = [_speed([placed[id_] for id_ in ids]) for ids in (fast, rest)]
-        if any(sum(placed[id_].requests for id_ in ids) < KNOWN for ids in (fast, rest)):
+        known = (math.fsum(placed[id_].requests for id_ in ids) >= KNOWN for ids in (fast, rest))
+        if not already and not all(known):
             return None
+        ratio = STILL_FASTER if already else FASTER
         return fast if speeds[0] >= ratio * speeds[1] else None
     return None
 
@@ -243,7 +249,7 @@ def _quantised(previous: float | None, part: float) -> float:
 def _rounded(threshold: float) -> int:
     """To two digits: nobody is to take it for more exact than it is."""
     digits = len(str(int(threshold))) - 2
-    return max(round(threshold, -digits) if digits > 0 else round(threshold), 1)
+    return max(round(round(threshold), -digits) if digits > 0 else round(threshold), 1)
 
 
 def sizes_step(sizes: Sizes, share: float, part: float) -> Step:

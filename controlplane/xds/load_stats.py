@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.resources.encoding import VARINT, delimited, tag, varint
+from controlplane.resources.long_requests import pool_of
 from controlplane.signals.load import Endpoint, Load
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.identity import Node, decode_node
@@ -113,8 +114,8 @@ def _endpoint(cluster: str, data: memoryview, loads: dict[Endpoint, Load]) -> No
         raise ProtocolError(
             "RESOURCE_EXHAUSTED", f"a load report of over {MAX_ENDPOINTS} endpoints"
         )
-    at = Endpoint(cluster, host, port)
-    # A replica may be in two localities for the time of a tier move.
+    at = Endpoint(pool_of(cluster), host, port)
+    # A replica may be in two clusters, and in two localities for the time of a tier move.
     known = loads.get(at, Load(0, 0, 0))
     loads[at] = Load(
         known.succeeded + succeeded, known.failed + failed, known.in_progress + in_progress
