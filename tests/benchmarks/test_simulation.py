@@ -31,9 +31,8 @@ def ours(scenario: Scenario, sidecars: int, seed: int) -> Measuring:
     control = contender.control(scenario, sidecars)
     assert isinstance(control, Measuring)
     chance = Random(seed)  # noqa: S311 - a simulation, to be repeated
-    Fleet(scenario, [contender.sidecar(scenario, chance) for _ in range(sidecars)], seed).play(
-        control
-    )
+    proxies, long = ([contender.sidecar(scenario, chance) for _ in range(sidecars)] for _ in "ab")
+    Fleet(scenario, proxies, seed, long).play(control)
     return control
 
 

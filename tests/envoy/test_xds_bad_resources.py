@@ -52,7 +52,7 @@ def good(ports: Mapping[str, int], backend: int, edition: int) -> Made:
         commands.append(put("r0", backend, pool=name))
     fleet = after(*commands)
     made = catalog(fleet, Portion("tier-1", 100 + edition))
-    return {url: {name: made.pools[name].resources[url] for name in NAMES} for url in TYPES}
+    return {url: {name: made.pools[name].resources[url][0] for name in NAMES} for url in TYPES}
 
 
 async def editions(envoy: Envoy, type_url: str) -> dict[str, int]:
