@@ -43,6 +43,9 @@ KEPT: Final = 3000.0
 PAUSE: Final = 10.0
 """Seconds between two changes of the threshold; twice as long after each time that it turned."""
 LONGEST_PAUSE: Final = 600.0
+FLOODED: Final = 3600.0
+"""Seconds for which the threshold stays after it came down and everything was long: where all
+requests are alike, there is nothing to find."""
 FASTER: Final = 1.6
 """Times as fast as the rest that fast replicas must be, request by request."""
 STILL_FASTER: Final = 1.4
@@ -228,6 +231,7 @@ def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
     if not direction or (now - sizes.since < sizes.pause and not floods):
         return sizes
     turned = sizes.turned not in (0, direction)
+    pause = min(sizes.pause * 2, LONGEST_PAUSE) if turned else sizes.pause
     return replace(
         sizes,
         threshold=_rounded(sizes.threshold * STEP**direction),
@@ -235,7 +239,7 @@ def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
         short=0.0,
         total=0.0,
         requests=0.0,
-        pause=min(sizes.pause * 2, LONGEST_PAUSE) if turned else sizes.pause,
+        pause=FLOODED if turned and floods else min(pause, LONGEST_PAUSE),
         turned=direction,
     )
 

@@ -26,6 +26,7 @@ def row(name: str) -> str:
     cells = (
         f"`{name}`", latency, family(profile.memory.used if profile.memory else None),
         family(profile.queue), family(profile.running), family(profile.errors),
+        family(profile.tokens),
         f"`{server.health}`", f"`{port}{server.metrics}`",
         f"`{server.api}`" if server.api else "yours",
     )  # fmt: skip

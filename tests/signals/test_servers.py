@@ -49,18 +49,21 @@ class Said:
     running: float | None = None
     errors: float | None = None
     memory: tuple[tuple[str | None, float], ...] = ()
+    tokens: float | None = None
 
 
 SAID: dict[ProfileName, Said] = {
-    "tei": Said(1000, 0.0188, "ok", queue=3, errors=7),
+    "tei": Said(1000, 0.0188, "ok", queue=3, errors=7, tokens=121600),
     "infinity": Said(1000, 0.08, "ok", errors=10),
-    "vllm": Said(1000, 0.042, "first bucket", queue=4, running=7),
-    "sglang": Said(1000, 0.4, "ok", queue=28, running=16),
+    "vllm": Said(1000, 0.042, "first bucket", queue=4, running=7, tokens=98213),
+    "sglang": Said(1000, 0.4, "ok", queue=28, running=16, tokens=8128902),
     "triton": Said(
         1200, 0.05, "last bucket", queue=7, errors=4,
         memory=(("GPU-4b0b1c4e-1a7b-9c7d-0d2f-7e3f8e0c2f11", 0.5),),
     ),
-    "nim": Said(1000, 0.04, "ok", queue=2, running=6, memory=((None, 0.25), (None, 0.75))),
+    "nim": Said(
+        1000, 0.04, "ok", queue=2, running=6, memory=((None, 0.25), (None, 0.75)), tokens=64000,
+    ),
     "ovms": Said(1000, 0.013, "ok", running=9, errors=4),
     "xinference": Said(
         1000, 0.05, "ok", running=5, errors=2, memory=((None, 1 / 6), (None, 5 / 6)),
@@ -82,6 +85,7 @@ def test_a_servers_exposition_is_read_in_seconds_and_bytes(server: ProfileName) 
     assert p99 is not None
     assert p99[1] == said.resolution
     assert (it.queue, it.running, it.errors) == (said.queue, said.running, said.errors)
+    assert it.tokens == said.tokens
     assert [gpu.uuid for gpu in it.memory] == [uuid for uuid, _ in said.memory]
     assert [gpu.fraction for gpu in it.memory] == pytest.approx([part for _, part in said.memory])
 

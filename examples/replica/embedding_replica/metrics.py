@@ -26,6 +26,9 @@ from embedding_replica.memory import Memory
 # replica that stands in for slow hardware needs four more, up to 73.7 s.
 BUCKETS = tuple(0.00001 * 1.5**power for power in range(1, 40))
 
+# Texts or tokens of a batch, as there.
+SIZES = tuple(float(1 << power) for power in range(21))
+
 _COUNTERS = {
     "te_request_count": "Embedding requests that were well formed.",
     "te_request_success": "Embedding requests answered with embeddings.",
@@ -51,6 +54,12 @@ class Metrics:
         self._tokenised = _histogram(registry, "request_tokenization", "Tokenising")
         self._queued = _histogram(registry, "request_queue", "Waiting for a slot")
         self._inferred = _histogram(registry, "request_inference", "Computing")
+        self._batch_texts = Histogram(
+            "te_batch_next_size", "Texts in a batch.", buckets=SIZES[:13], registry=registry
+        )
+        self._batch_tokens = Histogram(
+            "te_batch_next_tokens", "Tokens in a batch.", buckets=SIZES, registry=registry
+        )
         queue = Gauge("te_queue_size", "Requests that wait for a slot.", registry=registry)
         queue.set_function(waiting)
         ProcessCollector(registry=registry)
@@ -82,6 +91,8 @@ class Metrics:
         self._tokenised.observe(done.tokenised)
         self._queued.observe(done.queued)
         self._inferred.observe(done.inferred)
+        self._batch_texts.observe(len(done.vectors))
+        self._batch_tokens.observe(done.tokens)
 
     def failed(self, reason: str) -> None:
         """Count a request that got an error, by text-embeddings-inference's name for why."""

@@ -28,7 +28,7 @@ def seen(metrics: Metrics, samples: Samples) -> Callable[[], dict[str, float]]:
 
 
 def answered() -> Embedded:
-    return Embedded(np.ones((1, 1), np.float32), tokens=1, queued=0.5, tokenised=0.25, inferred=1)
+    return Embedded(np.ones((1, 1), np.float32), tokens=7, queued=0.5, tokenised=0.25, inferred=1)
 
 
 def test_a_success_is_observed_in_each_histogram(metrics: Metrics, seen: Seen) -> None:
@@ -42,6 +42,8 @@ def test_a_success_is_observed_in_each_histogram(metrics: Metrics, seen: Seen) -
     assert now["te_request_queue_duration_sum"] == 0.5
     assert now["te_request_tokenization_duration_sum"] == 0.25
     assert now["te_request_inference_duration_sum"] == 1
+    assert now["te_batch_next_tokens_sum"] == 7
+    assert now["te_batch_next_size_sum"] == 1
 
 
 def test_a_failure_is_counted_and_has_no_duration(metrics: Metrics, seen: Seen) -> None:
