@@ -225,7 +225,7 @@ def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
     if sizes.requests < ENOUGH:
         return sizes
     part = min(max(1 - sizes.short / sizes.total, 0.0), 1.0)
-    sizes = replace(sizes, part=_quantised(sizes.part, min(part, BRIM * capacity)))
+    sizes = replace(sizes, part=min(_quantised(sizes.part, part), BRIM * capacity))
     floods = part > BRIM * capacity
     direction = 1 if floods or part > HIGH * wanted else -1 if part < LOW * wanted else 0
     if not direction or (now - sizes.since < sizes.pause and not floods):
