@@ -194,6 +194,11 @@ class Envoy:
             for host in cluster.get("host_statuses", [])
         }
 
+    async def clusters(self) -> set[str]:
+        """The names of the clusters that it has."""
+        known = await self.admin("/clusters?format=json")
+        return {cluster["name"] for cluster in (known or {}).get("cluster_statuses", [])}
+
     async def healthy(self, pool: str) -> set[str]:
         """The ids of the replicas that this Envoy may send requests to."""
         return {

@@ -11,6 +11,8 @@ from tests.processes import free_port
 
 BOUNDS = tuple(0.000015 * 1.5**power for power in range(39))
 
+BYTES_PER_TOKEN = 4
+
 
 class FakeReplica:
     """Counts what reaches it.
@@ -18,6 +20,8 @@ class FakeReplica:
     Attributes:
         served: Requests answered.
         service: Seconds that a request takes in one of its slots.
+        token_seconds: Where it is given, so long for each token instead, and tokens are counted.
+        lengths: Tokens of the requests answered, if they are counted.
         loaded: Whether its health check answers 200.
     """
 
@@ -28,6 +32,8 @@ class FakeReplica:
         self.service = service
         self.loaded = loaded
         self.memory: tuple[int, int] | None = None
+        self.token_seconds: float | None = None
+        self.lengths: list[int] = []
         self._slot = asyncio.Semaphore(1)
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -45,8 +51,12 @@ class FakeReplica:
         """Take the time that it takes, and count it."""
         self.started += 1
         begun = asyncio.get_running_loop().time()
+        tokens = len(await request.read()) // BYTES_PER_TOKEN
+        service = self.service if self.token_seconds is None else tokens * self.token_seconds
         async with self._slot:
-            await asyncio.sleep(self.service)
+            await asyncio.sleep(service)
+        if self.token_seconds is not None:
+            self.lengths.append(tokens)
         taken = asyncio.get_running_loop().time() - begun
         self._counts[bisect_left(BOUNDS, taken)] += 1
         self._sum += taken
@@ -60,6 +70,9 @@ class FakeReplica:
             total += count
             lines.append(f'te_request_duration_bucket{{le="{bound}"}} {total}')
         lines += [f"te_request_duration_sum {self._sum}", f"te_request_duration_count {total}"]
+        if self.token_seconds is not None:
+            lines.append("# TYPE te_batch_next_tokens histogram")
+            lines.append(f"te_batch_next_tokens_sum {sum(self.lengths)}")
         if self.memory is not None:
             for name, value in zip(("used", "total"), self.memory, strict=True):
                 lines.append(f"# TYPE te_gpu_memory_{name}_bytes gauge")

@@ -196,6 +196,10 @@ class Plane:
         """The last weighing of a pool."""
         return self._weighings.get(pool)
 
+    def long_requests(self, pool: str) -> LongRequests | None:
+        """How a pool's requests are parted by length; None: they are not."""
+        return self._long.get(pool)
+
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Everything known of a replica.
 
@@ -305,7 +309,7 @@ class Plane:
             self._long.pop(pool, None)
             return
         routed = now - sizes.begun >= check.timeout + CHECKED
-        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed)
+        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
 
 
 def _age(observed: Observed, now: float) -> float | None:

@@ -6,7 +6,7 @@ health check of each replica, but where all fast ones are down Envoy would go on
 subset that has lost most of its hosts panics by itself, however healthy the rest is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SUFFIX: Final = ":long"
@@ -22,11 +22,13 @@ class LongRequests:
         fast: Ids of the replicas that long requests go to.
         routed: Whether they do: not before every Envoy had the time to check the replicas'
             health for the second cluster.
+        part: Of the pool's work that they are, 0 to 1.
     """
 
     threshold: int
     fast: frozenset[str]
     routed: bool
+    part: float = field(default=0.0, compare=False)
 
 
 def long_cluster(pool: str) -> str:

@@ -2,23 +2,37 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import cycle
 
 from tests.processes import Envoy
 
 
 @asynccontextmanager
 async def load(
-    envoy: Envoy, pool: str, workers: int = 4, pause: float = 0.005
+    envoy: Envoy,
+    pool: str,
+    workers: int = 4,
+    pause: float = 0.005,
+    texts: Sequence[str] = ("a text",),
 ) -> AsyncIterator[Counter[int]]:
-    """Send requests until the context closes; counts the statuses, 0 for no answer at all."""
+    """Send requests until the context closes; counts the statuses, 0 for no answer at all.
+
+    Args:
+        envoy: Takes them.
+        pool: That they are for.
+        workers: As many at a time.
+        pause: Seconds between two of a worker.
+        texts: Sent in turn, again and again.
+    """
     statuses: Counter[int] = Counter()
     stopped = asyncio.Event()
+    turn = cycle(texts)
 
     async def work() -> None:
         while not stopped.is_set():
-            statuses[await envoy.post(pool)] += 1
+            statuses[await envoy.post(pool, next(turn))] += 1
             await asyncio.sleep(pause)
 
     async with asyncio.TaskGroup() as group:

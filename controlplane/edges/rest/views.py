@@ -13,16 +13,24 @@ from typing import Any
 from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
+from controlplane.resources.long_requests import LongRequests
 from controlplane.signals import GpuMemory, Window
 from controlplane.weighing import ReplicaWeighing
 
 
-def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) -> dict[str, Any]:
+def pool_view(
+    pool: Pool,
+    reports: Iterable[ReplicaReport],
+    long: LongRequests | None = None,
+    *,
+    suspect: bool,
+) -> dict[str, Any]:
     """A pool: its settings, its replicas in short, and how many are in which state.
 
     Args:
         pool: The pool.
         reports: Of all of its replicas.
+        long: How its requests are parted by length; None: they are not.
         suspect: Whether most of it is silent, so that its weights stand still.
     """
     known = tuple(reports)
@@ -33,6 +41,7 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
         "source": pool.source.value,
         **pool.settings.model_dump(mode="json"),
         "suspect": suspect,
+        "long_requests": None if long is None else _long_requests(long),
         "replicas": [_in_short(report) for report in known],
         "counts": {
             "total": len(known),
@@ -43,6 +52,15 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
             "cut": sum(it.drained for it in weighed),
             "stale": sum(it.stale for it in weighed),
         },
+    }
+
+
+def _long_requests(long: LongRequests) -> dict[str, Any]:
+    return {
+        "from_bytes": long.threshold,
+        "part_of_work": plain(long.part),
+        "replicas": sorted(long.fast),
+        "routed": long.routed,
     }
 
 
