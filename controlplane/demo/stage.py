@@ -15,7 +15,7 @@ from controlplane.demo.errors import DemoError
 from controlplane.demo.installed import Installed
 from controlplane.demo.layout import POOL, Layout, Replica, Sidecar
 from controlplane.demo.processes import Processes
-from controlplane.load.envoy_stats import Host, hosts
+from controlplane.load.envoy_stats import Host, hosts, hosts_of_all
 from controlplane.load.standing import Standing, standings
 
 READY_SECONDS: Final = 60.0
@@ -86,11 +86,8 @@ class Stage:
     async def hosts(self) -> dict[str, dict[str, Host]]:
         """What each Envoy says of each replica; nothing of Envoys that did not answer."""
         answers = await asyncio.gather(*map(self._clusters, self.layout.sidecars))
-        return {
-            sidecar.name: hosts(answer, POOL)
-            for sidecar, answer in zip(self.layout.sidecars, answers, strict=True)
-            if answer is not None
-        }
+        names = (sidecar.name for sidecar in self.layout.sidecars)
+        return hosts_of_all(dict(zip(names, answers, strict=True)), POOL)
 
     async def _is_loaded(self, replica: Replica) -> bool:
         return await self._get(f"http://{replica.address}/health") is not None

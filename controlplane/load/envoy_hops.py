@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from controlplane.resources.long_requests import long_cluster
+
 Buckets = Mapping[float, int]
 """How many durations were at most a bound, by the bound in seconds."""
 
@@ -31,21 +33,26 @@ class Hop:
 
 
 def query(pool: str) -> str:
-    """The path that answers with both histograms of a pool."""
-    name = re.escape(pool)
-    wanted = rf"^(http\.{name}\.downstream_rq_time|cluster\.{name}\.upstream_rq_time)$"
+    """The path that answers with the histograms of a pool; Envoy has no colons in their names."""
+    name, long = re.escape(pool), re.escape(long_cluster(pool).replace(":", "_"))
+    wanted = rf"^(http\.{name}\.downstream_rq_time|cluster\.({name}|{long})\.upstream_rq_time)$"
     return f"/stats?format=json&histogram_buckets=cumulative&filter={quote(wanted, safe='')}"
 
 
 def histograms(answer: Mapping[str, Any]) -> dict[str, Buckets]:
-    """Read the answer: ``downstream`` and ``upstream``, where Envoy has them."""
-    return {
-        "upstream" if entry["name"].startswith("cluster.") else "downstream": {
-            bucket["upper_bound"] / 1000: int(bucket["cumulative"]) for bucket in entry["buckets"]
-        }
-        for stat in answer.get("stats", ())
-        for entry in stat.get("histograms", ())
-    }
+    """Read the answer: ``downstream`` and ``upstream``, where Envoy has them.
+
+    Upstream may be two clusters, the second for long requests; what they counted is added up.
+    """
+    found: dict[str, dict[float, int]] = {}
+    for stat in answer.get("stats", ()):
+        for entry in stat.get("histograms", ()):
+            name = "upstream" if entry["name"].startswith("cluster.") else "downstream"
+            buckets = found.setdefault(name, {})
+            for bucket in entry["buckets"]:
+                bound = bucket["upper_bound"] / 1000
+                buckets[bound] = buckets.get(bound, 0) + int(bucket["cumulative"])
+    return found
 
 
 def hops(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[str, Hop]:

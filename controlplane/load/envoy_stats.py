@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.resources.long_requests import long_cluster
+
 Counts = Mapping[str, int]
 """Requests by replica id."""
 
@@ -42,6 +44,27 @@ def hosts(clusters: Mapping[str, Any], pool: str) -> dict[str, Host]:
         if cluster.get("name") == pool
         for host in cluster.get("host_statuses", ())
     }
+
+
+def hosts_of_all(answers: Mapping[str, Any], pool: str) -> dict[str, dict[str, Host]]:
+    """Read the hosts of a pool at several Envoys.
+
+    Args:
+        answers: By Envoy; of one that did not answer, anything but a mapping.
+        pool: Its name.
+
+    Returns:
+        By Envoy, and beside each those of its cluster for the pool's long requests where it has
+        one: the same replicas, which it counts there anew.
+    """
+    found = {}
+    for envoy, answer in answers.items():
+        if not isinstance(answer, Mapping):
+            continue
+        found[envoy] = hosts(answer, pool)
+        if long := hosts(answer, long_cluster(pool)):
+            found[f"{envoy} ({long_cluster(pool)})"] = long
+    return found
 
 
 def _name(host: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from controlplane.load import envoy_hops
-from controlplane.load.envoy_stats import Host, hosts
+from controlplane.load.envoy_stats import Host, hosts_of_all
 from controlplane.load.errors import LoadError
 from controlplane.load.replicas import StepWatch
 from controlplane.load.schedule import Step, looks
@@ -77,11 +77,7 @@ class Watch:
     async def _hosts(self) -> dict[str, dict[str, Host]]:
         urls = self._sources.envoys
         answers = await asyncio.gather(*(self._get(f"{it}/clusters?format=json") for it in urls))
-        return {
-            url: hosts(answer, self._sources.pool)
-            for url, answer in zip(urls, answers, strict=True)
-            if isinstance(answer, dict)
-        }
+        return hosts_of_all(dict(zip(urls, answers, strict=True)), self._sources.pool)
 
     async def _histograms(self) -> dict[str, dict[str, envoy_hops.Buckets]]:
         urls, path = self._sources.envoys, envoy_hops.query(self._sources.pool)

@@ -1,5 +1,6 @@
 """Envoy's own histograms."""
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,11 +28,17 @@ def answer(**histograms: dict[float, int]) -> dict[str, Any]:
     }
 
 
-def test_only_the_two_histograms_of_the_pool_are_asked_for() -> None:
+def test_only_the_histograms_of_the_pool_are_asked_for() -> None:
     asked = parse_qs(urlsplit(query("a.b")).query)
-    assert asked["filter"] == [
-        r"^(http\.a\.b\.downstream_rq_time|cluster\.a\.b\.upstream_rq_time)$"
-    ]
+    (wanted,) = asked["filter"]
+    for name in (
+        "http.a.b.downstream_rq_time",
+        "cluster.a.b.upstream_rq_time",
+        "cluster.a.b_long.upstream_rq_time",
+    ):
+        assert re.search(wanted, name)
+    for name in ("cluster.axb.upstream_rq_time", "cluster.a.b.c.upstream_rq_time", "x.upstream"):
+        assert not re.search(wanted, name)
     assert asked["histogram_buckets"] == ["cumulative"]
 
 
@@ -47,6 +54,12 @@ def test_the_time_in_envoy_and_that_for_replicas_are_told_apart() -> None:
         "upstream": Hop(10, 0.001, 0.001),
         "downstream": Hop(10, 0.005, 0.005),
     }
+
+
+def test_what_both_clusters_of_a_pool_counted_is_added_up() -> None:
+    own, long = answer(up={1: 10, 5: 20}), answer(up={1: 1, 5: 5})
+    both = {"stats": [*own["stats"], *long["stats"]]}
+    assert hops({}, histograms(both))["upstream"].requests == 25
 
 
 def test_an_envoy_that_started_anew_counts_from_zero() -> None:
