@@ -52,7 +52,7 @@ def histograms(answer: Mapping[str, Any]) -> dict[str, Buckets]:
             for bucket in entry["buckets"]:
                 bound = bucket["upper_bound"] / 1000
                 buckets[bound] = buckets.get(bound, 0) + int(bucket["cumulative"])
-    return found
+    return {**found}
 
 
 def hops(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[str, Hop]:

@@ -96,7 +96,17 @@ def pool_resources(
     encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
     resources = dict(known.resources) if known is not None and same_shape else _fixed(pool, long)
     resources[ENDPOINT] = _assignments(pool.name, listed, encoded, long)
+    if known is not None:
+        resources = {url: _same(known, url, made) for url, made in resources.items()}
     return PoolResources(pool, portions, listed, encoded, long, resources)
+
+
+def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """The resources that there were, where they say the same: who looks for changes sees none."""
+    before = {it.name: it for it in known.resources[url]}
+    return tuple(
+        old if (old := before.get(it.name)) is not None and old == it else it for it in made
+    )
 
 
 def _shape(pool: Pool, long: LongRequests | None) -> tuple[object, ...]:

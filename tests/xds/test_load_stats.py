@@ -110,3 +110,9 @@ def test_an_envoy_is_asked_for_every_endpoint_of_every_cluster(interval: float) 
     assert message.send_all_clusters
     assert message.report_endpoint_granularity
     assert message.load_reporting_interval == timedelta(seconds=interval)
+
+
+def test_what_a_pools_cluster_for_long_requests_did_is_the_pools() -> None:
+    at = Endpoint("p", "10.0.0.1", 80)
+    loads = [(at, Load(5, 1, 2)), (at._replace(pool="p:long"), Load(3, 0, 1))]
+    assert decode_load_stats(bytes(request(loads)), first=True).loads == {at: Load(8, 1, 3)}
