@@ -87,7 +87,11 @@ def _cause(before: Entry, after: Entry, effect: float) -> str:
 def _effects(before: Entry, after: Entry) -> dict[str, float]:
     """By step the logarithm of what its change multiplied the weight by."""
     old, new = _factors(before.steps), _factors(after.steps)
-    return {name: new.get(name, 0.0) - old.get(name, 0.0) for name in {**old, **new}}
+    effects = {name: new.get(name, 0.0) - old.get(name, 0.0) for name in {**old, **new}}
+    if before.capacity is None or after.capacity is None:
+        # Where nothing of the pool is measured, the first step starts from no amount of anything.
+        effects["median"] = effects.get("median", 0.0) + effects.pop("estimate", 0.0)
+    return effects
 
 
 def _factors(steps: tuple[Step, ...]) -> dict[str, float]:

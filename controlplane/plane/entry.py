@@ -54,6 +54,7 @@ class Entry:
     steps: tuple[Step, ...]
 
 
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PLAIN: Final = tuple(it.name for it in fields(Entry) if it.name not in ("window", "steps"))
 _WINDOW: Final = tuple(it.name for it in fields(Window) if it.name != "memory")
 
@@ -84,12 +85,12 @@ def packed(entry: Entry) -> bytes:
     document = [
         [[step.name, _short(step.before), _short(step.after), step.words] for step in entry.steps],
         [_short(getattr(entry, name)) for name in _PLAIN],
-        window and [[gpu.uuid, gpu.used, gpu.total] for gpu in window.memory],
+        window and [[gpu.uuid, _short(gpu.used), _short(gpu.total)] for gpu in window.memory],
         window and [_short(getattr(window, name)) for name in _WINDOW],
     ]
     squeezer = zlib.compressobj(level=4, wbits=-15, memLevel=5, zdict=_PHRASES)
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return squeezer.compress(text.encode("utf-8", "replace")) + squeezer.flush()
+    text = _JSON.encode(document).encode("utf-8", "replace")
+    return squeezer.compress(text) + squeezer.flush()
 
 
 def unpacked(data: bytes, at: float) -> Entry:

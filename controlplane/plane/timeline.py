@@ -20,6 +20,8 @@ KEPT: Final = 3600.0
 """Seconds that an entry is kept."""
 REGULAR: Final = 300.0
 """Seconds after which an entry is made even if nothing has changed."""
+_AT_A_TIME: Final = 0.02
+"""Part of a pool of which such entries are made in one decision: no decision is to wait for all."""
 MOST_BYTES: Final = 24_000
 """Of the entries of one replica; with what else is known of it, it stays below 30 kB."""
 _OVERHEAD: Final = 180
@@ -123,6 +125,7 @@ class Timelines:
             inputs: Of the decision.
             weighing: The decision.
         """
+        regular = math.ceil(_AT_A_TIME * len(inputs))
         serving = sum(weighed.share > 0 for weighed in weighing.replicas.values())
         for given in inputs:
             replica, weighed = pool.replicas[given.id], weighing.replicas[given.id]
@@ -133,11 +136,12 @@ class Timelines:
             seen = observed[key]
             marks = _marks(replica, seen, given, weighed)
             jump = _jump(timeline.share, weighed.share)
-            last = timeline.entries[-1].at if timeline.entries else -math.inf
-            if marks == timeline.marks and jump <= _NOTICED and weighing.at - last < REGULAR:
-                continue
             if marks != timeline.marks:
                 jump += 1.0
+            elif jump <= _NOTICED:
+                if regular <= 0 or weighing.at - timeline.entries[-1].at < REGULAR:
+                    continue
+                regular -= 1
             timeline.share, timeline.marks = weighed.share, marks
             entry = _entry(replica, seen, given, weighed, serving, weighing.at)
             timeline.add(_Kept(weighing.at, jump, packed(entry)))
@@ -181,7 +185,7 @@ def _marks(
         weighed.drained,
         weighed.stale,
         weighed.tier,
-        *[step.name for step in weighed.steps if is_telling(step)],
+        *[it.name for it in weighed.steps if it.name not in _ALWAYS and is_telling(it)],
     )
 
 
