@@ -80,8 +80,8 @@ def _cause(before: Entry, after: Entry, effect: float) -> str:
     if sign * effects.get(name, 0.0) <= _LEAST:
         return ""
     if name in words:
-        return f", because: {words[name]} ({name} ×{number(math.exp(effects[name]))})"
-    return f", because {name} no longer counts"
+        return f", because: {words[name]} ({name}: ×{number(math.exp(effects[name]))} of before)"
+    return f", because {name} is over"
 
 
 def _effects(before: Entry, after: Entry) -> dict[str, float]:

@@ -62,7 +62,7 @@ def test_a_share_that_fell_with_the_estimate_is_put_down_to_the_estimate() -> No
         share=0.2,
     )
     assert said(ENTRY, slower)[0] == (
-        "its share fell: 50 % → 20 %, because: estimated 25 requests/s (estimate ×0.25)"
+        "its share fell: 50 % → 20 %, because: estimated 25 requests/s (estimate: ×0.25 of before)"
     )
 
 
@@ -76,7 +76,9 @@ def test_a_share_that_fell_as_the_rest_of_the_pool_became_faster_is_put_down_to_
         weight=500,
         share=0.33,
     )
-    assert said(ENTRY, passed)[0].endswith("because: 0.50 × the pool's median (median ×0.50)")
+    assert said(ENTRY, passed)[0].endswith(
+        "because: 0.50 × the pool's median (median: ×0.50 of before)"
+    )
 
 
 def test_of_several_steps_the_one_with_the_greatest_part_in_the_fall_is_named() -> None:
@@ -90,14 +92,16 @@ def test_of_several_steps_the_one_with_the_greatest_part_in_the_fall_is_named() 
         share=0.09,
     )
     first, *more = said(ENTRY, both)
-    assert first == ("its share fell: 50 % → 9 %, because: 212 requests in flight (veto ×0.11)")
+    assert first == (
+        "its share fell: 50 % → 9 %, because: 212 requests in flight (veto: ×0.11 of before)"
+    )
     assert more == [
         "errors began: 5 % of the requests failed",
         "veto began: 212 requests in flight",
     ]
     back = said(both, ENTRY)
     assert back == [
-        "its share rose: 9 % → 50 %, because veto no longer counts",
+        "its share rose: 9 % → 50 %, because veto is over",
         "errors is over",
         "veto is over",
     ]

@@ -7,7 +7,7 @@ from math import ceil
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.entry import packed, unpacked
-from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR
+from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR, _Kept, _Timeline
 from controlplane.settings import ReplicaSettings
 from controlplane.signals import Histogram, Reading
 from tests.plane.histories import Watched
@@ -90,8 +90,8 @@ def test_nothing_older_than_an_hour_is_told_nor_kept() -> None:
     watched.go(KEPT, step=5.0)
     told = watched.told()
     assert told[0].entry.at >= watched.now - KEPT > first
-    assert told[-1].before is not None
-    assert watched.plane.timelines.of("m", "a", watched.now + 2 * KEPT) == ()
+    assert told[0].before is None
+    assert watched.plane.timelines.of("m", "a", watched.now + 2 * KEPT, 9 * KEPT) == ()
 
 
 def test_since_leaves_out_what_is_older_but_still_compares_with_it() -> None:
@@ -140,6 +140,15 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
     assert max(gaps) < 2 * REGULAR
     # The newest are told in more detail than the oldest.
     assert sum(gaps[-10:]) < 0.5 * sum(gaps[:10])
+
+
+def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counted() -> None:
+    timeline = _Timeline(1)
+    for second in range(2000):
+        timeline.add(_Kept(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
+    assert timeline.size == sum(it.size for it in timeline.entries) <= MOST_BYTES
+    assert 500.0 in [it.at for it in timeline.entries]
+    assert len(timeline.entries) + sum(it.left_out for it in timeline.entries) == 2000
 
 
 def test_of_many_small_changes_a_great_one_among_them_stays() -> None:
