@@ -16,12 +16,29 @@ from typing import Final
 import click
 
 from benchmarks.balance.outcome import Request, encode
-from benchmarks.balance.replicas import PATH, SERVED_BY
 from benchmarks.balance.schedule import Arrival, arrivals
-from benchmarks.balance.wire import MalformedMessageError, Message, request, split
+from benchmarks.balance.wire import (
+    PATH,
+    SERVED_BY,
+    MalformedMessageError,
+    Message,
+    request,
+    split,
+)
 
 PATIENCE: Final = 60.0
 """Seconds after the last request for the answers; no run that is not cut comes near it."""
+
+READY: Final = "ready"
+"""A file that is there once the generator is ready to begin."""
+
+BEGIN: Final = "begin"
+"""A file that says when the load begins, in seconds of the monotonic clock."""
+
+OUTCOME: Final = "outcome.json"
+
+LOOKS: Final = 0.05
+"""Seconds between two looks for `BEGIN`."""
 
 
 class Connection(asyncio.Protocol):
@@ -166,21 +183,22 @@ class Generator:
 @click.option("--seed", required=True, type=int)
 @click.option("--rate", required=True, type=float, help="Requests per second.")
 @click.option("--seconds", required=True, type=float)
-@click.option("--begin", required=True, type=float, help="On the monotonic clock.")
 @click.option("--most", required=True, type=int, help="Requests in flight that end the run.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(
-    ports: str, seed: int, rate: float, seconds: float, begin: float, most: int, out: Path
-) -> None:
+@click.option("--folder", required=True, type=click.Path(path_type=Path), help="For its files.")
+def main(ports: str, seed: int, rate: float, seconds: float, most: int, folder: Path) -> None:
     """Send load and write what came of it into a file."""
     schedule = list(arrivals(seed, rate, seconds))
     targets = [int(port) for port in ports.split(",")]
-    out.write_text(asyncio.run(_run(targets, schedule, begin, most)))
+    gc.freeze()
+    (folder / READY).touch()
+    while not (folder / BEGIN).exists():
+        time.sleep(LOOKS)
+    begin = float((folder / BEGIN).read_text())
+    (folder / OUTCOME).write_text(asyncio.run(_run(targets, schedule, begin, most)))
 
 
 async def _run(ports: list[int], schedule: list[Arrival], begin: float, most: int) -> str:
     generator = Generator(ports, most)
-    gc.freeze()
     clock, cpu = time.monotonic(), time.process_time()
     await generator.run(schedule, begin)
     used = (time.process_time() - cpu) / (time.monotonic() - clock)

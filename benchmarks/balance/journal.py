@@ -118,7 +118,9 @@ def check(opening: Opening, scenarios: Iterable[Scenario]) -> None:
     """
     for name, data in as_data(scenarios).items():
         if opening.scenarios.get(name, data) != data:
-            raise JournalError(f"scenario {name} is another than when the journal began: start anew")
+            raise JournalError(
+                f"scenario {name} is another than when the journal began: start anew"
+            )
 
 
 def settled(entries: Iterable[Entry]) -> list[Entry]:

@@ -27,7 +27,7 @@ def draw(scenarios: Sequence[Scenario], entries: Sequence[Entry], path: Path) ->
         entries: One for each run.
         path: Of the PNG.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import, and only needed here
+    from matplotlib.figure import Figure
 
     columns = len({it.sidecars for it in scenarios})
     names = list(dict.fromkeys(it.name for it in scenarios))

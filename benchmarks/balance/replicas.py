@@ -8,7 +8,6 @@ What happens to replicas on the way happens so many seconds after the first requ
 import asyncio
 import gc
 from pathlib import Path
-from typing import Final
 
 import click
 from pydantic import TypeAdapter
@@ -17,14 +16,15 @@ from benchmarks.balance.memory import Memory
 from benchmarks.balance.replica import Replica
 from benchmarks.balance.reports import Durations, Orca, exposition
 from benchmarks.balance.scenario import Scenario
-from benchmarks.balance.wire import Message, response, split
-
-PATH: Final = "/embed"
-OUT_OF_MEMORY: Final = "/out-of-memory"
-"""How often the replica ran out of it."""
-
-SERVED_BY: Final = "x-replica"
-ORCA: Final = "endpoint-load-metrics"
+from benchmarks.balance.wire import (
+    ORCA,
+    OUT_OF_MEMORY,
+    PATH,
+    SERVED_BY,
+    Message,
+    response,
+    split,
+)
 
 
 class Fleet:

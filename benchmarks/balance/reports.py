@@ -39,7 +39,11 @@ class Durations:
         for bound, count in zip((*BOUNDS, "+Inf"), self._counts, strict=True):
             total += count
             lines.append(f'te_request_duration_bucket{{le="{bound}"}} {total}')
-        return [*lines, f"te_request_duration_sum {self._sum}", f"te_request_duration_count {total}"]
+        return [
+            *lines,
+            f"te_request_duration_sum {self._sum}",
+            f"te_request_duration_count {total}",
+        ]
 
 
 def exposition(replica: Replica, durations: Durations, now: float) -> str:

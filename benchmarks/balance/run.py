@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +13,18 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from benchmarks.balance.contender import Contender, Running, loopback
+from benchmarks.balance.generator import BEGIN, OUTCOME, READY
 from benchmarks.balance.machine import seconds_of_process
 from benchmarks.balance.measures import Run, most_in_flight, summarize
 from benchmarks.balance.outcome import Outcome, decode
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.replicas import OUT_OF_MEMORY
 from benchmarks.balance.scenario import Scenario, Timing
+from benchmarks.balance.wire import OUT_OF_MEMORY
 from controlplane.settings import Address
 from tests.processes import process, until
 
-LEAD: Final = 1.5
-"""Seconds before the load begins, for the generator to start."""
+LEAD: Final = 0.3
+"""Seconds until the load begins, for the generator to see that it does."""
 
 
 async def run(
@@ -49,14 +50,15 @@ async def run(
     async with (
         _replicas(played, folder) as (pid, addresses),
         contender.start(folder, scenario, addresses) as running,
+        _generator(running.ports, scenario, seed, folder) as generator,
     ):
         await agreed()
-        begin = time.monotonic() + LEAD
+        begin = generator.begin()
         counting = asyncio.create_task(_changes(running, scenario.timing, begin))
         pids = {"replicas": [pid], **running.pids}
         before, begun = _used(pids), time.monotonic()
         try:
-            outcome = await _generate(running.ports, scenario, seed, begin, folder)
+            outcome = await generator.outcome()
             after, seconds = _used(pids), time.monotonic() - begun
             changes = await counting if outcome.cut_at is None else None
         finally:
@@ -64,7 +66,9 @@ async def run(
         told = await running.told()
         out_of_memory = await _out_of_memory(addresses)
     used = {
-        name: [(end - start) / seconds for start, end in zip(before[name], after[name], strict=True)]
+        name: [
+            (end - start) / seconds for start, end in zip(before[name], after[name], strict=True)
+        ]
         for name in pids
     }
     return Run(
@@ -127,22 +131,46 @@ async def _replicas(scenario: Scenario, folder: Path) -> AsyncIterator[tuple[int
         yield started.pid, addresses
 
 
-async def _generate(
-    ports: Sequence[int], scenario: Scenario, seed: int, begin: float, folder: Path
-) -> Outcome:
-    """Run the generator to its end."""
-    out = folder / "outcome.json"
+@dataclass(frozen=True, slots=True)
+class _Generator:
+    """A generator that waits to be told when to begin."""
+
+    started: asyncio.subprocess.Process
+    folder: Path
+
+    def begin(self) -> float:
+        """Let it begin; returns when it will, on the monotonic clock."""
+        at = time.monotonic() + LEAD
+        unseen = self.folder / "begin.part"
+        unseen.write_text(repr(at))
+        unseen.rename(self.folder / BEGIN)
+        return at
+
+    async def outcome(self) -> Outcome:
+        """What came of it, once it has ended."""
+        if await self.started.wait() != 0:
+            raise RuntimeError(f"the generator failed; see {self.folder / 'generator.log'}")
+        return decode((self.folder / OUTCOME).read_text())
+
+
+@asynccontextmanager
+async def _generator(
+    ports: Sequence[int], scenario: Scenario, seed: int, folder: Path
+) -> AsyncIterator[_Generator]:
+    """Start a generator; opens when it is ready to begin."""
     arguments = (
         *("--ports", ",".join(map(str, ports))),
         *("--seed", str(seed)),
         *("--rate", f"{scenario.rate:g}"),
         *("--seconds", f"{scenario.timing.total:g}"),
-        *("--begin", repr(begin)),
         *("--most", str(most_in_flight(scenario))),
-        *("--out", out),
+        *("--folder", folder),
     )
     command = (sys.executable, "-m", "benchmarks.balance.generator", *arguments)
+
+    async def is_ready() -> bool:
+        return started.returncode is not None or (folder / READY).exists()
+
     async with process(*command, log=folder / "generator.log") as started:
-        if await started.wait() != 0:
-            raise RuntimeError(f"the generator failed; see {folder / 'generator.log'}")
-    return decode(out.read_text())
+        await until(f"the generator is ready; see {folder}", is_ready)
+        yield _Generator(started, folder)

@@ -12,9 +12,7 @@ ROUND_ROBIN: Final = {"@type": f"{_POLICIES}.round_robin.v3.RoundRobin"}
 TWO_CHOICES: Final = {"@type": f"{_POLICIES}.least_request.v3.LeastRequest"}
 FULL_SCAN: Final = {**TWO_CHOICES, "selection_method": "FULL_SCAN"}
 CLIENT_SIDE_WEIGHTED: Final = {
-    "@type": (
-        f"{_POLICIES}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
-    ),
+    "@type": (f"{_POLICIES}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"),
     "blackout_period": "1s",
     "weight_update_period": "0.5s",
 }

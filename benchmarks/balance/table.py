@@ -62,7 +62,7 @@ SCENARIOS: Final = {
         Scenario("mixed-60", 1, MIXED_SPEEDS, 0.6),
         Scenario("mixed-80", 1, MIXED_SPEEDS, 0.8),
         Scenario("mixed-90", 1, MIXED_SPEEDS, 0.9),
-        # Twice the service time, and with four slots three times: else more requests per second
+        # Twice the service time, and with four slots four times: else more requests per second
         # would come than elsewhere, and proxies and generator would cost more.
         Scenario("spread-80", 1, SPREAD, 0.8, token_seconds=0.0012),
         Scenario("equal-80", 1, EQUAL, 0.8),
@@ -79,7 +79,7 @@ SCENARIOS: Final = {
             filling=Filling(1, 12, 24, 0.60), timing=Timing(10, 20),
         ),
         Scenario(
-            "slots-80", 1, MIXED_SPEEDS, 0.8, slots=4, token_seconds=0.0018,
+            "slots-80", 1, MIXED_SPEEDS, 0.8, slots=4, token_seconds=0.0024,
         ),
         Scenario(
             "shared-80", 1, PAIRED, 0.8, token_seconds=0.0005, gpus=((4, 5), (6, 7)),

@@ -26,9 +26,7 @@ class Finding:
     verdict: Verdict
 
 
-def judge(
-    wanted: Wanted, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]
-) -> list[Finding]:
+def judge(wanted: Wanted, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> list[Finding]:
     """Hold runs to what was wanted.
 
     Args:

@@ -5,8 +5,18 @@ took most of the CPU that a request costs on two cores.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-_END = b"\r\n\r\n"
+PATH: Final = "/embed"
+OUT_OF_MEMORY: Final = "/out-of-memory"
+"""How often a replica ran out of it."""
+
+SERVED_BY: Final = "x-replica"
+"""The header that says who answered."""
+
+ORCA: Final = "endpoint-load-metrics"
+
+_END: Final = b"\r\n\r\n"
 
 
 class MalformedMessageError(ValueError):
