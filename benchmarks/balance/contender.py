@@ -1,4 +1,4 @@
-"""What a contender is: something that starts proxies, and tells where they listen once all are ready."""
+"""What a contender is: it starts proxies, and tells where they listen once all are ready."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager

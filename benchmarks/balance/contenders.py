@@ -1,4 +1,4 @@
-"""Who is compared. A contender is added by a `benchmarks.balance.contender.Start` and a row here."""
+"""Who is compared. A contender is added by a `contender.Start` and a row here."""
 
 from typing import Final
 

@@ -76,6 +76,7 @@ class Replica:
         self._tokens = 0
         self._busy, self._busy_until = 0.0, 0.0
         self._partner: Replica | None = None
+        self._computes = False
 
     @property
     def queue(self) -> int:
@@ -119,12 +120,11 @@ class Replica:
                 self._wake(job)
 
     def _begin(self, at: float, job: Job) -> None:
-        if self._partner is not None and not self._running:
-            self._partner.pace(at, ALONE)
         self._count_busy(at)
         self._running.append(job)
         job.done = at + job.tokens * self._token_seconds
         self._wake(job)
+        self._tell_partner(at)
 
     def _wake(self, job: Job) -> None:
         job.handle = self._call_at(job.done, lambda: self._end(job))
@@ -140,8 +140,13 @@ class Replica:
             # A request may have come after the slot was free and before the timer said so.
             following = self._waiting.popleft()
             self._begin(max(job.done, following.arrived), following)
-        elif self._partner is not None and not self._running:
-            self._partner.pace(job.done, 1 / ALONE)
+        self._tell_partner(job.done)
+
+    def _tell_partner(self, at: float) -> None:
+        computes = bool(self._running)
+        if self._partner is not None and computes != self._computes:
+            self._partner.pace(at, ALONE if computes else 1 / ALONE)
+        self._computes = computes
 
     def _count_busy(self, at: float) -> None:
         self._busy = self.busy(at)

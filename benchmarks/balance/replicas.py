@@ -54,7 +54,7 @@ class Fleet:
             one.share_with(other)
             other.share_with(one)
         self.orca = [Orca(replica) for replica in self.replicas]
-        self._ready = [True] * scenario.ready_at_first
+        self._ready = scenario.ready_at_first
         self._begun = False
 
     def _memory(self, number: int) -> Memory | None:
@@ -65,7 +65,7 @@ class Fleet:
 
     def is_ready(self, number: int) -> bool:
         """Whether a replica's model is loaded."""
-        return number < len(self._ready)
+        return number < self._ready
 
     def begin(self) -> None:
         """The load has begun, if it had not."""
@@ -80,7 +80,10 @@ class Fleet:
             pace, at = self.replicas[change.replica].pace, now + change.at
             self._loop.call_at(at, pace, at, change.factor)
         if self._scenario.joins is not None:
-            self._loop.call_at(now + self._scenario.joins, self._ready.append, True)
+            self._loop.call_at(now + self._scenario.joins, self._join)
+
+    def _join(self) -> None:
+        self._ready += 1
 
 
 class Connection(asyncio.Protocol):

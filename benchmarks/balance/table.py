@@ -75,15 +75,10 @@ SCENARIOS: Final = {
             changes=(Change(0, 7, 5.0), Change(22, 7, 0.2)), joins=12, timing=Timing(10, 20),
         ),
         Scenario(
-            "memory-70", 1, EQUAL, 0.7,
-            filling=Filling(1, 12, 24, 0.60), timing=Timing(10, 20),
+            "memory-70", 1, EQUAL, 0.7, filling=Filling(1, 12, 24, 0.60), timing=Timing(10, 20),
         ),
-        Scenario(
-            "slots-80", 1, MIXED_SPEEDS, 0.8, slots=4, token_seconds=0.0024,
-        ),
-        Scenario(
-            "shared-80", 1, PAIRED, 0.8, token_seconds=0.0005, gpus=((4, 5), (6, 7)),
-        ),
+        Scenario("slots-80", 1, MIXED_SPEEDS, 0.8, slots=4, token_seconds=0.0024),
+        Scenario("shared-80", 1, PAIRED, 0.8, token_seconds=0.0005, gpus=((4, 5), (6, 7))),
     )
 }  # fmt: skip
 
@@ -106,6 +101,8 @@ ROWS: Final = (
         "GPU memory fills on one of 8 equal, 70 %", "memory-70",
         Wanted(no_out_of_memory=True), Wanted(no_out_of_memory=True),
     ),
+    # Two of our own. Servers that batch compute several requests at a time; and small models are
+    # often run as two processes on one GPU, where one is slow while the other is busy.
     Row("2 of speed 4, 6 of 1, 4 slots, 80 %", "slots-80", Wanted(1.05), Wanted(0.75)),
     Row("4 with a GPU each, 4 in pairs on two GPUs, 80 %", "shared-80", Wanted(1.05), Wanted(0.75)),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as proxies, generator and simulated replicas speak with each other here. Pure.
+"""As much of HTTP/1.1 as generator, proxies and simulated replicas speak here. Pure.
 
 Messages have a content-length, and a connection carries one request at a time. A general library
 took most of the CPU that a request costs on two cores.
