@@ -10,6 +10,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
+import click
+
 from benchmarks.balance import overhead
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.measures import Run
@@ -85,8 +87,17 @@ async def play(
     """
     for slot in slots(jobs, lanes):
         begun = time.monotonic()
-        done = await side_by_side(slot)
+        done = await _patiently(slot)
         load = max(job.scenario.timing.total for job in slot)
         pace.learn(load, time.monotonic() - begun)
         for job, its in zip(slot, done, strict=True):
             finished(job, its)
+
+
+async def _patiently(slot: Sequence[Job]) -> list[Run]:
+    """Run a slot, once more if it fails: a busy machine can keep a proxy from starting in time."""
+    try:
+        return await side_by_side(slot)
+    except ExceptionGroup as failures:
+        click.echo(f"  failed, and is tried once more: {failures.exceptions[0]}", err=True)
+    return await side_by_side(slot)
