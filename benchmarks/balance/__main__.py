@@ -83,7 +83,7 @@ def main(
     except (JournalError, TooCostlyError) as error:
         raise click.ClickException(str(error)) from error
     except asyncio.CancelledError:
-        click.echo("\nterminated; --resume goes on with the journal", err=True)
+        click.echo("\nterminated; --resume goes on with the journal, if one was begun", err=True)
         sys.exit(128 + signal.SIGTERM)
 
 

@@ -11,6 +11,10 @@ LIMIT_P99: Final = 5.0
 LIMIT_CPU: Final = 0.6
 """Of a core, that any one process may take."""
 
+ATTEMPTS: Final = 3
+"""So often costs are measured while they are over a limit; the lowest count, because whatever
+disturbs a measurement adds to it."""
+
 STRETCHES: Final = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 
@@ -29,15 +33,25 @@ def stretch(runs: Sequence[Run]) -> float:
     Raises:
         TooCostlyError: No factor that is sensible would do.
     """
-    p99, cpu = (max(values) for values in zip(*map(_costs, runs), strict=True))
-    needed = max(p99 / LIMIT_P99, cpu / LIMIT_CPU)
+    needed = excess(runs)
     for factor in STRETCHES:
         if needed <= factor:
             return factor
+    p99, cpu = _worst(runs)
     raise TooCostlyError(
         f"measuring adds {p99:.0f} ms (p99) and takes up to {cpu:.0%} of a core: run it on a"
         " quieter machine, or with fewer --lanes"
     )
+
+
+def excess(runs: Sequence[Run]) -> float:
+    """What measuring cost at worst, in limits: up to 1 is within them."""
+    p99, cpu = _worst(runs)
+    return max(p99 / LIMIT_P99, cpu / LIMIT_CPU)
+
+
+def _worst(runs: Sequence[Run]) -> tuple[float, float]:
+    return max(_costs(run)[0] for run in runs), max(_costs(run)[1] for run in runs)
 
 
 def _costs(run: Run) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from math import inf
 import pytest
 
 from benchmarks.balance.measures import Run
-from benchmarks.balance.overhead import TooCostlyError, sentence, stretch, verdict
+from benchmarks.balance.overhead import TooCostlyError, excess, sentence, stretch, verdict
 from tests.benchmarks.balance_runs import run_of
 
 
@@ -41,3 +41,9 @@ def test_the_worst_run_of_a_kind_speaks_for_it() -> None:
 def test_stretching_is_told() -> None:
     assert "stretched 1.5 times" in verdict(1.5)
     assert "as they should be" in verdict(1)
+
+
+def test_costs_are_over_a_limit_when_those_of_any_run_are() -> None:
+    assert excess([costing(5, 0.1), costing(1, 0.6)]) == 1
+    assert excess([costing(10, 0.1), costing(1, 0.6)]) == 2
+    assert excess([costing(1, 0.1), costing(1, 0.9)]) == pytest.approx(1.5)

@@ -77,7 +77,7 @@ def test_a_replica_that_slows_down_takes_longer_for_what_it_has_begun() -> None:
 
 
 def test_replicas_on_one_gpu_are_twice_as_fast_while_the_other_idles() -> None:
-    clock, answers = Clock(), {}
+    clock, answers = Clock(), dict[str, float]()
     one, other = (Replica(1, 1.0, clock.call_at, lambda _: None) for _ in range(2))
     one.share_with(other)
     other.share_with(one)
@@ -90,7 +90,7 @@ def test_replicas_on_one_gpu_are_twice_as_fast_while_the_other_idles() -> None:
 
 
 def test_a_gpu_that_was_shared_is_as_fast_as_before_once_both_are_idle() -> None:
-    clock, answers = Clock(), {}
+    clock, answers = Clock(), dict[str, float]()
     one, other = (Replica(1, 1.0, clock.call_at, lambda _: None) for _ in range(2))
     one.share_with(other)
     other.share_with(one)
