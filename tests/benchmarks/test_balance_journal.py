@@ -53,7 +53,7 @@ def test_a_journal_of_other_scenarios_is_not_gone_on_with() -> None:
 
 def test_a_disturbed_run_gives_way_to_one_that_was_not() -> None:
     first = entry("plimsoll", 1, run_of(100, late=LATE))
-    second = entry("plimsoll", 1, run_of(200))
+    second = entry("plimsoll", 1, run_of(200, late=5))
     third = entry("plimsoll", 1, run_of(300))
     assert journal.settled([first, second, third]) == [second]
 

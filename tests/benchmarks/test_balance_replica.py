@@ -66,6 +66,22 @@ def test_a_timer_that_fires_late_delays_nothing_behind_it() -> None:
     assert [at for at, _ in late] == [1.0, 2.0]
 
 
+def test_a_request_does_not_begin_before_it_came_when_a_timer_fires_late() -> None:
+    due: list[float] = []
+    clock = Clock()
+
+    def call_at(at: float, call: object) -> object:
+        due.append(at)
+        return clock.call_at(at + 0.5, call)  # type: ignore[arg-type]
+
+    replica = Replica(1, 1.0, call_at, lambda _: None)  # type: ignore[arg-type]
+    replica.admit(0.0, 1, lambda: None)
+    clock.wind(1.2)
+    replica.admit(1.2, 1, lambda: None)
+    clock.wind(9)
+    assert due == [1.0, 2.2]
+
+
 def test_a_replica_that_slows_down_takes_longer_for_what_it_has_begun() -> None:
     watched = Watched()
     watched.admit("a", 1)

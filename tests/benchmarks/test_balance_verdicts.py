@@ -18,6 +18,12 @@ def test_a_ratio_is_taken_between_runs_with_the_same_seed() -> None:
     assert found[0].found == "0.75 × (0.50–1.00) that of A"
 
 
+def test_the_median_of_ratios_is_held_to_the_limit() -> None:
+    ours = [run_of(50), run_of(200)]
+    assert judge(Wanted(p99=0.75), ours, PEERS)[0].verdict == "met"
+    assert judge(Wanted(p99=0.6), ours, PEERS)[0].verdict == "missed"
+
+
 def test_p50_and_p99_have_limits_of_their_own() -> None:
     found = judge(Wanted(p99=0.6, p50=0.4), [run_of(50), run_of(100)], PEERS)
     assert [(it.wanted[:3], it.verdict) for it in found] == [("p99", "met"), ("p50", "missed")]
