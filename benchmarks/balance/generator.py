@@ -5,75 +5,177 @@ been sent, so a generator that falls behind, or a proxy that holds it up, hides 
 """
 
 import asyncio
+import contextlib
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import click
 
 from benchmarks.balance.outcome import Request, encode
-from benchmarks.balance.replicas import PATH, SERVED_BY
 from benchmarks.balance.schedule import Arrival, arrivals
+from benchmarks.balance.wire import (
+    PATH,
+    SERVED_BY,
+    MalformedMessageError,
+    Message,
+    request,
+    split,
+)
 
-PATIENCE: Final = aiohttp.ClientTimeout(total=60)
-"""For one answer; no run that is not cut comes near it."""
+PATIENCE: Final = 60.0
+"""Seconds after the last request for the answers; no run that is not cut comes near it."""
+
+READY: Final = "ready"
+"""A file that is there once the generator is ready to begin."""
+
+BEGIN: Final = "begin"
+"""A file that says when the load begins, in seconds of the monotonic clock."""
+
+OUTCOME: Final = "outcome.json"
+
+LOOKS: Final = 0.05
+"""Seconds between two looks for `BEGIN`."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a proxy, which carries one request after the other."""
+
+    def __init__(self) -> None:
+        """Prepare a connection that waits for nothing."""
+        self.is_open = False
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._told: Callable[[Message | None], None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what requests go into."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport, self.is_open = transport, True
+
+    def send(self, data: bytes, told: Callable[[Message | None], None]) -> None:
+        """Send a request; `told` gets the answer, or None when the connection ends without one."""
+        assert self._transport is not None
+        self._told = told
+        self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over the answer once it is complete."""
+        self._buffer += data
+        try:
+            found = split(self._buffer)
+        except MalformedMessageError:
+            self._end()
+            return
+        if found is not None:
+            message, self._buffer = found
+            if message.is_last:
+                self._end(message)
+            else:
+                self._tell(message)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """There will be no answer."""
+        self._end()
+
+    def _end(self, message: Message | None = None) -> None:
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.close()
+        self._tell(message)
+
+    def _tell(self, message: Message | None) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(message)
 
 
 class Generator:
     """Sends a schedule, dealing requests to targets in turn."""
 
-    def __init__(self, session: aiohttp.ClientSession, ports: Sequence[int], most: int) -> None:
+    def __init__(self, ports: Sequence[int], most: int) -> None:
         """Prepare a generator.
 
         Args:
-            session: Sends.
             ports: Of the proxies, on loopback.
             most: Requests without an answer at which the run is cut.
         """
-        self._session = session
-        self._urls = [f"http://127.0.0.1:{port}{PATH}" for port in ports]
+        self._ports = ports
+        self._idle: list[list[Connection]] = [[] for _ in ports]
         self._most = most
         self._loop = asyncio.get_running_loop()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._missing: dict[int, tuple[Arrival, float]] = {}
+        self._all_answered = asyncio.Event()
         self.requests: list[Request] = []
         self.cut_at: float | None = None
 
-    async def run(self, schedule: Sequence[Arrival]) -> None:
-        """Send everything and wait for the answers, or stop when too many are missing."""
-        waiting: set[asyncio.Task[None]] = set()
-        begun = self._loop.time()
+    async def run(self, schedule: Sequence[Arrival], begun: float) -> None:
+        """Send everything and wait for the answers, or stop when too many are missing.
+
+        Args:
+            schedule: What to send.
+            begun: When its time begins, in seconds of the loop's clock.
+        """
         for number, arrival in enumerate(schedule):
             await asyncio.sleep(begun + arrival.at - self._loop.time())
-            if len(waiting) >= self._most:
+            if len(self._missing) >= self._most:
                 self.cut_at = arrival.at
                 break
-            url = self._urls[number % len(self._urls)]
-            task = asyncio.create_task(self._send(url, arrival, begun))
-            waiting.add(task)
-            task.add_done_callback(waiting.discard)
-        left = list(waiting)
-        if self.cut_at is not None:
-            for task in left:
-                task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+            self._send(number, arrival, begun + arrival.at)
+        if self.cut_at is None:
+            self._all_answered.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    while self._missing:
+                        await self._all_answered.wait()
+        for arrival, late in self._missing.values():
+            self.requests.append(Request(arrival.at, late, None, None))
+        for task in self._opening:
+            task.cancel()
 
-    async def _send(self, url: str, arrival: Arrival, begun: float) -> None:
-        due = begun + arrival.at
+    def _send(self, number: int, arrival: Arrival, due: float) -> None:
         late = self._loop.time() - due
-        replica: int | None = None
+        self._missing[number] = (arrival, late)
+        target = number % len(self._ports)
+        data = request("POST", PATH, "pool", str(arrival.tokens).encode())
+        while self._idle[target]:
+            connection = self._idle[target].pop()
+            if connection.is_open:
+                connection.send(data, partial(self._answered, number, target, connection, due))
+                return
+        task = asyncio.create_task(self._open(number, target, data, due))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self, number: int, target: int, data: bytes, due: float) -> None:
         try:
-            body = str(arrival.tokens).encode()
-            async with self._session.post(url, data=body) as response:
-                await response.read()
-                if response.status == 200:
-                    replica = int(response.headers[SERVED_BY])
-        except (aiohttp.ClientError, TimeoutError):
-            pass
-        finally:
-            latency = None if replica is None else self._loop.time() - due
-            self.requests.append(Request(arrival.at, late, latency, replica))
+            _, connection = await self._loop.create_connection(
+                Connection, "127.0.0.1", self._ports[target]
+            )
+        except OSError:
+            self._settle(number, None, due)
+            return
+        connection.send(data, partial(self._answered, number, target, connection, due))
+
+    def _answered(
+        self, number: int, target: int, connection: Connection, due: float, message: Message | None
+    ) -> None:
+        if connection.is_open:
+            self._idle[target].append(connection)
+        self._settle(number, message, due)
+
+    def _settle(self, number: int, message: Message | None, due: float) -> None:
+        arrival, late = self._missing.pop(number)
+        replica = latency = None
+        if message is not None and " 200" in message.start:
+            replica, latency = int(message.headers[SERVED_BY]), self._loop.time() - due
+        self.requests.append(Request(arrival.at, late, latency, replica))
+        if not self._missing:
+            self._all_answered.set()
 
 
 @click.command
@@ -82,23 +184,24 @@ class Generator:
 @click.option("--rate", required=True, type=float, help="Requests per second.")
 @click.option("--seconds", required=True, type=float)
 @click.option("--most", required=True, type=int, help="Requests in flight that end the run.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(ports: str, seed: int, rate: float, seconds: float, most: int, out: Path) -> None:
+@click.option("--folder", required=True, type=click.Path(path_type=Path), help="For its files.")
+def main(ports: str, seed: int, rate: float, seconds: float, most: int, folder: Path) -> None:
     """Send load and write what came of it into a file."""
     schedule = list(arrivals(seed, rate, seconds))
-    out.write_text(asyncio.run(_run([int(port) for port in ports.split(",")], schedule, most)))
+    targets = [int(port) for port in ports.split(",")]
+    gc.freeze()
+    (folder / READY).touch()
+    while not (folder / BEGIN).exists():
+        time.sleep(LOOKS)
+    begin = float((folder / BEGIN).read_text())
+    (folder / OUTCOME).write_text(asyncio.run(_run(targets, schedule, begin, most)))
 
 
-async def _run(ports: list[int], schedule: list[Arrival], most: int) -> str:
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=PATIENCE, trust_env=False
-    ) as session:
-        generator = Generator(session, ports, most)
-        gc.freeze()
-        clock, cpu = time.monotonic(), time.process_time()
-        await generator.run(schedule)
-        used = (time.process_time() - cpu) / (time.monotonic() - clock)
+async def _run(ports: list[int], schedule: list[Arrival], begin: float, most: int) -> str:
+    generator = Generator(ports, most)
+    clock, cpu = time.monotonic(), time.process_time()
+    await generator.run(schedule, begin)
+    used = (time.process_time() - cpu) / (time.monotonic() - clock)
     requests = sorted(generator.requests, key=lambda request: request.at)
     return encode(requests, generator.cut_at, used)
 

@@ -27,10 +27,11 @@ def describe() -> dict[str, object]:
 
 def cpu_seconds(pids: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """Seconds of CPU that processes took so far, by what they are; 0 where /proc is missing."""
-    return {name: sum(map(_of_process, numbers)) for name, numbers in pids.items()}
+    return {name: sum(map(seconds_of_process, numbers)) for name, numbers in pids.items()}
 
 
-def _of_process(pid: int) -> float:
+def seconds_of_process(pid: int) -> float:
+    """Seconds of CPU that a process took so far; 0 where /proc is missing."""
     try:
         # The name, in parentheses, may hold spaces; user and system time are 14th and 15th.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

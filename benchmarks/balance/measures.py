@@ -1,13 +1,13 @@
 """From what a generator saw to numbers, and from runs to medians. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 from statistics import median
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from benchmarks.balance.outcome import Outcome, Request
-from benchmarks.balance.scenario import Scenario, Timing
+from benchmarks.balance.scenario import Scenario
 from controlplane.load.percentiles import nearest_rank
 from controlplane.load.queueing import queue
 
@@ -59,8 +59,31 @@ class Summary:
         return self.late > LATE
 
 
-def summarize(outcome: Outcome, scenario: Scenario, timing: Timing) -> Summary:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is over.
+
+    Attributes:
+        summary: What it came to.
+        cpu: Seconds of CPU per second of load, by what took it.
+        busiest: The same of the one process that took most.
+        changes: How often proxies were told of other weights in the time that counts; None of a
+            run that was cut.
+        out_of_memory: How often a replica ran out of memory.
+        told: What the contender had learned at its end.
+    """
+
+    summary: Summary
+    cpu: Mapping[str, float]
+    busiest: float
+    changes: int | None
+    out_of_memory: int
+    told: Mapping[str, Any]
+
+
+def summarize(outcome: Outcome, scenario: Scenario) -> Summary:
     """What one run came to; of a run that was cut before it was measured, latencies are inf."""
+    timing = scenario.timing
     counted = [request for request in outcome.requests if request.at >= timing.warm_up]
     latencies = [
         inf if request.latency is None else 1000 * request.latency for request in counted

@@ -1,66 +1,112 @@
-"""Runs as a table to read, and as files to keep. Pure."""
+"""Runs as tables to read. Pure."""
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import inf, isinf
-from typing import Any
+from dataclasses import dataclass
+from math import inf
 
-from benchmarks.balance.contenders import OURS
-from benchmarks.balance.measures import Spread, Summary, ratios, spread
-from benchmarks.balance.run import Run
+from benchmarks.balance.contenders import BY_NAME, PEERS, TITLES
+from benchmarks.balance.journal import Entry
+from benchmarks.balance.measures import Run, Summary, spread
 from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.table import Row
+from benchmarks.balance.verdicts import Finding, Verdict, judge, overall
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One run and what it was of.
+class Judged:
+    """A row of the table with one number of sidecars.
 
     Attributes:
-        scenario: Its name.
-        contender: Its name.
-        repetition: From 1 on; also the seed.
-        run: What came of it.
+        row: Which.
+        sidecars: How many.
+        repetitions: In which everybody ran.
+        findings: About each thing that was wanted; none where nothing was run.
     """
 
-    scenario: str
-    contender: str
-    repetition: int
-    run: Run
+    row: Row
+    sidecars: int
+    repetitions: int
+    findings: Sequence[Finding]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """None where nothing was run."""
+        return overall(self.findings) if self.findings else None
 
 
-def table(scenario: Scenario, rows: Sequence[Row]) -> str:
-    """A scenario's runs in Markdown, a line for each contender, and how Plimsoll compares."""
-    runs = _by_contender(scenario, rows)
+def judged(row: Row, sidecars: int, entries: Sequence[Entry]) -> Judged:
+    """Hold the runs of a row to what is wanted of it, repetition by repetition.
+
+    Args:
+        row: Which.
+        sidecars: How many.
+        entries: One for each run, of whole repetitions only.
+    """
+    runs = by_contender(row.scenario, sidecars, entries)
+    ours = runs.get(row.contender, [])
+    peers = {TITLES[name]: runs[name] for name in PEERS if name in runs}
+    if not ours or not peers:
+        return Judged(row, sidecars, 0, [])
+    return Judged(row, sidecars, len(ours), judge(row.wanted(sidecars), ours, peers))
+
+
+def by_contender(scenario: str, sidecars: int, entries: Sequence[Entry]) -> dict[str, list[Run]]:
+    """The runs of one scenario, in the order of repetitions, by the contenders' names."""
+    there = sorted(
+        (it for it in entries if (it.key.scenario, it.key.sidecars) == (scenario, sidecars)),
+        key=lambda entry: entry.key.repetition,
+    )
+    return {
+        name: [entry.run for entry in there if entry.key.contender == name]
+        for name in BY_NAME
+        if any(entry.key.contender == name for entry in there)
+    }
+
+
+def overview(rows: Sequence[Judged]) -> str:
+    """The whole table in Markdown: each row with what was wanted, found, and the verdict."""
+    lines = ["| scenario | sidecars | runs | wanted | found | |", "|---|---:|---:|---|---|---|"]
+    for it in rows:
+        if not it.findings:
+            lines.append(f"| {it.row.title} | {it.sidecars} | 0 | | not run | |")
+        for finding in it.findings:
+            verdict = finding.verdict if finding.verdict == "met" else f"**{finding.verdict}**"
+            lines.append(
+                f"| {it.row.title} | {it.sidecars} | {it.repetitions} | {finding.wanted}"
+                f" | {finding.found} | {verdict} |"
+            )
+    counts = Counter(it.verdict for it in rows if it.verdict is not None)
+    said = ", ".join(f"{verdict} {count}" for verdict, count in sorted(counts.items()))
+    return "\n".join([*lines, "", f"Of {sum(counts.values())} rows: {said or 'none was run'}."])
+
+
+def table(scenario: Scenario, entries: Sequence[Entry]) -> str:
+    """A scenario's runs in Markdown, a line for each contender."""
     lines = [
-        f"### {scenario.name}: {scenario.load:.0%} load, {scenario.rate:.0f} requests/s,"
-        f" speeds {', '.join(f'{speed:g}' for speed in scenario.speeds)}",
+        f"### {scenario.cell}: {scenario.load:.0%} load, {scenario.rate:.0f} requests/s,"
+        f" speeds {', '.join(f'{speed:.3g}' for speed in scenario.speeds)}",
         "",
         f"| contender | p50 ms | p99 ms | waiting | to fast ({scenario.fair_to_fast:.0%} is fair)"
         " | queues |",
         "|---|---:|---:|---:|---:|---|",
     ]
-    for name, summaries in runs.items():
+    for name, runs in by_contender(scenario.name, scenario.sidecars, entries).items():
+        summaries = [run.summary for run in runs]
         cells = (
             _range([it.p50 for it in summaries]),
             _range([it.p99 for it in summaries]),
             _range([it.waiting for it in summaries]),
             _range([100 * it.fast for it in summaries], " %"),
-            _queues(summaries),
+            _queues(runs, summaries),
         )
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_comparison(runs)])
+        lines.append(f"| {TITLES[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _by_contender(scenario: Scenario, rows: Sequence[Row]) -> dict[str, list[Summary]]:
-    runs: dict[str, list[Summary]] = {}
-    for row in rows:
-        if row.scenario == scenario.name:
-            runs.setdefault(row.contender, []).append(row.run.summary)
-    return runs
+def settings(names: Sequence[str]) -> str:
+    """What each contender was given, in Markdown."""
+    return "\n".join(f"- {TITLES[name]}: {BY_NAME[name].settings}" for name in names)
 
 
 def _range(values: Sequence[float], unit: str = "") -> str:
@@ -71,7 +117,7 @@ def _range(values: Sequence[float], unit: str = "") -> str:
     return text if len(values) == 1 else f"{text} ({seen.low:.0f}–{seen.high:.0f})"
 
 
-def _queues(summaries: Sequence[Summary]) -> str:
+def _queues(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
     counts = Counter(it.verdict for it in summaries)
     said = [
         verdict if len(counts) == 1 else f"{verdict} {count} of {len(summaries)}"
@@ -82,31 +128,13 @@ def _queues(summaries: Sequence[Summary]) -> str:
         said.append(f"cut after {min(cuts):.0f} s")
     if failed := sum(it.failed for it in summaries):
         said.append(f"{failed} requests failed")
+    if out := sum(run.out_of_memory for run in runs):
+        said.append(f"out of memory {out} times")
+    if changes := sum(run.changes or 0 for run in runs):
+        said.append(f"{changes} weight changes")
     if disturbed := sum(it.is_disturbed for it in summaries):
         said.append(f"disturbed {disturbed} of {len(summaries)}")
     return ", ".join(said)
-
-
-def _comparison(runs: Mapping[str, Sequence[Summary]]) -> list[str]:
-    peers = {name: summaries for name, summaries in runs.items() if name != OURS}
-    if OURS not in runs or not peers:
-        return []
-    lines = []
-    for what in ("p50", "p99"):
-        ours = [getattr(it, what) for it in runs[OURS]]
-        theirs = [[getattr(it, what) for it in summaries] for summaries in peers.values()]
-        found = ratios(ours, theirs)
-        if found is None:
-            lines.append(f"{OURS}'s {what} cannot be compared: it, or all peers, collapsed.")
-        else:
-            best = list(peers)[found.peer]
-            lines.append(f"{OURS}'s {what} is {_times(found.ratio)} that of {best}, the best peer.")
-    return lines
-
-
-def _times(ratio: Spread) -> str:
-    text = f"{ratio.middle:.2f} ×"
-    return text if ratio.low == ratio.high else f"{text} ({ratio.low:.2f}–{ratio.high:.2f})"
 
 
 def line(run: Run) -> str:
@@ -115,71 +143,19 @@ def line(run: Run) -> str:
     disturbed = f", disturbed: the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
     if it.cut_at is not None:
         return f"collapsed, cut after {it.cut_at:.0f} s{disturbed}"
-    return f"p50 {it.p50:.0f} ms, p99 {it.p99:.0f} ms, {it.verdict}{disturbed}"
+    memory = f", out of memory {run.out_of_memory} times" if run.out_of_memory else ""
+    failed = f", {it.failed} failed" if it.failed else ""
+    return f"p50 {it.p50:.0f} ms, p99 {it.p99:.0f} ms, {it.verdict}{failed}{memory}{disturbed}"
 
 
-def cost(scenario: Scenario, run: Run) -> str:
-    """What measuring costs, from a run in which replicas answered at once."""
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in run.cpu.items())
-    return (
-        f"{scenario.name}, replicas that answer at once, {scenario.rate:.0f} requests/s:"
-        f" p50 {run.summary.p50:.1f} ms, p99 {run.summary.p99:.1f} ms, of which the generator was"
-        f" late (p99) {run.summary.late:.1f} ms; of one core: {shares}"
-    )
+def missing(repetitions: Mapping[str, int], wanted: int) -> str:
+    """Which repetitions are not there, in words; empty when all are.
 
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """A line for each run; empty where a collapsed run has no number."""
-    text = io.StringIO()
-    flat = [_flat(row) for row in rows]
-    names = list(dict.fromkeys(name for line in flat for name in line))
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _flat(row: Row) -> dict[str, object]:
-    return {
-        "scenario": row.scenario,
-        "contender": row.contender,
-        "repetition": row.repetition,
-        **{name: _rounded(value) for name, value in asdict(row.run.summary).items()},
-        **{f"cpu_{name}": round(share, 3) for name, share in row.run.cpu.items()},
-    }
-
-
-def as_json(
-    machine: Mapping[str, object],
-    settings: Mapping[str, object],
-    costs: Mapping[str, Run],
-    rows: Sequence[Row],
-) -> str:
-    """Everything but the single requests: machine, settings, costs, runs, what was learned."""
-    data = {
-        "machine": machine,
-        "settings": settings,
-        "costs": {name: _run(run) for name, run in costs.items()},
-        "runs": [
-            {
-                "scenario": row.scenario,
-                "contender": row.contender,
-                "repetition": row.repetition,
-                **_run(row.run),
-            }
-            for row in rows
-        ],
-    }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
-
-
-def _run(run: Run) -> dict[str, Any]:
-    summary = {name: _rounded(value) for name, value in asdict(run.summary).items()}
-    cpu = {name: round(share, 3) for name, share in run.cpu.items()}
-    return {"summary": summary, "cpu": cpu, "told": run.told}
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, float):
-        return None if isinf(value) else round(value, 3)
-    return value
+    Args:
+        repetitions: Whole ones, by scenario and sidecars.
+        wanted: Of each.
+    """
+    lacking = [f"{name} {count}" for name, count in repetitions.items() if count < wanted]
+    if not lacking:
+        return ""
+    return f"Missing: of {wanted} repetitions each there are only, of {'; '.join(lacking)}."

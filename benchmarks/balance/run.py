@@ -1,46 +1,38 @@
 """One run: start replicas and a contender, send the load, end everything, summarize."""
 
+import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import aiohttp
+from pydantic import TypeAdapter
 
-from benchmarks.balance.contenders import Contender
-from benchmarks.balance.machine import cpu_seconds
-from benchmarks.balance.measures import Summary, most_in_flight, summarize
+from benchmarks.balance.contender import Contender, Running, loopback
+from benchmarks.balance.generator import BEGIN, OUTCOME, READY
+from benchmarks.balance.machine import seconds_of_process
+from benchmarks.balance.measures import Run, most_in_flight, summarize
 from benchmarks.balance.outcome import Outcome, decode
 from benchmarks.balance.ports import free_ports
 from benchmarks.balance.scenario import Scenario, Timing
+from benchmarks.balance.wire import OUT_OF_MEMORY
 from controlplane.settings import Address
 from tests.processes import process, until
 
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run that is over.
-
-    Attributes:
-        summary: What it came to.
-        cpu: Seconds of CPU per second of load, by what took it.
-        told: What the contender had learned at its end.
-    """
-
-    summary: Summary
-    cpu: Mapping[str, float]
-    told: Mapping[str, Any]
+LEAD: Final = 0.3
+"""Seconds until the load begins, for the generator to see that it does."""
 
 
 async def run(
     contender: Contender,
     scenario: Scenario,
-    timing: Timing,
     seed: int,
     folder: Path,
+    agreed: Callable[[], Awaitable[object]],
     *,
     instant: bool = False,
 ) -> Run:
@@ -49,37 +41,78 @@ async def run(
     Args:
         contender: Whom.
         scenario: With which replicas and load.
-        timing: How long.
         seed: Of the load.
         folder: For config files and logs; must exist.
+        agreed: Is awaited when all is ready, before the load begins.
         instant: Replicas answer at once, so that what is left is the cost of measuring.
     """
-    token_seconds = 0.0 if instant else scenario.token_seconds
+    played = replace(scenario, token_seconds=0.0) if instant else scenario
     async with (
-        _replicas(scenario, token_seconds, folder) as (pid, addresses),
+        _replicas(played, folder) as (pid, addresses),
         contender.start(folder, scenario, addresses) as running,
+        _generator(running.ports, scenario, seed, folder) as generator,
     ):
+        await agreed()
+        begin = generator.begin()
+        counting = asyncio.create_task(_changes(running, scenario.timing, begin))
         pids = {"replicas": [pid], **running.pids}
-        before, begun = cpu_seconds(pids), time.monotonic()
-        outcome = await _generate(running.ports, scenario, timing, seed, folder)
-        after, seconds = cpu_seconds(pids), time.monotonic() - begun
+        before, begun = _used(pids), time.monotonic()
+        try:
+            outcome = await generator.outcome()
+            after, seconds = _used(pids), time.monotonic() - begun
+            changes = await counting if outcome.cut_at is None else None
+        finally:
+            counting.cancel()
         told = await running.told()
-    cpu = {name: (after[name] - before[name]) / seconds for name in pids}
-    summary = summarize(outcome, scenario, timing)
-    return Run(summary, {"generator": outcome.cpu, **cpu}, told)
+        out_of_memory = await _out_of_memory(addresses)
+    used = {
+        name: [
+            (end - start) / seconds for start, end in zip(before[name], after[name], strict=True)
+        ]
+        for name in pids
+    }
+    return Run(
+        summarize(outcome, scenario),
+        {"generator": outcome.cpu, **{name: sum(shares) for name, shares in used.items()}},
+        max(outcome.cpu, *(max(shares) for shares in used.values())),
+        changes,
+        out_of_memory,
+        told,
+    )
+
+
+def _used(pids: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
+    """Seconds of CPU of each process so far."""
+    return {name: [seconds_of_process(pid) for pid in numbers] for name, numbers in pids.items()}
+
+
+async def _changes(running: Running, timing: Timing, begin: float) -> int:
+    """How often a proxy was told of something in the time that counts."""
+    await asyncio.sleep(begin + timing.warm_up - time.monotonic())
+    before = await running.changes()
+    await asyncio.sleep(begin + timing.total - time.monotonic())
+    return await running.changes() - before
+
+
+async def _out_of_memory(replicas: Sequence[Address]) -> int:
+    """How often any of them ran out of memory, whoever else then answered the request."""
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        total = 0
+        for address in replicas:
+            async with session.get(f"http://{address}{OUT_OF_MEMORY}") as response:
+                total += int(await response.text())
+        return total
 
 
 @asynccontextmanager
-async def _replicas(
-    scenario: Scenario, token_seconds: float, folder: Path
-) -> AsyncIterator[tuple[int, list[Address]]]:
+async def _replicas(scenario: Scenario, folder: Path) -> AsyncIterator[tuple[int, list[Address]]]:
     """Run the replicas' process; opens, with its pid, when all of them answer."""
-    addresses = [Address("127.0.0.1", port) for port in free_ports(len(scenario.speeds))]
+    addresses = [loopback(port) for port in free_ports(len(scenario.speeds))]
+    file = folder / "scenario.json"
+    file.write_bytes(TypeAdapter(Scenario).dump_json(scenario))
     arguments = (
         *("--ports", ",".join(str(address.port) for address in addresses)),
-        *("--speeds", ",".join(f"{speed:g}" for speed in scenario.speeds)),
-        *("--slots", str(scenario.slots)),
-        *("--token-seconds", f"{token_seconds:g}"),
+        *("--scenario", file),
     )
     command = (sys.executable, "-m", "benchmarks.balance.replicas", *arguments)
     async with (
@@ -89,7 +122,7 @@ async def _replicas(
 
         async def answer() -> bool:
             try:
-                async with session.get(f"http://{addresses[-1]}/health") as response:
+                async with session.get(f"http://{addresses[-1]}{OUT_OF_MEMORY}") as response:
                     return response.status == 200
             except aiohttp.ClientConnectionError:
                 return False
@@ -98,21 +131,46 @@ async def _replicas(
         yield started.pid, addresses
 
 
-async def _generate(
-    ports: Sequence[int], scenario: Scenario, timing: Timing, seed: int, folder: Path
-) -> Outcome:
-    """Run the generator to its end."""
-    out = folder / "outcome.json"
+@dataclass(frozen=True, slots=True)
+class _Generator:
+    """A generator that waits to be told when to begin."""
+
+    started: asyncio.subprocess.Process
+    folder: Path
+
+    def begin(self) -> float:
+        """Let it begin; returns when it will, on the monotonic clock."""
+        at = time.monotonic() + LEAD
+        unseen = self.folder / "begin.part"
+        unseen.write_text(repr(at))
+        unseen.rename(self.folder / BEGIN)
+        return at
+
+    async def outcome(self) -> Outcome:
+        """What came of it, once it has ended."""
+        if await self.started.wait() != 0:
+            raise RuntimeError(f"the generator failed; see {self.folder / 'generator.log'}")
+        return decode((self.folder / OUTCOME).read_text())
+
+
+@asynccontextmanager
+async def _generator(
+    ports: Sequence[int], scenario: Scenario, seed: int, folder: Path
+) -> AsyncIterator[_Generator]:
+    """Start a generator; opens when it is ready to begin."""
     arguments = (
         *("--ports", ",".join(map(str, ports))),
         *("--seed", str(seed)),
         *("--rate", f"{scenario.rate:g}"),
-        *("--seconds", f"{timing.total:g}"),
+        *("--seconds", f"{scenario.timing.total:g}"),
         *("--most", str(most_in_flight(scenario))),
-        *("--out", str(out)),
+        *("--folder", folder),
     )
     command = (sys.executable, "-m", "benchmarks.balance.generator", *arguments)
+
+    async def is_ready() -> bool:
+        return started.returncode is not None or (folder / READY).exists()
+
     async with process(*command, log=folder / "generator.log") as started:
-        if await started.wait() != 0:
-            raise RuntimeError(f"the generator failed; see {folder / 'generator.log'}")
-    return decode(out.read_text())
+        await until(f"the generator is ready; see {folder}", is_ready)
+        yield _Generator(started, folder)

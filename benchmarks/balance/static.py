@@ -11,6 +11,15 @@ _POLICIES: Final = "type.googleapis.com/envoy.extensions.load_balancing_policies
 ROUND_ROBIN: Final = {"@type": f"{_POLICIES}.round_robin.v3.RoundRobin"}
 TWO_CHOICES: Final = {"@type": f"{_POLICIES}.least_request.v3.LeastRequest"}
 FULL_SCAN: Final = {**TWO_CHOICES, "selection_method": "FULL_SCAN"}
+CLIENT_SIDE_WEIGHTED: Final = {
+    "@type": (f"{_POLICIES}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"),
+    "blackout_period": "1s",
+    "weight_update_period": "0.5s",
+}
+ORCA_SETTINGS: Final = (
+    "blackout_period 1s and weight_update_period 0.5s (10 s and 1 s by default); replicas report"
+    " utilization and requests per second of the last three seconds with each answer"
+)
 
 _UNLIMITED: Final = 1 << 20
 
@@ -20,8 +29,9 @@ def bootstrap(
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as JSON.
 
-    Health checks and circuit breakers are those that Plimsoll gives its Envoys, so that contenders
-    differ in how they choose and in nothing else that this load could show.
+    Health checks, retries, outlier detection and circuit breakers are those that Plimsoll gives
+    its Envoys, so that contenders differ in how they choose and in nothing else that this load
+    could show.
 
     Args:
         policy: The typed config of a load balancing policy.
@@ -40,7 +50,8 @@ def bootstrap(
 
 def _listener(address: Address) -> dict[str, Any]:
     filters = "type.googleapis.com/envoy.extensions.filters"
-    route = {"match": {"prefix": "/"}, "route": {"cluster": CLUSTER, "timeout": "60s"}}
+    action = {"cluster": CLUSTER, "timeout": "60s", "retry_policy": _retry_policy()}
+    route = {"match": {"prefix": "/"}, "route": action}
     manager = {
         "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": CLUSTER,
@@ -65,9 +76,11 @@ def _cluster(policy: Mapping[str, Any], replicas: Sequence[Address]) -> dict[str
         {"endpoint": {"address": _socket_address(address), "hostname": f"r{number}"}}
         for number, address in enumerate(replicas)
     ]
-    thresholds = dict.fromkeys(
-        ("max_connections", "max_pending_requests", "max_requests"), _UNLIMITED
-    )
+    unlimited = ("max_connections", "max_pending_requests", "max_requests")
+    thresholds = {
+        **dict.fromkeys(unlimited, _UNLIMITED),
+        "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+    }
     return {
         "name": CLUSTER,
         "type": "STATIC",
@@ -88,10 +101,43 @@ def _cluster(policy: Mapping[str, Any], replicas: Sequence[Address]) -> dict[str
                 "http_health_check": {"path": "/health"},
             }
         ],
+        "common_lb_config": {"ignore_new_hosts_until_first_hc": True},
+        "outlier_detection": {
+            "interval": "1s",
+            "base_ejection_time": "5s",
+            "max_ejection_time": "60s",
+            "max_ejection_percent": 40,
+            "always_eject_one_host": True,
+            "consecutive_5xx": 5,
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 3,
+            "success_rate_minimum_hosts": 3,
+            "success_rate_request_volume": 50,
+            "successful_active_health_check_uneject_host": False,
+        },
         "load_assignment": {
             "cluster_name": CLUSTER,
             "endpoints": [{"lb_endpoints": endpoints}],
         },
+    }
+
+
+def _retry_policy() -> dict[str, Any]:
+    return {
+        "retry_on": "reset,connect-failure,refused-stream,retriable-status-codes",
+        "retriable_status_codes": [503],
+        "num_retries": 3,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3"
+                    ".PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     }
 
 

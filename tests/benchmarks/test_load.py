@@ -2,9 +2,9 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.balance.scenario import MEAN_TOKENS, Scenario, scenarios
+from benchmarks.balance.scenario import MEAN_TOKENS, Scenario
 from benchmarks.balance.schedule import arrivals
-from benchmarks.balance.slots import Slots
+from benchmarks.balance.table import ROWS, SCENARIOS
 
 
 def test_the_same_seed_sends_the_same_requests() -> None:
@@ -32,24 +32,34 @@ def test_load_is_a_part_of_what_all_replicas_together_can_serve() -> None:
 
 
 def test_fast_replicas_should_get_what_they_can_carry() -> None:
-    scenario = scenarios(12)[0]
+    scenario = SCENARIOS["mixed-80"]
     assert scenario.fast == {0, 1}
     assert scenario.fair_to_fast == pytest.approx(8 / 14)
 
 
-def test_a_free_slot_begins_at_once() -> None:
-    slots = Slots(2)
-    assert [slots.admit(0.0, 1.0), slots.admit(0.5, 1.0)] == [1.0, 1.5]
+def test_stretched_service_times_leave_the_load_as_it_is() -> None:
+    scenario = SCENARIOS["mixed-80"]
+    stretched = scenario.stretched(2)
+    assert stretched.rate == pytest.approx(scenario.rate / 2)
+    assert stretched.rate / stretched.capacity == pytest.approx(0.8)
 
 
-def test_a_request_waits_for_the_slot_that_is_free_first() -> None:
-    slots = Slots(2)
-    slots.admit(0.0, 5.0)
-    slots.admit(0.0, 1.0)
-    assert [slots.admit(0.0, 1.0), slots.admit(0.0, 1.0)] == [2.0, 3.0]
+def test_a_replica_that_joins_is_not_ready_at_first() -> None:
+    assert SCENARIOS["cold-80"].ready_at_first == 7
+    assert SCENARIOS["equal-80"].ready_at_first == 8
 
 
-def test_a_slot_that_was_idle_does_not_catch_up() -> None:
-    slots = Slots(1)
-    slots.admit(0.0, 1.0)
-    assert slots.admit(10.0, 1.0) == 11.0
+def test_every_row_has_a_scenario_and_wants_something_with_one_sidecar_and_with_many() -> None:
+    for row in ROWS:
+        assert row.scenario in SCENARIOS
+        assert row.wanted(1) is row.one
+        assert row.wanted(12) is row.many
+
+
+def test_what_happens_to_replicas_happens_while_requests_count() -> None:
+    for scenario in SCENARIOS.values():
+        timing = scenario.timing
+        times = [change.at for change in scenario.changes if change.at]
+        times += [scenario.joins] if scenario.joins is not None else []
+        times += [scenario.filling.begin, scenario.filling.end] if scenario.filling else []
+        assert all(timing.warm_up < at < timing.total for at in times)

@@ -6,8 +6,9 @@ from benchmarks.balance.measures import ratios, summarize, waiting
 from benchmarks.balance.outcome import Outcome, Request, decode, encode
 from benchmarks.balance.scenario import Scenario, Timing
 
-SCENARIO = Scenario("two", sidecars=1, speeds=(4.0, 1.0), load=0.8, token_seconds=0.001)
-TIMING = Timing(warm_up=10, measured=20)
+SCENARIO = Scenario(
+    "two", sidecars=1, speeds=(4.0, 1.0), load=0.8, token_seconds=0.001, timing=Timing(10, 20)
+)
 
 
 def answered(at: float, latency: float, replica: int = 0) -> Request:
@@ -16,28 +17,28 @@ def answered(at: float, latency: float, replica: int = 0) -> Request:
 
 def test_requests_of_the_warm_up_do_not_count() -> None:
     requests = (answered(9.9, 5.0), answered(10.0, 0.1), answered(20.0, 0.1))
-    summary = summarize(Outcome(requests, None, 0.1), SCENARIO, TIMING)
+    summary = summarize(Outcome(requests, None, 0.1), SCENARIO)
     assert (summary.requests, summary.p50, summary.p99) == (2, 100, 100)
 
 
 def test_a_failed_request_took_for_ever() -> None:
     requests = (answered(11, 0.1), Request(12, 0.0, None, None))
-    summary = summarize(Outcome(requests, None, 0.1), SCENARIO, TIMING)
+    summary = summarize(Outcome(requests, None, 0.1), SCENARIO)
     assert (summary.failed, summary.p50, summary.p99) == (1, 100, inf)
 
 
 def test_a_cut_run_has_collapsed_and_has_no_latencies() -> None:
-    summary = summarize(Outcome((answered(11, 0.1),), 11.5, 0.1), SCENARIO, TIMING)
+    summary = summarize(Outcome((answered(11, 0.1),), 11.5, 0.1), SCENARIO)
     assert (summary.verdict, summary.cut_at, summary.p50) == ("collapsed", 11.5, inf)
 
 
 def test_a_run_cut_before_anything_counted_is_summarized_all_the_same() -> None:
-    assert summarize(Outcome((), 3.0, 0.1), SCENARIO, TIMING).verdict == "collapsed"
+    assert summarize(Outcome((), 3.0, 0.1), SCENARIO).verdict == "collapsed"
 
 
 def test_a_run_whose_generator_was_late_is_disturbed() -> None:
     requests = [Request(11 + number, late, 0.2, 0) for number, late in enumerate((0.001, 0.1))]
-    summary = summarize(Outcome(tuple(requests), None, 0.1), SCENARIO, TIMING)
+    summary = summarize(Outcome(tuple(requests), None, 0.1), SCENARIO)
     assert summary.is_disturbed
 
 

@@ -1,58 +1,76 @@
 import json
 from math import inf
 
-from benchmarks.balance.measures import Summary
-from benchmarks.balance.report import Row, as_csv, as_json, table
-from benchmarks.balance.run import Run
-from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.files import as_csv, as_json
+from benchmarks.balance.journal import Opening
+from benchmarks.balance.report import judged, missing, overview, table
+from benchmarks.balance.table import ROWS, SCENARIOS
+from tests.benchmarks.balance_runs import entry, run_of
 
-SCENARIO = Scenario("1 sidecar", sidecars=1, speeds=(4.0, 1.0), load=0.8)
+SCENARIO = SCENARIOS["mixed-80"].behind(12)
+OPENING = Opening({}, 1, 1.0, (), {})
+ROW = ROWS[1]
 
-
-def row(contender: str, repetition: int, p99: float) -> Row:
-    cut = p99 == inf
-    summary = Summary(
-        verdict="collapsed" if cut else "steady",
-        cut_at=12.0 if cut else None,
-        requests=1000,
-        failed=0,
-        p50=p99 / 10,
-        p99=p99,
-        late=1.0,
-        waiting=p99 / 10,
-        fast=0.5,
-    )
-    return Row("1 sidecar", contender, repetition, Run(summary, {"generator": 0.1}, {}))
-
-
-ROWS = [
-    row("Envoy round robin", 1, inf),
-    row("Envoy least-request FULL_SCAN", 1, 400),
-    row("Plimsoll", 1, 200),
-    row("Envoy round robin", 2, 900),
-    row("Envoy least-request FULL_SCAN", 2, 500),
-    row("Plimsoll", 2, 300),
+ENTRIES = [
+    entry("round-robin", 1, run_of(inf, changes=None)),
+    entry("full-scan", 1, run_of(400)),
+    entry("plimsoll", 1, run_of(200)),
+    entry("round-robin", 2, run_of(900)),
+    entry("full-scan", 2, run_of(500)),
+    entry("plimsoll", 2, run_of(300)),
 ]
 
 
 def test_a_table_has_medians_and_ranges() -> None:
-    assert "| Plimsoll | 25 (20–30) | 250 (200–300) |" in table(SCENARIO, ROWS)
+    assert "| Plimsoll | 25 (20–30) | 250 (200–300) |" in table(SCENARIO, ENTRIES)
 
 
 def test_a_table_says_who_collapsed() -> None:
-    lines = table(SCENARIO, ROWS).splitlines()
+    lines = table(SCENARIO, ENTRIES).splitlines()
     found = next(line for line in lines if line.startswith("| Envoy round robin"))
     assert found.startswith("| Envoy round robin | – | – | – |")
     assert found.endswith("collapsed 1 of 2, steady 1 of 2, cut after 12 s |")
 
 
-def test_a_table_compares_with_the_best_peer() -> None:
+def test_a_table_has_runs_of_its_number_of_sidecars_only() -> None:
+    assert "Plimsoll" not in table(SCENARIO.behind(1), ENTRIES)
+
+
+def test_the_overview_says_plainly_what_was_missed() -> None:
+    text = overview([judged(ROW, 12, ENTRIES)])
     assert (
-        "Plimsoll's p99 is 0.55 × (0.50–0.60) that of Envoy least-request FULL_SCAN, the best peer."
-    ) in table(SCENARIO, ROWS)
+        "| 2 | p99 at most 0.65 × the best peer's | 0.55 × (0.50–0.60) that of"
+        " Envoy least-request FULL_SCAN | met |"
+    ) in text
+    slower = [entry("plimsoll", n, run_of(1000)) for n in (1, 2)]
+    text = overview([judged(ROW, 12, [*ENTRIES[:2], *ENTRIES[3:5], *slower])])
+    assert text.count("**missed**") == 2
+    assert "Of 1 rows: missed 1." in text
+
+
+def test_a_row_that_was_not_run_has_no_verdict() -> None:
+    row = judged(ROW, 1, ENTRIES)
+    assert row.verdict is None
+    assert "not run" in overview([row])
+
+
+def test_load_reports_are_compared_with_peers_and_not_with_metrics() -> None:
+    row = next(row for row in ROWS if row.contender == "plimsoll-reports")
+    ours = [entry("plimsoll-reports", n, run_of(390)) for n in (1, 2)]
+    found = judged(row, 12, [*ENTRIES, *ours]).findings[0]
+    assert found.found.endswith("that of Envoy least-request FULL_SCAN")
+
+
+def test_what_is_missing_is_said() -> None:
+    assert missing({"a": 2, "b": 2}, 2) == ""
+    assert missing({"a": 2, "b": 1, "c": 0}, 2) == (
+        "Missing: of 2 repetitions each there are only, of b 1; c 0."
+    )
 
 
 def test_files_leave_out_what_a_collapsed_run_does_not_have() -> None:
-    assert as_csv(ROWS).splitlines()[1].startswith("1 sidecar,Envoy round robin,1,collapsed,12.0,")
-    runs = json.loads(as_json({}, {}, {}, ROWS))["runs"]
-    assert [run["summary"]["p99"] for run in runs] == [None, 400, 200, 900, 500, 300]
+    line = as_csv(ENTRIES).splitlines()[1]
+    assert line.startswith("mixed-80,12,round-robin,1,collapsed,12.0,1000,0,,,")
+    data = json.loads(as_json(OPENING, [judged(ROW, 12, ENTRIES)], ENTRIES))
+    assert [run["summary"]["p99"] for run in data["runs"]] == [None, 400, 200, 900, 500, 300]
+    assert data["rows"][0]["verdict"] == "met"

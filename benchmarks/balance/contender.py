@@ -1,0 +1,76 @@
+"""What a contender is: it starts proxies, and tells where they listen once all are ready."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.balance.scenario import Scenario
+from controlplane.settings import Address
+
+
+async def nothing() -> Mapping[str, Any]:
+    """Of a contender that learns nothing."""
+    return {}
+
+
+async def never() -> int:
+    """Of a contender that changes nothing."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A contender whose proxies take requests.
+
+    Attributes:
+        ports: Of its proxies.
+        pids: Its processes, by what they are.
+        told: What it has learned so far, for the record.
+        changes: How often a proxy has been told of other endpoints or weights so far.
+    """
+
+    ports: Sequence[int]
+    pids: Mapping[str, Sequence[int]]
+    told: Callable[[], Awaitable[Mapping[str, Any]]] = nothing
+    changes: Callable[[], Awaitable[int]] = never
+
+
+Start = Callable[[Path, Scenario, Sequence[Address]], AbstractAsyncContextManager[Running]]
+"""Takes a folder for files, the scenario, and where its replicas serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One of those that are compared.
+
+    Attributes:
+        name: As options and files call it.
+        title: As tables call it.
+        start: Runs it for as long as a context is open.
+        settings: In words, what it was given beside addresses and health checks.
+        proxy: What kind of proxy it is; those of one kind cost the same.
+        only: The scenario that it is in; None: all.
+    """
+
+    name: str
+    title: str
+    start: Start
+    settings: str
+    proxy: str
+    only: str | None = None
+
+    def is_in(self, scenario: Scenario) -> bool:
+        """Whether it is compared there."""
+        return self.only in {None, scenario.name}
+
+
+def loopback(port: int) -> Address:
+    """The address of a port here."""
+    return Address("127.0.0.1", port)
+
+
+def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
+    """Two ports for each proxy."""
+    return list(zip(ports[::2], ports[1::2], strict=True))

@@ -1,0 +1,79 @@
+"""HAProxy with leastconn, told the true weights."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.balance.answering import all_answer
+from benchmarks.balance.contender import Running
+from benchmarks.balance.installed import path_of
+from benchmarks.balance.ports import free_ports
+from benchmarks.balance.scenario import Scenario
+from controlplane.settings import Address
+from tests.processes import process
+
+SETTINGS: Final = (
+    "weights in proportion to the true speeds, a check each second, connections reused always,"
+    " slowstart 10s, redispatch on 503"
+)
+
+_CONFIG: Final = """\
+global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 600s
+  timeout server 60s
+  timeout http-keep-alive 600s
+  option http-keep-alive
+  option redispatch 1
+  retries 3
+  retry-on conn-failure empty-response 503
+  http-reuse always
+frontend sidecar
+  bind {listen}
+  default_backend pool
+backend pool
+  balance leastconn
+  option httpchk
+  http-check send meth GET uri /health ver HTTP/1.1 hdr host pool
+  default-server check inter 1s fall 2 rise 1 slowstart 10s
+{servers}
+"""
+
+
+def path() -> str:
+    """Where it is."""
+    return path_of("haproxy", "haproxy")
+
+
+def config(listen: Address, replicas: Sequence[Address], speeds: Sequence[float]) -> str:
+    """The configuration file of one sidecar."""
+    # HAProxy takes whole weights up to 256.
+    weights = [round(200 * speed / max(speeds)) for speed in speeds]
+    servers = "\n".join(
+        f"  server r{number} {address} weight {weight}"
+        for number, (address, weight) in enumerate(zip(replicas, weights, strict=True))
+    )
+    return _CONFIG.format(listen=listen, servers=servers)
+
+
+@asynccontextmanager
+async def haproxy(
+    folder: Path, scenario: Scenario, replicas: Sequence[Address]
+) -> AsyncIterator[Running]:
+    """Run one process for each sidecar."""
+    ports, pids = free_ports(scenario.sidecars), []
+    async with AsyncExitStack() as stack:
+        for number, port in enumerate(ports):
+            file = folder / f"haproxy-{number}.cfg"
+            file.write_text(config(Address("127.0.0.1", port), replicas, scenario.speeds))
+            # In the foreground and without a master process.
+            command = (path(), "-db", "-f", file)
+            log = folder / f"haproxy-{number}.log"
+            pids.append((await stack.enter_async_context(process(*command, log=log))).pid)
+        await all_answer(ports, folder)
+        yield Running(ports, {"sidecars": pids})

@@ -1,0 +1,113 @@
+"""Running jobs: a slot of them side by side, one slot after the other."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+import click
+
+from benchmarks.balance import overhead
+from benchmarks.balance.contender import Contender
+from benchmarks.balance.measures import Run
+from benchmarks.balance.plan import Job, Pace, slots
+from benchmarks.balance.run import run
+from benchmarks.balance.scenario import Scenario, Timing
+
+COST: Final = Timing(warm_up=1, measured=4)
+
+
+async def side_by_side(jobs: Sequence[Job], *, instant: bool = False) -> list[Run]:
+    """Run jobs at the same time: their loads begin together, once all are ready.
+
+    Args:
+        jobs: At least one.
+        instant: Replicas answer at once.
+    """
+    ready = asyncio.Barrier(len(jobs))
+    # Stays where it is when something fails: what it has of logs says why.
+    base = Path(tempfile.mkdtemp(prefix="bench-balance-"))
+    async with asyncio.TaskGroup() as group:
+        tasks = []
+        for number, job in enumerate(jobs):
+            folder = base / str(number)
+            folder.mkdir()
+            playing = run(
+                job.contender, job.scenario, job.repetition, folder, ready.wait, instant=instant
+            )
+            tasks.append(group.create_task(playing))
+    shutil.rmtree(base)
+    return [task.result() for task in tasks]
+
+
+async def costs(
+    scenarios: Sequence[Scenario], contenders: Sequence[Contender], lanes: int
+) -> tuple[float, list[str]]:
+    """What measuring costs at the highest rate, for each kind of proxy and number of sidecars.
+
+    All lanes are busy meanwhile, as they will be later.
+
+    Returns:
+        By how much service times are stretched, and sentences.
+    """
+    kinds = list({each.proxy: each for each in contenders}.values())
+    everything: list[Run] = []
+    sentences = []
+    for sidecars in sorted({it.sidecars for it in scenarios}):
+        busiest = max((it for it in scenarios if it.sidecars == sidecars), key=lambda it: it.rate)
+        plain = replace(busiest, changes=(), joins=None, filling=None, gpus=(), timing=COST)
+        wanted = islice(cycle(kinds), max(len(kinds), lanes))
+        seen = await _lowest([Job(plain, each, 1) for each in wanted], lanes)
+        for kind in kinds:
+            runs = [done for job, done in seen if job.contender == kind]
+            sentences.append(overhead.sentence(kind.proxy, sidecars, plain.rate, runs))
+        everything += [done for _, done in seen]
+    factor = overhead.stretch(everything)
+    return factor, [*sentences, overhead.verdict(factor)]
+
+
+async def _lowest(jobs: Sequence[Job], lanes: int) -> list[tuple[Job, Run]]:
+    """What jobs cost: again while that is over a limit, and of all that the least."""
+    attempts: list[list[tuple[Job, Run]]] = []
+    for _ in range(overhead.ATTEMPTS):
+        seen: list[tuple[Job, Run]] = []
+        for slot in slots(jobs, lanes):
+            seen += zip(slot, await side_by_side(slot, instant=True), strict=True)
+        attempts.append(seen)
+        if overhead.excess([done for _, done in seen]) <= 1:
+            break
+    return min(attempts, key=lambda seen: overhead.excess([done for _, done in seen]))
+
+
+async def play(
+    jobs: Sequence[Job], lanes: int, pace: Pace, finished: Callable[[Job, Run], None]
+) -> None:
+    """Run jobs of a unit, slot after slot.
+
+    Args:
+        jobs: What is left of it.
+        lanes: At most so many side by side.
+        pace: Learns how long it takes.
+        finished: Is told of each run, once its slot is over.
+    """
+    for slot in slots(jobs, lanes):
+        begun = time.monotonic()
+        done = await _patiently(slot)
+        load = max(job.scenario.timing.total for job in slot)
+        pace.learn(load, time.monotonic() - begun)
+        for job, its in zip(slot, done, strict=True):
+            finished(job, its)
+
+
+async def _patiently(slot: Sequence[Job]) -> list[Run]:
+    """Run a slot, once more if it fails: a busy machine can keep a proxy from starting in time."""
+    try:
+        return await side_by_side(slot)
+    except ExceptionGroup as failures:
+        click.echo(f"  failed, and is tried once more: {failures.exceptions[0]}", err=True)
+    return await side_by_side(slot)

@@ -1,0 +1,157 @@
+"""One start of the benchmark: costs first, then unit after unit into the journal, then repeats."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import click
+
+from benchmarks.balance import journal, machine, report
+from benchmarks.balance.contender import Contender
+from benchmarks.balance.journal import Entry, Opening
+from benchmarks.balance.lanes import costs, play
+from benchmarks.balance.measures import Run
+from benchmarks.balance.plan import Job, Pace, Unit, units
+from benchmarks.balance.scenario import Scenario
+
+REPEATS: Final = 2
+"""So often a disturbed run is run again, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        scenarios: Each, with its number of sidecars.
+        contenders: Who is compared.
+        repetitions: Of everything.
+        lanes: Runs that go side by side.
+        minutes: After which nothing is begun that would not be over by then; None: no end.
+        resume: A journal to go on with.
+        folder: Where a new one begins.
+        name: What it is called there; None: by when it began.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    contenders: tuple[Contender, ...]
+    repetitions: int
+    lanes: int
+    minutes: float | None
+    resume: Path | None
+    folder: Path
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What there is in the end.
+
+    Attributes:
+        path: Of the journal.
+        opening: Of the journal.
+        scenarios: As they were run.
+        units: All that were to be run.
+        entries: One for each run, of whole units only.
+    """
+
+    path: Path
+    opening: Opening
+    scenarios: tuple[Scenario, ...]
+    units: tuple[Unit, ...]
+    entries: tuple[Entry, ...]
+
+
+class Session:
+    """Runs what a plan says and a journal does not have yet."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Prepare to run.
+
+        Args:
+            plan: What.
+        """
+        self._plan = plan
+        self._begun = time.monotonic()
+        self._pace = Pace()
+        self._entries: list[Entry] = []
+        self._path = plan.resume or plan.folder
+
+    async def run(self) -> Result:
+        """Run everything, or as much as there is time for."""
+        opening = await self._open()
+        lanes = opening.lanes
+        scenarios = tuple(it.stretched(opening.stretch) for it in self._plan.scenarios)
+        journal.check(opening, scenarios)
+        everything = tuple(units(scenarios, self._plan.contenders, self._plan.repetitions))
+        for number, unit in enumerate(everything):
+            jobs = unit.left({entry.key for entry in self._entries})
+            if not jobs:
+                continue
+            if not self._is_time_for(jobs, lanes):
+                break
+            left = sum(self._left(it, lanes) for it in everything[number:])
+            self._say(f"[{number + 1}/{len(everything)}, {_minutes(left)} left] {unit.name}")
+            await play(jobs, lanes, self._pace, self._finished)
+        await self._repeat(everything, lanes)
+        done = journal.settled(self._entries)
+        keys = {entry.key for entry in done}
+        whole = {job.key for unit in everything if not unit.left(keys) for job in unit.jobs}
+        entries = tuple(entry for entry in done if entry.key in whole)
+        return Result(self._path, opening, scenarios, everything, entries)
+
+    async def _open(self) -> Opening:
+        plan = self._plan
+        if plan.resume is not None:
+            opening, self._entries = journal.read(plan.resume)
+            self._say(f"going on with {plan.resume}, which has {len(self._entries)} runs")
+            return opening
+        described = machine.describe()
+        self._say(" · ".join(f"{name} {value}" for name, value in described.items()))
+        factor, sentences = await costs(plan.scenarios, plan.contenders, plan.lanes)
+        stretched = [it.stretched(factor) for it in plan.scenarios]
+        data = journal.as_data(stretched)
+        opening = Opening(described, plan.lanes, factor, tuple(sentences), data)
+        name = plan.name or str(described["when"])[:16].replace(":", "")
+        self._path = plan.folder / f"{name}.jsonl"
+        journal.begin(self._path, opening)
+        self._say("\n".join(sentences))
+        return opening
+
+    async def _repeat(self, everything: Iterable[Unit], lanes: int) -> None:
+        """Run again what was disturbed, as long as there is time."""
+        jobs = {job.key: job for unit in everything for job in unit.jobs}
+        for _ in range(REPEATS):
+            keys = journal.to_repeat(self._entries, REPEATS)
+            by_cell: dict[str, list[Job]] = {}
+            for key in keys:
+                if key in jobs:
+                    by_cell.setdefault(jobs[key].scenario.cell, []).append(jobs[key])
+            for cell, again in by_cell.items():
+                if self._is_time_for(again, lanes):
+                    self._say(f"[again, because disturbed] {cell}")
+                    await play(again, lanes, self._pace, self._finished)
+
+    def _finished(self, job: Job, run: Run) -> None:
+        entry = Entry(job.key, run)
+        journal.append(self._path, entry)
+        self._entries.append(entry)
+        self._say(f"  {job.contender.title}: {report.line(run)}")
+
+    def _is_time_for(self, jobs: Sequence[Job], lanes: int) -> bool:
+        if self._plan.minutes is None:
+            return True
+        spent = time.monotonic() - self._begun
+        return spent + self._pace.seconds(jobs, lanes) <= 60 * self._plan.minutes
+
+    def _left(self, unit: Unit, lanes: int) -> float:
+        return self._pace.seconds(unit.left({entry.key for entry in self._entries}), lanes)
+
+    def _say(self, text: str) -> None:
+        click.echo(text)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

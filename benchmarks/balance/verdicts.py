@@ -1,0 +1,108 @@
+"""Whether what was wanted was reached: runs of one row in, findings with a verdict out. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from benchmarks.balance.measures import Run, Spread, ratios
+from benchmarks.balance.table import Wanted
+
+Verdict = Literal["met", "missed", "not comparable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was wanted.
+
+    Attributes:
+        wanted: In words.
+        found: Likewise.
+        verdict: ``not comparable`` where no peer was left to compare with.
+    """
+
+    wanted: str
+    found: str
+    verdict: Verdict
+
+
+def judge(wanted: Wanted, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> list[Finding]:
+    """Hold runs to what was wanted.
+
+    Args:
+        wanted: In this row.
+        ours: One run for each repetition.
+        peers: The same of each peer, by its title.
+    """
+    findings = []
+    if wanted.p99 is not None:
+        findings.append(_ratio("p99", wanted.p99, ours, peers))
+    if wanted.p50 is not None:
+        findings.append(_ratio("p50", wanted.p50, ours, peers))
+    if wanted.still:
+        findings.append(_stillness(ours))
+    if wanted.no_error:
+        findings.append(_no_error(ours))
+    if wanted.no_out_of_memory:
+        findings.append(_no_out_of_memory(ours, peers))
+    return findings
+
+
+def overall(findings: Sequence[Finding]) -> Verdict:
+    """Of a row: met only when everything is."""
+    verdicts = {finding.verdict for finding in findings}
+    if "missed" in verdicts:
+        return "missed"
+    return "not comparable" if "not comparable" in verdicts else "met"
+
+
+def times(ratio: Spread) -> str:
+    """A ratio with its range."""
+    text = f"{ratio.middle:.2f} ×"
+    return text if ratio.low == ratio.high else f"{text} ({ratio.low:.2f}–{ratio.high:.2f})"
+
+
+def _ratio(
+    what: Literal["p50", "p99"],
+    limit: float,
+    ours: Sequence[Run],
+    peers: Mapping[str, Sequence[Run]],
+) -> Finding:
+    asked = f"{what} at most {limit:g} × the best peer's"
+    values = [getattr(run.summary, what) for run in ours]
+    if not values or max(values) == inf:
+        return Finding(asked, "ours collapsed, or failed too often", "missed")
+    theirs = [[getattr(run.summary, what) for run in runs] for runs in peers.values()]
+    compared = ratios(values, theirs)
+    if compared is None:
+        return Finding(asked, "every peer collapsed", "not comparable")
+    found = f"{times(compared.ratio)} that of {list(peers)[compared.peer]}"
+    return Finding(asked, found, "met" if compared.ratio.middle <= limit else "missed")
+
+
+def _stillness(ours: Sequence[Run]) -> Finding:
+    changes = [run.changes for run in ours]
+    said = ", ".join("collapsed" if count is None else str(count) for count in changes)
+    still = bool(changes) and all(count == 0 for count in changes)
+    return Finding("no weight change", f"{said} in each run", "met" if still else "missed")
+
+
+def _no_error(ours: Sequence[Run]) -> Finding:
+    failed = sum(run.summary.failed for run in ours)
+    cut = any(run.summary.cut_at is not None for run in ours)
+    found = "collapsed" if cut else f"{failed} failed requests"
+    return Finding("no error", found, "missed" if cut or failed or not ours else "met")
+
+
+def _no_out_of_memory(ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> Finding:
+    mine = sum(run.out_of_memory for run in ours)
+    theirs = {name: sum(run.out_of_memory for run in runs) for name, runs in peers.items()}
+    without = [name for name, count in theirs.items() if not count]
+    found = f"{mine}, peers {min(theirs.values(), default=0)}–{max(theirs.values(), default=0)}"
+    asked = "no out-of-memory error where each peer has some"
+    if mine or not ours:
+        return Finding(asked, found, "missed")
+    if without or not theirs:
+        said = f"{found}; none either with {', '.join(without) or 'any peer'}"
+        return Finding(asked, said, "not comparable")
+    return Finding(asked, found, "met")

@@ -1,0 +1,82 @@
+from math import inf
+
+from benchmarks.balance.table import Wanted
+from benchmarks.balance.verdicts import Finding, judge, overall
+from tests.benchmarks.balance_runs import run_of
+
+PEERS = {"A": [run_of(100), run_of(200)], "B": [run_of(300), run_of(300)]}
+
+
+def test_a_ratio_is_met_up_to_its_limit() -> None:
+    ours = [run_of(65), run_of(130)]
+    assert [it.verdict for it in judge(Wanted(p99=0.65), ours, PEERS)] == ["met"]
+    assert [it.verdict for it in judge(Wanted(p99=0.64), ours, PEERS)] == ["missed"]
+
+
+def test_a_ratio_is_taken_between_runs_with_the_same_seed() -> None:
+    found = judge(Wanted(p99=1), [run_of(50), run_of(200)], PEERS)
+    assert found[0].found == "0.75 × (0.50–1.00) that of A"
+
+
+def test_the_median_of_ratios_is_held_to_the_limit() -> None:
+    ours = [run_of(50), run_of(200)]
+    assert judge(Wanted(p99=0.75), ours, PEERS)[0].verdict == "met"
+    assert judge(Wanted(p99=0.6), ours, PEERS)[0].verdict == "missed"
+
+
+def test_p50_and_p99_have_limits_of_their_own() -> None:
+    found = judge(Wanted(p99=0.6, p50=0.4), [run_of(50), run_of(100)], PEERS)
+    assert [(it.wanted[:3], it.verdict) for it in found] == [("p99", "met"), ("p50", "missed")]
+
+
+def test_nobody_is_compared_with_a_peer_that_collapsed() -> None:
+    peers = {"A": [run_of(1), run_of(inf)], "B": [run_of(300), run_of(300)]}
+    found = judge(Wanted(p99=1.05), [run_of(300), run_of(300)], peers)
+    assert (found[0].found, found[0].verdict) == ("1.00 × that of B", "met")
+
+
+def test_where_every_peer_collapsed_nothing_is_met() -> None:
+    found = judge(Wanted(p99=1.05), [run_of(300)], {"A": [run_of(inf)]})
+    assert found[0].verdict == "not comparable"
+
+
+def test_who_collapses_in_any_run_has_missed() -> None:
+    found = judge(Wanted(p99=1.05), [run_of(1), run_of(inf)], PEERS)
+    assert (found[0].found, found[0].verdict) == ("ours collapsed, or failed too often", "missed")
+
+
+def test_a_single_weight_change_in_any_run_is_one_too_many() -> None:
+    still = [run_of(1), run_of(1)]
+    moved = [run_of(1), run_of(1, changes=1)]
+    assert judge(Wanted(still=True), still, PEERS)[0].verdict == "met"
+    assert judge(Wanted(still=True), moved, PEERS)[0].verdict == "missed"
+
+
+def test_a_single_failed_request_is_one_too_many() -> None:
+    assert judge(Wanted(no_error=True), [run_of(1)], PEERS)[0].verdict == "met"
+    assert judge(Wanted(no_error=True), [run_of(1, failed=1)], PEERS)[0].verdict == "missed"
+
+
+def test_a_run_that_was_cut_is_not_without_errors() -> None:
+    assert judge(Wanted(no_error=True), [run_of(inf)], PEERS)[0].verdict == "missed"
+
+
+def test_memory_is_held_only_where_each_peer_ran_out_of_it() -> None:
+    out = {"A": [run_of(1, out_of_memory=2)], "B": [run_of(1, out_of_memory=1)]}
+    some = {"A": [run_of(1, out_of_memory=2)], "B": [run_of(1)]}
+    wanted = Wanted(no_out_of_memory=True)
+    assert judge(wanted, [run_of(1)], out)[0].verdict == "met"
+    assert judge(wanted, [run_of(1)], some)[0].verdict == "not comparable"
+    assert judge(wanted, [run_of(1)], some)[0].found.endswith("none either with B")
+    assert judge(wanted, [run_of(1, out_of_memory=1)], out)[0].verdict == "missed"
+
+
+def test_a_row_is_met_when_everything_is() -> None:
+    met, missed, open_ = (
+        Finding("", "", "met"),
+        Finding("", "", "missed"),
+        Finding("", "", "not comparable"),
+    )
+    assert overall([met, met]) == "met"
+    assert overall([met, open_]) == "not comparable"
+    assert overall([open_, missed, met]) == "missed"
