@@ -9,7 +9,7 @@ from benchmarks.balance.haproxy import haproxy
 from benchmarks.balance.nginx import SETTINGS as NGINX
 from benchmarks.balance.nginx import nginx
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import OURS, REPORTS
+from benchmarks.balance.table import ALIKE, OURS, REPORTS
 
 _ENVOY: Final = "health checks, retries and outlier detection as Plimsoll sets them"
 
@@ -36,6 +36,14 @@ CONTENDERS: Final = (
         "Plimsoll, load reports only",
         plimsoll.by_load_reports,
         "metrics: {profile: none}; else defaults; replicas declare their slots",
+        "Plimsoll",
+        only="mixed-80",
+    ),
+    Contender(
+        ALIKE,
+        "Plimsoll, all lengths alike",
+        plimsoll.all_lengths_alike,
+        "balancing: {long_requests: any-replica}; else defaults; replicas declare their slots",
         "Plimsoll",
         only="mixed-80",
     ),

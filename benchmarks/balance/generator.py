@@ -16,6 +16,7 @@ from typing import Final
 import click
 
 from benchmarks.balance.outcome import Request, encode
+from benchmarks.balance.scenario import BYTES_PER_TOKEN
 from benchmarks.balance.schedule import Arrival, arrivals
 from benchmarks.balance.wire import (
     PATH,
@@ -141,7 +142,7 @@ class Generator:
         late = self._loop.time() - due
         self._missing[number] = (arrival, late)
         target = number % len(self._ports)
-        data = request("POST", PATH, "pool", str(arrival.tokens).encode())
+        data = request("POST", PATH, "pool", b"x" * (BYTES_PER_TOKEN * arrival.tokens))
         while self._idle[target]:
             connection = self._idle[target].pop()
             if connection.is_open:

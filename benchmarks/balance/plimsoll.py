@@ -23,19 +23,19 @@ POOL: Final = "pool"
 
 @asynccontextmanager
 async def plimsoll(
-    metrics: Mapping[str, Any], folder: Path, scenario: Scenario, replicas: Sequence[Address]
+    settings: Mapping[str, Any], folder: Path, scenario: Scenario, replicas: Sequence[Address]
 ) -> AsyncIterator[Running]:
     """Run the control plane and its Envoys.
 
     Args:
-        metrics: Of the pool; empty for the defaults.
+        settings: Of the pool; empty for the defaults.
         folder: For files.
         scenario: Says how many sidecars, and how many slots replicas declare.
         replicas: Where they serve.
     """
     admin, xds, listener, *rest = free_ports(3 + 2 * scenario.sidecars)
     ids = [f"r{number}" for number in range(len(replicas))]
-    pool = {
+    pool: dict[str, Any] = {
         "name": POOL,
         "model": "simulated",
         "listener": {"address": str(loopback(listener))},
@@ -43,9 +43,8 @@ async def plimsoll(
             {"id": name, "address": str(address), "slots": scenario.slots}
             for name, address in zip(ids, replicas, strict=True)
         ],
+        **settings,
     }
-    if metrics:
-        pool["metrics"] = dict(metrics)
     config = folder / "plimsoll.yaml"
     data = {
         "admin": {"address": str(loopback(admin))},
@@ -94,7 +93,8 @@ async def plimsoll(
 
 
 by_metrics = partial(plimsoll, {})
-by_load_reports = partial(plimsoll, {"profile": "none"})
+by_load_reports = partial(plimsoll, {"metrics": {"profile": "none"}})
+all_lengths_alike = partial(plimsoll, {"balancing": {"long_requests": "any-replica"}})
 
 
 async def _answers(session: aiohttp.ClientSession, admin: int) -> bool:

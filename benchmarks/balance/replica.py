@@ -67,6 +67,7 @@ class Replica:
         self.slots: Final = slots
         self.memory = memory
         self.completed = 0
+        self.completed_tokens = 0
         self.out_of_memory = 0
         self._token_seconds = token_seconds
         self._call_at = call_at
@@ -134,6 +135,7 @@ class Replica:
         self._running.remove(job)
         self._tokens -= job.tokens
         self.completed += 1
+        self.completed_tokens += job.tokens
         self._observe(job.done - job.arrived)
         job.answer()
         if self._waiting:

@@ -1,6 +1,6 @@
 """A process with all replicas of a scenario: they queue, sleep, and report as TEI does.
 
-Run as ``python -m benchmarks.balance.replicas``. A request's body is the number of its tokens; the
+Run as ``python -m benchmarks.balance.replicas``. A request's body is as long as its tokens; the
 answer's ``x-replica`` header says who served it, ``endpoint-load-metrics`` how busy that one is.
 What happens to replicas on the way happens so many seconds after the first request.
 """
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from benchmarks.balance.memory import Memory
 from benchmarks.balance.replica import Replica
 from benchmarks.balance.reports import Durations, Orca, exposition
-from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.scenario import BYTES_PER_TOKEN, Scenario
 from benchmarks.balance.wire import (
     ORCA,
     OUT_OF_MEMORY,
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
                 headers[ORCA] = orca
             self._answer(message, "200 OK", b"[]", headers)
 
-        if not self._replica.admit(now, int(message.body), done):
+        if not self._replica.admit(now, len(message.body) // BYTES_PER_TOKEN, done):
             self._answer(message, "500 Internal Server Error", b"CUDA out of memory")
 
     def _answer(

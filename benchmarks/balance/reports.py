@@ -48,7 +48,13 @@ class Durations:
 
 def exposition(replica: Replica, durations: Durations, now: float) -> str:
     """What TEI would expose; and its GPU's memory, where it has one that can run out."""
-    lines = [*durations.lines(), "# TYPE te_queue_size gauge", f"te_queue_size {replica.queue}"]
+    lines = [
+        *durations.lines(),
+        "# TYPE te_queue_size gauge",
+        f"te_queue_size {replica.queue}",
+        "# TYPE te_batch_next_tokens histogram",
+        f"te_batch_next_tokens_sum {replica.completed_tokens}",
+    ]
     if replica.memory is not None:
         lines += [
             "# TYPE te_gpu_memory_used_bytes gauge",

@@ -6,6 +6,9 @@ from typing import Final, Self
 MEAN_TOKENS: Final = 100.0
 """Of a request's text."""
 
+BYTES_PER_TOKEN: Final = 4
+"""Of a request's text, as of English: proxies see how long a request is, whoever looks."""
+
 ALONE: Final = 2.0
 """How many times as fast a replica is while the one that shares its GPU has nothing to do. At 2
 the two together are never faster than the GPU is, as with CUDA contexts that take turns."""

@@ -8,6 +8,8 @@ from benchmarks.balance.scenario import MIXED_SPEEDS, Change, Filling, Scenario,
 OURS: Final = "plimsoll"
 REPORTS: Final = "plimsoll-reports"
 """Plimsoll without metrics, steered by load reports alone."""
+ALIKE: Final = "plimsoll-alike"
+"""Plimsoll that sends long requests to any replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ ROWS: Final = (
     Row(
         "2 of speed 4, 6 of 1, 80 %, load reports only", "mixed-80", Wanted(1.05), Wanted(0.75),
         contender=REPORTS,
+    ),
+    Row(
+        "2 of speed 4, 6 of 1, 80 %, all lengths alike", "mixed-80", Wanted(), Wanted(),
+        contender=ALIKE,
     ),
     Row(
         "GPU memory fills on one of 8 equal, 70 %", "memory-70",
