@@ -63,7 +63,7 @@ class Connection:
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
-        # An event for any number of waiters takes longer, and there is but one.
+        # There is one waiter: no event for any number of them is needed.
         self._is_woken = True
         if self._sleep and not self._sleep.done():
             self._sleep.set_result(None)
@@ -87,7 +87,7 @@ class Connection:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
-            # The iterator that gRPC offers for this takes longer.
+            # Read by read, as responses are written, and not by the iterator that gRPC offers too.
             while isinstance(data := await context.read(), bytes):
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
