@@ -66,15 +66,12 @@ def statuses(
         error: Its words when it last rejected something of the type.
     """
     url, held = subscription.type_url, subscription.holdings.versions
-    wanted = set(subscription.names)
-    if subscription.wildcard:
-        wanted.update(snapshot.names(url))
+    wanted = subscription.interest.given(snapshot.names(url))
     under_way = subscription.outstanding.contents if subscription.outstanding else {}
     for name in sorted(wanted):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
-        refused = subscription.refused.get(name)
-        if refused is not None and refused.version == version:
+        if subscription.refusals.include(name, version):
             state = (ConfigStatus.ERROR, ClientStatus.NACKED, error)
         elif name in under_way:
             state = (ConfigStatus.STALE, ClientStatus.REQUESTED, "")

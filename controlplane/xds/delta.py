@@ -8,6 +8,7 @@ from controlplane.xds.identity import Node
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import DeltaRequest, decode_delta
 from controlplane.xds.responses import encode_delta
+from controlplane.xds.semantics import Semantics
 from controlplane.xds.subscription import Subscription
 
 
@@ -33,7 +34,9 @@ class Delta:
             wildcard = not subscribe
         else:
             wildcard = False
-        subscription = Subscription(type_url, wildcard=wildcard, held=request.initial_versions)
+        subscription = Subscription(
+            type_url, Semantics(), wildcard=wildcard, held=request.initial_versions
+        )
         subscription.subscribe(subscribe)
         subscription.unsubscribe(request.unsubscribe)
         return subscription

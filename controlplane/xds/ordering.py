@@ -41,7 +41,7 @@ def next_up(
             gone = pending.removed
             if gone:
                 pending = Pending(pending.changed, pending.absent)
-        if pending.changed and subscription.isolates(snapshot):
+        if pending.changed and subscription.refusals.isolate(snapshot):
             pending = Pending(pending.changed[:1], pending.absent, pending.removed)
         if pending or subscription.owes_answer:
             return type_url, pending
@@ -71,7 +71,7 @@ def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapsh
             return False
     # A client that refused its new routes still uses the ones before, and the clusters in them.
     return not any(
-        subscriptions[type_url].refuses(snapshot)
+        subscriptions[type_url].refusals.concern(snapshot)
         for type_url in (LISTENER, ROUTE)
         if type_url in subscriptions
     )

@@ -9,10 +9,12 @@ from typing import Final
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.xds.holdings import version_of
 from controlplane.xds.identity import Node
+from controlplane.xds.interest import WILDCARD
 from controlplane.xds.pending import Pending
 from controlplane.xds.requests import SotwRequest, decode_sotw
 from controlplane.xds.responses import encode_sotw
-from controlplane.xds.subscription import WILDCARD, Subscription
+from controlplane.xds.semantics import Semantics
+from controlplane.xds.subscription import Subscription
 
 WHOLE_TYPES: Final = (CLUSTER, LISTENER)
 """xDS: a response for these has every resource that the client should hold."""
@@ -28,31 +30,35 @@ class StateOfTheWorld:
     def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""
         whole = type_url in WHOLE_TYPES
-        subscription = Subscription(
-            type_url,
-            # xDS: so it is for these two types, and until one name was given.
-            wildcard=whole and not request.names,
-            # A version says nothing of a name that the client dropped and wants again; Envoy would
-            # wait for its endpoints in vain. So names are answered, as in delta.
-            claim="" if request.names else request.version,
+        semantics = Semantics(
             repeats=whole,
             tells_removals=whole,
             # cds_api_helper.cc, lds_api.cc: it goes on after a bad one and names it; but once a
             # constraint is violated, which it says without a name, it has looked at no resource.
             names_what_it_took_apart=node.user_agent == "envoy",
         )
+        subscription = Subscription(
+            type_url,
+            semantics,
+            # xDS: so it is for these two types, and until one name was given.
+            wildcard=whole and not request.names,
+            # A version says nothing of a name that the client dropped and wants again; Envoy would
+            # wait for its endpoints in vain. So names are answered, as in delta.
+            claim="" if request.names else request.version,
+        )
         subscription.subscribe(request.names)
         return subscription
 
     def change(self, subscription: Subscription, request: SotwRequest) -> None:
         """Replace what is wanted; what is news in it is due, also at a version known before."""
-        wanted, known = set(request.names), set(subscription.names)
-        if subscription.wildcard:
-            if not wanted and not known and not subscription.named:
+        interest = subscription.interest
+        wanted, known = set(request.names), set(interest.names)
+        if interest.wildcard:
+            if not wanted and not known and not interest.named:
                 return
             known.add(WILDCARD)
         # Also a wildcard that it had without a name.
-        subscription.named |= bool(wanted)
+        interest.named |= bool(wanted)
         if wanted != known:
             subscription.distrust()
         subscription.subscribe(wanted - known)

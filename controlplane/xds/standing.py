@@ -90,8 +90,9 @@ class Standings:
             type(conversation.dialect),
             conversation.revision,
             *(
-                (url, it.wildcard, it.named, len(it.names), it.holdings.version)
+                (url, want.wildcard, want.named, len(want.names), it.holdings.version)
                 for url, it in conversation.subscriptions.items()
+                for want in [it.interest]
             ),
         )
         known = self._known.get(described)

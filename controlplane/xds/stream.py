@@ -210,8 +210,8 @@ class Stream(Generic[R]):
             shown = self._shown[url]
             yield TypeStatus(
                 type_url=url,
-                wildcard=subscription.wildcard,
-                subscribed=len(subscription.names),
+                wildcard=subscription.interest.wildcard,
+                subscribed=len(subscription.interest.names),
                 sent=shown.sent,
                 sent_at=shown.sent_at,
                 acknowledged=shown.acknowledged,

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from controlplane.xds.events import Sent
+from controlplane.xds.events import Connected, Disconnected, Sent
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
 from tests.xds.snapshots import snapshot
 
@@ -64,3 +64,20 @@ async def test_a_client_that_leaves_gives_its_place_to_the_next() -> None:
             for client in clients[:5]:
                 client.call.cancel()
             assert (await clients[5].got()).resources == {"a": "1"}
+
+
+async def test_a_client_that_leaves_while_it_waits_is_reported_to_have_left() -> None:
+    async with serving(A, catching_up=1) as plane, AsyncExitStack() as stack:
+        async with asyncio.timeout(30):
+            clients = await connected(plane, stack, 3)
+            await until(lambda: answered(plane) == ["sidecar-0"])
+            clients[1].call.cancel()
+            await until(lambda: plane.server.streams == 2)
+            told = [type(event) for node, event in plane.events if node == "sidecar-1"]
+            assert told == [Connected, Disconnected]
+            # Its place in the line was not one that it could take away with it.
+            await clients[0].accept()
+            assert (await clients[2].accept()).resources == {"a": "1"}
+            late = await stack.enter_async_context(envoy(plane.address, "late"))
+            await late.request()
+            assert (await late.got()).resources == {"a": "1"}

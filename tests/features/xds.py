@@ -15,6 +15,7 @@ import grpc
 
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server import Catalog, Offer, PushObserver, XdsServer
+from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
@@ -65,6 +66,7 @@ async def serving(
     patience: float = 60.0,
     pushes: PushObserver | None = None,
     max_streams: int = 100,
+    loads: LoadSink | None = None,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -78,6 +80,7 @@ async def serving(
         catching_up_seconds=patience,
         pushes=pushes,
         max_streams=max_streams,
+        loads=loads,
     )
     address = await server.start()
     try:

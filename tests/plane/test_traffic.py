@@ -1,11 +1,16 @@
 """What Envoys report steers a pool whose replicas expose nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.fleet import DeleteReplica
 from controlplane.plane import Plane, Probe
+from controlplane.plane.observed import Observed
 from controlplane.settings import load_config
 from controlplane.signals.load import Endpoint, Load
+from controlplane.weighing import InFlight
+from tests.plane.test_plane import reading
 
 CONFIG = """
 pools:
@@ -59,6 +64,86 @@ def test_a_pool_with_metrics_is_not() -> None:
     plane = serving("tei")
     reported(plane, 30)
     assert capacities(plane) == {"fast": None, "slow": None}
+
+
+def veto(plane: Plane, replica: str) -> str | None:
+    """Why a replica has less than its capacity for what it has in flight; None if it has not."""
+    weighing = plane.weighing("p")
+    assert weighing is not None
+    steps = weighing.replicas[replica].steps
+    return next((it.words for it in steps if it.name == "veto"), None)
+
+
+def test_far_more_in_flight_by_envoys_count_than_explained_is_a_veto_at_once() -> None:
+    plane = serving("none")
+    reported(plane, 30)
+    assert veto(plane, "fast") is None
+    for envoy in range(4):
+        plane.reported(envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
+    plane.decide(31.0)
+    found = veto(plane, "fast")
+    assert found is not None
+    assert found.startswith("400 requests in flight (load reports) would take it ")
+    assert veto(plane, "slow") is None
+
+
+def test_it_is_over_when_the_envoys_have_left() -> None:
+    plane = serving("none")
+    reported(plane, 30)
+    for envoy in range(4):
+        plane.reported(envoy, {FAST: Load(0, 0, 100), SLOW: Load(10, 0, 1)}, 0.5, 31.0)
+    plane.decide(31.0)
+    assert veto(plane, "fast") is not None
+    for envoy in range(4):
+        plane.reporter_left(envoy, 31.2)
+    plane.reported("another", {SLOW: Load(1, 0, 1)}, 0.5, 31.5)
+    plane.decide(31.5)
+    assert veto(plane, "fast") is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "in_progress", "words"),
+    [
+        (200.0, 75, "300 requests in flight (load reports)"),
+        (500.0, 75, "501 requests in flight (queue)"),
+        (500.0, None, "501 requests in flight (queue)"),
+        (None, 75, "300 requests in flight (load reports)"),
+    ],
+    ids=["Envoys count more", "its queue is longer", "no Envoy reports", "it shows no queue"],
+)
+def test_its_own_queue_and_envoys_can_both_object_and_the_higher_count_is_named(
+    queue: float | None, in_progress: int | None, words: str
+) -> None:
+    plane = serving("tei")
+    for name, waiting in (("fast", queue), ("slow", 0.0)):
+        target = plane.target("p", name)
+        assert target is not None
+        for second in range(1, 31):
+            seen = reading(float(second), 40.0 * second, 0.05)
+            waits = waiting if second == 30 else 0.0
+            plane.record(target, replace(seen, queue=waits), float(second))
+    for envoy in range(4):
+        if in_progress is not None:
+            plane.reported(envoy, {FAST: Load(10, 0, in_progress), SLOW: Load(10, 0, 0)}, 1, 30.0)
+    plane.decide(30.0)
+    found = veto(plane, "fast")
+    assert found is not None
+    assert found.startswith(words)
+    assert veto(plane, "slow") is None
+
+
+@pytest.mark.parametrize(
+    ("queue", "slots", "requests"), [(3.0, 2, 5.0), (3.0, None, 4.0), (0.0, 2, 0.0)]
+)
+def test_where_requests_wait_as_many_as_there_are_slots_are_being_computed(
+    queue: float, slots: int | None, requests: float
+) -> None:
+    observed = Observed.fresh(1, 0.0)
+    assert observed.in_flight(slots) == ()
+    observed.record(replace(reading(2.0, 40.0, 0.05), queue=queue), 2.0)
+    assert observed.in_flight(slots) == (InFlight("queue", requests, 2.0),)
+    observed.record(reading(3.0, 80.0, 0.05), 3.0)
+    assert observed.in_flight(slots) == ()
 
 
 def test_what_is_in_flight_is_shown_until_the_envoy_leaves() -> None:

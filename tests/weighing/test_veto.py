@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.staleness import FROZEN
 from controlplane.weighing.veto import SLACK, by_in_flight, most, usual_wait
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights
 
@@ -65,6 +66,63 @@ def test_every_source_can_object_and_old_ones_cannot() -> None:
     assert most(counts, 9.0) == counts[1]
     assert most((*counts, InFlight("load reports", 900, 1.0)), 9.0) == counts[1]
     assert most((), 0.0) is None
+
+
+def with_lines(lines: dict[str, tuple[float, float]], *idle: str) -> tuple[float, float]:
+    """What `a` has before and after a scrape, relative to the median.
+
+    Args:
+        lines: Requests in flight by replica, and how many seconds ago they were counted.
+        idle: Replicas that may get no traffic meanwhile.
+    """
+    before = settled(pool(100, 100, 100, 100))
+    now = before.at + INTERVAL
+    inputs = []
+    for each in pool(100, 100, 100, 100):
+        requests, age = lines[each.id]
+        counts = queueing(requests, now - age)
+        seen = later(each, before, now)
+        inputs.append(replace(seen, in_flight=counts, ready=each.id not in idle))
+    after = weigh(before, SETTINGS, inputs, now)
+    return before.replicas["a"].state.relative, after.replicas["a"].state.relative
+
+
+NOW, LATELY, LONG_AGO = 0.0, FROZEN * INTERVAL, (FROZEN + 0.1) * INTERVAL
+
+
+def test_a_line_counted_long_ago_is_no_reason_for_a_veto() -> None:
+    others = dict.fromkeys("bcd", (2.0, NOW))
+    before, after = with_lines({"a": (300.0, LATELY), **others})
+    assert after < 0.5 * before
+    before, after = with_lines({"a": (300.0, LONG_AGO), **others})
+    assert after == before
+
+
+def test_lines_counted_long_ago_excuse_no_line_of_now() -> None:
+    lines = {"a": (300.0, NOW), "b": (2.0, NOW)}
+    before, after = with_lines({**lines, **dict.fromkeys("cd", (300.0, LATELY))})
+    assert after == before, "most have a long line"
+    before, after = with_lines({**lines, **dict.fromkeys("cd", (300.0, LONG_AGO))})
+    assert after < 0.5 * before
+
+
+def test_lines_at_replicas_that_get_no_traffic_excuse_no_line() -> None:
+    lines = {"a": (300.0, NOW), "b": (2.0, NOW), **dict.fromkeys("cd", (300.0, NOW))}
+    before, after = with_lines(lines)
+    assert after == before
+    before, after = with_lines(lines, "c", "d")
+    assert after < 0.5 * before
+
+
+def test_the_usual_line_is_that_of_the_median_replica_and_of_two_the_shorter() -> None:
+    def usual(*requests: float) -> float:
+        counts = {str(i): InFlight("queue", it, 0) for i, it in enumerate(requests)}
+        return usual_wait(counts, dict.fromkeys(counts, 10.0), dict.fromkeys(counts, 1))
+
+    assert usual() == usual(0.0) == 0.0
+    assert usual(21.0) == 2.0
+    assert usual(1.0, 101.0) == 0.0
+    assert usual(101.0, 21.0, 11.0) == 2.0
 
 
 def test_nothing_counted_is_unknown_and_no_veto() -> None:

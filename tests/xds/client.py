@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 import envoy_data_plane.google.protobuf as protobuf
@@ -85,6 +85,7 @@ class Client(ABC):
     """One stream, with the first request's node filled in. What it accepts, it holds.
 
     Attributes:
+        dialect: What it speaks.
         stream: The server's side.
         node: Who it says that it is.
         events: What the server noticed.
@@ -92,17 +93,31 @@ class Client(ABC):
         held: Contents by type and name.
     """
 
-    def __init__(self, shown: Snapshot | None = None, node: Node = ENVOY) -> None:
-        self.stream: Stream[Any]
+    dialect: ClassVar[Delta | StateOfTheWorld]
+
+    def __init__(
+        self,
+        shown: Snapshot | None = None,
+        node: Node = ENVOY,
+        *,
+        only: str | None = None,
+        standings: Standings | None = None,
+    ) -> None:
+        self.stream: Stream[Any] = Stream(self.dialect, only, standings)
         self.node = node
         self.events: list[Event] = []
         self.now = 0.0
         self.held: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._shown = shown
+        self.begin()
 
     def show(self, shown: Snapshot) -> None:
         """Change what the client should hold."""
         self._shown = shown
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Remember what the protocol has a client remember: nothing yet."""
 
     @abstractmethod
     def want(self, type_url: str, *names: str) -> None:
@@ -170,16 +185,9 @@ class Client(ABC):
 class DeltaClient(Client):
     """A client of the incremental protocol."""
 
-    def __init__(
-        self,
-        shown: Snapshot | None = None,
-        node: Node = ENVOY,
-        *,
-        only: str | None = None,
-        standings: Standings | None = None,
-    ) -> None:
-        super().__init__(shown, node)
-        self.stream = Stream(Delta(), only, standings)
+    dialect = Delta()
+
+    def begin(self) -> None:
         self._versions: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def request(
@@ -240,16 +248,9 @@ class SotwClient(Client):
         nonce: Of what it answered last, by type.
     """
 
-    def __init__(
-        self,
-        shown: Snapshot | None = None,
-        node: Node = ENVOY,
-        *,
-        only: str | None = None,
-        standings: Standings | None = None,
-    ) -> None:
-        super().__init__(shown, node)
-        self.stream = Stream(StateOfTheWorld(), only, standings)
+    dialect = StateOfTheWorld()
+
+    def begin(self) -> None:
         self.names: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         self.version: defaultdict[str, str] = defaultdict(str)
         self.nonce: defaultdict[str, str] = defaultdict(str)

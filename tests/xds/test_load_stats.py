@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.signals.load import Endpoint, Load
+from controlplane.xds import load_stats
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.load_stats import (
     MAX_IN_PROGRESS,
@@ -88,13 +89,54 @@ def test_an_endpoint_without_an_address_is_left_out() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "load",
-    [Load(MAX_REQUESTS_PER_SECOND + 1, 0, 0), Load(0, 0, MAX_IN_PROGRESS + 1)],
-)
-def test_more_than_there_can_be_is_refused(load: Load) -> None:
-    with pytest.raises(ProtocolError, match="more than there can be"):
-        decode_load_stats(bytes(request([(Endpoint("p", "10.0.0.1", 1), load)])), first=True)
+def reading(load: Load, seconds: float) -> Load:
+    at = Endpoint("p", "10.0.0.1", 1)
+    return decode_load_stats(bytes(request([(at, load)], seconds)), first=True).loads[at]
+
+
+MOST = [
+    # A report that covers less than a second may be of a burst.
+    (Load(MAX_REQUESTS_PER_SECOND - 1, 1, 0), 0.25),
+    (Load(1, 2 * MAX_REQUESTS_PER_SECOND - 1, 0), 2.0),
+    (Load(0, 0, MAX_IN_PROGRESS), 1.0),
+]
+
+
+@pytest.mark.parametrize(("load", "seconds"), MOST)
+def test_as_much_as_there_can_be_is_taken_in(load: Load, seconds: float) -> None:
+    assert reading(load, seconds) == load
+
+
+@pytest.mark.parametrize(("load", "seconds"), MOST)
+def test_more_than_there_can_be_is_refused(load: Load, seconds: float) -> None:
+    more = Load(*(count + 1 if count else 0 for count in load))
+    with pytest.raises(ProtocolError, match=r"INVALID_ARGUMENT.*more than there can be"):
+        reading(more, seconds)
+
+
+def test_a_report_about_too_many_endpoints_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_stats, "MAX_ENDPOINTS", 2)
+    loads = [(Endpoint("p", "10.0.0.1", port), Load(1, 1, 1)) for port in (1, 2, 3)]
+    assert len(decode_load_stats(bytes(request(loads[:2])), first=True).loads) == 2
+    with pytest.raises(ProtocolError, match=r"RESOURCE_EXHAUSTED.*over 2 endpoints"):
+        decode_load_stats(bytes(request(loads)), first=True)
+
+
+def test_a_report_covers_as_long_as_the_longest_of_its_clusters_and_an_hour_at_most() -> None:
+    one = [(Endpoint("p", "10.0.0.1", 1), Load(1, 1, 1))]
+    both = bytes(request(one, 2.0)) + bytes(request(one, 1.0))
+    assert decode_load_stats(both, first=False).seconds == 2.0
+    assert decode_load_stats(bytes(request(one, 1e6)), first=False).seconds == 3600.0
+
+
+def test_every_locality_of_a_cluster_counts() -> None:
+    (first,), (second,) = (
+        request([(Endpoint("p", "10.0.0.1", port), Load(port, 0, 0))]).cluster_stats
+        for port in (1, 2)
+    )
+    first.upstream_locality_stats += second.upstream_locality_stats
+    message = load_stats_v3.LoadStatsRequest(cluster_stats=[first])
+    assert {at.port for at in decode_load_stats(bytes(message), first=False).loads} == {1, 2}
 
 
 @settings(max_examples=200, deadline=None)

@@ -63,7 +63,7 @@ class Connection:
 
     def wake(self) -> None:
         """Have the writer look for something to send."""
-        # An event for any number of waiters takes longer, and there is but one.
+        # There is one waiter: no event for any number of them is needed.
         self._is_woken = True
         if self._sleep and not self._sleep.done():
             self._sleep.set_result(None)
@@ -87,7 +87,7 @@ class Connection:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
-            # The iterator that gRPC offers for this takes longer.
+            # Read by read, as responses are written, and not by the iterator that gRPC offers too.
             while isinstance(data := await context.read(), bytes):
                 for event in stream.receive(data, self._clock()):
                     self._report(self, event)
@@ -114,9 +114,9 @@ class Connection:
             entrance: To pass before the first response.
         """
         self._writer = asyncio.current_task()
-        await self._until_woken()
-        self._leave = leave = await entrance.enter()
         try:
+            await self._until_woken()
+            self._leave = await entrance.enter()
             while True:
                 if not self._is_woken:
                     await self._until_woken()
@@ -137,7 +137,8 @@ class Connection:
             if not self._stalled or self._writer is None or self._writer.uncancel():
                 raise
         finally:
-            leave()
+            # Whoever leaves while it waits at the entrance has no place, and was connected.
+            self._give_place_up()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
 
     async def _until_woken(self) -> None:
@@ -145,10 +146,13 @@ class Connection:
             self._sleep = asyncio.get_running_loop().create_future()
             await self._sleep
 
-    def _caught_up(self) -> None:
+    def _give_place_up(self) -> None:
         if self._leave:
             self._leave()
             self._leave = None
+
+    def _caught_up(self) -> None:
+        self._give_place_up()
         # Woken, there may be more that it has not looked at yet.
         if not self._is_woken:
             self._settled(self)
