@@ -57,6 +57,10 @@ def _bounds(first: float, factor: float, count: int) -> tuple[str, ...]:
     return tuple(repr(first * factor**power) for power in range(count))
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 _DURATIONS: Final = _bounds(1.5e-5, 1.5, 35)
 _SIZES: Final = ("1", "2", "4", "8", "16", "32", "64", "128", "256", "512", "1024", "2048", "4096")
 
@@ -92,30 +96,33 @@ def _tei() -> Server:
     )
 
 
-_WAITS: Final = tuple(
+_WAITS: Final = _words(
     "0.3 0.5 0.8 1.0 1.5 2.0 2.5 5.0 10.0 15.0 20.0 30.0 40.0 50.0 60.0 120.0 240.0 480.0 960.0"
-    " 1920.0 7680.0".split()
+    " 1920.0 7680.0"
 )
-_FIRST_TOKEN: Final = tuple(
+_FIRST_TOKEN: Final = _words(
     "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 20.0 40.0 80.0"
-    " 160.0 640.0 2560.0".split()
+    " 160.0 640.0 2560.0"
 )
-_TOKENS: Final = tuple(
-    "1.0 2.0 5.0 10.0 20.0 50.0 100.0 200.0 500.0 1000.0 2000.0 5000.0 10000.0 20000.0".split()
+_TOKENS: Final = _words(
+    "1.0 2.0 5.0 10.0 20.0 50.0 100.0 200.0 500.0 1000.0 2000.0 5000.0 10000.0 20000.0"
 )
-_FINE: Final = tuple(
-    "0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1.0 1.5 2.0 2.5 3.0 3.5 4.0 4.5 5.0 7.5 10.0 30.0"
-    " 60.0".split()
+_FINE: Final = _words(
+    "0.01 0.025 0.05 0.075 0.1 0.25 0.5 0.75 1.0 1.5 2.0 2.5 3.0 3.5 4.0 4.5 5.0 7.5 10.0 30.0 60.0"
 )
 
 
 def _vllm() -> Server:
     labels = f'engine="0",model_name="{MODEL}",'
-    waits = ("e2e_request_latency", "request_queue_time", "request_inference_time")
+    waits: tuple[str, ...] = ("e2e_request_latency", "request_queue_time", "request_inference_time")
     waits += ("request_prefill_time", "request_decode_time")
-    first = ("time_to_first_token", "time_per_output_token", "inter_token_latency")
+    first: tuple[str, ...] = ("time_to_first_token", "time_per_output_token", "inter_token_latency")
     first += ("request_time_per_output_token",)
-    tokens = ("iteration_tokens_total", "request_prompt_tokens", "request_generation_tokens")
+    tokens: tuple[str, ...] = (
+        "iteration_tokens_total",
+        "request_prompt_tokens",
+        "request_generation_tokens",
+    )
     tokens += ("request_max_num_generation_tokens", "request_params_max_tokens")
     tokens += ("request_params_n", "request_prefill_kv_computed_tokens")
     handlers = ("/v1/embeddings", "/v1/models", "/health", "/metrics", "/tokenize")

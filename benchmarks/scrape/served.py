@@ -1,4 +1,4 @@
-"""The real control plane, ``plimsoll serve``, while it scrapes: what it takes and how late it is."""
+"""The real control plane, ``plimsoll serve``, while it scrapes: what it takes, how late it is."""
 
 import asyncio
 import re

@@ -12,15 +12,9 @@ from functools import partial
 from typing import Any, Protocol
 from zlib import crc32
 
-import aiohttp
-
-from controlplane.edges.scrape import (
-    MAX_DEADLINE,
-    ScrapeError,
-    is_refused,
-    scrape,
-    scraping_session,
-)
+from controlplane.edges.http_client import Session, session
+from controlplane.edges.http_response import AnswerError
+from controlplane.edges.scrape import MAX_BYTES, MAX_DEADLINE, ScrapeError, scrape
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.signals import (
     Device,
@@ -92,28 +86,28 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        async with scraping_session() as session, asyncio.TaskGroup() as group:
+        async with session(self._clock) as connections, asyncio.TaskGroup() as group:
             while await self._changed.wait():
                 self._changed.clear()
-                wanted = self._wanted(session)
+                wanted = self._wanted(connections)
                 for key in self._tasks.keys() - wanted.keys():
                     self._tasks.pop(key).cancel()
                 for key in wanted.keys() - self._tasks.keys():
                     self._tasks[key] = group.create_task(wanted[key](), name=f"scrape {key}")
 
     def _wanted(
-        self, session: aiohttp.ClientSession
+        self, connections: Session
     ) -> dict[Hashable, Callable[[], Coroutine[Any, Any, None]]]:
         """What there is to follow, and how."""
         wanted: dict[Hashable, Callable[[], Coroutine[Any, Any, None]]] = {}
         for target in self._plane.targets():
-            wanted[target.key] = partial(self._follow, session, target)
+            wanted[target.key] = partial(self._follow, connections, target)
         for exporter in self._plane.exporters():
             # One that is to be asked more often, or in another way, is another one.
-            wanted[exporter] = partial(self._watch, session, exporter)
+            wanted[exporter] = partial(self._watch, connections, exporter)
         return wanted
 
-    async def _watch(self, session: aiohttp.ClientSession, exporter: Exporter) -> None:
+    async def _watch(self, connections: Session, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
         settings = exporter.settings
         profile = device_profile_of(settings)
@@ -122,7 +116,7 @@ class Scraper:
             due = self._clock() + settings.interval
             outcome: tuple[Device, ...] | Failure
             try:
-                text, _ = await scrape(session, exporter.address, settings.path, deadline)
+                text, _ = await scrape(connections, exporter.address, settings.path, deadline)
                 outcome = read_devices(text, profile)
             except ScrapeError as error:
                 outcome = Failure(str(error), error.refused)
@@ -135,7 +129,7 @@ class Scraper:
             self._noticed()
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
-    async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _follow(self, connections: Session, target: Target) -> None:
         """Scrape one replica at its interval, as long as it is that replica."""
         due = self._clock()
         first = True
@@ -143,7 +137,7 @@ class Scraper:
             if now.key != target.key:
                 return
             try:
-                await self._once(session, now)
+                await self._once(connections, now)
             except Exception as error:  # noqa: BLE001 - one replica must not end all the others
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
@@ -155,15 +149,15 @@ class Scraper:
             due = max(due, self._clock())
             await asyncio.sleep(due - self._clock())
 
-    async def _once(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _once(self, connections: Session, target: Target) -> None:
         deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
         if target.probe:
-            probe = await _probe(session, target, deadline)
+            probe = await _probe(connections, target, deadline)
             self._plane.probed(target, probe, self._clock())
             self._noticed()
         if not target.settings.metrics.is_scraped:
             return
-        outcome = await _read(session, target, deadline, self._clock)
+        outcome = await _read(connections, target, deadline)
         self._record(target, outcome)
         self._noticed()
 
@@ -177,26 +171,26 @@ def _offset(key: Hashable) -> float:
     return 0.5 + crc32(repr(key).encode()) / 2**32
 
 
-async def _probe(session: aiohttp.ClientSession, target: Target, deadline: float) -> Probe:
-    url = f"http://{target.replica.settings.address}{target.settings.health_check.path}"
-    # A check that Envoy would still accept is not cut short by a short scraping interval.
-    timeout = aiohttp.ClientTimeout(total=max(deadline, target.settings.health_check.timeout))
+async def _probe(connections: Session, target: Target, deadline: float) -> Probe:
+    settings = target.settings.health_check
     try:
-        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
-            return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
-    except aiohttp.ClientConnectorError as error:
-        return Probe.REFUSED if is_refused(error) else Probe.UNREACHABLE
-    except (aiohttp.ClientError, TimeoutError):
+        # A check that Envoy would still accept is not cut short by a short scraping interval.
+        async with asyncio.timeout(max(deadline, settings.timeout)):
+            response, _ = await connections.get(
+                target.replica.settings.address, settings.path, MAX_BYTES
+            )
+    except ConnectionRefusedError:
+        return Probe.REFUSED
+    except (OSError, AnswerError):
         return Probe.UNREACHABLE
+    return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
 
 
-async def _read(
-    session: aiohttp.ClientSession, target: Target, deadline: float, clock: Callable[[], float]
-) -> Reading | Failure:
+async def _read(connections: Session, target: Target, deadline: float) -> Reading | Failure:
     metrics = target.settings.metrics
     address = metrics.where(target.replica.settings.address)
     try:
-        text, at = await scrape(session, address, metrics.path, deadline, clock)
+        text, at = await scrape(connections, address, metrics.path, deadline)
         return read(text, profile_of(metrics), at)
     except ScrapeError as error:
         # Who refuses on a port of its metrics alone may still serve requests.
