@@ -96,7 +96,7 @@ class Estimate:
         found = self.record.all
         if not found.requests:
             return base
-        own = math.exp(found.log)
+        own = self.record.capacity
         if base is None or found.requests >= TRUSTED:
             return own
         return between(base, own, found.requests / TRUSTED)
@@ -154,21 +154,14 @@ def estimate_steps(
         if estimate is not None and estimate.base is not None:
             whose = "its last estimate stays"
         return (Step("estimate", None, base, f"no requests were measured: {whose}"),)
-    own = math.exp(estimate.record.all.log)
-    steps = [Step("estimate", None, own, _words(estimate, window, own))]
+    own = estimate.record.capacity
+    steps = [Step("estimate", None, own, _estimated, (estimate, window, own))]
     change = estimate.change
     if change is not None and now - change.at <= TOLD:
-        times = number(change.factor if change.factor > 1 else 1 / change.factor)
-        pace = "faster" if change.factor > 1 else "slower"
-        words = f"{duration(now - change.at)} ago it was seen to be {times} × {pace} than before:"
-        words += " it is as it used to be" if change.as_before else " what was before is forgotten"
-        steps.append(Step("change", own, own, words))
+        steps.append(Step("change", own, own, _changed, (change, now - change.at)))
     after = estimate.capacity(median)
     if after is not None and after != own:
-        base = median if estimate.base is None else estimate.base
-        other = "pool's median" if estimate.base is None else "estimate before"
-        words = f"{counted(estimate.requests, 'request')} are fewer than {TRUSTED}: mixed with the"
-        steps.append(Step("few requests", own, after, f"{words} {other}, {number(base or 0.0)}/s"))
+        steps.append(Step("few requests", own, after, _mixed, (estimate, median)))
     return tuple(steps)
 
 
@@ -179,7 +172,24 @@ def between(start: float, end: float, share: float) -> float:
     )
 
 
-def _words(estimate: Estimate, window: Window, value: float) -> str:
+def _changed(change: Change, ago: float) -> str:
+    times = number(change.factor if change.factor > 1 else 1 / change.factor)
+    pace = "faster" if change.factor > 1 else "slower"
+    words = f"{duration(ago)} ago it was seen to be {times} × {pace} than before:"
+    return f"{words} " + ("it is as it used to be" if change.as_before else _FORGOTTEN)
+
+
+_FORGOTTEN: Final = "what was before is forgotten"
+
+
+def _mixed(estimate: Estimate, median: float | None) -> str:
+    base = median if estimate.base is None else estimate.base
+    other = "pool's median" if estimate.base is None else "estimate before"
+    words = f"{counted(estimate.requests, 'request')} are fewer than {TRUSTED}: mixed with the"
+    return f"{words} {other}, {number(base or 0.0)}/s"
+
+
+def _estimated(estimate: Estimate, window: Window, value: float) -> str:
     words = f"estimated {number(value)} requests/s from {counted(estimate.requests, 'request')}"
     if window.latency is None:
         return words

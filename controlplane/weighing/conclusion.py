@@ -70,13 +70,7 @@ def concluded(
     weighed = {}
     for id_, state in states.items():
         tier = names[id_]
-        words = f"in {tier}"
-        if sizes[tier] > 1:
-            words += f" with {counted(sizes[tier] - 1, 'other')}, at their mean"
-            words += f" of {number(means[tier])} × the median"
-        if state.placement.leaving:
-            pace = "faster" if state.placement.leaving > 0 else "slower"
-            words += f"; it will move to a {pace} tier if that lasts"
+        facts = (tier, sizes[tier] - 1, means[tier], state.placement.leaving)
         weighed[id_] = ReplicaWeighing(
             capacity=capacities[id_],
             weight=weights[id_],
@@ -84,7 +78,17 @@ def concluded(
             drained=state.guard.cut,
             stale=id_ in stale,
             share=weights[id_] / total if id_ in serving else 0.0,
-            steps=(*steps[id_], Step("tier", state.relative, means[tier], words)),
+            steps=(*steps[id_], Step("tier", state.relative, means[tier], _placed, facts)),
             state=state,
         )
     return MappingProxyType(weighed)
+
+
+def _placed(tier: str, others: int, mean: float, leaving: int) -> str:
+    words = f"in {tier}"
+    if others:
+        words += f" with {counted(others, 'other')}, at their mean of {number(mean)} × the median"
+    if leaving:
+        pace = "faster" if leaving > 0 else "slower"
+        words += f"; it will move to a {pace} tier if that lasts"
+    return words

@@ -124,6 +124,7 @@ class Record:
         pace: Requests per second that ended between the last two readings. No replica delivers
             more than it can carry.
         all: Everything together.
+        capacity: That all shows, in requests per second; 0 of no requests.
     """
 
     at: float
@@ -135,13 +136,15 @@ class Record:
     open: Evidence = NOTHING
     pace: float = 0.0
     all: Evidence = field(init=False, compare=False)
+    capacity: float = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = (self.old, *self.recent, self.open)
         requests = math.fsum([part.requests for part in parts])
         busy = math.fsum([part.busy for part in parts])
         # Worked out once: thousands of records are looked at several times a second.
-        object.__setattr__(self, "all", Evidence(requests, busy))
+        object.__setattr__(self, "all", found := Evidence(requests, busy))
+        object.__setattr__(self, "capacity", math.exp(found.log) if requests else 0.0)
 
     def splits(self) -> Iterator[tuple[int, float, float, float, float]]:
         """Every way to part the newest batches from those before, the last one alone first.

@@ -90,17 +90,23 @@ def within_limits(guards: Mapping[str, Guard], ready: Iterable[str]) -> dict[str
 def by_memory(guard: Guard, memory: MemorySettings, before: float) -> tuple[float, Step | None]:
     """Less between soft and hard, in a straight line; a cut replica keeps what it would get."""
     fraction = guard.fraction
-    soft, hard = percent(memory.soft), percent(memory.hard)
     if guard.cut:
-        seen = "not known now" if fraction is None else percent(fraction)
-        words = f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
-        return before, Step("memory", before, before, words)
+        return before, Step("memory", before, before, _cut, (fraction, memory))
     if fraction is None or fraction < memory.soft:
         return before, None
     left = max((memory.hard - fraction) / (memory.hard - memory.soft), LEAST)
     after = before * left
+    return after, Step("memory", before, after, _full, (fraction, memory))
+
+
+def _cut(fraction: float | None, memory: MemorySettings) -> str:
+    seen = "not known now" if fraction is None else percent(fraction)
+    soft, hard = percent(memory.soft), percent(memory.hard)
+    return f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
+
+
+def _full(fraction: float, memory: MemorySettings) -> str:
+    soft, hard = percent(memory.soft), percent(memory.hard)
     if fraction < memory.hard:
-        words = f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
-    else:
-        words = f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"
-    return after, Step("memory", before, after, words)
+        return f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
+    return f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"
