@@ -75,6 +75,10 @@ class Estimate:
         """Whether it says nothing without the rest of the pool."""
         return self.base is None and self.requests < TRUSTED
 
+    def knows(self, window: Window, slots: int) -> bool:
+        """Whether that window would change nothing."""
+        return self.slots == slots and window.at <= self.record.at
+
     def fell(self, now: float) -> bool:
         """Whether it was seen just now to have become slower."""
         change = self.change
@@ -117,11 +121,11 @@ def estimated(
     """
     if previous is None:
         return Estimate(slots, begun(window))
+    if previous.knows(window, slots):
+        return previous
     if previous.slots != slots:
         # With other slots the same requests mean something else.
         return Estimate(slots, begun(window), previous.capacity(None))
-    if window.at <= previous.record.at:
-        return previous
     before = previous.record.all
     record = recorded(previous.record, window, slots, sharing)
     past = previous.past
