@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 PUSH_INTERVAL: Final = 0.25
 """Seconds between two pushes: every changed weight makes Envoy rebuild its load balancer."""
 
+DECIDING: Final = 0.1
+"""Part of the time that decisions may take: with thousands of replicas they are made more rarely,
+so that scrapes, streams and requests are not kept waiting."""
+
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nobody noticed anything: leases run out, and
 readings grow old, without an event."""
@@ -147,12 +151,14 @@ async def steer(
             pass
         now = time.monotonic()
         noticed = woken.clear(now)
+        took = 0.0
         if plane.is_settled(now):
             catalog = plane.decide(now, envoys())
-            decided(time.monotonic() - now)
+            took = time.monotonic() - now
+            decided(took)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
-        await sleep(PUSH_INTERVAL)
+        await sleep(max(PUSH_INTERVAL, took * (1 / DECIDING - 1)))
 
 
 class _Loads:
