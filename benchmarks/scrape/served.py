@@ -109,7 +109,7 @@ class Served:
     async def _ask_until(self, end: float) -> list[float]:
         took = []
         due = time.monotonic()
-        while due < end:
+        while due < end and time.monotonic() < end:
             await asyncio.sleep(max(due - time.monotonic(), 0.0))
             await self.answers()
             # From when it should have been asked: whoever waits for an answer asks less often.

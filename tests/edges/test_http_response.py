@@ -37,7 +37,8 @@ def test_an_answer_is_the_same_however_it_is_cut(answer: bytes, data: st.DataObj
     for start, stop in pairwise(edges):
         assert not response.is_whole or start == len(answer)
         response.feed(answer[start:stop])
-    assert (response.status, response.body) == (200, b"hello")
+    assert response.status == 200
+    assert response.body == b"hello"
     assert response.is_whole
     assert response.keeps_alive
 
