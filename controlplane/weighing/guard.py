@@ -49,7 +49,7 @@ def watched(
         now: Seconds of a monotonic clock.
     """
     if fraction is None:
-        if previous.fraction is None and previous.below_since is None:
+        if previous.fraction is None:
             return previous
         return Guard(None, previous.wanted, previous.cut)
     if fraction >= memory.hard:

@@ -311,6 +311,24 @@ exposed_values = st.one_of(
 )
 
 
+def exposed(values: list[str]) -> str:
+    labels = [(f'method="{method}",', le) for method in "ab" for le in ("0.1", "1", "+Inf")]
+    buckets = [f'te_request_duration_bucket{{{before}le="{le}"}}' for before, le in labels]
+    series = [*buckets, *(f'te_request_duration_sum{{method="{it}"}}' for it in "ab")]
+    pairs = zip([*series, "te_queue_size"], values, strict=True)
+    return "".join(f"{name} {value}\n" for name, value in pairs)
+
+
+GOOD = ["1", "2", "2", "0", "3", "3", "0.5", "1", "0"]
+
+
+@pytest.mark.parametrize("value", ["1_0", "-1", "+Inf", "-Inf", "x"])
+@pytest.mark.parametrize("index", [2, 5, 6, 8])
+def test_a_value_that_is_none_is_refused_in_a_layout_that_is_known(index: int, value: str) -> None:
+    assert isinstance(outcome(exposed(GOOD)), Reading)
+    assert isinstance(outcome(exposed([*GOOD[:index], value, *GOOD[index + 1 :]])), str)
+
+
 exposed_lists = st.lists(exposed_values, min_size=9, max_size=9)
 
 
@@ -318,17 +336,10 @@ exposed_lists = st.lists(exposed_values, min_size=9, max_size=9)
 def test_what_is_known_from_the_scrape_before_changes_nothing_of_what_is_read(
     values: list[str],
 ) -> None:
-    def exposed(values: list[str]) -> str:
-        labels = [(f'method="{method}",', le) for method in "ab" for le in ("0.1", "1", "+Inf")]
-        buckets = [f'te_request_duration_bucket{{{before}le="{le}"}}' for before, le in labels]
-        series = [*buckets, *(f'te_request_duration_sum{{method="{it}"}}' for it in "ab")]
-        pairs = zip([*series, "te_queue_size"], values, strict=True)
-        return "".join(f"{name} {value}\n" for name, value in pairs)
-
     text = exposed(values)
     expositions._layout.cache_clear()
     first = outcome(text)
-    assert isinstance(outcome(exposed(["1", "2", "2", "0", "3", "3", "0.5", "1", "0"])), Reading)
+    assert isinstance(outcome(exposed(GOOD)), Reading)
     again = outcome(text)
     # NaN is not equal to itself, and no reading has it.
     assert again == first
