@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 PUSH_INTERVAL: Final = 0.25
 """Seconds between two pushes: every changed weight makes Envoy rebuild its load balancer."""
 
+DECIDING: Final = 0.1
+"""Part of the time that decisions may take: with thousands of replicas they are made more rarely,
+so that scrapes, streams and requests are not kept waiting."""
+
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nobody noticed anything: leases run out, and
 readings grow old, without an event."""
@@ -128,6 +132,7 @@ async def steer(
     envoys: Callable[[], int | None] = lambda: None,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    cpu: Callable[[], float] = time.thread_time,
 ) -> None:
     """Decide whenever something was noticed, and hand out what has changed, until cancelled.
 
@@ -138,7 +143,9 @@ async def steer(
         decided: Told how many seconds each decision took.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
+        cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
     """
+    before = 0.0
     while True:
         try:
             async with asyncio.timeout(IDLE_INTERVAL):
@@ -147,12 +154,22 @@ async def steer(
             pass
         now = time.monotonic()
         noticed = woken.clear(now)
+        took = 0.0
         if plane.is_settled(now):
+            begun = cpu()
             catalog = plane.decide(now, envoys())
+            took = cpu() - begun
             decided(time.monotonic() - now)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
-        await sleep(PUSH_INTERVAL)
+        # One alone may be slow by chance, or because it encodes everything for the first time.
+        await sleep(pause(min(before, took)))
+        before = took
+
+
+def pause(took: float) -> float:
+    """Seconds until the next decision, where they take so many seconds each."""
+    return max(PUSH_INTERVAL, took * (1 / DECIDING - 1))
 
 
 class _Loads:

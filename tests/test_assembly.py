@@ -1,8 +1,11 @@
 """How often Envoys are told: at once, and then not again before the push interval is over."""
 
 import asyncio
+from collections.abc import Callable
 
-from controlplane.assembly import PUSH_INTERVAL, steer
+import pytest
+
+from controlplane.assembly import PUSH_INTERVAL, pause, steer
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.xds_server import Offer
 from controlplane.plane import Plane, Probe
@@ -23,7 +26,8 @@ pools:
 class Steered:
     """A plane that is steered, with a sleep that ends when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu: Callable[[], float] = lambda: 0.0) -> None:
+        self.cpu = cpu
         self.plane = Plane(0.0)
         self.plane.declare(CONFIG, 0.0)
         self.slot: Latest[Offer | None] = Latest(None)
@@ -37,7 +41,14 @@ class Steered:
         await self.resume.get()
 
     async def run(self) -> None:
-        await steer(self.plane, self.slot, self.woken, self.decisions.append, sleep=self.sleep)
+        await steer(
+            self.plane,
+            self.slot,
+            self.woken,
+            self.decisions.append,
+            sleep=self.sleep,
+            cpu=self.cpu,
+        )
 
     def answer(self, probe: Probe) -> None:
         target = self.plane.target("minilm", "a")
@@ -75,5 +86,24 @@ async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
             steered.resume.put_nowait(None)
     assert steered.slot.revision == 1
     assert len(steered.decisions) == 3
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_decisions_that_take_long_are_made_more_rarely() -> None:
+    assert pause(0.02) == PUSH_INTERVAL
+    assert pause(0.5) == pytest.approx(4.5)
+
+
+async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
+    cpu = iter([0.0, 60.0, 60.0, 130.0])
+    steered = Steered(lambda: next(cpu))
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(10):
+        steered.answer(Probe.HEALTHY)
+        assert await steered.asleep.get() == PUSH_INTERVAL
+        steered.answer(Probe.HEALTHY)
+        steered.resume.put_nowait(None)
+        assert await steered.asleep.get() == pause(60.0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -152,8 +152,10 @@ class Scraper:
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval
             first = False
-            due = max(due, self._clock())
-            await asyncio.sleep(due - self._clock())
+            # Whoever is late keeps its turn: all late at once would else be asked at once for ever.
+            late = self._clock() - due
+            due += max(late // interval, 0.0) * interval
+            await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _once(self, session: aiohttp.ClientSession, target: Target) -> None:
         deadline = min(target.settings.metrics.interval, MAX_DEADLINE)

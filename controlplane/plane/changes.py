@@ -32,7 +32,12 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
         after: What it is compared with.
     """
     if before is None:
-        yield f"the record begins: {percent(after.share)} of the traffic"
+        share = (
+            "no share, by its policy"
+            if after.share is None
+            else f"{percent(after.share)} of the traffic"
+        )
+        yield f"the record begins: {share}"
         return
     yield from _of_share(before, after)
     if after.state is not before.state:
@@ -41,7 +46,7 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
         yield "a new process answers at its address: what was learned of the old one is forgotten"
     if after.draining != before.draining:
         yield _DRAINING.get(after.draining or "", "it is no longer drained")
-    if after.tier != before.tier:
+    if after.tier != before.tier and before.tier and after.tier:
         yield f"it moved from {before.tier} to {after.tier}"
     if after.drained != before.drained:
         yield "it was cut for its GPU memory" if after.drained else "its cut is over"
@@ -52,6 +57,11 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
 
 
 def _of_share(before: Entry, after: Entry) -> Iterator[str]:
+    if before.share is None or after.share is None:
+        if before.share is not after.share:
+            gives = "gives it no share of its own" if after.share is None else "gives it a share"
+            yield f"another balancing policy {gives}"
+        return
     if before.share == after.share or min(before.share, after.share) <= 0:
         if before.share != after.share:
             verb = "lost" if after.share <= 0 else "got"

@@ -29,8 +29,8 @@ class Entry:
         capacity: Requests per second that it was taken to carry; None when nothing was known.
         weight: That Envoy was told.
         tier: That it was in.
-        share: Of the pool's traffic, expected, 0 to 1.
-        serving: Replicas of the pool that had a share.
+        share: Of the pool's work, expected, 0 to 1; None where the policy gives no shares.
+        serving: Replicas of the pool that had a share, or may have had one.
         drained: It was cut for its memory.
         stale: Its readings were too old.
         steps: How it came to that.
@@ -47,7 +47,7 @@ class Entry:
     capacity: float | None
     weight: int
     tier: str
-    share: float
+    share: float | None
     serving: int
     drained: bool
     stale: bool

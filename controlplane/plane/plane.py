@@ -179,6 +179,8 @@ class Plane:
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
         gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
         for pool in self.fleet.pools.values():
+            if pool.settings.metrics.gpu is None:
+                continue
             for replica in pool.replicas.values():
                 for gpu in (self._joined(pool, replica, now) or Joined()).memory:
                     if gpu.uuid is not None:

@@ -71,7 +71,7 @@ class _Timeline:
     generation: int
     entries: list[_Kept] = field(default_factory=list)
     size: int = 0
-    share: float = 0.0
+    share: float | None = 0.0
     marks: _Marks = ()
 
     def add(self, kept: _Kept) -> None:
@@ -126,7 +126,7 @@ class Timelines:
             weighing: The decision.
         """
         regular = math.ceil(_AT_A_TIME * len(inputs))
-        serving = sum(weighed.share > 0 for weighed in weighing.replicas.values())
+        serving = sum(weighed.share != 0 for weighed in weighing.replicas.values())
         for given in inputs:
             replica, weighed = pool.replicas[given.id], weighing.replicas[given.id]
             key = (pool.name, given.id)
@@ -166,9 +166,9 @@ class Timelines:
         return tuple(told)
 
 
-def _jump(before: float, after: float) -> float:
+def _jump(before: float | None, after: float | None) -> float:
     """By how much a share has changed: the logarithm of the factor; a lot from and to nothing."""
-    if before > 0 and after > 0:
+    if before and after:
         return abs(math.log(after / before))
     return 0.0 if before == after else 2.0
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.settings import GpuSettings
-from controlplane.signals.exposition import Exposition, Labels, parse
+from controlplane.signals.exposition import Exposition, parse
 from controlplane.signals.memory import GpuMemory, fraction_of, scaled_sum
 from controlplane.signals.profile import Memory, Source
+from controlplane.signals.series import Labels
 
 Pod = tuple[str, str]
 """Namespace and name."""

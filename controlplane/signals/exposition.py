@@ -3,21 +3,30 @@
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text format 0.0.4). The full
 parser of prometheus_client takes some 20 µs a sample, which at a thousand replicas and a scrape a
 second is many cores, and it calls a counter without ``_total`` by another name; here only wanted
-lines are looked at, and names with labels, which repeat from scrape to scrape and from replica to
-replica, are parsed once. The tests hold both parsers equal.
+lines are looked at, and what repeats from scrape to scrape and from replica to replica, which is
+all but the values, is parsed once. The tests hold both parsers equal.
 """
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from io import StringIO
 from itertools import takewhile
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from controlplane.signals.profile import Source, spellings
+from controlplane.signals.series import (
+    BLOCK,
+    NAME,
+    ExpositionError,
+    Labels,
+    Sample,
+    labels_of,
+    number_of,
+    series_of,
+    shown,
+)
 
 MAX_LINES: Final = 100_000
 """A server with a hundred models and forty buckets each stays far below."""
@@ -25,47 +34,33 @@ MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 MAX_LINE: Final = 2_048
 """Characters of a wanted line; a label set that is longer is not one we could show anybody."""
-_CACHED_SERIES: Final = 8_192
-"""Names with labels remembered over all replicas, at most `MAX_LINE` characters each."""
+_CACHED_LAYOUTS: Final = 1_024
+"""Expositions of which everything but the values is remembered; replicas of a kind share one."""
 
-_NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"
-_BLOCK: Final = r'\{(?:[^"{}\n]|"(?:[^"\\\n]|\\.)*+")*+\}'
 _LINE: Final = re.compile(
-    rf"(?P<name>{_NAME})?(?P<block>[ \t]*+{_BLOCK})?[ \t]*+(?P<value>[^ \t{{}}]++)"
+    rf"(?P<name>{NAME})?(?P<block>[ \t]*+{BLOCK})?[ \t]*+(?P<value>[^ \t{{}}]++)"
     r"(?:[ \t]++[-+]?[0-9]++)?[ \t\r]*+(?:\#.*)?"
 )
-_SERIES: Final = re.compile(rf"(?P<name>{_NAME})(?P<block>{_BLOCK})?")
-_LABEL: Final = re.compile(
-    r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*+)"[ \t]*(?:,|$)'
-)
-_ESCAPED: Final = re.compile(r'\\([\\"n])')
 _TYPE: Final = "# TYPE "
 
 
-class ExpositionError(ValueError):
-    """A scraped text cannot be used; the message is one sentence that says why."""
+Place = tuple[Labels, int]
+"""The labels of a wanted sample, and which of the values is its."""
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """The labels of a sample.
+class Layout:
+    """All of an exposition's wanted part but its values: the same from scrape to scrape.
 
     Attributes:
-        values: All by name.
-        bound: The label ``le`` as a number; None when there is none.
-        others: All but ``le``, sorted: what the buckets of one histogram have in common.
+        places: By sample name, such as ``te_request_duration_bucket``.
+        types: What the text says the type of a family is.
+        known: What was worked out of the layout alone, by what it is of.
     """
 
-    values: Mapping[str, str]
-    bound: float | None
-    others: tuple[tuple[str, str], ...]
-
-
-class Sample(NamedTuple):
-    """One wanted sample; its value is as exposed, finite or NaN."""
-
-    labels: Labels
-    value: float
+    places: Mapping[str, tuple[Place, ...]]
+    types: Mapping[str, str]
+    known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +68,29 @@ class Exposition:
     """The wanted part of a text.
 
     Attributes:
-        samples: By sample name, such as ``te_request_duration_bucket``.
-        types: What the text says the type of a family is.
+        layout: Where its values belong.
+        values: In the order of the text.
     """
 
-    samples: Mapping[str, list[Sample]]
-    types: Mapping[str, str]
+    layout: Layout
+    values: Sequence[float]
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """What the text says the type of a family is."""
+        return self.layout.types
+
+    def places(self, source: Source, suffix: str = "") -> Sequence[Place]:
+        """Where the values of a family are that have the labels its source asks for."""
+        found = self.layout.places.get(source.family + suffix, ())
+        if not source.labels:
+            return found
+        return [place for place in found if source.takes(place[0].values)]
 
     def of(self, source: Source, suffix: str = "") -> list[Sample]:
         """The samples of a family that have the labels its source asks for."""
-        found = self.samples.get(source.family + suffix, [])
-        if not source.labels:
-            return found
-        return [sample for sample in found if source.takes(sample.labels.values)]
+        places = self.places(source, suffix)
+        return [Sample(labels, self.values[index]) for labels, index in places]
 
     def counter(self, source: Source) -> list[Sample]:
         """The samples of a counter, under whichever of its two spellings it is exposed."""
@@ -114,15 +119,72 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     if len(lines) > MAX_SAMPLES:
         raise ExpositionError(f"the exposition has more than {MAX_SAMPLES} wanted samples")
     _must_be_exposition(text, only_first=bool(lines))
-    samples: dict[str, list[Sample]] = {}
+    return _as_before(lines, names) or _line_by_line(lines, names)
+
+
+def _as_before(lines: Sequence[str], names: frozenset[str]) -> Exposition | None:
+    """Only the values are read where everything else has been seen; None where that will not do."""
+    if max(map(len, lines), default=0) > MAX_LINE:
+        return None
+    series, texts = [], []
+    for line in lines:
+        if line[0] == "#":
+            series.append(line)
+        else:
+            before, _, text = line.rpartition(" ")
+            series.append(before)
+            texts.append(text)
+    layout = _layout(tuple(series), names)
+    if layout is None or "_" in "".join(texts):
+        return None
+    try:
+        values = [*map(float, texts)]
+    except ValueError:
+        return None
+    return None if math.inf in values or -math.inf in values else Exposition(layout, values)
+
+
+@lru_cache(maxsize=_CACHED_LAYOUTS)
+def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
+    """Of lines without their values; None when that is not all that is to be said of them."""
+    places: dict[str, list[Place]] = {}
     types: dict[str, str] = {}
+    index = 0
+    for text in series:
+        if text.startswith("#"):
+            _take_type(text, types)
+            continue
+        try:
+            name, labels = series_of(text)
+        except ExpositionError:
+            return None
+        if name is None:
+            return None
+        if name in names:
+            places.setdefault(name, []).append((labels, index))
+        index += 1
+    return Layout({name: tuple(found) for name, found in places.items()}, types)
+
+
+def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> Exposition:
+    """The same for any lines; what is wrong with them is found here."""
+    places: dict[str, list[Place]] = {}
+    types: dict[str, str] = {}
+    values: list[float] = []
     for line in lines:
         if line.startswith(_TYPE):
-            words = line.split()
-            types[words[2]] = words[3] if len(words) > 3 else "untyped"
+            _take_type(line, types)
         elif (named := _sample(line, names)) is not None:
-            samples.setdefault(named[0], []).append(named[1])
-    return Exposition(samples, types)
+            name, (labels, value) = named
+            places.setdefault(name, []).append((labels, len(values)))
+            values.append(value)
+    layout = Layout({name: tuple(found) for name, found in places.items()}, types)
+    return Exposition(layout, values)
+
+
+def _take_type(line: str, types: dict[str, str]) -> None:
+    words = line.split()
+    types[words[2]] = words[3] if len(words) > 3 else "untyped"
 
 
 @lru_cache(maxsize=256)
@@ -152,12 +214,15 @@ def _any_of(words: Iterable[str]) -> str:
 
 def _must_be_exposition(text: str, *, only_first: bool) -> None:
     """An error page is told by its first line; by all of them when nothing wanted was in it."""
-    for number, line in enumerate(StringIO(text, newline="\n"), start=1):
+    number = end = 0
+    while end < len(text):
+        number, start, end = number + 1, end, text.find("\n", end) + 1
+        line = text[start:end]
         if (stripped := line.strip()) and not stripped.startswith("#"):
             match = _LINE.fullmatch(stripped)
-            if match is None or _number(match["value"]) is None:
+            if match is None or number_of(match["value"]) is None:
                 raise ExpositionError(
-                    f"line {number} is no metric sample: {_shown(line)}; is this path served in"
+                    f"line {number} is no metric sample: {shown(line)}; is this path served in"
                     " the Prometheus text format?"
                 )
         if only_first and stripped:
@@ -168,58 +233,19 @@ def _sample(line: str, names: frozenset[str]) -> tuple[str, Sample] | None:
     """Parse a line that starts like a wanted one; None when its name only starts like one."""
     if len(line) > MAX_LINE:
         raise ExpositionError(
-            f"a sample is longer than {MAX_LINE} characters: {_shown(line)}; drop some labels"
+            f"a sample is longer than {MAX_LINE} characters: {shown(line)}; drop some labels"
         )
     series, _, text = line.rpartition(" ")
-    name, labels = _series(series)
+    name, labels = series_of(series)
     if name is None:  # a timestamp or an exemplar follows the value, or no space stands before it
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ExpositionError(f"this is no metric sample: {_shown(line)}")
+            raise ExpositionError(f"this is no metric sample: {shown(line)}")
         name, text = match["name"], match["value"]
-        labels = _labels((match["block"] or "{}").strip())
+        labels = labels_of((match["block"] or "{}").strip())
     if name not in names:
         return None
-    value = _number(text)
+    value = number_of(text)
     if value is None or math.isinf(value):
-        raise ExpositionError(f"the value must be a finite number or NaN: {_shown(line)}")
+        raise ExpositionError(f"the value must be a finite number or NaN: {shown(line)}")
     return name, Sample(labels, value)
-
-
-@lru_cache(maxsize=_CACHED_SERIES)
-def _series(text: str) -> tuple[str | None, Labels]:
-    """The name and labels of ``name{…}``; no name when the text is more or less than that."""
-    match = _SERIES.fullmatch(text)
-    return (match["name"], _labels(match["block"] or "{}")) if match else (None, _NO_LABELS)
-
-
-def _labels(block: str) -> Labels:
-    inner, values, end = block[1:-1], {}, 0
-    while match := _LABEL.match(inner, end):
-        name, value = match.groups()
-        if name in values:
-            raise ExpositionError(f"the label {name} is there twice: {_shown(block)}")
-        values[name] = _ESCAPED.sub(lambda found: found[1].replace("n", "\n"), value)
-        end = match.end()
-    if inner[end:].strip(" \t"):
-        raise ExpositionError(f"these are no labels: {_shown(block)}")
-    bound = _number(values["le"]) if "le" in values else None
-    if "le" in values and (bound is None or not bound > -math.inf):
-        raise ExpositionError(f"the bucket's bound le must be a number: {_shown(block)}")
-    others = tuple(sorted((name, value) for name, value in values.items() if name != "le"))
-    return Labels(MappingProxyType(values), bound, others)
-
-
-_NO_LABELS: Final = Labels(MappingProxyType({}), None, ())
-
-
-def _number(text: str) -> float | None:
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
-
-
-def _shown(text: str) -> str:
-    """Foreign text as it may go into a log: ASCII, on one line, short."""
-    return ascii(text if len(text) <= 60 else f"{text[:57]}...")

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import ExpositionError
 from controlplane.signals.profile import Profile, Source
 from controlplane.signals.reading import Reading, read
+from controlplane.signals.series import ExpositionError
 from controlplane.signals.window import History, Window
 
 

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import le
 from typing import Literal
 
-from controlplane.signals.exposition import Exposition, ExpositionError, Sample
+from controlplane.signals.exposition import Exposition
 from controlplane.signals.profile import Source
+from controlplane.signals.series import ExpositionError, Sample
 
 Resolution = Literal["ok", "first bucket", "last bucket"]
 
@@ -41,6 +43,9 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     Raises:
         ExpositionError: When what is there is no histogram.
     """
+    grid: _Grid | None = exposition.layout.known.get(source)
+    if grid is not None and (found := grid.filled(exposition.values)) is not None:
+        return found
     family = source.family
     said = exposition.types.get(family, "untyped")
     if said not in ("histogram", "untyped", "unknown"):
@@ -66,7 +71,55 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     columns = ([counts[bound] for bound in bounds] for counts in series.values())
     summed = tuple(map(sum, zip(*columns, strict=True)))
     scale = source.scale
-    return Histogram(tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale)
+    histogram = Histogram(
+        tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale
+    )
+    if not any(math.isnan(sample.value) for sample in (*buckets, *sums)):
+        exposition.layout.known[source] = _grid(exposition, source, histogram.bounds)
+    return histogram
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where a histogram's values are in expositions of one layout, which were looked at before.
+
+    Attributes:
+        bounds: Of the histogram.
+        columns: Indices of the buckets of each label set, by bound.
+        sums: Indices of the sums.
+        scale: Of the sums.
+    """
+
+    bounds: tuple[float, ...]
+    columns: tuple[tuple[int, ...], ...]
+    sums: tuple[int, ...]
+    scale: float
+
+    def filled(self, values: Sequence[float]) -> Histogram | None:
+        """The histogram; None where a value is not what it should be."""
+        columns = [[values[index] for index in column] for column in self.columns]
+        totals = [values[index] for index in self.sums]
+        for counts in columns:
+            # Neither holds of NaN.
+            if not (counts[0] >= 0 and all(map(le, counts, counts[1:]))):
+                return None
+        if not all(total >= 0 for total in totals):
+            return None
+        summed = columns[0] if len(columns) == 1 else map(sum, zip(*columns, strict=True))
+        return Histogram(self.bounds, tuple(summed), sum(totals) * self.scale)
+
+
+def _grid(exposition: Exposition, source: Source, bounds: tuple[float, ...]) -> _Grid:
+    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
+    for labels, index in exposition.places(source, "_bucket"):
+        assert labels.bound is not None  # noqa: S101 - `_by_labels` has looked
+        columns.setdefault(labels.others, {})[labels.bound] = index
+    return _Grid(
+        bounds,
+        tuple(tuple(column[bound] for bound in sorted(column)) for column in columns.values()),
+        tuple(index for _, index in exposition.places(source, "_sum")),
+        source.scale,
+    )
 
 
 def _by_labels(

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from controlplane.signals.exposition import Exposition, ExpositionError, Sample
+from controlplane.signals.exposition import Exposition
 from controlplane.signals.histogram import Histogram, histogram_of
 from controlplane.signals.profile import Latency, Source
+from controlplane.signals.series import ExpositionError, Sample
 
 
 def latency_of(

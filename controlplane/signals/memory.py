@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Exposition, ExpositionError, Sample
+from controlplane.signals.exposition import Exposition
 from controlplane.signals.profile import Memory, Source
+from controlplane.signals.series import ExpositionError, Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import math
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import lt
 from typing import Final
 
 from controlplane.signals.histogram import Resolution, quantile
@@ -173,7 +174,7 @@ class History:
         return (
             point.errors < last.errors
             or point.total < last.total
-            or any(new < old for new, old in zip(point.counts, last.counts, strict=False))
+            or any(map(lt, point.counts, last.counts))
         )
 
     def _window(self, reading: Reading) -> Window:

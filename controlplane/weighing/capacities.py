@@ -90,11 +90,11 @@ class Capacities:
         for id_, replica in self._replicas.items():
             before = self._prior[id_].estimate if id_ in self._prior else None
             found[id_] = before
-            if replica.window is not None:
+            window, count = replica.window, self.slots[id_]
+            # Most replicas have no new reading: a pool is weighed several times an interval.
+            if window is not None and (before is None or not before.knows(window, count)):
                 sharing = self._sharing(id_, envoys)
-                found[id_] = capacity.estimated(
-                    before, replica.window, self.slots[id_], sharing, usual, self.tokens
-                )
+                found[id_] = capacity.estimated(before, window, count, sharing, usual, self.tokens)
         return found
 
     def _learn_slots(self, envoys: int | None) -> dict[str, int]:

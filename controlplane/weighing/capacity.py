@@ -75,6 +75,10 @@ class Estimate:
         """Whether it says nothing without the rest of the pool."""
         return self.base is None and self.requests < TRUSTED
 
+    def knows(self, window: Window, slots: int) -> bool:
+        """Whether that window would change nothing."""
+        return self.slots == slots and window.at <= self.record.at
+
     def fell(self, now: float) -> bool:
         """Whether it was seen just now to have become slower."""
         change = self.change
@@ -96,7 +100,7 @@ class Estimate:
         found = self.record.all
         if not found.requests:
             return base
-        own = math.exp(found.log)
+        own = self.record.capacity
         if base is None or found.requests >= TRUSTED:
             return own
         return between(base, own, found.requests / TRUSTED)
@@ -123,11 +127,11 @@ def estimated(
     """
     if previous is None:
         return Estimate(slots, begun(window))
+    if previous.knows(window, slots):
+        return previous
     if previous.slots != slots:
         # With other slots the same requests mean something else.
         return Estimate(slots, begun(window), previous.capacity(None))
-    if window.at <= previous.record.at:
-        return previous
     before = previous.record.all
     record = recorded(previous.record, window, slots, sharing, tokens)
     past = previous.past
@@ -160,21 +164,14 @@ def estimate_steps(
         if estimate is not None and estimate.base is not None:
             whose = "its last estimate stays"
         return (Step("estimate", None, base, f"no requests were measured: {whose}"),)
-    own = math.exp(estimate.record.all.log)
-    steps = [Step("estimate", None, own, _words(estimate, window, own))]
+    own = estimate.record.capacity
+    steps = [Step("estimate", None, own, _estimated, (estimate, window, own))]
     change = estimate.change
     if change is not None and now - change.at <= TOLD:
-        times = number(change.factor if change.factor > 1 else 1 / change.factor)
-        pace = "faster" if change.factor > 1 else "slower"
-        words = f"{duration(now - change.at)} ago it was seen to be {times} × {pace} than before:"
-        words += " it is as it used to be" if change.as_before else " what was before is forgotten"
-        steps.append(Step("change", own, own, words))
+        steps.append(Step("change", own, own, _changed, (change, now - change.at)))
     after = estimate.capacity(median)
     if after is not None and after != own:
-        base = median if estimate.base is None else estimate.base
-        other = "pool's median" if estimate.base is None else "estimate before"
-        words = f"{counted(estimate.requests, 'request')} are fewer than {TRUSTED}: mixed with the"
-        steps.append(Step("few requests", own, after, f"{words} {other}, {number(base or 0.0)}/s"))
+        steps.append(Step("few requests", own, after, _mixed, (estimate, median)))
     return tuple(steps)
 
 
@@ -185,7 +182,24 @@ def between(start: float, end: float, share: float) -> float:
     )
 
 
-def _words(estimate: Estimate, window: Window, value: float) -> str:
+def _changed(change: Change, ago: float) -> str:
+    times = number(change.factor if change.factor > 1 else 1 / change.factor)
+    pace = "faster" if change.factor > 1 else "slower"
+    words = f"{duration(ago)} ago it was seen to be {times} × {pace} than before:"
+    return f"{words} " + ("it is as it used to be" if change.as_before else _FORGOTTEN)
+
+
+_FORGOTTEN: Final = "what was before is forgotten"
+
+
+def _mixed(estimate: Estimate, median: float | None) -> str:
+    base = median if estimate.base is None else estimate.base
+    other = "pool's median" if estimate.base is None else "estimate before"
+    words = f"{counted(estimate.requests, 'request')} are fewer than {TRUSTED}: mixed with the"
+    return f"{words} {other}, {number(base or 0.0)}/s"
+
+
+def _estimated(estimate: Estimate, window: Window, value: float) -> str:
     words = f"estimated {number(value)} requests/s from {counted(estimate.requests, 'request')}"
     if window.latency is None:
         return words

@@ -83,10 +83,10 @@ def concluded(
     for id_, state in states.items():
         name = names[id_]
         if policy == "capacity-tiers":
-            step = _tier_step(name, state, sizes[name], means[name])
+            facts = (name, sizes[name] - 1, means[name], state.placement.leaving)
+            step = Step("tier", state.relative, means[name], _placed, facts)
         else:
-            words = f"policy {policy}: Envoy is told a weight of its own, {weights[id_]}"
-            step = Step("weight", state.relative, state.relative, words)
+            step = Step("weight", state.relative, state.relative, _told, (policy, weights[id_]))
         weighed[id_] = ReplicaWeighing(
             capacity=capacities[id_],
             weight=weights[id_],
@@ -100,12 +100,15 @@ def concluded(
     return MappingProxyType(weighed)
 
 
-def _tier_step(name: str, state: State, size: int, mean: float) -> Step:
-    words = f"in {name}"
-    if size > 1:
-        words += f" with {counted(size - 1, 'other')}, at their mean"
-        words += f" of {number(mean)} × the median"
-    if state.placement.leaving:
-        pace = "faster" if state.placement.leaving > 0 else "slower"
+def _placed(tier: str, others: int, mean: float, leaving: int) -> str:
+    words = f"in {tier}"
+    if others:
+        words += f" with {counted(others, 'other')}, at their mean of {number(mean)} × the median"
+    if leaving:
+        pace = "faster" if leaving > 0 else "slower"
         words += f"; it will move to a {pace} tier if that lasts"
-    return Step("tier", state.relative, mean, words)
+    return words
+
+
+def _told(policy: Policy, weight: int) -> str:
+    return f"policy {policy}: Envoy is told a weight of its own, {weight}"

@@ -77,5 +77,8 @@ def damping_step(previous: float | None, target: float, after: float) -> Step | 
     """What to tell about a share that is not where it should be."""
     if previous is None or after == target:
         return None
-    words = f"moves from {number(previous)} to {number(after)} × the median, a step at a time"
-    return Step("damping", target, after, words)
+    return Step("damping", target, after, _moving, (previous, after))
+
+
+def _moving(previous: float, after: float) -> str:
+    return f"moves from {number(previous)} to {number(after)} × the median, a step at a time"

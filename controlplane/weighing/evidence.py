@@ -143,6 +143,7 @@ class Record:
         tokens: Computed since the start of the process at the reading that the newest batch begins
             with; None where that is not known.
         all: Everything together.
+        capacity: That all shows, in requests per second; 0 of no requests.
     """
 
     at: float
@@ -155,6 +156,7 @@ class Record:
     pace: float = 0.0
     tokens: float | None = None
     all: Evidence = field(init=False, compare=False)
+    capacity: float = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = (self.old, *self.recent, self.open)
@@ -162,9 +164,9 @@ class Record:
         busy = math.fsum([part.busy for part in parts])
         work = math.fsum([part.work for part in parts])
         # Worked out once: thousands of records are looked at several times a second.
-        object.__setattr__(
-            self, "all", Evidence(requests, busy, work / requests if requests else 1.0)
-        )
+        length = work / requests if requests else 1.0
+        object.__setattr__(self, "all", found := Evidence(requests, busy, length))
+        object.__setattr__(self, "capacity", math.exp(found.log) if requests else 0.0)
 
     def splits(self) -> Iterator[tuple[int, float, float, float, float]]:
         """Every way to part the newest batches from those before, the last one alone first.

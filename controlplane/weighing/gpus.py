@@ -32,6 +32,8 @@ def memory_in_use(
     replica: ReplicaInput, gpus: Mapping[str, float], interval: float
 ) -> float | None:
     """Of the fullest GPU that a replica is on, 0 to 1; None where nobody knows."""
+    if replica.gpu_uuid is None and (replica.window is None or not replica.window.memory):
+        return None
     known = [gpus[uuid] for uuid in replica.gpus if uuid in gpus]
     if replica.window is not None and _is_recent(replica, interval):
         known += [gpu.fraction for gpu in replica.window.memory]

@@ -5,7 +5,7 @@ says when a replica is about to fail. Replicas on one GPU share its memory, also
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
 
@@ -49,6 +49,8 @@ def watched(
         now: Seconds of a monotonic clock.
     """
     if fraction is None:
+        if previous.fraction is None:
+            return previous
         return Guard(None, previous.wanted, previous.cut)
     if fraction >= memory.hard:
         return Guard(fraction, wanted=True, cut=previous.cut)
@@ -76,31 +78,33 @@ def within_limits(guards: Mapping[str, Guard], ready: Iterable[str]) -> dict[str
     wanted = [id_ for id_, guard in guards.items() if guard.wanted and id_ in serving]
     wanted.sort(key=lambda id_: (not guards[id_].cut, -(guards[id_].fraction or 0.0), id_))
     cut = set(wanted[: most_cuts(len(serving))])
-    return {
-        id_: Guard(
-            guard.fraction,
-            guard.wanted,
-            id_ in cut or (guard.wanted and id_ not in serving),
-            guard.below_since,
-        )
-        for id_, guard in guards.items()
-    }
+    found = {}
+    for id_, guard in guards.items():
+        is_cut = id_ in cut or (guard.wanted and id_ not in serving)
+        found[id_] = guard if guard.cut == is_cut else replace(guard, cut=is_cut)
+    return found
 
 
 def by_memory(guard: Guard, memory: MemorySettings, before: float) -> tuple[float, Step | None]:
     """Less between soft and hard, in a straight line; a cut replica keeps what it would get."""
     fraction = guard.fraction
-    soft, hard = percent(memory.soft), percent(memory.hard)
     if guard.cut:
-        seen = "not known now" if fraction is None else percent(fraction)
-        words = f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
-        return before, Step("memory", before, before, words)
+        return before, Step("memory", before, before, _cut, (fraction, memory))
     if fraction is None or fraction < memory.soft:
         return before, None
     left = max((memory.hard - fraction) / (memory.hard - memory.soft), LEAST)
     after = before * left
+    return after, Step("memory", before, after, _full, (fraction, memory))
+
+
+def _cut(fraction: float | None, memory: MemorySettings) -> str:
+    seen = "not known now" if fraction is None else percent(fraction)
+    soft, hard = percent(memory.soft), percent(memory.hard)
+    return f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
+
+
+def _full(fraction: float, memory: MemorySettings) -> str:
+    soft, hard = percent(memory.soft), percent(memory.hard)
     if fraction < memory.hard:
-        words = f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
-    else:
-        words = f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"
-    return after, Step("memory", before, after, words)
+        return f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
+    return f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"

@@ -118,5 +118,9 @@ def _kind(group: Sequence[str], measured: Mapping[str, Measured]) -> Kind:
 
 def kind_step(kind: Kind, before: float, after: float) -> Step:
     """What to tell about a replica that is of a kind with others."""
-    words = f"cannot be told apart from {counted(kind.size - 1, 'other')}: together they are taken"
-    return Step("kind", before, after, f"{words} for {number(after)} requests/s each")
+    return Step("kind", before, after, _alike, (kind.size - 1, after))
+
+
+def _alike(others: int, each: float) -> str:
+    words = f"cannot be told apart from {counted(others, 'other')}: together they are taken"
+    return f"{words} for {number(each)} requests/s each"

@@ -66,5 +66,8 @@ def reserve_step(used: float | None, before: float, after: float) -> Step | None
     """What to tell about it."""
     if used is None or before == after:
         return None
-    words = f"the pool is {percent(used)} busy: the faster a replica, the less it keeps in reserve"
-    return Step("reserve", before, after, words)
+    return Step("reserve", before, after, _busy, (used,))
+
+
+def _busy(used: float) -> str:
+    return f"the pool is {percent(used)} busy: the faster a replica, the less it keeps in reserve"

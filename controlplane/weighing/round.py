@@ -177,12 +177,8 @@ class Round:
         targets = {}
         for id_, relative in relatives.items():
             targets[id_] = target = 1.0 if equal and id_ in serving else damping.clamped(relative)
-            words = f"{number(relative)} × the pool's median"
-            if equal and id_ in serving:
-                words += ", and so are all, near enough: all are equal"
-            elif target != relative:
-                words += f", kept between {damping.FLOOR:g} and {damping.CEILING:g}"
-            self._note(id_, Step("median", relative, target, words))
+            facts = (relative, target, equal and id_ in serving)
+            self._steps[id_].append(Step("median", relative, target, _to_the_median, facts))
         return targets, equal
 
     def _used(
@@ -322,3 +318,12 @@ class Round:
     def _note(self, id_: str, step: Step | None) -> None:
         if step is not None:
             self._steps[id_].append(step)
+
+
+def _to_the_median(relative: float, target: float, are_equal: bool) -> str:  # noqa: FBT001 - a fact
+    words = f"{number(relative)} × the pool's median"
+    if are_equal:
+        words += ", and so are all, near enough: all are equal"
+    elif target != relative:
+        words += f", kept between {damping.FLOOR:g} and {damping.CEILING:g}"
+    return words

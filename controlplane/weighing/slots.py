@@ -137,10 +137,12 @@ def slots_step(found: Learned | None, capacity: float) -> Step:
     if found is None or len(seen) < 2:
         words = f"slots are not declared and not learned yet: taken for {DEFAULT}"
         return Step("slots", capacity, capacity, words)
-    low, high = seen[0], seen[-1]
-    words = (
-        f"slots are not declared: {counted(found.slots, 'slot')} fit a mean latency of"
+    return Step("slots", capacity, capacity, _fitting, (found.slots, seen[0], seen[-1]))
+
+
+def _fitting(slots: int, low: Level, high: Level) -> str:
+    return (
+        f"slots are not declared: {counted(slots, 'slot')} fit a mean latency of"
         f" {duration(low.duration / low.requests)} at {number(low.concurrency)} in flight and of"
         f" {duration(high.duration / high.requests)} at {number(high.concurrency)}"
     )
-    return Step("slots", capacity, capacity, words)

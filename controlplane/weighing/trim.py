@@ -55,11 +55,13 @@ def by_tail(window: Window, usual: float | None, before: float) -> tuple[float, 
     if shape is None or usual is None or window.p99 is None or shape <= UNUSUAL * usual:
         return before, None
     after = before * max((UNUSUAL * usual / shape) ** TAIL_EXPONENT, TAIL_LEAST)
-    words = (
-        f"p99 {duration(window.p99)} is {number(shape)} × its mean; in the pool {number(usual)} is"
-        " usual"
+    return after, Step("tail", before, after, _long_tail, (window.p99, shape, usual))
+
+
+def _long_tail(p99: float, shape: float, usual: float) -> str:
+    return (
+        f"p99 {duration(p99)} is {number(shape)} × its mean; in the pool {number(usual)} is usual"
     )
-    return after, Step("tail", before, after, words)
 
 
 def _shape(window: Window) -> float | None:
@@ -76,8 +78,11 @@ def by_objective(window: Window, objective: float, before: float) -> tuple[float
         return before, None
     after = before * max((objective / own) ** OBJECTIVE_EXPONENT, OBJECTIVE_LEAST)
     what = "mean latency" if coarse else "p99"
-    words = f"{what} {duration(own)} is over the objective of {duration(objective)}"
-    return after, Step("objective", before, after, words)
+    return after, Step("objective", before, after, _over_objective, (what, own, objective))
+
+
+def _over_objective(what: str, own: float, objective: float) -> str:
+    return f"{what} {duration(own)} is over the objective of {duration(objective)}"
 
 
 def by_errors(window: Window, slots: int, before: float) -> tuple[float, Step | None]:
@@ -93,5 +98,8 @@ def by_errors(window: Window, slots: int, before: float) -> tuple[float, Step | 
     e = window.error_fraction * evidence
     u = min(max(window.in_flight / slots, BUSY_LEAST), 1.0)
     after = before * max((1 - e) * u / (u + e), ERRORS_LEAST)
-    words = f"{percent(window.error_fraction)} of the requests failed"
-    return after, Step("errors", before, after, words)
+    return after, Step("errors", before, after, _failing, (window.error_fraction,))
+
+
+def _failing(fraction: float) -> str:
+    return f"{percent(fraction)} of the requests failed"

@@ -65,8 +65,11 @@ def by_in_flight(
     if count.requests <= explained:
         return before, None
     after = max(before * explained / count.requests, min(before, FLOOR))
-    words = (
+    return after, Step("veto", before, after, _too_many, (count, capacity, explained))
+
+
+def _too_many(count: InFlight, capacity: float, explained: float) -> str:
+    return (
         f"{counted(count.requests, 'request')} in flight ({count.source}) would take it"
         f" {duration(count.requests / capacity)}, {number(explained)} are explained"
     )
-    return after, Step("veto", before, after, words)

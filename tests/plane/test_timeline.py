@@ -53,10 +53,14 @@ def test_a_share_that_changes_by_more_than_the_dead_band_is_kept_at_once() -> No
     watched.go(30)
     entries = [it.entry for it in watched.told()]
     assert len(entries) > before
-    assert entries[-1].share < 0.7 * entries[before - 1].share
+    last, first = entries[-1].share, entries[before - 1].share
+    assert last is not None
+    assert first is not None
+    assert last < 0.7 * first
     now = watched.plane.report("m", "a", watched.now).weighing
     assert now is not None
-    assert abs(entries[-1].share / now.share - 1) <= 0.0501
+    assert now.share is not None
+    assert abs(last / now.share - 1) <= 0.0501
 
 
 def test_a_step_that_appears_and_one_that_vanishes_are_kept() -> None:

@@ -110,3 +110,10 @@ def test_a_replica_that_was_just_seen_to_be_slower_is_compared_with_others_later
     assert known(10, 5).is_settled
     assert not known(10, 49, change=fallen).is_settled
     assert known(10, 50, change=fallen).is_settled
+
+
+def test_what_was_seen_with_other_slots_is_forgotten_even_without_a_new_reading() -> None:
+    seen = window(at=5.0)
+    before = estimated(None, seen, 1, 1.0, None)
+    assert estimated(before, seen, 1, 1.0, None) is before
+    assert estimated(before, seen, 4, 1.0, None).slots == 4

@@ -171,3 +171,10 @@ def test_a_replica_that_is_said_to_be_absurdly_fast_gets_little_more_and_a_bound
     ten = settled(pool(*(100.0,) * 9, 1e6), seconds=90).replicas["j"]
     assert ten.share is not None
     assert ten.share <= 0.53
+
+
+def test_a_tier_of_one_is_not_said_to_have_others() -> None:
+    (alone,) = weigh(None, SETTINGS, pool(100), 0.0).replicas.values()
+    assert alone.steps[-1].words == f"in {alone.tier}"
+    one, _ = weigh(None, SETTINGS, pool(100, 100), 0.0).replicas.values()
+    assert "with 1 other, at their mean" in one.steps[-1].words

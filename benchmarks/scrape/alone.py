@@ -1,0 +1,109 @@
+"""A process with the scraper and nothing behind it: what it reads is counted and dropped.
+
+Run as ``python -m benchmarks.scrape.alone``.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.xds.orders import Order, obey, say
+from controlplane.cli.serve import collect_rarely
+from controlplane.edges.config_file import read_config
+from controlplane.edges.scraper import Scraper
+from controlplane.fleet import Fleet, declare
+from controlplane.plane import Exporter, Failure, Probe, Target
+from controlplane.signals import Device, Reading
+
+
+class Sink:
+    """Has targets, and forgets what comes of them.
+
+    Attributes:
+        delays: Milliseconds from the first byte of each answer until it was read and taken in.
+        failed: Scrapes that yielded nothing.
+    """
+
+    def __init__(self, config: Path) -> None:
+        fleet = declare(Fleet(), read_config(config), time.monotonic())
+        self._targets = {
+            (pool.name, replica.id): Target(pool.name, replica, pool.settings, probe=False)
+            for pool in fleet.pools.values()
+            for replica in pool.replicas.values()
+        }
+        self.delays: list[float] = []
+        self.failed = 0
+
+    def targets(self) -> Sequence[Target]:
+        """All of them."""
+        return tuple(self._targets.values())
+
+    def target(self, pool: str, replica_id: str) -> Target | None:
+        """Always the same."""
+        return self._targets[pool, replica_id]
+
+    def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:  # noqa: ARG002
+        """Count a scrape."""
+        if isinstance(outcome, Reading):
+            self.delays.append(1000 * (now - outcome.at))
+        else:
+            self.failed += 1
+
+    def probed(self, target: Target, probe: Probe, now: float) -> None:
+        """Nobody is probed."""
+
+    def exporters(self) -> Sequence[Exporter]:
+        """None."""
+        return ()
+
+    def record_devices(
+        self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
+    ) -> None:
+        """There is none."""
+
+
+@click.command
+@click.argument("config", type=click.Path(path_type=Path))
+def main(config: Path) -> None:
+    """Scrape what a config file names until the input ends."""
+    sink = Sink(config)
+    collect_rarely()
+    asyncio.run(_main(sink))
+
+
+async def _main(sink: Sink) -> None:
+    scraper = Scraper(sink, lambda: None, scraped=lambda _: None)
+
+    async def carry_out(order: Order) -> Mapping[str, Any]:
+        assert order["do"] == "measure"
+        sink.delays.clear()
+        sink.failed = 0
+        begun, cpu = time.monotonic(), time.process_time()
+        await asyncio.sleep(order["seconds"])
+        return {
+            "seconds": time.monotonic() - begun,
+            "cpu": time.process_time() - cpu,
+            "scrapes": len(sink.delays),
+            "failed": sink.failed,
+            "p50": _rank(sink.delays, 0.5),
+            "p99": _rank(sink.delays, 0.99),
+        }
+
+    task = asyncio.create_task(scraper.run())
+    say({})
+    await obey(carry_out)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _rank(values: list[float], part: float) -> float:
+    ordered = sorted(values)
+    return ordered[int(part * (len(ordered) - 1))] if ordered else 0.0
+
+
+if __name__ == "__main__":
+    main()

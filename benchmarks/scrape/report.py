@@ -1,0 +1,126 @@
+"""The figures as people read them, with what is wanted of them. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from benchmarks.scrape.fleet import INTERVAL
+from benchmarks.scrape.served import Period
+from benchmarks.xds.load import DISTURBED
+from benchmarks.xds.text import range_of
+from controlplane.load.percentiles import nearest_rank
+
+MOST_CPU: Final = 0.6
+"""Of one core, for a thousand replicas scraped once a second."""
+
+MOST_MEMORY: Final = 150e6
+"""Bytes."""
+
+ENOUGH: Final = 0.98
+"""Part of the scrapes that should have been made; with fewer made it would be no wonder that
+little was needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One repetition.
+
+    Attributes:
+        idle: The control plane with no Envoy connected.
+        pushing: The same one with some.
+        alone: The scraper without it; see `benchmarks.scrape.alone`.
+        theirs: Seconds of CPU that prometheus_client takes to parse a text.
+        ours: That we take.
+    """
+
+    idle: Period
+    pushing: Period
+    alone: dict[str, Any]
+    theirs: float
+    ours: float
+
+
+def table(rounds: Sequence[Round], replicas: int, streams: int) -> str:
+    """A line for each figure, then for each part of the CPU."""
+    rate = replicas / INTERVAL
+
+    def row(name: str, figure: Callable[[Period], float], wanted: str = "") -> str:
+        periods = ([figure(it.idle) for it in rounds], [figure(it.pushing) for it in rounds])
+        return f"| {name} | {' | '.join(map(range_of, periods))} | {wanted} |"
+
+    lines = [
+        f"| {replicas} replicas at {1 / INTERVAL:g} Hz | no Envoy | {streams} streams | wanted |",
+        "|---|---:|---:|---|",
+        row("CPU, of one core", lambda it: it.load, verdict(rounds, _cpu, MOST_CPU, "≤ 0.6")),
+        row("resident memory, MB", lambda it: it.rss / 1e6),
+        row(
+            "its peak, MB",
+            lambda it: it.peak / 1e6,
+            verdict(rounds, _memory, MOST_MEMORY, "≤ 150"),
+        ),
+        row("scrapes per second", lambda it: it.rate, _made(rounds, rate)),
+        row("scrapes that failed", lambda it: it.failed, _none_failed(rounds)),
+        row("MB scraped per second", lambda it: it.asked.bytes / it.seconds / 1e6),
+        row("a replica is scraped again after, p50, ms", lambda it: it.asked.gap(0.5)),
+        row("p99, ms", lambda it: it.asked.gap(0.99)),
+        row("at most, ms", lambda it: it.asked.gap(1)),
+        row("REST answer (loop lag), p50, ms", lambda it: nearest_rank(it.answers, 0.5)),
+        row("p99, ms", lambda it: nearest_rank(it.answers, 0.99)),
+        row("at most, ms", lambda it: max(it.answers)),
+        row("decisions per second", lambda it: it.decisions / it.seconds),
+        row("one takes, ms", lambda it: 1000 * it.deciding / max(it.decisions, 1)),
+        "",
+        "| CPU seconds per second | |",
+        "|---|---:|",
+        *(f"| {name} | {range_of(values)} |" for name, values in _parts(rounds, rate).items()),
+        "",
+        "Scraping alone: an answer is read after "
+        f"{range_of([it.alone['p50'] for it in rounds])} ms from its first byte, p99 "
+        f"{range_of([it.alone['p99'] for it in rounds])} ms.",
+    ]
+    if any(it.cores["others"] > DISTURBED for each in rounds for it in (each.idle, each.pushing)):
+        lines.append("Disturbed by others.")
+    return "\n".join(lines)
+
+
+def _parts(rounds: Sequence[Round], rate: float) -> dict[str, list[float]]:
+    """Where the CPU goes; deciding is measured by the clock, the rest is CPU."""
+    alone = [it.alone["cpu"] / it.alone["seconds"] for it in rounds]
+    deciding = [it.idle.deciding / it.idle.seconds for it in rounds]
+    rest = [
+        it.idle.load - scraping - decided
+        for it, scraping, decided in zip(rounds, alone, deciding, strict=True)
+    ]
+    return {
+        "parsing the same by prometheus_client alone": [it.theirs * rate for it in rounds],
+        "parsing it as we do": [it.ours * rate for it in rounds],
+        "scraping alone, parsing included": alone,
+        "deciding, weighing and building": deciding,
+        "all else without Envoys: windows, REST, waking": rest,
+        "pushing to the streams": [it.pushing.load - it.idle.load for it in rounds],
+    }
+
+
+def verdict(
+    rounds: Sequence[Round], figure: Callable[[Round], float], most: float, wanted: str
+) -> str:
+    """Whether a figure is what it should be in every round."""
+    return f"{wanted}: {'met' if all(figure(it) <= most for it in rounds) else 'missed'}"
+
+
+def _cpu(each: Round) -> float:
+    return max(each.idle.load, each.pushing.load)
+
+
+def _memory(each: Round) -> float:
+    return max(each.idle.peak, each.pushing.peak)
+
+
+def _made(rounds: Sequence[Round], rate: float) -> str:
+    least = min(min(it.idle.rate, it.pushing.rate) for it in rounds)
+    return f"≥ {ENOUGH * rate:g}: {'met' if least >= ENOUGH * rate else 'missed'}"
+
+
+def _none_failed(rounds: Sequence[Round]) -> str:
+    failed = any(it.idle.failed or it.pushing.failed for it in rounds)
+    return f"0: {'missed' if failed else 'met'}"
