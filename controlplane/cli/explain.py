@@ -24,6 +24,9 @@ def command(pool: str, replica: str | None, url: str, as_json: bool) -> None:
     elif not replicas:
         click.echo(f"{pool}: no replicas")
     else:
+        if policy := replicas[0]["policy_in_force"]:
+            told = "is" if replicas[0]["shares_told_to_envoy"] else "is not"
+            click.echo(f"{pool}: policy {policy}; Envoy {told} told what each replica can carry")
         for known in replicas:
             click.echo(headline(known))
             for sentence in known["why"]:

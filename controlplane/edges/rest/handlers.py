@@ -143,9 +143,8 @@ class Api:
 
     def _pool(self, name: str) -> dict[str, Any]:
         pool, now = self.plane.fleet.pool(name), self.clock()
-        weighing = self.plane.weighing(name)
         reports = (self.plane.report(name, id_, now) for id_ in pool.replicas)
-        return pool_view(pool, reports, suspect=weighing is not None and weighing.suspect)
+        return pool_view(pool, reports, self.plane.weighing(name))
 
     def _replica(self, pool: str, id_: str) -> dict[str, Any]:
         now = self.clock()
