@@ -107,7 +107,7 @@ class Round:
             for id_, replica in self._replicas.items()
         }
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
-        told = told_weights(self._previous, self._policy)
+        told = told_weights(self._previous)
         names = tiers.named(placements, cold)
         weighed = concluded(
             self._policy, states, names, shown, self._steps, serving, self._stale, told, equal=equal
@@ -272,9 +272,7 @@ class Round:
         before = {id_: state.placement for id_, state in self._prior.items()}
         logs = {id_: math.log(target * usual) for id_, target in targets.items()}
         counting = serving & self._fresh or serving or set(logs)
-        anchor = None
-        if self._previous is not None and self._previous.policy == self._policy:
-            anchor = self._previous.anchor
+        anchor = self._previous.anchor if self._previous else None
         if counting:
             anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
         anchor = anchor or 0.0

@@ -144,6 +144,25 @@ def test_capacity_is_measured_without_weights_too(policy: Policy) -> None:
         assert ours.replicas[id_].capacity == pytest.approx(weighed.capacity)
 
 
+def test_replicas_wait_in_one_line_only_where_envoy_compares_them() -> None:
+    """Of a replica that waits in line with others, the same latency says something else."""
+
+    def measured(policy: Policy, envoys: int | None) -> float:
+        weighing, inputs = None, pool(100, 100, 100)
+        for turn in range(40):
+            now = turn * INTERVAL
+            inputs = [later(each, weighing, now) for each in inputs]
+            weighing = weigh(weighing, by(policy), inputs, now, envoys=envoys)
+        assert weighing is not None
+        return weighing.replicas["a"].capacity or 0.0
+
+    alone, together = measured("capacity-tiers", None), measured("capacity-tiers", 1)
+    assert alone != pytest.approx(together, rel=0.05)
+    assert measured("least-request", 1) == pytest.approx(together)
+    for policy in ("weighted-least-request", "round-robin", "ring-hash"):
+        assert measured(policy, 1) == pytest.approx(alone)
+
+
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
