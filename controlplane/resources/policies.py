@@ -35,8 +35,8 @@ BIAS_KEY: Final = "plimsoll.active_request_bias"
 
 
 def is_scanned(pool: Pool) -> bool:
-    """Whether Envoy looks at every replica of a pool for every request."""
-    return pool.settings.balancing.policy in COMPARING and len(pool.replicas) <= FULL_SCAN_HOSTS
+    """Whether Envoy looks at every replica for every request, where the policy compares them."""
+    return len(pool.replicas) <= FULL_SCAN_HOSTS
 
 
 def load_balancing_policy(pool: Pool) -> cluster_v3.LoadBalancingPolicy:
