@@ -60,7 +60,8 @@ def _config(policy: Policy, *, full_scan: bool) -> betterproto2.Message:
         case "round-robin":
             return round_robin_v3.RoundRobin()
         case "client-side-weighted-round-robin":
-            return client_side_v3.ClientSideWeightedRoundRobin()
+            # Documented as Envoy's default, but its code takes 0: errors would look fast.
+            return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
         case "ring-hash":
             return ring_hash_v3.RingHash()
         case "maglev":

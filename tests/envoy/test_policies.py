@@ -80,21 +80,21 @@ async def test_weighted_least_request_divides_as_the_weights_say(tmp_path: Path)
         assert {host["locality"].get("sub_zone", "") for host in (await envoy.hosts(POOL)).values()}
 
 
-async def test_a_replica_that_reports_more_utilisation_gets_less(tmp_path: Path) -> None:
+async def test_a_replica_that_reports_more_utilisation_or_errors_gets_less(tmp_path: Path) -> None:
     policy: Policy = "client-side-weighted-round-robin"
-    async with balanced(tmp_path, policy, 2) as (_, envoy, replicas):
+    async with balanced(tmp_path, policy, 3) as (_, envoy, replicas):
         assert len({*(await weights(envoy)).values()}) == 1
-        for id_, used in {"r0": 0.2, "r1": 0.8}.items():
-            replicas[id_].report = f"application_utilization={used},rps_fractional=100"
+        for id_, used, errors in (("r0", 0.2, 0), ("r1", 0.8, 0), ("r2", 0.2, 60)):
+            replicas[id_].report = f"application_utilization={used},rps_fractional=100,eps={errors}"
 
         async def are_weighed() -> bool:
-            return await weights(envoy) == {"r0": 500, "r1": 125}
+            return await weights(envoy) == {"r0": 500, "r1": 125, "r2": 125}
 
         async with load(envoy, POOL):
             # Envoy takes a replica's reports for ten seconds before it goes by them.
             await until("Envoy weighs by the reports", are_weighed)
         turns = Counter([await answering(envoy, replicas) for _ in range(200)])
-        assert turns["r0"] / 200 == pytest.approx(0.8, abs=0.02)
+        assert turns["r0"] / 200 == pytest.approx(500 / 750, abs=0.02)
 
 
 @pytest.mark.parametrize("policy", HASHING)

@@ -79,11 +79,6 @@ def config(pool: Pool, name: str, kind: type[betterproto2.Message]) -> betterpro
     ("policy", "name", "kind"),
     [
         ("round-robin", "round_robin", round_robin_v3.RoundRobin),
-        (
-            "client-side-weighted-round-robin",
-            "client_side_weighted_round_robin",
-            client_side_v3.ClientSideWeightedRoundRobin,
-        ),
         ("ring-hash", "ring_hash", ring_hash_v3.RingHash),
         ("maglev", "maglev", maglev_v3.Maglev),
     ],
@@ -92,6 +87,14 @@ def test_a_policy_is_envoys_extension_of_that_name_as_envoy_has_it(
     policy: Policy, name: str, kind: type[betterproto2.Message]
 ) -> None:
     assert config(pool_with(policy), name, kind) == kind()
+
+
+def test_errors_that_a_replica_reports_count_as_utilisation() -> None:
+    name: Policy = "client-side-weighted-round-robin"
+    kind = client_side_v3.ClientSideWeightedRoundRobin
+    assert config(pool_with(name), name.replace("-", "_"), kind) == kind(
+        error_utilization_penalty=1.0
+    )
 
 
 @pytest.mark.parametrize("policy", COMPARING)
