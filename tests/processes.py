@@ -208,15 +208,23 @@ class Envoy:
             and not any(key.startswith(("fail", "pend")) for key in host["health_status"])
         }
 
-    async def post(self, pool: str, text: str = "a text") -> int:
+    async def post(
+        self, pool: str, text: str = "a text", headers: Mapping[str, str] | None = None
+    ) -> int:
         """Send a request through the pool's listener; returns the status, 0 if none came."""
+        return (await self.ask(pool, text, headers))[0]
+
+    async def ask(
+        self, pool: str, text: str = "a text", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str]]:
+        """Send a request; returns the status, 0 if none came, and the headers of the answer."""
         url = f"http://127.0.0.1:{self.listeners[pool]}/v1/embeddings"
         try:
-            async with self._session.post(url, json={"input": text}) as response:
+            async with self._session.post(url, json={"input": text}, headers=headers) as response:
                 await response.read()
-                return response.status
+                return response.status, response.headers
         except aiohttp.ClientError:
-            return 0
+            return 0, {}
 
 
 @asynccontextmanager

@@ -23,6 +23,9 @@ class FakeReplica:
         token_seconds: Where it is given, so long for each token instead, and tokens are counted.
         lengths: Tokens of the requests answered, if they are counted.
         loaded: Whether its health check answers 200.
+        answers: Requests are answered while it is set.
+        answers_health: Health checks are answered, well or not, while it is set.
+        report: The load that it reports with each answer (ORCA); empty: none.
     """
 
     def __init__(self, service: float = 0.002, *, loaded: bool = True) -> None:
@@ -34,6 +37,10 @@ class FakeReplica:
         self.memory: tuple[int, int] | None = None
         self.token_seconds: float | None = None
         self.lengths: list[int] = []
+        self.answers, self.answers_health = asyncio.Event(), asyncio.Event()
+        self.answers.set()
+        self.answers_health.set()
+        self.report = ""
         self._slot = asyncio.Semaphore(1)
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -45,11 +52,13 @@ class FakeReplica:
 
     async def health(self, request: web.Request) -> web.Response:
         """200 once loaded, as TEI does."""
+        await self.answers_health.wait()
         return web.Response(status=200 if self.loaded else 503)
 
     async def embeddings(self, request: web.Request) -> web.Response:
-        """Take the time that it takes, and count it."""
+        """Take the time that it takes, and count it; the answer names the replica."""
         self.started += 1
+        await self.answers.wait()
         begun = asyncio.get_running_loop().time()
         tokens = len(await request.read()) // BYTES_PER_TOKEN
         service = self.service if self.token_seconds is None else tokens * self.token_seconds
@@ -61,7 +70,10 @@ class FakeReplica:
         self._counts[bisect_left(BOUNDS, taken)] += 1
         self._sum += taken
         self.served += 1
-        return web.json_response({"object": "list", "data": []})
+        headers = {"x-replica": self.address}
+        if self.report:
+            headers["endpoint-load-metrics"] = f"TEXT {self.report}"
+        return web.json_response({"object": "list", "data": []}, headers=headers)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The histogram under TEI's name."""

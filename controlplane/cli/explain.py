@@ -58,6 +58,9 @@ def _say(key: str, answers: list[dict[str, Any]], pool: str, as_json: bool) -> N
     elif not answers:
         click.echo(f"{pool}: no replicas")
     else:
+        if key == "replicas" and (policy := answers[0]["policy_in_force"]):
+            told = "is" if answers[0]["shares_told_to_envoy"] else "is not"
+            click.echo(f"{pool}: policy {policy}; Envoy {told} told what each replica can carry")
         for answer in answers:
             for line in timeline(answer) if key == "histories" else _now(answer):
                 click.echo(line)

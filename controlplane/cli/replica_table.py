@@ -48,13 +48,22 @@ def headline(replica: dict[str, Any]) -> str:
     readings = replica["readings"] or {}
     parts = [
         state(replica),
-        replica["tier"] or "no tier yet",
-        f"weight {shown(replica['weight'])}",
-        f"{percent(replica['share'])} of the traffic",
+        *_given(replica),
         f"capacity {shown(replica['capacity'], ' req/s')}",
         f"p99 {shown(readings.get('p99_ms'), ' ms')}",
     ]
     return printable(f"{replica['pool']}/{replica['id']}: {', '.join(parts)}")
+
+
+def _given(replica: dict[str, Any]) -> list[str]:
+    """Tier, weight and share, as far as its pool's policy has them."""
+    policy, share = replica["policy_in_force"], replica["share"]
+    if policy is None or replica["weight"] is None:
+        return ["not weighed yet"]
+    given = [replica["tier"] or f"policy {policy}"]
+    told = replica["shares_told_to_envoy"]
+    given.append(f"weight {shown(replica['weight'])}" if told else "no weight of its own")
+    return given if share is None else [*given, f"{percent(share)} of the traffic"]
 
 
 def state(replica: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.portion import Portion
-from controlplane.settings import Config, PoolSettings
+from controlplane.settings import Config, Policy, PoolSettings
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
@@ -54,6 +54,7 @@ class ReplicaReport:
 
     Attributes:
         age: Seconds since its last good scrape; None when there was none.
+        policy: By which the last decision about its pool was made; None before the first.
         weighing: None before the first decision about it.
         portion: What Envoy is told; None while Envoy does not know it.
         joined: What exporters say of its GPUs; None where its pool names none.
@@ -64,6 +65,7 @@ class ReplicaReport:
     replica: Replica
     observed: Observed
     age: float | None
+    policy: Policy | None
     weighing: ReplicaWeighing | None
     portion: Portion | None
     joined: Joined | None
@@ -221,6 +223,7 @@ class Plane:
             replica=replica,
             observed=observed,
             age=_age(observed, now),
+            policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
             joined=self._joined(known, replica, now),

@@ -35,8 +35,8 @@ BIAS_KEY: Final = "plimsoll.active_request_bias"
 
 
 def is_scanned(pool: Pool) -> bool:
-    """Whether Envoy looks at every replica of a pool for every request."""
-    return pool.settings.balancing.policy in COMPARING and len(pool.replicas) <= FULL_SCAN_HOSTS
+    """Whether Envoy looks at every replica for every request, where the policy compares them."""
+    return len(pool.replicas) <= FULL_SCAN_HOSTS
 
 
 def load_balancing_policy(pool: Pool) -> cluster_v3.LoadBalancingPolicy:
@@ -60,7 +60,8 @@ def _config(policy: Policy, *, full_scan: bool) -> betterproto2.Message:
         case "round-robin":
             return round_robin_v3.RoundRobin()
         case "client-side-weighted-round-robin":
-            return client_side_v3.ClientSideWeightedRoundRobin()
+            # Documented as Envoy's default, but its code takes 0: errors would look fast.
+            return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
         case "ring-hash":
             return ring_hash_v3.RingHash()
         case "maglev":

@@ -30,9 +30,9 @@ def known_states(
     }
 
 
-def told_weights(previous: Weighing | None, policy: Policy) -> dict[str, int]:
-    """What Envoy was told for this policy: by tier, or by id where it has none."""
-    if previous is None or previous.policy != policy:
+def told_weights(previous: Weighing | None) -> dict[str, int]:
+    """What Envoy was told: by tier, or by id where there was none."""
+    if previous is None:
         return {}
     return {weighed.tier or id_: weighed.weight for id_, weighed in previous.replicas.items()}
 

@@ -115,7 +115,7 @@ class Round:
             self._previous, self._settings.balancing, members, self._steps, self._now
         )
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
-        told = told_weights(self._previous, self._policy)
+        told = told_weights(self._previous)
         weighed = concluded(
             self._policy,
             states,
@@ -291,9 +291,7 @@ class Round:
         before = {id_: state.placement for id_, state in self._prior.items()}
         logs = {id_: math.log(target * usual) for id_, target in targets.items()}
         counting = serving & self._fresh or serving or set(logs)
-        anchor = None
-        if self._previous is not None and self._previous.policy == self._policy:
-            anchor = self._previous.anchor
+        anchor = self._previous.anchor if self._previous else None
         if counting:
             anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
         anchor = anchor or 0.0

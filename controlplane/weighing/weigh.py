@@ -82,7 +82,7 @@ def _frozen(
             {id_: (Step("suspect", s.relative, s.relative, words),) for id_, s in states.items()},
             {id_ for id_ in ready if not guards[id_].cut},
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
-            told_weights(previous, policy),
+            told_weights(previous),
             equal=previous.equal,
         ),
         suspect=True,

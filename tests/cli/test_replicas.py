@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
 from controlplane.plane import Failure, Probe
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
+from tests.edges.rest.served import POOL, Served, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -104,10 +104,27 @@ async def test_explain_gives_each_replica_a_headline_and_its_reasons(api: Served
     api.plane.record(api.target("a"), Failure("it said \x1b[2J"), api.now)
     api.plane.decide(api.now)
     lines = (await run(api, "explain", "m")).stdout.splitlines()
-    assert lines[0].startswith("m/a: ready, tier-")
-    assert lines[2].startswith("  the last scrape failed: it said �[2J;")
+    assert lines[0] == "m: policy capacity-tiers; Envoy is told what each replica can carry"
+    assert lines[1].startswith("m/a: ready, tier-")
+    assert lines[3].startswith("  the last scrape failed: it said �[2J;")
     assert any(line.startswith("m/b: starting") for line in lines)
     assert "  not shown to Envoy yet: its health check /health" in "\n".join(lines)
+
+
+async def test_explain_says_which_policy_is_in_force_and_that_it_has_no_weights(
+    api: Served,
+) -> None:
+    balancing = {"policy": "maglev", "hash": {"header": "x-user"}}
+    await api.ask("PUT", "/v1/pools/m", json=POOL | {"balancing": balancing})
+    api.plane.probed(api.target("a"), Probe.HEALTHY, api.now)
+    api.plane.decide(api.now)
+    lines = (await run(api, "explain", "m")).stdout.splitlines()
+    assert lines[0] == "m: policy maglev; Envoy is not told what each replica can carry"
+    assert lines[1].startswith("m/a: ready, policy maglev, no weight of its own, capacity -")
+    assert any(
+        it.startswith("  policy maglev: what has the same header x-user goes to the")
+        for it in lines
+    )
 
 
 async def test_explain_can_be_asked_about_one_replica(api: Served) -> None:

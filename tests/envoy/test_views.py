@@ -4,9 +4,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address, Locality
+from controlplane.settings import Address, Locality, Policy
+from tests.envoy.policies import BALANCING, balancing
 from tests.envoy.pools import pool, running
 from tests.processes import Envoy, free_port, serving, until
 from tests.replica import FakeReplica, replica
@@ -20,8 +22,9 @@ async def served(envoy: Envoy, name: str, replicas: dict[str, FakeReplica]) -> d
     return {id_: it.served - before[id_] for id_, it in replicas.items()}
 
 
+@pytest.mark.parametrize("policy", BALANCING)
 async def test_an_envoy_sends_to_its_zone_and_elsewhere_only_when_that_is_down(
-    tmp_path: Path,
+    tmp_path: Path, policy: Policy
 ) -> None:
     async with AsyncExitStack() as stack:
         replicas = {id_: await stack.enter_async_context(replica()) for id_ in ("near", "far")}
@@ -30,7 +33,7 @@ async def test_an_envoy_sends_to_its_zone_and_elsewhere_only_when_that_is_down(
             id_: {"address": it.address, "locality": {"region": "eu", "zone": zones[id_]}}
             for id_, it in replicas.items()
         }
-        declared = pool("p", entries, balancing={"locality": "nearest"})
+        declared = pool("p", entries, balancing=balancing(policy, locality="nearest"))
         plane = await stack.enter_async_context(serving(tmp_path, [declared]))
         port = free_port()
         data = bootstrap(

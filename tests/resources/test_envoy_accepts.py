@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any, get_args
 
 import envoy_data_plane.envoy.config.bootstrap.v3 as bootstrap_v3
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
@@ -10,12 +11,12 @@ import envoy_data_plane.google.protobuf as protobuf
 import pytest
 import yaml
 
-from controlplane.fleet import Fleet
+from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.portion import Portion
-from controlplane.settings import Address, Locality
-from tests.fleet.fleets import a_pool
+from controlplane.settings import Address, Locality, Policy, PoolSettings, validated
+from tests.fleet.fleets import a_pool, after, put
 from tests.resources.decoded import (
     TIER,
     connection_manager,
@@ -85,6 +86,29 @@ def test_envoy_accepts_a_pools_four_resources(tmp_path: Path, count: int) -> Non
         id_: Portion(f"tier-{i % 2}", 100 + i % 2, draining=i == 0)
         for i, id_ in enumerate(fleet.pool("p").replicas)
     }
+    (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
+    validates(tmp_path / "envoy.pb")
+
+
+@pytest.mark.parametrize(
+    ("policy", "hashed"),
+    [
+        *[(it, None) for it in get_args(Policy) if it not in ("ring-hash", "maglev")],
+        ("ring-hash", {"header": "x-user"}),
+        ("ring-hash", {"cookie": "c", "ttl": "1h"}),
+        ("maglev", {"source_address": True}),
+    ],
+)
+def test_envoy_accepts_every_policy(
+    tmp_path: Path, policy: str, hashed: dict[str, Any] | None
+) -> None:
+    body = {
+        "model": "m",
+        "listener": {"address": "127.0.0.1:10000"},
+        "balancing": {"policy": policy, "hash": hashed},
+    }
+    fleet = after(PutPool("p", validated(PoolSettings, body)), put("a", 9000), put("b", 9001))
+    portions = {"a": Portion("", 100), "b": Portion("", 200)}
     (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
     validates(tmp_path / "envoy.pb")
 

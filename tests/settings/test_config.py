@@ -80,7 +80,17 @@ def test_a_config_is_a_mapping() -> None:
         ("memory: {soft: 0.98}", "memory: soft 0.98 must be below hard 0.97"),
         ("replicas: {}", "replicas: must be a list, not a mapping"),
         ("replicas: null", "replicas: must be a list, not null"),
-        ("balancing: {policy: ring}", "balancing.policy: 'ring' is not one of 'capacity-tiers'"),
+        (
+            "balancing: {policy: ring}",
+            "balancing.policy: 'ring' is not one of 'capacity-tiers', 'weighted-least-request',"
+            " 'least-request', 'round-robin', 'client-side-weighted-round-robin', 'ring-hash' or"
+            " 'maglev'",
+        ),
+        (
+            "balancing: {policy: maglev}",
+            "balancing.hash: is missing: policy maglev needs to know what to hash on, as in"
+            " {header: x-user}",
+        ),
         (
             "metrics: {interval: 5}",
             'metrics.interval: 5 is not a duration: write a number and a unit, as in "500ms" or'

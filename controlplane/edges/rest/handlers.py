@@ -152,10 +152,9 @@ class Api:
 
     def _pool(self, name: str) -> dict[str, Any]:
         pool, now = self.plane.fleet.pool(name), self.clock()
-        weighing = self.plane.weighing(name)
         reports = (self.plane.report(name, id_, now) for id_ in pool.replicas)
-        suspect = weighing is not None and weighing.suspect
-        return pool_view(pool, reports, self.plane.long_requests(pool.name), suspect=suspect)
+        long = self.plane.long_requests(name)
+        return pool_view(pool, reports, self.plane.weighing(name), long)
 
     def _replica(self, pool: str, id_: str) -> dict[str, Any]:
         now = self.clock()

@@ -14,24 +14,24 @@ from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
 from controlplane.resources.long_requests import LongRequests
+from controlplane.settings import WEIGHED, Policy
 from controlplane.signals import GpuMemory, Window
-from controlplane.weighing import ReplicaWeighing, Step
+from controlplane.weighing import ReplicaWeighing, Step, Weighing
 
 
 def pool_view(
     pool: Pool,
     reports: Iterable[ReplicaReport],
+    weighing: Weighing | None,
     long: LongRequests | None = None,
-    *,
-    suspect: bool,
 ) -> dict[str, Any]:
     """A pool: its settings, its replicas in short, and how many are in which state.
 
     Args:
         pool: The pool.
         reports: Of all of its replicas.
+        weighing: The last one; None before any.
         long: How its requests are parted by length; None: they are not.
-        suspect: Whether most of it is silent, so that its weights stand still.
     """
     known = tuple(reports)
     weighed = [report.weighing for report in known if report.weighing is not None]
@@ -40,7 +40,8 @@ def pool_view(
         "name": pool.name,
         "source": pool.source.value,
         **pool.settings.model_dump(mode="json"),
-        "suspect": suspect,
+        **_in_force(weighing.policy if weighing else None),
+        "suspect": weighing is not None and weighing.suspect,
         "long_requests": None if long is None else _long_requests(long),
         "replicas": [_in_short(report) for report in known],
         "counts": {
@@ -62,6 +63,12 @@ def _long_requests(long: LongRequests) -> dict[str, Any]:
         "replicas": sorted(long.fast),
         "routed": long.routed,
     }
+
+
+def _in_force(policy: Policy | None) -> dict[str, Any]:
+    """The policy that was decided by last, which a changed pool's is from the next decision on."""
+    told = None if policy is None else policy in WEIGHED
+    return {"policy_in_force": policy, "shares_told_to_envoy": told}
 
 
 def _in_short(report: ReplicaReport) -> dict[str, Any]:
@@ -97,6 +104,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "shown_to_envoy": report.portion is not None,
         "scrape": {"age_s": plain(report.age), "failure": observed.failure},
         "in_flight": plain(report.in_flight),
+        **_in_force(report.policy),
         "readings": readings(observed.window) if observed.window else None,
         "joined": _joined(report.joined) if report.joined else None,
         **_weighed(weighing),
@@ -157,7 +165,7 @@ def _weighed(weighing: ReplicaWeighing | None) -> dict[str, Any]:
         return dict.fromkeys(unknown)
     return {
         "capacity": plain(weighing.capacity),
-        "tier": weighing.tier,
+        "tier": weighing.tier or None,
         "weight": weighing.weight,
         "share": plain(weighing.share),
         "drained": weighing.drained,

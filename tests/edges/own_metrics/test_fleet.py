@@ -76,6 +76,17 @@ def test_a_replica_shows_what_it_gets() -> None:
     assert shares == {("m", "a"): 1.0, ("m", "b"): 0.0}
 
 
+def test_a_share_that_only_envoy_knows_has_no_series() -> None:
+    known = plane()
+    body = POOL.model_dump() | {"balancing": {"policy": "least-request"}}
+    known.apply(PutPool("m", validated(PoolSettings, body)), 1.0)
+    known.decide(1.0)
+    metrics = everything(known)
+    assert values(metrics, "plimsoll_replica_share_ratio") == {("m", "b"): 0.0}
+    weights = values(metrics, "plimsoll_replica_weight")
+    assert weights == {("m", "a"): 1000, ("m", "b"): 1000}
+
+
 def test_a_replica_that_was_measured_shows_its_capacity_and_its_last_scrape() -> None:
     known = busy_plane()
     report = known.report("m", "a", 1.0)

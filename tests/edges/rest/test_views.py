@@ -5,13 +5,16 @@ from dataclasses import replace
 from math import inf, nan
 from typing import Any
 
-from controlplane.edges.rest.views import plain, replica_view
+import pytest
+
+from controlplane.edges.rest.views import plain, pool_view, replica_view
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.settings import ReplicaSettings
+from controlplane.settings import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.weighing.pools import SETTINGS
 
+SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 BOUNDS = (0.01, 0.1, inf)
 
 
@@ -67,6 +70,45 @@ def test_what_was_decided_stands_beside_why() -> None:
     assert (shown["share"], shown["shown_to_envoy"]) == (1.0, True)
     assert [step["words"] for step in shown["steps"]] == [it.words for it in weighing.steps]
     assert len(shown["why"]) == len(shown["steps"])
+
+
+def under(policy: Policy, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A measured replica and its pool, as the API shows them."""
+    made = plane()
+    balancing = {"policy": policy, **more}
+    made.apply(PutPool("m", validated(PoolSettings, {**SHORT, "balancing": balancing})), 0.0)
+    scraped(made, 1.0, 0.0)
+    scraped(made, 11.0, 500.0)
+    report = made.report("m", "a", 11.0)
+    shown = pool_view(made.fleet.pool("m"), [report], made.weighing("m"))
+    return replica_view(report, 11.0), shown
+
+
+@pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
+def test_where_the_policy_has_weights_envoy_is_told_the_shares(policy: Policy) -> None:
+    for shown in under(policy):
+        assert (shown["policy_in_force"], shown["shares_told_to_envoy"]) == (policy, True)
+    assert (under(policy)[0]["tier"] is None) == (policy == "weighted-least-request")
+
+
+def test_where_the_policy_has_no_weights_no_share_is_made_up() -> None:
+    replica, pool = under("ring-hash", hash={"header": "x-user"})
+    for shown in (replica, pool):
+        assert (shown["policy_in_force"], shown["shares_told_to_envoy"]) == ("ring-hash", False)
+    assert (replica["share"], replica["tier"], pool["replicas"][0]["share"]) == (None, None, None)
+    assert replica["capacity"] is not None
+    assert replica["why"][-1].endswith("Envoy is not told what it can carry")
+
+
+def test_a_policy_is_in_force_once_it_was_decided_by() -> None:
+    made = plane()
+    assert view(made, 0.0)["policy_in_force"] is None
+    made.decide(0.0)
+    body = {**SHORT, "balancing": {"policy": "round-robin"}}
+    made.apply(PutPool("m", validated(PoolSettings, body)), 1.0)
+    assert view(made, 1.0)["policy_in_force"] == "capacity-tiers"
+    made.decide(1.0)
+    assert view(made, 1.0)["policy_in_force"] == "round-robin"
 
 
 def test_a_failed_scrape_says_why_and_how_old_the_last_good_one_is() -> None:
