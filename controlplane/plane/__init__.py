@@ -4,12 +4,17 @@
 observed of each replica, the last weighing of each pool) and decides when it is asked to.
 """
 
+from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
+from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
+    "KEPT",
+    "Entry",
     "Exporter",
     "Failure",
     "Joined",
@@ -20,4 +25,6 @@ __all__ = [
     "ReplicaReport",
     "State",
     "Target",
+    "Told",
+    "changes",
 ]

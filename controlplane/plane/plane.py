@@ -10,6 +10,7 @@ from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
+from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
@@ -80,6 +81,7 @@ class Plane:
         self._has_decided = False
         self._devices = Devices()
         self.fleet = Fleet()
+        self.timelines = Timelines()
         self.catalog = Catalog()
 
     def apply(self, command: Command, now: float) -> None:
@@ -179,7 +181,9 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            self._weighings[name] = weighing
+            self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
             self._portions[name] = self._portioned(name)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
@@ -205,7 +209,7 @@ class Plane:
             pool=known,
             replica=replica,
             observed=observed,
-            age=_age(observed, now),
+            age=observed.age(now),
             policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
@@ -236,6 +240,7 @@ class Plane:
                 observed[pool.name, replica.id] = known
         self._observed = observed
         self._traffic.adopt(fleet)
+        self.timelines.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
 
@@ -252,7 +257,7 @@ class Plane:
 
     def _input(self, pool: Pool, replica: Replica, now: float) -> ReplicaInput:
         observed = self._observed[pool.name, replica.id]
-        window, age = observed.window, _age(observed, now)
+        window, age = observed.window, observed.age(now)
         if not pool.settings.metrics.is_scraped:
             window = self._traffic.window(pool, replica)
             age = now - window.at if window else None
@@ -292,7 +297,3 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
-
-
-def _age(observed: Observed, now: float) -> float | None:
-    return None if observed.scraped_at is None else now - observed.scraped_at
