@@ -35,10 +35,11 @@ def timeline(history: dict[str, Any]) -> Iterator[str]:
 
 
 def _standing(entry: dict[str, Any]) -> str:
+    share = entry["share"]
     parts = [
-        f"{percent(entry['share'])} of the traffic",
+        "share not known" if share is None else f"{percent(share)} of the traffic",
         f"weight {shown(entry['weight'])}",
-        printable(entry["tier"]),
+        printable(entry["tier"] or "no tier"),
         f"capacity {shown(entry['capacity'], ' req/s')}",
     ]
     return ", ".join(parts)

@@ -32,12 +32,7 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
         after: What it is compared with.
     """
     if before is None:
-        share = (
-            "no share, by its policy"
-            if after.share is None
-            else f"{percent(after.share)} of the traffic"
-        )
-        yield f"the record begins: {share}"
+        yield f"the record begins{_of_traffic(after.share)}"
         return
     yield from _of_share(before, after)
     if after.state is not before.state:
@@ -46,8 +41,8 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
         yield "a new process answers at its address: what was learned of the old one is forgotten"
     if after.draining != before.draining:
         yield _DRAINING.get(after.draining or "", "it is no longer drained")
-    if after.tier != before.tier and before.tier and after.tier:
-        yield f"it moved from {before.tier} to {after.tier}"
+    if after.tier != before.tier:
+        yield f"it moved from {before.tier or 'no tier'} to {after.tier or 'no tier'}"
     if after.drained != before.drained:
         yield "it was cut for its GPU memory" if after.drained else "its cut is over"
     if (after.failure is None) != (before.failure is None):
@@ -56,11 +51,18 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
     yield from _of_steps(before, after)
 
 
+def _of_traffic(share: float | None) -> str:
+    return "" if share is None else f": {percent(share)} of the traffic"
+
+
 def _of_share(before: Entry, after: Entry) -> Iterator[str]:
     if before.share is None or after.share is None:
-        if before.share is not after.share:
-            gives = "gives it no share of its own" if after.share is None else "gives it a share"
-            yield f"another balancing policy {gives}"
+        if before.share != after.share:
+            yield (
+                "its share is only known to Envoys"
+                if after.share is None
+                else (f"its share is known again{_of_traffic(after.share)}")
+            )
         return
     if before.share == after.share or min(before.share, after.share) <= 0:
         if before.share != after.share:

@@ -28,9 +28,9 @@ class Entry:
         in_flight: Requests that all Envoys together had at it; None where none reports.
         capacity: Requests per second that it was taken to carry; None when nothing was known.
         weight: That Envoy was told.
-        tier: That it was in.
-        share: Of the pool's work, expected, 0 to 1; None where the policy gives no shares.
-        serving: Replicas of the pool that had a share, or may have had one.
+        tier: That it was in; empty where the policy had none.
+        share: Of the pool's traffic, expected, 0 to 1; None where only Envoys knew.
+        serving: Replicas of the pool that had a share.
         drained: It was cut for its memory.
         stale: Its readings were too old.
         steps: How it came to that.

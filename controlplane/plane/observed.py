@@ -50,6 +50,10 @@ class Observed:
         """Differs between any two processes that were ever seen under one id."""
         return self.generation << 32 | self.history.generation
 
+    def age(self, now: float) -> float | None:
+        """Seconds since the last good scrape; None before the first."""
+        return None if self.scraped_at is None else now - self.scraped_at
+
     def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
         """Its requests in flight, by everyone who counts them.
 

@@ -222,7 +222,7 @@ class Plane:
             pool=known,
             replica=replica,
             observed=observed,
-            age=_age(observed, now),
+            age=observed.age(now),
             policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
@@ -271,7 +271,7 @@ class Plane:
 
     def _input(self, pool: Pool, replica: Replica, now: float) -> ReplicaInput:
         observed = self._observed[pool.name, replica.id]
-        window, age = observed.window, _age(observed, now)
+        window, age = observed.window, observed.age(now)
         if not pool.settings.metrics.is_scraped:
             window = self._traffic.window(pool, replica)
             age = now - window.at if window else None
@@ -320,7 +320,3 @@ class Plane:
             return
         routed = now - sizes.begun >= check.timeout + CHECKED
         self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
-
-
-def _age(observed: Observed, now: float) -> float | None:
-    return None if observed.scraped_at is None else now - observed.scraped_at

@@ -73,7 +73,7 @@ def unweighed(
         )
         if step := _memory_step(guards[id_], replica, settings):
             steps[id_].append(step)
-        steps[id_].append(Step("policy", 1.0, 1.0, _words(balancing)))
+        steps[id_].append(Step(balancing.policy, 1.0, 1.0, _words(balancing)))
         weighed[id_] = ReplicaWeighing(
             capacity=None if known.usual is None else known.carried[id_],
             weight=MEDIAN_WEIGHT,

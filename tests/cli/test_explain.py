@@ -108,7 +108,7 @@ async def test_nothing_of_the_time_that_was_asked_for_is_said(api: Served) -> No
 
 async def test_the_readings_stand_under_the_headline(api: Served) -> None:
     text = (await run(api, "explain", "m", "--replica", "a")).stdout.splitlines()
-    assert text[1] == "  no readings"
+    assert text[2] == "  no readings"
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,6 @@ def test_the_first_says_where_the_record_begins() -> None:
     assert list(changes(None, ENTRY)) == ["the record begins: 50 % of the traffic"]
 
 
-def test_another_policy_is_told_where_it_gives_or_takes_shares() -> None:
-    none = replace(ENTRY, share=None, tier="", weight=1)
-    assert list(changes(None, none)) == ["the record begins: no share, by its policy"]
-    assert said(ENTRY, none) == ["another balancing policy gives it no share of its own"]
-    assert said(none, ENTRY) == ["another balancing policy gives it a share"]
-    assert said(none, none) == []
-
-
 def test_a_share_that_fell_with_the_estimate_is_put_down_to_the_estimate() -> None:
     slower = stepped(
         Step("estimate", None, 25.0, "estimated 25 requests/s"),

@@ -6,9 +6,10 @@ from math import ceil
 
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
+from controlplane.plane.changes import changes
 from controlplane.plane.entry import packed, unpacked
 from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR, _Kept, _Timeline
-from controlplane.settings import ReplicaSettings
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Histogram, Reading
 from tests.plane.histories import Watched
 from tests.weighing.pools import SETTINGS
@@ -53,14 +54,27 @@ def test_a_share_that_changes_by_more_than_the_dead_band_is_kept_at_once() -> No
     watched.go(30)
     entries = [it.entry for it in watched.told()]
     assert len(entries) > before
-    last, first = entries[-1].share, entries[before - 1].share
-    assert last is not None
-    assert first is not None
-    assert last < 0.7 * first
+    assert (entries[-1].share or 0) < 0.7 * (entries[before - 1].share or 0)
     now = watched.plane.report("m", "a", watched.now).weighing
     assert now is not None
-    assert now.share is not None
-    assert abs(last / now.share - 1) <= 0.0501
+    assert abs((entries[-1].share or 0) / (now.share or 1) - 1) <= 0.0501
+
+
+def test_another_policy_is_kept_with_a_share_that_only_envoys_know() -> None:
+    watched = Watched().go(10)
+    body = SETTINGS.model_dump() | {"balancing": {"policy": "least-request"}}
+    watched.plane.apply(PutPool("m", validated(PoolSettings, body)), watched.now)
+    watched.go(1)
+    told = watched.told()[-1]
+    assert unpacked(packed(told.entry), told.entry.at).share is None
+    assert (told.entry.tier, told.before and told.before.share is None) == ("", False)
+    sentences = [*changes(told.before, told.entry)]
+    assert sentences[0] == "its share is only known to Envoys"
+    assert any("policy least-request: each request goes where" in it for it in sentences)
+    watched.plane.apply(PutPool("m", SETTINGS), watched.now)
+    watched.go(1)
+    back = watched.told()[-1]
+    assert next(changes(back.before, back.entry)).startswith("its share is known again: ")
 
 
 def test_a_step_that_appears_and_one_that_vanishes_are_kept() -> None:

@@ -5,12 +5,13 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.gateways import GATEWAY, POOL_HEADER, gateway_routes
 from controlplane.resources.resource import ROUTE
+from controlplane.resources.routes import Routed
 from controlplane.settings import validated
 from controlplane.settings.pool import RouteSettings
 
 POOLS = (
-    ("p", validated(RouteSettings, {"prefix": "/v1", "timeout": "2s"})),
-    ("q", validated(RouteSettings, {"prefix": "/", "timeout": "3s"})),
+    Routed("p", validated(RouteSettings, {"prefix": "/v1", "timeout": "2s"}), None),
+    Routed("q", validated(RouteSettings, {"prefix": "/", "timeout": "3s"}), None),
 )
 
 

@@ -69,7 +69,7 @@ def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
         "in_flight": plain(entry.in_flight),
         "readings": readings(entry.window) if entry.window else None,
         "capacity": plain(entry.capacity),
-        "tier": entry.tier,
+        "tier": entry.tier or None,
         "weight": entry.weight,
         "share": plain(entry.share),
         "serving": entry.serving,
