@@ -23,6 +23,7 @@ from controlplane.fleet.registered import (
     RegisteredPool,
     RegisteredReplica,
     changes,
+    registered,
 )
 from controlplane.fleet.restore import restored
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
@@ -52,5 +53,6 @@ __all__ = [
     "declare",
     "expire",
     "given_back",
+    "registered",
     "restored",
 ]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controlplane.fleet.state import Source
+from controlplane.fleet.layers import Source
 from controlplane.settings import PoolSettings, ReplicaSettings
 
 

@@ -88,9 +88,7 @@ def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
     return fleet
 
 
-def _without_undeclared(
-    fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: float
-) -> Fleet:
+def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: float) -> Fleet:
     """Without the replicas of a pool that only the file declared, and no longer does.
 
     Args:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic
 
-from controlplane.settings import PoolSettings, ReplicaSettings
 from controlplane.settings.said import SettingsT, overridden, said
 
 
@@ -52,7 +51,7 @@ class Layers(Generic[SettingsT]):
     def with_file(self, settings: SettingsT | None) -> "Layers[SettingsT]":
         """With this declared by the file; None: no longer."""
         if settings is None and self.api is not None:
-            return Layers(None, self.api, said(self.api))
+            return Layers(api=self.api, overrides=said(self.api))
         return replace(self, file=settings)
 
     @property
@@ -66,18 +65,17 @@ class Layers(Generic[SettingsT]):
         Raises:
             SettingsError: When what the file and the API say does not go together.
         """
-        if self.file is None:
-            assert self.api is not None, "somebody has declared it"
-            return self.api
-        if self.api is None:
-            return self.file
-        return overridden(self.file, self.api, self.overrides)
+        if self.file is not None and self.api is not None:
+            return overridden(self.file, self.api, self.overrides)
+        if (anyone := self.file or self.api) is None:
+            raise ValueError("nobody has declared it")
+        return anyone
 
     def sources(self) -> dict[str, str]:
         """Where the value of each key comes from: ``file``, ``api`` or ``default``."""
-        kind = PoolSettings if isinstance(self.file or self.api, PoolSettings) else ReplicaSettings
         files = said(self.file) if self.file is not None else frozenset()
+        anyone = self.file or self.api
         return {
             key: "api" if key in self.overrides else "file" if key in files else "default"
-            for key in kind.model_fields
+            for key in (type(anyone).model_fields if anyone is not None else ())
         }

@@ -7,7 +7,7 @@ lease that time back, and when most of a pool falls silent together, nothing of 
 from dataclasses import replace
 from typing import Final
 
-from controlplane.fleet.state import Draining, Fleet, Pool, Replica
+from controlplane.fleet.state import Draining, Fleet, Pool
 
 DRAIN_SECONDS: Final = 10.0
 """From the end of a lease until the replica is removed; what it still computes can finish."""
@@ -68,13 +68,11 @@ def given_back(fleet: Fleet, looked: float, now: float) -> Fleet:
     if lapse <= PAUSE:
         return fleet
     for pool in fleet.pools.values():
-        leased = {id_: it for id_, it in pool.replicas.items() if it.lease_until is not None}
-        if leased:
-            longer = {id_: _extended(it, lapse) for id_, it in leased.items()}
+        longer = {
+            id_: replace(it, lease_until=it.lease_until + lapse)
+            for id_, it in pool.replicas.items()
+            if it.lease_until is not None
+        }
+        if longer:
             fleet = fleet.with_pool(replace(pool, replicas={**pool.replicas, **longer}))
     return fleet
-
-
-def _extended(replica: Replica, seconds: float) -> Replica:
-    assert replica.lease_until is not None
-    return replace(replica, lease_until=replica.lease_until + seconds)

@@ -73,6 +73,17 @@ def registered_replica(replica: Replica) -> RegisteredReplica:
     )
 
 
+def registered(fleet: Fleet) -> Registered:
+    """What is kept of a fleet."""
+    pools = {name: found for name, it in fleet.pools.items() if (found := registered_pool(it))}
+    replicas = {
+        (pool.name, replica.id): registered_replica(replica)
+        for pool in fleet.pools.values()
+        for replica in pool.replicas.values()
+    }
+    return Registered(fleet.generations, pools, replicas)
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What must be written so that what is kept is of another fleet.

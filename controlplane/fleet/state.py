@@ -49,7 +49,7 @@ class Replica:
     generation: int
     draining: Draining | None = None
     lease_until: float | None = None
-    layers: Layers[ReplicaSettings] = Layers()
+    layers: Layers[ReplicaSettings] = field(default_factory=Layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Pool:
     settings: PoolSettings
     source: Source
     replicas: Mapping[str, Replica] = field(default_factory=dict)
-    layers: Layers[PoolSettings] = Layers()
+    layers: Layers[PoolSettings] = field(default_factory=Layers)
     departures: tuple[float, ...] = ()
 
     def replica(self, replica_id: str) -> Replica:

@@ -8,6 +8,7 @@ from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.remembered import Remembered, RememberedPool
 
 __all__ = [
     "Exporter",
@@ -17,6 +18,8 @@ __all__ = [
     "Plane",
     "Probe",
     "Readiness",
+    "Remembered",
+    "RememberedPool",
     "ReplicaReport",
     "State",
     "Target",

@@ -9,7 +9,8 @@ from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.readiness import Probe, State
+from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.remembered import Hold, RememberedPool, recalled
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
@@ -76,6 +77,7 @@ class Plane:
         self._gone: set[str] = set()
         self._traffic = Traffic()
         self._has_decided = False
+        self._holds: dict[str, Hold] = {}
         self._devices = Devices()
         self.fleet = Fleet()
         self.catalog = Catalog()
@@ -86,7 +88,7 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self._adopt(fleets.apply(self.fleet, command, now), now)
+        self.adopt(fleets.apply(self.fleet, command, now), now)
 
     def declare(self, config: Config, now: float) -> None:
         """Bring the fleet in line with a config file.
@@ -94,7 +96,29 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self._adopt(fleets.declare(self.fleet, config, now), now)
+        self.adopt(fleets.declare(self.fleet, config, now), now)
+
+    def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
+        """Take up what was known before a restart, of the replicas that there are.
+
+        Args:
+            remembered: By pool.
+            now: Seconds.
+        """
+        for name, pool in self.fleet.pools.items():
+            known = remembered.get(name)
+            found = recalled(pool, known, now) if known else None
+            if known is None or found is None:
+                continue
+            self._weighings[name], self._holds[name] = found
+            self._portions[name] = {}
+            for id_, weighed in found[0].replicas.items():
+                observed = self._observed[name, id_]
+                if known.replicas[id_].shown:
+                    # Envoys know it, so they judge it until we have asked.
+                    observed.readiness = Readiness(State.GONE, -math.inf)
+                if weighed.state.estimate is not None:
+                    observed.recalled_at = now
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
@@ -150,7 +174,13 @@ class Plane:
         self._traffic.left(reporter, now)
 
     def is_settled(self, now: float) -> bool:
-        """Whether enough was seen since the start to tell Envoys anything."""
+        """Whether enough was seen since the start to tell Envoys anything.
+
+        Of no pool at all nothing is told, unless the last one was removed while we were there: a
+        registry that was lost must not take away what Envoys have.
+        """
+        if not self.fleet.pools and not self._has_decided:
+            return False
         return now - self._started >= SETTLE_SECONDS or all(
             observed.readiness.probed for observed in self._observed.values()
         )
@@ -166,7 +196,6 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
-        self._adopt(fleets.expire(self.fleet, now), now)
         # Replicas of several pools may share a GPU, so its memory is added up over all of them.
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
         gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
@@ -177,7 +206,9 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            hold = self._holds.get(name)
+            held = hold.words if hold is not None and now < hold.until else None
+            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
             self._portions[name] = self._portioned(name)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
@@ -203,14 +234,21 @@ class Plane:
             pool=known,
             replica=replica,
             observed=observed,
-            age=_age(observed, now),
+            age=None if observed.scraped_at is None else now - observed.scraped_at,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
             joined=self._joined(known, replica, now),
             in_flight=self._traffic.in_flight(known, replica, now),
         )
 
-    def _adopt(self, fleet: Fleet, now: float) -> None:
+    def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
+        """The generation of each replica of a pool, and whether Envoys know of it."""
+        return {
+            id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
+            for id_, replica in self.fleet.pools[pool].replicas.items()
+        }
+
+    def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
         if fleet is self.fleet:
             return
@@ -235,6 +273,7 @@ class Plane:
         self._traffic.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
+            self._holds.pop(gone, None)
 
     def _current(self, target: Target) -> Observed | None:
         observed = self._observed.get((target.pool, target.replica.id))
@@ -249,7 +288,7 @@ class Plane:
 
     def _input(self, pool: Pool, replica: Replica, now: float) -> ReplicaInput:
         observed = self._observed[pool.name, replica.id]
-        window, age = observed.window, _age(observed, now)
+        window, age = observed.window, observed.age(now)
         if not pool.settings.metrics.is_scraped:
             window = self._traffic.window(pool, replica)
             age = now - window.at if window else None
@@ -289,7 +328,3 @@ class Plane:
             for id_, it in weighed.items()
             if self._observed[pool, id_].readiness.is_shown
         }
-
-
-def _age(observed: Observed, now: float) -> float | None:
-    return None if observed.scraped_at is None else now - observed.scraped_at

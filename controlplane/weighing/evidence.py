@@ -172,6 +172,10 @@ def recorded(record: Record, window: Window, slots: int, sharing: float) -> Reco
     requests, duration = window.count - record.count, window.total - record.total
     if requests < 0 or duration < 0:
         return begun(window)
+    if record.since == -math.inf:
+        # Kept over a restart of ours: what was counted meanwhile took nobody knows how long.
+        at, count, total = window.at, window.count, window.total
+        return replace(record, at=at, since=at, count=count, total=total)
     ended = requests - record.open.requests
     pace = ended / (window.at - record.at)
     if ended == 0:

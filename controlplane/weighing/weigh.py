@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import Final
 
 from controlplane.settings import PoolSettings
 from controlplane.weighing import staleness
@@ -14,6 +15,8 @@ from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
 from controlplane.weighing.tiers import Placement
 
+_SILENT: Final = "most of the pool is silent, so it may be us: nothing changes until that is over"
+
 
 def weigh(
     previous: Weighing | None,
@@ -22,6 +25,7 @@ def weigh(
     now: float,
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
+    held: str | None = None,
 ) -> Weighing:
     """Weigh a pool. It may be called at any time: a reading counts once, steps follow the clock.
 
@@ -32,13 +36,16 @@ def weigh(
         now: Seconds of a monotonic clock.
         gpus: Memory in use by GPU uuid, by `gpu_use` over all pools; None: of this pool alone.
         envoys: How many Envoys the pool's requests come through; None where that is not known.
+        held: Why nothing is to change for those that were weighed before; None: it may.
     """
     replicas = {replica.id: replica for replica in inputs}
     ready = {id_ for id_, replica in replicas.items() if replica.ready}
     ages = [replicas[id_].age for id_ in ready]
     suspect = staleness.is_suspect(ages, settings.metrics.interval)
-    if suspect and previous is not None:
-        return _frozen(previous, settings.metrics.interval, replicas, ready, now)
+    if previous is not None and (suspect or held is not None):
+        words = _SILENT if suspect or held is None else held
+        interval = settings.metrics.interval
+        return _frozen(previous, interval, replicas, ready, now, words, suspect=suspect)
     if gpus is None:
         gpus = gpu_use([(settings, inputs)])
     return Round(previous, settings, replicas, ready, now, envoys).weighing(gpus, suspect=suspect)
@@ -50,8 +57,11 @@ def _frozen(
     replicas: Mapping[str, ReplicaInput],
     ready: set[str],
     now: float,
+    words: str,
+    *,
+    suspect: bool,
 ) -> Weighing:
-    """The same as before, for as long as most of the pool is silent; newcomers are ordinary."""
+    """The same as before; newcomers are ordinary."""
     known = known_states(previous, replicas)
     capacities = {id_: previous.replicas[id_].capacity for id_ in known}
     measured = [value for value in capacities.values() if value is not None]
@@ -66,7 +76,7 @@ def _frozen(
         else State(replica.generation, None, None, None, 1.0, guards[id_], Placement())
         for id_, replica in replicas.items()
     }
-    words = "most of the pool is silent, so it may be us: nothing changes until that is over"
+    step = "suspect" if suspect else "held"
     return Weighing(
         replicas=concluded(
             states,
@@ -75,13 +85,14 @@ def _frozen(
                 for id_, state in states.items()
             },
             {id_: capacities.get(id_, usual) for id_ in replicas},
-            {id_: (Step("suspect", s.relative, s.relative, words),) for id_, s in states.items()},
+            {id_: (Step(step, s.relative, s.relative, words),) for id_, s in states.items()},
             {id_ for id_ in ready if not guards[id_].cut},
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
             told_weights(previous),
-            equal=previous.equal,
+            # Within the dead band Envoy keeps what it was told.
+            equal=previous.equal and suspect,
         ),
-        suspect=True,
+        suspect=suspect,
         at=now,
         equal=previous.equal,
         anchor=previous.anchor,

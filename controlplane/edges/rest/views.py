@@ -31,6 +31,7 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
     return {
         "name": pool.name,
         "source": pool.source.value,
+        "sources": pool.layers.sources(),
         **pool.settings.model_dump(mode="json"),
         "suspect": suspect,
         "replicas": [_in_short(report) for report in known],
@@ -71,6 +72,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "id": replica.id,
         **replica.settings.model_dump(mode="json"),
         "source": replica.source.value,
+        "sources": replica.layers.sources(),
         "generation": replica.generation,
         "state": observed.readiness.state.value,
         "state_for_s": plain(now - observed.readiness.since),
