@@ -156,7 +156,10 @@ def contents(fleet: Fleet) -> dict[str, object]:
     return {
         name: (
             *(pool.settings, pool.source, pool.layers),
-            {id_: (it.settings, it.generation, it.draining, it.layers) for id_, it in pool.replicas.items()},
+            {
+                id_: (it.settings, it.generation, it.draining, it.layers)
+                for id_, it in pool.replicas.items()
+            },
         )
         for name, pool in fleet.pools.items()
     }

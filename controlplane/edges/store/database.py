@@ -63,7 +63,8 @@ class Database:
         try:
             self._connection = self._open()
             return self._read(self._connection)
-        except DamagedError as damage:
+        except (DamagedError, UnicodeDecodeError) as damage:
+            # SQLite may repeat in a message what is no text any more.
             return Loaded(complaint=self._put_aside(str(damage)))
         except sqlite3.Error as error:
             self.close()
@@ -174,7 +175,7 @@ class Database:
                     found = other._read(other._connection)
                 finally:
                     other.close()
-        except DamagedError as damage:
+        except (DamagedError, UnicodeDecodeError) as damage:
             return Loaded(complaint=self._put_aside(str(damage)))
         except (sqlite3.Error, OSError) as reason:
             if isinstance(reason, StoreError):
@@ -209,7 +210,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-        except (sqlite3.Error, DamagedError, StoreError) as error:
+        except (sqlite3.Error, DamagedError, StoreError, UnicodeDecodeError) as error:
             # Whatever is left of it must not become part of the next one: all anew.
             self.close()
             raise WriteError(f"{self._path.name} cannot be written: {error}") from None
