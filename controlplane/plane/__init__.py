@@ -6,9 +6,10 @@ observed of each replica, the last weighing of each pool) and decides when it is
 
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.plane import Plane, ReplicaReport, Target
+from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Remembered, RememberedPool
+from controlplane.plane.report import ReplicaReport, Target
 
 __all__ = [
     "Exporter",

@@ -111,7 +111,7 @@ COMMANDS: st.SearchStrategy[Command | Config] = st.one_of(
         lambda id_, port, slots, pool: put(id_, port, pool=pool, slots=slots),
         *(IDS, st.integers(1, 4), st.integers(1, 2), POOLS),
     ),
-    st.builds(DeleteReplica, POOLS, IDS, st.just(True)),
+    st.builds(DeleteReplica, POOLS, IDS, st.booleans()),
     st.builds(Drain, POOLS, IDS),
     st.builds(Undrain, POOLS, IDS),
     st.sampled_from([FILE, file(p={"a": 2, "b": 1}), file(p={"a": 1}, q={"c": 1}), file(q={})]),

@@ -104,7 +104,7 @@ async def kept(folder: Path) -> AsyncIterator[Kept]:
 
 async def with_pool(here: Kept, *ids: str, **more: object) -> None:
     await here.ask(PutPool("p", pool_settings()))
-    await here.ask(*(put(id_, ord(id_), **more) for id_ in ids))
+    await here.ask(*(put(id_, ord(id_), pool="p", **more) for id_ in ids))
 
 
 async def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_command_is_held_against_those_that_still_wait(tmp_path: Path) -
         here.store.may_go_on.clear()
         first = here.soon(put("a", 1))
         await asyncio.sleep(0)
-        with pytest.raises(Refused, match="address 127.0.0.1:1 is already that of replica 'a'"):
+        with pytest.raises(Refused, match=r"address 127\.0\.0\.1:1 is already that of replica 'a'"):
             await here.ask(put("b", 1))
         here.store.may_go_on.set()
         await first
