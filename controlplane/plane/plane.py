@@ -11,6 +11,7 @@ from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Hold, RememberedPool, recalled
 from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
@@ -39,6 +40,7 @@ class Plane:
         self._holds: dict[str, Hold] = {}
         self._devices = Devices()
         self.fleet = Fleet()
+        self.timelines = Timelines()
         self.catalog = Catalog()
 
     def apply(self, command: Command, now: float) -> None:
@@ -167,7 +169,9 @@ class Plane:
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
             hold = self._holds.get(name)
             held = hold.words if hold is not None and now < hold.until else None
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
+            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
+            self._weighings[name] = weighing
+            self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
             self._portions[name] = self._portioned(name)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
@@ -230,6 +234,7 @@ class Plane:
                 observed[pool.name, replica.id] = known
         self._observed = observed
         self._traffic.adopt(fleet)
+        self.timelines.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
             self._holds.pop(gone, None)

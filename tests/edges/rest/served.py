@@ -81,6 +81,9 @@ class Served:
 
     async def apply(self, command: Command, now: float) -> None:
         self.plane.apply(command, now)
+        self.decide()
+
+    def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
 
