@@ -168,6 +168,8 @@ async def test_what_cannot_be_written_is_refused_and_changes_nothing(tmp_path: P
         assert here.fleet is before
         here.store.fails = False
         await here.ask(put("c", 3))
+        # Nobody knows what a write that failed has left.
+        assert here.store.writes[-1].everything
         assert set(ports(here.fleet)) == {"a", "c"}
         assert await here.is_kept()
 
@@ -271,8 +273,10 @@ async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_re
         await asyncio.sleep(0)
         here.registry.declare(file(p={"a": 1, "c": 3}))
         assert ports(here.fleet) == {"a": 1, "c": 3}
+        drained = here.soon(Drain("p", "b"))
+        await asyncio.sleep(0)
         here.store.may_go_on.set()
-        await asked
+        await asyncio.gather(asked, drained)
         assert ports(here.fleet) == {"a": 1, "b": 2, "c": 3}
         assert await here.is_kept()
 
