@@ -18,7 +18,9 @@ from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
+from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
+from controlplane.fleet import registered, restored
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -64,11 +66,25 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
     Raises:
         SettingsError: When the config names a file that cannot be used.
-        Refused: When its pools contradict each other.
-        OSError: When an address cannot be listened on; the text says which.
+        Refused: When its pools contradict each other, or what the API said.
+        OSError: When an address cannot be listened on, or the store not be used; the text says
+            which.
     """
+    # Relative to the config file, wherever we were started from.
+    store = Store((path.parent if path else Path()) / config.store.path)
+    try:
+        async with _running(config, path, store) as addresses:
+            yield addresses
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
+    loaded = await store.load()
     plane = Plane(time.monotonic())
-    plane.declare(config, time.monotonic())
+    plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
+    plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
@@ -88,18 +104,22 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         scraper.reconcile()
         woken.set()
 
+    is_kept = registered(plane.fleet) == loaded.registered
+    registry = Registry(plane, store, plane.fleet if is_kept else None, changed, time.monotonic)
+    keeper = WeightKeeper(plane, store, time.monotonic, time.time)
+
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
-        plane.declare(changed_config, time.monotonic())
-        changed()
+        registry.declare(changed_config)
 
     token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
     rest = RestServer(
         config.admin.address,
         plane,
+        apply=registry.apply,
         nodes=xds.nodes,
-        changed=changed,
-        ready=lambda: slot.value is not None,
+        # Without pools there is nothing to serve, and the API is what brings them.
+        ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.exposition,
         token=token,
     )
@@ -112,6 +132,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
                     steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
                     name="steering",
                 ),
+                group.create_task(registry.run(), name="leases"),
+                group.create_task(keeper.run(), name="weights"),
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
@@ -122,6 +144,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
                     task.cancel()
     finally:
         await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+        await registry.close()
+        await keeper.save()
 
 
 async def steer(

@@ -15,10 +15,21 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
-from controlplane.fleet.leases import expire
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Source
+from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.leases import expire, given_back
+from controlplane.fleet.registered import (
+    Changes,
+    Registered,
+    RegisteredPool,
+    RegisteredReplica,
+    changes,
+    registered,
+)
+from controlplane.fleet.restore import restored
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
 
 __all__ = [
+    "Changes",
     "Command",
     "DeletePool",
     "DeleteReplica",
@@ -26,14 +37,22 @@ __all__ = [
     "Draining",
     "Fleet",
     "Heartbeat",
+    "Layers",
     "Pool",
     "PutPool",
     "PutReplica",
     "Refused",
+    "Registered",
+    "RegisteredPool",
+    "RegisteredReplica",
     "Replica",
     "Source",
     "Undrain",
     "apply",
+    "changes",
     "declare",
     "expire",
+    "given_back",
+    "registered",
+    "restored",
 ]

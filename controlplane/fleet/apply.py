@@ -12,7 +12,10 @@ from controlplane.fleet.commands import (
     PutReplica,
     Undrain,
 )
+from controlplane.fleet.departures import departed
+from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
+from controlplane.settings import PoolSettings, ReplicaSettings
 
 
 def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
@@ -25,17 +28,17 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
 
     Raises:
         Refused: With the reason; the fleet stays as it is.
+        SettingsError: When what the file and the API say of something does not go together.
     """
     match command:
         case PutPool():
             return _put_pool(fleet, command)
         case DeletePool(name):
-            return fleet.without_pool(fleet.pool(name).name)
+            return _delete_pool(fleet, fleet.pool(name))
         case PutReplica():
             return _put_replica(fleet, command, now)
-        case DeleteReplica(name, replica_id):
-            pool = fleet.pool(name)
-            return fleet.with_pool(pool.without_replica(pool.replica(replica_id).id))
+        case DeleteReplica():
+            return _delete_replica(fleet, command, now)
         case Drain(name, replica_id):
             return _changed(fleet, name, replica_id, draining=Draining.OPERATOR)
         case Undrain(name, replica_id):
@@ -45,25 +48,75 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
 
 
 def _put_pool(fleet: Fleet, command: PutPool) -> Fleet:
-    listener = command.settings.listener.address
+    known = fleet.pools.get(command.pool)
+    layers = known.layers if known else Layers[PoolSettings]()
+    if command.source is Source.FILE:
+        layers = layers.with_file(command.settings)
+    else:
+        layers = layers.with_api(command.settings)
+    return with_layers(fleet, command.pool, layers)
+
+
+def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
+    """The fleet with a pool of these settings, added or changed.
+
+    Raises:
+        Refused: When its listener is another pool's.
+        SettingsError: When what the file and the API say does not go together.
+    """
+    settings = layers.merged()
+    listener = settings.listener.address
     for other in fleet.pools.values():
-        if other.name != command.pool and other.settings.listener.address == listener:
+        if other.name != name and other.settings.listener.address == listener:
             raise Refused(
                 "conflict", f"listener address {listener} is already that of pool {other.name!r}"
             )
-    known = fleet.pools.get(command.pool)
-    replicas = known.replicas if known else {}
-    return fleet.with_pool(Pool(command.pool, command.settings, command.source, replicas))
+    known = fleet.pools.get(name)
+    if known is None:
+        return fleet.with_pool(Pool(name, settings, layers.source, layers=layers))
+    changed = replace(known, settings=settings, source=layers.source, layers=layers)
+    return fleet.with_pool(changed)
+
+
+def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
+    if pool.source is Source.API:
+        return fleet.without_pool(pool.name)
+    if pool.layers.api is None:
+        raise Refused(
+            "conflict",
+            f"pool {pool.name!r} is declared in the config file, and the API overrides nothing of"
+            " it; take it out of the file",
+        )
+    return with_layers(fleet, pool.name, pool.layers.without_api())
 
 
 def _put_replica(fleet: Fleet, command: PutReplica, now: float) -> Fleet:
-    pool, settings = fleet.pool(command.pool), command.settings
+    pool = fleet.pool(command.pool)
+    known = pool.replicas.get(command.replica)
+    layers = known.layers if known else Layers[ReplicaSettings]()
+    if command.source is Source.FILE:
+        layers = layers.with_file(command.settings)
+    else:
+        layers = layers.with_api(command.settings)
+    return with_replica_layers(fleet, pool, command.replica, layers, now)
+
+
+def with_replica_layers(
+    fleet: Fleet, pool: Pool, id_: str, layers: Layers[ReplicaSettings], now: float
+) -> Fleet:
+    """The fleet with a replica of these settings in a pool, added or changed.
+
+    Raises:
+        Refused: When its address is another replica's.
+        SettingsError: When what the file and the API say does not go together.
+    """
+    settings = layers.merged()
     for other in pool.replicas.values():
-        if other.id != command.replica and other.settings.address == settings.address:
+        if other.id != id_ and other.settings.address == settings.address:
             raise Refused(
                 "conflict", f"address {settings.address} is already that of replica {other.id!r}"
             )
-    known = pool.replicas.get(command.replica)
+    known = pool.replicas.get(id_)
     lease_until = None if settings.ttl is None else now + settings.ttl
     if known is not None and known.settings.address == settings.address:
         # Whoever registers again is alive; what an operator drained stays drained all the same.
@@ -71,16 +124,35 @@ def _put_replica(fleet: Fleet, command: PutReplica, now: float) -> Fleet:
         replica = replace(
             known,
             settings=settings,
-            source=command.source,
+            source=layers.source,
             draining=draining,
             lease_until=lease_until,
+            layers=layers,
         )
     else:
         fleet = replace(fleet, generations=fleet.generations + 1)
         replica = Replica(
-            command.replica, settings, command.source, fleet.generations, None, lease_until
+            id_, settings, layers.source, fleet.generations, None, lease_until, layers
         )
     return fleet.with_pool(pool.with_replica(replica))
+
+
+def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
+    pool = fleet.pool(command.pool)
+    replica = pool.replica(command.replica)
+    if replica.source is Source.FILE:
+        if replica.layers.api is None:
+            raise Refused(
+                "conflict",
+                f"replica {replica.id!r} is declared in the config file, and the API overrides"
+                " nothing of it; take it out of the file, or drain it",
+            )
+        layers = replica.layers.without_api()
+        return with_replica_layers(fleet, pool, replica.id, layers, now)
+    left = pool.without_replica(replica.id)
+    if replica.draining is None:
+        left = departed(pool, left, now, force=command.force)
+    return fleet.with_pool(left)
 
 
 def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:

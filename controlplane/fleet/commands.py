@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controlplane.fleet.state import Source
+from controlplane.fleet.layers import Source
 from controlplane.settings import PoolSettings, ReplicaSettings
 
 
@@ -17,7 +17,7 @@ class PutPool:
 
 @dataclass(frozen=True, slots=True)
 class DeletePool:
-    """Remove a pool with its replicas."""
+    """Remove a pool with its replicas; of one that the file declares, what the API overrides."""
 
     pool: str
 
@@ -34,10 +34,17 @@ class PutReplica:
 
 @dataclass(frozen=True, slots=True)
 class DeleteReplica:
-    """Remove a replica: no new requests, those in flight finish."""
+    """Remove a replica: no new requests, those in flight finish.
+
+    Of one that the file declares, only what the API overrides is removed.
+
+    Attributes:
+        force: Even if it is one of too many in a short time.
+    """
 
     pool: str
     replica: str
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
-from controlplane.fleet.apply import apply
-from controlplane.fleet.commands import DeletePool, DeleteReplica, PutPool, PutReplica
-from controlplane.fleet.state import Fleet, Pool, Refused, Source
+from controlplane.fleet.apply import apply, with_layers, with_replica_layers
+from controlplane.fleet.commands import PutPool, PutReplica
+from controlplane.fleet.layers import Source
+from controlplane.fleet.state import Fleet, Pool, Refused, Replica
 from controlplane.settings import Config, PoolEntry
 
 
 def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
     """Bring the fleet in line with a config file, all of it or nothing.
 
-    What the file declared before and no longer does is removed; what the API added stays.
+    What the file declared before and no longer does is removed; what the API added or overrode
+    stays.
 
     Args:
         fleet: As it is.
@@ -19,34 +21,44 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
         now: Seconds of a monotonic clock.
 
     Raises:
-        Refused: When it contradicts what the API added, or takes more than half of the replicas
+        Refused: When it contradicts what the API said, or takes more than half of the replicas
             of a pool that it keeps: an emptied pool is an outage, and most often a slip.
+        SettingsError: When what the file and the API say of something does not go together.
     """
     declared = {entry.name for entry in config.pools}
     # What is gone, moves or changes makes room first: only then do two that swap their addresses
     # in one edit not stand in each other's way.
     for pool in fleet.pools.values():
+        if pool.source is not Source.FILE or pool.name in declared:
+            continue
+        if pool.layers.api is None:
+            fleet = _unless_api_uses(fleet, pool).without_pool(pool.name)
+        else:
+            fleet = _without_undeclared(fleet, pool, None, now)
+    for pool in fleet.pools.values():
         if pool.source is Source.FILE and pool.name not in declared:
-            fleet = apply(_unless_api_uses(fleet, pool), DeletePool(pool.name), now)
+            # The API has overridden some of it, so it stays, as the API said it.
+            fleet = with_layers(fleet, pool.name, pool.layers.with_file(None))
     for entry in config.pools:
         if (known := fleet.pools.get(entry.name)) is not None:
-            fleet = fleet.with_pool(replace(known, settings=entry.settings()))
+            settings = known.layers.with_file(entry.settings()).merged()
+            fleet = fleet.with_pool(replace(known, settings=settings))
             fleet = _without_undeclared(fleet, known, entry, now)
             fleet = _without_moved(fleet, known, entry)
     for entry in config.pools:
         fleet = apply(fleet, PutPool(entry.name, entry.settings(), Source.FILE), now)
         for replica in entry.replicas:
-            settings = replica.settings()
             there = fleet.pool(entry.name).replicas.get(replica.id)
+            settings_now = replica.settings()
             # A file that says the same again is no sign of life: it renews no lease.
-            if there is None or (there.source, there.settings) != (Source.FILE, settings):
-                put = PutReplica(entry.name, replica.id, settings, Source.FILE)
+            if there is None or there.layers.file != settings_now:
+                put = PutReplica(entry.name, replica.id, settings_now, Source.FILE)
                 fleet = apply(fleet, put, now)
     return fleet
 
 
 def _unless_api_uses(fleet: Fleet, pool: Pool) -> Fleet:
-    added = [replica.id for replica in pool.replicas.values() if replica.source is Source.API]
+    added = [it.id for it in pool.replicas.values() if it.layers.api is not None]
     if added:
         raise Refused(
             "conflict",
@@ -60,28 +72,46 @@ def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
     """Without the replicas that come back at another address, as another process."""
     for replica in entry.replicas:
         there = pool.replicas.get(replica.id)
-        if there is not None and there.settings.address != replica.address:
-            fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(replica.id))
+        if there is None:
+            continue
+        after = there.layers.with_file(replica.settings()).merged()
+        if there.settings.address == after.address:
+            continue
+        left = fleet.pool(pool.name).without_replica(replica.id)
+        if there.layers.api is not None:
+            # What the API overrides must not go with it.
+            fleet = replace(fleet, generations=fleet.generations + 1)
+            layers = replace(there.layers, file=None)
+            moved = Replica(there.id, after, Source.FILE, fleet.generations, layers=layers)
+            left = left.with_replica(moved)
+        fleet = fleet.with_pool(left)
     return fleet
 
 
-def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry, now: float) -> Fleet:
-    kept = {replica.id for replica in entry.replicas}
-    gone = [
-        replica.id
-        for replica in pool.replicas.values()
-        if replica.source is Source.FILE and replica.id not in kept
+def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: float) -> Fleet:
+    """Without the replicas of a pool that only the file declared, and no longer does.
+
+    Args:
+        fleet: As it is.
+        pool: As it was before.
+        entry: The pool in the file; None where it is no longer there.
+        now: The time.
+    """
+    kept = {replica.id for replica in entry.replicas} if entry else set()
+    undeclared = [
+        it for it in pool.replicas.values() if it.source is Source.FILE and it.id not in kept
     ]
-    staying = sum(replica_id in pool.replicas for replica_id in kept) + sum(
-        replica.source is Source.API and replica.id not in kept
-        for replica in pool.replicas.values()
-    )
-    if len(gone) > staying:
+    gone = [it.id for it in undeclared if it.layers.api is None]
+    if len(gone) * 2 > len(pool.replicas):
         raise Refused(
             "conflict",
             f"pool {pool.name!r} would lose {len(gone)} of its {len(pool.replicas)} replicas in"
-            " one step; drain and remove them through the API, or in smaller steps",
+            " one step; take them out in smaller steps, or restart with the file as it is",
         )
-    for replica_id in gone:
-        fleet = apply(fleet, DeleteReplica(pool.name, replica_id), now)
+    for id_ in gone:
+        fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))
+    for replica in undeclared:
+        if replica.layers.api is not None:
+            layers, left = replica.layers.with_file(None), fleet.pool(pool.name)
+            fleet = with_replica_layers(fleet, left, replica.id, layers, now)
     return fleet

@@ -1,12 +1,19 @@
-"""Leases that run out: first a replica gets no new requests, a while later it is forgotten."""
+"""Leases that run out: first a replica gets no new requests, a while later it is forgotten.
+
+Silence has two causes, and only one is theirs. Whoever was stopped himself for a while gives every
+lease that time back, and when most of a pool falls silent together, nothing of it is taken away.
+"""
 
 from dataclasses import replace
 from typing import Final
 
-from controlplane.fleet.state import Draining, Fleet
+from controlplane.fleet.state import Draining, Fleet, Pool
 
 DRAIN_SECONDS: Final = 10.0
 """From the end of a lease until the replica is removed; what it still computes can finish."""
+
+PAUSE: Final = 0.75
+"""Seconds between two looks from which on heartbeats may be waiting that nobody has read."""
 
 
 def expire(fleet: Fleet, now: float) -> Fleet:
@@ -20,8 +27,11 @@ def expire(fleet: Fleet, now: float) -> Fleet:
         The same object where nothing has run out.
     """
     for pool in fleet.pools.values():
+        held = silent_together(pool, now)
         for replica in pool.replicas.values():
             if replica.lease_until is None or now < replica.lease_until:
+                continue
+            if held and replica.draining is not Draining.OPERATOR:
                 continue
             if replica.draining and now >= replica.lease_until + DRAIN_SECONDS:
                 fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(replica.id))
@@ -29,4 +39,40 @@ def expire(fleet: Fleet, now: float) -> Fleet:
                 # Counted from now: whoever looks late still gives it the time to finish.
                 drained = replace(replica, draining=Draining.LEASE, lease_until=now)
                 fleet = fleet.with_pool(fleet.pool(pool.name).with_replica(drained))
+    return fleet
+
+
+def silent_together(pool: Pool, now: float) -> bool:
+    """Whether the leases of several replicas have run out, and of more than half of a pool.
+
+    Replicas do not die together. That we cannot hear them is more likely, and Envoy's own health
+    checks see who is there. Those that an operator drained do not count.
+    """
+    counting = [it for it in pool.replicas.values() if it.draining is not Draining.OPERATOR]
+    silent = sum(it.lease_until is not None and now >= it.lease_until for it in counting)
+    return silent > 1 and silent * 2 > len(counting)
+
+
+def given_back(fleet: Fleet, looked: float, now: float) -> Fleet:
+    """Give leases back the time in which nobody could have read a heartbeat.
+
+    Args:
+        fleet: As it is.
+        looked: When somebody looked last, seconds of a monotonic clock.
+        now: Seconds of the same clock.
+
+    Returns:
+        The same object where the last look was not long ago.
+    """
+    lapse = now - looked
+    if lapse <= PAUSE:
+        return fleet
+    for pool in fleet.pools.values():
+        longer = {
+            id_: replace(it, lease_until=it.lease_until + lapse)
+            for id_, it in pool.replicas.items()
+            if it.lease_until is not None
+        }
+        if longer:
+            fleet = fleet.with_pool(replace(pool, replicas={**pool.replicas, **longer}))
     return fleet

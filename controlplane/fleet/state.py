@@ -5,14 +5,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
+from controlplane.fleet.layers import Layers, Source
 from controlplane.settings import PoolSettings, ReplicaSettings
-
-
-class Source(StrEnum):
-    """Who declared something; what the file declares, a changed file can take away."""
-
-    FILE = "file"
-    API = "api"
 
 
 class Draining(StrEnum):
@@ -26,10 +20,13 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
     """A command that cannot be carried out; nothing has changed.
 
     Attributes:
-        kind: Whether what it names does not exist, or it contradicts what exists.
+        kind: Whether what it names does not exist, it contradicts what exists, or nothing can be
+            kept at the moment.
     """
 
-    def __init__(self, kind: Literal["not found", "conflict"], sentence: str) -> None:
+    def __init__(
+        self, kind: Literal["not found", "conflict", "unavailable"], sentence: str
+    ) -> None:
         self.kind = kind
         super().__init__(sentence)
 
@@ -43,6 +40,7 @@ class Replica:
             so that nothing measured of one is held against the next.
         draining: None while it may get new requests.
         lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
+        layers: Who said what of its settings.
     """
 
     id: str
@@ -51,16 +49,24 @@ class Replica:
     generation: int
     draining: Draining | None = None
     lease_until: float | None = None
+    layers: Layers[ReplicaSettings] = field(default_factory=Layers)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The replicas of one model."""
+    """The replicas of one model.
+
+    Attributes:
+        layers: Who said what of its settings.
+        departures: When replicas were removed of late that nobody had drained.
+    """
 
     name: str
     settings: PoolSettings
     source: Source
     replicas: Mapping[str, Replica] = field(default_factory=dict)
+    layers: Layers[PoolSettings] = field(default_factory=Layers)
+    departures: tuple[float, ...] = ()
 
     def replica(self, replica_id: str) -> Replica:
         """The replica of this id.

@@ -8,8 +8,10 @@ from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.plane import Plane, ReplicaReport, Target
+from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.remembered import Remembered, RememberedPool
+from controlplane.plane.report import ReplicaReport, Target
 from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Plane",
     "Probe",
     "Readiness",
+    "Remembered",
+    "RememberedPool",
     "ReplicaReport",
     "State",
     "Target",

@@ -31,6 +31,8 @@ class Observed:
         window: The newest; None before the first good scrape.
         scraped_at: When the last good scrape was, seconds of a monotonic clock.
         failure: Why the last scrape failed; None when it was good.
+        recalled_at: When what was known of it before a restart was taken up; None where nothing
+            was. Until there is a scrape, what is known is taken to be of then.
     """
 
     generation: int
@@ -39,6 +41,7 @@ class Observed:
     window: Window | None = None
     scraped_at: float | None = None
     failure: str | None = None
+    recalled_at: float | None = None
 
     @classmethod
     def fresh(cls, generation: int, since: float) -> "Observed":
@@ -51,8 +54,9 @@ class Observed:
         return self.generation << 32 | self.history.generation
 
     def age(self, now: float) -> float | None:
-        """Seconds since the last good scrape; None before the first."""
-        return None if self.scraped_at is None else now - self.scraped_at
+        """Seconds for which what is known of it has not been renewed; None: nothing is known."""
+        at = self.recalled_at if self.scraped_at is None else self.scraped_at
+        return None if at is None else now - at
 
     def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
         """Its requests in flight, by everyone who counts them.
@@ -84,6 +88,7 @@ class Observed:
         """Begin anew with measuring: the pool's metrics are other ones, or none, from now on."""
         self.history = History()
         self.window, self.scraped_at, self.failure = None, None, None
+        self.recalled_at = None
 
     def probed(self, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""

@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.readiness import Probe, State
+from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.remembered import Hold, RememberedPool, recalled
+from controlplane.plane.report import ReplicaReport, Target
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.portion import Portion
-from controlplane.settings import Config, Policy, PoolSettings
+from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
@@ -27,49 +28,6 @@ only then can requests go there."""
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
 that hold a configuration must not lose it to a control plane that has not looked yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A replica to be scraped, and how.
-
-    Attributes:
-        probe: Whether its health is to be asked for as well.
-    """
-
-    pool: str
-    replica: Replica
-    settings: PoolSettings
-    probe: bool
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Pool, replica and generation."""
-        return (self.pool, self.replica.id, self.replica.generation)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaReport:
-    """Everything known of one replica.
-
-    Attributes:
-        age: Seconds since its last good scrape; None when there was none.
-        policy: By which the last decision about its pool was made; None before the first.
-        weighing: None before the first decision about it.
-        portion: What Envoy is told; None while Envoy does not know it.
-        joined: What exporters say of its GPUs; None where its pool names none.
-        in_flight: Requests that all Envoys together have at it now; None where none reports.
-    """
-
-    pool: Pool
-    replica: Replica
-    observed: Observed
-    age: float | None
-    policy: Policy | None
-    weighing: ReplicaWeighing | None
-    portion: Portion | None
-    joined: Joined | None
-    in_flight: float | None
 
 
 class Plane:
@@ -85,6 +43,7 @@ class Plane:
         self._gone: set[str] = set()
         self._traffic = Traffic()
         self._has_decided = False
+        self._holds: dict[str, Hold] = {}
         self._devices = Devices()
         self.fleet = Fleet()
         self.timelines = Timelines()
@@ -96,7 +55,7 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self._adopt(fleets.apply(self.fleet, command, now), now)
+        self.adopt(fleets.apply(self.fleet, command, now), now)
 
     def declare(self, config: Config, now: float) -> None:
         """Bring the fleet in line with a config file.
@@ -104,7 +63,29 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self._adopt(fleets.declare(self.fleet, config, now), now)
+        self.adopt(fleets.declare(self.fleet, config, now), now)
+
+    def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
+        """Take up what was known before a restart, of the replicas that there are.
+
+        Args:
+            remembered: By pool.
+            now: Seconds.
+        """
+        for name, pool in self.fleet.pools.items():
+            known = remembered.get(name)
+            found = recalled(pool, known, now) if known else None
+            if known is None or found is None:
+                continue
+            self._weighings[name], self._holds[name] = found
+            self._portions[name] = {}
+            for id_, weighed in found[0].replicas.items():
+                observed = self._observed[name, id_]
+                if known.replicas[id_].shown:
+                    # Envoys know it, so they judge it until we have asked.
+                    observed.readiness = Readiness(State.GONE, -math.inf)
+                if weighed.state.estimate is not None:
+                    observed.recalled_at = now
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
@@ -160,7 +141,13 @@ class Plane:
         self._traffic.left(reporter, now)
 
     def is_settled(self, now: float) -> bool:
-        """Whether enough was seen since the start to tell Envoys anything."""
+        """Whether enough was seen since the start to tell Envoys anything.
+
+        Of no pool at all nothing is told, unless the last one was removed while we were there: a
+        registry that was lost must not take away what Envoys have.
+        """
+        if not self.fleet.pools and not self._has_decided:
+            return False
         return now - self._started >= SETTLE_SECONDS or all(
             observed.readiness.probed for observed in self._observed.values()
         )
@@ -176,7 +163,6 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
-        self._adopt(fleets.expire(self.fleet, now), now)
         # Replicas of several pools may share a GPU, so its memory is added up over all of them.
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
         gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
@@ -189,7 +175,9 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            hold = self._holds.get(name)
+            held = hold.words if hold is not None and now < hold.until else None
+            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
             self._weighings[name] = weighing
             self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
             self._portions[name] = self._portioned(name)
@@ -222,7 +210,7 @@ class Plane:
             pool=known,
             replica=replica,
             observed=observed,
-            age=observed.age(now),
+            age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
@@ -230,7 +218,14 @@ class Plane:
             in_flight=self._traffic.in_flight(known, replica, now),
         )
 
-    def _adopt(self, fleet: Fleet, now: float) -> None:
+    def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
+        """The generation of each replica of a pool, and whether Envoys know of it."""
+        return {
+            id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
+            for id_, replica in self.fleet.pools[pool].replicas.items()
+        }
+
+    def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
         if fleet is self.fleet:
             return
@@ -257,6 +252,7 @@ class Plane:
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
             self._long.pop(gone, None)
+            self._holds.pop(gone, None)
 
     def _current(self, target: Target) -> Observed | None:
         observed = self._observed.get((target.pool, target.replica.id))

@@ -115,5 +115,6 @@ class PoolEntry(PoolSettings):
     def settings(self) -> PoolSettings:
         """The pool without its name and replicas."""
         return PoolSettings.model_construct(
-            **{name: getattr(self, name) for name in PoolSettings.model_fields}
+            _fields_set=self.model_fields_set - {"name", "replicas"},
+            **{name: getattr(self, name) for name in PoolSettings.model_fields},
         )

@@ -61,5 +61,6 @@ class ReplicaEntry(ReplicaSettings):
         """The replica without its id."""
         # Not validated anew: what is text in the file is a number of seconds by now.
         return ReplicaSettings.model_construct(
-            **{name: getattr(self, name) for name in ReplicaSettings.model_fields}
+            _fields_set=self.model_fields_set - {"id"},
+            **{name: getattr(self, name) for name in ReplicaSettings.model_fields},
         )

@@ -5,6 +5,12 @@ In come windows of readings and the time; out comes a `Weighing` of a pool, expl
 
 from controlplane.weighing.explanation import Step, explain
 from controlplane.weighing.gpus import gpu_use
+from controlplane.weighing.kept import (
+    pool_data,
+    replica_data,
+    restored_replica,
+    restored_weighing,
+)
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
 from controlplane.weighing.veto import InFlight
 from controlplane.weighing.weigh import weigh
@@ -18,5 +24,9 @@ __all__ = [
     "Weighing",
     "explain",
     "gpu_use",
+    "pool_data",
+    "replica_data",
+    "restored_replica",
+    "restored_weighing",
     "weigh",
 ]

@@ -216,6 +216,10 @@ def recorded(
     requests, duration = window.count - record.count, window.total - record.total
     if requests < 0 or duration < 0:
         return begun(window)
+    if record.since == -math.inf:
+        # Kept over a restart of ours: what was counted meanwhile took nobody knows how long.
+        anew = begun(window)
+        return replace(anew, old=record.old, recent=record.recent, pace=record.pace)
     ended = requests - record.open.requests
     if ended == 0:
         return replace(record, at=window.at, pace=0.0)

@@ -47,6 +47,15 @@ def members_of(
     return members
 
 
+def may_divide(settings: BalancingSettings) -> bool:
+    """Whether a pool's requests may be parted. Where the nearest come first, distance decides."""
+    return (
+        settings.policy == "capacity-tiers"
+        and settings.long_requests != "any-replica"
+        and settings.locality != "nearest"
+    )
+
+
 def divided(
     previous: Weighing | None,
     settings: BalancingSettings,
@@ -58,7 +67,7 @@ def divided(
 
     Args:
         previous: The last weighing.
-        settings: Of the pool. Where the nearest replicas come first, distance decides.
+        settings: Of the pool.
         members: Those that may get requests, by id.
         steps: Takes what there is to tell, by id.
         now: Seconds of a monotonic clock.
@@ -67,18 +76,14 @@ def divided(
         How requests are parted, None where they are not; and what each of the replicas that get
         the long ones gets of the short ones, of its share.
     """
-    if (
-        settings.policy != "capacity-tiers"
-        or settings.long_requests == "any-replica"
-        or settings.locality == "nearest"
-    ):
+    if not may_divide(settings):
         return None, NONE
     before = previous.replicas if previous else {}
     told = {id_: float(before[id_].weight) for id_ in members if id_ in before}
     found = parted(previous.sizes if previous else None, members, told, now)
     if found is None:
         return None, NONE
-    part = found.of_short(members)
+    part = found.of_short({id_: member.share for id_, member in members.items()})
     for id_ in found.fast:
         steps[id_].append(sizes_step(found, members[id_].share, part))
     return found, dict.fromkeys(found.fast, part)

@@ -118,9 +118,13 @@ class Sizes:
     turned: int = 0
     seen: Mapping[str, Seen] = field(default_factory=dict)
 
-    def of_short(self, members: Mapping[str, Member]) -> float:
-        """What the fast replicas get of the short requests, relative to their share: 0 to 1."""
-        return max(1 - self.part / max(_share(members, self.fast), 1e-9), 0.02)
+    def of_short(self, shares: Mapping[str, float]) -> float:
+        """What the fast replicas get of the short requests, relative to their share: 0 to 1.
+
+        Args:
+            shares: Of the pool's work, relative to the others, of those that may get requests.
+        """
+        return max(1 - self.part / max(_part(shares, self.fast), 1e-9), 0.02)
 
 
 def parted(
@@ -185,8 +189,12 @@ def _speed(members: Sequence[Member]) -> float:
 
 
 def _share(members: Mapping[str, Member], ids: frozenset[str]) -> float:
-    total = math.fsum(member.share for member in members.values())
-    return math.fsum(it.share for id_, it in members.items() if id_ in ids) / total if total else 0
+    return _part({id_: member.share for id_, member in members.items()}, ids)
+
+
+def _part(shares: Mapping[str, float], ids: frozenset[str]) -> float:
+    total = math.fsum(shares.values())
+    return math.fsum(it for id_, it in shares.items() if id_ in ids) / total if total else 0.0
 
 
 def _measured(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import Final
 
 from controlplane.settings import WEIGHED, PoolSettings
 from controlplane.weighing import staleness
@@ -10,10 +11,13 @@ from controlplane.weighing.conclusion import concluded, known_states, told_weigh
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.guard import Guard, within_limits
+from controlplane.weighing.long_requests import may_divide
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
 from controlplane.weighing.tiers import Placement
 from controlplane.weighing.unweighed import unweighed
+
+_SILENT: Final = "most of the pool is silent, so it may be us: nothing changes until that is over"
 
 
 def weigh(
@@ -23,6 +27,7 @@ def weigh(
     now: float,
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
+    held: str | None = None,
 ) -> Weighing:
     """Weigh a pool. It may be called at any time: a reading counts once, steps follow the clock.
 
@@ -33,6 +38,7 @@ def weigh(
         now: Seconds of a monotonic clock.
         gpus: Memory in use by GPU uuid, by `gpu_use` over all pools; None: of this pool alone.
         envoys: How many Envoys the pool's requests come through; None where that is not known.
+        held: Why nothing is to change for those that were weighed before; None: it may.
     """
     replicas = {replica.id: replica for replica in inputs}
     ready = {id_ for id_, replica in replicas.items() if replica.ready}
@@ -42,8 +48,9 @@ def weigh(
         gpus = gpu_use([(settings, inputs)])
     if settings.balancing.policy not in WEIGHED:
         return unweighed(previous, settings, replicas, ready, now, envoys, gpus, suspect=suspect)
-    if suspect and previous is not None:
-        return _frozen(previous, settings, replicas, ready, now)
+    if previous is not None and (suspect or held is not None):
+        words = _SILENT if suspect or held is None else held
+        return _frozen(previous, settings, replicas, ready, now, words, suspect=suspect)
     return Round(previous, settings, replicas, ready, now, envoys).weighing(gpus, suspect=suspect)
 
 
@@ -53,8 +60,11 @@ def _frozen(
     replicas: Mapping[str, ReplicaInput],
     ready: set[str],
     now: float,
+    words: str,
+    *,
+    suspect: bool,
 ) -> Weighing:
-    """The same as before, for as long as most of the pool is silent; newcomers are ordinary."""
+    """The same as before; newcomers are ordinary."""
     policy, interval = settings.balancing.policy, settings.metrics.interval
     known = known_states(previous, replicas)
     capacities = {id_: previous.replicas[id_].capacity for id_ in known}
@@ -70,7 +80,13 @@ def _frozen(
         else State(replica.generation, None, None, None, 1.0, guards[id_], Placement())
         for id_, replica in replicas.items()
     }
-    words = "most of the pool is silent, so it may be us: nothing changes until that is over"
+    sizes = previous.sizes if may_divide(settings.balancing) else None
+    serving = {id_ for id_ in ready if not guards[id_].cut}
+    of_short: Mapping[str, float] = {}
+    if sizes is not None:
+        part = sizes.of_short({id_: states[id_].relative for id_ in serving})
+        of_short = dict.fromkeys(sizes.fast & states.keys(), part)
+    step = "suspect" if suspect else "held"
     tiers = {id_: previous.replicas[id_].tier for id_ in known}
     return Weighing(
         policy=policy,
@@ -79,17 +95,19 @@ def _frozen(
             states,
             {id_: tiers.get(id_) or state.placement.tier for id_, state in states.items()},
             {id_: capacities.get(id_, usual) for id_ in replicas},
-            {id_: (Step("suspect", s.relative, s.relative, words),) for id_, s in states.items()},
-            {id_ for id_ in ready if not guards[id_].cut},
+            {id_: (Step(step, s.relative, s.relative, words),) for id_, s in states.items()},
+            serving,
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
             told_weights(previous),
-            equal=previous.equal,
+            of_short,
+            # Within the dead band Envoy keeps what it was told.
+            equal=previous.equal and suspect,
         ),
-        suspect=True,
+        suspect=suspect,
         at=now,
         equal=previous.equal,
         anchor=previous.anchor,
         used=previous.used,
         tokens=previous.tokens,
-        sizes=previous.sizes,
+        sizes=sizes,
     )

@@ -167,15 +167,17 @@ async def test_a_removed_replica_finishes_what_it_has_and_gets_nothing_new(tmp_p
     async with (
         replica() as a,
         replica(service=0.02) as b,
-        plane_and_envoy(tmp_path, {"a": a, "b": b}) as (plane, envoy),
+        plane_and_envoy(tmp_path, {"a": a}) as (plane, envoy),
         load(envoy, POOL) as statuses,
     ):
+        path = f"/v1/pools/{POOL}/replicas/b"
+        assert await plane.call("PUT", path, {"address": b.address}) == 201
 
         async def is_b_busy() -> bool:
             return b.served > 5 and b.started > b.served
 
         await until("b has a request in flight", is_b_busy)
-        assert await plane.call("DELETE", f"/v1/pools/{POOL}/replicas/b") == 204
+        assert await plane.call("DELETE", path) == 204
 
         async def is_b_gone() -> bool:
             return "b" not in await envoy.hosts(POOL)

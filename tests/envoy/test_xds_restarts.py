@@ -37,13 +37,12 @@ async def connected(plane: Plimsoll, count: int) -> bool:
 async def built(envoy: Envoy) -> dict[str, int]:
     """Counts everything that Envoy has made anew, and the versions that it holds.
 
-    The version gauges are hashes of the version texts. An update of endpoints counts unless Envoy
-    found that it said nothing new.
+    The version gauges are hashes of the version texts; those of endpoints are of the newest answer
+    and not of what it said, so an update of endpoints counts unless Envoy found nothing new in it.
     """
     found = await envoy.stats(
         r"^(cluster_manager|listener_manager)\.[^.]*(cluster|listener)_(added|modified|removed)$"
         r"|\.config_reload$|\.membership_change$|[.](cds|lds)\.version$|rds\..*\.version$"
-        r"|^cluster\..*\.version$"
     )
     updates = await envoy.stats(r"^cluster\..*\.update_(success|no_rebuild)$")
     for name, count in updates.items():
@@ -58,32 +57,75 @@ async def updated(envoy: Envoy) -> dict[str, int]:
     return await envoy.stats(r"\.(cds|lds)\.update_success$")
 
 
+async def told(plane: Plimsoll) -> list[dict[str, Any]]:
+    """What each replica gets, and whether Envoys know it."""
+    return [
+        {key: it[key] for key in ("pool", "id", "tier", "weight", "drained", "shown_to_envoy")}
+        for pool in "pq"
+        for it in (await plane.get(f"/v1/pools/{pool}/replicas"))["replicas"]
+    ]
+
+
+async def versions(plane: Plimsoll) -> dict[str, str]:
+    """Of everything of a type that the Envoy holds, by the type."""
+    (node,) = (await plane.get("/v1/nodes"))["nodes"]
+    return {it["type_url"]: it["acknowledged"] for it in node["types"]}
+
+
+async def quiet(
+    plane: Plimsoll, envoy: Envoy
+) -> tuple[dict[str, int], dict[str, int], list[dict[str, Any]]]:
+    """What Envoy has made and what replicas get, once nothing has changed for a while."""
+    before, since = await told(plane), 0
+
+    async def is_quiet() -> bool:
+        nonlocal before, since
+        await asyncio.sleep(0.25)
+        now = await told(plane)
+        since = since + 1 if now == before and await connected(plane, 1) else 0
+        before = now
+        return since >= 10
+
+    await until("what replicas get stands still", is_quiet)
+    return await built(envoy), await updated(envoy), before
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothing(
     tmp_path: Path, protocol: Protocol
 ) -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
-        # A replica alone always has the weight of its pool. Weights of several may differ after a
-        # restart, as long as what was measured does not survive it.
-        replicas = [await stack.enter_async_context(replica()) for _ in range(2)]
-        pools = [pool_of(name, it) for name, it in zip(("p", "q"), replicas, strict=True)]
+        services = (0.001, 0.002, 0.008, 0.002)
+        replicas = [await stack.enter_async_context(replica(service)) for service in services]
+        pools = [pool_of("p", *replicas[:3]), pool_of("q", replicas[3])]
         async with killed_at_the_end(tmp_path, pools, port) as plane:
             envoy = await stack.enter_async_context(
                 sidecar(tmp_path, plane.xds, ["p", "q"], protocol=protocol)
             )
             await until("Envoy serves both pools", lambda: serves(envoy, "p", "q"))
-            statuses = await stack.enter_async_context(load(envoy, "p", workers=2))
-            await until("Envoy has acknowledged all", lambda: connected(plane, 1))
-            before, updates = await built(envoy), await updated(envoy)
+
+            async def has_weighed() -> bool:
+                return len({it["weight"] for it in await told(plane)}) > 1
+
+            async with load(envoy, "p", workers=2):
+                await until("replicas differ in what they get", has_weighed)
+            # Without traffic nothing new is learned of them. One that is alone has no others to
+            # differ from.
+            statuses = await stack.enter_async_context(load(envoy, "q", workers=2))
+            before, updates, weights = await quiet(plane, envoy)
+            held = await versions(plane)
         again = await stack.enter_async_context(serving(tmp_path, pools, port))
         await until("Envoy is connected again", lambda: connected(again, 1))
-        seen = replicas[0].served
+        seen = replicas[3].served
 
         async def has_served_on() -> bool:
-            return replicas[0].served > seen + 50
+            return replicas[3].served > seen + 50
 
         await until("requests go on", has_served_on)
+        assert await told(again) == weights
+        # Of a type of which it has all, state of the world says nothing to who has it.
+        assert {url: it or held[url] for url, it in (await versions(again)).items()} == held
         assert await built(envoy) == before
         if protocol == "state-of-the-world":
             # Envoy says which version of all of them it has, and that is all there is to say. In

@@ -1,6 +1,7 @@
 """What real clients do on real streams is what the metrics say."""
 
 import asyncio
+from pathlib import Path
 
 import aiohttp
 
@@ -82,16 +83,19 @@ async def test_a_client_that_reads_nothing_is_counted_as_stalled() -> None:
     assert counts["stalled",] == 1
 
 
-async def test_a_running_control_plane_shows_its_streams_scrapes_and_decisions() -> None:
+async def test_a_running_control_plane_shows_its_streams_scrapes_and_decisions(
+    tmp_path: Path,
+) -> None:
     config = load_config(
-        """
-admin: {address: "127.0.0.1:0"}
-xds: {address: "127.0.0.1:0"}
+        f"""
+store: {{path: {tmp_path}/plimsoll.db}}
+admin: {{address: "127.0.0.1:0"}}
+xds: {{address: "127.0.0.1:0"}}
 pools:
   - name: m
     model: m
-    listener: {address: "127.0.0.1:10000"}
-    replicas: [{id: a, address: "127.0.0.1:1"}]
+    listener: {{address: "127.0.0.1:10000"}}
+    replicas: [{{id: a, address: "127.0.0.1:1"}}]
 """,
         "plimsoll.yaml",
     )

@@ -1,8 +1,10 @@
 """Leases that run out: drained first, removed when what is in flight has had time to finish."""
 
-from controlplane.fleet import Drain, Draining, Fleet, Heartbeat, expire
-from controlplane.fleet.leases import DRAIN_SECONDS
-from tests.fleet.fleets import a_pool, after, ports, put, replica
+import pytest
+
+from controlplane.fleet import Drain, Draining, Fleet, Heartbeat, PutPool, expire, given_back
+from controlplane.fleet.leases import DRAIN_SECONDS, PAUSE
+from tests.fleet.fleets import a_pool, after, pool_settings, ports, put, replica
 
 
 def leased(ttl: str = "30s") -> Fleet:
@@ -55,6 +57,76 @@ def test_what_an_operator_drained_stays_the_operators() -> None:
     assert replica(expire(fleet, 31)).draining is Draining.OPERATOR
 
 
-def test_two_leases_that_run_out_at_once_both_drain() -> None:
-    fleet = expire(after(put("b", 2, ttl="30s"), fleet=leased()), 30)
-    assert replica(fleet, "b").draining is replica(fleet, "a").draining is Draining.LEASE
+def pool_of(silent: str, alive: str = "") -> Fleet:
+    """Leases of some end at 30, those of others at 100."""
+    fleet = a_pool()
+    for ids, ttl in ((silent, "30s"), (alive, "100s")):
+        fleet = after(*(put(id_, ord(id_), ttl=ttl) for id_ in ids), fleet=fleet)
+    return fleet
+
+
+def drained(fleet: Fleet) -> str:
+    return "".join(id_ for id_ in ports(fleet) if replica(fleet, id_).draining)
+
+
+@pytest.mark.parametrize(("silent", "alive"), [("a", ""), ("a", "b"), ("ab", "cd"), ("ab", "cde")])
+def test_leases_of_half_a_pool_may_run_out_together(silent: str, alive: str) -> None:
+    assert drained(expire(pool_of(silent, alive), 30)) == silent
+
+
+@pytest.mark.parametrize(("silent", "alive"), [("ab", ""), ("ab", "c"), ("abcd", "efg")])
+def test_when_most_of_a_pool_falls_silent_nothing_is_drained(silent: str, alive: str) -> None:
+    fleet = pool_of(silent, alive)
+    assert expire(fleet, 30) is fleet
+
+
+def test_what_was_drained_before_most_fell_silent_is_not_removed() -> None:
+    fleet = expire(pool_of("a", "bc"), 30)
+    assert drained(fleet) == "a"
+    assert expire(fleet, 100 + DRAIN_SECONDS) is fleet
+
+
+def test_one_after_the_other_most_of_a_pool_cannot_fall_silent_either() -> None:
+    fleet = a_pool()
+    for number, id_ in enumerate("abcde"):
+        fleet = after(put(id_, ord(id_), ttl=f"{30 + number}s"), fleet=fleet)
+    for now in range(30, 39):
+        fleet = expire(fleet, now)
+    assert drained(fleet) == "ab"
+
+
+def test_when_most_are_heard_again_the_silent_ones_are_drained() -> None:
+    fleet = pool_of("abc", "d")
+    assert expire(fleet, 31) is fleet
+    heard = after(Heartbeat("p", "b"), Heartbeat("p", "c"), fleet=fleet, now=32)
+    assert drained(expire(heard, 32)) == "a"
+
+
+def test_what_an_operator_drained_counts_for_nothing_when_most_are_silent() -> None:
+    fleet = after(Drain("p", "c"), Drain("p", "d"), fleet=pool_of("ab", "cd"))
+    assert expire(fleet, 30) is fleet
+
+
+def test_other_pools_leases_run_out_all_the_same() -> None:
+    fleet = after(
+        PutPool("q", pool_settings(10001)),
+        put("x", 1, pool="q", ttl="30s"),
+        fleet=pool_of("ab"),
+    )
+    expired = expire(fleet, 30)
+    assert replica(expired, "x", "q").draining is Draining.LEASE
+    assert drained(expired) == ""
+
+
+def test_a_pause_of_ours_is_given_back_to_every_lease() -> None:
+    fleet = given_back(pool_of("a", "b"), looked=10, now=70)
+    assert (replica(fleet, "a").lease_until, replica(fleet, "b").lease_until) == (90, 160)
+
+
+def test_a_pause_gives_no_lease_to_who_has_none() -> None:
+    assert replica(given_back(leased(), 0, 60), "b").lease_until is None
+
+
+def test_looking_often_gives_nothing_back() -> None:
+    fleet = leased()
+    assert given_back(fleet, 10, 10 + PAUSE) is fleet

@@ -5,13 +5,13 @@ from dataclasses import replace
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import pytest
 
-from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutReplica, Refused
+from controlplane.fleet import Drain, PutReplica, Refused, expire
 from controlplane.plane import Failure, Plane, Probe, Target
 from controlplane.plane.plane import SETTLE_SECONDS
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
-from controlplane.settings import ReplicaSettings, load_config, validated
+from controlplane.settings import Config, ReplicaSettings, load_config, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 
 CONFIG = load_config(
@@ -26,6 +26,13 @@ pools:
 """,
     "plimsoll.yaml",
 )
+
+
+def without(replica_id: str) -> Config:
+    """The same file with a replica less."""
+    (entry,) = CONFIG.pools
+    left = tuple(it for it in entry.replicas if it.id != replica_id)
+    return CONFIG.model_copy(update={"pools": (entry.model_copy(update={"replicas": left}),)})
 
 
 @pytest.fixture
@@ -145,7 +152,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
     answer(plane, "a", Probe.HEALTHY, 0.1)
     answer(plane, "b", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
-    plane.apply(DeleteReplica("minilm", "b"), 1.0)
+    plane.declare(without("b"), 1.0)
     assert [it.replica.id for it in plane.targets()] == ["a"]
     assert set(endpoints(plane.decide(1.1))) == {"a"}
 
@@ -153,7 +160,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
 def test_a_removed_pool_leaves_nothing_behind(plane: Plane) -> None:
     answer(plane, "a", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
-    plane.apply(DeletePool("minilm"), 1.0)
+    plane.declare(Config(), 1.0)
     assert not plane.decide(1.1).pools
     with pytest.raises(Refused, match="there is no pool 'minilm'"):
         plane.report("minilm", "a", 1.2)
@@ -164,7 +171,9 @@ def test_a_lease_that_runs_out_drains_then_removes(plane: Plane) -> None:
     plane.apply(PutReplica("minilm", "c", leased), 0.0)
     answer(plane, "c", Probe.HEALTHY, 0.1)
     assert endpoints(plane.decide(29.9))["c"].health_status.name == "UNKNOWN"
+    plane.adopt(expire(plane.fleet, 30.1), 30.1)
     assert endpoints(plane.decide(30.1))["c"].health_status.name == "DRAINING"
+    plane.adopt(expire(plane.fleet, 41.0), 41.0)
     assert "c" not in endpoints(plane.decide(41.0))
 
 

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.fleet import DeleteReplica
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
-from controlplane.settings import load_config
+from controlplane.settings import Config, load_config
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight
 from tests.plane.test_plane import reading
@@ -25,10 +24,14 @@ pools:
 FAST, SLOW = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
 
 
+def config(profile: str) -> Config:
+    return load_config(CONFIG.format(profile=profile), "plimsoll.yaml")
+
+
 def serving(profile: str) -> Plane:
     """A plane with two replicas that are ready."""
     plane = Plane(0.0)
-    plane.declare(load_config(CONFIG.format(profile=profile), "plimsoll.yaml"), 0.0)
+    plane.declare(config(profile), 0.0)
     for name in ("fast", "slow"):
         target = plane.target("p", name)
         assert target is not None
@@ -158,7 +161,9 @@ def test_what_is_in_flight_is_shown_until_the_envoy_leaves() -> None:
 
 def test_reports_of_replicas_that_are_not_there_are_dropped() -> None:
     plane = serving("tei")
-    plane.apply(DeleteReplica("p", "fast"), 0.5)
+    (entry,) = config("tei").pools
+    slow = entry.model_copy(update={"replicas": entry.replicas[1:]})
+    plane.declare(Config(pools=(slow,)), 0.5)
     plane.decide(0.6)
     plane.reported("one", {FAST: Load(1, 0, 3), Endpoint("q", "10.0.0.1", 1): Load(1, 0, 3)}, 1, 1)
     assert plane.fleet.pool("p").replicas.keys() == {"slow"}

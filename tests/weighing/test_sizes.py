@@ -39,7 +39,7 @@ def pool(ratio: float = 4.0) -> dict[str, Member]:
 
 def told(sizes: Sizes | None, members: dict[str, Member]) -> dict[str, float]:
     """The weights that follow from a decision."""
-    part = sizes.of_short(members) if sizes else 1.0
+    part = sizes.of_short({id_: it.share for id_, it in members.items()}) if sizes else 1.0
     fast = sizes.fast if sizes else frozenset()
     return {id_: it.share * (part if id_ in fast else 1.0) for id_, it in members.items()}
 

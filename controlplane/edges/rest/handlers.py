@@ -12,7 +12,7 @@ from aiohttp import web
 
 from controlplane.edges.rest.history_view import history_view, since_in_query
 from controlplane.edges.rest.node_view import nodes_view
-from controlplane.edges.rest.requests import name_in_path, settings_in_body
+from controlplane.edges.rest.requests import is_forced, name_in_path, settings_in_body
 from controlplane.edges.rest.views import pool_view, replica_view
 from controlplane.fleet import (
     Command,
@@ -33,6 +33,7 @@ _audit = logging.getLogger("controlplane.audit")
 _POOL: Final = "/v1/pools/{pool}"
 _REPLICA: Final = "/v1/pools/{pool}/replicas/{replica}"
 
+Apply: TypeAlias = Callable[[Command, float], Awaitable[None]]
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 _Action: TypeAlias = type[Drain] | type[Undrain] | type[Heartbeat]
 
@@ -43,8 +44,8 @@ class Api:
 
     Attributes:
         plane: What is served.
+        apply: Carries out a command at a time; what it has done outlives us.
         nodes: The connected Envoys.
-        changed: Called after every change.
         ready: Whether Envoys are served.
         metrics: The exposition and its content type, for a request's ``Accept``.
         read_timeout: Seconds for a body to arrive.
@@ -52,8 +53,8 @@ class Api:
     """
 
     plane: Plane
+    apply: Apply
     nodes: Callable[[], Sequence[NodeStatus]]
-    changed: Callable[[], None]
     ready: Callable[[], bool]
     metrics: Callable[[str], tuple[bytes, str]]
     read_timeout: float
@@ -90,11 +91,11 @@ class Api:
         name = name_in_path(request, "pool")
         settings = await settings_in_body(request, PoolSettings, "name", name, self.read_timeout)
         is_new = name not in self.plane.fleet.pools
-        self._apply(PutPool(name, settings), request)
+        await self._apply(PutPool(name, settings), request)
         return _answer(self._pool(name), HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
     async def _delete_pool(self, request: web.Request) -> web.Response:
-        self._apply(DeletePool(name_in_path(request, "pool")), request)
+        await self._apply(DeletePool(name_in_path(request, "pool")), request)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _get_replicas(self, request: web.Request) -> web.Response:
@@ -108,11 +109,11 @@ class Api:
         pool, id_ = _names(request)
         settings = await settings_in_body(request, ReplicaSettings, "id", id_, self.read_timeout)
         is_new = id_ not in self.plane.fleet.pool(pool).replicas
-        self._apply(PutReplica(pool, id_, settings), request)
+        await self._apply(PutReplica(pool, id_, settings), request)
         return _answer(self._replica(pool, id_), HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
     async def _delete_replica(self, request: web.Request) -> web.Response:
-        self._apply(DeleteReplica(*_names(request)), request)
+        await self._apply(DeleteReplica(*_names(request), force=is_forced(request)), request)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _get_history(self, request: web.Request) -> web.Response:
@@ -124,7 +125,7 @@ class Api:
     def _action(self, action: _Action) -> _Handler:
         async def act(request: web.Request) -> web.Response:
             pool, id_ = _names(request)
-            self._apply(action(pool, id_), request)
+            await self._apply(action(pool, id_), request)
             return _answer(self._replica(pool, id_))
 
         return act
@@ -145,10 +146,9 @@ class Api:
             return _answer({"ready": True})
         return _answer({"ready": False}, HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _apply(self, command: Command, request: web.Request) -> None:
-        self.plane.apply(command, self.clock())
+    async def _apply(self, command: Command, request: web.Request) -> None:
+        await self.apply(command, self.clock())
         _audit.info("%s asked for %s", request.remote, command)
-        self.changed()
 
     def _pool(self, name: str) -> dict[str, Any]:
         pool, now = self.plane.fleet.pool(name), self.clock()

@@ -16,6 +16,13 @@ _log = logging.getLogger(__name__)
 _LONGEST: Final = 400
 """Characters of a sentence or a pointer: what a client sent is never echoed without end."""
 
+_STATUS: Final = {
+    "not found": HTTPStatus.NOT_FOUND,
+    "conflict": HTTPStatus.CONFLICT,
+    "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""By why a command is refused."""
+
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -51,10 +58,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Problem as problem:
         return _response(problem)
     except Refused as refused:
-        known = refused.kind == "conflict"
-        return _response(
-            Problem(HTTPStatus.CONFLICT if known else HTTPStatus.NOT_FOUND, str(refused))
-        )
+        return _response(Problem(_STATUS[refused.kind], str(refused)))
     except SettingsError as error:
         return _response(
             Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), pointer=pointer(error.path))

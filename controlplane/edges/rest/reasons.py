@@ -45,6 +45,8 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     if readiness.state is State.STARTING:
         asked = f"has not answered 200{lasted}" if readiness.probed else "is yet to be asked"
         yield f"not shown to Envoy yet: {check} {asked}"
+    elif readiness.state is State.GONE and not readiness.probed:
+        yield f"Envoys knew it before the control plane was restarted; {check} is yet to be asked"
     elif readiness.state is State.GONE:
         yield (
             f"gone{lasted}: nobody listened at {address}, or another process took over;"
@@ -62,6 +64,11 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
         yield (
             f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
             f" unless a heartbeat comes within {left}"
+        )
+    elif replica.lease_until is not None and now >= replica.lease_until:
+        yield (
+            f"its lease ran out {_ago(now - replica.lease_until)}, but so did those of most of the"
+            " pool: it may be us who cannot hear them, so nothing of it is drained"
         )
 
 

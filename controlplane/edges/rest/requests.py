@@ -38,6 +38,18 @@ def name_in_path(request: web.Request, part: str) -> str:
         ) from None
 
 
+def is_forced(request: web.Request) -> bool:
+    """Whether ``?force=true`` asks for it whatever it does.
+
+    Raises:
+        Problem: It says something else.
+    """
+    said = request.query.get("force", "false")
+    if said not in ("true", "false"):
+        raise Problem(HTTPStatus.BAD_REQUEST, "force is true or false")
+    return said == "true"
+
+
 async def settings_in_body(
     request: web.Request, model: type[SettingsT], name_key: str, name: str, seconds: float
 ) -> SettingsT:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from controlplane.edges.rest.body import MAX_BYTES
 from controlplane.edges.rest.guard import guard
-from controlplane.edges.rest.handlers import Api
+from controlplane.edges.rest.handlers import Api, Apply
 from controlplane.edges.rest.problems import problems
 from controlplane.plane import Plane
 from controlplane.settings import Address
@@ -31,8 +31,8 @@ class RestServer:
         address: Address,
         plane: Plane,
         *,
+        apply: Apply,
         nodes: Callable[[], Sequence[NodeStatus]],
-        changed: Callable[[], None],
         ready: Callable[[], bool],
         metrics: Callable[[str], tuple[bytes, str]],
         token: str | None = None,
@@ -44,8 +44,8 @@ class RestServer:
         Args:
             address: To serve on; port 0 takes a free one.
             plane: What is served.
+            apply: Carries out a command at a time; what it has done outlives us.
             nodes: The connected Envoys.
-            changed: Called after every change; must neither block nor raise.
             ready: Whether Envoys are served.
             metrics: The exposition and its content type, for a request's ``Accept``.
             token: That every request must carry; without one only this machine is answered.
@@ -54,7 +54,7 @@ class RestServer:
         """
         self._address = address
         self._token = token
-        self._api = Api(plane, nodes, changed, ready, metrics, read_timeout, clock)
+        self._api = Api(plane, apply, nodes, ready, metrics, read_timeout, clock)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Address:

@@ -39,6 +39,7 @@ def pool_view(
     return {
         "name": pool.name,
         "source": pool.source.value,
+        "sources": pool.layers.sources(),
         **pool.settings.model_dump(mode="json"),
         **_in_force(weighing.policy if weighing else None),
         "suspect": weighing is not None and weighing.suspect,
@@ -96,6 +97,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "id": replica.id,
         **replica.settings.model_dump(mode="json"),
         "source": replica.source.value,
+        "sources": replica.layers.sources(),
         "generation": replica.generation,
         "state": observed.readiness.state.value,
         "state_for_s": plain(now - observed.readiness.since),

@@ -166,6 +166,6 @@ def test_pools_and_replicas_that_are_removed_leave_no_series() -> None:
     assert ("plimsoll_replica_weight", "{'pool': 'm', 'replica': 'r99'}") in grown
     for number in range(100):
         known.apply(DeletePool(f"pool-{number}"), 0.0)
-        known.apply(DeleteReplica("m", f"r{number}"), 0.0)
+        known.apply(DeleteReplica("m", f"r{number}", force=True), 0.0)
     known.decide(0.0)
     assert series() == before

@@ -11,6 +11,7 @@ from yarl import URL
 
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
+from controlplane.fleet import Command
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address
 from controlplane.xds.nodes import NodeStatus
@@ -78,6 +79,10 @@ class Served:
     def target(self, id_: str) -> Target:
         return next(it for it in self.plane.targets() if it.replica.id == id_)
 
+    async def apply(self, command: Command, now: float) -> None:
+        self.plane.apply(command, now)
+        self.decide()
+
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
@@ -90,8 +95,8 @@ async def served(*, token: str | None = None, read_timeout: float = 10.0) -> Asy
     server = RestServer(
         Address("127.0.0.1", 0),
         here.plane,
+        apply=here.apply,
         nodes=lambda: here.nodes,
-        changed=here.decide,
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
         token=token,

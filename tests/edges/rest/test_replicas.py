@@ -1,6 +1,7 @@
 """Replicas over the API."""
 
-from controlplane.fleet import Draining
+from controlplane.fleet import Draining, expire
+from controlplane.fleet.departures import TOGETHER
 from controlplane.plane import Failure, Probe
 from controlplane.settings import ReplicaSettings
 from tests.edges.rest.served import POOL, REPLICA, Served, served
@@ -56,8 +57,23 @@ async def test_even_the_last_replica_can_be_deleted_by_name() -> None:
         await api.filled()
         for id_ in "ab":
             assert (await api.ask("DELETE", f"/v1/pools/m/replicas/{id_}")).status == 204
+            api.now += TOGETHER
         assert (await api.ask("GET", "/v1/pools/m/replicas")).body == {"replicas": []}
         assert (await api.ask("DELETE", "/v1/pools/m/replicas/a")).status == 404
+
+
+async def test_most_of_a_pool_cannot_be_deleted_in_quick_succession_unless_forced() -> None:
+    async with served() as api:
+        await api.filled()
+        assert (await api.ask("DELETE", "/v1/pools/m/replicas/a")).status == 204
+        refused = await api.ask("DELETE", "/v1/pools/m/replicas/b")
+        assert refused.status == 409
+        assert refused.detail == (
+            "pool 'm' would have lost 2 of 2 replicas within 10 s; drain them first, wait, or force"
+            " it"
+        )
+        assert (await api.ask("DELETE", "/v1/pools/m/replicas/b?force=yes")).status == 400
+        assert (await api.ask("DELETE", "/v1/pools/m/replicas/b?force=true")).status == 204
 
 
 async def test_an_address_under_two_ids_is_a_conflict() -> None:
@@ -102,7 +118,7 @@ async def test_a_lease_that_ran_out_says_how_long_a_heartbeat_can_save_it() -> N
         await api.ask("PUT", "/v1/pools/m", json=POOL)
         await api.ask("PUT", "/v1/pools/m/replicas/a", json=REPLICA | {"ttl": "30s"})
         api.now += 30
-        api.plane.decide(api.now)
+        api.plane.adopt(expire(api.plane.fleet, api.now), api.now)
         api.now += 4
         assert api.plane.fleet.pool("m").replica("a").draining is Draining.LEASE
         assert "its lease ran out 4 s ago" in await why(api)

@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from controlplane.edges.rest import BindError, RestServer
+from controlplane.fleet import Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address
@@ -14,12 +15,16 @@ from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
 from tests.edges.rest.served import POOL, served
 
 
+async def nothing(_command: Command, _now: float) -> None:
+    pass
+
+
 def server(address: Address) -> RestServer:
     return RestServer(
         address,
         Plane(0.0),
+        apply=nothing,
         nodes=lambda: (),
-        changed=lambda: None,
         ready=lambda: True,
         metrics=lambda _accept: (b"", "text/plain"),
     )

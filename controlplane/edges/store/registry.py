@@ -1,0 +1,208 @@
+"""Every change of the fleet: on disk first, then for all to see, then answered.
+
+What users ask for waits for the disk, several of them together for one commit, in their order.
+Heartbeats, leases that run out and the config file do not: nothing is lost with them that cannot be
+had again, and they go on when the disk does not. What they change is written when it can be.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from controlplane import fleet as fleets
+from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.store import Store
+from controlplane.fleet import Command, Fleet, Heartbeat, Refused
+from controlplane.plane import Plane
+from controlplane.settings import Config, SettingsError
+
+TICK: Final = 0.25
+"""Seconds between two looks at the leases; a longer time between them is a pause of ours."""
+
+RETRY: Final = 5.0
+"""Seconds after a failed write until what nobody waits for is tried again."""
+
+_Change: TypeAlias = Callable[[Fleet], Fleet]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A change that somebody waits for."""
+
+    change: _Change
+    is_kept: bool
+    done: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Registry:
+    """Takes commands; `run` it for leases, and `close` it before its store."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        store: Store,
+        stored: Fleet | None,
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plane: Holds the fleet that everybody sees.
+            store: Where it is kept; loaded.
+            stored: The fleet of which everything is kept by now; None where that is not known.
+            changed: Called after every change; must neither block nor raise.
+            clock: Seconds that never go back; of the plane.
+        """
+        self._plane, self._store, self._changed, self._clock = plane, store, changed, clock
+        self._stored = stored
+        # The fleet once everything that waits is on disk.
+        self._head = plane.fleet
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._looked = clock()
+        self._retry_at = self._looked
+
+    async def apply(self, command: Command, now: float) -> None:
+        """Carry out a command; when this returns, it outlives us.
+
+        Raises:
+            Refused: With the reason; nothing has changed. Also when it cannot be written.
+            SettingsError: When what the file and the API say does not go together.
+        """
+
+        def change(fleet: Fleet) -> Fleet:
+            return fleets.apply(fleet, command, now)
+
+        after = change(self._head)
+        # A sign of life counts, disk or no disk.
+        is_kept = not isinstance(command, Heartbeat) and bool(fleets.changes(self._head, after))
+        if not is_kept and not self._waiting and self._writing is None:
+            self._adopt(after)
+            self._head = after
+            return
+        waiting = _Waiting(change, is_kept)
+        self._head = after
+        self._waiting.append(waiting)
+        self._write_soon()
+        # Whoever asked may go away; what was asked for is carried out all the same.
+        waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(waiting.done)
+
+    def declare(self, config: Config) -> None:
+        """Bring the fleet in line with a config file.
+
+        Raises:
+            Refused: With the reason; nothing has changed.
+            SettingsError: When what the file and the API say does not go together.
+        """
+        now = self._clock()
+        self._at_once(lambda fleet: fleets.declare(fleet, config, now))
+
+    def look(self) -> None:
+        """Have leases run out, and what could not be written tried again."""
+        now, looked = self._clock(), self._looked
+        self._looked = now
+        self._at_once(lambda fleet: fleets.expire(fleets.given_back(fleet, looked, now), now))
+        if self._stored is not self._plane.fleet and now >= self._retry_at:
+            self._write_soon()
+
+    async def run(self) -> None:
+        """Look at leases until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.look()
+
+    async def close(self) -> None:
+        """Wait until everything that can be written is."""
+        self._write_soon()
+        while self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    def _at_once(self, change: _Change) -> None:
+        """Change what everybody sees, and what will be once those who wait are through."""
+        after = change(self._plane.fleet)
+        self._head = change(self._head) if self._waiting or self._writing else after
+        if after is not self._plane.fleet:
+            self._adopt(after)
+
+    def _adopt(self, fleet: Fleet) -> None:
+        self._plane.adopt(fleet, self._clock())
+        self._changed()
+
+    def _write_soon(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="writing")
+
+    async def _write(self) -> None:
+        """Write until there is nothing left that could be."""
+        try:
+            while True:
+                batch, self._waiting = self._waiting, []
+                target = self._head
+                changes = fleets.changes(self._stored, target)
+                try:
+                    if changes:
+                        await self._store.write(changes)
+                except WriteError as error:
+                    self._stored = None
+                    self._retry_at = self._clock() + RETRY
+                    self._refuse(batch, str(error))
+                    if not self._waiting:
+                        return
+                    continue
+                except Exception as error:  # a fault of ours: somebody waits for an answer
+                    self._stored = None
+                    self._refuse(batch, f"a fault of the control plane: {error!r}")
+                    raise
+                self._stored = target
+                self._carry_out(batch)
+                if not self._waiting:
+                    self._head = self._plane.fleet
+                    return
+        finally:
+            self._writing = None
+
+    def _carry_out(self, batch: list[_Waiting]) -> None:
+        """Show what is on disk now."""
+        fleet = self._plane.fleet
+        for waiting in batch:
+            try:
+                fleet = waiting.change(fleet)
+            except (Refused, SettingsError) as refused:
+                # What came between has taken its ground away; the next write takes it back.
+                waiting.done.set_exception(refused)
+        if fleet is not self._plane.fleet:
+            self._adopt(fleet)
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_result(None)
+
+    def _refuse(self, batch: list[_Waiting], reason: str) -> None:
+        """Forget what could not be written, except for what need not be."""
+        kept_waiting, self._waiting = self._waiting, []
+        fleet = self._plane.fleet
+        for waiting in batch:
+            if waiting.is_kept:
+                sentence = f"nothing can be kept at the moment, so nothing was changed: {reason}"
+                waiting.done.set_exception(Refused("unavailable", sentence))
+                continue
+            try:
+                fleet = waiting.change(fleet)
+            except (Refused, SettingsError) as refused:
+                waiting.done.set_exception(refused)
+            else:
+                waiting.done.set_result(None)
+        if fleet is not self._plane.fleet:
+            self._adopt(fleet)
+        self._head = fleet
+        for waiting in kept_waiting:
+            try:
+                self._head = waiting.change(self._head)
+            except (Refused, SettingsError) as refused:
+                waiting.done.set_exception(refused)
+            else:
+                self._waiting.append(waiting)

@@ -1,0 +1,80 @@
+"""The tables, and how a file of an older version gets them: `PRAGMA user_version` counts."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from controlplane.edges.store.errors import DamagedError, StoreError
+
+APPLICATION_ID: Final = 0x506C696D
+"""``Plim``: tells our files from those of other programs."""
+
+# Every row has the checksum of what is in it: SQLite notices damage to its own structure only.
+_FIRST: Final = (
+    """CREATE TABLE counters (
+        name TEXT PRIMARY KEY, value INTEGER NOT NULL, checksum INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE pools (
+        pool TEXT PRIMARY KEY, data TEXT NOT NULL, checksum INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE replicas (
+        pool TEXT, replica TEXT, data TEXT NOT NULL, checksum INTEGER NOT NULL,
+        PRIMARY KEY (pool, replica)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE weighings (
+        pool TEXT, replica TEXT, kept_at REAL NOT NULL, data TEXT NOT NULL,
+        checksum INTEGER NOT NULL, PRIMARY KEY (pool, replica)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+"""What brings a file from each version to the next; the last one's number is ours."""
+
+
+_NEWEST_THINKABLE: Final = 1000
+"""A version beyond this is not a newer one."""
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file to our version, all of the way or not at all.
+
+    Args:
+        connection: In autocommit mode.
+        path: For messages.
+
+    Raises:
+        StoreError: The file is of a newer version, or of another program.
+        DamagedError: Its header cannot be right.
+        sqlite3.Error: It cannot be read or written.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    if application != APPLICATION_ID:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        if tables >= {"counters", "pools", "replicas", "weighings"}:
+            raise DamagedError("its header is not as it was written")
+        if application or version or tables:
+            raise StoreError(
+                f"{path} is a database of another program; set store.path to a file of its own"
+            )
+    if version > _NEWEST_THINKABLE:
+        raise DamagedError("its header is not as it was written")
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer Plimsoll (version {version} of its tables, this one"
+            f" knows {len(MIGRATIONS)}): start that one, or set store.path to another file"
+        )
+    if version == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for steps in MIGRATIONS[version:]:
+            for step in steps:
+                connection.execute(step)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

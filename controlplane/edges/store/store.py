@@ -1,0 +1,87 @@
+"""The database for asyncio: one thread of its own, and what is to be said of its state."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from controlplane.edges.store.database import Database, Loaded, Weighing
+from controlplane.edges.store.errors import WriteError
+from controlplane.fleet import Changes
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Store:
+    """A file that outlives us. `load` it first, and `close` it before the event loop ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare.
+
+        Args:
+            path: Of the database.
+        """
+        self._database = Database(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._failure: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last write failed; None when it did not."""
+        return self._failure
+
+    async def load(self) -> Loaded:
+        """Read everything that is kept.
+
+        Raises:
+            StoreError: The file cannot be used.
+        """
+        loaded = await self._run(self._database.load)
+        if loaded.complaint is not None:
+            _log.error("%s", loaded.complaint)
+        return loaded
+
+    async def write(self, changes: Changes) -> None:
+        """Write what is kept of a fleet; it is on disk when this returns.
+
+        Raises:
+            WriteError: Nothing of it is kept.
+        """
+        await self._tried(lambda: self._database.write(changes))
+
+    async def keep(self, weighings: Callable[[], Sequence[Weighing]]) -> None:
+        """Write what was decided about replicas.
+
+        Args:
+            weighings: Makes the rows; called in the thread of the database.
+
+        Raises:
+            WriteError: Nothing of it is kept.
+        """
+        await self._tried(lambda: self._database.keep(weighings()))
+
+    async def close(self) -> None:
+        """Give the file back."""
+        await self._run(self._database.close)
+        self._thread.shutdown()
+
+    async def _tried(self, write: Callable[[], None]) -> None:
+        try:
+            await self._run(write)
+        except WriteError as error:
+            if self._failure is None:
+                _log.error(
+                    "%s; everything is served on from memory, and changes are refused", error
+                )
+            self._failure = str(error)
+            raise
+        if self._failure is not None:
+            _log.warning("the database can be written again")
+            self._failure = None
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,0 +1,141 @@
+"""Writes down what Envoys were told, and what that rests on, so that a restart changes nothing.
+
+What Envoys were told is written soon after it has changed; what is only known better by now, from
+time to time. In between, and if the disk fails, nothing waits for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from controlplane.edges.store.database import Weighing as Row
+from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.rows import KeptPool, weighing_row
+from controlplane.edges.store.store import Store
+from controlplane.plane import Plane, RememberedPool
+from controlplane.resources.long_requests import LongRequests
+from controlplane.weighing import ReplicaWeighing, Weighing, pool_data, replica_data
+
+SOON: Final = 1.0
+"""Seconds between two writes of what Envoys were told."""
+
+FULL: Final = 30.0
+"""Seconds between two writes of everything that has changed."""
+
+_Told: TypeAlias = tuple[str, int, bool, int, bool]
+"""Tier, weight, whether it is drained, generation, whether Envoys know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was written last of a pool."""
+
+    weighing: Weighing
+    told: Mapping[str, _Told]
+    long: LongRequests | None
+
+
+class WeightKeeper:
+    """Follows the decisions of a plane; `run` it, and `save` before the end."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        store: Store,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plane: Decides.
+            store: Where it is kept.
+            clock: Seconds that never go back.
+            wall_clock: Seconds since 1970.
+        """
+        self._plane, self._store = plane, store
+        self._clock, self._wall_clock = clock, wall_clock
+        self._kept: dict[str, _Kept] = {}
+        self._full_at = clock() + FULL
+
+    async def run(self) -> None:
+        """Write what is due, until cancelled."""
+        while True:
+            await asyncio.sleep(SOON)
+            is_full = self._clock() >= self._full_at
+            if is_full:
+                self._full_at = self._clock() + FULL
+            await self.save(everything=is_full)
+
+    async def save(self, *, everything: bool = True) -> None:
+        """Write what has changed.
+
+        Args:
+            everything: And not only what Envoys were told.
+        """
+        now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
+        for name in self._plane.fleet.pools:
+            weighing, before = self._plane.weighing(name), self._kept.get(name)
+            if weighing is None or (before is not None and before.weighing is weighing):
+                continue
+            told = _told(weighing, self._plane.remembered(name))
+            old = before.told if before else {}
+            ids = told.keys() if everything else {id_ for id_ in told if told[id_] != old.get(id_)}
+            long = self._plane.long_requests(name)
+            is_told = bool(ids) or (before is not None and long != before.long)
+            if is_told:
+                jobs.append(_Job(name, weighing, {id_: told[id_] for id_ in ids}))
+            if everything or is_told:
+                kept[name] = _Kept(weighing, told, long)
+        if not jobs:
+            return
+        # A disk that fails is told of by the store; this is tried again in any case.
+        with suppress(WriteError):
+            await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
+            self._kept |= kept
+        self._kept = {
+            name: it for name, it in self._kept.items() if name in self._plane.fleet.pools
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Replicas of a pool whose rows are to be made, in another thread: nothing here changes."""
+
+    pool: str
+    weighing: Weighing
+    told: Mapping[str, _Told]
+
+    def rows(self, now: float) -> Sequence[Row]:
+        found = [(self.pool, "", now, weighing_row(pool_data(self.weighing)))]
+        for id_, (_, _, _, generation, shown) in self.told.items():
+            data = _data(self.weighing.replicas[id_], generation, shown=shown)
+            found.append((self.pool, id_, now, weighing_row(data)))
+        return found
+
+
+def _data(weighed: ReplicaWeighing, generation: int, *, shown: bool) -> dict[str, Any]:
+    return {"generation": generation, "shown": shown, "weighing": replica_data(weighed)}
+
+
+def _told(weighing: Weighing, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
+    return {
+        id_: (it.tier, it.weight, it.drained, *known[id_])
+        for id_, it in weighing.replicas.items()
+        if id_ in known
+    }
+
+
+def remembered(kept: Mapping[str, KeptPool], wall_now: float) -> dict[str, RememberedPool]:
+    """Kept weighings as a plane takes them up.
+
+    Args:
+        kept: As read from the store.
+        wall_now: Seconds since 1970; where the clock was set back, nothing has an age.
+    """
+    return {
+        name: RememberedPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
+        for name, pool in kept.items()
+    }

@@ -1,0 +1,81 @@
+"""What the config file and the API say of one pool or replica, one above the other.
+
+The file declares, the API adds and overrides. What the API said is kept as it was said, so that
+without it the file's values are there again.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Generic
+
+from controlplane.settings.said import SettingsT, overridden, said
+
+
+class Source(StrEnum):
+    """Who declared something; what the file declares, a changed file can take away."""
+
+    FILE = "file"
+    API = "api"
+
+
+# Without slots: a generic dataclass with them cannot be made as Layers[X]().
+@dataclass(frozen=True)
+class Layers(Generic[SettingsT]):
+    """Settings and whose they are.
+
+    Attributes:
+        file: As the config file declares them; None where it does not.
+        api: As the API said them last, whole; None where it said nothing.
+        overrides: The keys in which `api` counts where the file declares the rest: those that said
+            something else than the file when they were put. A key that said the same follows
+            the file when that is changed.
+    """
+
+    file: SettingsT | None = None
+    api: SettingsT | None = None
+    overrides: frozenset[str] = frozenset()
+
+    def with_api(self, settings: SettingsT) -> "Layers[SettingsT]":
+        """With this said by the API, in place of all that it said before."""
+        keys = said(settings)
+        if self.file is not None:
+            keys = frozenset(k for k in keys if getattr(settings, k) != getattr(self.file, k))
+            if not keys:
+                return Layers(self.file)
+        return Layers(self.file, settings, keys)
+
+    def without_api(self) -> "Layers[SettingsT]":
+        """With what the file says alone."""
+        return Layers(self.file)
+
+    def with_file(self, settings: SettingsT | None) -> "Layers[SettingsT]":
+        """With this declared by the file; None: no longer."""
+        if settings is None and self.api is not None:
+            return Layers(api=self.api, overrides=said(self.api))
+        return replace(self, file=settings)
+
+    @property
+    def source(self) -> Source:
+        """Who declares it, whoever has overridden a part."""
+        return Source.API if self.file is None else Source.FILE
+
+    def merged(self) -> SettingsT:
+        """The settings that count.
+
+        Raises:
+            SettingsError: When what the file and the API say does not go together.
+        """
+        if self.file is not None and self.api is not None:
+            return overridden(self.file, self.api, self.overrides)
+        if (anyone := self.file or self.api) is None:
+            raise ValueError("nobody has declared it")
+        return anyone
+
+    def sources(self) -> dict[str, str]:
+        """Where the value of each key comes from: ``file``, ``api`` or ``default``."""
+        files = said(self.file) if self.file is not None else frozenset()
+        anyone = self.file or self.api
+        return {
+            key: "api" if key in self.overrides else "file" if key in files else "default"
+            for key in (type(anyone).model_fields if anyone is not None else ())
+        }

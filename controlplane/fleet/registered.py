@@ -1,0 +1,146 @@
+"""What of a fleet outlives the control plane, and what must be written of a changed one.
+
+Of pools only what the API said is kept: the file is there to be read again. Of every replica it is
+also kept which process it is and whether it is drained.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica
+from controlplane.settings import Address, PoolSettings, ReplicaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredPool:
+    """What the API said of a pool.
+
+    Attributes:
+        overrides: Keys of `settings` that count where the file declares the pool too.
+    """
+
+    settings: PoolSettings
+    overrides: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredReplica:
+    """A replica, whoever declared it.
+
+    Attributes:
+        address: Where the process is that the rest is about.
+        settings: What the API said of it; None if nothing.
+        overrides: Keys of `settings` that count where the file declares the replica too.
+    """
+
+    address: Address
+    generation: int
+    draining: Draining | None
+    settings: ReplicaSettings | None = None
+    overrides: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Everything that is kept of a fleet.
+
+    Attributes:
+        generations: How many have been given out.
+        pools: By name.
+        replicas: By pool and id.
+    """
+
+    generations: int = 0
+    pools: Mapping[str, RegisteredPool] = field(default_factory=dict)
+    replicas: Mapping[tuple[str, str], RegisteredReplica] = field(default_factory=dict)
+
+
+def registered_pool(pool: Pool) -> RegisteredPool | None:
+    """What is kept of a pool; None: nothing."""
+    if pool.layers.api is None:
+        return None
+    return RegisteredPool(pool.layers.api, pool.layers.overrides)
+
+
+def registered_replica(replica: Replica) -> RegisteredReplica:
+    """What is kept of a replica."""
+    return RegisteredReplica(
+        replica.settings.address,
+        replica.generation,
+        replica.draining,
+        replica.layers.api,
+        replica.layers.overrides,
+    )
+
+
+def registered(fleet: Fleet) -> Registered:
+    """What is kept of a fleet."""
+    pools = {name: found for name, it in fleet.pools.items() if (found := registered_pool(it))}
+    replicas = {
+        (pool.name, replica.id): registered_replica(replica)
+        for pool in fleet.pools.values()
+        for replica in pool.replicas.values()
+    }
+    return Registered(fleet.generations, pools, replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What must be written so that what is kept is of another fleet.
+
+    Attributes:
+        generations: How many have been given out.
+        pools: By name; None: nothing is kept of it any longer.
+        replicas: By pool and id; None as above.
+        everything: Whatever else is kept has no place any more.
+    """
+
+    generations: int
+    pools: Mapping[str, RegisteredPool | None]
+    replicas: Mapping[tuple[str, str], RegisteredReplica | None]
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.pools or self.replicas or self.everything)
+
+
+def changes(before: Fleet | None, after: Fleet) -> Changes:
+    """What is kept of one fleet and not of the other; a renewed lease is nothing.
+
+    The work grows with the pools that are other objects, and in them with their replicas.
+
+    Args:
+        before: What is kept is of this one; None: that is not known.
+        after: What is to be kept is of this one.
+    """
+    known = before.pools if before is not None else {}
+    pools: dict[str, RegisteredPool | None] = {}
+    replicas: dict[tuple[str, str], RegisteredReplica | None] = {}
+    for name, pool in after.pools.items():
+        old = known.get(name)
+        if pool is old:
+            continue
+        wanted = registered_pool(pool)
+        if wanted != (registered_pool(old) if old else None):
+            pools[name] = wanted
+        replicas |= _replicas(name, old.replicas if old else {}, pool.replicas)
+    for name, old in known.items():
+        if name not in after.pools:
+            if old.layers.api is not None:
+                pools[name] = None
+            replicas |= _replicas(name, old.replicas, {})
+    return Changes(after.generations, pools, replicas, everything=before is None)
+
+
+def _replicas(
+    pool: str, before: Mapping[str, Replica], after: Mapping[str, Replica]
+) -> Iterator[tuple[tuple[str, str], RegisteredReplica | None]]:
+    for id_, replica in after.items():
+        old = before.get(id_)
+        if replica is not old:
+            wanted = registered_replica(replica)
+            if old is None or registered_replica(old) != wanted:
+                yield (pool, id_), wanted
+    for id_ in before.keys() - after.keys():
+        yield (pool, id_), None

@@ -1,0 +1,98 @@
+"""``plimsoll serve`` and its database: what it keeps, and what it does when it cannot."""
+
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.processes import free_port, process, serving, until
+
+POOL: dict[str, Any] = {
+    "name": "minilm",
+    "model": "all-MiniLM-L6-v2",
+    "listener": {"address": "127.0.0.1:10000"},
+    "replicas": [{"id": "a", "address": "127.0.0.1:9001", "slots": 2}],
+}
+PATH = "/v1/pools/minilm/replicas"
+
+
+def replica(port: int, **more: object) -> dict[str, object]:
+    return {"address": f"127.0.0.1:{port}", **more}
+
+
+async def test_what_was_put_is_there_after_a_kill_and_says_where_it_comes_from(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path, [POOL]) as plane:
+        assert await plane.call("PUT", f"{PATH}/b", replica(9002, ttl="30s")) == 201
+        assert await plane.call("PUT", f"{PATH}/a", replica(9001, slots=4)) == 200
+        assert await plane.call("POST", f"{PATH}/b/drain") == 200
+        plane.kill()
+    async with serving(tmp_path, [POOL]) as plane:
+        a, b = [await plane.get(f"{PATH}/{id_}") for id_ in "ab"]
+        assert (a["slots"], a["source"], a["sources"]["slots"]) == (4, "file", "api")
+        assert (a["sources"]["address"], a["sources"]["ttl"]) == ("file", "default")
+        assert (b["source"], b["draining"], b["sources"]["ttl"]) == ("api", "operator", "api")
+        assert b["lease_left_s"] > 0
+        assert await plane.call("DELETE", f"{PATH}/a") == 204
+        assert (await plane.get(f"{PATH}/a"))["slots"] == 2
+        assert await plane.call("DELETE", f"{PATH}/a") == 409
+
+
+async def test_a_second_plimsoll_on_the_same_file_says_so_and_ends(tmp_path: Path) -> None:
+    async with serving(tmp_path, [POOL]):
+        other = tmp_path / "other.yaml"
+        addresses = {
+            key: {"address": f"127.0.0.1:{free_port()}"}  # the ports are not what is in the way
+            for key in ("admin", "xds")
+        }
+        other.write_text(yaml.safe_dump(addresses))
+        command = (sys.executable, "-m", "controlplane", "serve", "--config", other)
+        async with process(*command, log=tmp_path / "other.log") as second:
+            assert await second.wait() == 1
+        said = (tmp_path / "other.log").read_text()
+        assert said.startswith(f"plimsoll: {tmp_path}/plimsoll.db is in use by another process")
+
+
+async def test_on_a_full_disk_it_serves_on_refuses_changes_and_recovers(tmp_path: Path) -> None:
+    async with serving(tmp_path, [POOL]) as plane:
+        assert await plane.call("PUT", f"{PATH}/b", replica(9002)) == 201
+        soft, hard = resource.prlimit(plane.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(plane.pid, resource.RLIMIT_FSIZE, (1024, hard))
+        assert await plane.call("PUT", f"{PATH}/c", replica(9003)) == 503
+        assert await plane.call("DELETE", f"{PATH}/b") == 503
+        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b"}
+        resource.prlimit(plane.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        assert await plane.call("PUT", f"{PATH}/d", replica(9004)) == 201
+        plane.kill()
+    async with serving(tmp_path, [POOL]) as plane:
+        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b", "d"}
+
+
+async def test_a_damaged_file_is_kept_aside_and_the_config_file_is_served(tmp_path: Path) -> None:
+    (tmp_path / "plimsoll.db").write_bytes(b"no database" * 1000)
+    async with serving(tmp_path, [POOL]) as plane:
+        assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a"}
+        assert "it is kept as" in (tmp_path / "plimsoll.log").read_text()
+    assert (tmp_path / "plimsoll.db.damaged-1").read_bytes() == b"no database" * 1000
+
+
+async def test_a_stop_of_the_whole_process_costs_no_lease(tmp_path: Path) -> None:
+    async with serving(tmp_path, [POOL]) as plane:
+        assert await plane.call("PUT", f"{PATH}/b", replica(9002, ttl="3s")) == 201
+        os.kill(plane.pid, signal.SIGSTOP)
+        time.sleep(5)  # noqa: ASYNC251 - while it stands still there is nobody to talk to
+        os.kill(plane.pid, signal.SIGCONT)
+        b = await plane.get(f"{PATH}/b")
+        assert b["draining"] is None
+        # Whoever is not heard of after that is gone all the same.
+
+        async def is_gone() -> bool:
+            return bool((await plane.get(f"{PATH}/b"))["draining"])
+
+        await until("the lease runs out", is_gone)

@@ -1,0 +1,172 @@
+"""Kill −9 at random moments under writes: nothing that was answered is lost, nothing is half done.
+
+Whole control planes are killed, reached over real HTTP. Whoever writes remembers what was answered;
+of the one request that was not, either all has happened or nothing.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
+SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 40.0
+"""After so many no further round begins, unless it was said how many there are to be."""
+
+WRITERS = 3
+IDS = 4
+
+Shown = tuple[int, bool]
+"""Slots, and whether it is drained."""
+
+Content = dict[str, Shown] | None
+"""Of a pool: its replicas by id. None: there is no such pool."""
+
+
+@dataclass
+class Expected:
+    """What a pool must be after a restart: as answered, or with the open request carried out."""
+
+    answered: Content = None
+    asked: Content = None
+    writes: int = 0
+
+
+@dataclass
+class Nursery:
+    """Starts control planes."""
+
+    process: asyncio.subprocess.Process
+    started: list[int] = field(default_factory=list)
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; returns its pid and the URL of its API."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{config}\n".encode())
+        line = await asyncio.wait_for(self.process.stdout.readline(), 60)
+        pid, port = map(int, line.split())
+        self.started.append(pid)
+        return pid, f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def nursery(folder: Path) -> AsyncIterator[Nursery]:
+    with (folder / "nursery.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.edges.store.nursery"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            yield Nursery(process)
+        finally:
+            process.kill()
+            await process.wait()
+
+
+class Writer:
+    """Changes one pool again and again, and knows what must be there."""
+
+    def __init__(self, number: int, seed: int) -> None:
+        self.pool = f"pool-{number}"
+        self.listener = f"127.0.0.1:{10000 + number}"
+        self.random = random.Random(seed)  # noqa: S311 - the same moves with the same seed
+        self.expected = Expected()
+
+    async def write(self, session: aiohttp.ClientSession, url: str) -> None:
+        """Write until nobody answers."""
+        while True:
+            method, path, body, after = self._next()
+            self.expected.asked = after
+            try:
+                async with session.request(
+                    method, f"{url}/v1/pools/{self.pool}{path}", json=body
+                ) as response:
+                    text = await response.read()
+            except (aiohttp.ClientError, TimeoutError):
+                return
+            assert response.status in (200, 201, 204), text
+            self.expected.answered = after
+            self.expected.writes += 1
+
+    def _next(self) -> tuple[str, str, Any, Content]:
+        """A request that will be carried out, and what there is after it."""
+        now = self.expected.answered
+        if now is None:
+            settings = {"model": "m", "listener": {"address": self.listener}}
+            return "PUT", "", settings, {}
+        move = self.random.random()
+        if move < 0.05:
+            return "DELETE", "", None, None
+        id_ = f"r{self.random.randrange(IDS)}"
+        path = f"/replicas/{id_}"
+        if id_ not in now or move < 0.5:
+            slots = self.random.randint(1, 1000)
+            drained = now[id_][1] if id_ in now else False
+            address = f"127.0.0.1:{20000 + int(id_[1:])}"
+            return "PUT", path, {"address": address, "slots": slots}, now | {id_: (slots, drained)}
+        if move < 0.7:
+            left = {key: it for key, it in now.items() if key != id_}
+            return "DELETE", f"{path}?force=true", None, left
+        slots, drained = now[id_]
+        verb = "undrain" if drained else "drain"
+        return "POST", f"{path}/{verb}", None, now | {id_: (slots, not drained)}
+
+    def settle(self, found: Content) -> None:
+        """Compare with what is there, and go on from it."""
+        allowed = (self.expected.answered, self.expected.asked)
+        assert found in allowed, (self.pool, found, allowed)
+        self.expected.answered = self.expected.asked = found
+
+
+async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[str, Shown]]:
+    """What a control plane says there is."""
+    found: dict[str, dict[str, Shown]] = {}
+    async with session.get(f"{url}/v1/pools") as response:
+        names = [pool["name"] for pool in (await response.json())["pools"]]
+    for name in names:
+        async with session.get(f"{url}/v1/pools/{name}/replicas") as response:
+            replicas = json.loads(await response.read())["replicas"]
+        found[name] = {it["id"]: (it["slots"], it["draining"] == "operator") for it in replicas}
+    return found
+
+
+@pytest.mark.timeout(900)
+async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "plimsoll.yaml"
+    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
+    config.write_text(yaml.safe_dump(ports))
+    chance = random.Random(4711)  # noqa: S311 - the same moments with the same seed, nearly
+    writers = [Writer(number, 4711 + number) for number in range(WRITERS)]
+    async with nursery(tmp_path) as plenty:
+        begun = time.monotonic()
+        for _ in range(ROUNDS):
+            if SECONDS is not None and time.monotonic() - begun > SECONDS:
+                break
+            pid, url = await plenty.start(config)
+            async with aiohttp.ClientSession(trust_env=False) as session:
+                there = await contents(session, url)
+                for writer in writers:
+                    writer.settle(there.get(writer.pool))
+                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+                await asyncio.sleep(chance.uniform(0.0, 0.1))
+                os.kill(pid, signal.SIGKILL)
+                await asyncio.gather(*writing)
+    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
+    assert sum(it.expected.writes for it in writers) > len(plenty.started)

@@ -1,0 +1,305 @@
+"""On disk first, then seen, then answered; and what goes on when the disk does not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from controlplane.edges.store import Registry, Store
+from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.registry import RETRY, TICK
+from controlplane.fleet import (
+    Changes,
+    DeleteReplica,
+    Drain,
+    Draining,
+    Fleet,
+    Heartbeat,
+    PutPool,
+    Refused,
+    registered,
+)
+from controlplane.plane import Plane
+from tests.fleet.fleets import file, pool_settings, ports, put, replica
+
+
+class StubbornStore(Store):
+    """A real store whose disk fails when it is told to, and waits when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.fails = False
+        self.writes: list[Changes] = []
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def write(self, changes: Changes) -> None:
+        self.writes.append(changes)
+        fails = self.fails
+        await self.may_go_on.wait()
+        if fails:
+            raise WriteError("the disk is full")
+        await super().write(changes)
+
+
+@dataclass
+class Kept:
+    """A registry on a real file, with a clock that the test sets."""
+
+    store: StubbornStore
+    plane: Plane
+    path: Path
+    now: float = 0.0
+    changes: int = 0
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(
+            self.plane, self.store, self.plane.fleet, self._changed, lambda: self.now
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.plane.fleet
+
+    async def ask(self, *commands: object) -> None:
+        for command in commands:
+            await self.registry.apply(command, self.now)  # type: ignore[arg-type]
+
+    def soon(self, command: object) -> "asyncio.Task[None]":
+        return asyncio.create_task(self.ask(command))
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass with a look as often as usual."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += TICK
+            self.registry.look()
+        await self.registry.close()
+
+    async def is_kept(self) -> bool:
+        """Whether what is seen is what a restart would find."""
+        await self.registry.close()
+        await self.store.close()
+        other = Store(self.path)
+        found = await other.load()
+        await other.close()
+        return found.registered == registered(self.fleet)
+
+
+@asynccontextmanager
+async def kept(folder: Path) -> AsyncIterator[Kept]:
+    path = folder / "plimsoll.db"
+    store = StubbornStore(path)
+    await store.load()
+    here = Kept(store, Plane(0.0), path)
+    yield here
+    await here.registry.close()
+
+
+async def with_pool(here: Kept, *ids: str, **more: object) -> None:
+    await here.ask(PutPool("p", pool_settings()))
+    await here.ask(*(put(id_, ord(id_), pool="p", **more) for id_ in ids))
+
+
+async def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", "b", "c")
+        await here.ask(Drain("p", "a"), DeleteReplica("p", "b"))
+        assert ports(here.fleet) == {"a": 97, "c": 99}
+        assert await here.is_kept()
+
+
+async def test_nothing_is_seen_before_it_is_on_disk(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.store.may_go_on.clear()
+        asked = here.soon(put("a", 1))
+        while len(here.store.writes) < 2:
+            await asyncio.sleep(0)
+        assert ports(here.fleet) == {}
+        assert not asked.done()
+        here.store.may_go_on.set()
+        await asked
+        assert ports(here.fleet) == {"a": 1}
+
+
+async def test_those_who_wait_share_a_commit_in_their_order(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.store.may_go_on.clear()
+        first = here.soon(put("a", 1))
+        while len(here.store.writes) < 2:
+            await asyncio.sleep(0)
+        others = [here.soon(it) for it in (put("b", 2), put("b", 2, slots=4), Drain("p", "a"))]
+        await asyncio.sleep(0)
+        here.store.may_go_on.set()
+        await asyncio.gather(first, *others)
+        assert len(here.store.writes) == 3
+        assert replica(here.fleet, "b").settings.slots == 4
+        assert replica(here.fleet, "a").draining is Draining.OPERATOR
+        assert await here.is_kept()
+
+
+async def test_a_command_is_held_against_those_that_still_wait(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.store.may_go_on.clear()
+        first = here.soon(put("a", 1))
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match=r"address 127\.0\.0\.1:1 is already that of replica 'a'"):
+            await here.ask(put("b", 1))
+        here.store.may_go_on.set()
+        await first
+
+
+async def test_what_cannot_be_written_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a")
+        here.store.fails, before = True, here.fleet
+        with pytest.raises(Refused, match="nothing was changed: the disk is full") as refused:
+            await here.ask(put("b", 2))
+        assert refused.value.kind == "unavailable"
+        assert here.fleet is before
+        here.store.fails = False
+        await here.ask(put("c", 3))
+        # Nobody knows what a write that failed has left.
+        assert here.store.writes[-1].everything
+        assert set(ports(here.fleet)) == {"a", "c"}
+        assert await here.is_kept()
+
+
+async def test_all_who_wait_for_one_write_are_refused_and_those_behind_are_tried(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.store.fails = True
+        here.store.may_go_on.clear()
+        asked = [here.soon(put("a", 1))]
+        while len(here.store.writes) < 2:
+            await asyncio.sleep(0)
+        asked += [here.soon(put("b", 2)), here.soon(Drain("p", "a"))]
+        await asyncio.sleep(0)
+        here.store.fails = False
+        here.store.may_go_on.set()
+        first, second, third = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(first, Refused)
+        # What it would have drained was never put.
+        assert isinstance(third, Refused)
+        assert third.kind == "not found"
+        assert second is None
+        assert ports(here.fleet) == {"b": 2}
+        assert await here.is_kept()
+
+
+async def test_whoever_goes_away_is_served_all_the_same(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        asked = here.soon(put("a", 1))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await here.registry.close()
+        assert ports(here.fleet) == {"a": 1}
+
+
+async def test_heartbeats_write_nothing(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", ttl="30s")
+        writes = len(here.store.writes)
+        for _ in range(10):
+            await here.pass_time(10)
+            await here.ask(Heartbeat("p", "a"))
+        await here.pass_time(1)
+        assert len(here.store.writes) == writes
+        assert replica(here.fleet).lease_until == 130
+
+
+async def test_heartbeats_go_on_when_the_disk_does_not(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", ttl="30s")
+        await here.pass_time(31)
+        assert replica(here.fleet).draining is Draining.LEASE
+        here.store.fails = True
+        await here.ask(Heartbeat("p", "a"))
+        assert replica(here.fleet).draining is None
+
+
+async def test_a_heartbeat_among_writes_that_fail_counts(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", ttl="30s")
+        here.store.fails, here.now = True, 10.0
+        failing, beat = here.soon(put("b", 2)), here.soon(Heartbeat("p", "a"))
+        first, second = await asyncio.gather(failing, beat, return_exceptions=True)
+        assert (type(first), second) == (Refused, None)
+        assert replica(here.fleet).lease_until == 40
+
+
+async def test_leases_run_out_when_the_disk_fails_and_that_is_written_later(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "b")
+        await here.ask(put("a", 1, ttl="30s"))
+        here.store.fails = True
+        await here.pass_time(45)
+        assert ports(here.fleet) == {"b": 98}
+        here.store.fails = False
+        await here.pass_time(RETRY + TICK)
+        assert await here.is_kept()
+
+
+async def test_a_changed_file_is_used_when_the_disk_fails(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        here.store.fails = True
+        here.registry.declare(file(p={"a": 1}))
+        assert ports(here.fleet) == {"a": 1}
+        assert here.changes == 1
+
+
+async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_request(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path) as here:
+        here.registry.declare(file(p={"a": 1}))
+        here.store.may_go_on.clear()
+        asked = here.soon(put("b", 2))
+        await asyncio.sleep(0)
+        here.registry.declare(file(p={"a": 1, "c": 3}))
+        assert ports(here.fleet) == {"a": 1, "c": 3}
+        drained = here.soon(Drain("p", "b"))
+        await asyncio.sleep(0)
+        here.store.may_go_on.set()
+        await asyncio.gather(asked, drained)
+        assert ports(here.fleet) == {"a": 1, "b": 2, "c": 3}
+        assert await here.is_kept()
+
+
+async def test_a_pause_of_ours_costs_no_lease(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", "b", "c", ttl="30s")
+        await here.ask(put("d", 1), put("e", 2), put("f", 3))
+        await here.pass_time(25)
+        here.now += 60
+        here.registry.look()
+        assert replica(here.fleet).lease_until == 90
+        await here.pass_time(4)
+        assert {it.draining for it in here.fleet.pool("p").replicas.values()} == {None}
+
+
+async def test_every_change_is_told(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", ttl="30s")
+        assert here.changes == 2
+        await here.ask(Heartbeat("p", "a"))
+        assert here.changes == 3
+        await here.pass_time(29)
+        assert here.changes == 3
+        await here.pass_time(2)
+        assert here.changes == 4

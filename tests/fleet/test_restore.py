@@ -1,0 +1,172 @@
+"""After a restart the fleet is what it was, and what the file says by now."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.fleet import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    Draining,
+    Fleet,
+    PutPool,
+    PutReplica,
+    Refused,
+    Registered,
+    Undrain,
+    apply,
+    changes,
+    expire,
+    registered,
+    restored,
+)
+from controlplane.settings import Config
+from tests.fleet.fleets import after, declared, file, pool_settings, ports, put, replica
+
+FILE = file(p={"a": 1, "b": 2})
+
+
+def again(fleet: Fleet, config: Config = FILE, now: float = 0.0) -> Fleet:
+    """The fleet after a restart."""
+    return restored(registered(fleet), config, now)
+
+
+def test_without_anything_kept_it_is_the_file() -> None:
+    assert restored(Registered(), FILE, 0) == declared(FILE)
+
+
+def test_what_the_api_added_and_overrode_is_there_again() -> None:
+    fleet = after(
+        put("a", 1, slots=4),
+        put("c", 3),
+        PutPool("q", pool_settings(10001)),
+        put("x", 9, pool="q"),
+        fleet=declared(FILE),
+    )
+    assert again(fleet) == fleet
+
+
+def test_a_drained_replica_is_drained_again() -> None:
+    fleet = after(Drain("p", "a"), fleet=declared(FILE))
+    assert replica(again(fleet)).draining is Draining.OPERATOR
+
+
+def test_generations_stay_and_go_on() -> None:
+    fleet = after(put("c", 3), DeleteReplica("p", "c"), fleet=declared(FILE))
+    restarted = again(fleet)
+    assert replica(restarted).generation == replica(fleet).generation
+    assert replica(after(put("d", 4), fleet=restarted), "d").generation == fleet.generations + 1
+
+
+def test_a_replica_that_the_file_has_moved_meanwhile_is_another_process() -> None:
+    fleet = after(Drain("p", "a"), fleet=declared(FILE))
+    moved = again(fleet, file(p={"a": 7, "b": 2}))
+    assert (replica(moved).generation, replica(moved).draining) == (fleet.generations + 1, None)
+    assert replica(moved, "b").generation == replica(fleet, "b").generation
+
+
+def test_what_the_file_no_longer_declares_is_gone_however_much_it_is() -> None:
+    assert ports(again(declared(FILE), file(p={}))) == {}
+
+
+def test_an_override_survives_a_file_that_has_changed_meanwhile() -> None:
+    fleet = after(put("a", 1, slots=4), fleet=declared(FILE))
+    restarted = again(fleet, file(p={"a": 7, "b": 2}))
+    assert (ports(restarted)["a"], replica(restarted).settings.slots) == (7, 4)
+
+
+def test_every_lease_begins_anew() -> None:
+    fleet = after(put("c", 3, ttl="30s"), fleet=declared(FILE), now=0)
+    assert replica(again(fleet, now=1000), "c").lease_until == 1030
+
+
+def test_a_lease_that_had_run_out_has_time_for_a_heartbeat() -> None:
+    fleet = expire(after(put("c", 3, ttl="30s"), fleet=declared(FILE)), 30)
+    restarted = again(fleet, now=5)
+    assert replica(restarted, "c").draining is Draining.LEASE
+    assert expire(restarted, 34) is restarted
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (file(p={"c": 9}, r={}, listeners={"p": 10000, "r": 10001}), "listener address"),
+        (file(p={"x": 3}, listeners={"p": 10000}), "address 127.0.0.1:3 is that of replica"),
+        (file(), "pool 'p' is no longer in the file, but replica 'c' was added to it"),
+    ],
+)
+def test_a_file_that_contradicts_what_the_api_said_is_refused(config: Config, says: str) -> None:
+    fleet = after(put("c", 3), PutPool("q", pool_settings(10001)), fleet=declared(FILE))
+    with pytest.raises(Refused, match=says):
+        again(fleet, config)
+
+
+POOLS, IDS = st.sampled_from("pqr"), st.sampled_from("abcd")
+COMMANDS: st.SearchStrategy[Command | Config] = st.one_of(
+    st.builds(PutPool, POOLS, st.builds(pool_settings, st.integers(10000, 10002))),
+    st.builds(DeletePool, POOLS),
+    st.builds(
+        lambda id_, port, slots, pool: put(id_, port, pool=pool, slots=slots),
+        *(IDS, st.integers(1, 4), st.integers(1, 2), POOLS),
+    ),
+    st.builds(DeleteReplica, POOLS, IDS, st.booleans()),
+    st.builds(Drain, POOLS, IDS),
+    st.builds(Undrain, POOLS, IDS),
+    st.sampled_from([FILE, file(p={"a": 2, "b": 1}), file(p={"a": 1}, q={"c": 1}), file(q={})]),
+)
+
+
+@given(st.lists(COMMANDS, max_size=12))
+def test_whatever_happened_a_restart_changes_nothing_and_each_change_is_written(
+    steps: list[Command | Config],
+) -> None:
+    fleet, config, kept = declared(FILE), FILE, registered(declared(FILE))
+    for step in steps:
+        before = fleet
+        try:
+            if isinstance(step, Config):
+                fleet = declared(step, fleet)
+                config = step
+            else:
+                fleet = apply(fleet, step, 0.0)
+        except Refused:
+            assert fleet is before
+        kept = written(kept, before, fleet)
+        assert kept == registered(fleet)
+        assert contents(restored(kept, config, 0.0)) == contents(fleet)
+    everything = changes(None, fleet)
+    assert everything.everything
+    assert written(Registered(), None, fleet) == registered(fleet)
+
+
+def written(kept: Registered, before: Fleet | None, after: Fleet) -> Registered:
+    """What is kept once the changes are written."""
+    found = changes(before, after)
+    return Registered(
+        found.generations,
+        {key: it for key, it in {**kept.pools, **found.pools}.items() if it is not None},
+        {key: it for key, it in {**kept.replicas, **found.replicas}.items() if it is not None},
+    )
+
+
+def contents(fleet: Fleet) -> dict[str, object]:
+    """A fleet without the order of things and without what is not meant to be kept."""
+    return {
+        name: (
+            *(pool.settings, pool.source, pool.layers),
+            {
+                id_: (it.settings, it.generation, it.draining, it.layers)
+                for id_, it in pool.replicas.items()
+            },
+        )
+        for name, pool in fleet.pools.items()
+    }
+
+
+def test_a_heartbeat_is_nothing_to_write() -> None:
+    fleet = after(put("c", 3, ttl="30s"), fleet=declared(FILE))
+    renewed = after(PutReplica("p", "c", replica(fleet, "c").settings), fleet=fleet, now=10)
+    assert renewed is not fleet
+    assert not changes(fleet, renewed)
