@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
+from controlplane.edges.discovery import Discovery
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
@@ -84,9 +85,13 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         scraper.reconcile()
         woken.set()
 
+    discovery = Discovery(plane, changed)
+    discovery.follow(config.pools)
+
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         plane.declare(changed_config, time.monotonic())
+        discovery.follow(changed_config.pools)
         changed()
 
     token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
@@ -104,6 +109,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
+                group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
                     name="steering",

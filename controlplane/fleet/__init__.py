@@ -15,6 +15,7 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
+from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.leases import expire
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Source
 
@@ -26,14 +27,17 @@ __all__ = [
     "Draining",
     "Fleet",
     "Heartbeat",
+    "Merged",
     "Pool",
     "PutPool",
     "PutReplica",
     "Refused",
     "Replica",
+    "Sets",
     "Source",
     "Undrain",
     "apply",
     "declare",
+    "discover",
     "expire",
 ]

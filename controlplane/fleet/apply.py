@@ -12,7 +12,8 @@ from controlplane.fleet.commands import (
     PutReplica,
     Undrain,
 )
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
+from controlplane.fleet.process import is_same_process
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Source
 
 
 def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
@@ -60,14 +61,18 @@ def _put_replica(fleet: Fleet, command: PutReplica, now: float) -> Fleet:
     pool, settings = fleet.pool(command.pool), command.settings
     for other in pool.replicas.values():
         if other.id != command.replica and other.settings.address == settings.address:
+            if other.source is Source.DISCOVERY:
+                # What was found makes room for what somebody says.
+                pool = pool.without_replica(other.id)
+                continue
             raise Refused(
                 "conflict", f"address {settings.address} is already that of replica {other.id!r}"
             )
     known = pool.replicas.get(command.replica)
     lease_until = None if settings.ttl is None else now + settings.ttl
-    if known is not None and known.settings.address == settings.address:
+    if known is not None and is_same_process(known.settings, settings):
         # Whoever registers again is alive; what an operator drained stays drained all the same.
-        draining = None if known.draining is Draining.LEASE else known.draining
+        draining = known.draining if known.draining is Draining.OPERATOR else None
         replica = replace(
             known,
             settings=settings,
@@ -93,10 +98,16 @@ def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:
 
 
 def _undrain(fleet: Fleet, name: str, replica_id: str) -> Fleet:
-    if fleet.pool(name).replica(replica_id).draining is Draining.LEASE:
+    replica = fleet.pool(name).replica(replica_id)
+    if replica.draining is Draining.LEASE:
         raise Refused(
             "conflict",
             f"replica {replica_id!r} is drained because its lease ran out; a heartbeat renews it",
+        )
+    if replica.draining is Draining.DISCOVERY:
+        raise Refused(
+            "conflict",
+            f"replica {replica_id!r} is drained because {replica.found_by} no longer has it",
         )
     return _changed(fleet, name, replica_id, draining=None)
 

@@ -73,7 +73,7 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry, now: float) 
         if replica.source is Source.FILE and replica.id not in kept
     ]
     staying = sum(replica_id in pool.replicas for replica_id in kept) + sum(
-        replica.source is Source.API and replica.id not in kept
+        replica.source is not Source.FILE and replica.id not in kept
         for replica in pool.replicas.values()
     )
     if len(gone) > staying:

@@ -13,6 +13,7 @@ class Source(StrEnum):
 
     FILE = "file"
     API = "api"
+    DISCOVERY = "discovery"
 
 
 class Draining(StrEnum):
@@ -20,6 +21,7 @@ class Draining(StrEnum):
 
     OPERATOR = "operator"
     LEASE = "lease"
+    DISCOVERY = "discovery"
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -43,6 +45,8 @@ class Replica:
             so that nothing measured of one is held against the next.
         draining: None while it may get new requests.
         lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
+            For one that its source no longer has it is the time at which that was seen.
+        found_by: The source that discovered it; None for one that was declared.
     """
 
     id: str
@@ -51,6 +55,7 @@ class Replica:
     generation: int
     draining: Draining | None = None
     lease_until: float | None = None
+    found_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,23 @@ observed of each replica, the last weighing of each pool) and decides when it is
 """
 
 from controlplane.plane.devices import Exporter, Joined
+from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
 from controlplane.plane.readiness import Probe, Readiness, State
 
 __all__ = [
+    "Discoveries",
     "Exporter",
     "Failure",
     "Joined",
     "Observed",
     "Plane",
+    "PoolReport",
     "Probe",
     "Readiness",
     "ReplicaReport",
+    "SourceReport",
     "State",
     "Target",
 ]

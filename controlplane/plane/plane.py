@@ -8,6 +8,7 @@ from typing import Final
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
+from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
 from controlplane.plane.traffic import Traffic
@@ -65,7 +66,11 @@ class ReplicaReport:
 
 
 class Plane:
-    """Holds the state; every method takes the time in seconds of a monotonic clock."""
+    """Holds the state; every method takes the time in seconds of a monotonic clock.
+
+    Attributes:
+        discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+    """
 
     def __init__(self, now: float) -> None:
         self._started = now
@@ -77,6 +82,7 @@ class Plane:
         self._traffic = Traffic()
         self._has_decided = False
         self._devices = Devices()
+        self.discoveries = Discoveries()
         self.fleet = Fleet()
         self.catalog = Catalog()
 
@@ -95,6 +101,12 @@ class Plane:
             Refused: With the reason; nothing has changed.
         """
         self._adopt(fleets.declare(self.fleet, config, now), now)
+        self.discoveries.adopt(config.pools)
+        self.discover(now)
+
+    def discover(self, now: float) -> None:
+        """Bring the fleet in line with what the sources have found."""
+        self._adopt(self.discoveries.merged(self.fleet, self._is_ready, now), now)
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
@@ -151,8 +163,12 @@ class Plane:
 
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything."""
-        return now - self._started >= SETTLE_SECONDS or all(
-            observed.readiness.probed for observed in self._observed.values()
+        waited = now - self._started
+        if not self.discoveries.are_settled(self.fleet, waited):
+            return False
+        return waited >= SETTLE_SECONDS or (
+            self.discoveries.are_asked()
+            and all(observed.readiness.probed for observed in self._observed.values())
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
@@ -242,7 +258,11 @@ class Plane:
         return observed if same else None
 
     def _is_probed(self, pool: str, replica: Replica) -> bool:
-        return self._observed[pool, replica.id].readiness.state is not State.READY
+        return not self._is_ready(pool, replica)
+
+    def _is_ready(self, pool: str, replica: Replica) -> bool:
+        observed = self._observed.get((pool, replica.id))
+        return observed is not None and observed.readiness.state is State.READY
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
         return [self._input(pool, replica, now) for replica in pool.replicas.values()]

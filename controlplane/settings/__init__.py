@@ -5,6 +5,13 @@ In comes text (a YAML file) or plain data (a REST body); out come frozen models,
 """
 
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
+from controlplane.settings.discovery import (
+    DirectorySettings,
+    DiscoverySettings,
+    DnsSettings,
+    DockerSettings,
+    load_replicas,
+)
 from controlplane.settings.families import (
     CountFamily,
     LatencyFamily,
@@ -29,6 +36,10 @@ __all__ = [
     "AdminSettings",
     "Config",
     "CountFamily",
+    "DirectorySettings",
+    "DiscoverySettings",
+    "DnsSettings",
+    "DockerSettings",
     "GpuSettings",
     "LatencyFamily",
     "Locality",
@@ -44,6 +55,7 @@ __all__ = [
     "SettingsError",
     "XdsSettings",
     "load_config",
+    "load_replicas",
     "parse_address",
     "parse_duration",
     "parse_listener_address",

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.discovery import DiscoverySettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
@@ -107,10 +108,16 @@ class PoolSettings(Settings):
 
 
 class PoolEntry(PoolSettings):
-    """A pool in the config file: the same, with its name and its replicas."""
+    """A pool in the config file: the same, with its name and its replicas.
+
+    Attributes:
+        discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
+            files of the control plane's machine.
+    """
 
     name: Name
     replicas: tuple[ReplicaEntry, ...] = Field(default=(), strict=False)
+    discovery: tuple[DiscoverySettings, ...] = Field(default=(), strict=False, max_length=16)
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
@@ -124,6 +131,14 @@ class PoolEntry(PoolSettings):
                         ("replicas", index, key),
                     )
                 seen.add(value)
+        return self
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        sources = [str(it) for it in self.discovery]
+        for index, source in enumerate(sources):
+            if source in sources[:index]:
+                raise SettingsError(f"{source} is already given above", ("discovery", index))
         return self
 
     def settings(self) -> PoolSettings:

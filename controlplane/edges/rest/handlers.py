@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from controlplane.edges.rest.discovery_view import discovery_view
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.requests import name_in_path, settings_in_body
 from controlplane.edges.rest.views import pool_view, replica_view
@@ -145,7 +146,9 @@ class Api:
         pool, now = self.plane.fleet.pool(name), self.clock()
         weighing = self.plane.weighing(name)
         reports = (self.plane.report(name, id_, now) for id_ in pool.replicas)
-        return pool_view(pool, reports, suspect=weighing is not None and weighing.suspect)
+        suspect = weighing is not None and weighing.suspect
+        discovery = discovery_view(self.plane.discoveries.report(name), now)
+        return {**pool_view(pool, reports, suspect=suspect), "discovery": discovery}
 
     def _replica(self, pool: str, id_: str) -> dict[str, Any]:
         now = self.clock()

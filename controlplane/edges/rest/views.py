@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from controlplane.edges.rest.reasons import reasons
-from controlplane.fleet import Pool
+from controlplane.fleet import Pool, Source
 from controlplane.plane import Joined, ReplicaReport
 from controlplane.signals import GpuMemory, Window
 from controlplane.weighing import ReplicaWeighing
@@ -71,6 +71,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "id": replica.id,
         **replica.settings.model_dump(mode="json"),
         "source": replica.source.value,
+        "found_by": replica.found_by if replica.source is Source.DISCOVERY else None,
         "generation": replica.generation,
         "state": observed.readiness.state.value,
         "state_for_s": plain(now - observed.readiness.since),
