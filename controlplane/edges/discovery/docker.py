@@ -43,7 +43,9 @@ class DockerSource:
         ) as session:
             try:
                 # First the events, then the list: what changes in between is in the former.
-                async with self._events(session) as events:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    events = await self._events(session)
+                async with events:
                     while True:
                         yield await self._list(session)
                         await self._something(events)
@@ -55,14 +57,15 @@ class DockerSource:
             except (aiohttp.ClientError, ValueError) as error:
                 raise SourceError(f"{self._settings.path}: {error!r}"[:300]) from None
 
-    def _events(self, session: aiohttp.ClientSession) -> Any:
+    async def _events(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
         filters = {"type": ["container", "network"], "event": list(_EVENTS)}
-        endless = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS)
-        return session.get("/events", params={"filters": json.dumps(filters)}, timeout=endless)
+        params, endless = {"filters": json.dumps(filters)}, aiohttp.ClientTimeout(total=None)
+        events = await session.get("/events", params=params, timeout=endless)
+        _check(events)
+        return events
 
     async def _something(self, events: aiohttp.ClientResponse) -> None:
         """Wait for an event, or until it is time to look all the same."""
-        _check(events)
         try:
             async with asyncio.timeout(self._settings.interval):
                 if not await events.content.readany():

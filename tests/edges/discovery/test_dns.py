@@ -155,7 +155,7 @@ async def test_records_are_looked_up_again_when_they_end_within_bounds(
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(dns_source.asyncio, "sleep", sleep)
+    monkeypatch.setattr("controlplane.edges.discovery.dns.asyncio.sleep", sleep)
     server.records[("tei.svc", "A")] = (ttl, ["10.0.0.1"])
     async with aclosing(source(server, family="ipv4", interval=interval).sets()) as sets:
         await anext(sets)
