@@ -207,7 +207,7 @@ class Envoy:
         """Send a request through the pool's listener; returns the status, 0 if none came."""
         url = f"http://127.0.0.1:{self.listeners[pool]}/v1/embeddings"
         try:
-            async with self._session.post(url, json={"input": text}) as response:
+            async with self._session.post(url, json={"model": "m", "input": text}) as response:
                 await response.read()
                 return response.status
         except aiohttp.ClientError:
