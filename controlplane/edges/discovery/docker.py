@@ -88,7 +88,8 @@ class DockerSource:
         found: dict[str, ReplicaSettings] = {}
         problems = []
         # By name: which of two at one address is taken must not depend on when they started.
-        for container in sorted(filter(None, containers), key=lambda it: str(it["Name"])):
+        running = (it for it in containers if it and it["State"]["Status"] == "running")
+        for container in sorted(running, key=lambda it: str(it["Name"])):
             try:
                 id_, settings = replica_of(container, self._settings)
             except Unusable as error:

@@ -76,6 +76,8 @@ class Engine:
         found = self.containers.get(request.match_info["id"])
         if found is None or found.get("is gone"):
             return web.json_response({"message": "No such container"}, status=404)
+        if found.get("exits"):
+            found["State"]["Status"] = "exited"
         return web.json_response(found)
 
     async def events(self, request: web.Request) -> web.StreamResponse:

@@ -132,6 +132,11 @@ async def test_a_container_that_is_gone_before_it_is_inspected_is_none(docker: E
     assert await look(docker) == Found({})
 
 
+async def test_a_container_that_has_stopped_before_it_is_inspected_is_none(docker: Engine) -> None:
+    docker.run("tei", "")["exits"] = True
+    assert await look(docker) == Found({})
+
+
 async def test_a_name_too_long_for_an_id_is_replaced_by_the_containers_own(docker: Engine) -> None:
     container = docker.run("x" * 64)
     assert list((await look(docker)).replicas) == [container["Id"][:12]]
