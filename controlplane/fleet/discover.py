@@ -99,13 +99,11 @@ def _put_together(
 def _without_displaced(
     fleet: Fleet, name: str, wanted: Mapping[str, tuple[str, ReplicaSettings]]
 ) -> Fleet:
-    """Without those that stand in the way: they come at another address, or theirs is another's."""
+    """Without those that nobody has any more and whose address is another's by now."""
     addresses = {settings.address for _, settings in wanted.values()}
     for it in fleet.pools[name].replicas.values():
-        if it.source is not Source.DISCOVERY:
-            continue
-        moved = it.id in wanted and wanted[it.id][1].address != it.settings.address
-        if moved or (it.id not in wanted and it.settings.address in addresses):
+        is_gone = it.source is Source.DISCOVERY and it.id not in wanted
+        if is_gone and it.settings.address in addresses:
             fleet = fleet.with_pool(fleet.pool(name).without_replica(it.id))
     return fleet
 

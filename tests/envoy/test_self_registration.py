@@ -72,6 +72,7 @@ async def has(envoy: Envoy, *ids: str) -> bool:
 @pytest.mark.timeout(300)
 async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> None:
     async with standing(tmp_path) as (members, envoy), load(envoy, "p") as statuses:
+        retried = await envoy.stat(r"cluster\.p\.upstream_rq_retry")
         for id_ in members.ports:
             before = await members.generation(id_)
             members.processes[id_].send_signal(signal.SIGTERM)
@@ -92,6 +93,8 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
 
             await until("requests go on", goes_on)
         assert set(statuses) == {200}
+        # Nor was any of them refused by one replica and saved by another.
+        assert await envoy.stat(r"cluster\.p\.upstream_rq_retry") == retried
 
 
 @pytest.mark.timeout(300)
