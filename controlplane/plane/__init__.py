@@ -4,14 +4,20 @@
 observed of each replica, the last weighing of each pool) and decides when it is asked to.
 """
 
+from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
+from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.plane import Plane, ReplicaReport, Target
+from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
+    "KEPT",
     "Discoveries",
+    "Entry",
     "Exporter",
     "Failure",
     "Joined",
@@ -24,4 +30,6 @@ __all__ = [
     "SourceReport",
     "State",
     "Target",
+    "Told",
+    "changes",
 ]

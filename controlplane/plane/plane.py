@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from controlplane import fleet as fleets
@@ -11,10 +10,12 @@ from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
+from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
-from controlplane.settings import Config, PoolSettings
+from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
@@ -22,47 +23,6 @@ from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weigh
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
 that hold a configuration must not lose it to a control plane that has not looked yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A replica to be scraped, and how.
-
-    Attributes:
-        probe: Whether its health is to be asked for as well.
-    """
-
-    pool: str
-    replica: Replica
-    settings: PoolSettings
-    probe: bool
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Pool, replica and generation."""
-        return (self.pool, self.replica.id, self.replica.generation)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaReport:
-    """Everything known of one replica.
-
-    Attributes:
-        age: Seconds since its last good scrape; None when there was none.
-        weighing: None before the first decision about it.
-        portion: What Envoy is told; None while Envoy does not know it.
-        joined: What exporters say of its GPUs; None where its pool names none.
-        in_flight: Requests that all Envoys together have at it now; None where none reports.
-    """
-
-    pool: Pool
-    replica: Replica
-    observed: Observed
-    age: float | None
-    weighing: ReplicaWeighing | None
-    portion: Portion | None
-    joined: Joined | None
-    in_flight: float | None
 
 
 class Plane:
@@ -84,6 +44,7 @@ class Plane:
         self._devices = Devices()
         self.discoveries = Discoveries()
         self.fleet = Fleet()
+        self.timelines = Timelines()
         self.catalog = Catalog()
 
     def apply(self, command: Command, now: float) -> None:
@@ -193,7 +154,9 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            self._weighings[name] = weighing
+            self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
             self._portions[name] = self._portioned(name)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
@@ -249,6 +212,7 @@ class Plane:
                 observed[pool.name, replica.id] = known
         self._observed = observed
         self._traffic.adopt(fleet)
+        self.timelines.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
 

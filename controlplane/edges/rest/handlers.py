@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 
 from controlplane.edges.rest.discovery_view import discovery_view
+from controlplane.edges.rest.history_view import history_view, since_in_query
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.requests import name_in_path, settings_in_body
 from controlplane.edges.rest.views import pool_view, replica_view
@@ -69,6 +71,7 @@ class Api:
             web.get(_REPLICA, self._get_replica),
             web.put(_REPLICA, self._put_replica),
             web.delete(_REPLICA, self._delete_replica),
+            web.get(f"{_REPLICA}/history", self._get_history),
             web.post(f"{_REPLICA}/drain", self._action(Drain)),
             web.post(f"{_REPLICA}/undrain", self._action(Undrain)),
             web.post(f"{_REPLICA}/heartbeat", self._action(Heartbeat)),
@@ -112,6 +115,12 @@ class Api:
     async def _delete_replica(self, request: web.Request) -> web.Response:
         self._apply(DeleteReplica(*_names(request)), request)
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        since, (pool, id_), now = since_in_query(request), _names(request), self.clock()
+        self.plane.fleet.pool(pool).replica(id_)
+        told = self.plane.timelines.of(pool, id_, now, since)
+        return _answer(history_view(pool, id_, told, now, time.time()))
 
     def _action(self, action: _Action) -> _Handler:
         async def act(request: web.Request) -> web.Response:

@@ -1,0 +1,86 @@
+"""What the API says of a replica's last hour: kept explanations in, JSON with wall-clock times out.
+
+The plane knows only a clock that never goes back; here its times become those of a calendar.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from controlplane.edges.rest.problems import Problem
+from controlplane.edges.rest.views import plain, readings, steps_view
+from controlplane.plane import KEPT, Told, changes
+from controlplane.settings import parse_duration
+from controlplane.weighing import explain
+
+
+def since_in_query(request: web.Request) -> float:
+    """How far back is asked for, in seconds; everything that is kept if nothing is said.
+
+    Raises:
+        Problem: It is no duration.
+    """
+    unknown = next((key for key in request.query if key != "since"), None)
+    if unknown is not None:
+        raise Problem(HTTPStatus.BAD_REQUEST, f'{unknown!r} is unknown here: take "since"')
+    given = request.query.getall("since", ["1h"])
+    if len(given) > 1:
+        raise Problem(HTTPStatus.BAD_REQUEST, "since: is given more than once")
+    try:
+        return parse_duration(given[0])
+    except ValueError as error:
+        raise Problem(HTTPStatus.BAD_REQUEST, f"since: {error}") from None
+
+
+def history_view(
+    pool: str, replica: str, told: Iterable[Told], now: float, wall: float
+) -> dict[str, Any]:
+    """The last hour of a replica, the oldest entry first.
+
+    Args:
+        pool: Its pool.
+        replica: Its id.
+        told: What is kept.
+        now: Seconds of the clock that the plane is given.
+        wall: The same moment, seconds since 1970.
+    """
+    return {
+        "pool": pool,
+        "id": replica,
+        "now": _calendar(wall),
+        "kept_s": KEPT,
+        "entries": [_entry(it, now, wall) for it in told],
+    }
+
+
+def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
+    entry = told.entry
+    return {
+        "at": _calendar(wall - now + entry.at),
+        "age_s": plain(now - entry.at),
+        "changes": list(changes(told.before, entry)),
+        "left_out": told.left_out,
+        "state": entry.state.value,
+        "draining": entry.draining,
+        "scrape": {"age_s": plain(entry.age), "failure": entry.failure},
+        "in_flight": plain(entry.in_flight),
+        "readings": readings(entry.window) if entry.window else None,
+        "capacity": plain(entry.capacity),
+        "tier": entry.tier,
+        "weight": entry.weight,
+        "share": plain(entry.share),
+        "serving": entry.serving,
+        "drained": entry.drained,
+        "stale": entry.stale,
+        "why": list(explain(entry.steps)),
+        "steps": steps_view(entry.steps),
+    }
+
+
+def _calendar(seconds: float) -> str:
+    """RFC 3339, in UTC, to the millisecond."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,51 @@
+"""What the plane hands out: whom to scrape, and everything that is known of a replica."""
+
+from dataclasses import dataclass
+
+from controlplane.fleet import Pool, Replica
+from controlplane.plane.devices import Joined
+from controlplane.plane.observed import Observed
+from controlplane.resources.portion import Portion
+from controlplane.settings import PoolSettings
+from controlplane.weighing import ReplicaWeighing
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A replica to be scraped, and how.
+
+    Attributes:
+        probe: Whether its health is to be asked for as well.
+    """
+
+    pool: str
+    replica: Replica
+    settings: PoolSettings
+    probe: bool
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Pool, replica and generation."""
+        return (self.pool, self.replica.id, self.replica.generation)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """Everything known of one replica.
+
+    Attributes:
+        age: Seconds since its last good scrape; None when there was none.
+        weighing: None before the first decision about it.
+        portion: What Envoy is told; None while Envoy does not know it.
+        joined: What exporters say of its GPUs; None where its pool names none.
+        in_flight: Requests that all Envoys together have at it now; None where none reports.
+    """
+
+    pool: Pool
+    replica: Replica
+    observed: Observed
+    age: float | None
+    weighing: ReplicaWeighing | None
+    portion: Portion | None
+    joined: Joined | None
+    in_flight: float | None
