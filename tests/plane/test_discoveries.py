@@ -93,6 +93,8 @@ def test_a_reload_keeps_what_was_found(plane: Plane) -> None:
     answered(plane, 1)
     plane.declare(config('{id: a, address: "10.0.0.2:80"}'), 1.0)
     assert ids(plane) == {"a", "r1"}
+    (source,) = plane.discoveries.report("m").sources
+    assert list(source.found or {}) == ["r1"]
 
 
 def test_a_reload_without_the_source_lets_go_what_it_found(plane: Plane) -> None:

@@ -208,8 +208,9 @@ async def test_sources_that_come_and_go_in_the_config_are_followed() -> None:
         # The one that stayed was not begun anew, the one that went is told nothing any more.
         assert run.script("one").begun == 1
         run.script("two").found(2, 5)
-        await asyncio.sleep(0)
-        assert run.ids == {"r1", "r3", "r4"}
+        run.script("one").found(1, 3, 6)
+        await run.have("r1", "r3", "r4", "r6")
+        assert run.script("two").steps.qsize() == 1
 
 
 async def test_a_source_whose_settings_change_begins_anew_with_what_it_had() -> None:

@@ -131,6 +131,7 @@ async def test_targets_that_stand_by_are_no_replicas(server: DnsServer) -> None:
 async def test_a_service_that_is_decidedly_not_there_is_an_empty_set(server: DnsServer) -> None:
     server.records[("_http._tcp.tei", "SRV")] = (60, ["0 0 0 ."])
     assert await addresses(server, srv="_http._tcp.tei") == {}
+    assert server.asked == {("udp", "_http._tcp.tei", "SRV"): 1}
 
 
 async def test_a_target_that_cannot_be_looked_up_leaves_no_set_that_lacks_it(
