@@ -143,17 +143,31 @@ async def test_a_name_too_long_for_an_id_is_replaced_by_the_containers_own(docke
 
 
 async def test_an_event_has_the_containers_listed_anew(docker: Engine) -> None:
-    async with aclosing(sets(docker, interval="60s")) as answers:
+    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(10):
         assert await anext(answers) == Found({})
         docker.run("tei")
-        following = asyncio.ensure_future(anext(answers))
         await until("the events are watched", lambda: _same(docker.watched, 1))
+        await docker.emit("start")
+        assert list((await anext(answers)).replicas) == ["tei"]
+
+
+async def test_events_that_come_together_have_the_containers_listed_once(
+    docker: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_source, "GATHER_SECONDS", 0.5)
+    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(10):
+        await anext(answers)
+        await until("the events are watched", lambda: _same(docker.watched, 1))
+        following = asyncio.ensure_future(anext(answers))
         for action in ("start", "start", "connect"):
             await docker.emit(action)
-        async with asyncio.timeout(10):
-            assert list((await following).replicas) == ["tei"]
-        # The three came together, and were looked at together.
-        assert docker.listings == 2
+            await asyncio.sleep(0.02)
+        await following
+        another = asyncio.ensure_future(anext(answers))
+        await asyncio.sleep(0.1)
+        assert (docker.listings, another.done()) == (2, False)
+        another.cancel()
+        await asyncio.gather(another, return_exceptions=True)
 
 
 async def test_containers_are_listed_again_without_an_event_too(docker: Engine) -> None:
