@@ -136,7 +136,7 @@ class Registration:
         # The clock starts when the drain is known, not before: a quiet pool proves nothing.
         loop = asyncio.get_running_loop()
         since, seen = loop.time(), arrived()
-        while loop.time() - since < quiet or in_flight():
+        while loop.time() - since < quiet:
             await self._sleep(_LOOK)
             if in_flight() or arrived() != seen:
                 since, seen = loop.time(), arrived()
