@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.config_file import read_token, watch
+from controlplane.edges.discovery import Discovery
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
@@ -85,6 +86,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane = Plane(time.monotonic())
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
+    plane.discoveries.adopt(config.pools)
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
@@ -107,10 +109,13 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     is_kept = registered(plane.fleet) == loaded.registered
     registry = Registry(plane, store, plane.fleet if is_kept else None, changed, time.monotonic)
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
+    discovery = Discovery(plane, registry.discover, changed)
+    discovery.follow(config.pools)
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         registry.declare(changed_config)
+        discovery.follow(changed_config.pools)
 
     token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
     rest = RestServer(
@@ -128,6 +133,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
+                group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
                     name="steering",

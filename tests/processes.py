@@ -220,7 +220,8 @@ class Envoy:
         """Send a request; returns the status, 0 if none came, and the headers of the answer."""
         url = f"http://127.0.0.1:{self.listeners[pool]}/v1/embeddings"
         try:
-            async with self._session.post(url, json={"input": text}, headers=headers) as response:
+            data = {"model": "m", "input": text}
+            async with self._session.post(url, json=data, headers=headers) as response:
                 await response.read()
                 return response.status, response.headers
         except aiohttp.ClientError:

@@ -15,6 +15,7 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
+from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.leases import expire, given_back
 from controlplane.fleet.registered import (
@@ -38,6 +39,7 @@ __all__ = [
     "Fleet",
     "Heartbeat",
     "Layers",
+    "Merged",
     "Pool",
     "PutPool",
     "PutReplica",
@@ -46,11 +48,13 @@ __all__ = [
     "RegisteredPool",
     "RegisteredReplica",
     "Replica",
+    "Sets",
     "Source",
     "Undrain",
     "apply",
     "changes",
     "declare",
+    "discover",
     "expire",
     "given_back",
     "registered",

@@ -14,6 +14,7 @@ from controlplane.fleet.commands import (
 )
 from controlplane.fleet.departures import departed
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.process import is_same_process
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
 from controlplane.settings import PoolSettings, ReplicaSettings
 
@@ -113,14 +114,18 @@ def with_replica_layers(
     settings = layers.merged()
     for other in pool.replicas.values():
         if other.id != id_ and other.settings.address == settings.address:
+            if other.source is Source.DISCOVERY:
+                # What was found makes room for what somebody says.
+                pool = pool.without_replica(other.id)
+                continue
             raise Refused(
                 "conflict", f"address {settings.address} is already that of replica {other.id!r}"
             )
     known = pool.replicas.get(id_)
     lease_until = None if settings.ttl is None else now + settings.ttl
-    if known is not None and known.settings.address == settings.address:
+    if known is not None and is_same_process(known.settings, settings):
         # Whoever registers again is alive; what an operator drained stays drained all the same.
-        draining = None if known.draining is Draining.LEASE else known.draining
+        draining = known.draining if known.draining is Draining.OPERATOR else None
         replica = replace(
             known,
             settings=settings,
@@ -128,6 +133,7 @@ def with_replica_layers(
             draining=draining,
             lease_until=lease_until,
             layers=layers,
+            found_by=None,
         )
     else:
         fleet = replace(fleet, generations=fleet.generations + 1)
@@ -165,10 +171,16 @@ def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:
 
 
 def _undrain(fleet: Fleet, name: str, replica_id: str) -> Fleet:
-    if fleet.pool(name).replica(replica_id).draining is Draining.LEASE:
+    replica = fleet.pool(name).replica(replica_id)
+    if replica.draining is Draining.LEASE:
         raise Refused(
             "conflict",
             f"replica {replica_id!r} is drained because its lease ran out; a heartbeat renews it",
+        )
+    if replica.draining is Draining.DISCOVERY:
+        raise Refused(
+            "conflict",
+            f"replica {replica_id!r} is drained because {replica.found_by} no longer has it",
         )
     return _changed(fleet, name, replica_id, draining=None)
 

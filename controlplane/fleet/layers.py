@@ -16,6 +16,7 @@ class Source(StrEnum):
 
     FILE = "file"
     API = "api"
+    DISCOVERY = "discovery"
 
 
 # Without slots: a generic dataclass with them cannot be made as Layers[X]().

@@ -15,6 +15,9 @@ DRAIN_SECONDS: Final = 10.0
 PAUSE: Final = 0.75
 """Seconds between two looks from which on heartbeats may be waiting that nobody has read."""
 
+_BY_SILENCE: Final = (None, Draining.LEASE)
+"""Why replicas are drained, if they are, that leave because nothing is heard of them."""
+
 
 def expire(fleet: Fleet, now: float) -> Fleet:
     """Drain the replicas whose lease has run out, remove those drained for long enough.
@@ -31,7 +34,7 @@ def expire(fleet: Fleet, now: float) -> Fleet:
         for replica in pool.replicas.values():
             if replica.lease_until is None or now < replica.lease_until:
                 continue
-            if held and replica.draining is not Draining.OPERATOR:
+            if held and replica.draining in _BY_SILENCE:
                 continue
             if replica.draining and now >= replica.lease_until + DRAIN_SECONDS:
                 fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(replica.id))
@@ -46,9 +49,10 @@ def silent_together(pool: Pool, now: float) -> bool:
     """Whether the leases of several replicas have run out, and of more than half of a pool.
 
     Replicas do not die together. That we cannot hear them is more likely, and Envoy's own health
-    checks see who is there. Those that an operator drained do not count.
+    checks see who is there. Those that an operator drained do not count, and neither do those that
+    their source no longer has.
     """
-    counting = [it for it in pool.replicas.values() if it.draining is not Draining.OPERATOR]
+    counting = [it for it in pool.replicas.values() if it.draining in _BY_SILENCE]
     silent = sum(it.lease_until is not None and now >= it.lease_until for it in counting)
     return silent > 1 and silent * 2 > len(counting)
 

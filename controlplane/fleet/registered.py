@@ -1,7 +1,8 @@
 """What of a fleet outlives the control plane, and what must be written of a changed one.
 
 Of pools only what the API said is kept: the file is there to be read again. Of every replica it is
-also kept which process it is and whether it is drained.
+also kept which process it is and whether it is drained, and of one that was discovered everything:
+its source may not answer when we start again.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,15 +30,24 @@ class RegisteredReplica:
 
     Attributes:
         address: Where the process is that the rest is about.
-        settings: What the API said of it; None if nothing.
+        instance: Which one it is there, if it says so.
+        settings: What the API said of it, or what was discovered; None if nothing.
         overrides: Keys of `settings` that count where the file declares the replica too.
+        found_by: The source that discovered it; None for one that was declared.
     """
 
     address: Address
+    instance: str | None
     generation: int
     draining: Draining | None
     settings: ReplicaSettings | None = None
     overrides: frozenset[str] = frozenset()
+    found_by: str | None = None
+
+    @property
+    def api(self) -> ReplicaSettings | None:
+        """What the API said of it; None if nothing."""
+        return self.settings if self.found_by is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +76,12 @@ def registered_replica(replica: Replica) -> RegisteredReplica:
     """What is kept of a replica."""
     return RegisteredReplica(
         replica.settings.address,
+        replica.settings.instance,
         replica.generation,
         replica.draining,
-        replica.layers.api,
+        replica.layers.api if replica.found_by is None else replica.settings,
         replica.layers.overrides,
+        replica.found_by,
     )
 
 

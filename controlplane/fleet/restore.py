@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from controlplane.fleet.layers import Layers
+from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.process import is_same_process
 from controlplane.fleet.registered import Registered, RegisteredReplica
-from controlplane.fleet.state import Fleet, Pool, Refused, Replica
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
 from controlplane.settings import Address, Config, PoolEntry
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:
-    """The fleet after a restart: the config file, and above it what the API said.
+    """The fleet after a restart: the config file, above it what the API said, and what was found.
 
     Every lease begins anew: while nobody was there to hear them, nobody can have failed to send
-    heartbeats. What the file declared before and no longer does is gone, however much it is: a
-    restart is how that is forced.
+    heartbeats. What the file declared before and no longer does is gone, however much it is, and so
+    is what a source found that is no longer in it: a restart is how that is forced.
 
     Args:
         known: What was kept.
@@ -40,7 +41,7 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
     for (name, id_), replica in known.replicas.items():
         if name in ids:
             ids[name][id_] = replica
-        elif replica.settings is not None:
+        elif replica.api is not None:
             raise Refused(
                 "conflict",
                 f"pool {name!r} is no longer in the file, but replica {id_!r} was added to it"
@@ -62,25 +63,57 @@ def _replicas_of(
     now: float,
 ) -> tuple[dict[str, Replica], int]:
     declared = {it.id: it.settings() for it in entry.replicas} if entry else {}
-    added = [id_ for id_, it in known.items() if it.settings is not None and id_ not in declared]
-    replicas = {}
+    added = [id_ for id_, it in known.items() if it.api is not None and id_ not in declared]
+    replicas: dict[str, Replica] = {}
     for id_ in (*declared, *added):
         kept = known.get(id_)
-        file, api = declared.get(id_), kept.settings if kept else None
+        file, api = declared.get(id_), kept.api if kept else None
         layers = Layers(file, api, kept.overrides if kept else frozenset())
         if file is None:
             layers = layers.with_file(None)
         settings = layers.merged()
         lease_until = None if settings.ttl is None else now + settings.ttl
-        if kept is not None and kept.address == settings.address:
-            generation, draining = kept.generation, kept.draining
+        if kept is not None and is_same_process(kept, settings):
+            generation, draining = kept.generation, _still(kept.draining)
         else:
             generations += 1
             generation, draining = generations, None
         replicas[id_] = Replica(
             id_, settings, layers.source, generation, draining, lease_until, layers
         )
-    return replicas, generations
+    return {**replicas, **_found_before(entry, known, replicas, now)}, generations
+
+
+def _still(draining: Draining | None) -> Draining | None:
+    """Of one that is declared: nobody is drained any more because a source has lost it."""
+    return None if draining is Draining.DISCOVERY else draining
+
+
+def _found_before(
+    entry: PoolEntry | None,
+    known: Mapping[str, RegisteredReplica],
+    declared: Mapping[str, Replica],
+    now: float,
+) -> dict[str, Replica]:
+    """What was discovered stays until its source answers, unless that was taken out of the file."""
+    sources = {str(it) for it in entry.discovery} if entry else set()
+    addresses = {it.settings.address for it in declared.values()}
+    return {
+        id_: Replica(
+            id_,
+            it.settings,
+            Source.DISCOVERY,
+            it.generation,
+            it.draining,
+            lease_until=now if it.draining is Draining.DISCOVERY else None,
+            found_by=it.found_by,
+        )
+        for id_, it in known.items()
+        if it.settings is not None
+        and it.found_by in sources
+        and id_ not in declared
+        and it.address not in addresses
+    }
 
 
 def _listeners_differ(fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from controlplane.fleet.layers import Layers, Source
 from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.settings.said import said
 
 
 class Draining(StrEnum):
@@ -14,6 +15,7 @@ class Draining(StrEnum):
 
     OPERATOR = "operator"
     LEASE = "lease"
+    DISCOVERY = "discovery"
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -40,7 +42,9 @@ class Replica:
             so that nothing measured of one is held against the next.
         draining: None while it may get new requests.
         lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
-        layers: Who said what of its settings.
+            For one that its source no longer has it is the time at which that was seen.
+        layers: Who said what of its settings; nobody of one that was discovered.
+        found_by: The source that discovered it; None for one that was declared.
     """
 
     id: str
@@ -50,6 +54,16 @@ class Replica:
     draining: Draining | None = None
     lease_until: float | None = None
     layers: Layers[ReplicaSettings] = field(default_factory=Layers)
+    found_by: str | None = None
+
+    def sources(self) -> dict[str, str]:
+        """Where each value comes from: ``file``, ``api``, ``discovery`` or ``default``."""
+        if self.source is not Source.DISCOVERY:
+            return self.layers.sources()
+        keys = said(self.settings)
+        return {
+            key: "discovery" if key in keys else "default" for key in ReplicaSettings.model_fields
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ observed of each replica, the last weighing of each pool) and decides when it is
 
 from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
+from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane
@@ -16,17 +17,20 @@ from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
     "KEPT",
+    "Discoveries",
     "Entry",
     "Exporter",
     "Failure",
     "Joined",
     "Observed",
     "Plane",
+    "PoolReport",
     "Probe",
     "Readiness",
     "Remembered",
     "RememberedPool",
     "ReplicaReport",
+    "SourceReport",
     "State",
     "Target",
     "Told",

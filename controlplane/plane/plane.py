@@ -7,6 +7,7 @@ from typing import Final
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
+from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Hold, RememberedPool, recalled
@@ -31,7 +32,11 @@ that hold a configuration must not lose it to a control plane that has not looke
 
 
 class Plane:
-    """Holds the state; every method takes the time in seconds of a monotonic clock."""
+    """Holds the state; every method takes the time in seconds of a monotonic clock.
+
+    Attributes:
+        discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+    """
 
     def __init__(self, now: float) -> None:
         self._started = now
@@ -45,6 +50,7 @@ class Plane:
         self._has_decided = False
         self._holds: dict[str, Hold] = {}
         self._devices = Devices()
+        self.discoveries = Discoveries()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -64,6 +70,17 @@ class Plane:
             Refused: With the reason; nothing has changed.
         """
         self.adopt(fleets.declare(self.fleet, config, now), now)
+        self.discoveries.adopt(config.pools)
+        self.discover(now)
+
+    def discover(self, now: float) -> None:
+        """Bring the fleet in line with what the sources have found."""
+        self.adopt(self.discovered(self.fleet, now), now)
+        self.discoveries.taken_in()
+
+    def discovered(self, fleet: Fleet, now: float) -> Fleet:
+        """A fleet in line with what the sources have found; the same object if it is already."""
+        return self.discoveries.merged(fleet, self._serves, now)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, of the replicas that there are.
@@ -148,8 +165,12 @@ class Plane:
         """
         if not self.fleet.pools and not self._has_decided:
             return False
-        return now - self._started >= SETTLE_SECONDS or all(
-            observed.readiness.probed for observed in self._observed.values()
+        waited = now - self._started
+        if not self.discoveries.are_settled(self.fleet, waited):
+            return False
+        return waited >= SETTLE_SECONDS or (
+            self.discoveries.are_asked()
+            and all(observed.readiness.probed for observed in self._observed.values())
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
@@ -261,6 +282,10 @@ class Plane:
 
     def _is_probed(self, pool: str, replica: Replica) -> bool:
         return self._observed[pool, replica.id].readiness.state is not State.READY
+
+    def _serves(self, pool: str, replica: Replica) -> bool:
+        observed = self._observed.get((pool, replica.id))
+        return observed is not None and observed.readiness.may_serve
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
         return [self._input(pool, replica, now) for replica in pool.replicas.values()]

@@ -56,6 +56,11 @@ class Readiness:
         """Whether Envoy may know of the replica."""
         return self.state is not State.STARTING
 
+    @property
+    def may_serve(self) -> bool:
+        """Whether it serves as far as we know: one that did before a restart of ours does."""
+        return self.state is State.READY or (self.state is State.GONE and not self.probed)
+
     def after(self, probe: Probe, now: float) -> "Readiness":
         """The readiness after a probe."""
         match probe, self.state:

@@ -12,6 +12,13 @@ from controlplane.settings.balancing import (
     Policy,
 )
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
+from controlplane.settings.discovery import (
+    DirectorySettings,
+    DiscoverySettings,
+    DnsSettings,
+    DockerSettings,
+    load_replicas,
+)
 from controlplane.settings.families import (
     CountFamily,
     LatencyFamily,
@@ -39,6 +46,10 @@ __all__ = [
     "BalancingSettings",
     "Config",
     "CountFamily",
+    "DirectorySettings",
+    "DiscoverySettings",
+    "DnsSettings",
+    "DockerSettings",
     "GpuSettings",
     "HashSettings",
     "LatencyFamily",
@@ -56,6 +67,7 @@ __all__ = [
     "SettingsError",
     "XdsSettings",
     "load_config",
+    "load_replicas",
     "parse_address",
     "parse_duration",
     "parse_listener_address",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from controlplane.settings.balancing import BalancingSettings
+from controlplane.settings.discovery import DiscoverySettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
@@ -93,10 +94,16 @@ class PoolSettings(Settings):
 
 
 class PoolEntry(PoolSettings):
-    """A pool in the config file: the same, with its name and its replicas."""
+    """A pool in the config file: the same, with its name and its replicas.
+
+    Attributes:
+        discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
+            files of the control plane's machine.
+    """
 
     name: Name
     replicas: tuple[ReplicaEntry, ...] = Field(default=(), strict=False)
+    discovery: tuple[DiscoverySettings, ...] = Field(default=(), strict=False, max_length=16)
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
@@ -112,9 +119,17 @@ class PoolEntry(PoolSettings):
                 seen.add(value)
         return self
 
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        sources = [str(it) for it in self.discovery]
+        for index, source in enumerate(sources):
+            if source in sources[:index]:
+                raise SettingsError(f"{source} is already given above", ("discovery", index))
+        return self
+
     def settings(self) -> PoolSettings:
-        """The pool without its name and replicas."""
+        """The pool without its name, its replicas and where more are found."""
         return PoolSettings.model_construct(
-            _fields_set=self.model_fields_set - {"name", "replicas"},
+            _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
             **{name: getattr(self, name) for name in PoolSettings.model_fields},
         )

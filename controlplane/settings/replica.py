@@ -41,6 +41,8 @@ class ReplicaSettings(Settings):
         memory: Instead of the pool's, for a GPU that is filled further by design.
         ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and
             removed. None: it stays until somebody removes it.
+        instance: Which process it is; with another one at the same address it is a new generation.
+            None: it is the same as long as its address is.
     """
 
     address: EndpointAddress
@@ -50,6 +52,7 @@ class ReplicaSettings(Settings):
     gpu: Gpu | None = None
     memory: MemorySettings | None = None
     ttl: Duration | None = None
+    instance: LabelValue | None = None
 
 
 class ReplicaEntry(ReplicaSettings):

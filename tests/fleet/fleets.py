@@ -1,5 +1,7 @@
 """Fleets for the tests: short ways to say commands, files and what is refused."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from controlplane.fleet import Command, Fleet, PutPool, PutReplica, Refused, Replica, apply, declare
@@ -35,8 +37,19 @@ def a_pool(**replicas: int) -> Fleet:
     return after(PutPool("p", pool_settings()), *(put(id_, port) for id_, port in replicas.items()))
 
 
-def file(*, listeners: dict[str, int] | None = None, **pools: Replicas) -> Config:
-    """A config file: the replicas of each pool, and ports where listeners are not the usual."""
+def file(
+    *,
+    listeners: dict[str, int] | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+    **pools: Replicas,
+) -> Config:
+    """A config file.
+
+    Args:
+        listeners: Their ports by pool, where they are not the usual.
+        sources: Folders in which more replicas are found, by pool.
+        pools: The replicas of each.
+    """
     ports = {name: 10000 + index for index, name in enumerate(sorted(pools))} | (listeners or {})
     return validated(
         Config,
@@ -49,6 +62,9 @@ def file(*, listeners: dict[str, int] | None = None, **pools: Replicas) -> Confi
                     "replicas": [
                         {"id": id_, "address": f"127.0.0.1:{port}"}
                         for id_, port in replicas.items()
+                    ],
+                    "discovery": [
+                        {"directory": {"path": it}} for it in (sources or {}).get(name, ())
                     ],
                 }
                 for name, replicas in pools.items()

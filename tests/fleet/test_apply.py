@@ -241,3 +241,20 @@ def test_whatever_the_commands_no_two_processes_share_a_generation(commands: lis
             for id_, it in pool.replicas.items():
                 process = (name, id_, it.settings.address.port)
                 assert processes.setdefault(it.generation, process) == process
+
+
+def test_another_process_at_the_same_address_is_another_generation_and_is_not_drained() -> None:
+    fleet = after(put("a", 1, instance="one"), Drain("p", "a"), fleet=a_pool())
+    again = after(put("a", 1, instance="two"), fleet=fleet)
+    assert replica(again).generation != replica(fleet).generation
+    assert replica(again).draining is None
+
+
+@pytest.mark.parametrize("instance", [{"instance": "one"}, {}])
+def test_the_same_process_or_one_that_does_not_say_keeps_its_generation(
+    instance: dict[str, str],
+) -> None:
+    fleet = after(put("a", 1, instance="one"), Drain("p", "a"), fleet=a_pool())
+    again = after(put("a", 1, slots=2, **instance), fleet=fleet)
+    assert replica(again).generation == replica(fleet).generation
+    assert replica(again).draining is Draining.OPERATOR

@@ -2,9 +2,26 @@
 
 import pytest
 
-from controlplane.fleet import Drain, Draining, Fleet, Heartbeat, PutPool, expire, given_back
+from controlplane.fleet import (
+    Drain,
+    Draining,
+    Fleet,
+    Heartbeat,
+    PutPool,
+    discover,
+    expire,
+    given_back,
+)
 from controlplane.fleet.leases import DRAIN_SECONDS, PAUSE
-from tests.fleet.fleets import a_pool, after, pool_settings, ports, put, replica
+from tests.fleet.fleets import (
+    a_pool,
+    after,
+    pool_settings,
+    ports,
+    put,
+    replica,
+    replica_settings,
+)
 
 
 def leased(ttl: str = "30s") -> Fleet:
@@ -105,6 +122,16 @@ def test_when_most_are_heard_again_the_silent_ones_are_drained() -> None:
 def test_what_an_operator_drained_counts_for_nothing_when_most_are_silent() -> None:
     fleet = after(Drain("p", "c"), Drain("p", "d"), fleet=pool_of("ab", "cd"))
     assert expire(fleet, 30) is fleet
+
+
+def test_those_that_their_source_no_longer_has_are_not_silent() -> None:
+    def found(fleet: Fleet, *ids: str) -> Fleet:
+        answer = {"dns": {id_: replica_settings(ord(id_)) for id_ in ids}}
+        return discover(fleet, "p", answer, lambda _: False, 0.0).fleet
+
+    fleet = found(found(a_pool(), "x", "y", "z"), "x")
+    # Two of three would have fallen silent together, if those that leave counted.
+    assert ports(expire(fleet, DRAIN_SECONDS)).keys() == {"x"}
 
 
 def test_other_pools_leases_run_out_all_the_same() -> None:

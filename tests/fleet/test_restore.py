@@ -15,17 +15,30 @@ from controlplane.fleet import (
     PutReplica,
     Refused,
     Registered,
+    Source,
     Undrain,
     apply,
     changes,
+    discover,
     expire,
     registered,
     restored,
 )
 from controlplane.settings import Config
-from tests.fleet.fleets import after, declared, file, pool_settings, ports, put, replica
+from tests.fleet.fleets import (
+    after,
+    declared,
+    file,
+    pool_settings,
+    ports,
+    put,
+    replica,
+    replica_settings,
+)
 
 FILE = file(p={"a": 1, "b": 2})
+FOUND = file(p={"a": 1, "b": 2}, sources={"p": ("one", "two")})
+"""The same with two folders in which more are found."""
 
 
 def again(fleet: Fleet, config: Config = FILE, now: float = 0.0) -> Fleet:
@@ -89,6 +102,60 @@ def test_a_lease_that_had_run_out_has_time_for_a_heartbeat() -> None:
     assert expire(restarted, 34) is restarted
 
 
+def found(fleet: Fleet, now: float = 0.0, **more: object) -> Fleet:
+    """With a replica f that a folder has."""
+    sets = {"directory one": {"f": replica_settings(6, **more)}, "directory two": {}}
+    return discover(fleet, "p", sets, lambda _: True, now).fleet
+
+
+def test_what_was_discovered_is_there_until_its_source_answers() -> None:
+    fleet = after(Drain("p", "f"), fleet=found(declared(FOUND), slots=4, instance="x"))
+    restarted = again(fleet, FOUND)
+    assert restarted == fleet
+    assert replica(restarted, "f").found_by == "directory one"
+    assert found(restarted, slots=4, instance="x") is restarted
+    assert replica(found(restarted, instance="y"), "f").draining is None
+
+
+def test_what_was_discovered_is_gone_with_its_source() -> None:
+    config = file(p={"a": 1, "b": 2}, sources={"p": ("two",)})
+    assert ports(again(found(declared(FOUND)), config)) == {"a": 1, "b": 2}
+    assert again(found(declared(FOUND)), file()).pools == {}
+
+
+def test_what_was_discovered_makes_room_for_what_the_file_declares_by_now() -> None:
+    fleet = found(declared(FOUND))
+    named = file(p={"a": 1, "f": 6}, sources={"p": ("one",)})
+    assert replica(again(fleet, named), "f").source is Source.FILE
+    assert replica(again(fleet, named), "f").generation == replica(fleet, "f").generation
+    moved = file(p={"a": 1, "x": 6}, sources={"p": ("one",)})
+    assert ports(again(fleet, moved)) == {"a": 1, "x": 6}
+
+
+def test_what_was_leaving_goes_on_leaving_and_has_the_time_to_finish() -> None:
+    fleet = found(declared(FOUND))
+    leaving = discover(fleet, "p", {"directory one": {}}, lambda _: True, 50.0).fleet
+    restarted = again(leaving, FOUND, now=100.0)
+    assert replica(restarted, "f").draining is Draining.DISCOVERY
+    assert "f" in ports(expire(restarted, 109.0))
+    assert "f" not in ports(expire(restarted, 110.0))
+    # Once it is declared, no source can have lost it.
+    named = file(p={"a": 1, "f": 6})
+    assert replica(again(leaving, named), "f").draining is None
+
+
+def test_another_process_at_the_same_address_is_another_one_after_a_restart_too() -> None:
+    def config(instance: str) -> Config:
+        (entry,) = file(p={"a": 1}).pools
+        named = entry.replicas[0].model_copy(update={"instance": instance})
+        return Config(pools=(entry.model_copy(update={"replicas": (named,)}),))
+
+    fleet = after(Drain("p", "a"), fleet=declared(config("x")))
+    assert replica(again(fleet, config("x"))) == replica(fleet)
+    restarted = replica(again(fleet, config("y")))
+    assert (restarted.generation, restarted.draining) == (fleet.generations + 1, None)
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -104,7 +171,12 @@ def test_a_file_that_contradicts_what_the_api_said_is_refused(config: Config, sa
 
 
 POOLS, IDS = st.sampled_from("pqr"), st.sampled_from("abcd")
-COMMANDS: st.SearchStrategy[Command | Config] = st.one_of(
+ANSWERS = st.dictionaries(IDS, st.integers(1, 6), max_size=3).filter(
+    lambda it: len(set(it.values())) == len(it)
+)
+"""Ports by id, as a folder may have them."""
+COMMANDS: st.SearchStrategy[Command | Config | dict[str, int]] = st.one_of(
+    ANSWERS,
     st.builds(PutPool, POOLS, st.builds(pool_settings, st.integers(10000, 10002))),
     st.builds(DeletePool, POOLS),
     st.builds(
@@ -114,21 +186,28 @@ COMMANDS: st.SearchStrategy[Command | Config] = st.one_of(
     st.builds(DeleteReplica, POOLS, IDS, st.booleans()),
     st.builds(Drain, POOLS, IDS),
     st.builds(Undrain, POOLS, IDS),
-    st.sampled_from([FILE, file(p={"a": 2, "b": 1}), file(p={"a": 1}, q={"c": 1}), file(q={})]),
+    st.sampled_from(
+        [FOUND, file(p={"a": 2, "b": 1}, sources={"p": ("one",)})]
+        + [file(p={"a": 1}, q={"c": 1}, sources={"p": ("one",)})]
+    ),
 )
 
 
 @given(st.lists(COMMANDS, max_size=12))
 def test_whatever_happened_a_restart_changes_nothing_and_each_change_is_written(
-    steps: list[Command | Config],
+    steps: list[Command | Config | dict[str, int]],
 ) -> None:
-    fleet, config, kept = declared(FILE), FILE, registered(declared(FILE))
+    fleet, config, kept = declared(FOUND), FOUND, registered(declared(FOUND))
     for step in steps:
         before = fleet
         try:
             if isinstance(step, Config):
                 fleet = declared(step, fleet)
                 config = step
+            elif isinstance(step, dict):
+                answer = {id_: replica_settings(port) for id_, port in step.items()}
+                sets = {"directory one": answer}
+                fleet = discover(fleet, "p", sets, lambda _: True, 0.0).fleet
             else:
                 fleet = apply(fleet, step, 0.0)
         except Refused:
@@ -157,7 +236,7 @@ def contents(fleet: Fleet) -> dict[str, object]:
         name: (
             *(pool.settings, pool.source, pool.layers),
             {
-                id_: (it.settings, it.generation, it.draining, it.layers)
+                id_: (it.settings, it.generation, it.draining, it.layers, it.source, it.found_by)
                 for id_, it in pool.replicas.items()
             },
         )

@@ -47,9 +47,10 @@ def test_a_pool_needs_a_name_a_model_and_a_listener_only() -> None:
     assert load(POOL).pools[0].replicas == ()
 
 
-def test_a_pools_settings_are_the_entry_without_name_and_replicas() -> None:
+def test_a_pools_settings_are_the_entry_without_name_replicas_and_discovery() -> None:
     entry = load(EXAMPLE).pools[0]
-    assert entry.settings().model_dump() == entry.model_dump(exclude={"name", "replicas"})
+    rest = {"name", "replicas", "discovery"}
+    assert entry.settings().model_dump() == entry.model_dump(exclude=rest)
 
 
 def test_a_replicas_settings_are_the_entry_without_its_id_lease_included() -> None:

@@ -33,6 +33,7 @@ def test_a_whole_replica_is_read() -> None:
         "gpu": {"uuid": "GPU-1"},
         "memory": {"soft": 0.95, "hard": 0.99},
         "ttl": "30s",
+        "instance": "pod-7f",
     }
     assert validated(ReplicaSettings, body).model_dump() == body
 

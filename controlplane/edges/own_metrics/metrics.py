@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from controlplane import __version__
+from controlplane.edges.own_metrics.discovery import DiscoveryCollector
 from controlplane.edges.own_metrics.fleet import FleetCollector
 from controlplane.edges.own_metrics.pushes import Pushes
 from controlplane.edges.own_metrics.streams import StreamMetrics
@@ -50,6 +51,7 @@ class OwnMetrics:
         self.streams = StreamMetrics(registry)
         self.pushes = Pushes(registry, clock=clock)
         registry.register(FleetCollector(plane, clock))
+        registry.register(DiscoveryCollector(plane, clock))
         ProcessCollector(registry=registry)
         self._scrapes = Counter(
             "plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry

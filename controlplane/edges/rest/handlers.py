@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from controlplane.edges.rest.discovery_view import discovery_view
 from controlplane.edges.rest.history_view import history_view, since_in_query
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.requests import is_forced, name_in_path, settings_in_body
@@ -154,7 +155,9 @@ class Api:
         pool, now = self.plane.fleet.pool(name), self.clock()
         reports = (self.plane.report(name, id_, now) for id_ in pool.replicas)
         long = self.plane.long_requests(name)
-        return pool_view(pool, reports, self.plane.weighing(name), long)
+        discovery = discovery_view(self.plane.discoveries.report(name), now)
+        view = pool_view(pool, reports, self.plane.weighing(name), long)
+        return {**view, "discovery": discovery}
 
     def _replica(self, pool: str, id_: str) -> dict[str, Any]:
         now = self.clock()

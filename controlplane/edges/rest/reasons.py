@@ -65,6 +65,13 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
             f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
             f" unless a heartbeat comes within {left}"
         )
+    elif replica.draining is Draining.DISCOVERY and replica.lease_until is not None:
+        late = now - replica.lease_until
+        left = duration(max(DRAIN_SECONDS - late, 0.0))
+        yield (
+            f"drained because {replica.found_by} no longer has it since {duration(max(late, 0.0))}:"
+            f" no new requests, and it is removed unless it is found again within {left}"
+        )
     elif replica.lease_until is not None and now >= replica.lease_until:
         yield (
             f"its lease ran out {_ago(now - replica.lease_until)}, but so did those of most of the"

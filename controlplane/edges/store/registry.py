@@ -1,8 +1,9 @@
 """Every change of the fleet: on disk first, then for all to see, then answered.
 
 What users ask for waits for the disk, several of them together for one commit, in their order.
-Heartbeats, leases that run out and the config file do not: nothing is lost with them that cannot be
-had again, and they go on when the disk does not. What they change is written when it can be.
+Heartbeats, leases that run out, the config file and what sources find do not: nothing is lost with
+them that cannot be had again, and they go on when the disk does not. What they change is written
+when it can be.
 """
 
 import asyncio
@@ -101,6 +102,14 @@ class Registry:
         """
         now = self._clock()
         self._at_once(lambda fleet: fleets.declare(fleet, config, now))
+        self._plane.discoveries.adopt(config.pools)
+        self.discover()
+
+    def discover(self) -> None:
+        """Bring the fleet in line with what the sources have found."""
+        now = self._clock()
+        self._at_once(lambda fleet: self._plane.discovered(fleet, now))
+        self._plane.discoveries.taken_in()
 
     def look(self) -> None:
         """Have leases run out, and what could not be written tried again."""
@@ -124,8 +133,10 @@ class Registry:
 
     def _at_once(self, change: _Change) -> None:
         """Change what everybody sees, and what will be once those who wait are through."""
+        head = change(self._head) if self._waiting or self._writing else None
+        # The one that everybody sees comes last: what is told of a change is of this one.
         after = change(self._plane.fleet)
-        self._head = change(self._head) if self._waiting or self._writing else after
+        self._head = after if head is None else head
         if after is not self._plane.fleet:
             self._adopt(after)
 

@@ -63,10 +63,12 @@ def replica_row(replica: RegisteredReplica) -> str:
     return _text(
         {
             "address": str(replica.address),
+            "instance": replica.instance,
             "generation": replica.generation,
             "draining": replica.draining,
             "settings": said_data(replica.settings) if replica.settings else None,
             "overrides": sorted(replica.overrides),
+            "found_by": replica.found_by,
         }
     )
 
@@ -114,10 +116,12 @@ def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
     told = data["settings"]
     return RegisteredReplica(
         parse_address(data["address"]),
+        data["instance"],
         data["generation"],
         Draining(data["draining"]) if data["draining"] else None,
         None if told is None else _settings(ReplicaSettings, told, f"replica {name!r}"),
         frozenset(data["overrides"]),
+        data["found_by"],
     )
 
 

@@ -110,6 +110,7 @@ class Engine:
         self._sleep = sleep
         self._computing: set[asyncio.Task[Embedded]] = set()
         self._in_flight = 0
+        self._arrived = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -117,6 +118,16 @@ class Engine:
     def waiting(self) -> int:
         """How many requests wait for a slot."""
         return self._slots.waiting
+
+    @property
+    def arrived(self) -> int:
+        """How many requests have come since it was ready."""
+        return self._arrived
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait or compute."""
+        return self._in_flight
 
     async def load(self, read: Callable[[], Encoder], seconds: float = 0.0) -> None:
         """Load a model and become ready once it has answered one embedding.
@@ -150,6 +161,7 @@ class Engine:
         """
         if self.phase is not Phase.READY or self._encoder is None:
             raise NotServingError(self.phase)
+        self._arrived += 1
         self._in_flight += 1
         self._idle.clear()
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from embedding_replica.speed import is_speed
 
+_POOL = "http://127.0.0.1:8080/v1/pools/minilm"
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -29,6 +30,12 @@ class Options:
     gpu_memory: int | None
     gpu_uuid: str | None
     grace: float
+    register: str | None
+    replica_id: str | None
+    advertise: str | None
+    ttl: float
+    quiet: float
+    token_file: str | None
 
     def environment(self) -> dict[str, str]:
         """What has to be in the environment before numpy and tokenizers are imported.
@@ -57,7 +64,17 @@ def parse(argv: Sequence[str]) -> Options:
     add("--gpu-memory", type=size, help="stated GPU memory that batches are charged to, e.g. 8GiB")
     add("--gpu-uuid", help="that GPU's UUID; by default one made from host and port")
     add("--grace", type=_seconds, default=30.0, help="seconds in-flight requests get at the end")
+    add("--register", type=_pool_url, metavar="URL", help="pool to be a replica of, e.g. " + _POOL)
+    add("--replica-id", help="what to be called there; by default made from the address")
+    add("--advertise", metavar="HOST:PORT", help="address to register (that listened on)")
+    add("--ttl", type=_lease, default=10.0, help="seconds a lease lasts (%(default)s)")
+    add("--quiet", type=_seconds, default=3.0, help="seconds without a request before it leaves")
+    add("--token-file", help="file with the token of the control plane's API")
     options = Options(**vars(parser.parse_args(argv)))
+    if options.register is None and (options.replica_id or options.advertise or options.token_file):
+        parser.error("--replica-id, --advertise and --token-file need --register")
+    if options.register and options.host in ("0.0.0.0", "::") and not options.advertise:  # noqa: S104 - compared
+        parser.error(f"--host {options.host} is no address to reach it at; give --advertise")
     if options.gpu_uuid is not None and options.gpu_memory is None:
         parser.error("--gpu-uuid needs --gpu-memory")
     return options
@@ -88,6 +105,19 @@ def _seconds(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
     return number
+
+
+def _lease(text: str) -> float:
+    # A third of it passes between two heartbeats.
+    if not 1 <= (seconds := _number(text)) <= 3600:
+        raise argparse.ArgumentTypeError(f"'{text}' is not 1 to 3600 seconds")
+    return seconds
+
+
+def _pool_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+/v1/pools/[A-Za-z0-9._-]+/?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no pool; write it like {_POOL}")
+    return text.removesuffix("/")
 
 
 def _number(text: str) -> float:

@@ -4,7 +4,7 @@ import math
 
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.settings import PoolEntry, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.edges.own_metrics.exposed import everything, families, values
 
@@ -21,6 +21,15 @@ def replica_at(port: int) -> ReplicaSettings:
     return validated(ReplicaSettings, {"address": f"127.0.0.1:{port}"})
 
 
+def entry(*folders: str) -> PoolEntry:
+    """Pool m with the replicas of these folders."""
+    sources = [{"directory": {"path": folder}} for folder in folders]
+    listener = {"address": "127.0.0.1:10000"}
+    return validated(
+        PoolEntry, {"name": "m", "model": "m", "listener": listener, "discovery": sources}
+    )
+
+
 def plane() -> Plane:
     """Pool m with replicas a, which is ready, and b, which is not."""
     it = Plane(0.0)
@@ -35,8 +44,10 @@ def plane() -> Plane:
 
 
 def busy_plane() -> Plane:
-    """The same, and a has answered 100 requests a second, each in 20 ms, until second 1."""
+    """The same, a has answered 100 requests a second, each in 20 ms, and a source has answered."""
     it = plane()
+    it.discoveries.adopt([entry("replicas.d")])
+    it.discoveries.found("m", "directory replicas.d", {}, None, 0.0)
     target = it.target("m", "a")
     assert target is not None
     for at in (0.0, 1.0):

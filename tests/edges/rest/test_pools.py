@@ -2,7 +2,13 @@
 
 import pytest
 
-from controlplane.settings import PoolSettings, load_config
+from controlplane.settings import (
+    PoolEntry,
+    PoolSettings,
+    ReplicaSettings,
+    load_config,
+    validated,
+)
 from tests.edges.rest.served import POOL, served
 
 
@@ -99,3 +105,56 @@ async def test_an_unknown_pool_is_not_found(method: str, path: str) -> None:
         answer = await api.ask(method, path)
         assert (answer.status, answer.detail) == (404, "there is no pool 'q'")
         assert api.changes == 0
+
+
+async def test_a_pool_says_where_its_replicas_are_found_and_what_is_not_followed() -> None:
+    async with served() as api:
+        await api.filled()
+        source = {"directory": {"path": "replicas.d"}}
+        entry = validated(PoolEntry, {**POOL, "name": "m", "discovery": [source]})
+        known = api.plane.discoveries
+        known.adopt([entry])
+        shown = (await api.ask("GET", "/v1/pools/m")).body["discovery"]
+        assert shown["sources"][0] == {
+            "name": "directory replicas.d",
+            "replicas": None,
+            "answer_age_s": None,
+            "failing": False,
+            "problem": None,
+        }
+        found = {"x": validated(ReplicaSettings, {"address": "127.0.0.1:9003"})}
+        known.found("m", "directory replicas.d", found, None, 98.0)
+        known.failed("m", "directory replicas.d", "cannot be listed")
+        api.plane.discover(98.0)
+        shown = (await api.ask("GET", "/v1/pools/m")).body["discovery"]
+        assert shown == {
+            "sources": [
+                {
+                    "name": "directory replicas.d",
+                    "replicas": 1,
+                    "answer_age_s": 2.0,
+                    "failing": True,
+                    "problem": "cannot be listed",
+                }
+            ],
+            "withheld": [],
+            "clashes": [],
+        }
+        replica = (await api.ask("GET", "/v1/pools/m/replicas/x")).body
+        assert (replica["source"], replica["found_by"]) == ("discovery", "directory replicas.d")
+        known.found("m", "directory replicas.d", {}, None, 99.0)
+        api.plane.discover(99.0)
+        replica = (await api.ask("GET", "/v1/pools/m/replicas/x")).body
+        assert replica["draining"] == "discovery"
+        assert (
+            "drained because directory replicas.d no longer has it since 1 s: no new requests, and"
+            " it is removed unless it is found again within 9 s" in replica["why"]
+        )
+
+
+async def test_the_api_cannot_have_the_control_plane_read_its_files() -> None:
+    async with served() as api:
+        body = {**POOL, "discovery": [{"directory": {"path": "/etc"}}]}
+        refused = await api.ask("PUT", "/v1/pools/m", json=body)
+        assert refused.status == 422
+        assert refused.body["pointer"] == "/discovery"

@@ -14,13 +14,19 @@ import pytest
 from controlplane.edges.store.database import Database, Loaded
 from controlplane.edges.store.errors import StoreError, WriteError
 from controlplane.edges.store.schema import MIGRATIONS
-from controlplane.fleet import Drain, Fleet, Registered, changes, registered
-from tests.fleet.fleets import a_pool, after, put
+from controlplane.fleet import Drain, Fleet, Registered, changes, discover, registered
+from tests.fleet.fleets import a_pool, after, put, replica_settings
 
-FLEET = after(
-    *(Drain("p", "b"), put("c", 3, ttl="1.5s", locality={"zone": "z"}, labels={"k": "v"})),
-    fleet=a_pool(a=1, b=2),
-)
+FLEET = discover(
+    after(
+        *(Drain("p", "b"), put("c", 3, ttl="1.5s", locality={"zone": "z"}, labels={"k": "v"})),
+        fleet=a_pool(a=1, b=2),
+    ),
+    "p",
+    {"dns x:1": {"d": replica_settings(4, slots=2, instance="one")}},
+    lambda _: True,
+    0.0,
+).fleet
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 
 from embedding_replica import options
 
+REGISTER = ("--register", "http://127.0.0.1:8080/v1/pools/minilm")
+
 
 @pytest.mark.parametrize(
     ("text", "size"),
@@ -33,6 +35,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         (["--port", "1", "--grace", "-1"], "no number of seconds"),
         (["--port", "1", "--load-seconds", "inf"], "no number of seconds"),
         (["--port", "1", "--gpu-uuid", "GPU-1"], "--gpu-uuid needs --gpu-memory"),
+        (["--port", "1", "--register", "127.0.0.1:8080"], "is no pool; write it like http://"),
+        (["--port", "1", "--register", "http://h/v1/pools/"], "is no pool; write it like http://"),
+        (["--port", "1", "--replica-id", "a"], "need --register"),
+        (["--port", "1", *REGISTER, "--ttl", "0.5"], "is not 1 to 3600 seconds"),
+        (["--port", "1", *REGISTER, "--ttl", "nan"], "is not 1 to 3600 seconds"),
+        (["--port", "1", *REGISTER, "--host", "0.0.0.0"], "give --advertise"),
     ],
 )
 def test_bad_usage_exits_with_2_and_says_why(

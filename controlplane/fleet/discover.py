@@ -1,0 +1,124 @@
+"""What sources have found against the fleet: their sets are put together, and what is in none goes.
+
+Sources only see so much: a resolver may answer with a part, an engine be asked before its
+containers are there. So what is new comes at once, and what is gone is drained first; a step that
+would leave less than half of those that serve is not taken before others serve in their place.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from controlplane.fleet.process import is_same_process
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica, Source
+from controlplane.settings import ReplicaSettings
+
+Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
+"""By source, in order of precedence: its replicas by id; None as long as it has never answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A pool after its sources have been put together.
+
+    Attributes:
+        withheld: Ids of replicas that no source has any more and that stay nevertheless, because
+            too few would be left.
+        clashes: Sentences about replicas of a source that are not used, as another has their id.
+    """
+
+    fleet: Fleet
+    withheld: tuple[str, ...] = ()
+    clashes: tuple[str, ...] = ()
+
+
+def discover(
+    fleet: Fleet, name: str, sets: Sets, serves: Callable[[Replica], bool], now: float
+) -> Merged:
+    """Bring a pool in line with what its sources have found.
+
+    Args:
+        fleet: As it is.
+        name: Of the pool; one that is not there is left alone.
+        sets: What each source found.
+        serves: Whether a replica answers at present.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        The same fleet object where nothing changes.
+    """
+    if name not in fleet.pools:
+        return Merged(fleet)
+    wanted, clashes = _put_together(fleet.pools[name], sets)
+    fleet = _without_displaced(fleet, name, wanted)
+    for id_, (source, settings) in wanted.items():
+        fleet = _with_found(fleet, name, id_, source, settings)
+    pool = fleet.pools[name]
+    gone = [
+        it
+        for it in pool.replicas.values()
+        if it.source is Source.DISCOVERY
+        and it.id not in wanted
+        and not _is_leaving(it)
+        and sets.get(it.found_by or "", {}) is not None
+    ]
+    # Those that do not serve carry nothing, so they may go, and hold up nobody's leaving.
+    going = sum(it.draining is None and serves(it) for it in gone)
+    able = sum(it.draining is None and serves(it) for it in pool.replicas.values())
+    if going > able - going:
+        return Merged(fleet, tuple(it.id for it in gone), clashes)
+    for it in gone:
+        leaving = replace(it, draining=it.draining or Draining.DISCOVERY, lease_until=now)
+        fleet = fleet.with_pool(fleet.pool(name).with_replica(leaving))
+    return Merged(fleet, (), clashes)
+
+
+def _put_together(
+    pool: Pool, sets: Sets
+) -> tuple[dict[str, tuple[str, ReplicaSettings]], tuple[str, ...]]:
+    """By id, with the first source that has it; what the file and the API declare stays theirs."""
+    wanted: dict[str, tuple[str, ReplicaSettings]] = {}
+    clashes: list[str] = []
+    declared = [it for it in pool.replicas.values() if it.source is not Source.DISCOVERY]
+    ids = {it.id for it in declared}
+    addresses = {it.settings.address for it in declared}
+    for source, found in sets.items():
+        for id_, settings in (found or {}).items():
+            if settings.address in addresses:
+                continue
+            if id_ in ids:
+                clashes.append(
+                    f"{source}: {settings.address} is not used, another replica has its id {id_!r}"
+                )
+                continue
+            ids.add(id_)
+            addresses.add(settings.address)
+            wanted[id_] = (source, settings)
+    return wanted, tuple(clashes)
+
+
+def _without_displaced(
+    fleet: Fleet, name: str, wanted: Mapping[str, tuple[str, ReplicaSettings]]
+) -> Fleet:
+    """Without those that nobody has any more and whose address is another's by now."""
+    addresses = {settings.address for _, settings in wanted.values()}
+    for it in fleet.pools[name].replicas.values():
+        is_gone = it.source is Source.DISCOVERY and it.id not in wanted
+        if is_gone and it.settings.address in addresses:
+            fleet = fleet.with_pool(fleet.pool(name).without_replica(it.id))
+    return fleet
+
+
+def _with_found(fleet: Fleet, name: str, id_: str, source: str, settings: ReplicaSettings) -> Fleet:
+    pool = fleet.pools[name]
+    there = pool.replicas.get(id_)
+    if there is None or not is_same_process(there.settings, settings):
+        fleet = replace(fleet, generations=fleet.generations + 1)
+        replica = Replica(id_, settings, Source.DISCOVERY, fleet.generations, found_by=source)
+        return fleet.with_pool(pool.with_replica(replica))
+    draining = None if there.draining is Draining.DISCOVERY else there.draining
+    same = replace(there, settings=settings, found_by=source, draining=draining, lease_until=None)
+    return fleet if same == there else fleet.with_pool(pool.with_replica(same))
+
+
+def _is_leaving(replica: Replica) -> bool:
+    return replica.source is Source.DISCOVERY and replica.lease_until is not None

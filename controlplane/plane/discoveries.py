@@ -1,0 +1,168 @@
+"""What the sources of each pool have found last, and how they do; the fleet follows from it."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from controlplane.fleet import Fleet, Replica, discover
+from controlplane.settings import PoolEntry, ReplicaSettings
+
+EMPTY_SECONDS: Final = 60.0
+"""After a start Envoys are told nothing for so long while a pool is empty because one of its
+sources has not answered: those that hold a configuration would lose the pool by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """How one source does.
+
+    Attributes:
+        found: Its last complete set; None before the first one.
+        answered_at: When that was, in seconds of a monotonic clock.
+        problem: Why there is no newer one, or what of it could not be used; None if all is well.
+        failing: Whether the last attempt yielded no set.
+    """
+
+    source: str
+    found: Mapping[str, ReplicaSettings] | None = None
+    answered_at: float = -math.inf
+    problem: str | None = None
+    failing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """How the sources of one pool do.
+
+    Attributes:
+        sources: In order of precedence.
+        withheld: Ids of replicas that no source has any more, and that stay because too few would
+            be left without them.
+        clashes: Sentences about what was found and is not used.
+    """
+
+    sources: tuple[SourceReport, ...] = ()
+    withheld: tuple[str, ...] = ()
+    clashes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Sources:
+    known: dict[str, SourceReport]
+    withheld: tuple[str, ...] = ()
+    clashes: tuple[str, ...] = ()
+    is_due: bool = True
+
+
+class Discoveries:
+    """The last set of every source."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, _Sources] = {}
+
+    def adopt(self, pools: Iterable[PoolEntry]) -> None:
+        """Follow the sources of these pools and no others; what one has found stays with it."""
+        before, self._pools = self._pools, {}
+        for pool in pools:
+            had = before.get(pool.name, _Sources({}))
+            names = [str(it) for it in pool.discovery]
+            known = {name: had.known.get(name, SourceReport(name)) for name in names}
+            # Those without a source too: what one found that was taken out of the file is to go.
+            self._pools[pool.name] = _Sources(known)
+        for name, had in before.items():
+            # A pool that is no longer in the file may stay, as the API has said something of it.
+            if name not in self._pools and (had.known or had.withheld):
+                self._pools[name] = _Sources({})
+
+    def found(
+        self,
+        pool: str,
+        source: str,
+        replicas: Mapping[str, ReplicaSettings],
+        problem: str | None,
+        now: float,
+    ) -> None:
+        """Take in a complete set; one of a source that is no longer followed is dropped.
+
+        Args:
+            pool: Its name.
+            source: As the pool's settings print it.
+            replicas: By id.
+            problem: What of the answer could not be used; None if all could.
+            now: Seconds.
+        """
+        if sources := self._following(pool, source):
+            sources.known[source] = SourceReport(source, replicas, now, problem)
+            sources.is_due = True
+
+    def failed(self, pool: str, source: str, problem: str) -> None:
+        """A source could not answer; what it found before holds on."""
+        if sources := self._following(pool, source):
+            sources.known[source] = replace(sources.known[source], problem=problem, failing=True)
+
+    def report(self, pool: str) -> PoolReport:
+        """How the sources of a pool do."""
+        sources = self._pools.get(pool)
+        if sources is None:
+            return PoolReport()
+        return PoolReport(tuple(sources.known.values()), sources.withheld, sources.clashes)
+
+    @property
+    def withholds(self) -> bool:
+        """Whether any replica stays that no source has any more."""
+        return any(sources.withheld for sources in self._pools.values())
+
+    def are_settled(self, fleet: Fleet, waited: float) -> bool:
+        """Whether enough has come of the sources since the start.
+
+        Args:
+            fleet: As it is now.
+            waited: Seconds since the start.
+        """
+        if waited >= EMPTY_SECONDS:
+            return True
+        return not any(
+            it.found is None
+            for name, sources in self._pools.items()
+            if name in fleet.pools and not fleet.pools[name].replicas
+            for it in sources.known.values()
+        )
+
+    def are_asked(self) -> bool:
+        """Whether every source has answered or failed to."""
+        return all(
+            it.found is not None or it.failing
+            for sources in self._pools.values()
+            for it in sources.known.values()
+        )
+
+    def merged(self, fleet: Fleet, serves: Callable[[str, Replica], bool], now: float) -> Fleet:
+        """The fleet with what the sources have found since it was last `taken_in`.
+
+        Args:
+            fleet: As it is, or as it will be.
+            serves: Whether a replica of a pool answers at present.
+            now: Seconds.
+
+        Returns:
+            The same object where nothing changes.
+        """
+        for name, sources in self._pools.items():
+            if not (sources.is_due or sources.withheld):
+                continue
+            sets = {it.source: it.found for it in sources.known.values()}
+            merged = discover(fleet, name, sets, partial(serves, name), now)
+            fleet = merged.fleet
+            sources.withheld, sources.clashes = merged.withheld, merged.clashes
+        return fleet
+
+    def taken_in(self) -> None:
+        """What was found is in the fleet."""
+        for sources in self._pools.values():
+            sources.is_due = False
+
+    def _following(self, pool: str, source: str) -> _Sources | None:
+        sources = self._pools.get(pool)
+        return sources if sources is not None and source in sources.known else None

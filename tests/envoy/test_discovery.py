@@ -1,0 +1,102 @@
+"""A real Envoy and the whole control plane while sources find replicas and lose them."""
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.edges.discovery.dns_server import dns_server
+from tests.envoy.load import load
+from tests.envoy.pools import pool, serves
+from tests.processes import Plimsoll, serving, sidecar, until
+from tests.replica import FakeReplica, replica
+
+
+def write(folder: Path, name: str, **replicas: FakeReplica) -> None:
+    entries = [{"id": id_, "address": it.address} for id_, it in replicas.items()]
+    (folder / ".new").write_text(yaml.safe_dump({"replicas": entries}))
+    os.replace(folder / ".new", folder / name)
+
+
+async def draining(plane: Plimsoll) -> dict[str, str | None]:
+    answer = await plane.get("/v1/pools/p")
+    return {it["id"]: it["draining"] for it in answer["replicas"]}
+
+
+async def test_replicas_of_a_folder_come_and_go_and_no_request_fails(tmp_path: Path) -> None:
+    found = tmp_path / "replicas.d"
+    found.mkdir()
+    async with AsyncExitStack() as stack:
+        a, b, c = [await stack.enter_async_context(replica()) for _ in range(3)]
+        write(found, "one.yaml", a=a, b=b)
+        source = {"directory": {"path": str(found), "interval": "100ms"}}
+        entry = pool("p", {}, discovery=[source])
+        plane = await stack.enter_async_context(serving(tmp_path, [entry]))
+        envoy = await stack.enter_async_context(sidecar(tmp_path, plane.xds, ["p"]))
+        await until("Envoy serves the pool", lambda: serves(envoy, "p"))
+        statuses = await stack.enter_async_context(load(envoy, "p"))
+        write(found, "two.yaml", c=c)
+
+        async def has(*ids: str) -> bool:
+            return await envoy.healthy("p") == set(ids)
+
+        await until("Envoy has the third", lambda: has("a", "b", "c"))
+        write(found, "one.yaml", a=a)
+
+        async def drains() -> bool:
+            return await draining(plane) == {"a": None, "b": "discovery", "c": None}
+
+        await until("the one that is gone is drained", drains)
+
+        async def is_removed() -> bool:
+            return set(await envoy.hosts("p")) == {"a", "c"}
+
+        await until("and then removed", is_removed)
+        for name in ("one.yaml", "two.yaml"):
+            (found / name).unlink()
+
+        async def is_withheld() -> bool:
+            answer: dict[str, Any] = await plane.get("/v1/pools/p")
+            return set(answer["discovery"]["withheld"]) == {"a", "c"}
+
+        await until("an emptied folder empties no pool", is_withheld)
+        assert await draining(plane) == {"a": None, "c": None}
+        assert await has("a", "c")
+        assert set(statuses) == {200}
+
+
+async def test_a_control_plane_that_starts_while_dns_is_down_takes_no_pool_from_envoy(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(dns_server())
+        only = await stack.enter_async_context(replica())
+        server.records[("tei.svc", "A")] = (1, ["127.0.0.1"])
+        server.records[("tei.svc", "AAAA")] = (1, [])
+        where = {"name": "tei.svc", "port": only.port, "server": f"127.0.0.1:{server.port}"}
+        entry = pool("p", {}, discovery=[{"dns": where}])
+        first = AsyncExitStack()
+        plane = await first.enter_async_context(serving(tmp_path, [entry]))
+        envoy = await stack.enter_async_context(sidecar(tmp_path, plane.xds, ["p"]))
+        await until("Envoy serves the pool", lambda: serves(envoy, "p"))
+        statuses = await stack.enter_async_context(load(envoy, "p"))
+        await first.aclose()
+        server.silent = True
+        again = await stack.enter_async_context(serving(tmp_path, [entry], plane.xds.port))
+
+        async def has_failed() -> bool:
+            answer = await again.get("/v1/pools/p")
+            return bool(answer["discovery"]["sources"][0]["failing"])
+
+        await until("DNS has failed", has_failed)
+        assert await again.call("GET", "/readyz") == 503
+        server.silent = False
+        seen = only.served
+
+        async def is_ready() -> bool:
+            return await again.call("GET", "/readyz") == 200 and only.served > seen + 50
+
+        await until("it serves once DNS is back", is_ready)
+        assert set(statuses) == {200}
