@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.edges.config_file import read_token, watch
+from controlplane.edges.config_file import read_tokens, watch
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
@@ -87,17 +87,22 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         plane.declare(changed_config, time.monotonic())
+        rest.look("config file")
         changed()
 
-    token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
+    def decided(seconds: float) -> None:
+        metrics.decided(seconds)
+        rest.look()
+
+    file = config.admin.token_file
     rest = RestServer(
-        config.admin.address,
+        config.admin,
         plane,
         nodes=xds.nodes,
         changed=changed,
         ready=lambda: slot.value is not None,
         metrics=metrics.exposition,
-        token=token,
+        tokens=read_tokens(Path(file)) if file else (),
     )
     try:
         addresses = Running(admin=await rest.start(), xds=await xds.start())
@@ -105,7 +110,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
                 group.create_task(
-                    steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
+                    steer(plane, slot, woken, decided, lambda: xds.streams or None),
                     name="steering",
                 ),
             ]

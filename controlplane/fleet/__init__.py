@@ -12,9 +12,11 @@ from controlplane.fleet.commands import (
     Heartbeat,
     PutPool,
     PutReplica,
+    PutReplicas,
     Undrain,
 )
 from controlplane.fleet.declare import declare
+from controlplane.fleet.differences import Difference, differences
 from controlplane.fleet.leases import expire
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Source
 
@@ -22,6 +24,7 @@ __all__ = [
     "Command",
     "DeletePool",
     "DeleteReplica",
+    "Difference",
     "Drain",
     "Draining",
     "Fleet",
@@ -29,11 +32,13 @@ __all__ = [
     "Pool",
     "PutPool",
     "PutReplica",
+    "PutReplicas",
     "Refused",
     "Replica",
     "Source",
     "Undrain",
     "apply",
     "declare",
+    "differences",
     "expire",
 ]

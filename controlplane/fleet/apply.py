@@ -10,6 +10,7 @@ from controlplane.fleet.commands import (
     Heartbeat,
     PutPool,
     PutReplica,
+    PutReplicas,
     Undrain,
 )
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
@@ -31,8 +32,10 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
             return _put_pool(fleet, command)
         case DeletePool(name):
             return fleet.without_pool(fleet.pool(name).name)
-        case PutReplica():
-            return _put_replica(fleet, command, now)
+        case PutReplica(name, replica_id, settings, source):
+            return _put_replicas(fleet, PutReplicas(name, {replica_id: settings}, source), now)
+        case PutReplicas():
+            return _put_replicas(fleet, command, now)
         case DeleteReplica(name, replica_id):
             pool = fleet.pool(name)
             return fleet.with_pool(pool.without_replica(pool.replica(replica_id).id))
@@ -56,31 +59,34 @@ def _put_pool(fleet: Fleet, command: PutPool) -> Fleet:
     return fleet.with_pool(Pool(command.pool, command.settings, command.source, replicas))
 
 
-def _put_replica(fleet: Fleet, command: PutReplica, now: float) -> Fleet:
-    pool, settings = fleet.pool(command.pool), command.settings
+def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
+    """Put all at once, so that two may also swap their addresses."""
+    pool = fleet.pool(command.pool)
+    wanted = {settings.address: id_ for id_, settings in command.replicas.items()}
     for other in pool.replicas.values():
-        if other.id != command.replica and other.settings.address == settings.address:
+        if other.id not in command.replicas and other.settings.address in wanted:
             raise Refused(
-                "conflict", f"address {settings.address} is already that of replica {other.id!r}"
+                "conflict",
+                f"address {other.settings.address} is already that of replica {other.id!r}",
             )
-    known = pool.replicas.get(command.replica)
-    lease_until = None if settings.ttl is None else now + settings.ttl
-    if known is not None and known.settings.address == settings.address:
-        # Whoever registers again is alive; what an operator drained stays drained all the same.
-        draining = None if known.draining is Draining.LEASE else known.draining
-        replica = replace(
-            known,
-            settings=settings,
-            source=command.source,
-            draining=draining,
-            lease_until=lease_until,
-        )
-    else:
-        fleet = replace(fleet, generations=fleet.generations + 1)
-        replica = Replica(
-            command.replica, settings, command.source, fleet.generations, None, lease_until
-        )
-    return fleet.with_pool(pool.with_replica(replica))
+    replicas, generations = dict(pool.replicas), fleet.generations
+    for id_, settings in command.replicas.items():
+        known = replicas.get(id_)
+        lease_until = None if settings.ttl is None else now + settings.ttl
+        if known is not None and known.settings.address == settings.address:
+            # Whoever registers again is alive; what an operator drained stays drained all the same.
+            draining = None if known.draining is Draining.LEASE else known.draining
+            replicas[id_] = replace(
+                known,
+                settings=settings,
+                source=command.source,
+                draining=draining,
+                lease_until=lease_until,
+            )
+        else:
+            generations += 1
+            replicas[id_] = Replica(id_, settings, command.source, generations, None, lease_until)
+    return replace(fleet, generations=generations).with_pool(replace(pool, replicas=replicas))
 
 
 def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:

@@ -7,6 +7,7 @@ observed of each replica, the last weighing of each pool) and decides when it is
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
+from controlplane.plane.preview import Preview, preview
 from controlplane.plane.readiness import Probe, Readiness, State
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "Joined",
     "Observed",
     "Plane",
+    "Preview",
     "Probe",
     "Readiness",
     "ReplicaReport",
     "State",
     "Target",
+    "preview",
 ]

@@ -27,6 +27,7 @@ class Problem(Exception):  # noqa: N818 - the standard's word
         detail: One sentence: what is wrong and what would be right.
         pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None where it is
             not about a part.
+        parameter: The parameter of the query, or the header, that is wrong.
         headers: To be sent along.
     """
 
@@ -36,9 +37,11 @@ class Problem(Exception):  # noqa: N818 - the standard's word
         detail: str,
         *,
         pointer: str | None = None,
+        parameter: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status, self.detail, self.pointer = status, detail, pointer
+        self.parameter = parameter
         self.headers = headers or {}
         super().__init__(detail)
 
@@ -95,6 +98,8 @@ def _response(problem: Problem) -> web.Response:
     }
     if problem.pointer is not None:
         document["pointer"] = _cut(problem.pointer, _LONGEST)
+    if problem.parameter is not None:
+        document["parameter"] = _cut(problem.parameter, _LONGEST)
     return web.Response(
         status=problem.status,
         text=json.dumps(document) + "\n",

@@ -63,6 +63,9 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
             f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
             f" unless a heartbeat comes within {left}"
         )
+    if replica.draining is not None and report.in_flight is not None:
+        left = "none is" if report.in_flight < 1 else f"{report.in_flight:.0f} are"
+        yield f"of the requests that it had, {left} in flight still"
 
 
 def _of_joined(joined: Joined) -> Iterator[str]:

@@ -33,7 +33,7 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
         "source": pool.source.value,
         **pool.settings.model_dump(mode="json"),
         "suspect": suspect,
-        "replicas": [_in_short(report) for report in known],
+        "replicas": [in_short(report) for report in known],
         "counts": {
             "total": len(known),
             "starting": states.count("starting"),
@@ -46,13 +46,15 @@ def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) ->
     }
 
 
-def _in_short(report: ReplicaReport) -> dict[str, Any]:
+def in_short(report: ReplicaReport) -> dict[str, Any]:
+    """What one line of a table has room for."""
     weighed = _weighed(report.weighing)
     return {
         "id": report.replica.id,
         "address": str(report.replica.settings.address),
         "state": report.observed.readiness.state.value,
         "draining": report.replica.draining.value if report.replica.draining else None,
+        "in_flight": plain(report.in_flight),
         **{key: weighed[key] for key in ("capacity", "tier", "weight", "share")},
     }
 

@@ -1,7 +1,7 @@
 """A real API server on loopback with a plane whose clock the test sets, and a real client."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +10,9 @@ import aiohttp
 from yarl import URL
 
 from controlplane.edges.own_metrics import OwnMetrics
-from controlplane.edges.rest import RestServer
+from controlplane.edges.rest import Limits, RestServer
 from controlplane.plane import Plane, Target
-from controlplane.settings import Address
+from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds.nodes import NodeStatus
 
 POOL = {"model": "minilm", "listener": {"address": "127.0.0.1:10000"}}
@@ -43,6 +43,7 @@ class Served:
     plane: Plane
     address: Address = field(init=False)
     session: aiohttp.ClientSession = field(init=False)
+    server: RestServer = field(init=False)
     now: float = 100.0
     is_ready: bool = True
     changes: int = 0
@@ -81,23 +82,32 @@ class Served:
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
+        self.server.look()
 
 
 @asynccontextmanager
-async def served(*, token: str | None = None, read_timeout: float = 10.0) -> AsyncIterator[Served]:
+async def served(
+    *,
+    token: str | None = None,
+    tokens: Sequence[Token] = (),
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    networks: Sequence[str] | None = None,
+) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
     server = RestServer(
-        Address("127.0.0.1", 0),
+        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks}),
         here.plane,
         nodes=lambda: here.nodes,
         changed=here.decide,
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
-        token=token,
-        read_timeout=read_timeout,
+        tokens=(Token.of(token),) if token else tokens,
+        limits=limits,
         clock=lambda: here.now,
+        wall_clock=lambda: here.now,
     )
+    here.server = server
     here.address = await server.start()
     try:
         async with aiohttp.ClientSession() as here.session:

@@ -1,0 +1,228 @@
+"""The shape of every answer, for the OpenAPI document; `views` fills them in.
+
+Answers may have more keys one day: a client skips what it does not know.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from controlplane.settings import PoolSettings, ReplicaSettings
+
+_OPEN = ConfigDict(
+    extra="allow",
+    json_schema_serialization_defaults_required=True,
+    use_attribute_docstrings=True,
+)
+
+State = Literal["starting", "ready", "gone"]
+Draining = Literal["operator", "lease"]
+
+
+class Answer(BaseModel):
+    """Base of all."""
+
+    model_config = _OPEN
+
+
+class Counts(Answer):
+    """How many replicas of a pool are in which state."""
+
+    total: int
+    starting: int
+    """Not shown to Envoy yet: the health check was not answered."""
+    ready: int
+    gone: int
+    """Nobody listens."""
+    draining: int
+    cut: int
+    """Without traffic because their GPU memory is full."""
+    stale: int
+    """Whose last good scrape is too old."""
+
+
+class Weighed(Answer):
+    """What a replica gets."""
+
+    capacity: float | None
+    """Requests per second that it can carry."""
+    tier: str | None
+    weight: int | None
+    share: float | None
+    """Expected part of the pool's traffic, 0 to 1."""
+
+
+class ReplicaInShort(Weighed):
+    """A replica in the list of its pool."""
+
+    id: str
+    address: str
+    state: State
+    draining: Draining | None
+    in_flight: float | None
+    """Requests that all Envoys together have at it now; null where none reports."""
+
+
+class PoolView(PoolSettings):
+    """A pool: its settings, and its replicas in short."""
+
+    model_config = _OPEN
+
+    name: str
+    source: str
+    """Who declared it."""
+    suspect: bool
+    """Most of it is silent, so that its weights stand still."""
+    replicas: list[ReplicaInShort]
+    counts: Counts
+
+
+class PoolList(Answer):
+    """A page of pools."""
+
+    pools: list[PoolView]
+    next: str | None
+    """For `after`; null on the last page."""
+
+
+class Scrape(Answer):
+    """The last scrape."""
+
+    age_s: float | None
+    """Since the last good one."""
+    failure: str | None
+
+
+class Step(Answer):
+    """One step on the way to a weight."""
+
+    name: str
+    before: float | None
+    after: float | None
+    factor: float | None
+    words: str
+
+
+class ReplicaView(ReplicaSettings, Weighed):
+    """Everything that is known of a replica."""
+
+    model_config = _OPEN
+
+    pool: str
+    id: str
+    source: str
+    """Who declared it."""
+    generation: int
+    """Another one after each restart at another address."""
+    state: State
+    state_for_s: float | None
+    draining: Draining | None
+    lease_left_s: float | None
+    shown_to_envoy: bool
+    scrape: Scrape
+    in_flight: float | None
+    """Requests that all Envoys together have at it now; null where none reports."""
+    readings: dict[str, Any] | None
+    """What it did in the last seconds."""
+    joined: dict[str, Any] | None
+    """What exporters say of its GPUs."""
+    drained: bool | None
+    stale: bool | None
+    why: list[str]
+    """In sentences."""
+    steps: list[Step]
+
+
+class ReplicaList(Answer):
+    """A page of replicas."""
+
+    replicas: list[ReplicaView]
+    next: str | None
+    """For `after`; null on the last page."""
+
+
+class Put(Answer):
+    """What has become of many replicas."""
+
+    added: list[str]
+    changed: list[str]
+    unchanged: list[str]
+
+
+class Changed(Answer):
+    """One place where what Envoys would be told differs from what they hold."""
+
+    type_url: str
+    name: str
+    pointer: str
+    """JSON pointer into the resource; empty for the whole of it."""
+    before: Any
+    after: Any
+
+
+class PreviewView(Answer):
+    """What a change would come to. Nothing was changed."""
+
+    dry_run: Literal[True]
+    changes: bool
+    """Whether Envoys would be told anything new."""
+    when_ready: list[str]
+    """Replicas that Envoys are told of only once they are ready; here they are taken to be."""
+    resources: dict[str, dict[str, Any]]
+    """The resources of the pools that change, as Envoys would get them, by type and name."""
+    diff: list[Changed]
+
+
+class NodeList(Answer):
+    """The connected Envoys."""
+
+    nodes: list[dict[str, Any]]
+
+
+class EntryView(Answer):
+    """One change of what is declared."""
+
+    number: int
+    at: str
+    """UTC, as RFC 3339 has it."""
+    who: str
+    """The token's name, `loopback`, `config file` or `control plane`."""
+    change: Literal["added", "changed", "removed"]
+    pool: str
+    replica: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditView(Answer):
+    """The newest entries of the audit log, the newest first."""
+
+    entries: list[EntryView]
+    next: int | None
+    """For `before`; null where there are no older ones."""
+
+
+class Live(Answer):
+    """It answers."""
+
+    live: bool
+
+
+class Ready(Answer):
+    """Whether Envoys are served."""
+
+    ready: bool
+
+
+class ProblemView(Answer):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    """One sentence: what is wrong and what would be right."""
+    pointer: str | None = None
+    """JSON pointer to the part of the body that is wrong."""
+    parameter: str | None = None
+    """The parameter of the query, or the header, that is wrong."""

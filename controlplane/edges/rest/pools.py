@@ -1,0 +1,131 @@
+"""The endpoints for pools."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+
+from controlplane.edges.rest.answers import PoolList, PoolView, PreviewView
+from controlplane.edges.rest.changes import Changes, answer
+from controlplane.edges.rest.etags import check_preconditions
+from controlplane.edges.rest.operations import IF_MATCH, IF_NONE_MATCH, Operation
+from controlplane.edges.rest.query import Change, PoolPage, page_of, query_of
+from controlplane.edges.rest.requests import name_in_path, settings_in_body
+from controlplane.edges.rest.views import pool_view
+from controlplane.fleet import DeletePool, PutPool
+from controlplane.settings import PoolSettings, Role
+
+_POOL: Final = "/v1/pools/{pool}"
+_CHANGES: Final = (HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Everything below ``/v1/pools`` that is about a pool.
+
+    Attributes:
+        changes: Carries out commands.
+        read_timeout: Seconds for a body to arrive.
+    """
+
+    changes: Changes
+    read_timeout: float
+
+    def operations(self) -> tuple[Operation, ...]:
+        """The endpoints."""
+        return (
+            Operation(
+                "listPools",
+                "GET",
+                "/v1/pools",
+                Role.READ,
+                "List the pools",
+                self.get_all,
+                {HTTPStatus.OK: PoolList},
+                query=PoolPage,
+            ),
+            Operation(
+                "getPool",
+                "GET",
+                _POOL,
+                Role.READ,
+                "Show a pool",
+                self.get,
+                {HTTPStatus.OK: PoolView},
+                problems=(HTTPStatus.NOT_FOUND,),
+            ),
+            Operation(
+                "putPool",
+                "PUT",
+                _POOL,
+                Role.OPERATE,
+                "Add a pool, or change its settings",
+                self.put,
+                {HTTPStatus.OK: PoolView, HTTPStatus.CREATED: PoolView},
+                query=Change,
+                body=PoolSettings,
+                headers=(IF_MATCH, IF_NONE_MATCH),
+                problems=_CHANGES,
+                previews=PreviewView,
+            ),
+            Operation(
+                "deletePool",
+                "DELETE",
+                _POOL,
+                Role.OPERATE,
+                "Remove a pool with its replicas",
+                self.delete,
+                {HTTPStatus.NO_CONTENT: None},
+                query=Change,
+                headers=(IF_MATCH,),
+                problems=(HTTPStatus.NOT_FOUND, *_CHANGES),
+                previews=PreviewView,
+            ),
+        )
+
+    async def get_all(self, request: web.Request) -> web.Response:
+        """In alphabetical order; all of them, unless `limit` asks for pages."""
+        names, following = page_of(
+            sorted(self.changes.plane.fleet.pools), query_of(request, PoolPage)
+        )
+        return answer({"pools": [self._view(name) for name in names], "next": following})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Its settings are shown as they can be put; the ETag stands for them."""
+        name = name_in_path(request, "pool")
+        return answer(self._view(name), about=self.changes.plane.fleet.pool(name))
+
+    async def put(self, request: web.Request) -> web.Response:
+        """The body says all of its settings; what it leaves out gets its default.
+
+        The replicas of a pool that is there stay. The same again changes nothing.
+        """
+        name = name_in_path(request, "pool")
+        settings = await settings_in_body(request, PoolSettings, "name", name, self.read_timeout)
+        fleet = self.changes.plane.fleet
+        check_preconditions(request, fleet.pools.get(name))
+        if query_of(request, Change).dry_run:
+            return await self.changes.preview(PutPool(name, settings))
+        self.changes.apply(PutPool(name, settings), request)
+        status = HTTPStatus.OK if name in fleet.pools else HTTPStatus.CREATED
+        return answer(self._view(name), status, self.changes.plane.fleet.pool(name))
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Envoys forget it at once: drain its replicas first, and let requests finish."""
+        name = name_in_path(request, "pool")
+        check_preconditions(request, self.changes.plane.fleet.pool(name))
+        if query_of(request, Change).dry_run:
+            return await self.changes.preview(DeletePool(name))
+        self.changes.apply(DeletePool(name), request)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    def views(self) -> list[dict[str, Any]]:
+        """Every pool, as the list shows it."""
+        return [self._view(name) for name in sorted(self.changes.plane.fleet.pools)]
+
+    def _view(self, name: str) -> dict[str, Any]:
+        plane, now = self.changes.plane, self.changes.clock()
+        pool, weighing = plane.fleet.pool(name), plane.weighing(name)
+        reports = (plane.report(name, id_, now) for id_ in pool.replicas)
+        return pool_view(pool, reports, suspect=weighing is not None and weighing.suspect)

@@ -1,0 +1,82 @@
+"""What a change would come to, as plain data: resources as Envoys would get them, and a diff."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from controlplane.edges.rest.problems import pointer
+from controlplane.plane import Preview
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.readable import readable
+
+Found = tuple[tuple[str | int, ...], Any, Any]
+
+
+def preview_view(preview: Preview, pool: str) -> dict[str, Any]:
+    """The answer to ``?dry_run=true``.
+
+    Args:
+        preview: Of the command.
+        pool: That the command is about; its resources are shown even where they stay.
+    """
+    names = sorted({*preview.pools, pool})
+    held, wanted = _resources(preview.held, names), _resources(preview.wanted, names)
+    diff = [
+        {
+            "type_url": url,
+            "name": name,
+            "pointer": pointer(path),
+            "before": before,
+            "after": after,
+        }
+        for url in sorted(held.keys() | wanted.keys())
+        for name in names
+        for path, before, after in differing(
+            held.get(url, {}).get(name), wanted.get(url, {}).get(name)
+        )
+    ]
+    return {
+        "dry_run": True,
+        "changes": bool(diff),
+        "when_ready": list(preview.unready),
+        "resources": wanted,
+        "diff": diff,
+    }
+
+
+def differing(before: Any, after: Any, path: tuple[str | int, ...] = ()) -> Iterator[Found]:
+    """The smallest parts of two documents that differ; what is on one side only is null there.
+
+    Of two lists, what they have in common at both ends is left out first, so that something that
+    was put in or taken out is one difference.
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from differing(before.get(key), after.get(key), (*path, key))
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _of_lists(before, after, path)
+    elif before != after:
+        yield path, before, after
+
+
+def _of_lists(before: list[Any], after: list[Any], path: tuple[str | int, ...]) -> Iterator[Found]:
+    shorter = min(len(before), len(after))
+    head = next((i for i in range(shorter) if before[i] != after[i]), shorter)
+    tail = next(
+        (i for i in range(shorter - head) if before[-1 - i] != after[-1 - i]), shorter - head
+    )
+    old, new = before[head : len(before) - tail], after[head : len(after) - tail]
+    for index in range(max(len(old), len(new))):
+        yield from differing(
+            old[index] if index < len(old) else None,
+            new[index] if index < len(new) else None,
+            (*path, head + index),
+        )
+
+
+def _resources(catalog: Catalog, names: list[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if (held := catalog.pools.get(name)) is not None:
+            for url, resource in held.resources.items():
+                found.setdefault(url, {})[name] = readable(url, resource)
+    return found
