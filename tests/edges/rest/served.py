@@ -1,7 +1,7 @@
 """A real API server on loopback with a plane whose clock the test sets, and a real client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ class Answer:
 
     status: int
     content_type: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
 
     @property
@@ -53,8 +53,7 @@ class Served:
         url = URL(f"http://{self.address}{path}", encoded=True)
         async with self.session.request(method, url, **options) as response:
             body = await response.json(content_type=None) if await response.read() else None
-            headers = dict(response.headers)
-            return Answer(response.status, response.content_type, headers, body)
+            return Answer(response.status, response.content_type, response.headers, body)
 
     async def send(self, path: str, body: bytes, **headers: str) -> Answer:
         return await self.ask("PUT", path, data=body, headers=headers or JSON)
