@@ -214,15 +214,18 @@ class Ready(Answer):
     ready: bool
 
 
-class ProblemView(Answer):
+class ProblemView(BaseModel):
     """An error (RFC 9457)."""
+
+    # What does not apply is left out.
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     type: str
     title: str
     status: int
     detail: str
     """One sentence: what is wrong and what would be right."""
-    pointer: str | None = None
+    pointer: str = ""
     """JSON pointer to the part of the body that is wrong."""
-    parameter: str | None = None
+    parameter: str = ""
     """The parameter of the query, or the header, that is wrong."""

@@ -212,7 +212,9 @@ def _describe(models: Iterable[type[BaseModel]], schemas: dict[str, Any]) -> Non
         for key, property_ in schema.get("properties", {}).items():
             property_.pop("title", None)
             if key in words:
-                property_.setdefault("description", words[key])
+                # The docstrings are Python's, the document is about JSON.
+                in_json = re.sub(r"\bNone\b", "null", words[key])
+                property_.setdefault("description", in_json)
 
 
 def _collect(model: type[BaseModel], known: dict[str, type[BaseModel]]) -> None:

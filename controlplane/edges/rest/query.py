@@ -56,7 +56,7 @@ class Change(Query):
 class Page(Query):
     """Of lists. Names are in alphabetical order, so that a page means the same after a change."""
 
-    limit: Annotated[int, BeforeValidator(_integer), Field(ge=1, le=MAX_PAGE)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] | None = None
     """How many at most; all of them by default."""
 
     after: Name | None = None
@@ -86,10 +86,10 @@ class ReplicaPage(Page):
 class AuditPage(Query):
     """Of the audit log."""
 
-    limit: Annotated[int, BeforeValidator(_integer), Field(ge=1, le=MAX_PAGE)] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] = 100
     """How many at most, the newest."""
 
-    before: Annotated[int, BeforeValidator(_integer), Field(ge=1)] | None = None
+    before: Annotated[int, Field(ge=1), BeforeValidator(_integer)] | None = None
     """Only entries with a smaller number: the page before this one has it as `next`."""
 
 
