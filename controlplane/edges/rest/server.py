@@ -96,7 +96,7 @@ class RestServer:
         self._watch = Watch(plane, audit, self._feed, clock())
         changes = Changes(plane, self._watch, changed, admin, clock)
         self._pools = Pools(changes, limits.body)
-        events = EventStream(
+        self._events = events = EventStream(
             self._feed, self._state, heartbeat=limits.heartbeat, stalled=limits.answer
         )
         self._operations: tuple[Operation, ...] = (
