@@ -1,6 +1,7 @@
 """A real API server on loopback with a plane whose clock the test sets, and a real client."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,8 @@ class Served:
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
         url = URL(f"http://{self.address}{path}", encoded=True)
         async with self.session.request(method, url, **options) as response:
-            body = await response.json(content_type=None) if await response.read() else None
+            text = await response.text()
+            body = json.loads(text) if text and "json" in response.content_type else text or None
             return Answer(response.status, response.content_type, response.headers, body)
 
     async def send(self, path: str, body: bytes, **headers: str) -> Answer:
@@ -74,6 +76,14 @@ class Served:
             await self.ask("PUT", f"/v1/pools/m/replicas/{id_}", json=body)
         self.changes = 0
         return self
+
+    @property
+    def connections(self) -> int:
+        """That are open."""
+        runner = self.server._runner
+        assert runner is not None
+        assert runner.server is not None
+        return len(runner.server.connections)
 
     def target(self, id_: str) -> Target:
         return next(it for it in self.plane.targets() if it.replica.id == id_)
