@@ -19,6 +19,7 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
 from controlplane.edges.xds_server import Offer, XdsServer
+from controlplane.fleet import Command, Fleet
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -94,12 +95,17 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         metrics.decided(seconds)
         rest.look()
 
+    async def carry_out(command: Command, now: float, check: Callable[[Fleet], None]) -> None:
+        check(plane.fleet)
+        plane.apply(command, now)
+        changed()
+
     file = config.admin.token_file
     rest = RestServer(
         config.admin,
         plane,
+        carry_out=carry_out,
         nodes=xds.nodes,
-        changed=changed,
         ready=lambda: slot.value is not None,
         metrics=metrics.exposition,
         tokens=read_tokens(Path(file)) if file else (),

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from aiohttp import web
 from pydantic import Field, model_validator
@@ -13,8 +13,18 @@ from pydantic import Field, model_validator
 from controlplane.edges.rest.etags import etag
 from controlplane.edges.rest.guard import who
 from controlplane.edges.rest.preview_view import preview_view
-from controlplane.edges.rest.watch import Watch
-from controlplane.fleet import Command, Pool, PutPool, PutReplica, PutReplicas, Refused, Replica
+from controlplane.edges.rest.watch import CONTROL_PLANE, Named, Watch
+from controlplane.fleet import (
+    Command,
+    DeletePool,
+    Fleet,
+    Pool,
+    PutPool,
+    PutReplica,
+    PutReplicas,
+    Refused,
+    Replica,
+)
 from controlplane.plane import Plane, preview
 from controlplane.settings import AdminSettings, ReplicaEntry, SettingsError
 from controlplane.settings.networks import check_pool, check_replica
@@ -26,6 +36,12 @@ MAX_REPLICAS: Final = 50_000
 somebody who registers without end must come to one."""
 
 MAX_BATCH: Final = 1_000
+
+
+Check: TypeAlias = Callable[[Fleet], None]
+
+CarryOut: TypeAlias = Callable[[Command, float, Check], Awaitable[None]]
+"""Carries out a command at a time on a fleet that a check lets through."""
 
 
 class ReplicaBatch(Settings):
@@ -57,34 +73,42 @@ class Changes:
 
     Attributes:
         plane: That is changed.
+        carry_out: Carries out a command.
         watch: Looks at what has changed.
-        changed: Called after every change.
         admin: Says where replicas may be.
         clock: Seconds that never go back; of the plane.
     """
 
     plane: Plane
+    carry_out: CarryOut
     watch: Watch
-    changed: Callable[[], None]
     admin: AdminSettings
     clock: Callable[[], float]
 
-    def apply(self, command: Command, request: web.Request) -> None:
+    async def apply(
+        self, command: Command, request: web.Request, check: Check = lambda _fleet: None
+    ) -> None:
         """Carry out a command in the name of whoever has sent the request.
+
+        Args:
+            command: What is asked.
+            request: That asks for it.
+            check: Refuses the fleet that the command is about to be applied to.
 
         Raises:
             SettingsError: An address is where no replica may be.
-            Refused: By the fleet, or because there are too many; nothing has changed.
+            Refused: By `check`, by the fleet, or because there are too many; nothing has changed.
         """
         self._check(command)
-        now = self.clock()
-        self.plane.apply(command, now)
-        self.watch.look(who(request).name, now)
-        self.changed()
+        name, now = who(request).name, self.clock()
+        with self.watch.claimed(name, _named(command)):
+            await self.carry_out(command, now, check)
+            self.watch.look(CONTROL_PLANE, now)
 
-    async def preview(self, command: Command) -> web.Response:
+    async def preview(self, command: Command, check: Check = lambda _fleet: None) -> web.Response:
         """Answer what a command would come to; raises what `apply` does."""
         self._check(command)
+        check(self.plane.fleet)
         imagined = preview(self.plane, command, self.clock())
         # Decoding what Envoys are sent takes a while for many endpoints.
         return answer(await asyncio.to_thread(preview_view, imagined, command.pool))
@@ -111,6 +135,16 @@ class Changes:
         there = sum(len(pool.replicas) for pool in self.plane.fleet.pools.values())
         if more and there + more > MAX_REPLICAS:
             raise Refused("conflict", f"there would be more than {MAX_REPLICAS} replicas")
+
+
+def _named(command: Command) -> tuple[Named, ...]:
+    match command:
+        case PutPool(pool) | DeletePool(pool):
+            return ((pool, None),)
+        case PutReplicas(pool, replicas):
+            return tuple((pool, id_) for id_ in replicas)
+        case _:
+            return ((command.pool, command.replica),)
 
 
 def answer(

@@ -6,14 +6,18 @@ weights are other ones every second, and nobody who changes a setting depends on
 
 import json
 import re
+from dataclasses import dataclass
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from aiohttp import web
 
-from controlplane.edges.rest.problems import Problem
-from controlplane.fleet import Pool, Replica
+from controlplane.edges.rest.problems import Problem, Stale
+from controlplane.fleet import Fleet, Pool, Replica
+
+IF_MATCH: Final = "If-Match"
+IF_NONE_MATCH: Final = "If-None-Match"
 
 _LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
 
@@ -37,47 +41,60 @@ def etag(what: Pool | Replica) -> str:
     return f'"{blake2b(text.encode(), digest_size=8).hexdigest()}"'
 
 
-def check_preconditions(request: web.Request, present: Pool | Replica | None) -> None:
-    """Refuse a change of something that is not as the client believes.
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """What a client believes of a pool or a replica that it changes.
 
-    Args:
-        request: With ``If-Match``: it must be one of these, or be there at all (``*``); with
-            ``If-None-Match``: it must be none of these, or not be there (``*``).
-        present: What is to be changed; None where there is nothing yet.
-
-    Raises:
-        Problem: 412, or 400 where the header is not as RFC 9110 says.
+    Attributes:
+        pool: The pool's name.
+        replica: The replica's id; None where it is about the pool.
+        wanted: ETags of which it must have one; ``*``: it must be there at all.
+        unwanted: ETags of which it must have none; ``*``: it must not be there.
     """
-    now = None if present is None else etag(present)
-    wanted, unwanted = _tags(request, "If-Match"), _tags(request, "If-None-Match")
-    if wanted is not None and (now is None or (wanted != ["*"] and now not in wanted)):
-        raise _failed("If-Match", now)
-    if unwanted is not None and now is not None and (unwanted == ["*"] or now in unwanted):
-        raise _failed("If-None-Match", now)
+
+    pool: str
+    replica: str | None
+    wanted: tuple[str, ...] | None
+    unwanted: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, request: web.Request, pool: str, replica: str | None = None) -> Self:
+        """Those of a request.
+
+        Raises:
+            Problem: 400, where a header is not as RFC 9110 says.
+        """
+        return cls(pool, replica, _tags(request, IF_MATCH), _tags(request, IF_NONE_MATCH))
+
+    def check(self, fleet: Fleet) -> None:
+        """Compare them with the fleet that is to be changed.
+
+        Raises:
+            Stale: It is not as the client believes.
+        """
+        pool = fleet.pools.get(self.pool)
+        present: Pool | Replica | None = pool
+        if self.replica is not None:
+            present = pool.replicas.get(self.replica) if pool else None
+        now = None if present is None else etag(present)
+        wanted, unwanted = self.wanted, self.unwanted
+        if wanted is not None and (now is None or (wanted != ("*",) and now not in wanted)):
+            raise Stale(IF_MATCH, now)
+        if unwanted is not None and now is not None and (unwanted == ("*",) or now in unwanted):
+            raise Stale(IF_NONE_MATCH, now)
 
 
-def _failed(header: str, now: str | None) -> Problem:
-    there = "there is nothing yet" if now is None else f"it is {now} now; read it again"
-    headers = {} if now is None else {"ETag": now}
-    return Problem(
-        HTTPStatus.PRECONDITION_FAILED,
-        f"not changed, because {header} says otherwise: {there}",
-        parameter=header,
-        headers=headers,
-    )
-
-
-def _tags(request: web.Request, header: str) -> list[str] | None:
+def _tags(request: web.Request, header: str) -> tuple[str, ...] | None:
     """The tags of a header; weak ones are kept as they are, and so match nothing."""
     if header not in request.headers:
         return None
     text = ",".join(request.headers.getall(header)).strip()
     if text == "*":
-        return ["*"]
+        return ("*",)
     if not _LIST.fullmatch(text):
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             f'{header} must be * or a list of ETags, each in double quotes, as in "abc"',
             parameter=header,
         )
-    return [tag.strip() for tag in re.findall(r'(?:W/)?"[^"]*"', text)]
+    return tuple(re.findall(r'(?:W/)?"[^"]*"', text))

@@ -11,7 +11,8 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from controlplane import __version__
 from controlplane.edges.rest.answers import ProblemView
-from controlplane.edges.rest.operations import IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID, Operation
+from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH
+from controlplane.edges.rest.operations import LAST_EVENT_ID, Operation
 from controlplane.edges.rest.query import Query
 
 _NAME: Final = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}

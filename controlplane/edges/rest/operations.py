@@ -14,8 +14,6 @@ from controlplane.settings import Role
 
 Endpoint: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-IF_MATCH: Final = "If-Match"
-IF_NONE_MATCH: Final = "If-None-Match"
 LAST_EVENT_ID: Final = "Last-Event-ID"
 
 

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from controlplane.edges.rest.answers import PoolList, PoolView, PreviewView
 from controlplane.edges.rest.changes import Changes, answer
-from controlplane.edges.rest.etags import check_preconditions
-from controlplane.edges.rest.operations import IF_MATCH, IF_NONE_MATCH, Operation
+from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
+from controlplane.edges.rest.operations import Operation
 from controlplane.edges.rest.query import Change, PoolPage, page_of, query_of
 from controlplane.edges.rest.requests import name_in_path, settings_in_body
 from controlplane.edges.rest.views import pool_view
@@ -104,20 +104,21 @@ class Pools:
         name = name_in_path(request, "pool")
         settings = await settings_in_body(request, PoolSettings, "name", name, self.read_timeout)
         fleet = self.changes.plane.fleet
-        check_preconditions(request, fleet.pools.get(name))
+        command, check = PutPool(name, settings), Preconditions.of(request, name).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(PutPool(name, settings))
-        self.changes.apply(PutPool(name, settings), request)
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
         status = HTTPStatus.OK if name in fleet.pools else HTTPStatus.CREATED
         return answer(self._view(name), status, self.changes.plane.fleet.pool(name))
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Envoys forget it at once: drain its replicas first, and let requests finish."""
         name = name_in_path(request, "pool")
-        check_preconditions(request, self.changes.plane.fleet.pool(name))
+        self.changes.plane.fleet.pool(name)  # It is there at all.
+        command, check = DeletePool(name), Preconditions.of(request, name).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(DeletePool(name))
-        self.changes.apply(DeletePool(name), request)
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def views(self) -> list[dict[str, Any]]:

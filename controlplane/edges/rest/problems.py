@@ -46,6 +46,20 @@ class Problem(Exception):  # noqa: N818 - the standard's word
         super().__init__(detail)
 
 
+class Stale(Refused):
+    """A change of something that is not as the client believes.
+
+    Attributes:
+        header: Of the request, that said so.
+        etag: Of what there is; None where there is nothing.
+    """
+
+    def __init__(self, header: str, etag: str | None) -> None:
+        self.header, self.etag = header, etag
+        there = "there is nothing yet" if etag is None else f"it is {etag} now; read it again"
+        super().__init__("conflict", f"not changed, because {header} says otherwise: {there}")
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error that a handler raises."""
@@ -53,6 +67,15 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except Problem as problem:
         return _response(problem)
+    except Stale as stale:
+        return _response(
+            Problem(
+                HTTPStatus.PRECONDITION_FAILED,
+                str(stale),
+                parameter=stale.header,
+                headers={} if stale.etag is None else {"ETag": stale.etag},
+            )
+        )
     except Refused as refused:
         known = refused.kind == "conflict"
         return _response(

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from controlplane.edges.rest.answers import PreviewView, Put, ReplicaList, ReplicaView
 from controlplane.edges.rest.changes import Changes, ReplicaBatch, answer
-from controlplane.edges.rest.etags import check_preconditions
-from controlplane.edges.rest.operations import IF_MATCH, IF_NONE_MATCH, Endpoint, Operation
+from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
+from controlplane.edges.rest.operations import Endpoint, Operation
 from controlplane.edges.rest.query import Change, Query, ReplicaPage, matching, page_of, query_of
 from controlplane.edges.rest.requests import body_as, name_in_path, settings_in_body
 from controlplane.edges.rest.views import replica_view
@@ -133,11 +133,11 @@ class Replicas:
         pool, id_ = _names(request)
         settings = await settings_in_body(request, ReplicaSettings, "id", id_, self.read_timeout)
         before = self.changes.plane.fleet.pool(pool)
-        check_preconditions(request, before.replicas.get(id_))
         command = PutReplica(pool, id_, settings)
+        check = Preconditions.of(request, pool, id_).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(command)
-        self.changes.apply(command, request)
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
         is_new = id_ not in before.replicas
         return self._shown(pool, id_, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
 
@@ -152,7 +152,7 @@ class Replicas:
         if query_of(request, Change).dry_run:
             return await self.changes.preview(command)
         before = self.changes.plane.fleet.pool(name).replicas
-        self.changes.apply(command, request)
+        await self.changes.apply(command, request)
         after = self.changes.plane.fleet.pool(name).replicas
         put: dict[str, list[str]] = {"added": [], "changed": [], "unchanged": []}
         for id_ in batch.by_id():
@@ -166,10 +166,11 @@ class Replicas:
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """It gets no new requests; those that it has finish."""
         pool, id_ = _names(request)
-        check_preconditions(request, self.changes.plane.fleet.pool(pool).replica(id_))
+        self.changes.plane.fleet.pool(pool).replica(id_)  # It is there at all.
+        command, check = DeleteReplica(pool, id_), Preconditions.of(request, pool, id_).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(DeleteReplica(pool, id_))
-        self.changes.apply(DeleteReplica(pool, id_), request)
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def drain(self, request: web.Request) -> web.Response:
@@ -186,12 +187,13 @@ class Replicas:
 
     async def _act(self, action: _Action, request: web.Request) -> web.Response:
         pool, id_ = _names(request)
-        check_preconditions(request, self.changes.plane.fleet.pool(pool).replica(id_))
+        self.changes.plane.fleet.pool(pool).replica(id_)  # It is there at all.
+        check = Preconditions.of(request, pool, id_).check
         model = Query if action is Heartbeat else Change
         query = query_of(request, model)
         if isinstance(query, Change) and query.dry_run:
-            return await self.changes.preview(action(pool, id_))
-        self.changes.apply(action(pool, id_), request)
+            return await self.changes.preview(action(pool, id_), check)
+        await self.changes.apply(action(pool, id_), request, check)
         return self._shown(pool, id_)
 
     def _action(self, name: str, summary: str, handle: Endpoint) -> Operation:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from controlplane.edges.rest.audit import AuditLog
 from controlplane.edges.rest.body import MAX_BYTES
-from controlplane.edges.rest.changes import Changes
+from controlplane.edges.rest.changes import CarryOut, Changes
 from controlplane.edges.rest.doorway import MAX_CONNECTIONS, delivered, doorway
 from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.general import General
@@ -66,8 +66,8 @@ class RestServer:
         admin: AdminSettings,
         plane: Plane,
         *,
+        carry_out: CarryOut,
         nodes: Callable[[], Sequence[NodeStatus]],
-        changed: Callable[[], None],
         ready: Callable[[], bool],
         metrics: Callable[[str], tuple[bytes, str]],
         tokens: Sequence[Token] = (),
@@ -80,8 +80,8 @@ class RestServer:
         Args:
             admin: Where to serve, port 0 takes a free one; and where replicas may be.
             plane: What is served.
+            carry_out: Carries out a command on the plane.
             nodes: The connected Envoys.
-            changed: Called after every change; must neither block nor raise.
             ready: Whether Envoys are served.
             metrics: The exposition and its content type, for a request's ``Accept``.
             tokens: Of which every request must carry one; without any only this machine is
@@ -94,7 +94,7 @@ class RestServer:
         self._plane, self._clock = plane, clock
         self._feed, audit = Feed(), AuditLog(wall_clock)
         self._watch = Watch(plane, audit, self._feed, clock())
-        changes = Changes(plane, self._watch, changed, admin, clock)
+        changes = Changes(plane, carry_out, self._watch, admin, clock)
         self._pools = Pools(changes, limits.body)
         self._events = events = EventStream(
             self._feed, self._state, heartbeat=limits.heartbeat, stalled=limits.answer

@@ -1,6 +1,8 @@
 """Looks at the plane and says what is new: to the audit log what was declared, to the feed all."""
 
-from typing import Any, Final
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
 
 from controlplane.edges.rest.audit import AuditLog
 from controlplane.edges.rest.etags import etag
@@ -13,7 +15,10 @@ from controlplane.weighing import Weighing
 CONTROL_PLANE: Final = "control plane"
 """Who changes what nobody asked for, such as a replica whose lease ran out."""
 
-_State = tuple[object, ...]
+Named: TypeAlias = tuple[str, str | None]
+"""A pool by its name, or a replica by the pool's name and its id."""
+
+_State: TypeAlias = tuple[object, ...]
 
 
 class Watch:
@@ -30,6 +35,7 @@ class Watch:
         """
         self._plane, self._audit, self._feed = plane, audit, feed
         self._fleet = plane.fleet
+        self._claims: dict[Named, list[str]] = {}
         self._weighings: dict[str, Weighing | None] = {
             name: plane.weighing(name) for name in self._fleet.pools
         }
@@ -39,16 +45,37 @@ class Watch:
             for id_ in pool.replicas
         }
 
+    @contextmanager
+    def claimed(self, who: str, names: Collection[Named]) -> Iterator[None]:
+        """While this is open, whatever changes of these is the doing of somebody.
+
+        A change may wait for the disk, together with others, and be seen by anyone who looks.
+
+        Args:
+            who: Asks for the change.
+            names: Of what is to be changed.
+        """
+        for name in names:
+            self._claims.setdefault(name, []).append(who)
+        try:
+            yield
+        finally:
+            for name in names:
+                self._claims[name].remove(who)
+                if not self._claims[name]:
+                    del self._claims[name]
+
     def look(self, who: str, now: float) -> None:
         """Say what is new since the last look.
 
         Args:
-            who: Has changed what was declared otherwise since then.
+            who: Has changed what was declared otherwise since then and nobody has claimed.
             now: Seconds of the clock that the plane is given.
         """
         known, self._fleet = self._fleet, self._plane.fleet
         for found in differences(known, self._fleet):
-            self._audit.record(who, found)
+            claims = self._claims.get((found.pool, found.replica), (who,))
+            self._audit.record(claims[-1], found)
             self._tell(found, now)
         for name, pool in self._fleet.pools.items():
             weighing = self._plane.weighing(name)

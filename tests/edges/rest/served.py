@@ -12,6 +12,8 @@ from yarl import URL
 
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import Limits, RestServer
+from controlplane.edges.rest.changes import Check
+from controlplane.fleet import Command
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds.nodes import NodeStatus
@@ -48,6 +50,8 @@ class Served:
     now: float = 100.0
     is_ready: bool = True
     changes: int = 0
+    # What a change waits for before it is carried out; a disk, say.
+    held: asyncio.Event | None = None
     nodes: list[NodeStatus] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
@@ -88,6 +92,13 @@ class Served:
     def target(self, id_: str) -> Target:
         return next(it for it in self.plane.targets() if it.replica.id == id_)
 
+    async def carry_out(self, command: Command, now: float, check: Check) -> None:
+        if self.held is not None:
+            await self.held.wait()
+        check(self.plane.fleet)
+        self.plane.apply(command, now)
+        self.decide()
+
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
@@ -108,7 +119,7 @@ async def served(
         AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks}),
         here.plane,
         nodes=lambda: here.nodes,
-        changed=here.decide,
+        carry_out=here.carry_out,
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
         tokens=(Token.of(token),) if token else tokens,

@@ -1,5 +1,6 @@
 """The audit log: who changed what, in the API and as log lines."""
 
+import asyncio
 import json
 
 import pytest
@@ -75,6 +76,31 @@ async def test_every_way_to_change_something_is_recorded_and_nothing_else_is() -
             ("changed", None),
             ("removed", None),
         ]
+
+
+async def test_changes_that_come_to_be_together_are_each_their_own_askers() -> None:
+    tokens = tuple(Token.of(f"a-token-of-{name}", Role.OPERATE, name) for name in ("x", "y"))
+    async with served(tokens=tokens) as api:
+        headers = [{"Authorization": f"Bearer a-token-of-{name}"} for name in ("x", "y")]
+        await api.ask("PUT", "/v1/pools/m", json=POOL, headers=headers[0])
+        api.held = asyncio.Event()
+        both = [
+            asyncio.create_task(
+                api.ask(
+                    "PUT",
+                    f"/v1/pools/m/replicas/{index}",
+                    json={"address": f"127.0.0.1:{9001 + index}"},
+                    headers=headers[index],
+                )
+            )
+            for index in (0, 1)
+        ]
+        while len(api.server._watch._claims) < 2:
+            await asyncio.sleep(0.01)
+        api.held.set()
+        await asyncio.gather(*both)
+        found = {it["replica"]: it["who"] for it in await entries(api, headers=headers[0])}
+        assert found == {"1": "y", "0": "x", None: "x"}
 
 
 async def test_a_lease_that_runs_out_is_the_control_planes_own_doing() -> None:

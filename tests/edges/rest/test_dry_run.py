@@ -110,10 +110,10 @@ async def test_what_would_be_refused_is_refused() -> None:
 @given(JSONS, JSONS)
 def test_documents_differ_somewhere_exactly_when_they_are_not_equal(a: object, b: object) -> None:
     def bare(value: object) -> object:
-        """A key that is null says the same as one that is missing, as in protobuf's JSON."""
+        """In protobuf's JSON nothing is null."""
         if isinstance(value, dict):
             return {key: bare(it) for key, it in value.items() if it is not None}
-        return [bare(it) for it in value] if isinstance(value, list) else value
+        return [bare(it) for it in value if it is not None] if isinstance(value, list) else value
 
     assert bool(list(differing(bare(a), bare(b)))) == (bare(a) != bare(b))
 

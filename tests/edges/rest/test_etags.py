@@ -1,5 +1,7 @@
 """ETag and If-Match: nobody overwrites what they have not seen."""
 
+import asyncio
+
 import pytest
 
 from tests.edges.rest.served import POOL, REPLICA, served
@@ -89,3 +91,19 @@ async def test_only_what_is_there_matches_a_star() -> None:
         only_new = {"If-None-Match": "*"}
         assert (await api.ask("PUT", new, json=body, headers=only_new)).status == 201
         assert (await api.ask("PUT", new, json=body, headers=only_new)).status == 412
+
+
+async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() -> None:
+    async with served() as api:
+        await api.filled()
+        seen = {"If-Match": (await api.ask("GET", PATH)).headers["ETag"]}
+        api.held = asyncio.Event()
+        both = [
+            asyncio.create_task(api.ask("PUT", PATH, json=REPLICA | {"slots": it}, headers=seen))
+            for it in (3, 4)
+        ]
+        # Both have come as far as to wait.
+        while sum(len(it) for it in api.server._watch._claims.values()) < 2:
+            await asyncio.sleep(0.01)
+        api.held.set()
+        assert sorted([(await it).status for it in both]) == [200, 412]

@@ -6,6 +6,8 @@ import aiohttp
 import pytest
 
 from controlplane.edges.rest import BindError, RestServer
+from controlplane.edges.rest.changes import Check
+from controlplane.fleet import Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address, AdminSettings
@@ -14,12 +16,16 @@ from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
 from tests.edges.rest.served import POOL, served
 
 
+async def nothing(_command: Command, _now: float, _check: Check) -> None:
+    pass
+
+
 def server(address: Address) -> RestServer:
     return RestServer(
         AdminSettings.model_construct(address=address),
         Plane(0.0),
         nodes=lambda: (),
-        changed=lambda: None,
+        carry_out=nothing,
         ready=lambda: True,
         metrics=lambda _accept: (b"", "text/plain"),
     )
