@@ -57,7 +57,10 @@ def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
     for finding in telling.findings():
         yield at + finding.sentence
     if outcome.cut:
-        yield "higher rates were left out: as many requests were in flight as --concurrency-limit"
+        why = "as many requests were in flight as --concurrency-limit"
+        if outcome.steps and outcome.steps[-1].record.unsent:
+            why = "the generator did not keep up"
+        yield f"higher rates were left out: {why}"
     capacity = outcome.capacity(objective)
     if capacity is not None:
         yield capacity.sentence

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from controlplane.load.diagnosis import ms
+from controlplane.load.diagnosis import ms, spoiled
 from controlplane.load.queueing import queue
 from controlplane.load.record import StepRecord
 from controlplane.load.schedule import Step
@@ -13,7 +13,7 @@ from controlplane.load.schedule import Step
 ENOUGH: Final = 100
 """Requests below which the 99th percentile is the longest of a few."""
 
-Known = Literal["between", "at least", "below"]
+Known = Literal["between", "at least", "below", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,21 @@ class Capacity:
         missed: The lowest rate tried that did not; None where all did.
         objective: Seconds of the 99th percentile.
         few: Fewest requests of any step it was judged by.
+        spoiled: The rate at which the generator itself became what holds requests up; from there
+            on nothing is known of the fleet. None where it did not.
     """
 
     rate: float | None
     missed: float | None
     objective: float
     few: int
+    spoiled: float | None = None
 
     @property
     def known(self) -> Known:
         """How far it was found."""
         if self.rate is None:
-            return "below"
+            return "below" if self.spoiled is None else "nothing"
         return "at least" if self.missed is None else "between"
 
     @property
@@ -45,12 +48,17 @@ class Capacity:
         """For people."""
         goal = f"p99 within {ms(self.objective)}"
         match self.rate, self.missed:
+            case None, None:
+                said = "of the fleet nothing is known"
             case None, missed:
                 said = f"the fleet does not keep {goal} even at {missed:.4g} requests/s"
             case rate, None:
-                said = f"the fleet carries at least {rate:.4g} requests/s with {goal}: try more"
+                said = f"the fleet carries at least {rate:.4g} requests/s with {goal}"
+                said += ": try more" if self.spoiled is None else ""
             case rate, missed:
                 said = f"the fleet carries {rate:.4g} requests/s with {goal}, and not {missed:.4g}"
+        if self.spoiled is not None:
+            said += f": at {self.spoiled:.4g} the generator itself was the bottleneck"
         if self.few < ENOUGH:
             said += f" (a step of {self.few} requests says little of a p99: a longer --duration)"
         return said
@@ -66,6 +74,7 @@ def keeps(step: Step, record: StepRecord, objective: float) -> bool:
         p99 is not None
         and p99 <= objective
         and not record.held_back
+        and not record.unsent
         and queue(record.waiting(step), step.rate) == "steady"
     )
 
@@ -82,11 +91,14 @@ def capacity(steps: Sequence[tuple[Step, StepRecord]], objective: float | None) 
     """
     if objective is None or not steps:
         return None
-    rate, missed, few = None, None, math.inf
+    rate, missed, own, few = None, None, None, math.inf
     for step, record in sorted(steps, key=lambda pair: pair[0].rate):
         few = min(few, record.whole.requests)
         if not keeps(step, record, objective):
-            missed = step.rate
+            if spoiled(record, objective):
+                own = step.rate
+            else:
+                missed = step.rate
             break
         rate = step.rate
-    return Capacity(rate, missed, objective, int(few))
+    return Capacity(rate, missed, objective, int(few), own)

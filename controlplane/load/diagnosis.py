@@ -75,6 +75,28 @@ def diagnose(step: Step, record: StepRecord, replicas: Sequence[Seen]) -> tuple[
     return found or (Finding("none", None, _nothing(record)),)
 
 
+def spoiled(record: StepRecord, objective: float) -> bool:
+    """Whether it was the generator that missed an objective, so that the fleet cannot be judged.
+
+    Args:
+        record: Of a step that missed it.
+        objective: Seconds of the 99th percentile.
+    """
+    if record.held_back:
+        # It waited for answers, and those are the fleet's.
+        return False
+    if record.cpu is not None and record.cpu > BUSY:
+        return True
+    service = record.whole.service.quantile(0.99, record.whole.failed)
+    in_time = service is not None and service <= objective
+    return in_time and (record.unsent > 0 or _is_late(record))
+
+
+def _is_late(record: StepRecord) -> bool:
+    late, latency = record.late.quantile(0.99), record.whole.latency.quantile(0.99)
+    return late is not None and latency is not None and late > max(LATE, LATE_PART * latency)
+
+
 def _generator(record: StepRecord) -> Iterator[Finding]:
     if record.cpu is not None and record.cpu > BUSY:
         yield Finding(
@@ -84,12 +106,20 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
             f" and above {BUSY:.0%} its own queue is in every latency; run several, or send less",
         )
     late, latency = record.late.quantile(0.99), record.whole.latency.quantile(0.99)
-    if late is not None and latency is not None and late > max(LATE, LATE_PART * latency):
+    if late is not None and latency is not None and not record.held_back and _is_late(record):
         yield Finding(
             "generator",
             None,
             f"the generator is late itself: 1 % of the requests left {ms(late)} or more after they"
-            f" were meant to, of a p99 of {ms(latency)}",
+            f" were meant to, of a p99 of {ms(latency)}; give it cores of its own, run several, or"
+            " send less",
+        )
+    if record.unsent:
+        yield Finding(
+            "generator",
+            None,
+            f"the generator does not keep up: {record.unsent} requests were still to leave when"
+            " the step was over, and never did",
         )
     if record.held_back:
         yield Finding(

@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 
 from controlplane.load import faults
-from controlplane.load.record import Answer, Record
+from controlplane.load.record import Answer, Record, StepRecord
 from controlplane.load.schedule import Departure, Step, measured_at, schedule, turns
 from controlplane.load.workload import Workload
 
@@ -27,6 +27,10 @@ KEEPALIVE: Final = 4.0
 """Seconds that an idle connection is kept: less than any known server does, because a server that
 closes it just as a request leaves looks like a failed request."""
 
+BEHIND: Final = 1.0
+"""Seconds after the end of a step at which what is left of it is not sent any more: a process that
+does not keep up with a rate would go on with it for ever."""
+
 _HEADERS: Final = {"content-type": "application/json"}
 _NAME: Final = 64
 """Characters of a replica's name that are kept."""
@@ -38,7 +42,10 @@ class Generator:
     Attributes:
         record: What has come of it so far.
         sent: Requests that have left.
-        cut: Whether higher rates were left out because too many requests were in flight.
+        cut: Whether higher rates were left out, because too many requests were in flight or this
+            process did not keep up.
+        reached: The number of the step that it got to; answers still come in while later ones would
+            have been sent.
         unanswered: Requests that were given up when it was stopped.
     """
 
@@ -47,6 +54,7 @@ class Generator:
         self.record = Record()
         self.sent = 0
         self.cut = False
+        self.reached = 0
         self.unanswered = 0
         self._workload = workload
         self._session = session
@@ -83,10 +91,10 @@ class Generator:
             for departure in schedule(self._workload.steps, self._workload.seed):
                 if step is not departure.step:
                     self._account(step)
-                    if step is not None and self.record.steps[step.number].held_back:
+                    if step is not None and self._is_overrun(self.record.steps[step.number]):
                         self.cut = True
                         break
-                    step = departure.step
+                    step, self.reached = departure.step, departure.step.number
                 await asyncio.sleep(self._begun + departure.at - self._loop.time())
                 await self._depart(departure)
             if not self.cut:
@@ -106,6 +114,12 @@ class Generator:
 
     async def _depart(self, departure: Departure) -> None:
         record = self.record.steps[departure.step.number]
+        if self._loop.time() >= self._begun + departure.step.end + BEHIND:
+            if record.held_back:
+                record.held_back += 1
+            else:
+                record.unsent += 1
+            return
         if self._room.locked():
             record.held_back += 1
             # What is left of a step that has run over is not sent: it would never end.
@@ -118,6 +132,10 @@ class Generator:
         self._flying.add(task)
         task.add_done_callback(self._landed)
         self.sent += 1
+
+    @staticmethod
+    def _is_overrun(record: StepRecord) -> bool:
+        return record.held_back > 0 or record.unsent > 0
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flying.discard(task)

@@ -51,7 +51,8 @@ class Outcome:
         steps: Those that were measured, in order.
         hops: By Envoy and by histogram, of the whole load.
         unanswered: Requests that were in flight when it was stopped.
-        cut: Whether higher rates were left out, because too many requests were in flight.
+        cut: Whether higher rates were left out, because too many requests were in flight
+            or the generator did not keep up.
         stopped: The exit code of the signal that ended it early; None when nothing did.
     """
 
@@ -91,7 +92,7 @@ class Outcome:
             "seed": self.workload.seed,
             "stopped": self.stopped is not None,
             "unanswered": self.unanswered,
-            "open_loop": not any(it.record.held_back for it in self.steps),
+            "open_loop": not any(it.record.held_back or it.record.unsent for it in self.steps),
             "higher_rates_left_out": self.cut,
             "objective_ms": _ms(objective),
             "capacity": found
@@ -99,6 +100,7 @@ class Outcome:
                 "known": found.known,
                 "rate_rps": _rounded(found.rate),
                 "missed_rps": _rounded(found.missed),
+                "generator_missed_rps": _rounded(found.spoiled),
                 "sentence": found.sentence,
             },
             "bottleneck": telling
@@ -132,6 +134,7 @@ class Outcome:
             "requests": whole.requests,
             "failed": whole.failed,
             "held_back": record.held_back,
+            "unsent": record.unsent,
             "achieved_rps": _rounded(it.achieved),
             "latency_ms": _series(whole),
             "service_ms": _quantiles(whole.service),

@@ -103,6 +103,7 @@ class StepRecord:
         late: How long after they were meant to requests left, those of the warm-up too.
         completed: Right answers that ended while the step was measured, whenever they began.
         held_back: Requests that waited because as many as may be were in flight.
+        unsent: Requests that never left, because the generator did not keep up.
         cpu: Seconds of CPU that the generator took per second.
         sent: Bytes of bodies.
         received: Likewise, of answers.
@@ -114,6 +115,7 @@ class StepRecord:
     late: Histogram = field(default_factory=Histogram)
     completed: int = 0
     held_back: int = 0
+    unsent: int = 0
     cpu: float | None = None
     sent: int = 0
     received: int = 0

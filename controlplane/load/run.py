@@ -88,7 +88,7 @@ async def send(
         _all_reached(generator, workload)
         hops = await watch.hops()
     measured = []
-    for step in workload.steps:
+    for step in workload.steps[: generator.reached + 1]:
         if step.number not in generator.record.steps or generator.elapsed <= step.counts_from:
             continue
         record = generator.record.steps[step.number]

@@ -4,13 +4,18 @@
 observed of each replica, the last weighing of each pool) and decides when it is asked to.
 """
 
+from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
+from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane, ReplicaReport, Target
 from controlplane.plane.preview import Preview, preview
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
+    "KEPT",
+    "Entry",
     "Exporter",
     "Failure",
     "Joined",
@@ -22,5 +27,7 @@ __all__ = [
     "ReplicaReport",
     "State",
     "Target",
+    "Told",
+    "changes",
     "preview",
 ]

@@ -10,6 +10,7 @@ from controlplane.fleet import Command, Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, State
+from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
@@ -78,6 +79,7 @@ class Plane:
         self._has_decided = False
         self._devices = Devices()
         self.fleet = Fleet()
+        self.timelines = Timelines()
         self.catalog = Catalog()
 
     def apply(self, command: Command, now: float) -> None:
@@ -177,7 +179,9 @@ class Plane:
                         gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            self._weighings[name] = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys)
+            self._weighings[name] = weighing
+            self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
             self._portions[name] = self._portioned(name)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
@@ -233,6 +237,7 @@ class Plane:
                 observed[pool.name, replica.id] = known
         self._observed = observed
         self._traffic.adopt(fleet)
+        self.timelines.adopt(fleet)
         for gone in self._weighings.keys() - fleet.pools.keys():
             del self._weighings[gone], self._portions[gone]
 

@@ -105,7 +105,7 @@ async def test_explain_gives_each_replica_a_headline_and_its_reasons(api: Served
     api.plane.decide(api.now)
     lines = (await run(api, "explain", "m")).stdout.splitlines()
     assert lines[0].startswith("m/a: ready, tier-")
-    assert lines[1].startswith("  the last scrape failed: it said �[2J;")
+    assert lines[2].startswith("  the last scrape failed: it said �[2J;")
     assert any(line.startswith("m/b: starting") for line in lines)
     assert "  not shown to Envoy yet: its health check /health" in "\n".join(lines)
 

@@ -69,6 +69,48 @@ def test_a_step_that_was_held_back_did_not_send_what_it_is_judged_by() -> None:
     assert not keeps(step(), held, 0.25)
 
 
+def late(of: Step, **more: float) -> StepRecord:
+    return record(of, late=0.4, **more)  # type: ignore[arg-type]
+
+
+def test_what_the_generator_missed_says_nothing_of_the_fleet() -> None:
+    slow, fast = step(10.0), step(20.0, 1)
+    found = capacity([(slow, record(slow)), (fast, late(fast))], 0.25)
+    assert found is not None
+    assert (found.known, found.rate, found.missed, found.spoiled) == ("at least", 10, None, 20)
+    assert found.sentence == (
+        "the fleet carries at least 10 requests/s with p99 within 250 ms: at 20 the generator"
+        " itself was the bottleneck"
+    )
+    only = capacity([(slow, late(slow))], 0.25)
+    assert only is not None
+    assert (only.known, only.rate) == ("nothing", None)
+    assert only.sentence == (
+        "of the fleet nothing is known: at 10 the generator itself was the bottleneck"
+    )
+
+
+def test_a_generator_that_is_too_busy_or_does_not_keep_up_says_nothing_of_the_fleet() -> None:
+    it = step()
+    behind = record(it)
+    behind.unsent = 1
+    busy = record(it, service=0.5, cpu=0.7)
+    for spoilt in (behind, busy):
+        found = capacity([(it, spoilt)], 0.25)
+        assert found is not None
+        assert (found.missed, found.spoiled) == (None, 10)
+
+
+def test_a_fleet_that_is_too_slow_by_itself_missed_it_however_late_the_generator_is() -> None:
+    it = step()
+    held = late(it)
+    held.held_back = 3
+    for missed in (late(it, service=0.3), late(it, failed=4), held):
+        found = capacity([(it, missed)], 0.25)
+        assert found is not None
+        assert (found.known, found.missed, found.spoiled) == ("below", 10, None)
+
+
 def test_a_queue_that_grows_would_have_missed_it_in_a_longer_step() -> None:
     growing = record(step(), service=0.1, last=2.0)
     assert not keeps(step(), growing, 60.0)

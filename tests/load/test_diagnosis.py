@@ -53,6 +53,20 @@ def test_a_load_that_was_held_back_was_not_open_loop() -> None:
     assert "12 requests were held back by --concurrency-limit, so the load was not" in said(held)
 
 
+def test_a_load_that_was_held_back_is_late_for_that_reason_alone() -> None:
+    held = record(step(), late=5.0)
+    held.held_back = 12
+    assert named(held) == [("generator", None)]
+    assert "late itself" not in said(held)
+
+
+def test_requests_that_never_left_are_the_generators() -> None:
+    behind = record(step())
+    behind.unsent = 70
+    assert named(behind) == [("generator", None)]
+    assert "does not keep up: 70 requests were still to leave" in said(behind)
+
+
 def test_failed_requests_are_counted_by_kind() -> None:
     assert named(record(step(), failed=9)) == [("requests", None)]
     assert said(record(step(), failed=9)) == "3.0% of the requests failed: 9 × status 503"

@@ -86,6 +86,24 @@ async def test_what_could_not_be_sent_before_a_step_was_over_never_is() -> None:
     assert outcome.steps[0].record.held_back > 15
 
 
+async def test_what_the_generator_does_not_keep_up_with_ends_soon_after_the_step() -> None:
+    # No process sends so many; it would go on for minutes, and with the next rate after that.
+    async with server(Counting()) as url:
+        begun = asyncio.get_running_loop().time()
+        outcome = await sent(workload(url, rates=(100_000, 200_000), seconds=0.3, most=100_000))
+        taken = asyncio.get_running_loop().time() - begun
+    (only,) = outcome.steps
+    assert only.record.unsent > 0
+    assert only.record.held_back == 0
+    assert only.record.unsent + only.record.whole.requests > 25_000
+    assert outcome.cut
+    assert taken < DEADLINE
+    found = outcome.capacity(30.0)
+    assert found is not None
+    assert (found.known, found.spoiled) == ("nothing", 100_000)
+    assert outcome.as_json(30.0)["capacity"]["generator_missed_rps"] == 100_000
+
+
 async def test_requests_of_the_warm_up_are_sent_and_not_measured() -> None:
     handler = Counting()
     async with server(handler) as url:

@@ -141,6 +141,39 @@ class ReplicaList(Answer):
     """For `after`; null on the last page."""
 
 
+class HistoryEntry(Answer):
+    """An explanation that was kept."""
+
+    at: str
+    """UTC, as RFC 3339 has it."""
+    age_s: float
+    changes: list[str]
+    """What differs from the entry before, in sentences."""
+    left_out: int
+    """Entries between the one before and this that were not kept."""
+    state: State
+    draining: Draining | None
+    scrape: Scrape
+    in_flight: float | None
+    readings: dict[str, Any] | None
+    capacity: float | None
+    tier: str
+    weight: int
+    share: float | None
+    why: list[str]
+    steps: list[Step]
+
+
+class HistoryView(Answer):
+    """The last hour of a replica, the oldest entry first."""
+
+    pool: str
+    id: str
+    now: str
+    kept_s: float
+    entries: list[HistoryEntry]
+
+
 class Put(Answer):
     """What has become of many replicas."""
 

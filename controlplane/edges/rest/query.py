@@ -10,11 +10,18 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from controlplane.edges.rest.problems import Problem
 from controlplane.fleet import Pool, Replica
-from controlplane.settings import shown
+from controlplane.settings import parse_duration, shown
 from controlplane.settings.values import Name
 
 QueryT = TypeVar("QueryT", bound="Query")
@@ -38,6 +45,15 @@ def _boolean(text: object) -> object:
     if text not in ("true", "false"):
         raise ValueError(f"{shown(text)} is neither true nor false")
     return text == "true"
+
+
+def _duration(text: object) -> object:
+    return parse_duration(text) if isinstance(text, str) else text
+
+
+_DURATION: Final = WithJsonSchema(
+    {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$", "examples": ["5m"]}
+)
 
 
 class Query(BaseModel):
@@ -81,6 +97,13 @@ class ReplicaPage(Page):
             if key not in labels or (equals and labels[key] != value):
                 return False
         return True
+
+
+class Since(Query):
+    """Of what is kept for a while."""
+
+    since: Annotated[float, BeforeValidator(_duration), _DURATION] = 3600.0
+    """How far back, as in `5m`; everything that is kept by default."""
 
 
 class AuditPage(Query):

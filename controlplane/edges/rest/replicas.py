@@ -1,16 +1,32 @@
 """The endpoints for replicas."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
 
-from controlplane.edges.rest.answers import PreviewView, Put, ReplicaList, ReplicaView
+from controlplane.edges.rest.answers import (
+    HistoryView,
+    PreviewView,
+    Put,
+    ReplicaList,
+    ReplicaView,
+)
 from controlplane.edges.rest.changes import Changes, ReplicaBatch, answer
 from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
+from controlplane.edges.rest.history_view import history_view
 from controlplane.edges.rest.operations import Endpoint, Operation
-from controlplane.edges.rest.query import Change, Query, ReplicaPage, matching, page_of, query_of
+from controlplane.edges.rest.query import (
+    Change,
+    Query,
+    ReplicaPage,
+    Since,
+    matching,
+    page_of,
+    query_of,
+)
 from controlplane.edges.rest.requests import body_as, name_in_path, settings_in_body
 from controlplane.edges.rest.views import replica_view
 from controlplane.fleet import DeleteReplica, Drain, Heartbeat, PutReplica, PutReplicas, Undrain
@@ -30,10 +46,12 @@ class Replicas:
     Attributes:
         changes: Carries out commands.
         read_timeout: Seconds for a body to arrive.
+        wall_clock: Seconds since 1970.
     """
 
     changes: Changes
     read_timeout: float
+    wall_clock: Callable[[], float]
 
     def operations(self) -> tuple[Operation, ...]:
         """The endpoints."""
@@ -98,6 +116,17 @@ class Replicas:
                 headers=(IF_MATCH,),
                 problems=_CHANGES,
                 previews=PreviewView,
+            ),
+            Operation(
+                "getHistory",
+                "GET",
+                f"{_REPLICA}/history",
+                Role.READ,
+                "Show when a replica's share changed, and why",
+                self.get_history,
+                {HTTPStatus.OK: HistoryView},
+                query=Since,
+                problems=(HTTPStatus.NOT_FOUND,),
             ),
             self._action("drain", "Send a replica no new requests", self.drain),
             self._action("undrain", "Let a drained replica have requests again", self.undrain),
@@ -172,6 +201,17 @@ class Replicas:
             return await self.changes.preview(command, check)
         await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def get_history(self, request: web.Request) -> web.Response:
+        """The explanations of the last hour, the oldest first, and what changed from each to each.
+
+        Where many were alike, some are left out.
+        """
+        pool, id_ = _names(request)
+        plane, now = self.changes.plane, self.changes.clock()
+        plane.fleet.pool(pool).replica(id_)
+        told = plane.timelines.of(pool, id_, now, query_of(request, Since).since)
+        return answer(history_view(pool, id_, told, now, self.wall_clock()))
 
     async def drain(self, request: web.Request) -> web.Response:
         """It stays known, and the answer says how many requests it still has in flight."""

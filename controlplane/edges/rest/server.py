@@ -101,7 +101,7 @@ class RestServer:
         )
         self._operations: tuple[Operation, ...] = (
             *self._pools.operations(),
-            *Replicas(changes, limits.body).operations(),
+            *Replicas(changes, limits.body, wall_clock).operations(),
             *General(nodes, events, audit, ready, metrics, clock).operations(),
         )
         self._runner: web.AppRunner | None = None

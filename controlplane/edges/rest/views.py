@@ -14,7 +14,7 @@ from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
 from controlplane.signals import GpuMemory, Window
-from controlplane.weighing import ReplicaWeighing
+from controlplane.weighing import ReplicaWeighing, Step
 
 
 def pool_view(pool: Pool, reports: Iterable[ReplicaReport], *, suspect: bool) -> dict[str, Any]:
@@ -81,11 +81,11 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "shown_to_envoy": report.portion is not None,
         "scrape": {"age_s": plain(report.age), "failure": observed.failure},
         "in_flight": plain(report.in_flight),
-        "readings": _readings(observed.window) if observed.window else None,
+        "readings": readings(observed.window) if observed.window else None,
         "joined": _joined(report.joined) if report.joined else None,
         **_weighed(weighing),
         "why": list(reasons(report, now)),
-        "steps": _steps(weighing) if weighing else [],
+        "steps": steps_view(weighing.steps) if weighing else [],
     }
 
 
@@ -94,7 +94,8 @@ def plain(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def _readings(window: Window) -> dict[str, Any]:
+def readings(window: Window) -> dict[str, Any]:
+    """What a replica reported, over its window."""
     return {
         "rate_rps": plain(window.rate),
         "latency_mean_ms": _milliseconds(window.latency),
@@ -148,7 +149,8 @@ def _weighed(weighing: ReplicaWeighing | None) -> dict[str, Any]:
     }
 
 
-def _steps(weighing: ReplicaWeighing) -> list[dict[str, Any]]:
+def steps_view(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """How a replica came to what it gets."""
     return [
         {
             "name": step.name,
@@ -157,5 +159,5 @@ def _steps(weighing: ReplicaWeighing) -> list[dict[str, Any]]:
             "factor": plain(step.factor),
             "words": step.words,
         }
-        for step in weighing.steps
+        for step in steps
     ]

@@ -1,0 +1,118 @@
+"""What differs between two explanations of a replica, and which step did it, in sentences."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from controlplane.plane.entry import Entry
+from controlplane.plane.readiness import State
+from controlplane.plane.timeline import is_telling
+from controlplane.weighing import Step
+from controlplane.weighing.damping import DEAD_BAND
+from controlplane.weighing.explanation import counted, number, percent
+
+_STATES: Final = {
+    State.STARTING: "it starts: Envoy is not told of it before its health check answers 200",
+    State.READY: "it became ready",
+    State.GONE: "it went away: nobody listened, or another process took over",
+}
+_DRAINING: Final = {
+    "operator": "an operator drained it",
+    "lease": "its lease ran out, so it is drained",
+}
+_LEAST: Final = math.log(1.02)
+"""Logarithm of the smallest factor that is named as a cause."""
+
+
+def changes(before: Entry | None, after: Entry) -> Iterator[str]:
+    """The sentences, the most important first; none where everything is as it was.
+
+    Args:
+        before: The entry before; None for the first that there is.
+        after: What it is compared with.
+    """
+    if before is None:
+        yield f"the record begins: {percent(after.share)} of the traffic"
+        return
+    yield from _of_share(before, after)
+    if after.state is not before.state:
+        yield _STATES[after.state]
+    if after.lifetime != before.lifetime:
+        yield "a new process answers at its address: what was learned of the old one is forgotten"
+    if after.draining != before.draining:
+        yield _DRAINING.get(after.draining or "", "it is no longer drained")
+    if after.tier != before.tier:
+        yield f"it moved from {before.tier} to {after.tier}"
+    if after.drained != before.drained:
+        yield "it was cut for its GPU memory" if after.drained else "its cut is over"
+    if (after.failure is None) != (before.failure is None):
+        failed = f"scraping it began to fail: {after.failure}"
+        yield "it can be scraped again" if after.failure is None else failed
+    yield from _of_steps(before, after)
+
+
+def _of_share(before: Entry, after: Entry) -> Iterator[str]:
+    if before.share == after.share or min(before.share, after.share) <= 0:
+        if before.share != after.share:
+            verb = "lost" if after.share <= 0 else "got"
+            yield f"it {verb} its share: {percent(before.share)} → {percent(after.share)}"
+        return
+    effect = math.log(after.share / before.share)
+    if abs(effect) <= math.log1p(DEAD_BAND):
+        return
+    verb = "rose" if effect > 0 else "fell"
+    cause = _cause(before, after, effect)
+    yield f"its share {verb}: {percent(before.share)} → {percent(after.share)}{cause}"
+
+
+def _cause(before: Entry, after: Entry, effect: float) -> str:
+    """Which step had the greatest part in a share's change, with its words."""
+    sign = math.copysign(1.0, effect)
+    effects, words = _effects(before, after), {step.name: step.words for step in after.steps}
+    name = max(effects, key=lambda it: sign * effects[it], default="")
+    others = effect - math.log(after.weight / before.weight)
+    if sign * others > max(sign * effects.get(name, 0.0), _LEAST):
+        if before.serving == after.serving:
+            return ", because the weights of others changed"
+        serve = "serves" if after.serving == 1 else "serve"
+        now = f"{counted(after.serving, 'replica')} of the pool {serve}"
+        return f", because {now}, where it was {before.serving}"
+    if sign * effects.get(name, 0.0) <= _LEAST:
+        return ""
+    if name in words:
+        return f", because: {words[name]} ({name}: ×{number(math.exp(effects[name]))} of before)"
+    return f", because {name} is over"
+
+
+def _effects(before: Entry, after: Entry) -> dict[str, float]:
+    """By step the logarithm of what its change multiplied the weight by."""
+    old, new = _factors(before.steps), _factors(after.steps)
+    effects = {name: new.get(name, 0.0) - old.get(name, 0.0) for name in {**old, **new}}
+    if before.capacity is None or after.capacity is None:
+        # Where nothing of the pool is measured, the first step starts from no amount of anything.
+        effects["median"] = effects.get("median", 0.0) + effects.pop("estimate", 0.0)
+    return effects
+
+
+def _factors(steps: tuple[Step, ...]) -> dict[str, float]:
+    """By step the logarithm of its factor; of the first, of what it starts from.
+
+    The step to the median divides by it: a median that moves takes and gives as well.
+    """
+    factors, value = {}, None
+    for step in steps:
+        if step.after <= 0:
+            continue
+        if value is None or step.name == "median":
+            factors[step.name] = math.log(step.after) - (math.log(value) if value else 0.0)
+        elif step.before:
+            factors[step.name] = math.log(step.after / step.before)
+        value = step.after
+    return factors
+
+
+def _of_steps(before: Entry, after: Entry) -> Iterator[str]:
+    old = {step.name: step for step in before.steps if is_telling(step)}
+    new = {step.name: step for step in after.steps if is_telling(step)}
+    yield from (f"{name} began: {step.words}" for name, step in new.items() if name not in old)
+    yield from (f"{name} is over" for name in old if name not in new)

@@ -1,0 +1,115 @@
+"""One explanation as it is kept: what a replica reported, what was decided of it, and every step.
+
+An hour of them has to be small, so an entry is packed into some 300 bytes as soon as it is made.
+"""
+
+import json
+import zlib
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from controlplane.plane.readiness import State
+from controlplane.signals import GpuMemory, Window
+from controlplane.weighing import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was known and decided of a replica at one time.
+
+    Attributes:
+        at: When, seconds of a monotonic clock.
+        lifetime: Differs between any two processes seen at one address.
+        state: Of its readiness.
+        draining: Who drains it, as the API says; None where nobody does.
+        failure: Why the last scrape failed; None when it was good.
+        age: Seconds since its last good reading; None when there was none.
+        window: Its readings; None before any.
+        in_flight: Requests that all Envoys together had at it; None where none reports.
+        capacity: Requests per second that it was taken to carry; None when nothing was known.
+        weight: That Envoy was told.
+        tier: That it was in.
+        share: Of the pool's traffic, expected, 0 to 1.
+        serving: Replicas of the pool that had a share.
+        drained: It was cut for its memory.
+        stale: Its readings were too old.
+        steps: How it came to that.
+    """
+
+    at: float
+    lifetime: int
+    state: State
+    draining: str | None
+    failure: str | None
+    age: float | None
+    window: Window | None
+    in_flight: float | None
+    capacity: float | None
+    weight: int
+    tier: str
+    share: float
+    serving: int
+    drained: bool
+    stale: bool
+    steps: tuple[Step, ...]
+
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_PLAIN: Final = tuple(it.name for it in fields(Entry) if it.name not in ("window", "steps"))
+_WINDOW: Final = tuple(it.name for it in fields(Window) if it.name != "memory")
+
+_PHRASES: Final = (
+    '","the last scrape failed: no answer within connection refused starting gone operator lease'
+    '"slots","slots are not declared: slots fit a mean latency of ms at in flight and of'
+    '"few requests"," requests are fewer than 20: mixed with the pool\'s median"'
+    '"change"," ago it was seen to be × slower than before: what was before is forgotten"'
+    '"errors"," % of the requests failed""objective","p99 ms is over the objective of ms"'
+    '"tail","p99 ms is × its mean; in the pool is usual""stale","no good scrape for s: on its'
+    ' way to the pool\'s median""warming","ready for s of 10 s: a slow start, at"veto",'
+    ' requests in flight (load reports) (queue) would take it s, are explained"memory","cut: GPU'
+    " memory reached hard % and is %; it must stay below soft GPU memory % is between soft 90 %"
+    ' and hard 97 %""tier","in tier-7 tier-9 tier-8 with others, at their mean of 1.00 × the'
+    ' median; it will move to a slower tier if that lasts"],["damping"," moves from to × the'
+    ' median, a step at a time"],["reserve","the pool is % busy: the faster a replica, the less it'
+    ' keeps in reserve"],["median"," × the pool\'s median, and so are all, near enough: all are'
+    ' equal"],["kind","cannot be told apart from others: together they are taken for requests/s'
+    ' each"],["estimate",null,"estimated requests/s from requests; in the last 5.0 s mean latency'
+    ' ms at in flight of 1 slot"]["ready",null,null,"tier-8",false,false,"ok",0.0,null,1000,1.0,'
+).encode()
+"""What entries are full of, the most frequent last. A phrase that is missing costs some bytes."""
+
+
+def packed(entry: Entry) -> bytes:
+    """An entry as few bytes; numbers keep five significant digits."""
+    window = entry.window
+    document = [
+        [[step.name, _short(step.before), _short(step.after), step.words] for step in entry.steps],
+        [_short(getattr(entry, name)) for name in _PLAIN],
+        window and [[gpu.uuid, _short(gpu.used), _short(gpu.total)] for gpu in window.memory],
+        window and [_short(getattr(window, name)) for name in _WINDOW],
+    ]
+    squeezer = zlib.compressobj(level=4, wbits=-15, memLevel=5, zdict=_PHRASES)
+    text = _JSON.encode(document).encode("utf-8", "replace")
+    return squeezer.compress(text) + squeezer.flush()
+
+
+def unpacked(data: bytes, at: float) -> Entry:
+    """The entry that was packed.
+
+    Args:
+        data: By `packed`.
+        at: When it was, in full: five digits are too few for a clock.
+    """
+    text = zlib.decompressobj(wbits=-15, zdict=_PHRASES).decompress(data)
+    steps, plain, memory, numbers = json.loads(text)
+    window = None
+    if numbers is not None:
+        read = dict(zip(_WINDOW, numbers, strict=True))
+        window = Window(**read, memory=tuple(GpuMemory(*gpu) for gpu in memory))
+    known: dict[str, Any] = dict(zip(_PLAIN, plain, strict=True))
+    known |= {"at": at, "state": State(known["state"])}
+    return Entry(**known, window=window, steps=tuple(Step(*step) for step in steps))
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if type(value) is float else value

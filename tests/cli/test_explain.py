@@ -1,0 +1,128 @@
+"""``plimsoll explain``: the readings, and the last hour as a timeline."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from controlplane.cli.readings import readings
+from controlplane.cli.timeline import timeline
+from controlplane.edges.rest.history_view import history_view
+from controlplane.edges.rest.views import replica_view
+from controlplane.fleet import Drain
+from controlplane.plane import Failure, Probe
+from tests.cli.answering import run
+from tests.edges.rest.served import Served, served
+from tests.plane.histories import Watched
+
+WALL = 1_795_248_000.0
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Served]:
+    async with served() as empty:
+        filled = await empty.filled()
+        filled.plane.probed(filled.target("a"), Probe.HEALTHY, filled.now)
+        filled.decide()
+        yield filled
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+
+
+def lines(watched: Watched) -> list[str]:
+    return list(timeline(history_view("m", "a", watched.told(), watched.now, WALL)))
+
+
+def test_readings_are_one_line_with_units_and_their_age() -> None:
+    watched = Watched().go(60)
+    watched.queue["a"] = 3.0
+    watched.go(0.5)
+    now = watched.now + 0.25
+    known = replica_view(watched.plane.report("m", "a", now), now)
+    assert readings(known) == (
+        "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
+        " flight, 3 waiting, GPU memory of GPU-a 50 %"
+    )
+
+
+def test_where_nothing_was_read_it_says_so() -> None:
+    watched = Watched()
+    known = replica_view(watched.plane.report("m", "a", 0.0), 0.0)
+    assert readings(known) == "no readings"
+    assert readings(known | {"in_flight": 4.0}) == "no readings, 4 in flight by load reports"
+
+
+def test_a_timeline_says_when_it_fell_and_why_by_the_clock() -> None:
+    watched = Watched().go(60)
+    watched.plane.apply(Drain("m", "a"), watched.now)
+    watched.go(0.5)
+    watched.go(301, step=1.0)
+    text = lines(watched)
+    assert text[0] == "m/a: times in UTC, now 08:00:00"
+    assert text[1] == "07:53:59  the record begins: 50 % of the traffic"
+    fell = next(n for n, line in enumerate(text) if "lost its share: 50 % → 0 %" in line)
+    assert text[fell].startswith("07:54:59  ")
+    assert text[fell + 1] == "          an operator drained it"
+    assert text[fell + 2].startswith("          0.0 % of the traffic, weight ")
+    assert ", readings, " not in text[fell + 2]
+    assert "; readings, 0 s old: 20 req/s" in text[fell + 2]
+    assert any(line.endswith("  as before") for line in text)
+
+
+def test_what_was_not_kept_is_counted() -> None:
+    watched = Watched().go(60)
+    view = history_view("m", "a", watched.told(), watched.now, WALL)
+    view["entries"][-1]["left_out"] = 7
+    assert "          (7 more like these were not kept)" in list(timeline(view))
+
+
+def test_what_a_replica_said_cannot_steer_the_terminal() -> None:
+    watched = Watched().go(10)
+    watched.plane.record(watched.target("a"), Failure("\x1b[2J"), watched.now)
+    watched.silent.add("a")
+    text = "\n".join(lines(watched.go(0.5)))
+    assert "began to fail: �[2J" in text
+    assert "\x1b" not in text
+
+
+async def test_the_history_of_one_replica_or_of_all_is_shown(api: Served) -> None:
+    both = (await run(api, "explain", "m", "--history")).stdout
+    assert "m/a: times in" in both
+    assert "m/b: times in" in both
+    assert "it became ready" in both
+    one = (await run(api, "explain", "m", "--replica", "a", "--history", "--since", "10m")).stdout
+    assert "m/b" not in one
+    as_json = await run(api, "explain", "m", "--replica", "b", "--history", "--json")
+    (history,) = json.loads(as_json.stdout)["histories"]
+    assert (history["id"], history["entries"][0]["state"]) == ("b", "starting")
+
+
+async def test_nothing_of_the_time_that_was_asked_for_is_said(api: Served) -> None:
+    api.now += 60
+    result = await run(api, "explain", "m", "--replica", "a", "--history", "--since", "1s")
+    assert result.stdout == "m/a: nothing is kept of that time\n"
+
+
+async def test_the_readings_stand_under_the_headline(api: Served) -> None:
+    text = (await run(api, "explain", "m", "--replica", "a")).stdout.splitlines()
+    assert text[1] == "  no readings"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--since", "10m"), 2, "plimsoll: --since: goes with --history\n"),
+        (("--history", "--since", "10"), 2, "plimsoll: --since: '10' is not a duration: write"),
+        (("--history", "--replica", "x"), 1, "no replica 'x'"),
+    ],
+)
+async def test_what_is_wrong_is_one_sentence(
+    api: Served, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    result = await run(api, "explain", "m", *arguments)
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1

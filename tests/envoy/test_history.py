@@ -1,0 +1,58 @@
+"""``plimsoll explain`` of a real fleet under load: the readings now, and when and why they fell."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.envoy.load import load
+from tests.envoy.test_steering import POOL, plane_and_envoy, serves_on
+from tests.processes import Plimsoll, until
+from tests.replica import replica
+
+
+async def explained(plane: Plimsoll, *options: str) -> str:
+    url = ("--url", f"http://{plane.admin}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", "explain", POOL, *options, *url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
+
+
+async def entries(plane: Plimsoll, id_: str) -> Any:
+    return (await plane.get(f"/v1/pools/{POOL}/replicas/{id_}/history"))["entries"]
+
+
+async def test_when_and_why_the_share_of_a_slowed_replica_fell_can_be_read_afterwards(
+    tmp_path: Path,
+) -> None:
+    async with (
+        replica(service=0.005) as a,
+        replica(service=0.005) as b,
+        plane_and_envoy(tmp_path, {"a": a, "b": b}) as (plane, envoy),
+        load(envoy, POOL),
+    ):
+        await serves_on(a)
+        before = (await entries(plane, "a"))[-1]
+        a.service = 0.1
+
+        async def has_fallen() -> bool:
+            return bool((await entries(plane, "a"))[-1]["share"] < 0.3)
+
+        await until("the share has fallen", has_fallen)
+        text = await explained(plane, "--replica", "a", "--history", "--since", "10m")
+        answer = await explained(plane, "--replica", "a", "--history", "--json")
+        now = await explained(plane)
+    later = [it for it in json.loads(answer)["histories"][0]["entries"] if it["at"] > before["at"]]
+    fell = [said for it in later for said in it["changes"] if said.startswith("its share fell: ")]
+    assert fell
+    assert any("because" in said for said in fell)
+    assert any(said in text for said in fell)
+    assert later[-1]["readings"]["latency_mean_ms"] > 5
+    assert all(it["steps"] and it["why"] for it in later)
+    assert "  readings, " in now
+    assert "p99 " in now
