@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.edges.config_file import read_token, watch
+from controlplane.edges.config_file import read_tokens, watch
 from controlplane.edges.discovery import Discovery
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
@@ -109,24 +109,37 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     is_kept = registered(plane.fleet) == loaded.registered
     registry = Registry(plane, store, plane.fleet if is_kept else None, changed, time.monotonic)
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
-    discovery = Discovery(plane, registry.discover, changed)
+
+    def discover() -> None:
+        rest.look()
+        registry.discover()
+        rest.look("discovery")
+
+    discovery = Discovery(plane, discover, changed)
     discovery.follow(config.pools)
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
+        # What came before is not the file's doing.
+        rest.look()
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
+        rest.look("config file")
 
-    token = read_token(Path(config.admin.token_file)) if config.admin.token_file else None
+    def decided(seconds: float) -> None:
+        metrics.decided(seconds)
+        rest.look()
+
+    file = config.admin.token_file
     rest = RestServer(
-        config.admin.address,
+        config.admin,
         plane,
-        apply=registry.apply,
+        carry_out=registry.apply,
         nodes=xds.nodes,
         # Without pools there is nothing to serve, and the API is what brings them.
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.exposition,
-        token=token,
+        tokens=read_tokens(Path(file)) if file else (),
     )
     try:
         addresses = Running(admin=await rest.start(), xds=await xds.start())
@@ -135,7 +148,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(scraper.run(), name="scraper"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
-                    steer(plane, slot, woken, metrics.decided, lambda: xds.streams or None),
+                    steer(plane, slot, woken, decided, lambda: xds.streams or None),
                     name="steering",
                 ),
                 group.create_task(registry.run(), name="leases"),

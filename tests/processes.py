@@ -120,20 +120,27 @@ class Plimsoll:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, pools: Sequence[Mapping[str, Any]], xds_port: int | None = None
+    folder: Path,
+    pools: Sequence[Mapping[str, Any]],
+    xds_port: int | None = None,
+    admin: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
-    admin = Address("127.0.0.1", free_port())
+    address = Address("127.0.0.1", free_port())
     xds = Address("127.0.0.1", xds_port or free_port())
     config = folder / "plimsoll.yaml"
-    data = {"admin": {"address": str(admin)}, "xds": {"address": str(xds)}, "pools": list(pools)}
+    data = {
+        "admin": {"address": str(address), **(admin or {})},
+        "xds": {"address": str(xds)},
+        "pools": list(pools),
+    }
     config.write_text(yaml.safe_dump(data))
     command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
         process(*command, log=folder / "plimsoll.log") as started,
     ):
-        plane = Plimsoll(admin, xds, session, started)
+        plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
             assert started.returncode is None, (folder / "plimsoll.log").read_text()

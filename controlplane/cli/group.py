@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "nodes": "list the connected Envoys, and what each rejected last",
     "replicas": "list, add, drain and remove replicas",
     "serve": "run the control plane",
+    "token": "make a token for the API",
 }
 """Each is a module of this package with a click command ``command``. The help texts stand here, so
 that ``plimsoll --help`` does not have to load Envoy's message types."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from controlplane.settings import Config, SettingsError, load_config
+from controlplane.settings import Config, SettingsError, Token, load_config, parse_tokens
 
 _log = logging.getLogger(__name__)
 
@@ -23,18 +23,13 @@ def read_config(path: Path) -> Config:
     return load_config(_text(path), str(path))
 
 
-def read_token(path: Path) -> str:
-    """Read the bearer token of the REST API from its file.
+def read_tokens(path: Path) -> tuple[Token, ...]:
+    """Read who may use the REST API from the token file.
 
     Raises:
-        SettingsError: When it cannot be read or is too short to keep anybody out.
+        SettingsError: When it cannot be read or is wrong.
     """
-    token = _text(path).strip()
-    if len(token) < 16 or not token.isascii() or any(character.isspace() for character in token):
-        raise SettingsError(
-            "must hold one token of at least 16 ASCII characters", place=f"token_file {path}"
-        )
-    return token
+    return parse_tokens(_text(path), f"token_file {path}")
 
 
 def _text(path: Path) -> str:

@@ -12,9 +12,11 @@ from controlplane.fleet.commands import (
     Heartbeat,
     PutPool,
     PutReplica,
+    PutReplicas,
     Undrain,
 )
 from controlplane.fleet.declare import declare
+from controlplane.fleet.differences import Difference, differences
 from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.leases import expire, given_back
@@ -34,6 +36,7 @@ __all__ = [
     "Command",
     "DeletePool",
     "DeleteReplica",
+    "Difference",
     "Drain",
     "Draining",
     "Fleet",
@@ -43,6 +46,7 @@ __all__ = [
     "Pool",
     "PutPool",
     "PutReplica",
+    "PutReplicas",
     "Refused",
     "Registered",
     "RegisteredPool",
@@ -54,6 +58,7 @@ __all__ = [
     "apply",
     "changes",
     "declare",
+    "differences",
     "discover",
     "expire",
     "given_back",

@@ -1,5 +1,6 @@
 """One command and the time against a fleet: a new fleet, or a refusal that changes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from controlplane.fleet.commands import (
@@ -10,6 +11,7 @@ from controlplane.fleet.commands import (
     Heartbeat,
     PutPool,
     PutReplica,
+    PutReplicas,
     Undrain,
 )
 from controlplane.fleet.departures import departed
@@ -36,8 +38,10 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
             return _put_pool(fleet, command)
         case DeletePool(name):
             return _delete_pool(fleet, fleet.pool(name))
-        case PutReplica():
-            return _put_replica(fleet, command, now)
+        case PutReplica(name, replica_id, settings, source):
+            return _put_replicas(fleet, PutReplicas(name, {replica_id: settings}, source), now)
+        case PutReplicas():
+            return _put_replicas(fleet, command, now)
         case DeleteReplica():
             return _delete_replica(fleet, command, now)
         case Drain(name, replica_id):
@@ -91,56 +95,68 @@ def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
     return with_layers(fleet, pool.name, pool.layers.without_api())
 
 
-def _put_replica(fleet: Fleet, command: PutReplica, now: float) -> Fleet:
+def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
     pool = fleet.pool(command.pool)
-    known = pool.replicas.get(command.replica)
-    layers = known.layers if known else Layers[ReplicaSettings]()
-    if command.source is Source.FILE:
-        layers = layers.with_file(command.settings)
-    else:
-        layers = layers.with_api(command.settings)
-    return with_replica_layers(fleet, pool, command.replica, layers, now)
+    layers = {}
+    for id_, settings in command.replicas.items():
+        known = pool.replicas.get(id_)
+        before = known.layers if known else Layers[ReplicaSettings]()
+        is_file = command.source is Source.FILE
+        layers[id_] = before.with_file(settings) if is_file else before.with_api(settings)
+    return with_replica_layers(fleet, pool, layers, now)
 
 
 def with_replica_layers(
-    fleet: Fleet, pool: Pool, id_: str, layers: Layers[ReplicaSettings], now: float
+    fleet: Fleet, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
 ) -> Fleet:
-    """The fleet with a replica of these settings in a pool, added or changed.
+    """The fleet with replicas of these settings in a pool, added or changed.
+
+    All come at once, so that two may also swap their addresses.
+
+    Args:
+        fleet: As it is.
+        pool: Of the fleet.
+        layers: By replica id; no two with the same address.
+        now: The time.
 
     Raises:
-        Refused: When its address is another replica's.
+        Refused: When an address is another replica's.
         SettingsError: When what the file and the API say does not go together.
     """
-    settings = layers.merged()
+    wanted = {id_: it.merged() for id_, it in layers.items()}
+    addresses = {settings.address for settings in wanted.values()}
+    replicas, generations = dict(pool.replicas), fleet.generations
     for other in pool.replicas.values():
-        if other.id != id_ and other.settings.address == settings.address:
-            if other.source is Source.DISCOVERY:
-                # What was found makes room for what somebody says.
-                pool = pool.without_replica(other.id)
-                continue
+        if other.id in wanted or other.settings.address not in addresses:
+            continue
+        if other.source is not Source.DISCOVERY:
             raise Refused(
-                "conflict", f"address {settings.address} is already that of replica {other.id!r}"
+                "conflict",
+                f"address {other.settings.address} is already that of replica {other.id!r}",
             )
-    known = pool.replicas.get(id_)
-    lease_until = None if settings.ttl is None else now + settings.ttl
-    if known is not None and is_same_process(known.settings, settings):
-        # Whoever registers again is alive; what an operator drained stays drained all the same.
-        draining = known.draining if known.draining is Draining.OPERATOR else None
-        replica = replace(
-            known,
-            settings=settings,
-            source=layers.source,
-            draining=draining,
-            lease_until=lease_until,
-            layers=layers,
-            found_by=None,
-        )
-    else:
-        fleet = replace(fleet, generations=fleet.generations + 1)
-        replica = Replica(
-            id_, settings, layers.source, fleet.generations, None, lease_until, layers
-        )
-    return fleet.with_pool(pool.with_replica(replica))
+        # What was found makes room for what somebody says.
+        del replicas[other.id]
+    for id_, settings in wanted.items():
+        known = replicas.get(id_)
+        lease_until = None if settings.ttl is None else now + settings.ttl
+        if known is not None and is_same_process(known.settings, settings):
+            # Whoever registers again is alive; what an operator drained stays drained all the same.
+            draining = known.draining if known.draining is Draining.OPERATOR else None
+            replicas[id_] = replace(
+                known,
+                settings=settings,
+                source=layers[id_].source,
+                draining=draining,
+                lease_until=lease_until,
+                layers=layers[id_],
+                found_by=None,
+            )
+        else:
+            generations += 1
+            replicas[id_] = Replica(
+                id_, settings, layers[id_].source, generations, None, lease_until, layers[id_]
+            )
+    return replace(fleet, generations=generations).with_pool(replace(pool, replicas=replicas))
 
 
 def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
@@ -153,8 +169,8 @@ def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
                 f"replica {replica.id!r} is declared in the config file, and the API overrides"
                 " nothing of it; take it out of the file, or drain it",
             )
-        layers = replica.layers.without_api()
-        return with_replica_layers(fleet, pool, replica.id, layers, now)
+        layers = {replica.id: replica.layers.without_api()}
+        return with_replica_layers(fleet, pool, layers, now)
     left = pool.without_replica(replica.id)
     if replica.draining is None:
         left = departed(pool, left, now, force=command.force)

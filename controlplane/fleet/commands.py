@@ -1,5 +1,6 @@
 """What can be asked of the fleet; `apply` carries it out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.fleet.layers import Source
@@ -29,6 +30,19 @@ class PutReplica:
     pool: str
     replica: str
     settings: ReplicaSettings
+    source: Source = Source.API
+
+
+@dataclass(frozen=True, slots=True)
+class PutReplicas:
+    """Add or change many replicas of a pool, all of them or none; the others stay.
+
+    Attributes:
+        replicas: By id; no two with the same address.
+    """
+
+    pool: str
+    replicas: Mapping[str, ReplicaSettings]
     source: Source = Source.API
 
 
@@ -71,4 +85,6 @@ class Heartbeat:
     replica: str
 
 
-Command = PutPool | DeletePool | PutReplica | DeleteReplica | Drain | Undrain | Heartbeat
+Command = (
+    PutPool | DeletePool | PutReplica | PutReplicas | DeleteReplica | Drain | Undrain | Heartbeat
+)

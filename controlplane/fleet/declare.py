@@ -112,6 +112,6 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
         fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))
     for replica in undeclared:
         if replica.layers.api is not None:
-            layers, left = replica.layers.with_file(None), fleet.pool(pool.name)
-            fleet = with_replica_layers(fleet, left, replica.id, layers, now)
+            layers = {replica.id: replica.layers.with_file(None)}
+            fleet = with_replica_layers(fleet, fleet.pool(pool.name), layers, now)
     return fleet

@@ -5,9 +5,10 @@ also kept which process it is and whether it is drained, and of one that was dis
 its source may not answer when we start again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controlplane.fleet.differences import differences
 from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 from controlplane.settings import Address, PoolSettings, ReplicaSettings
 
@@ -120,39 +121,29 @@ class Changes:
 def changes(before: Fleet | None, after: Fleet) -> Changes:
     """What is kept of one fleet and not of the other; a renewed lease is nothing.
 
-    The work grows with the pools that are other objects, and in them with their replicas.
-
     Args:
         before: What is kept is of this one; None: that is not known.
         after: What is to be kept is of this one.
     """
-    known = before.pools if before is not None else {}
     pools: dict[str, RegisteredPool | None] = {}
     replicas: dict[tuple[str, str], RegisteredReplica | None] = {}
-    for name, pool in after.pools.items():
-        old = known.get(name)
-        if pool is old:
+    for found in differences(Fleet() if before is None else before, after):
+        if found.replica is not None:
+            one = _of_replica(found.after)
+            if one != _of_replica(found.before):
+                replicas[found.pool, found.replica] = one
             continue
-        wanted = registered_pool(pool)
-        if wanted != (registered_pool(old) if old else None):
-            pools[name] = wanted
-        replicas |= _replicas(name, old.replicas if old else {}, pool.replicas)
-    for name, old in known.items():
-        if name not in after.pools:
-            if old.layers.api is not None:
-                pools[name] = None
-            replicas |= _replicas(name, old.replicas, {})
+        wanted = _of_pool(found.after)
+        if wanted != _of_pool(found.before):
+            pools[found.pool] = wanted
+        if found.after is None and isinstance(found.before, Pool):
+            replicas |= {(found.pool, id_): None for id_ in found.before.replicas}
     return Changes(after.generations, pools, replicas, everything=before is None)
 
 
-def _replicas(
-    pool: str, before: Mapping[str, Replica], after: Mapping[str, Replica]
-) -> Iterator[tuple[tuple[str, str], RegisteredReplica | None]]:
-    for id_, replica in after.items():
-        old = before.get(id_)
-        if replica is not old:
-            wanted = registered_replica(replica)
-            if old is None or registered_replica(old) != wanted:
-                yield (pool, id_), wanted
-    for id_ in before.keys() - after.keys():
-        yield (pool, id_), None
+def _of_pool(known: Pool | Replica | None) -> RegisteredPool | None:
+    return registered_pool(known) if isinstance(known, Pool) else None
+
+
+def _of_replica(known: Pool | Replica | None) -> RegisteredReplica | None:
+    return registered_replica(known) if isinstance(known, Replica) else None

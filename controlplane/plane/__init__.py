@@ -10,6 +10,7 @@ from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.entry import Entry
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane
+from controlplane.plane.preview import Preview, preview
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Remembered, RememberedPool
 from controlplane.plane.report import ReplicaReport, Target
@@ -25,6 +26,7 @@ __all__ = [
     "Observed",
     "Plane",
     "PoolReport",
+    "Preview",
     "Probe",
     "Readiness",
     "Remembered",
@@ -35,4 +37,5 @@ __all__ = [
     "Target",
     "Told",
     "changes",
+    "preview",
 ]

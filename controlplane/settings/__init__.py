@@ -30,6 +30,7 @@ from controlplane.settings.pool import PoolEntry, PoolSettings
 from controlplane.settings.problems import SettingsError, shown, validated
 from controlplane.settings.replica import Locality, ReplicaEntry, ReplicaSettings
 from controlplane.settings.servers import SERVERS, ProfileName, ServerPaths
+from controlplane.settings.tokens import Role, Token, parse_tokens
 from controlplane.settings.values import (
     Address,
     parse_address,
@@ -63,14 +64,17 @@ __all__ = [
     "ProfileName",
     "ReplicaEntry",
     "ReplicaSettings",
+    "Role",
     "ServerPaths",
     "SettingsError",
+    "Token",
     "XdsSettings",
     "load_config",
     "load_replicas",
     "parse_address",
     "parse_duration",
     "parse_listener_address",
+    "parse_tokens",
     "shown",
     "validated",
 ]

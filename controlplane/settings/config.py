@@ -1,10 +1,11 @@
 """The config file: where the servers listen, and the pools it declares."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from controlplane.settings.document import located, read_document
+from controlplane.settings.networks import Network
 from controlplane.settings.pool import PoolEntry
 from controlplane.settings.problems import SettingsError, shown, validated
 from controlplane.settings.values import Address, BindAddress, Settings
@@ -16,11 +17,15 @@ class AdminSettings(Settings):
     Attributes:
         address: Where it listens.
         token_file: A file with the bearer token that every request must carry; required when
-            the address can be reached from other machines.
+            the address can be reached from other machines. It holds one token, or a line for
+            each with its role and its hash.
+        networks: What is put through the API must be in one of these; None: anywhere but where
+            no replica ever is, such as a cloud's metadata. The config file may name any address.
     """
 
     address: BindAddress = Address("127.0.0.1", 8080)
     token_file: str | None = None
+    networks: Annotated[tuple[Network, ...], Field(strict=False, max_length=64)] | None = None
 
     @model_validator(mode="after")
     def _token_off_loopback(self) -> Self:

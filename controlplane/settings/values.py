@@ -6,10 +6,17 @@ Each parses from the text a user writes, refuses with one sentence, and prints b
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from controlplane.settings.problems import shown
 
@@ -29,6 +36,8 @@ _METADATA: Final = frozenset(
 )
 """Where clouds hand out credentials, other than link-local: AWS and Google over IPv6, Alibaba,
 and Azure's host."""
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 _BROADCAST: Final = IPv4Address("255.255.255.255")
 
@@ -149,13 +158,28 @@ def _ip_only(address: Address) -> Address:
 def _reachable(address: Address) -> Address:
     if address.ip is None:
         return _ip_only(address)
-    if address.ip.is_unspecified or address.ip.is_multicast or address.ip == _BROADCAST:
-        raise ValueError(f"{address.host} is not an address that a replica can be reached at")
-    if address.ip.is_link_local:
-        raise ValueError(f"{address.host} is link-local; cloud metadata lives there, replicas not")
-    if address.ip in _METADATA:
-        raise ValueError(f"{address.host} is where a cloud keeps its metadata, not a replica")
+    for ip in (address.ip, _translated(address.ip)):
+        if ip.is_unspecified or ip.is_multicast or ip == _BROADCAST:
+            raise ValueError(f"{address.host} is not an address that a replica can be reached at")
+        if ip.is_link_local:
+            raise ValueError(
+                f"{address.host} is link-local; cloud metadata lives there, replicas not"
+            )
+        if ip in _METADATA:
+            raise ValueError(f"{address.host} is where a cloud keeps its metadata, not a replica")
     return address
+
+
+def _translated(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Where packets to an address end up: an IPv6 address may stand for an IPv4 one.
+
+    RFC 6052 (NAT64) puts it into the last four bytes, RFC 3056 (6to4) after the first two.
+    """
+    if isinstance(ip, IPv6Address):
+        if ip in _NAT64:
+            return IPv4Address(ip.packed[-4:])
+        return ip.sixtofour or ip
+    return ip
 
 
 def parse_listener_address(text: object) -> Address:
@@ -175,14 +199,32 @@ def _at_least_10ms(seconds: float) -> float:
 
 _AsText = PlainSerializer(str, return_type=str)
 
-BindAddress = Annotated[Address, BeforeValidator(parse_address), _AsText]
+_OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IP_AND_PORT: Final = WithJsonSchema(
+    {
+        "type": "string",
+        "pattern": rf"^({_OCTET}(\.{_OCTET}){{3}}|\[[0-9A-Fa-f:.]{{2,45}}\]):[0-9]{{1,5}}$",
+        "examples": ["10.0.0.11:8080"],
+    }
+)
+"""For those who describe the API; `parse_address` is stricter, and says what is wrong."""
+
+BindAddress = Annotated[
+    Address,
+    BeforeValidator(parse_address),
+    _AsText,
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8080"]}),
+]
 """Where a server of ours listens; port 0 picks a free one."""
 
-ListenerAddress = Annotated[Address, BeforeValidator(parse_listener_address), _AsText]
+ListenerAddress = Annotated[Address, BeforeValidator(parse_listener_address), _AsText, _IP_AND_PORT]
 """Where an Envoy listens for us: an IP address, ``0.0.0.0`` included, and a port."""
 
 EndpointAddress = Annotated[
-    Address, BeforeValidator(lambda text: _reachable(_bound_port(parse_address(text)))), _AsText
+    Address,
+    BeforeValidator(lambda text: _reachable(_bound_port(parse_address(text)))),
+    _AsText,
+    _IP_AND_PORT,
 ]
 """Where Envoy reaches a replica: an IP address and a port (EDS does not resolve names)."""
 
@@ -190,6 +232,13 @@ Duration = Annotated[
     float,
     BeforeValidator(lambda text: _at_least_10ms(parse_duration(text))),
     PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$",
+            "examples": ["500ms", "1.5s", "2m"],
+        }
+    ),
 ]
 """Seconds; written as a number with a unit."""
 

@@ -84,7 +84,9 @@ def unweighed(
             steps=tuple(steps[id_]),
             state=state,
         )
-    return Weighing(balancing.policy, weighed, suspect, now, equal=True, anchor=0.0)
+    return Weighing(
+        balancing.policy, weighed, suspect, now, equal=True, anchor=0.0, tokens=known.tokens
+    )
 
 
 def _share(policy: Policy, id_: str, serving: set[str]) -> float | None:

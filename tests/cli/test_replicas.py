@@ -35,7 +35,7 @@ async def test_a_list_has_a_line_for_each_replica(api: Served) -> None:
 async def test_a_list_in_json_is_what_the_api_says(api: Served) -> None:
     result = await run(api, "replicas", "list", "m", "--json")
     expected = (await api.ask("GET", "/v1/pools/m/replicas")).body
-    assert json.loads(result.stdout) == expected
+    assert json.loads(result.stdout) == {"replicas": expected["replicas"]}
 
 
 async def test_an_ipv6_address_is_printed_with_its_brackets(api: Served) -> None:

@@ -9,10 +9,12 @@ from controlplane.fleet import (
     Draining,
     Fleet,
     PutPool,
+    PutReplicas,
     Refused,
     Source,
     apply,
     declare,
+    discover,
 )
 from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
@@ -24,6 +26,7 @@ from tests.fleet.fleets import (
     put,
     refusal,
     replica,
+    replica_settings,
 )
 
 POOL = {"name": "p", "model": "m", "listener": {"address": "127.0.0.1:10000"}}
@@ -189,3 +192,24 @@ def test_drained_replicas_can_be_removed_all_at_once() -> None:
 def test_removals_can_be_forced() -> None:
     fleet = deleted(pool_of(2), 1)
     assert ports(apply(fleet, DeleteReplica("p", "r1", force=True), 0)) == {}
+
+
+def test_many_put_at_once_are_layers_as_one_is_and_what_was_found_makes_room() -> None:
+    found = {"dns": {"f": replica_settings(6), "g": replica_settings(7)}}
+    fleet = discover(declared(file(p={"a": 1, "b": 2})), "p", found, lambda _: True, 0.0).fleet
+    batch = {
+        "a": replica_settings(2, slots=4),
+        "b": replica_settings(1),
+        "f": replica_settings(6, slots=2),
+        "mine": replica_settings(7),
+    }
+    many = apply(fleet, PutReplicas("p", batch), 0.0)
+    assert ports(many) == {"a": 2, "b": 1, "f": 6, "mine": 7}
+    assert {id_: replica(many, id_).source for id_ in ports(many)} == {
+        "a": Source.FILE,
+        "b": Source.FILE,
+        "f": Source.API,
+        "mine": Source.API,
+    }
+    assert replica(many).layers.overrides == {"address", "slots"}
+    assert replica(many, "f").generation == replica(fleet, "f").generation

@@ -1,115 +1,13 @@
 """What was known before a restart is taken up again, and nothing that Envoys see changes by it."""
 
-import json
-import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from controlplane.fleet import registered, restored
-from controlplane.plane import Failure, Plane, Probe, Remembered, RememberedPool, Target
+from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.remembered import HELD
-from controlplane.resources.catalog import Catalog
-from controlplane.resources.resource import ENDPOINT
-from controlplane.resources.views import View
-from controlplane.settings import Address, Config, load_config
-from controlplane.signals import Histogram, Reading
-from controlplane.weighing import pool_data, replica_data
-
-CONFIG = load_config(
-    """
-pools:
-  - name: m
-    model: x
-    listener: {address: "127.0.0.1:10000"}
-    objective: {p99: 20ms}
-    replicas:
-      - {id: fast, address: "127.0.0.1:9001"}
-      - {id: same, address: "127.0.0.1:9002"}
-      - {id: slow, address: "127.0.0.1:9003"}
-""",
-    "plimsoll.yaml",
-)
-SECONDS = {"fast": 0.005, "same": 0.005, "slow": 0.05}
-
-
-def target(plane: Plane, id_: str) -> Target:
-    found = plane.target("m", id_)
-    assert found is not None
-    return found
-
-
-def reading(at: float, count: float, seconds: float) -> Reading:
-    bounds = (0.01, 0.1, 1.0, math.inf)
-    counts = tuple(count if seconds <= bound else 0.0 for bound in bounds)
-    histogram = Histogram(bounds, counts, count * seconds)
-    return Reading(
-        at=at, latency=histogram, memory=(), queue=None, errors=None, started_at=None, note=None
-    )
-
-
-class Life:
-    """A plane, and replicas whose counters go on whoever reads them."""
-
-    def __init__(self, plane: Plane, now: float) -> None:
-        self.plane, self.now, self.catalog = plane, now, Catalog()
-
-    def live(self, seconds: float, counted: Callable[[float], float], ids: str = "") -> None:
-        """Scrape twice a second."""
-        until = self.now + seconds
-        while self.now < until:
-            self.now += 0.5
-            for id_ in ids.split() or SECONDS:
-                self.plane.probed(target(self.plane, id_), Probe.HEALTHY, self.now)
-                seen = reading(self.now, counted(self.now), SECONDS[id_])
-                self.plane.record(target(self.plane, id_), seen, self.now)
-            self.catalog = self.plane.decide(self.now)
-
-    @property
-    def version(self) -> str:
-        return self.catalog.view(View()).type(ENDPOINT)["m"].version
-
-    def weights(self) -> dict[str, tuple[str, int]]:
-        weighing = self.plane.weighing("m")
-        assert weighing is not None
-        return {id_: (it.tier, it.weight) for id_, it in weighing.replicas.items()}
-
-    def capacities(self) -> dict[str, float]:
-        weighing = self.plane.weighing("m")
-        assert weighing is not None
-        return {id_: it.capacity or 0.0 for id_, it in weighing.replicas.items()}
-
-
-def steadily(now: float) -> float:
-    """Requests by a time."""
-    return now * 20
-
-
-def measured() -> Life:
-    life = Life(Plane(0.0), 0.0)
-    life.plane.declare(CONFIG, 0.0)
-    life.live(60, steadily)
-    return life
-
-
-def kept(life: Life) -> dict[str, RememberedPool]:
-    """What of it is kept, once through JSON."""
-    weighing, known = life.plane.weighing("m"), life.plane.remembered("m")
-    assert weighing is not None
-    data: dict[str, Any] = {
-        id_: Remembered(*known[id_], json.loads(json.dumps(replica_data(it))))
-        for id_, it in weighing.replicas.items()
-    }
-    return {"m": RememberedPool(12.0, json.loads(json.dumps(pool_data(weighing))), data)}
-
-
-def restarted(life: Life, config: Config = CONFIG, now: float = 1000.0) -> Life:
-    plane = Plane(now)
-    plane.adopt(restored(registered(life.plane.fleet), config, now), now)
-    plane.recall(kept(life), now)
-    return Life(plane, now)
+from controlplane.settings import Address, Config
+from tests.plane.lives import CONFIG, SECONDS, kept, measured, restarted, steadily, target
 
 
 def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
@@ -119,6 +17,19 @@ def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
     for _ in range(int(HELD)):
         after.live(1.0, steadily)
         assert (after.weights(), after.version) == (before.weights(), before.version)
+
+
+def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -> None:
+    before = measured(tokens=100.0)
+    assert before.plane.long_requests("m") is not None
+    after = restarted(before)
+    for _ in range(int(HELD)):
+        after.live(1.0, steadily)
+        assert after.versions() == before.versions()
+    now, then = after.plane.weighing("m"), before.plane.weighing("m")
+    assert now is not None
+    assert then is not None
+    assert now.tokens == then.tokens is not None
 
 
 def test_they_are_told_the_same_before_anything_was_read() -> None:

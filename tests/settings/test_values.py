@@ -114,7 +114,7 @@ def test_an_ipv4_address_has_one_spelling(ip: IPv6Address) -> None:
     [
         *("169.254.169.254", "169.254.0.1", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"),
         *("[fe80::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "100.100.100.200", "168.63.129.16"),
-        "[::ffff:100.100.100.200]",
+        *("[::ffff:100.100.100.200]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]"),
     ],
 )
 def test_no_replica_is_where_a_cloud_keeps_its_metadata(host: str) -> None:
@@ -131,7 +131,8 @@ def test_no_replica_is_at_an_address_that_is_not_one_machines(host: str) -> None
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "[::1]", "[fd00::1]", "8.8.8.8"]
+    "host",
+    ["127.0.0.1", "10.0.0.1", "192.168.1.1", "[::1]", "[fd00::1]", "8.8.8.8", "[64:ff9b::808:808]"],
 )
 def test_a_replica_may_be_at_any_other_address(host: str) -> None:
     assert validated(ReplicaSettings, {"address": f"{host}:80"}).address.port == 80

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controlplane.settings import Policy, PoolSettings, validated
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.sizes import Sizes
 from tests.weighing.pools import INTERVAL, later, pool, replica, rounds, weights
 from tests.weighing.test_weigh import histories
 
@@ -221,3 +222,29 @@ def test_a_silent_pool_takes_another_policy_as_well() -> None:
     assert (alike.suspect, {*weights(alike).values()}) == (True, {1000})
     back = weigh(alike, TIERS, inputs, now + 2 * INTERVAL)
     assert all(it.tier.startswith("tier-") for it in back.replicas.values())
+
+
+def test_the_usual_length_of_a_request_stays_what_it_was_without_weights_too() -> None:
+    def counting(tokens: float) -> list[ReplicaInput]:
+        inputs = pool(100, 100)
+        windows = [replace(it.window, count=1000.0, tokens=tokens) for it in inputs if it.window]
+        return [replace(it, window=seen) for it, seen in zip(inputs, windows, strict=True)]
+
+    first = weigh(None, by("round-robin"), counting(100_000.0), 0.0)
+    assert first.tokens == 100
+    assert weigh(first, by("round-robin"), counting(300_000.0), INTERVAL).tokens == 100
+
+
+def test_a_silent_pool_goes_on_sharing_out_short_requests_as_before() -> None:
+    before = settled(pool(100, 100, 400), TIERS)
+    sizes = Sizes(800, frozenset("c"), part=0.3, begun=0.0, since=0.0)
+    part = sizes.of_short({id_: it.state.relative for id_, it in before.replicas.items()})
+    assert part < 0.6
+    fast = replace(before.replicas["c"], weight=round(before.replicas["c"].weight * part))
+    before = replace(before, replicas={**before.replicas, "c": fast}, sizes=sizes)
+    inputs, now = silent(pool(100, 100, 400)), before.at + 5 * INTERVAL
+    frozen = weigh(before, TIERS, inputs, now)
+    assert frozen.suspect
+    assert (weights(frozen), frozen.sizes) == (weights(before), sizes)
+    # Where the policy has changed, there is nothing to part.
+    assert weigh(before, WEIGHTED, inputs, now).sizes is None

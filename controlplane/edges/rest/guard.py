@@ -1,12 +1,12 @@
-"""Who may ask: those with the token; without a token only programs of this machine.
+"""Who may ask, and for what: those with a token; without any only programs of this machine.
 
 A web page that a browser on this machine shows can send requests to loopback as well, directly or
 after its host name was made to resolve to it (DNS rebinding). Such requests carry the page's host
 name in ``Host`` or ``Origin``.
 """
 
-import hmac
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,46 +15,81 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.edges.rest.problems import Handler, Problem
-from controlplane.settings import Address
+from controlplane.settings import Address, Role, Token
+from controlplane.settings.tokens import holder
 
-_OPEN: Final = frozenset({"/livez", "/readyz"})
-"""Asked by orchestrators, which have no token and use addresses of their own; they tell nothing."""
+_OPEN: Final = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
+"""Asked by orchestrators, which have no token and use addresses of their own, and by browsers,
+which send none by themselves. What they are told is the same of every control plane."""
 
 
-def guard(token: str | None) -> Middleware:
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks.
+
+    Attributes:
+        name: Of the token; ``loopback`` for a program of this machine.
+        role: What it may do.
+    """
+
+    name: str
+    role: Role
+
+
+_WHO: Final = web.RequestKey("who", Principal)
+
+LOOPBACK: Final = Principal("loopback", Role.OPERATE)
+
+
+def guard(tokens: Sequence[Token]) -> Middleware:
     """A middleware that lets through who may ask.
 
     Args:
-        token: That every request must carry; None: there is none, and only loopback may ask.
+        tokens: Of which every request must carry one; without any only loopback may ask.
     """
-    digest = None if token is None else _digest(token)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN:
-            if digest is None:
-                _check_local(request)
+            if tokens:
+                request[_WHO] = _known(request, tokens)
             else:
-                _check_token(request, digest)
+                _check_local(request)
+                request[_WHO] = LOOPBACK
         return await handler(request)
 
     return guarded
 
 
-def _digest(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+def who(request: web.Request) -> Principal:
+    """Who has sent a request."""
+    return request[_WHO]
 
 
-def _check_token(request: web.Request, digest: bytes) -> None:
+def require(request: web.Request, role: Role) -> None:
+    """Refuse a request of somebody who may not send it.
+
+    Raises:
+        Problem: The role is another.
+    """
+    asking = who(request)
+    if not asking.role.includes(role):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"the token {asking.name!r} has the role {asking.role}; this takes the role {role}",
+        )
+
+
+def _known(request: web.Request, tokens: Sequence[Token]) -> Principal:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         detail = "the token is missing: send it in the header Authorization: Bearer TOKEN"
         challenge = 'Bearer realm="plimsoll"'
-    elif not hmac.compare_digest(_digest(given.strip()), digest):
-        detail = "the token is not the one of this control plane"
+    elif (token := holder(tokens, given.strip())) is None:
+        detail = "the token is not one of this control plane"
         challenge = 'Bearer realm="plimsoll", error="invalid_token"'
     else:
-        return
+        return Principal(token.name, token.role)
     raise Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
 
 

@@ -5,34 +5,11 @@ The plane knows only a clock that never goes back; here its times become those o
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
-
-from controlplane.edges.rest.problems import Problem
 from controlplane.edges.rest.views import plain, readings, steps_view
 from controlplane.plane import KEPT, Told, changes
-from controlplane.settings import parse_duration
 from controlplane.weighing import explain
-
-
-def since_in_query(request: web.Request) -> float:
-    """How far back is asked for, in seconds; everything that is kept if nothing is said.
-
-    Raises:
-        Problem: It is no duration.
-    """
-    unknown = next((key for key in request.query if key != "since"), None)
-    if unknown is not None:
-        raise Problem(HTTPStatus.BAD_REQUEST, f'{unknown!r} is unknown here: take "since"')
-    given = request.query.getall("since", ["1h"])
-    if len(given) > 1:
-        raise Problem(HTTPStatus.BAD_REQUEST, "since: is given more than once")
-    try:
-        return parse_duration(given[0])
-    except ValueError as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"since: {error}") from None
 
 
 def history_view(

@@ -34,6 +34,7 @@ class Problem(Exception):  # noqa: N818 - the standard's word
         detail: One sentence: what is wrong and what would be right.
         pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None where it is
             not about a part.
+        parameter: The parameter of the query, or the header, that is wrong.
         headers: To be sent along.
     """
 
@@ -43,11 +44,27 @@ class Problem(Exception):  # noqa: N818 - the standard's word
         detail: str,
         *,
         pointer: str | None = None,
+        parameter: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status, self.detail, self.pointer = status, detail, pointer
+        self.parameter = parameter
         self.headers = headers or {}
         super().__init__(detail)
+
+
+class Stale(Refused):
+    """A change of something that is not as the client believes.
+
+    Attributes:
+        header: Of the request, that said so.
+        etag: Of what there is; None where there is nothing.
+    """
+
+    def __init__(self, header: str, etag: str | None) -> None:
+        self.header, self.etag = header, etag
+        there = "there is nothing yet" if etag is None else f"it is {etag} now; read it again"
+        super().__init__("conflict", f"not changed, because {header} says otherwise: {there}")
 
 
 @web.middleware
@@ -57,6 +74,15 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except Problem as problem:
         return _response(problem)
+    except Stale as stale:
+        return _response(
+            Problem(
+                HTTPStatus.PRECONDITION_FAILED,
+                str(stale),
+                parameter=stale.header,
+                headers={} if stale.etag is None else {"ETag": stale.etag},
+            )
+        )
     except Refused as refused:
         return _response(Problem(_STATUS[refused.kind], str(refused)))
     except SettingsError as error:
@@ -99,6 +125,8 @@ def _response(problem: Problem) -> web.Response:
     }
     if problem.pointer is not None:
         document["pointer"] = _cut(problem.pointer, _LONGEST)
+    if problem.parameter is not None:
+        document["parameter"] = _cut(problem.parameter, _LONGEST)
     return web.Response(
         status=problem.status,
         text=json.dumps(document) + "\n",

@@ -77,6 +77,9 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
             f"its lease ran out {_ago(now - replica.lease_until)}, but so did those of most of the"
             " pool: it may be us who cannot hear them, so nothing of it is drained"
         )
+    if replica.draining is not None and report.in_flight is not None:
+        left = "none is" if report.in_flight < 1 else f"{report.in_flight:.0f} are"
+        yield f"of the requests that it had, {left} in flight still"
 
 
 def _of_joined(joined: Joined) -> Iterator[str]:

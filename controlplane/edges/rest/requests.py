@@ -6,13 +6,14 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.edges.rest.body import MAX_BYTES, JsonError, read_json
 from controlplane.edges.rest.problems import Problem
 from controlplane.settings import PoolSettings, ReplicaSettings, SettingsError, validated
 from controlplane.settings.values import Name
 
+BodyT = TypeVar("BodyT", bound=BaseModel)
 SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 _NAME: Final = TypeAdapter(Name)
@@ -38,18 +39,6 @@ def name_in_path(request: web.Request, part: str) -> str:
         ) from None
 
 
-def is_forced(request: web.Request) -> bool:
-    """Whether ``?force=true`` asks for it whatever it does.
-
-    Raises:
-        Problem: It says something else.
-    """
-    said = request.query.get("force", "false")
-    if said not in ("true", "false"):
-        raise Problem(HTTPStatus.BAD_REQUEST, "force is true or false")
-    return said == "true"
-
-
 async def settings_in_body(
     request: web.Request, model: type[SettingsT], name_key: str, name: str, seconds: float
 ) -> SettingsT:
@@ -72,6 +61,24 @@ async def settings_in_body(
     if data.get(name_key, name) != name:
         raise SettingsError(f"must be {name!r}, as in the path, or left out", (name_key,))
     return validated(model, {key: value for key, value in data.items() if key != name_key})
+
+
+async def body_as(request: web.Request, model: type[BodyT], seconds: float) -> BodyT:
+    """The body as a model.
+
+    Args:
+        request: Whose body it is.
+        model: Of the body.
+        seconds: For the whole of it to arrive.
+
+    Raises:
+        Problem: The body cannot be had or read.
+        SettingsError: It says something that is wrong.
+    """
+    data = await _json(request, seconds)
+    if not isinstance(data, dict):
+        raise SettingsError("the body must be an object of keys and values")
+    return validated(model, data)
 
 
 async def _json(request: web.Request, seconds: float) -> Any:
@@ -101,5 +108,7 @@ async def _json(request: web.Request, seconds: float) -> Any:
         raise too_large from None
     except RequestPayloadError:
         raise Problem(HTTPStatus.BAD_REQUEST, "the body is not sent as HTTP says") from None
+    except ConnectionError:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the client left before its body was here") from None
     except JsonError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None

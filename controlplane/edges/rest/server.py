@@ -1,26 +1,61 @@
 """The HTTP server: binds an address, and puts the guard and the error documents around the API."""
 
+import asyncio
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from aiohttp import web
 
+from controlplane.edges.rest.audit import AuditLog
 from controlplane.edges.rest.body import MAX_BYTES
+from controlplane.edges.rest.changes import CarryOut, Changes
+from controlplane.edges.rest.doorway import MAX_CONNECTIONS, delivered, doorway
+from controlplane.edges.rest.feed import Feed
+from controlplane.edges.rest.general import General
 from controlplane.edges.rest.guard import guard
-from controlplane.edges.rest.handlers import Api, Apply
+from controlplane.edges.rest.openapi import document
+from controlplane.edges.rest.operations import Operation
+from controlplane.edges.rest.pools import Pools
 from controlplane.edges.rest.problems import problems
+from controlplane.edges.rest.reference import reference
+from controlplane.edges.rest.replicas import Replicas
+from controlplane.edges.rest.stream import EventStream
+from controlplane.edges.rest.watch import CONTROL_PLANE, Watch
 from controlplane.plane import Plane
-from controlplane.settings import Address
+from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds.nodes import NodeStatus
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a body that was refused, so that it reads why."""
 
+_PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
 
 class BindError(OSError):
     """The address to serve on cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much clients may keep the server busy.
+
+    Attributes:
+        body: Seconds for a body to arrive.
+        idle: Seconds for the first line and the headers of a request to arrive.
+        answer: Seconds for a client to take an answer, or what is written to a stream at once.
+        heartbeat: Seconds after which a stream of events says that there are none.
+        connections: How many may be open.
+    """
+
+    body: float = 10.0
+    idle: float = 15.0
+    answer: float = 20.0
+    heartbeat: float = 15.0
+    connections: int = MAX_CONNECTIONS
 
 
 class RestServer:
@@ -28,34 +63,57 @@ class RestServer:
 
     def __init__(
         self,
-        address: Address,
+        admin: AdminSettings,
         plane: Plane,
         *,
-        apply: Apply,
+        carry_out: CarryOut,
         nodes: Callable[[], Sequence[NodeStatus]],
         ready: Callable[[], bool],
         metrics: Callable[[str], tuple[bytes, str]],
-        token: str | None = None,
-        read_timeout: float = 10.0,
+        tokens: Sequence[Token] = (),
+        limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare a server.
 
         Args:
-            address: To serve on; port 0 takes a free one.
+            admin: Where to serve, port 0 takes a free one; and where replicas may be.
             plane: What is served.
-            apply: Carries out a command at a time; what it has done outlives us.
+            carry_out: Carries out a command on the plane; what it has done outlives us.
             nodes: The connected Envoys.
             ready: Whether Envoys are served.
             metrics: The exposition and its content type, for a request's ``Accept``.
-            token: That every request must carry; without one only this machine is answered.
-            read_timeout: Seconds for the body of a request to arrive.
+            tokens: Of which every request must carry one; without any only this machine is
+                answered.
+            limits: To what clients may do.
             clock: Seconds that never go back; the one of the plane and of the nodes.
+            wall_clock: Seconds since 1970, for the audit log.
         """
-        self._address = address
-        self._token = token
-        self._api = Api(plane, apply, nodes, ready, metrics, read_timeout, clock)
+        self._address, self._tokens, self._limits = admin.address, tokens, limits
+        self._plane, self._clock = plane, clock
+        self._feed, audit = Feed(), AuditLog(wall_clock)
+        self._watch = Watch(plane, audit, self._feed, clock())
+        changes = Changes(plane, carry_out, self._watch, admin, clock)
+        self._pools = Pools(changes, limits.body)
+        self._events = events = EventStream(
+            self._feed, self._state, heartbeat=limits.heartbeat, stalled=limits.answer
+        )
+        self._operations: tuple[Operation, ...] = (
+            *self._pools.operations(),
+            *Replicas(changes, limits.body, wall_clock).operations(),
+            *General(nodes, events, audit, ready, metrics, clock).operations(),
+        )
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+
+    def look(self, who: str = CONTROL_PLANE) -> None:
+        """Look at what has changed in the plane, for the audit log and for those who follow.
+
+        Args:
+            who: Changed it.
+        """
+        self._watch.look(who, self._clock())
 
     async def start(self) -> Address:
         """Begin to serve.
@@ -66,31 +124,64 @@ class RestServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
-        app = web.Application(middlewares=(problems, guard(self._token)), client_max_size=MAX_BYTES)
-        app.add_routes(self._api.routes())
+        app = web.Application(
+            middlewares=(delivered(self._limits.answer), problems, guard(self._tokens)),
+            client_max_size=MAX_BYTES,
+        )
+        app.add_routes([operation.route for operation in self._operations])
+        app.add_routes(_described(self._operations))
         # Bodies are small, so none is taken compressed: what was not unpacked is no bomb.
-        runner = web.AppRunner(app, access_log=None, auto_decompress=False, lingering_time=_LINGER)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=_LINGER,
+            keepalive_timeout=self._limits.idle,
+        )
         await runner.setup()
-        site = web.TCPSite(runner, self._address.host, self._address.port)
+        if runner.server is None:
+            raise RuntimeError("a runner that was set up has a server")
+        loop, wanted = asyncio.get_running_loop(), self._address
         try:
-            await site.start()
+            self._listening = await loop.create_server(
+                doorway(runner.server, self._limits.connections), wanted.host, wanted.port
+            )
         except OSError as error:
             await runner.cleanup()
             # asyncio words the error with the address as well; a failed look-up's code is negative.
             code = error.errno or 0
             reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
-            raise BindError(f"cannot serve the API on {self._address}: {reason}") from None
+            raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
         self._runner = runner
-        return Address(self._address.host, site.port)
+        return Address(wanted.host, self._listening.sockets[0].getsockname()[1])
 
     async def stop(self, grace: float) -> None:
         """Take no new connections and end the open ones, by force after `grace` seconds."""
         if self._runner is None or self._runner.server is None:
             return
-        for site in self._runner.sites:
-            await site.stop()
+        if self._listening is not None:
+            self._listening.close()
+        self._feed.close()
         self._runner.server.pre_shutdown()
         # It waits twice: for a handler to end, and for its cancellation to.
         await self._runner.server.shutdown(grace / 2)
         await self._runner.cleanup()
         self._runner = None
+
+    def _state(self) -> dict[str, Any]:
+        return {"pools": self._pools.views()}
+
+
+def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
+    """The endpoints that describe the others."""
+    described = document(operations)
+    text, page = json.dumps(described, indent=2) + "\n", reference(described)
+
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(text=text, content_type="application/json")
+
+    async def docs(_request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": _PAGE_POLICY}
+        return web.Response(text=page, content_type="text/html", headers=headers)
+
+    return web.get("/openapi.json", openapi), web.get("/docs", docs)

@@ -44,7 +44,7 @@ def pool_view(
         **_in_force(weighing.policy if weighing else None),
         "suspect": weighing is not None and weighing.suspect,
         "long_requests": None if long is None else _long_requests(long),
-        "replicas": [_in_short(report) for report in known],
+        "replicas": [in_short(report) for report in known],
         "counts": {
             "total": len(known),
             "starting": states.count("starting"),
@@ -72,13 +72,15 @@ def _in_force(policy: Policy | None) -> dict[str, Any]:
     return {"policy_in_force": policy, "shares_told_to_envoy": told}
 
 
-def _in_short(report: ReplicaReport) -> dict[str, Any]:
+def in_short(report: ReplicaReport) -> dict[str, Any]:
+    """What one line of a table has room for."""
     weighed = _weighed(report.weighing)
     return {
         "id": report.replica.id,
         "address": str(report.replica.settings.address),
         "state": report.observed.readiness.state.value,
         "draining": report.replica.draining.value if report.replica.draining else None,
+        "in_flight": plain(report.in_flight),
         **{key: weighed[key] for key in ("capacity", "tier", "weight", "share")},
     }
 

@@ -67,8 +67,16 @@ class Registry:
         self._looked = clock()
         self._retry_at = self._looked
 
-    async def apply(self, command: Command, now: float) -> None:
+    async def apply(
+        self, command: Command, now: float, check: Callable[[Fleet], None] = lambda _fleet: None
+    ) -> None:
         """Carry out a command; when this returns, it outlives us.
+
+        Args:
+            command: What is asked.
+            now: Seconds of the clock.
+            check: Refuses the fleet that the command is about to be applied to: what was asked for
+                before is in it, although nobody sees it yet.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.
@@ -76,6 +84,7 @@ class Registry:
         """
 
         def change(fleet: Fleet) -> Fleet:
+            check(fleet)
             return fleets.apply(fleet, command, now)
 
         after = change(self._head)

@@ -1,7 +1,8 @@
 """A real API server on loopback with a plane whose clock the test sets, and a real client."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,11 @@ import aiohttp
 from yarl import URL
 
 from controlplane.edges.own_metrics import OwnMetrics
-from controlplane.edges.rest import RestServer
+from controlplane.edges.rest import Limits, RestServer
+from controlplane.edges.rest.changes import Check
 from controlplane.fleet import Command
 from controlplane.plane import Plane, Target
-from controlplane.settings import Address
+from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds.nodes import NodeStatus
 
 POOL = {"model": "minilm", "listener": {"address": "127.0.0.1:10000"}}
@@ -27,7 +29,7 @@ class Answer:
 
     status: int
     content_type: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
 
     @property
@@ -44,17 +46,20 @@ class Served:
     plane: Plane
     address: Address = field(init=False)
     session: aiohttp.ClientSession = field(init=False)
+    server: RestServer = field(init=False)
     now: float = 100.0
     is_ready: bool = True
     changes: int = 0
+    # What a change waits for before it is carried out; a disk, say.
+    held: asyncio.Event | None = None
     nodes: list[NodeStatus] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
         url = URL(f"http://{self.address}{path}", encoded=True)
         async with self.session.request(method, url, **options) as response:
-            body = await response.json(content_type=None) if await response.read() else None
-            headers = dict(response.headers)
-            return Answer(response.status, response.content_type, headers, body)
+            text = await response.text()
+            body = json.loads(text) if text and "json" in response.content_type else text or None
+            return Answer(response.status, response.content_type, response.headers, body)
 
     async def send(self, path: str, body: bytes, **headers: str) -> Answer:
         return await self.ask("PUT", path, data=body, headers=headers or JSON)
@@ -76,33 +81,53 @@ class Served:
         self.changes = 0
         return self
 
+    @property
+    def connections(self) -> int:
+        """That are open."""
+        runner = self.server._runner
+        assert runner is not None
+        assert runner.server is not None
+        return len(runner.server.connections)
+
     def target(self, id_: str) -> Target:
         return next(it for it in self.plane.targets() if it.replica.id == id_)
 
-    async def apply(self, command: Command, now: float) -> None:
+    async def carry_out(self, command: Command, now: float, check: Check) -> None:
+        if self.held is not None:
+            await self.held.wait()
+        check(self.plane.fleet)
         self.plane.apply(command, now)
         self.decide()
 
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
+        self.server.look()
 
 
 @asynccontextmanager
-async def served(*, token: str | None = None, read_timeout: float = 10.0) -> AsyncIterator[Served]:
+async def served(
+    *,
+    token: str | None = None,
+    tokens: Sequence[Token] = (),
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    networks: Sequence[str] | None = None,
+) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
     server = RestServer(
-        Address("127.0.0.1", 0),
+        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks}),
         here.plane,
-        apply=here.apply,
         nodes=lambda: here.nodes,
+        carry_out=here.carry_out,
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
-        token=token,
-        read_timeout=read_timeout,
+        tokens=(Token.of(token),) if token else tokens,
+        limits=limits,
         clock=lambda: here.now,
+        wall_clock=lambda: here.now,
     )
+    here.server = server
     here.address = await server.start()
     try:
         async with aiohttp.ClientSession() as here.session:

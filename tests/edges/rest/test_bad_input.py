@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from controlplane.edges.rest import Limits
 from tests.edges.rest.served import JSON, POOL, REPLICA, served
 
 POOL_PATH = "/v1/pools/m"
@@ -165,7 +166,7 @@ async def test_a_body_of_a_mebibyte_is_taken() -> None:
 
 
 async def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
-    async with served(read_timeout=0.05) as api:
+    async with served(limits=Limits(body=0.05)) as api:
         answer = await api.raw(
             b"PUT /v1/pools/m HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Content-Length: 100\r\n\r\n{"

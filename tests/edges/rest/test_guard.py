@@ -1,8 +1,9 @@
-"""Who is answered: the token, and what a browser on this machine may not do."""
+"""Who is answered: the token and its role, and what a browser on this machine may not do."""
 
 import pytest
 
-from tests.edges.rest.served import POOL, served
+from controlplane.settings import Role, Token
+from tests.edges.rest.served import POOL, REPLICA, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -105,3 +106,76 @@ async def test_a_page_of_this_machine_is_answered() -> None:
     async with served() as api:
         headers = {"Origin": "http://127.0.0.1:3000"}
         assert (await api.ask("GET", "/v1/pools", headers=headers)).status == 200
+
+
+TOKENS = tuple(Token.of(f"token-of-{role}", role, f"one-who-may-{role}") for role in Role)
+PATH = "/v1/pools/m/replicas/a"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "needs"),
+    [
+        ("GET", "/v1/pools", None, Role.READ),
+        ("GET", "/v1/pools/m", None, Role.READ),
+        ("GET", "/v1/pools/m/replicas", None, Role.READ),
+        ("GET", PATH, None, Role.READ),
+        ("GET", "/v1/nodes", None, Role.READ),
+        ("GET", "/metrics", None, Role.READ),
+        ("PUT", PATH, REPLICA, Role.REGISTER),
+        ("PUT", "/v1/pools/m/replicas", {"replicas": [REPLICA | {"id": "a"}]}, Role.REGISTER),
+        ("POST", f"{PATH}/drain", None, Role.REGISTER),
+        ("POST", f"{PATH}/undrain", None, Role.REGISTER),
+        ("POST", f"{PATH}/heartbeat", None, Role.REGISTER),
+        ("DELETE", PATH, None, Role.REGISTER),
+        ("GET", "/v1/audit", None, Role.OPERATE),
+        ("PUT", "/v1/pools/m", POOL, Role.OPERATE),
+        ("DELETE", "/v1/pools/m", None, Role.OPERATE),
+    ],
+)
+async def test_each_role_may_do_what_it_is_for_and_no_more(
+    method: str, path: str, body: object, needs: Role
+) -> None:
+    async with served(tokens=TOKENS) as api:
+        operate = bearer("token-of-operate")
+        await api.ask("PUT", "/v1/pools/m", json=POOL, headers=operate)
+        await api.ask("PUT", PATH, json=REPLICA | {"ttl": "30s"}, headers=operate)
+        before = api.plane.fleet
+        allowed = []
+        for role in Role:
+            headers = bearer(f"token-of-{role}")
+            answer = await api.ask(method, path, json=body, headers=headers)
+            if answer.status == 403:
+                assert f"has the role {role}; this takes the role {needs}" in answer.detail
+                assert api.plane.fleet is before
+            else:
+                assert answer.status < 300
+                allowed.append(role)
+                break
+        assert allowed == [needs]
+
+
+async def test_who_may_not_do_something_is_not_told_whether_it_is_there() -> None:
+    async with served(tokens=TOKENS) as api:
+        answers = [
+            await api.ask("DELETE", path, headers=bearer("token-of-read"))
+            for path in ("/v1/pools/q", "/v1/pools/q?x=1", "/v1/pools/-")
+        ]
+        assert [it.status for it in answers] == [403, 403, 403]
+
+
+async def test_a_token_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with served(tokens=TOKENS) as api:
+        said = ""
+        for token in ("token-of-operate", "token-that-is-wrong"):
+            for method, path in (("PUT", "/v1/pools/m"), ("GET", "/v1/audit"), ("GET", "/x")):
+                answer = await api.ask(method, path, json=POOL, headers=bearer(token))
+                said += f"{answer.body}{dict(answer.headers)}"
+        for path in ("/openapi.json", "/metrics"):
+            async with api.session.get(
+                f"http://{api.address}{path}", headers=bearer("token-of-read")
+            ) as response:
+                said += await response.text()
+    assert "one-who-may-operate" in said
+    assert "token-of" not in said + caplog.text
+    assert "token-that" not in said + caplog.text

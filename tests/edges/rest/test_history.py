@@ -60,10 +60,10 @@ async def test_since_is_how_far_it_goes_back(api: Served) -> None:
     [
         ("/v1/pools/x/replicas/a/history", 404, "no pool 'x'"),
         ("/v1/pools/m/replicas/x/history", 404, "no replica 'x'"),
-        (f"{PATH}?since=10", 400, "since: '10' is not a duration: write a number and a unit"),
-        (f"{PATH}?since=", 400, "since: '' is not a duration: write a number and a unit"),
-        (f"{PATH}?since=1m&since=2m", 400, "since: is given more than once"),
-        (f"{PATH}?until=1m", 400, "'until' is unknown here: take \"since\""),
+        (f"{PATH}?since=10", 400, "'since': '10' is not a duration: write a number and a unit"),
+        (f"{PATH}?since=", 400, "'since': '' is not a duration: write a number and a unit"),
+        (f"{PATH}?since=1m&since=2m", 400, "'since': stands twice"),
+        (f"{PATH}?until=1m", 400, "'until': unknown parameter; known here: since"),
     ],
 )
 async def test_what_cannot_be_answered_is_one_sentence(

@@ -4,6 +4,7 @@ from controlplane.fleet import Draining, expire
 from controlplane.fleet.departures import TOGETHER
 from controlplane.plane import Failure, Probe
 from controlplane.settings import ReplicaSettings
+from controlplane.signals.load import Endpoint, Load
 from tests.edges.rest.served import POOL, REPLICA, Served, served
 
 
@@ -58,7 +59,7 @@ async def test_even_the_last_replica_can_be_deleted_by_name() -> None:
         for id_ in "ab":
             assert (await api.ask("DELETE", f"/v1/pools/m/replicas/{id_}")).status == 204
             api.now += TOGETHER
-        assert (await api.ask("GET", "/v1/pools/m/replicas")).body == {"replicas": []}
+        assert (await api.ask("GET", "/v1/pools/m/replicas")).body["replicas"] == []
         assert (await api.ask("DELETE", "/v1/pools/m/replicas/a")).status == 404
 
 
@@ -162,3 +163,13 @@ async def test_a_replica_that_nobody_listens_for_says_since_when() -> None:
         shown = await one(api)
         assert (shown["state"], shown["shown_to_envoy"]) == ("gone", True)
         assert "gone for 3 s: nobody listened at 127.0.0.1:9001" in await why(api)
+
+
+async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
+    async with served() as api:
+        await api.filled()
+        load = Load(in_progress=3, succeeded=1, failed=0)
+        api.plane.reported("envoy", {Endpoint("m", "127.0.0.1", 9001): load}, 1.0, api.now)
+        drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
+        assert drained.body["in_flight"] == 3
+        assert "of the requests that it had, 3 are in flight still" in await why(api)

@@ -19,6 +19,7 @@ from controlplane.fleet import (
     Fleet,
     Heartbeat,
     PutPool,
+    PutReplicas,
     Refused,
     registered,
 )
@@ -158,6 +159,52 @@ async def test_a_command_is_held_against_those_that_still_wait(tmp_path: Path) -
             await here.ask(put("b", 1))
         here.store.may_go_on.set()
         await first
+
+
+async def test_what_a_command_is_checked_against_is_what_it_is_applied_to(tmp_path: Path) -> None:
+    def fresh(fleet: Fleet) -> None:
+        if "a" in ports(fleet):
+            raise Refused("conflict", "somebody was faster")
+
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        here.store.may_go_on.clear()
+        first = here.soon(put("a", 1))
+        await asyncio.sleep(0)
+        assert ports(here.fleet) == {}
+        with pytest.raises(Refused, match="somebody was faster"):
+            await here.registry.apply(put("a", 2), here.now, fresh)
+        here.store.may_go_on.set()
+        await first
+        assert ports(here.fleet) == {"a": 1}
+
+
+async def test_a_command_whose_check_fails_while_it_waits_is_refused(tmp_path: Path) -> None:
+    def small(fleet: Fleet) -> None:
+        if len(ports(fleet)) > 1:
+            raise Refused("conflict", "there are two already")
+
+    async with kept(tmp_path) as here:
+        here.registry.declare(file(p={"a": 1}))
+        here.store.may_go_on.clear()
+        asked = asyncio.create_task(here.registry.apply(put("b", 2), here.now, small))
+        await asyncio.sleep(0)
+        here.registry.declare(file(p={"a": 1, "c": 3}))
+        here.store.may_go_on.set()
+        with pytest.raises(Refused, match="there are two already"):
+            await asked
+        assert ports(here.fleet) == {"a": 1, "c": 3}
+        await here.pass_time(TICK)
+        assert await here.is_kept()
+
+
+async def test_many_put_at_once_are_one_transaction(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        await here.ask(PutReplicas("p", {id_: put(id_, ord(id_)).settings for id_ in "abc"}))
+        assert set(here.store.writes[-1].replicas) == {("p", id_) for id_ in "abc"}
+        assert len(here.store.writes) == 2
+        assert await here.is_kept()
 
 
 async def test_what_cannot_be_written_is_refused_and_changes_nothing(tmp_path: Path) -> None:

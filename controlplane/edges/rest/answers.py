@@ -1,0 +1,321 @@
+"""The shape of every answer, for the OpenAPI document; `views` fills them in.
+
+Answers may have more keys one day: a client skips what it does not know.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from controlplane.settings import Policy, PoolSettings, ReplicaSettings
+
+_OPEN = ConfigDict(
+    extra="allow",
+    json_schema_serialization_defaults_required=True,
+    use_attribute_docstrings=True,
+)
+
+State = Literal["starting", "ready", "gone"]
+Draining = Literal["operator", "lease", "discovery"]
+From = Literal["file", "api", "discovery", "default"]
+
+
+class Answer(BaseModel):
+    """Base of all."""
+
+    model_config = _OPEN
+
+
+class Counts(Answer):
+    """How many replicas of a pool are in which state."""
+
+    total: int
+    starting: int
+    """Not shown to Envoy yet: the health check was not answered."""
+    ready: int
+    gone: int
+    """Nobody listens."""
+    draining: int
+    cut: int
+    """Without traffic because their GPU memory is full."""
+    stale: int
+    """Whose last good scrape is too old."""
+
+
+class Weighed(Answer):
+    """What a replica gets."""
+
+    capacity: float | None
+    """Requests per second that it can carry."""
+    tier: str | None
+    weight: int | None
+    share: float | None
+    """Expected part of the pool's traffic, 0 to 1."""
+
+
+class ReplicaInShort(Weighed):
+    """A replica in the list of its pool."""
+
+    id: str
+    address: str
+    state: State
+    draining: Draining | None
+    in_flight: float | None
+    """Requests that all Envoys together have at it now; null where none reports."""
+
+
+class InForce(Answer):
+    """By which policy was decided last."""
+
+    policy_in_force: Policy | None
+    """Null before the first decision; a changed one's from the next decision on."""
+    shares_told_to_envoy: bool | None
+    """Whether that policy tells Envoys what each replica is to get."""
+
+
+class LongRequestsView(Answer):
+    """How a pool's requests are parted by their length."""
+
+    from_bytes: int
+    """Of body, from which on a request is long."""
+    part_of_work: float | None
+    """That long requests are, 0 to 1."""
+    replicas: list[str]
+    """Ids of the fast ones, to which they go."""
+    routed: bool
+    """Whether they do already: Envoys check the replicas' health first."""
+
+
+class SourceView(Answer):
+    """How a source does in which replicas are found."""
+
+    name: str
+    replicas: int | None
+    """In its last answer; null before the first."""
+    answer_age_s: float | None
+    failing: bool
+    """What it found before holds on."""
+    problem: str | None
+
+
+class DiscoveryView(Answer):
+    """Where replicas of a pool are found."""
+
+    sources: list[SourceView]
+    withheld: list[str]
+    """Ids of replicas that no source has any more, and that stay: too few would be left."""
+    clashes: list[str]
+    """What was found and is not used, in sentences."""
+
+
+class PoolView(PoolSettings, InForce):
+    """A pool: its settings, and its replicas in short."""
+
+    model_config = _OPEN
+
+    name: str
+    source: Literal["file", "api"]
+    """Who declared it."""
+    sources: dict[str, From]
+    """Where the value of each setting comes from."""
+    suspect: bool
+    """Most of it is silent, so that its weights stand still."""
+    long_requests: LongRequestsView | None
+    """Null where they go where the others go."""
+    discovery: DiscoveryView
+    replicas: list[ReplicaInShort]
+    counts: Counts
+
+
+class PoolList(Answer):
+    """A page of pools."""
+
+    pools: list[PoolView]
+    next: str | None
+    """For `after`; null on the last page."""
+
+
+class Scrape(Answer):
+    """The last scrape."""
+
+    age_s: float | None
+    """Since the last good one."""
+    failure: str | None
+
+
+class Step(Answer):
+    """One step on the way to a weight."""
+
+    name: str
+    before: float | None
+    after: float | None
+    factor: float | None
+    words: str
+
+
+class ReplicaView(ReplicaSettings, Weighed, InForce):
+    """Everything that is known of a replica."""
+
+    model_config = _OPEN
+
+    pool: str
+    id: str
+    source: Literal["file", "api", "discovery"]
+    """Who declared it."""
+    sources: dict[str, From]
+    """Where the value of each setting comes from."""
+    found_by: str | None
+    """The source that discovered it."""
+    generation: int
+    """Another one for each process: at another address, or of another `instance`."""
+    state: State
+    state_for_s: float | None
+    draining: Draining | None
+    lease_left_s: float | None
+    shown_to_envoy: bool
+    scrape: Scrape
+    in_flight: float | None
+    """Requests that all Envoys together have at it now; null where none reports."""
+    readings: dict[str, Any] | None
+    """What it did in the last seconds."""
+    joined: dict[str, Any] | None
+    """What exporters say of its GPUs."""
+    drained: bool | None
+    stale: bool | None
+    why: list[str]
+    """In sentences."""
+    steps: list[Step]
+
+
+class ReplicaList(Answer):
+    """A page of replicas."""
+
+    replicas: list[ReplicaView]
+    next: str | None
+    """For `after`; null on the last page."""
+
+
+class HistoryEntry(Answer):
+    """An explanation that was kept."""
+
+    at: str
+    """UTC, as RFC 3339 has it."""
+    age_s: float
+    changes: list[str]
+    """What differs from the entry before, in sentences."""
+    left_out: int
+    """Entries between the one before and this that were not kept."""
+    state: State
+    draining: Draining | None
+    scrape: Scrape
+    in_flight: float | None
+    readings: dict[str, Any] | None
+    capacity: float | None
+    tier: str | None
+    weight: int
+    share: float | None
+    serving: bool
+    drained: bool
+    stale: bool
+    why: list[str]
+    steps: list[Step]
+
+
+class HistoryView(Answer):
+    """The last hour of a replica, the oldest entry first."""
+
+    pool: str
+    id: str
+    now: str
+    kept_s: float
+    entries: list[HistoryEntry]
+
+
+class Put(Answer):
+    """What has become of many replicas."""
+
+    added: list[str]
+    changed: list[str]
+    unchanged: list[str]
+
+
+class Changed(Answer):
+    """One place where what Envoys would be told differs from what they hold."""
+
+    type_url: str
+    name: str
+    pointer: str
+    """JSON pointer into the resource; empty for the whole of it."""
+    before: Any
+    after: Any
+
+
+class PreviewView(Answer):
+    """What a change would come to. Nothing was changed."""
+
+    dry_run: Literal[True]
+    changes: bool
+    """Whether Envoys would be told anything new."""
+    when_ready: list[str]
+    """Replicas that Envoys are told of only once they are ready; here they are taken to be."""
+    resources: dict[str, dict[str, Any]]
+    """The resources of the pools that change, as Envoys would get them, by type and name."""
+    diff: list[Changed]
+
+
+class NodeList(Answer):
+    """The connected Envoys."""
+
+    nodes: list[dict[str, Any]]
+
+
+class EntryView(Answer):
+    """One change of what is declared."""
+
+    number: int
+    at: str
+    """UTC, as RFC 3339 has it."""
+    who: str
+    """The token's name, `loopback`, `config file`, `discovery` or `control plane`."""
+    change: Literal["added", "changed", "removed"]
+    pool: str
+    replica: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditView(Answer):
+    """The newest entries of the audit log, the newest first."""
+
+    entries: list[EntryView]
+    next: int | None
+    """For `before`; null where there are no older ones."""
+
+
+class Live(Answer):
+    """It answers."""
+
+    live: bool
+
+
+class Ready(Answer):
+    """Whether Envoys are served."""
+
+    ready: bool
+
+
+class ProblemView(BaseModel):
+    """An error (RFC 9457)."""
+
+    # What does not apply is left out.
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    """One sentence: what is wrong and what would be right."""
+    pointer: str = ""
+    """JSON pointer to the part of the body that is wrong."""
+    parameter: str = ""
+    """The parameter of the query, or the header, that is wrong."""

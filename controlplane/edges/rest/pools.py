@@ -1,0 +1,142 @@
+"""The endpoints for pools."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+
+from controlplane.edges.rest.answers import PoolList, PoolView, PreviewView
+from controlplane.edges.rest.changes import Changes, answer
+from controlplane.edges.rest.discovery_view import discovery_view
+from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
+from controlplane.edges.rest.operations import Operation
+from controlplane.edges.rest.query import Change, PoolPage, page_of, query_of
+from controlplane.edges.rest.requests import name_in_path, settings_in_body
+from controlplane.edges.rest.views import pool_view
+from controlplane.fleet import DeletePool, PutPool
+from controlplane.settings import PoolSettings, Role
+
+_POOL: Final = "/v1/pools/{pool}"
+_CHANGES: Final = (
+    HTTPStatus.CONFLICT,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Everything below ``/v1/pools`` that is about a pool.
+
+    Attributes:
+        changes: Carries out commands.
+        read_timeout: Seconds for a body to arrive.
+    """
+
+    changes: Changes
+    read_timeout: float
+
+    def operations(self) -> tuple[Operation, ...]:
+        """The endpoints."""
+        return (
+            Operation(
+                "listPools",
+                "GET",
+                "/v1/pools",
+                Role.READ,
+                "List the pools",
+                self.get_all,
+                {HTTPStatus.OK: PoolList},
+                query=PoolPage,
+            ),
+            Operation(
+                "getPool",
+                "GET",
+                _POOL,
+                Role.READ,
+                "Show a pool",
+                self.get,
+                {HTTPStatus.OK: PoolView},
+                problems=(HTTPStatus.NOT_FOUND,),
+            ),
+            Operation(
+                "putPool",
+                "PUT",
+                _POOL,
+                Role.OPERATE,
+                "Add a pool, or change its settings",
+                self.put,
+                {HTTPStatus.OK: PoolView, HTTPStatus.CREATED: PoolView},
+                query=Change,
+                body=PoolSettings,
+                headers=(IF_MATCH, IF_NONE_MATCH),
+                problems=_CHANGES,
+                previews=PreviewView,
+            ),
+            Operation(
+                "deletePool",
+                "DELETE",
+                _POOL,
+                Role.OPERATE,
+                "Remove a pool with its replicas",
+                self.delete,
+                {HTTPStatus.NO_CONTENT: None},
+                query=Change,
+                headers=(IF_MATCH,),
+                problems=(HTTPStatus.NOT_FOUND, *_CHANGES),
+                previews=PreviewView,
+            ),
+        )
+
+    async def get_all(self, request: web.Request) -> web.Response:
+        """In alphabetical order; all of them, unless `limit` asks for pages."""
+        names, following = page_of(
+            sorted(self.changes.plane.fleet.pools), query_of(request, PoolPage)
+        )
+        return answer({"pools": [self._view(name) for name in names], "next": following})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Its settings are shown as they can be put; the ETag stands for them."""
+        name = name_in_path(request, "pool")
+        return answer(self._view(name), about=self.changes.plane.fleet.pool(name))
+
+    async def put(self, request: web.Request) -> web.Response:
+        """The body says all of its settings; what it leaves out gets its default.
+
+        The replicas of a pool that is there stay. The same again changes nothing. Over a pool that
+        the config file declares it lays what differs from the file; `sources` says what that is.
+        """
+        name = name_in_path(request, "pool")
+        settings = await settings_in_body(request, PoolSettings, "name", name, self.read_timeout)
+        fleet = self.changes.plane.fleet
+        command, check = PutPool(name, settings), Preconditions.of(request, name).check
+        if query_of(request, Change).dry_run:
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
+        status = HTTPStatus.OK if name in fleet.pools else HTTPStatus.CREATED
+        return answer(self._view(name), status, self.changes.plane.fleet.pool(name))
+
+    async def delete(self, request: web.Request) -> web.StreamResponse:
+        """Envoys forget it at once: drain its replicas first, and let requests finish.
+
+        Of a pool that the config file declares only what was put here over it is removed.
+        """
+        name = name_in_path(request, "pool")
+        self.changes.plane.fleet.pool(name)  # It is there at all.
+        command, check = DeletePool(name), Preconditions.of(request, name).check
+        if query_of(request, Change).dry_run:
+            return await self.changes.preview(command, check)
+        await self.changes.apply(command, request, check)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    def views(self) -> list[dict[str, Any]]:
+        """Every pool, as the list shows it."""
+        return [self._view(name) for name in sorted(self.changes.plane.fleet.pools)]
+
+    def _view(self, name: str) -> dict[str, Any]:
+        plane, now = self.changes.plane, self.changes.clock()
+        pool = plane.fleet.pool(name)
+        reports = (plane.report(name, id_, now) for id_ in pool.replicas)
+        view = pool_view(pool, reports, plane.weighing(name), plane.long_requests(name))
+        return {**view, "discovery": discovery_view(plane.discoveries.report(name), now)}

@@ -1,0 +1,114 @@
+"""``GET /v1/events``: the feed as server-sent events, each reader in a task of its own.
+
+A reader is first told the present state, unless it says after which event it goes on. One that
+comes too late for that, or cannot keep up, is told so and gets the present state again.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import web
+
+from controlplane.edges.rest.feed import Feed
+from controlplane.edges.rest.problems import Problem
+
+MAX_READERS: Final = 64
+
+_BATCH: Final = 64
+"""Events written at once; more only make the pieces larger that a slow reader is waited for."""
+
+
+class EventStream:
+    """Serves a feed to a bounded number of readers."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        state: Callable[[], dict[str, Any]],
+        *,
+        heartbeat: float = 15.0,
+        stalled: float = 10.0,
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            feed: The events.
+            state: What a reader has to know before the first of them.
+            heartbeat: Seconds without an event after which a comment shows that both ends live.
+            stalled: Seconds for a reader to take what was written to it; a slower one is cut.
+        """
+        self._feed, self._state = feed, state
+        self._heartbeat, self._stalled = heartbeat, stalled
+        self.readers = 0
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Write events until the client leaves, does not read, or the feed is closed."""
+        if self.readers >= MAX_READERS:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{MAX_READERS} clients follow the events already; try again later",
+                headers={"Retry-After": "30"},
+            )
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        # A proxy in between must not keep events until it has a full page of them.
+        response.headers["X-Accel-Buffering"] = "no"
+        self.readers += 1
+        try:
+            await response.prepare(request)
+            await self._follow(response, request.headers.get("Last-Event-ID"))
+            await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            pass  # It has left.
+        finally:
+            self.readers -= 1
+        return response
+
+    async def _follow(self, response: web.StreamResponse, last: str | None) -> None:
+        known = None if last is None else self._feed.number(last)
+        if known is not None:
+            at = known
+        else:
+            at = await (self._present(response) if last is None else self._missed(response))
+        while not self._feed.is_closed:
+            events = self._feed.after(at)
+            if events is None:
+                at = await self._missed(response)
+                continue
+            for start in range(0, len(events), _BATCH):
+                batch = events[start : start + _BATCH]
+                written = (_event(self._feed.id(it.number), it.kind, it.data) for it in batch)
+                await self._write(response, "".join(written))
+            at += len(events)
+            try:
+                async with asyncio.timeout(self._heartbeat):
+                    await self._feed.more(at)
+            except TimeoutError:
+                await self._write(response, ": nothing new\n\n")
+
+    async def _missed(self, response: web.StreamResponse) -> int:
+        """Tell a reader that it has missed events, and what is the case now."""
+        words = {"detail": "events were missed; the present state follows"}
+        await self._write(response, f"event: missed\ndata: {json.dumps(words)}\n\n")
+        return await self._present(response)
+
+    async def _present(self, response: web.StreamResponse) -> int:
+        at = self._feed.newest
+        text = json.dumps(self._state(), allow_nan=False)
+        await self._write(response, _event(self._feed.id(at), "state", text))
+        return at
+
+    async def _write(self, response: web.StreamResponse, text: str) -> None:
+        async with asyncio.timeout(self._stalled):
+            await response.write(text.encode())
+
+
+def _event(id_: str, kind: str, data: str) -> str:
+    return f"id: {id_}\nevent: {kind}\ndata: {data}\n\n"

@@ -1,0 +1,67 @@
+"""What a command would come to: a plane that is thrown away decides as if it were carried out."""
+
+from copy import copy
+from dataclasses import dataclass
+
+from controlplane.fleet import Command, differences
+from controlplane.plane.plane import Plane
+from controlplane.plane.readiness import Probe
+from controlplane.resources.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What Envoys hold, and what they would be told.
+
+    Attributes:
+        held: The catalog as it is.
+        wanted: As it would be once every replica that the command puts has become ready.
+        pools: The names of the pools whose resources differ.
+        unready: Ids of those replicas that Envoys are not told of before they are ready.
+    """
+
+    held: Catalog
+    wanted: Catalog
+    pools: tuple[str, ...]
+    unready: tuple[str, ...]
+
+
+def preview(plane: Plane, command: Command, now: float) -> Preview:
+    """Work out what a command would come to; the plane stays as it is.
+
+    Args:
+        plane: As it is.
+        command: What would be asked.
+        now: Seconds of the clock that the plane is given.
+
+    Raises:
+        Refused: The command would be.
+    """
+    imagined = _copied(plane, now)
+    imagined.apply(command, now)
+    unready = []
+    for found in differences(plane.fleet, imagined.fleet):
+        target = imagined.target(found.pool, found.replica) if found.replica else None
+        if (
+            target is not None
+            and not imagined.report(target.pool, target.replica.id, now).observed.readiness.is_shown
+        ):
+            unready.append(target.replica.id)
+            imagined.probed(target, Probe.HEALTHY, now)
+    held, wanted = plane.catalog, imagined.decide(now)
+    pools = held.pools.keys() | wanted.pools.keys()
+    changed = (name for name in pools if held.pools.get(name) is not wanted.pools.get(name))
+    return Preview(held, wanted, tuple(sorted(changed)), tuple(unready))
+
+
+def _copied(plane: Plane, now: float) -> Plane:
+    """Another plane of the same state; what both refer to is never changed in place."""
+    imagined = Plane(now)
+    imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
+    imagined._observed = {key: copy(observed) for key, observed in plane._observed.items()}
+    imagined._weighings = dict(plane._weighings)
+    imagined._portions = dict(plane._portions)
+    imagined._long, imagined._holds = dict(plane._long), dict(plane._holds)
+    imagined._traffic, imagined._devices = copy(plane._traffic), copy(plane._devices)
+    imagined._has_decided = True
+    return imagined

@@ -1,0 +1,109 @@
+"""ETag and If-Match: nobody overwrites what they have not seen."""
+
+import asyncio
+
+import pytest
+
+from tests.edges.rest.served import POOL, REPLICA, served
+
+PATH = "/v1/pools/m/replicas/a"
+CHANGED = REPLICA | {"slots": 3}
+
+
+async def test_who_has_not_seen_the_last_change_is_refused_and_told_of_it() -> None:
+    async with served() as api:
+        await api.filled()
+        seen = (await api.ask("GET", PATH)).headers["ETag"]
+        changed = await api.ask("PUT", PATH, json=CHANGED, headers={"If-Match": seen})
+        assert (changed.status, changed.headers["ETag"] == seen) == (200, False)
+        before = api.plane.fleet
+        for method, path in (
+            ("PUT", PATH),
+            ("DELETE", PATH),
+            ("POST", f"{PATH}/drain"),
+            ("POST", f"{PATH}/undrain"),
+        ):
+            late = await api.ask(method, path, json=REPLICA, headers={"If-Match": seen})
+            assert late.status == 412
+            assert late.headers["ETag"] == changed.headers["ETag"]
+            assert late.body["parameter"] == "If-Match"
+            assert changed.headers["ETag"] in late.detail
+        assert api.plane.fleet is before
+
+
+async def test_pools_have_etags_as_well() -> None:
+    async with served() as api:
+        created = await api.ask("PUT", "/v1/pools/m", json=POOL)
+        tag = {"If-Match": created.headers["ETag"]}
+        await api.ask("PUT", "/v1/pools/m", json=POOL | {"model": "x"})
+        assert (await api.ask("PUT", "/v1/pools/m", json=POOL, headers=tag)).status == 412
+        assert (await api.ask("DELETE", "/v1/pools/m", headers=tag)).status == 412
+        tag = {"If-Match": (await api.ask("GET", "/v1/pools/m")).headers["ETag"]}
+        assert (await api.ask("DELETE", "/v1/pools/m", headers=tag)).status == 204
+
+
+async def test_the_etag_is_the_same_after_the_same_put_and_while_weights_move() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        api.now += 5
+        api.decide()
+        assert (await api.ask("GET", PATH)).headers["ETag"] == tag
+        assert (await api.ask("PUT", PATH, json=REPLICA)).headers["ETag"] == tag
+        assert (await api.ask("POST", f"{PATH}/drain")).headers["ETag"] != tag
+
+
+@pytest.mark.parametrize("given", ["*", '"x", {}', "{}", ' {} , "y"'])
+async def test_one_of_several_tags_is_enough(given: str) -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        headers = {"If-Match": given.format(tag)}
+        assert (await api.ask("PUT", PATH, json=CHANGED, headers=headers)).status == 200
+
+
+async def test_a_weak_tag_matches_nothing() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        headers = {"If-Match": f"W/{tag}"}
+        assert (await api.ask("PUT", PATH, json=CHANGED, headers=headers)).status == 412
+
+
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize("given", ["", "abc", '"a', 'w/"a"', '"a" "b"', '*, "a"', '"é"'])
+async def test_what_is_no_list_of_tags_is_refused(header: str, given: str) -> None:
+    async with served() as api:
+        await api.filled()
+        before = api.plane.fleet
+        answer = await api.ask("PUT", PATH, json=CHANGED, headers={header: given})
+        assert (answer.status, answer.body["parameter"]) == (400, header)
+        assert api.plane.fleet is before
+
+
+async def test_only_what_is_there_matches_a_star() -> None:
+    async with served() as api:
+        await api.filled()
+        new = "/v1/pools/m/replicas/c"
+        body = {"address": "127.0.0.1:9003"}
+        refused = await api.ask("PUT", new, json=body, headers={"If-Match": "*"})
+        assert (refused.status, "there is nothing yet" in refused.detail) == (412, True)
+        only_new = {"If-None-Match": "*"}
+        assert (await api.ask("PUT", new, json=body, headers=only_new)).status == 201
+        assert (await api.ask("PUT", new, json=body, headers=only_new)).status == 412
+
+
+async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() -> None:
+    async with served() as api:
+        await api.filled()
+        seen = {"If-Match": (await api.ask("GET", PATH)).headers["ETag"]}
+        api.held = asyncio.Event()
+        both = [
+            asyncio.create_task(api.ask("PUT", PATH, json=REPLICA | {"slots": it}, headers=seen))
+            for it in (3, 4)
+        ]
+        # Both have come as far as to wait.
+        while sum(len(it) for it in api.server._watch._claims.values()) < 2:
+            await asyncio.sleep(0.01)
+        api.held.set()
+        assert sorted([(await it).status for it in both]) == [200, 412]

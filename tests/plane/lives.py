@@ -1,0 +1,117 @@
+"""Replicas that are measured for a while, and a control plane that is restarted meanwhile."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from controlplane.fleet import registered, restored
+from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
+from controlplane.resources.views import View
+from controlplane.settings import Config, load_config
+from controlplane.signals import Histogram, Reading
+from controlplane.weighing import pool_data, replica_data
+
+CONFIG = load_config(
+    """
+pools:
+  - name: m
+    model: x
+    listener: {address: "127.0.0.1:10000"}
+    objective: {p99: 20ms}
+    replicas:
+      - {id: fast, address: "127.0.0.1:9001"}
+      - {id: same, address: "127.0.0.1:9002"}
+      - {id: slow, address: "127.0.0.1:9003"}
+""",
+    "plimsoll.yaml",
+)
+SECONDS = {"fast": 0.005, "same": 0.005, "slow": 0.05}
+
+
+def target(plane: Plane, id_: str) -> Target:
+    found = plane.target("m", id_)
+    assert found is not None
+    return found
+
+
+def reading(at: float, count: float, seconds: float, tokens: float | None = None) -> Reading:
+    """Of a replica that has ended so many requests, each after so many seconds, of so many tokens."""
+    bounds = (0.01, 0.1, 1.0, math.inf)
+    counts = tuple(count if seconds <= bound else 0.0 for bound in bounds)
+    histogram = Histogram(bounds, counts, count * seconds)
+    counted = None if tokens is None else count * tokens
+    return Reading(at=at, latency=histogram, tokens=counted)
+
+
+class Life:
+    """A plane, and replicas whose counters go on whoever reads them."""
+
+    def __init__(self, plane: Plane, now: float, tokens: float | None = None) -> None:
+        self.plane, self.now, self.catalog, self.tokens = plane, now, Catalog(), tokens
+
+    def live(self, seconds: float, counted: Callable[[float], float], ids: str = "") -> None:
+        """Scrape twice a second."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += 0.5
+            for id_ in ids.split() or SECONDS:
+                self.plane.probed(target(self.plane, id_), Probe.HEALTHY, self.now)
+                seen = reading(self.now, counted(self.now), SECONDS[id_], self.tokens)
+                self.plane.record(target(self.plane, id_), seen, self.now)
+            self.catalog = self.plane.decide(self.now)
+
+    @property
+    def version(self) -> str:
+        return self.versions()[ENDPOINT, "m"]
+
+    def versions(self) -> dict[tuple[str, str], str]:
+        """Of what Envoys hold, by type and name."""
+        view = self.catalog.view(View())
+        return {
+            (url, name): it.version
+            for url in (CLUSTER, ENDPOINT, ROUTE)
+            for name, it in view.type(url).items()
+        }
+
+    def weights(self) -> dict[str, tuple[str, int]]:
+        weighing = self.plane.weighing("m")
+        assert weighing is not None
+        return {id_: (it.tier, it.weight) for id_, it in weighing.replicas.items()}
+
+    def capacities(self) -> dict[str, float]:
+        weighing = self.plane.weighing("m")
+        assert weighing is not None
+        return {id_: it.capacity or 0.0 for id_, it in weighing.replicas.items()}
+
+
+def steadily(now: float) -> float:
+    """Requests by a time."""
+    return now * 20
+
+
+def measured(tokens: float | None = None) -> Life:
+    life = Life(Plane(0.0), 0.0, tokens)
+    life.plane.declare(CONFIG, 0.0)
+    life.live(60, steadily)
+    return life
+
+
+def kept(life: Life) -> dict[str, RememberedPool]:
+    """What of it is kept, once through JSON."""
+    weighing, known = life.plane.weighing("m"), life.plane.remembered("m")
+    assert weighing is not None
+    data: dict[str, Any] = {
+        id_: Remembered(*known[id_], json.loads(json.dumps(replica_data(it))))
+        for id_, it in weighing.replicas.items()
+    }
+    return {"m": RememberedPool(12.0, json.loads(json.dumps(pool_data(weighing))), data)}
+
+
+def restarted(life: Life, config: Config = CONFIG, now: float = 1000.0) -> Life:
+    plane = Plane(now)
+    plane.adopt(restored(registered(life.plane.fleet), config, now), now)
+    plane.recall(kept(life), now)
+    return Life(plane, now, life.tokens)

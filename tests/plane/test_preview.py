@@ -1,0 +1,130 @@
+"""What a command would come to, and that asking changes nothing."""
+
+import pytest
+
+from controlplane.fleet import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    PutPool,
+    PutReplica,
+    PutReplicas,
+    Refused,
+)
+from controlplane.plane import Plane, Probe, preview
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.readable import readable
+from controlplane.resources.resource import CLUSTER, ENDPOINT
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.signals import Histogram, Reading
+from tests.plane.lives import measured, restarted, steadily
+
+INF = float("inf")
+
+
+def pool(**more: object) -> PoolSettings:
+    body = {"model": "m", "listener": {"address": "127.0.0.1:10000"}, **more}
+    return validated(PoolSettings, body)
+
+
+def replica(port: int) -> ReplicaSettings:
+    return validated(ReplicaSettings, {"address": f"127.0.0.1:{port}"})
+
+
+@pytest.fixture
+def plane() -> Plane:
+    """Replicas a and b, ready and scraped twice."""
+    made = Plane(0.0)
+    made.apply(PutPool("p", pool()), 0.0)
+    for id_, port in (("a", 1), ("b", 2)):
+        made.apply(PutReplica("p", id_, replica(port)), 0.0)
+    for at in (1.0, 11.0):
+        for target in made.targets():
+            made.probed(target, Probe.HEALTHY, at)
+            counts = (0.0, at * 10, at * 10)
+            made.record(target, Reading(at, Histogram((0.01, 0.1, INF), counts, at)), at)
+        made.decide(at)
+    return made
+
+
+def hosts(catalog: Catalog) -> dict[int, str]:
+    """Port and health of every endpoint."""
+    held = catalog.pools["p"].get(ENDPOINT, "p")
+    assert held is not None
+    assignment = readable(ENDPOINT, held)
+    return {
+        it["endpoint"]["address"]["socketAddress"]["portValue"]: it.get("healthStatus", "")
+        for locality in assignment["endpoints"]
+        for it in locality["lbEndpoints"]
+    }
+
+
+def state(plane: Plane) -> dict[str, str]:
+    """Everything that the plane holds, down to what is changed in place."""
+    held = {key: it for key, it in vars(plane).items() if key not in ("catalog", "_devices")}
+    held |= {"devices": plane._devices._seen, "_traffic": vars(plane._traffic)["_known"]}
+    return {key: repr(it) for key, it in held.items()}
+
+
+def test_a_new_replica_is_shown_as_it_would_be_once_it_is_ready(plane: Plane) -> None:
+    found = preview(plane, PutReplica("p", "c", replica(3)), 12.0)
+    assert found.unready == ("c",)
+    assert (set(hosts(found.held)), set(hosts(found.wanted))) == ({1, 2}, {1, 2, 3})
+    assert found.pools == ("p",)
+
+
+def test_a_drained_replica_gets_nothing(plane: Plane) -> None:
+    found = preview(plane, Drain("p", "a"), 12.0)
+    assert (hosts(found.wanted)[1], hosts(found.held)[1]) == ("DRAINING", "")
+    assert found.unready == ()
+
+
+def test_a_removed_replica_is_gone_and_a_removed_pool_too(plane: Plane) -> None:
+    assert set(hosts(preview(plane, DeleteReplica("p", "a"), 12.0).wanted)) == {2}
+    assert preview(plane, DeletePool("p"), 12.0).wanted.pools == {}
+
+
+def test_a_changed_setting_is_in_the_cluster(plane: Plane) -> None:
+    changed = pool(health_check={"path": "/ready"})
+    found = preview(plane, PutPool("p", changed), 12.0)
+    held = found.wanted.pools["p"].get(CLUSTER, "p")
+    assert held is not None
+    cluster = readable(CLUSTER, held)
+    assert cluster["healthChecks"][0]["httpHealthCheck"] == {"path": "/ready"}
+
+
+def test_the_same_again_would_change_nothing(plane: Plane) -> None:
+    found = preview(plane, PutReplica("p", "a", replica(1)), 12.0)
+    assert (found.pools, found.wanted is found.held) == ((), True)
+
+
+COMMANDS: dict[str, Command] = {
+    "put": PutReplica("p", "c", replica(3)),
+    "put many": PutReplicas("p", {"a": replica(2), "b": replica(1)}),
+    "moved": PutReplica("p", "a", replica(3)),
+    "other metrics": PutPool("p", pool(metrics={"profile": "vllm"})),
+    "drain": Drain("p", "a"),
+    "delete": DeleteReplica("p", "a"),
+    "delete pool": DeletePool("p"),
+}
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_the_plane_stays_as_it_is(plane: Plane, what: str) -> None:
+    before, catalog = state(plane), plane.catalog
+    preview(plane, COMMANDS[what], 12.0)
+    assert plane.catalog is catalog
+    assert state(plane) == before
+
+
+def test_what_would_be_refused_is(plane: Plane) -> None:
+    with pytest.raises(Refused):
+        preview(plane, PutReplica("p", "c", replica(1)), 12.0)
+
+
+def test_a_pool_that_is_held_after_a_restart_is_held_in_a_preview_too() -> None:
+    after = restarted(measured())
+    after.live(1.0, steadily)
+    same = PutReplica("m", "fast", after.plane.fleet.pool("m").replica("fast").settings)
+    assert preview(after.plane, same, after.now).pools == ()
