@@ -3,12 +3,16 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from controlplane.settings import BalancingSettings
+from controlplane.settings import PoolSettings
 from controlplane.weighing import lengths
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaInput, Weighing
 from controlplane.weighing.sizes import Member, Seen, Sizes, parted, sizes_step
+
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
+only then can requests go there."""
 
 NONE: Final[Mapping[str, float]] = {}
 
@@ -49,7 +53,7 @@ def members_of(
 
 def divided(
     previous: Weighing | None,
-    settings: BalancingSettings,
+    settings: PoolSettings,
     members: Mapping[str, Member],
     steps: Mapping[str, list[Step]],
     now: float,
@@ -67,18 +71,22 @@ def divided(
         How requests are parted, None where they are not; and what each of the replicas that get
         the long ones gets of the short ones, of its share.
     """
+    balancing = settings.balancing
     if (
-        settings.policy != "capacity-tiers"
-        or settings.long_requests == "any-replica"
-        or settings.locality == "nearest"
+        balancing.policy != "capacity-tiers"
+        or balancing.long_requests == "any-replica"
+        or balancing.locality == "nearest"
     ):
         return None, NONE
     before = previous.replicas if previous else {}
     told = {id_: float(before[id_].weight) for id_ in members if id_ in before}
-    found = parted(previous.sizes if previous else None, members, told, now)
+    notice = settings.health_check.timeout + CHECKED
+    found = parted(previous.sizes if previous else None, members, told, now, notice)
     if found is None:
         return None, NONE
-    part = found.of_short(members)
+    if not found.is_in_force(now):
+        return found, NONE
+    part = found.of_short(members, now)
     for id_ in found.fast:
         steps[id_].append(sizes_step(found, members[id_].share, part))
     return found, dict.fromkeys(found.fast, part)
