@@ -81,7 +81,7 @@ class Measuring:
             weighed = weighing.replicas[f"{number}"]
             members, weight = tiers.get(weighed.tier, ([], 0.0))
             tiers[weighed.tier] = ([*members, number], weight + weighed.weight)
-        if (sizes := weighing.sizes) is None:
+        if (sizes := weighing.sizes) is None or not sizes.is_in_force(now):
             return Told(tiers)
         fast = {weighing.replicas[id_].tier for id_ in sizes.fast}
         long = {name: tier for name, tier in tiers.items() if name in fast}

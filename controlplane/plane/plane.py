@@ -22,10 +22,6 @@ from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
 
-CHECKED: Final = 1.0
-"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
-only then can requests go there."""
-
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
 that hold a configuration must not lose it to a control plane that has not looked yet."""
@@ -335,9 +331,10 @@ class Plane:
 
     def _part(self, pool: str, now: float) -> None:
         """Take in how a pool's requests are parted by length."""
-        sizes, check = self._weighings[pool].sizes, self.fleet.pools[pool].settings.health_check
+        sizes = self._weighings[pool].sizes
         if sizes is None:
             self._long.pop(pool, None)
             return
-        routed = now - sizes.begun >= check.timeout + CHECKED
-        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
+        self._long[pool] = LongRequests(
+            sizes.threshold, sizes.fast, sizes.is_in_force(now), sizes.part
+        )

@@ -127,7 +127,7 @@ def _sizes(data: Mapping[str, Any], now: float) -> Sizes:
         threshold=data["threshold"],
         fast=frozenset(data["fast"]),
         part=data["part"],
-        # The time in which nobody looked is left out: Envoys may have been started in it.
+        # The time in which nobody was there is left out: Envoys may have been started in it.
         begun=now - data["parted_for"],
         since=now - data["unchanged_for"],
         short=data["short"],

@@ -3,12 +3,16 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from controlplane.settings import BalancingSettings
+from controlplane.settings import BalancingSettings, PoolSettings
 from controlplane.weighing import lengths
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaInput, Weighing
 from controlplane.weighing.sizes import Member, Seen, Sizes, parted, sizes_step
+
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
+only then can requests go there."""
 
 NONE: Final[Mapping[str, float]] = {}
 
@@ -58,7 +62,7 @@ def may_divide(settings: BalancingSettings) -> bool:
 
 def divided(
     previous: Weighing | None,
-    settings: BalancingSettings,
+    settings: PoolSettings,
     members: Mapping[str, Member],
     steps: Mapping[str, list[Step]],
     now: float,
@@ -76,14 +80,17 @@ def divided(
         How requests are parted, None where they are not; and what each of the replicas that get
         the long ones gets of the short ones, of its share.
     """
-    if not may_divide(settings):
+    if not may_divide(settings.balancing):
         return None, NONE
     before = previous.replicas if previous else {}
     told = {id_: float(before[id_].weight) for id_ in members if id_ in before}
-    found = parted(previous.sizes if previous else None, members, told, now)
+    notice = settings.health_check.timeout + CHECKED
+    found = parted(previous.sizes if previous else None, members, told, now, notice)
     if found is None:
         return None, NONE
-    part = found.of_short({id_: member.share for id_, member in members.items()})
+    if not found.is_in_force(now):
+        return found, NONE
+    part = found.of_short({id_: member.share for id_, member in members.items()}, now)
     for id_ in found.fast:
         steps[id_].append(sizes_step(found, members[id_].share, part))
     return found, dict.fromkeys(found.fast, part)

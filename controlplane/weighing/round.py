@@ -111,9 +111,7 @@ class Round:
         names = tiers.named(placements, cold)
         bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
         members = members_of(self._replicas, known, shares, bands, serving)
-        by_size, of_short = divided(
-            self._previous, self._settings.balancing, members, self._steps, self._now
-        )
+        by_size, of_short = divided(self._previous, self._settings, members, self._steps, self._now)
         shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
         told = told_weights(self._previous)
         weighed = concluded(
@@ -212,7 +210,8 @@ class Round:
         Where long requests go to the fast replicas, those have as long queues as slow ones: the
         rule, which is for requests that are alike, does not hold there.
         """
-        if self._previous is not None and self._previous.sizes is not None:
+        sizes = self._previous.sizes if self._previous else None
+        if sizes is not None and sizes.is_in_force(self._now):
             return dict(targets)
         found = reserve.with_reserve({id_: targets[id_] for id_ in serving}, used)
         left = {}

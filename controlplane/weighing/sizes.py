@@ -96,8 +96,9 @@ class Sizes:
         threshold: Bytes from which on a request is long.
         fast: Ids of the replicas that long requests go to.
         part: Of the work that is long, 0 to 1.
-        begun: When requests were first parted, seconds of a monotonic clock.
-        since: When the threshold was set.
+        begun: From when on they are parted, seconds of a monotonic clock: Envoys first have to make
+            themselves acquainted with where the long ones go.
+        since: When the threshold was set, or when they were first parted.
         short: Tokens of short requests, by what slow replicas did.
         total: Tokens of all, meanwhile.
         requests: How many those were.
@@ -118,12 +119,19 @@ class Sizes:
     turned: int = 0
     seen: Mapping[str, Seen] = field(default_factory=dict)
 
-    def of_short(self, shares: Mapping[str, float]) -> float:
+    def is_in_force(self, now: float) -> bool:
+        """Whether long requests go where they are to go."""
+        return now >= self.begun
+
+    def of_short(self, shares: Mapping[str, float], now: float) -> float:
         """What the fast replicas get of the short requests, relative to their share: 0 to 1.
 
         Args:
             shares: Of the pool's work, relative to the others, of those that may get requests.
+            now: Seconds of a monotonic clock.
         """
+        if not self.is_in_force(now):
+            return 1.0
         return max(1 - self.part / max(_part(shares, self.fast), 1e-9), 0.02)
 
 
@@ -132,6 +140,7 @@ def parted(
     members: Mapping[str, Member],
     told: Mapping[str, float],
     now: float,
+    notice: float,
 ) -> Sizes | None:
     """Part requests by length, or leave them together.
 
@@ -140,6 +149,7 @@ def parted(
         members: That may get requests, by id.
         told: The weights by which Envoys share out short requests so far, by id.
         now: Seconds of a monotonic clock.
+        notice: Seconds that Envoys need until they can part them.
     """
     fast = _fast(members, already=previous is not None)
     counting = [member for member in members.values() if member.band is not None]
@@ -156,7 +166,8 @@ def parted(
             return None
         mean = math.fsum(tokens * count for tokens, count in lately) / requests
         threshold = _rounded(LONG * BYTES_PER_TOKEN * mean)
-        return Sizes(threshold, fast, _quantised(None, min(AT_FIRST, wanted)), now, now, seen=seen)
+        part = _quantised(None, min(AT_FIRST, wanted))
+        return Sizes(threshold, fast, part, now + notice, now + notice, seen=seen)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
         found = replace(found, fast=fast, short=0.0, total=0.0, requests=0.0)

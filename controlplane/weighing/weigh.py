@@ -84,7 +84,7 @@ def _frozen(
     serving = {id_ for id_ in ready if not guards[id_].cut}
     of_short: Mapping[str, float] = {}
     if sizes is not None:
-        part = sizes.of_short({id_: states[id_].relative for id_ in serving})
+        part = sizes.of_short({id_: states[id_].relative for id_ in serving}, now)
         of_short = dict.fromkeys(sizes.fast & states.keys(), part)
     step = "suspect" if suspect else "held"
     tiers = {id_: previous.replicas[id_].tier for id_ in known}

@@ -37,9 +37,12 @@ def pool(ratio: float = 4.0) -> dict[str, Member]:
     }
 
 
-def told(sizes: Sizes | None, members: dict[str, Member]) -> dict[str, float]:
+def told(
+    sizes: Sizes | None, members: dict[str, Member], now: float = math.inf
+) -> dict[str, float]:
     """The weights that follow from a decision."""
-    part = sizes.of_short({id_: it.share for id_, it in members.items()}) if sizes else 1.0
+    shares = {id_: it.share for id_, it in members.items()}
+    part = sizes.of_short(shares, now) if sizes else 1.0
     fast = sizes.fast if sizes else frozenset()
     return {id_: it.share * (part if id_ in fast else 1.0) for id_, it in members.items()}
 
@@ -58,11 +61,11 @@ class Traffic:
         """Decide twice a second."""
         for _ in range(round(seconds * 2)):
             self.now += 0.5
-            weights = told(self.sizes, self.members)
+            weights = told(self.sizes, self.members, self.now)
             for _ in range(rate // 2):
                 tokens = 100 * self._random.lognormvariate(-(self._sigma**2) / 2, self._sigma)
                 self._serve(tokens, weights)
-            self.sizes = parted(self.sizes, self.members, weights, self.now)
+            self.sizes = parted(self.sizes, self.members, weights, self.now, 0.0)
 
     def _serve(self, tokens: float, weights: dict[str, float]) -> None:
         ids = list(self.members)
@@ -81,7 +84,7 @@ class Traffic:
 
 def test_long_requests_go_to_the_fast_replicas() -> None:
     members = pool()
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     assert sizes.fast == set(FAST)
     # Twice the mean of 100 tokens and a little more, at four bytes a token.
@@ -101,7 +104,7 @@ def test_long_requests_go_to_the_fast_replicas() -> None:
     ids=["alike", "hardly faster", "one does not count", "hardly known", "idle", "nobody"],
 )
 def test_requests_stay_together(members: dict[str, Member]) -> None:
-    assert parted(None, members, told(None, members), 0.0) is None
+    assert parted(None, members, told(None, members), 0.0, 0.0) is None
 
 
 def test_a_fast_replica_that_could_do_too_little_is_joined_by_the_next_ones() -> None:
@@ -110,29 +113,29 @@ def test_a_fast_replica_that_could_do_too_little_is_joined_by_the_next_ones() ->
         **{f"s{n}": member(1.0, 0) for n in range(14)},
     }  # fmt: skip
     assert LEAST > 4 / 23
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     assert sizes.fast == {"f", "m0", "m1"}
 
 
 def test_a_replica_that_starts_slowly_gets_no_long_requests() -> None:
     members = {**pool(), "f1": member(4.0, None)}
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     assert sizes.fast == {"f0"}
 
 
 def test_once_parted_a_newcomer_or_fewer_known_requests_change_nothing() -> None:
     members = pool()
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     later = {id_: replace(it, requests=20.0) for id_, it in members.items()}
     later["s6"] = member(1.0, 0, seen=None)
-    after = parted(sizes, later, told(sizes, later), 1.0)
+    after = parted(sizes, later, told(sizes, later), 1.0, 0.0)
     assert after is not None
     assert (after.threshold, after.fast) == (sizes.threshold, sizes.fast)
-    assert parted(sizes, pool(ratio=1.5), {}, 1.0) is not None
-    assert parted(sizes, pool(ratio=1.3), {}, 1.0) is None
+    assert parted(sizes, pool(ratio=1.5), {}, 1.0, 0.0) is not None
+    assert parted(sizes, pool(ratio=1.3), {}, 1.0, 0.0) is None
 
 
 @pytest.mark.parametrize("bytes_per_token", [2.0, 4.0, 9.0])
@@ -165,7 +168,7 @@ def test_the_threshold_comes_to_rest() -> None:
 
 def test_a_flood_of_long_requests_raises_the_threshold_at_once() -> None:
     members = pool()
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     weights = told(sizes, members)
     # The fast ones did nearly everything: nearly everything is long.
@@ -175,7 +178,7 @@ def test_a_flood_of_long_requests_raises_the_threshold_at_once() -> None:
     }
     soon = SETTLED + 1
     assert soon < PAUSE
-    after = parted(sizes, busy, weights, soon)
+    after = parted(sizes, busy, weights, soon, 0.0)
     assert after is not None
     assert after.threshold == pytest.approx(sizes.threshold * STEP, rel=0.05)
     assert after.part <= BRIM * 8 / 14
@@ -183,13 +186,13 @@ def test_a_flood_of_long_requests_raises_the_threshold_at_once() -> None:
 
 def test_what_was_sent_before_the_threshold_changed_does_not_count() -> None:
     members = pool()
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     busy = {
         id_: replace(it, seen=Seen(0, 1000 + ENOUGH, 200_000.0 if id_ in FAST else 100_000.0))
         for id_, it in members.items()
     }
-    after = parted(sizes, busy, told(sizes, members), SETTLED / 2)
+    after = parted(sizes, busy, told(sizes, members), SETTLED / 2, 0.0)
     assert after is not None
     assert after.requests == 0
 
@@ -208,10 +211,10 @@ def test_lengths_that_are_all_alike_do_not_move_the_threshold_for_ever() -> None
 
 def test_a_replica_that_restarted_has_not_done_less_than_nothing() -> None:
     members = pool()
-    sizes = parted(None, members, told(None, members), 0.0)
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
     restarted = {**members, "s0": member(1.0, 0, seen=Seen(1, 900.0, 90_000.0))}
-    after = parted(sizes, restarted, told(sizes, members), SETTLED)
+    after = parted(sizes, restarted, told(sizes, members), SETTLED, 0.0)
     assert after is not None
     assert (after.short, after.total, after.requests) == (0.0, 0.0, 0.0)
 
@@ -234,3 +237,18 @@ def test_what_fast_replicas_get_of_short_requests_keeps_everyones_share(
     if part <= BRIM * capacity:
         assert done == pytest.approx(capacity, abs=0.03)
     assert all(weight > 0 and math.isfinite(weight) for weight in weights.values())
+
+
+def test_until_envoys_have_had_notice_nothing_is_parted() -> None:
+    members = pool()
+    sizes = parted(None, members, told(None, members), 10.0, 2.0)
+    assert sizes is not None
+    assert [sizes.is_in_force(now) for now in (10.0, 11.9, 12.0)] == [False, False, True]
+    assert sizes.of_short(members, 11.9) == 1.0
+    assert sizes.of_short(members, 12.0) < 0.5
+    busy = {
+        id_: replace(it, seen=Seen(0, 1500.0, 200_000.0)) for id_, it in members.items()
+    }  # fmt: skip
+    early = parted(sizes, busy, told(sizes, members, 11.9), 12.0 + SETTLED / 2, 2.0)
+    assert early is not None
+    assert early.requests == 0
