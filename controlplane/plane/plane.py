@@ -6,11 +6,12 @@ from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool, Replica
-from controlplane.plane.devices import Devices, Exporter, Joined, exporters_of
+from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
+from controlplane.plane.inputs import gpu_memory, joined, replica_input
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.readiness import Probe, Readiness, State
-from controlplane.plane.remembered import Hold, RememberedPool, recalled
+from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
 from controlplane.plane.report import ReplicaReport, Target
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
@@ -20,7 +21,7 @@ from controlplane.resources.portion import Portion
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import InFlight, ReplicaInput, ReplicaWeighing, Weighing, gpu_use, weigh
+from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, weigh
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -180,20 +181,11 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
-        # Replicas of several pools may share a GPU, so its memory is added up over all of them.
         inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
-        gpus = gpu_use((self.fleet.pools[name].settings, known) for name, known in inputs.items())
-        for pool in self.fleet.pools.values():
-            if pool.settings.metrics.gpu is None:
-                continue
-            for replica in pool.replicas.values():
-                for gpu in (self._joined(pool, replica, now) or Joined()).memory:
-                    if gpu.uuid is not None:
-                        gpus[gpu.uuid] = max(gpus.get(gpu.uuid, 0.0), gpu.fraction)
+        gpus = gpu_memory(self.fleet.pools.values(), inputs, self._devices, now)
         for name in self._to_weigh & self.fleet.pools.keys():
             settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
-            hold = self._holds.get(name)
-            held = hold.words if hold is not None and now < hold.until else None
+            held = words_of(self._holds.get(name), now)
             weighing = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
             self._weighings[name] = weighing
             self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
@@ -231,7 +223,7 @@ class Plane:
             policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
             portion=self._portions.get(pool, {}).get(replica_id),
-            joined=self._joined(known, replica, now),
+            joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
         )
 
@@ -284,42 +276,11 @@ class Plane:
         return observed is not None and observed.readiness.may_serve
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
-        return [self._input(pool, replica, now) for replica in pool.replicas.values()]
-
-    def _input(self, pool: Pool, replica: Replica, now: float) -> ReplicaInput:
-        observed = self._observed[pool.name, replica.id]
-        window, age = observed.window, observed.age(now)
-        if not pool.settings.metrics.is_scraped:
-            window = self._traffic.window(pool, replica)
-            age = now - window.at if window else None
-        return ReplicaInput(
-            id=replica.id,
-            slots=replica.settings.slots,
-            generation=observed.lifetime,
-            window=window,
-            age=age,
-            memory=replica.settings.memory,
-            in_flight=self._in_flight(pool, replica, now),
-            gpu_uuid=self._gpu_uuid(pool, replica, now),
-            ready=observed.readiness.is_shown and replica.draining is None,
-            ready_since=observed.readiness.ready_since,
-        )
-
-    def _joined(self, pool: Pool, replica: Replica, now: float) -> Joined | None:
-        return self._devices.joined(pool.settings.metrics.gpu, replica.settings, now)
-
-    def _gpu_uuid(self, pool: Pool, replica: Replica, now: float) -> str | None:
-        """What was declared, else the fullest GPU of its pod."""
-        if replica.settings.gpu is not None:
-            return replica.settings.gpu.uuid
-        joined = self._joined(pool, replica, now)
-        return joined.memory[-1].uuid if joined is not None and joined.memory else None
-
-    def _in_flight(self, pool: Pool, replica: Replica, now: float) -> tuple[InFlight, ...]:
-        """By everyone who counts: its own metrics and Envoys."""
-        reported = self._traffic.in_flight(pool, replica, now)
-        counts = self._observed[pool.name, replica.id].in_flight(replica.settings.slots)
-        return counts if reported is None else (*counts, InFlight("load reports", reported, now))
+        observed, traffic, devices = self._observed, self._traffic, self._devices
+        return [
+            replica_input(pool, it, observed[pool.name, it.id], traffic, devices, now)
+            for it in pool.replicas.values()
+        ]
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
         weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas
@@ -335,6 +296,5 @@ class Plane:
         if sizes is None:
             self._long.pop(pool, None)
             return
-        self._long[pool] = LongRequests(
-            sizes.threshold, sizes.fast, sizes.is_in_force(now), sizes.part
-        )
+        routed = sizes.is_in_force(now)
+        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)

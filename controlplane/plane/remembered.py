@@ -62,6 +62,11 @@ HELD: Final = 2 * WINDOW
 show, what Envoys are told would change twice: at once, and back again."""
 
 
+def words_of(hold: Hold | None, now: float) -> str | None:
+    """Why nothing is to change now; None: it may."""
+    return hold.words if hold is not None and now < hold.until else None
+
+
 def recalled(pool: Pool, known: RememberedPool, now: float) -> tuple[Weighing, Hold] | None:
     """The weighing of a pool as it was.
 

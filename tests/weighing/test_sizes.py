@@ -244,8 +244,9 @@ def test_until_envoys_have_had_notice_nothing_is_parted() -> None:
     sizes = parted(None, members, told(None, members), 10.0, 2.0)
     assert sizes is not None
     assert [sizes.is_in_force(now) for now in (10.0, 11.9, 12.0)] == [False, False, True]
-    assert sizes.of_short(members, 11.9) == 1.0
-    assert sizes.of_short(members, 12.0) < 0.5
+    shares = {id_: it.share for id_, it in members.items()}
+    assert sizes.of_short(shares, 11.9) == 1.0
+    assert sizes.of_short(shares, 12.0) < 0.5
     busy = {
         id_: replace(it, seen=Seen(0, 1500.0, 200_000.0)) for id_, it in members.items()
     }  # fmt: skip

@@ -7,9 +7,9 @@ from typing import Final
 
 from aiohttp import web
 
-from controlplane.edges.rest.answers import AuditView, Live, NodeList, Ready
 from controlplane.edges.rest.audit import AuditLog, entry_view
 from controlplane.edges.rest.changes import answer
+from controlplane.edges.rest.general_answers import AuditView, Live, NodeList, Ready
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.operations import LAST_EVENT_ID, Operation
 from controlplane.edges.rest.query import AuditPage, query_of

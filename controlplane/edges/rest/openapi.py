@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from controlplane import __version__
-from controlplane.edges.rest.answers import ProblemView
 from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH
+from controlplane.edges.rest.general_answers import ProblemView
 from controlplane.edges.rest.operations import LAST_EVENT_ID, Operation
 from controlplane.edges.rest.query import Query
 

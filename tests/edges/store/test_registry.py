@@ -1,113 +1,22 @@
 """On disk first, then seen, then answered; and what goes on when the disk does not."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from controlplane.edges.store import Registry, Store
-from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.registry import RETRY, TICK
 from controlplane.fleet import (
-    Changes,
     DeleteReplica,
     Drain,
     Draining,
     Fleet,
     Heartbeat,
-    PutPool,
     PutReplicas,
     Refused,
-    registered,
 )
-from controlplane.plane import Plane
-from tests.fleet.fleets import file, pool_settings, ports, put, replica, replica_settings
-
-FOLDER = file(p={}, sources={"p": ("one",)})
-
-
-class StubbornStore(Store):
-    """A real store whose disk fails when it is told to, and waits when it is told to."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.fails = False
-        self.writes: list[Changes] = []
-        self.may_go_on = asyncio.Event()
-        self.may_go_on.set()
-
-    async def write(self, changes: Changes) -> None:
-        self.writes.append(changes)
-        fails = self.fails
-        await self.may_go_on.wait()
-        if fails:
-            raise WriteError("the disk is full")
-        await super().write(changes)
-
-
-@dataclass
-class Kept:
-    """A registry on a real file, with a clock that the test sets."""
-
-    store: StubbornStore
-    plane: Plane
-    path: Path
-    now: float = 0.0
-    changes: int = 0
-
-    def __post_init__(self) -> None:
-        self.registry = Registry(
-            self.plane, self.store, self.plane.fleet, self._changed, lambda: self.now
-        )
-
-    def _changed(self) -> None:
-        self.changes += 1
-
-    @property
-    def fleet(self) -> Fleet:
-        return self.plane.fleet
-
-    async def ask(self, *commands: object) -> None:
-        for command in commands:
-            await self.registry.apply(command, self.now)  # type: ignore[arg-type]
-
-    def soon(self, command: object) -> "asyncio.Task[None]":
-        return asyncio.create_task(self.ask(command))
-
-    async def pass_time(self, seconds: float) -> None:
-        """Let time pass with a look as often as usual."""
-        until = self.now + seconds
-        while self.now < until:
-            self.now += TICK
-            self.registry.look()
-        await self.registry.close()
-
-    async def is_kept(self) -> bool:
-        """Whether what is seen is what a restart would find."""
-        await self.registry.close()
-        await self.store.close()
-        other = Store(self.path)
-        found = await other.load()
-        await other.close()
-        return found.registered == registered(self.fleet)
-
-
-@asynccontextmanager
-async def kept(folder: Path) -> AsyncIterator[Kept]:
-    path = folder / "plimsoll.db"
-    store = StubbornStore(path)
-    await store.load()
-    here = Kept(store, Plane(0.0), path)
-    yield here
-    await here.registry.close()
-
-
-async def with_pool(here: Kept, *ids: str, **more: object) -> None:
-    await here.ask(PutPool("p", pool_settings()))
-    await here.ask(*(put(id_, ord(id_), pool="p", **more) for id_ in ids))
+from tests.edges.store.stubborn import kept, with_pool
+from tests.fleet.fleets import file, ports, put, replica
 
 
 async def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:
@@ -327,57 +236,6 @@ async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_re
         here.store.may_go_on.set()
         await asyncio.gather(asked, drained)
         assert ports(here.fleet) == {"a": 1, "b": 2, "c": 3}
-        assert await here.is_kept()
-
-
-def find(here: Kept, *ports_: int) -> None:
-    """A folder is found to have replicas at these ports."""
-    answer = {f"f{port}": replica_settings(port) for port in ports_}
-    here.plane.discoveries.found("p", "directory one", answer, None, here.now)
-    here.registry.discover()
-
-
-async def test_what_is_found_is_seen_at_once_and_kept(tmp_path: Path) -> None:
-    async with kept(tmp_path) as here:
-        here.registry.declare(FOLDER)
-        find(here, 1, 2)
-        assert ports(here.fleet) == {"f1": 1, "f2": 2}
-        before = here.fleet
-        find(here, 1, 2)
-        assert here.fleet is before
-        await here.pass_time(TICK)
-        assert await here.is_kept()
-
-
-async def test_what_is_found_while_somebody_waits_is_there_and_so_is_what_was_asked_for(
-    tmp_path: Path,
-) -> None:
-    async with kept(tmp_path) as here:
-        here.registry.declare(FOLDER)
-        here.store.may_go_on.clear()
-        # It was put at an address that the folder has as well.
-        asked = here.soon(put("mine", 2))
-        await asyncio.sleep(0)
-        find(here, 1, 2)
-        assert ports(here.fleet) == {"f1": 1, "f2": 2}
-        drained = here.soon(Drain("p", "f1"))
-        await asyncio.sleep(0)
-        here.store.may_go_on.set()
-        await asyncio.gather(asked, drained)
-        assert ports(here.fleet) == {"f1": 1, "mine": 2}
-        assert replica(here.fleet, "f1").draining is Draining.OPERATOR
-        await here.pass_time(TICK)
-        assert await here.is_kept()
-
-
-async def test_what_is_found_is_used_when_the_disk_fails(tmp_path: Path) -> None:
-    async with kept(tmp_path) as here:
-        here.registry.declare(FOLDER)
-        here.store.fails = True
-        find(here, 1)
-        assert ports(here.fleet) == {"f1": 1}
-        here.store.fails = False
-        await here.pass_time(RETRY + TICK)
         assert await here.is_kept()
 
 

@@ -1,0 +1,90 @@
+"""What a weighing is told of each replica: what was declared, scraped and reported, put together."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from controlplane.fleet import Pool, Replica
+from controlplane.plane.devices import Devices, Joined
+from controlplane.plane.observed import Observed
+from controlplane.plane.traffic import Traffic
+from controlplane.weighing import InFlight, ReplicaInput, gpu_use
+
+
+def replica_input(
+    pool: Pool,
+    replica: Replica,
+    observed: Observed,
+    traffic: Traffic,
+    devices: Devices,
+    now: float,
+) -> ReplicaInput:
+    """What is known of one replica.
+
+    Args:
+        pool: Its pool.
+        replica: As it is declared.
+        observed: What was seen of it.
+        traffic: What Envoys report.
+        devices: What exporters report.
+        now: Seconds of a monotonic clock.
+    """
+    window, age = observed.window, observed.age(now)
+    if not pool.settings.metrics.is_scraped:
+        window = traffic.window(pool, replica)
+        age = now - window.at if window else None
+    # By everyone who counts: its own metrics and Envoys.
+    in_flight = observed.in_flight(replica.settings.slots)
+    if (reported := traffic.in_flight(pool, replica, now)) is not None:
+        in_flight = (*in_flight, InFlight("load reports", reported, now))
+    return ReplicaInput(
+        id=replica.id,
+        slots=replica.settings.slots,
+        generation=observed.lifetime,
+        window=window,
+        age=age,
+        memory=replica.settings.memory,
+        in_flight=in_flight,
+        gpu_uuid=_gpu_uuid(pool, replica, devices, now),
+        ready=observed.readiness.is_shown and replica.draining is None,
+        ready_since=observed.readiness.ready_since,
+    )
+
+
+def gpu_memory(
+    pools: Iterable[Pool],
+    inputs: Mapping[str, Sequence[ReplicaInput]],
+    devices: Devices,
+    now: float,
+) -> dict[str, float]:
+    """The part of its memory that is in use on each GPU, by its uuid.
+
+    Replicas of several pools may share one, so what they use is added up over all of them.
+
+    Args:
+        pools: All there are.
+        inputs: By pool.
+        devices: What exporters report.
+        now: Seconds of a monotonic clock.
+    """
+    known = tuple(pools)
+    used = gpu_use((pool.settings, inputs[pool.name]) for pool in known)
+    for pool in known:
+        if pool.settings.metrics.gpu is None:
+            continue
+        for replica in pool.replicas.values():
+            for gpu in (joined(pool, replica, devices, now) or Joined()).memory:
+                if gpu.uuid is not None:
+                    used[gpu.uuid] = max(used.get(gpu.uuid, 0.0), gpu.fraction)
+    return used
+
+
+def joined(pool: Pool, replica: Replica, devices: Devices, now: float) -> Joined | None:
+    """What exporters say of a replica's GPUs; None where its pool names none."""
+    return devices.joined(pool.settings.metrics.gpu, replica.settings, now)
+
+
+def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str | None:
+    """What was declared, else the fullest GPU of its pod."""
+    if replica.settings.gpu is not None:
+        return replica.settings.gpu.uuid
+    found = joined(pool, replica, devices, now)
+    return found.memory[-1].uuid if found is not None and found.memory else None

@@ -1,0 +1,95 @@
+"""A registry on a real file whose disk fails, and waits, when a test says so."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.edges.store import Registry, Store
+from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.registry import TICK
+from controlplane.fleet import Changes, Fleet, PutPool, registered
+from controlplane.plane import Plane
+from tests.fleet.fleets import pool_settings, put
+
+
+class StubbornStore(Store):
+    """A real store whose disk fails when it is told to, and waits when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.fails = False
+        self.writes: list[Changes] = []
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def write(self, changes: Changes) -> None:
+        self.writes.append(changes)
+        fails = self.fails
+        await self.may_go_on.wait()
+        if fails:
+            raise WriteError("the disk is full")
+        await super().write(changes)
+
+
+@dataclass
+class Kept:
+    """A registry on a real file, with a clock that the test sets."""
+
+    store: StubbornStore
+    plane: Plane
+    path: Path
+    now: float = 0.0
+    changes: int = 0
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(
+            self.plane, self.store, self.plane.fleet, self._changed, lambda: self.now
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.plane.fleet
+
+    async def ask(self, *commands: object) -> None:
+        for command in commands:
+            await self.registry.apply(command, self.now)  # type: ignore[arg-type]
+
+    def soon(self, command: object) -> "asyncio.Task[None]":
+        return asyncio.create_task(self.ask(command))
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass with a look as often as usual."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += TICK
+            self.registry.look()
+        await self.registry.close()
+
+    async def is_kept(self) -> bool:
+        """Whether what is seen is what a restart would find."""
+        await self.registry.close()
+        await self.store.close()
+        other = Store(self.path)
+        found = await other.load()
+        await other.close()
+        return found.registered == registered(self.fleet)
+
+
+@asynccontextmanager
+async def kept(folder: Path) -> AsyncIterator[Kept]:
+    path = folder / "plimsoll.db"
+    store = StubbornStore(path)
+    await store.load()
+    here = Kept(store, Plane(0.0), path)
+    yield here
+    await here.registry.close()
+
+
+async def with_pool(here: Kept, *ids: str, **more: object) -> None:
+    await here.ask(PutPool("p", pool_settings()))
+    await here.ask(*(put(id_, ord(id_), pool="p", **more) for id_ in ids))
