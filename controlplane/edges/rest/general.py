@@ -134,7 +134,10 @@ class General:
         return answer({"live": True})
 
     async def get_ready(self, _request: web.Request) -> web.Response:
-        """503 until enough was seen of the replicas to tell Envoys anything; needs no token."""
+        """503 until enough was seen of the replicas to tell Envoys anything; needs no token.
+
+        Without any pool it is ready: the API is what brings the first one.
+        """
         if self.ready():
             return answer({"ready": True})
         return answer({"ready": False}, _UNREADY)

@@ -163,8 +163,8 @@ class Replicas:
         """The body says all of its settings; what it leaves out gets its default.
 
         The same again changes nothing, but renews the lease. At another address it is another
-        process, of which nothing is known yet, and so it is with another `instance`. Over a replica
-        that the config file declares it lays what differs from the file.
+        process, of which nothing is known yet, and so it is with another `instance`. Of a replica
+        that the config file declares, it overrides what it says otherwise.
         """
         pool, id_ = _names(request)
         settings = await settings_in_body(request, ReplicaSettings, "id", id_, self.read_timeout)
