@@ -19,6 +19,7 @@ _STATES: Final = {
 _DRAINING: Final = {
     "operator": "an operator drained it",
     "lease": "its lease ran out, so it is drained",
+    "discovery": "its source no longer has it, so it is drained",
 }
 _LEAST: Final = math.log(1.02)
 """Logarithm of the smallest factor that is named as a cause."""

@@ -14,6 +14,7 @@ from controlplane.weighing.guard import Guard, within_limits
 from controlplane.weighing.long_requests import may_divide
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
+from controlplane.weighing.sizes import sizes_step
 from controlplane.weighing.tiers import Placement
 from controlplane.weighing.unweighed import unweighed
 
@@ -80,13 +81,16 @@ def _frozen(
         else State(replica.generation, None, None, None, 1.0, guards[id_], Placement())
         for id_, replica in replicas.items()
     }
-    sizes = previous.sizes if may_divide(settings.balancing) else None
-    serving = {id_ for id_ in ready if not guards[id_].cut}
-    of_short: Mapping[str, float] = {}
-    if sizes is not None:
-        part = sizes.of_short({id_: states[id_].relative for id_ in serving}, now)
-        of_short = dict.fromkeys(sizes.fast & states.keys(), part)
     step = "suspect" if suspect else "held"
+    steps = {id_: [Step(step, s.relative, s.relative, words)] for id_, s in states.items()}
+    serving = {id_ for id_ in ready if not guards[id_].cut}
+    sizes = previous.sizes if may_divide(settings.balancing) else None
+    of_short: dict[str, float] = {}
+    if sizes is not None and sizes.is_in_force(now):
+        part = sizes.of_short({id_: states[id_].relative for id_ in serving}, now)
+        for id_ in sizes.fast & states.keys():
+            of_short[id_] = part
+            steps[id_].append(sizes_step(sizes, states[id_].relative, part))
     tiers = {id_: previous.replicas[id_].tier for id_ in known}
     return Weighing(
         policy=policy,
@@ -95,7 +99,7 @@ def _frozen(
             states,
             {id_: tiers.get(id_) or state.placement.tier for id_, state in states.items()},
             {id_: capacities.get(id_, usual) for id_ in replicas},
-            {id_: (Step(step, s.relative, s.relative, words),) for id_, s in states.items()},
+            steps,
             serving,
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
             told_weights(previous),

@@ -124,6 +124,7 @@ def test_a_share_that_fell_because_another_replica_joined_says_so() -> None:
         ({"state": State.GONE}, "it went away: nobody listened, or another process took over"),
         ({"draining": "operator"}, "an operator drained it"),
         ({"draining": "lease"}, "its lease ran out, so it is drained"),
+        ({"draining": "discovery"}, "its source no longer has it, so it is drained"),
         ({"tier": "tier-9"}, "it moved from tier-8 to tier-9"),
         ({"drained": True}, "it was cut for its GPU memory"),
         ({"failure": "no answer"}, "scraping it began to fail: no answer"),
