@@ -201,8 +201,8 @@ async def steer(
         if plane.is_settled(now):
             begun = cpu()
             catalog = plane.decide(now, envoys())
-            took = cpu() - begun
             decided(time.monotonic() - now)
+            took = cpu() - begun
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
         # One alone may be slow by chance, or because it encodes everything for the first time.
