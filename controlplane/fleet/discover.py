@@ -8,8 +8,9 @@ would leave less than half of those that serve is not taken before others serve 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from controlplane.fleet.layers import Source
 from controlplane.fleet.process import is_same_process
-from controlplane.fleet.state import Draining, Fleet, Pool, Replica, Source
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 from controlplane.settings import ReplicaSettings
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]

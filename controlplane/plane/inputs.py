@@ -1,4 +1,4 @@
-"""What a weighing is told of each replica: what was declared, scraped and reported, put together."""
+"""What a weighing is told of each replica: what was declared, scraped and reported."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -187,8 +187,11 @@ COMMANDS: st.SearchStrategy[Command | Config | dict[str, int]] = st.one_of(
     st.builds(Drain, POOLS, IDS),
     st.builds(Undrain, POOLS, IDS),
     st.sampled_from(
-        [FOUND, file(p={"a": 2, "b": 1}, sources={"p": ("one",)})]
-        + [file(p={"a": 1}, q={"c": 1}, sources={"p": ("one",)})]
+        [
+            FOUND,
+            file(p={"a": 2, "b": 1}, sources={"p": ("one",)}),
+            file(p={"a": 1}, q={"c": 1}, sources={"p": ("one",)}),
+        ]
     ),
 )
 

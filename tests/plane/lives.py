@@ -38,7 +38,7 @@ def target(plane: Plane, id_: str) -> Target:
 
 
 def reading(at: float, count: float, seconds: float, tokens: float | None = None) -> Reading:
-    """Of a replica that has ended so many requests, each after so many seconds, of so many tokens."""
+    """Of a replica that has ended so many requests, each of so many seconds and tokens."""
     bounds = (0.01, 0.1, 1.0, math.inf)
     counts = tuple(count if seconds <= bound else 0.0 for bound in bounds)
     histogram = Histogram(bounds, counts, count * seconds)

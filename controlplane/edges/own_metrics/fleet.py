@@ -60,7 +60,7 @@ class _Replicas:
         )
         self._drained = _gauge(
             "replica_drained",
-            "1 while a replica gets no new requests: drained, lease run out, not found, or GPU memory full.",
+            "1 while a replica gets no new requests: drained, lease over, lost, or memory full.",
             *each,
         )
         self._capacity = _gauge(

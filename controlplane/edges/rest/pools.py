@@ -104,8 +104,8 @@ class Pools:
     async def put(self, request: web.Request) -> web.Response:
         """The body says all of its settings; what it leaves out gets its default.
 
-        The replicas of a pool that is there stay. The same again changes nothing. Of a pool that the
-        config file declares, it overrides what it says otherwise, and the rest stays the file's.
+        The replicas of a pool that is there stay. The same again changes nothing. Of a pool that
+        the config file declares, it overrides what it says otherwise.
         """
         name = name_in_path(request, "pool")
         settings = await settings_in_body(request, PoolSettings, "name", name, self.read_timeout)
