@@ -214,7 +214,8 @@ class HistoryEntry(Answer):
     tier: str | None
     weight: int
     share: float | None
-    serving: bool
+    serving: int
+    """Replicas of its pool that served."""
     drained: bool
     stale: bool
     why: list[str]

@@ -119,10 +119,10 @@ def _operation(operation: Operation, references: _Models) -> dict[str, Any]:
     if operation.role is None:
         described["security"] = []
     if operation.body is not None:
-        described["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": references[operation.body, "validation"]}},
-        }
+        content: dict[str, Any] = {"schema": references[operation.body, "validation"]}
+        if operation.example is not None:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
     return described
 
 

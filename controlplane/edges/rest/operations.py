@@ -1,9 +1,9 @@
 """What an endpoint is: the one table that routes, checks roles and is described as OpenAPI."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -31,6 +31,7 @@ class Operation:
         answers: What is answered by status; None: nothing, or another media type.
         query: The parameters.
         body: What is sent.
+        example: Of the body.
         headers: Of the request, that matter here.
         problems: The errors that may come beside those of all operations.
         media: Of the answer.
@@ -46,6 +47,7 @@ class Operation:
     answers: dict[HTTPStatus, type[BaseModel] | None]
     query: type[Query] = Query
     body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
     headers: tuple[str, ...] = ()
     problems: tuple[HTTPStatus, ...] = ()
     media: str = "application/json"

@@ -24,6 +24,12 @@ _CHANGES: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
+_EXAMPLE: Final = {
+    "model": "all-MiniLM-L6-v2",
+    "listener": {"address": "127.0.0.1:10000"},
+    "objective": {"p99": "250ms"},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Pools:
@@ -70,6 +76,7 @@ class Pools:
                 {HTTPStatus.OK: PoolView, HTTPStatus.CREATED: PoolView},
                 query=Change,
                 body=PoolSettings,
+                example=_EXAMPLE,
                 headers=(IF_MATCH, IF_NONE_MATCH),
                 problems=_CHANGES,
                 previews=PreviewView,

@@ -41,6 +41,7 @@ _BATCH: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 _CHANGES: Final = (*_BATCH, HTTPStatus.PRECONDITION_FAILED)
+_EXAMPLE: Final = {"address": "10.0.0.11:8080", "slots": 2, "locality": {"zone": "a"}}
 
 _Action = type[Drain] | type[Undrain] | type[Heartbeat]
 
@@ -83,6 +84,7 @@ class Replicas:
                 {HTTPStatus.OK: Put},
                 query=Change,
                 body=ReplicaBatch,
+                example={"replicas": [{"id": "gpu-7", **_EXAMPLE}]},
                 problems=_BATCH,
                 previews=PreviewView,
             ),
@@ -106,6 +108,7 @@ class Replicas:
                 {HTTPStatus.OK: ReplicaView, HTTPStatus.CREATED: ReplicaView},
                 query=Change,
                 body=ReplicaSettings,
+                example=_EXAMPLE,
                 headers=(IF_MATCH, IF_NONE_MATCH),
                 problems=_CHANGES,
                 previews=PreviewView,

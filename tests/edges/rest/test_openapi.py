@@ -81,6 +81,18 @@ async def test_the_body_of_a_replica_is_described_by_the_model_that_validates_it
         assert replica["properties"]["slots"]["description"].endswith("null: that is learned.")
 
 
+async def test_the_bodies_that_it_gives_as_examples_are_taken() -> None:
+    async with served() as api:
+        found = {it["operationId"]: it for _, _, it in operations(await document(api))}
+        for name, path in (
+            ("putPool", "/v1/pools/m"),
+            ("putReplicas", "/v1/pools/m/replicas"),
+            ("putReplica", "/v1/pools/m/replicas/gpu-7"),
+        ):
+            example = found[name]["requestBody"]["content"]["application/json"]["example"]
+            assert (await api.ask("PUT", path, json=example)).status in (200, 201)
+
+
 async def test_what_the_document_says_of_roles_is_what_is_asked_for() -> None:
     async with served(token="s3cret") as api:  # noqa: S106 - of a server only this test knows
         for method, path, operation in operations(await document(api)):
