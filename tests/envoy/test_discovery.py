@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.edges.discovery.dns_server import dns_server
@@ -18,6 +19,12 @@ def write(folder: Path, name: str, **replicas: FakeReplica) -> None:
     entries = [{"id": id_, "address": it.address} for id_, it in replicas.items()]
     (folder / ".new").write_text(yaml.safe_dump({"replicas": entries}))
     os.replace(folder / ".new", folder / name)
+
+
+def forget(folder: Path) -> None:
+    """Lose what a control plane has kept there."""
+    for file in folder.glob("plimsoll.db*"):
+        file.unlink()
 
 
 async def draining(plane: Plimsoll) -> dict[str, str | None]:
@@ -67,8 +74,9 @@ async def test_replicas_of_a_folder_come_and_go_and_no_request_fails(tmp_path: P
         assert set(statuses) == {200}
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
 async def test_a_control_plane_that_starts_while_dns_is_down_takes_no_pool_from_envoy(
-    tmp_path: Path,
+    tmp_path: Path, *, is_kept: bool
 ) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(dns_server())
@@ -84,6 +92,8 @@ async def test_a_control_plane_that_starts_while_dns_is_down_takes_no_pool_from_
         statuses = await stack.enter_async_context(load(envoy, "p"))
         await first.aclose()
         server.silent = True
+        if not is_kept:
+            forget(tmp_path)
         again = await stack.enter_async_context(serving(tmp_path, [entry], plane.xds.port))
 
         async def has_failed() -> bool:
@@ -91,12 +101,16 @@ async def test_a_control_plane_that_starts_while_dns_is_down_takes_no_pool_from_
             return bool(answer["discovery"]["sources"][0]["failing"])
 
         await until("DNS has failed", has_failed)
-        assert await again.call("GET", "/readyz") == 503
-        server.silent = False
         seen = only.served
 
         async def is_ready() -> bool:
             return await again.call("GET", "/readyz") == 200 and only.served > seen + 50
 
+        if is_kept:
+            await until("it serves what had been found before", is_ready)
+        else:
+            assert await again.call("GET", "/readyz") == 503
+        server.silent = False
+        seen = only.served
         await until("it serves once DNS is back", is_ready)
         assert set(statuses) == {200}
