@@ -87,7 +87,7 @@ def test_long_requests_go_to_the_fast_replicas() -> None:
     assert sizes is not None
     assert sizes.fast == set(FAST)
     # Twice the mean of 100 tokens and a little more, at four bytes a token.
-    assert sizes.threshold == 840
+    assert sizes.threshold == 920
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,25 @@ def test_a_flood_of_long_requests_raises_the_threshold_at_once() -> None:
     assert after is not None
     assert after.threshold == pytest.approx(sizes.threshold * STEP, rel=0.05)
     assert after.part <= BRIM * 8 / 14
+
+
+def test_when_a_fast_replica_becomes_slow_no_more_is_long_than_the_other_one_can_do() -> None:
+    members = pool()
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
+    assert sizes is not None
+    members["f0"] = member(0.4, 0)
+    after = parted(sizes, members, told(sizes, members), 1.0, 0.0)
+    assert after is not None
+    assert after.fast == {"f1"}
+    assert after.part == pytest.approx(0.65 * 4 / 10.4)
+    assert after.threshold > 1.25 * sizes.threshold
+    # What the threshold does to lognormal lengths is what it is taken to do.
+    traffic = Traffic()
+    traffic.members, traffic.sizes, traffic.now = members, after, 1.0
+    before = traffic.work()
+    traffic.run(SETTLED)
+    work = {id_: tokens - before[id_] for id_, tokens in traffic.work().items()}
+    assert work["f1"] / sum(work.values()) == pytest.approx(4 / 10.4, rel=0.2)
 
 
 def test_what_was_sent_before_the_threshold_changed_does_not_count() -> None:
