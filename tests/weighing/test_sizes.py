@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from controlplane.weighing.sizes import (
     BRIM,
     ENOUGH,
+    KEPT,
     LEAST,
     PAUSE,
     SETTLED,
@@ -227,11 +228,21 @@ def test_lengths_that_are_all_alike_do_not_move_the_threshold_for_ever() -> None
     assert sum(moves[180:]) <= 1
 
 
-def test_a_replica_that_restarted_has_not_done_less_than_nothing() -> None:
+def test_what_was_seen_long_ago_fades() -> None:
+    traffic = Traffic()
+    traffic.run(60.0)
+    assert traffic.sizes is not None
+    assert KEPT <= traffic.sizes.requests < 1.1 * KEPT
+
+
+@pytest.mark.parametrize("tokens", [90_000.0, 190_000.0])
+def test_what_a_replica_did_before_it_restarted_is_not_held_against_what_it_does(
+    tokens: float,
+) -> None:
     members = pool()
     sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
-    restarted = {**members, "s0": member(1.0, 0, seen=Seen(1, 900.0, 90_000.0))}
+    restarted = {**members, "s0": member(1.0, 0, seen=Seen(1, 900.0, tokens))}
     after = parted(sizes, restarted, told(sizes, members), SETTLED, 0.0)
     assert after is not None
     assert (after.short, after.total, after.requests) == (0.0, 0.0, 0.0)
