@@ -3,25 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.balance.scenario import MIXED_SPEEDS
+from benchmarks.balance.scenario import MIXED_SPEEDS, Change
 
 SERVICE: Final = 0.06
 """Mean seconds of a request at speed 1, as in the benchmark with real Envoys."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """From some time on a replica takes so many times as long.
-
-    Attributes:
-        at: Seconds after the begin.
-        replica: Which one.
-        factor: Above 1 it is slower.
-    """
-
-    at: float
-    replica: int
-    factor: float
 
 
 @dataclass(frozen=True, slots=True)

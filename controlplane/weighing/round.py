@@ -14,11 +14,12 @@ from controlplane.signals import WINDOW
 from controlplane.weighing import (
     capacity,
     damping,
+    deductions,
     lengths,
+    placing,
     reserve,
     staleness,
     tiers,
-    trim,
     veto,
     warming,
 )
@@ -26,7 +27,7 @@ from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
 from controlplane.weighing.explanation import Step, number
 from controlplane.weighing.gpus import guarded
-from controlplane.weighing.guard import Guard, by_memory
+from controlplane.weighing.guard import Guard
 from controlplane.weighing.long_requests import divided, members_of
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 
@@ -82,7 +83,9 @@ class Round:
             self._now,
         )
         serving = {id_ for id_ in self._ready if not guards[id_].cut}
-        adjusted = self._adjusted(carried, known.slots, guards)
+        adjusted = deductions.adjusted(
+            self._replicas, known, guards, self._fresh, self._settings, self._steps
+        )
         counting = serving & self._fresh or serving or set(adjusted)
         usual = median([adjusted[id_] for id_ in counting]) if counting else 1.0
         targets, equal = self._targets(adjusted, usual, serving)
@@ -129,34 +132,6 @@ class Round:
         return Weighing(
             self._policy, weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size
         )
-
-    def _adjusted(
-        self,
-        carried: Mapping[str, float],
-        slots: Mapping[str, int],
-        guards: Mapping[str, Guard],
-    ) -> dict[str, float]:
-        """Requests per second after the tail, the objective, errors and memory."""
-        usual = trim.usual_shape(
-            window for id_ in self._fresh if (window := self._replicas[id_].window)
-        )
-        objective = self._settings.objective
-        adjusted = {}
-        for id_, replica in self._replicas.items():
-            value, step = carried[id_], None
-            if (window := replica.window) is not None:
-                value, step = trim.by_tail(window, usual, value)
-                self._note(id_, step)
-                if objective is not None:
-                    value, step = trim.by_objective(window, objective.p99, value)
-                    self._note(id_, step)
-                value, step = trim.by_errors(window, slots[id_], value)
-                self._note(id_, step)
-            adjusted[id_], step = by_memory(
-                guards[id_], replica.memory or self._settings.memory, value
-            )
-            self._note(id_, step)
-        return adjusted
 
     def _targets(
         self, adjusted: Mapping[str, float], usual: float, serving: set[str]
@@ -287,30 +262,18 @@ class Round:
         serving: set[str],
     ) -> tuple[dict[str, tiers.Placement], float]:
         """By where a share is going and not by where damping lets it be: one move, not several."""
-        before = {id_: state.placement for id_, state in self._prior.items()}
-        logs = {id_: math.log(target * usual) for id_, target in targets.items()}
-        counting = serving & self._fresh or serving or set(logs)
-        anchor = self._previous.anchor if self._previous else None
-        if counting:
-            anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
-        anchor = anchor or 0.0
-        # Those of one kind with the same share belong together, whatever chance did to each.
-        together: dict[tuple[str, float], list[str]] = {}
-        for id_, log in logs.items():
-            together.setdefault((kinds.get(id_, id_), log), []).append(id_)
-        placements = {}
-        for (_, log), ids in together.items():
-            band = tiers.home((before[id_] for id_ in ids if id_ in before), log, anchor)
-            for id_ in ids:
-                old, estimate = before.get(id_), estimates[id_]
-                if old is not None and guards[id_].cut:
-                    placements[id_] = old
-                    continue
-                earned = estimate is not None and estimate.requests >= tiers.EARNED
-                placements[id_] = tiers.placed(
-                    old, band, log, anchor, self._patience, self._now, earned=earned
-                )
-        return placements, anchor
+        measured = {id_: it.requests if it else 0.0 for id_, it in estimates.items()}
+        return placing.placements(
+            {id_: state.placement for id_, state in self._prior.items()},
+            {id_: math.log(target * usual) for id_, target in targets.items()},
+            kinds,
+            counting=serving & self._fresh or serving or set(targets),
+            earned={id_ for id_, requests in measured.items() if requests >= tiers.EARNED},
+            held={id_ for id_, guard in guards.items() if guard.cut},
+            anchor=self._previous.anchor if self._previous else None,
+            patience=self._patience,
+            now=self._now,
+        )
 
     def _note(self, id_: str, step: Step | None) -> None:
         if step is not None:

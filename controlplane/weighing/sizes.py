@@ -13,17 +13,15 @@ slow replicas, and which part of the short ones they get was told to Envoys.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Final
 
 from controlplane.weighing.explanation import Step, percent
 
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text, to begin with; the part that is measured corrects it."""
-LONG: Final = 2.1
-"""Times the mean length from which on a request is long, to begin with. Of lognormal lengths with
-sigma 1 those are a ninth of the requests and two fifths of the work."""
-AT_FIRST: Final = 0.4
-"""Part of the work that is taken to be long until it is measured."""
+SIGMA: Final = 1.0
+"""Of the logarithm of lengths, which are taken for lognormal until the part is measured."""
 OF_FAST: Final = 0.65
 """Part of what the fast replicas can do that long requests are to be."""
 MOST: Final = 0.5
@@ -158,20 +156,38 @@ def parted(
     if fast is None or not (any(count) if previous else all(count)):
         return None
     seen = {id_: member.seen for id_, member in members.items() if member.seen}
-    wanted = min(OF_FAST * _share(members, fast), MOST)
+    capacity = _share(members, fast)
+    wanted = min(OF_FAST * capacity, MOST)
     if previous is None:
         lately = [member.tokens for member in counting if member.tokens]
         requests = math.fsum(count for _, count in lately)
         if not requests:
             return None
         mean = math.fsum(tokens * count for tokens, count in lately) / requests
-        threshold = _rounded(LONG * BYTES_PER_TOKEN * mean)
-        part = _quantised(None, min(AT_FIRST, wanted))
-        return Sizes(threshold, fast, part, now + notice, now + notice, seen=seen)
+        threshold = _rounded(_multiple(wanted) * BYTES_PER_TOKEN * mean)
+        return Sizes(threshold, fast, wanted, now + notice, now + notice, seen=seen)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
         found = replace(found, fast=fast, short=0.0, total=0.0, requests=0.0)
-    return _moved(found, wanted, _share(members, fast), now)
+    if found.part > BRIM * capacity:
+        # A fast replica has gone, or has become slow: the others cannot do all that was long.
+        times = _multiple(wanted) / _multiple(found.part)
+        threshold = _rounded(found.threshold * times)
+        return _afresh(replace(found, threshold=threshold, part=wanted), now)
+    return _moved(found, wanted, capacity, now)
+
+
+def _multiple(part: float) -> float:
+    """Times the mean length beyond which so much of the work is, of lognormal lengths.
+
+    Work by length is lognormal as well, with a median of exp(sigma²/2) times the mean.
+    """
+    return math.exp(SIGMA**2 / 2 + SIGMA * NormalDist().inv_cdf(1 - part))
+
+
+def _afresh(sizes: Sizes, now: float) -> Sizes:
+    """With a threshold that has just been set."""
+    return replace(sizes, since=now, short=0.0, total=0.0, requests=0.0)
 
 
 def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | None:
@@ -251,16 +267,13 @@ def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
         return sizes
     turned = sizes.turned not in (0, direction)
     pause = min(sizes.pause * 2, LONGEST_PAUSE) if turned else sizes.pause
-    return replace(
+    moved = replace(
         sizes,
         threshold=_rounded(sizes.threshold * STEP**direction),
-        since=now,
-        short=0.0,
-        total=0.0,
-        requests=0.0,
         pause=FLOODED if turned and floods else min(pause, LONGEST_PAUSE),
         turned=direction,
     )
+    return _afresh(moved, now)
 
 
 def _quantised(previous: float | None, part: float) -> float:

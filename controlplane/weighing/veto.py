@@ -13,7 +13,8 @@ from controlplane.weighing.damping import FLOOR
 from controlplane.weighing.explanation import Step, counted, duration, number
 
 SLACK: Final = 16.0
-"""Requests in line that chance explains at any replica."""
+"""Requests in line that chance explains at a replica. Where one is slower than the pool's median
+they are fewer in proportion, because a line of them takes so much longer."""
 TIMES: Final = 3.0
 """How many times as long as usual in the pool a line may take to be served."""
 
@@ -61,7 +62,7 @@ def by_in_flight(
         usual: Seconds, by `usual_wait`.
         before: Its share, relative to the median.
     """
-    explained = slots + SLACK + TIMES * usual * capacity
+    explained = slots + SLACK * min(before, 1.0) + TIMES * usual * capacity
     if count.requests <= explained:
         return before, None
     after = max(before * explained / count.requests, min(before, FLOOR))

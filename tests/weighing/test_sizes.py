@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from controlplane.weighing.sizes import (
     BRIM,
     ENOUGH,
+    KEPT,
     LEAST,
     PAUSE,
     SETTLED,
@@ -88,7 +89,7 @@ def test_long_requests_go_to_the_fast_replicas() -> None:
     assert sizes is not None
     assert sizes.fast == set(FAST)
     # Twice the mean of 100 tokens and a little more, at four bytes a token.
-    assert sizes.threshold == 840
+    assert sizes.threshold == 920
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,25 @@ def test_a_flood_of_long_requests_raises_the_threshold_at_once() -> None:
     assert after.part <= BRIM * 8 / 14
 
 
+def test_when_a_fast_replica_becomes_slow_no_more_is_long_than_the_other_one_can_do() -> None:
+    members = pool()
+    sizes = parted(None, members, told(None, members), 0.0, 0.0)
+    assert sizes is not None
+    members["f0"] = member(0.4, 0)
+    after = parted(sizes, members, told(sizes, members), 1.0, 0.0)
+    assert after is not None
+    assert after.fast == {"f1"}
+    assert after.part == pytest.approx(0.65 * 4 / 10.4)
+    assert after.threshold > 1.25 * sizes.threshold
+    # What the threshold does to lognormal lengths is what it is taken to do.
+    traffic = Traffic()
+    traffic.members, traffic.sizes, traffic.now = members, after, 1.0
+    before = traffic.work()
+    traffic.run(SETTLED)
+    work = {id_: tokens - before[id_] for id_, tokens in traffic.work().items()}
+    assert work["f1"] / sum(work.values()) == pytest.approx(4 / 10.4, rel=0.2)
+
+
 def test_what_was_sent_before_the_threshold_changed_does_not_count() -> None:
     members = pool()
     sizes = parted(None, members, told(None, members), 0.0, 0.0)
@@ -209,11 +229,21 @@ def test_lengths_that_are_all_alike_do_not_move_the_threshold_for_ever() -> None
     assert sum(moves[180:]) <= 1
 
 
-def test_a_replica_that_restarted_has_not_done_less_than_nothing() -> None:
+def test_what_was_seen_long_ago_fades() -> None:
+    traffic = Traffic()
+    traffic.run(60.0)
+    assert traffic.sizes is not None
+    assert KEPT <= traffic.sizes.requests < 1.1 * KEPT
+
+
+@pytest.mark.parametrize("tokens", [90_000.0, 190_000.0])
+def test_what_a_replica_did_before_it_restarted_is_not_held_against_what_it_does(
+    tokens: float,
+) -> None:
     members = pool()
     sizes = parted(None, members, told(None, members), 0.0, 0.0)
     assert sizes is not None
-    restarted = {**members, "s0": member(1.0, 0, seen=Seen(1, 900.0, 90_000.0))}
+    restarted = {**members, "s0": member(1.0, 0, seen=Seen(1, 900.0, tokens))}
     after = parted(sizes, restarted, told(sizes, members), SETTLED, 0.0)
     assert after is not None
     assert (after.short, after.total, after.requests) == (0.0, 0.0, 0.0)

@@ -36,6 +36,17 @@ def test_as_much_as_chance_explains_changes_nothing() -> None:
     assert weights(after) == weights(before)
 
 
+def test_chance_explains_a_shorter_line_at_a_replica_that_is_slower_than_usual() -> None:
+    line = InFlight("queue", SLACK / 2, 0.0)
+    usual, none = by_in_flight(line, 10.0, 1, 0.0, 1.0)
+    assert (usual, none) == (1.0, None)
+    slow, step = by_in_flight(line, 1.0, 1, 0.0, 0.1)
+    assert step is not None
+    assert slow < 0.1
+    fast, none = by_in_flight(InFlight("queue", SLACK + 2, 0.0), 100.0, 1, 0.0, 4.0)
+    assert fast < 4.0
+
+
 def test_a_veto_moves_no_replica_to_another_tier() -> None:
     before, after = after_one_scrape(200)
     assert after.replicas["a"].tier == before.replicas["a"].tier
