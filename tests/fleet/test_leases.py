@@ -129,9 +129,10 @@ def test_those_that_their_source_no_longer_has_are_not_silent() -> None:
         answer = {"dns": {id_: replica_settings(ord(id_)) for id_ in ids}}
         return discover(fleet, "p", answer, lambda _: False, 0.0).fleet
 
-    fleet = found(found(a_pool(), "x", "y", "z"), "x")
-    # Two of three would have fallen silent together, if those that leave counted.
-    assert ports(expire(fleet, DRAIN_SECONDS)).keys() == {"x"}
+    fleet = found(found(pool_of("a"), "x", "y", "z"), "x")
+    assert ports(expire(fleet, DRAIN_SECONDS)).keys() == {"a", "x"}
+    # Three of four would have fallen silent together, if those that leave counted.
+    assert drained(expire(fleet, 30)) == "a"
 
 
 def test_other_pools_leases_run_out_all_the_same() -> None:
