@@ -42,8 +42,8 @@ class Memory:
         needed = tokens * PER_TOKEN
         if needed > room:
             return False
-        # What was kept and is not needed is given back before anything fails.
-        self._kept = min(max(self._kept, needed), room)
+        # What is kept and not needed is given back before anything fails, so it takes no room here.
+        self._kept = max(self._kept, needed)
         return True
 
     def used(self, now: float) -> float:
