@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
+import envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 as priorities_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
@@ -96,6 +97,9 @@ def _retry_policy() -> route_v3.RetryPolicy:
 
     An embedding is a pure function of its text, so a request that was cut off may be sent again.
     There is no timeout per try: a slow answer is load, and a second try would double it.
+
+    Of four tries two are where a request belongs, and two in another priority if there is one: its
+    two fast replicas, or all of a zone, may be down before a health check has seen it.
     """
     return route_v3.RetryPolicy(
         retry_on="reset,connect-failure,refused-stream,retriable-status-codes",
@@ -108,6 +112,12 @@ def _retry_policy() -> route_v3.RetryPolicy:
             )
         ],
         host_selection_retry_max_attempts=5,
+        retry_priority=route_v3.RetryPolicyRetryPriority(
+            name="envoy.retry_priorities.previous_priorities",
+            typed_config=protobuf.Any.pack(
+                priorities_v3.PreviousPrioritiesConfig(update_frequency=2)
+            ),
+        ),
         retry_back_off=route_v3.RetryPolicyRetryBackOff(
             base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
         ),

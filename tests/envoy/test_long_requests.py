@@ -15,14 +15,15 @@ from tests.replica import BYTES_PER_TOKEN, FakeReplica, replica
 
 POOL = "minilm"
 LONG = 1000
-"""Tokens of a long text; one in eight is, the others have a twentieth of that."""
-TEXTS = (*("s" * (LONG // 20 * BYTES_PER_TOKEN),) * 7, "l" * (LONG * BYTES_PER_TOKEN))
+"""Tokens of a long text; one in eight is, the others have an eighth of that. So half of the work is
+long: more than the fast replicas can do would move what is called long."""
+TEXTS = (*("s" * (LONG // 8 * BYTES_PER_TOKEN),) * 7, "l" * (LONG * BYTES_PER_TOKEN))
 SPEEDS = (4.0, 4.0, 1.0, 1.0, 1.0)
 
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, protocol: Protocol = "delta"
+    folder: Path, protocol: Protocol = "delta", **more: Any
 ) -> AsyncIterator[tuple[Plimsoll, Envoy, dict[str, Any], list[FakeReplica], list[AsyncExitStack]]]:
     """Two fast replicas and three slow ones, each of which can be stopped."""
     async with AsyncExitStack() as stack:
@@ -33,7 +34,7 @@ async def fleet(
             one.token_seconds = 0.0001 / speed
             replicas.append(one)
             stops.append(stop)
-        entry = pool_of(POOL, *replicas)
+        entry = pool_of(POOL, *replicas, **more)
         async with (
             serving(folder, [entry]) as plane,
             sidecar(folder, plane.xds, [POOL], protocol=protocol) as envoy,
@@ -110,6 +111,20 @@ async def test_when_all_fast_replicas_die_long_requests_go_to_the_others(tmp_pat
         slow = await after_more(replicas, 20)
         assert sum(slow[2:]) >= 18
         assert set(statuses) == {200}
+
+
+async def test_the_first_long_request_after_all_fast_replicas_died_is_answered_too(
+    tmp_path: Path,
+) -> None:
+    # No health check sees it first.
+    seldom = {"health_check": {"interval": "60s", "timeout": "200ms"}}
+    async with fleet(tmp_path, **seldom) as (plane, envoy, _, replicas, stops):
+        async with load(envoy, POOL, texts=TEXTS):
+            await until("long requests are parted", lambda: are_parted(plane))
+            await after_more(replicas, 8)
+        for stop in stops[:2]:
+            await stop.aclose()
+        assert await envoy.post(POOL, TEXTS[-1]) == 200
 
 
 async def test_an_envoy_that_comes_later_parts_them_from_its_first_request_on(
