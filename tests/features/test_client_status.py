@@ -14,6 +14,7 @@ from controlplane.edges.xds_server.client_status import SERVICE
 from controlplane.edges.xds_server.services import SERVICES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
+from tests.processes import DEADLINE
 from tests.xds.snapshots import Fixed, snapshot
 
 State = status_v3.ConfigStatus
@@ -48,7 +49,7 @@ async def asked(client: Envoy, url: str, **more: Any) -> None:
 
 async def seen(plane: Plane, acknowledged: int) -> None:
     """Wait until the server has seen so many answers."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while sum(type(event).__name__ != "Sent" for _, event in plane.events) < acknowledged:
             await asyncio.sleep(0.001)
 
