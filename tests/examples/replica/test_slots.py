@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from embedding_replica.slots import QueueFullError, Slots
+from tests.processes import DEADLINE
 
 
 async def turn() -> None:
