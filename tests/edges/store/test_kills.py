@@ -8,20 +8,16 @@ import asyncio
 import json
 import os
 import random
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, serving
 
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
 SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 20.0
@@ -50,40 +46,6 @@ class Expected:
     answered: Content = None
     asked: Content = None
     writes: int = 0
-
-
-@dataclass
-class Nursery:
-    """Starts control planes."""
-
-    process: asyncio.subprocess.Process
-    started: list[int] = field(default_factory=list)
-
-    async def start(self, config: Path) -> tuple[int, str]:
-        """Start one; returns its pid and the URL of its API."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{config}\n".encode())
-        line = await asyncio.wait_for(self.process.stdout.readline(), 4 * DEADLINE)
-        pid, port = map(int, line.split())
-        self.started.append(pid)
-        return pid, f"http://127.0.0.1:{port}"
-
-
-@asynccontextmanager
-async def nursery(folder: Path) -> AsyncIterator[Nursery]:
-    with (folder / "nursery.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.edges.store.nursery"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-        try:
-            yield Nursery(process)
-        finally:
-            process.kill()
-            await process.wait()
 
 
 class Writer:
@@ -162,30 +124,28 @@ def written(writers: Sequence[Writer]) -> int:
 async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
     tmp_path: Path,
 ) -> None:
-    config = tmp_path / "plimsoll.yaml"
-    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
-    config.write_text(yaml.safe_dump(ports))
     chance = random.Random(4711)  # noqa: S311 - the same moments with the same seed, nearly
     writers = [Writer(number, 4711 + number) for number in range(WRITERS)]
-    async with nursery(tmp_path) as plenty:
-        begun = None
-        for number in range(ROUNDS):
-            late = begun is not None and SECONDS is not None and time.monotonic() - begun > SECONDS
-            if late and number >= LEAST:
-                break
-            pid, url = await plenty.start(config)
-            begun = begun or time.monotonic()
-            async with aiohttp.ClientSession(trust_env=False) as session:
-                there = await contents(session, url)
-                for writer in writers:
-                    writer.settle(there.get(writer.pool))
-                enough = written(writers) + chance.randint(0, MOST_WRITES)
-                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-                async with asyncio.timeout(DEADLINE):
-                    while written(writers) < enough:
-                        await asyncio.sleep(0.001)
-                await asyncio.sleep(chance.uniform(0.0, MOMENT))
-                os.kill(pid, signal.SIGKILL)
-                await asyncio.gather(*writing)
+    begun, rounds = time.monotonic(), 0
+    while rounds < ROUNDS:
+        if SECONDS is not None and time.monotonic() - begun > SECONDS and rounds >= LEAST:
+            break
+        rounds += 1
+        async with (
+            serving(tmp_path, []) as plane,
+            aiohttp.ClientSession(trust_env=False) as session,
+        ):
+            url = f"http://{plane.admin}"
+            there = await contents(session, url)
+            for writer in writers:
+                writer.settle(there.get(writer.pool))
+            enough = written(writers) + chance.randint(0, MOST_WRITES)
+            writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+            async with asyncio.timeout(DEADLINE):
+                while written(writers) < enough:
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(chance.uniform(0.0, MOMENT))
+            plane.kill()
+            await asyncio.gather(*writing)
     assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
-    assert written(writers) > len(plenty.started)
+    assert written(writers) > rounds
