@@ -25,7 +25,7 @@ def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[st
         "name": name,
         "model": "m",
         "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": HEALTH_CHECK,
+        "health_check": dict(HEALTH_CHECK),
         "metrics": {"interval": "200ms"},
         "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
         **more,

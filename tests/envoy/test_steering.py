@@ -19,7 +19,7 @@ def pool(replicas: dict[str, FakeReplica]) -> dict[str, Any]:
         "name": POOL,
         "model": "all-MiniLM-L6-v2",
         "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": HEALTH_CHECK,
+        "health_check": dict(HEALTH_CHECK),
         "metrics": {"interval": "200ms"},
         "replicas": [{"id": name, "address": it.address} for name, it in replicas.items()],
     }
