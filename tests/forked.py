@@ -23,7 +23,9 @@ class Forked:
         returncode: Its exit code, negative for a signal; None while it runs.
     """
 
-    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: object) -> None:
+    def __init__(
+        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._reader, self._writer = reader, writer
@@ -55,6 +57,7 @@ class Forked:
 
     async def _watch(self) -> int:
         self.returncode = int(await self._reader.readline())
+        self._writer.close()
         return self.returncode
 
 

@@ -2,9 +2,11 @@
 
 It listens on a Unix socket, whose path is its argument, until its stdin ends. Who connects sends a
 line of JSON: a file for the output, and what to call ``plimsoll`` with. The answer is a line with
-the pid and, once that has ended, a line with its exit code.
+the pid and, once that has ended, a line with its exit code. A control plane does not outlive the
+connection.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -14,7 +16,7 @@ import socket
 import sys
 
 import controlplane.assembly
-import controlplane.cli.serve  # noqa: F401
+import controlplane.cli.serve  # noqa: F401 - so that no control plane has to
 from controlplane.__main__ import main as plimsoll
 
 
@@ -45,8 +47,12 @@ def watch(connection: socket.socket) -> None:
             connection.close()
             become(log, arguments)
         connection.sendall(f"{pid}\n".encode())
+        if connection in select.select([connection, os.pidfd_open(pid)], [], [])[0]:
+            # Whoever asked for it is gone without having ended it.
+            os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        with contextlib.suppress(OSError):
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     os._exit(0)
 
 
