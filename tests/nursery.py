@@ -47,7 +47,8 @@ def watch(connection: socket.socket) -> None:
             connection.close()
             become(log, arguments)
         connection.sendall(f"{pid}\n".encode())
-        if connection in select.select([connection, os.pidfd_open(pid)], [], [])[0]:
+        asking = connection.fileno()
+        if asking in select.select([asking, os.pidfd_open(pid)], [], [])[0]:
             # Whoever asked for it is gone without having ended it.
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
