@@ -1,4 +1,4 @@
-"""Everything that Envoys can be sent is in the bootstraps that an Envoy validates, as it is sent."""
+"""All that Envoys can be sent is in what an Envoy validates, as it is sent."""
 
 import envoy_data_plane.envoy.config.bootstrap.v3 as bootstrap_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
