@@ -110,8 +110,8 @@ async def test_paths_in_the_config_file_are_relative_to_it(tmp_path: Path) -> No
             return [it["id"] for it in answer["replicas"]] == ["a"]
 
         await until("the replica in the folder is found", is_found)
-        (source,) = (await plane.get("/v1/pools/minilm"))["discovery"]
-        assert source["source"] == "directory replicas.d"
+        (source,) = (await plane.get("/v1/pools/minilm"))["discovery"]["sources"]
+        assert source["name"] == "directory replicas.d"
     assert (tmp_path / "plimsoll.db").exists()
 
 

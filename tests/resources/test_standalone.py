@@ -13,6 +13,7 @@ from tests.fleet.fleets import a_pool, after
 from tests.resources.decoded import (
     catalog,
     connection_manager,
+    decoded_assignment,
     decoded_cluster,
     decoded_route,
     in_zone,
@@ -81,6 +82,16 @@ def test_a_cluster_says_what_is_sent_but_has_no_endpoints_to_ask_for() -> None:
     held.load_assignment = None
     held.type, held.eds_cluster_config = sent.type, sent.eds_cluster_config
     assert held == sent
+
+
+def test_endpoints_stand_in_a_cluster_like_theirs_in_which_nobody_checks_their_health() -> None:
+    fleet = a_pool(a=1, b=2)
+    portions = {"a": TIER, "b": TIER}
+    held = static(standalone(sidecar_parts(catalog(fleet, TIER)))).clusters[1]
+    sent = decoded_cluster(fleet.pool("p"))
+    assert held.load_assignment == decoded_assignment(fleet.pool("p"), portions)
+    assert held.health_checks == []
+    assert held.load_balancing_policy == sent.load_balancing_policy
 
 
 def test_routes_take_the_place_of_those_that_a_listener_asks_for() -> None:
