@@ -71,19 +71,19 @@ class NodeType(Answer):
     type_url: str
     wildcard: bool
     """Whether it wants all there are."""
-    subscribed: int | None
+    subscribed: int | None = None
     """Resources that it asks for by name."""
     held: int
     """Resources that it has acknowledged."""
     sent: str | None = None
     """The version sent last."""
-    sent_age_s: float | None
+    sent_age_s: float | None = None
     acknowledged: str | None = None
     """The version acknowledged last."""
-    acknowledged_age_s: float | None
+    acknowledged_age_s: float | None = None
     in_sync: bool
     """Whether the two are the same."""
-    last_rejection: Rejection | None
+    last_rejection: Rejection | None = None
 
 
 class Node(Answer):
@@ -94,7 +94,7 @@ class Node(Answer):
     locality: NodeLocality
     user_agent: str
     version: str
-    connected_s: float | None
+    connected_s: float | None = None
     in_sync: bool = False
     """Whether it has acknowledged the newest of every type."""
     types: tuple[NodeType, ...]
@@ -117,17 +117,17 @@ class AuditEntry(Answer):
     change: str
     """`added`, `changed` or `removed`."""
     pool: str
-    replica: str | None
+    replica: str | None = None
     """None where it is about the pool."""
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 class Audit(Answer):
     """A page of the audit log, the newest first."""
 
     entries: tuple[AuditEntry, ...]
-    next: int | None
+    next: int | None = None
     """For `before`; None where there are no older ones."""
 
 

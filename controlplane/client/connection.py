@@ -1,6 +1,7 @@
 """Sends calls over HTTP; whatever goes wrong comes out as one of the client's own errors."""
 
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from yarl import URL
 
 from controlplane.client.endpoints import Call
 from controlplane.client.errors import (
+    NotListeningError,
     TimedOutError,
     UnexpectedAnswerError,
     UnreachableError,
@@ -146,10 +148,10 @@ class Connection:
                 f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
             ) from None
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or str(error.os_error)
-            raise UnreachableError(
-                f"no control plane answers at {self.url}: {reason.lower()}"
-            ) from None
+            # Of refused connections there is no more to say.
+            why = error.os_error.strerror if isinstance(error.os_error, socket.gaierror) else None
+            reason = f" ({why.lower()})" if why else ""
+            raise NotListeningError(f"no control plane answers at {self.url}{reason}") from None
         except (
             aiohttp.ClientOSError,
             aiohttp.ServerDisconnectedError,

@@ -12,6 +12,10 @@ class UnreachableError(ClientError):
     """Nobody answers, or no longer. Whether a change was made is not known."""
 
 
+class NotListeningError(UnreachableError):
+    """There is nobody at all at the address; nothing was sent."""
+
+
 class TimedOutError(UnreachableError):
     """No whole answer came within the client's timeout."""
 

@@ -1,7 +1,7 @@
 """Follows the events of a control plane over cuts and restarts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from controlplane.client.connection import Connection
@@ -16,7 +16,7 @@ _LONGEST: Final = 10.0
 
 async def followed(
     connection: Connection, after: str | None, on_cut: Callable[[ClientError], None] | None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Yield events without an end; the arguments and errors are those of `Client.events`."""
     last, wait, is_first = after, _FIRST, True
     while True:

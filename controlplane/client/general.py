@@ -1,6 +1,6 @@
 """What a client asks of the control plane itself, and the life of its connections."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -53,7 +53,7 @@ class General:
 
     def events(
         self, *, after: str | None = None, on_cut: Callable[[ClientError], None] | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Follow what changes, without an end: over cuts and restarts of the control plane too.
 
         First comes a `StateShown`, unless `after` says where to go on; then what changes. After a

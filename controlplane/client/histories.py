@@ -15,15 +15,15 @@ class HistoryEntry(Answer):
     left_out: int
     """Entries between the one before and this that were not kept."""
     state: str
-    draining: str | None
+    draining: str | None = None
     scrape: Scrape
-    in_flight: float | None
-    readings: Readings | None
-    capacity: float | None
+    in_flight: float | None = None
+    readings: Readings | None = None
+    capacity: float | None = None
     """Requests per second that it could carry."""
-    tier: str | None
+    tier: str | None = None
     weight: int
-    share: float | None
+    share: float | None = None
     """Part of the pool's traffic, 0 to 1."""
     serving: int
     """Replicas of its pool that served."""

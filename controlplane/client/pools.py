@@ -65,7 +65,7 @@ class LongRequests(Answer):
 
     from_bytes: int
     """Of body, from which on a request is long."""
-    part_of_work: float | None
+    part_of_work: float | None = None
     replicas: tuple[str, ...]
     """Ids of the fast ones, to which they go."""
     routed: bool
@@ -76,11 +76,11 @@ class FoundIn(Answer):
     """How a source does in which replicas are found."""
 
     name: str
-    replicas: int | None
+    replicas: int | None = None
     """In its last answer; None before the first."""
-    answer_age_s: float | None
+    answer_age_s: float | None = None
     failing: bool
-    problem: str | None
+    problem: str | None = None
 
 
 class Discovery(Answer):
@@ -100,7 +100,7 @@ class Pool(Tagged):
     model: str
     listener: Listener
     route: Route
-    objective: Objective | None
+    objective: Objective | None = None
     balancing: Balancing
     health_check: HealthCheck
     metrics: Metrics
@@ -109,13 +109,13 @@ class Pool(Tagged):
     """Who declared it: `file` or `api`."""
     sources: dict[str, str]
     """Where the value of each setting comes from."""
-    policy_in_force: str | None
+    policy_in_force: str | None = None
     """None before the first decision."""
-    shares_told_to_envoy: bool | None
+    shares_told_to_envoy: bool | None = None
     """Whether that policy tells Envoys what each replica is to get."""
     suspect: bool
     """Most of it is silent, so that its weights stand still."""
-    long_requests: LongRequests | None
+    long_requests: LongRequests | None = None
     """None where they go where the others go."""
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
@@ -132,5 +132,5 @@ class PoolList(Answer):
     """A page of pools."""
 
     pools: tuple[Pool, ...]
-    next: str | None
+    next: str | None = None
     """For `after`; None on the last page."""

@@ -44,7 +44,7 @@ async def test_the_client_has_every_endpoint_of_the_table_that_the_server_routes
             it.id: Endpoint(
                 it.id, it.method, it.path, tuple(it.query.model_fields), it.headers, it.media
             )
-            for it in api.server._operations
+            for it in api.server.operations
         }
     known = {it.id: it for it in ENDPOINTS}
     assert known.keys() == table.keys()
@@ -95,7 +95,7 @@ async def test_each_endpoint_has_a_method_that_asks_it() -> None:
 async def test_each_change_that_can_be_tried_has_a_preview() -> None:
     async with served() as api:
         await api.filled()
-        tried = {it.id for it in api.server._operations if it.previews is not None}
+        tried = {it.id for it in api.server.operations if it.previews is not None}
         async with client(api) as here:
             calls, preview = sent(here), here.preview
             found = [
