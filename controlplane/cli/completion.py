@@ -27,7 +27,8 @@ def pool_names(context: click.Context, _parameter: click.Parameter, begun: str) 
 
 def replica_ids(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """The ids of replicas of the pool that was named before."""
-    pool = context.params.get("pool")
+    # Behind an option that waits for its value click has not yet told the arguments apart.
+    pool = context.params.get("pool") or next(iter(context.args), None)
     if not isinstance(pool, str):
         return []
 

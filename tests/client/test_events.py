@@ -118,9 +118,11 @@ class Cutting:
         self._writers: list[asyncio.StreamWriter] = []
         self.seen = b""
         self.refuses = False
+        self.refused = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
+            self.refused += 1
             writer.close()
             return
         there = await asyncio.open_connection(self._api.address.host, self._api.address.port)
@@ -132,6 +134,10 @@ class Cutting:
             self.seen += data
             writer.write(data)
         writer.close()
+
+    async def tried(self, times: int) -> bool:
+        """Whether it was refused so often."""
+        return self.refused >= times
 
     def cut(self) -> None:
         for writer in self._writers:
