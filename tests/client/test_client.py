@@ -1,7 +1,8 @@
 """The client against a real server: what it reads, changes and is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -57,7 +58,7 @@ async def test_a_replica_is_read_with_its_types(api: Served, here: Client) -> No
     assert replica.locality.zone is None
     assert replica.steps[0].words
     with pytest.raises(ValidationError, match="frozen"):
-        replica.state = "gone"
+        replica.state = "gone"  # type: ignore[misc]
 
 
 async def test_settings_may_be_models_or_plain_data(api: Served, here: Client) -> None:
@@ -68,6 +69,7 @@ async def test_settings_may_be_models_or_plain_data(api: Served, here: Client) -
     replica = ReplicaSettings.model_validate({"address": "127.0.0.1:9005", "ttl": "30s"})
     put = await here.put_replica("n", "x", replica)
     assert (put.address, put.ttl) == ("127.0.0.1:9005", "30s")
+    many: dict[str, ReplicaSettings | Mapping[str, Any]]
     many = {"x": replica, "y": {"address": "127.0.0.1:9006"}}
     assert await here.put_replicas("n", many) == package.Put(
         added=("y",), changed=(), unchanged=("x",)
@@ -113,13 +115,13 @@ async def test_with_its_etag_a_change_comes_only_to_what_was_read(here: Client) 
         assert caught.value.etag == changed.etag
     pool = await here.pool("m")
     await here.put_pool("m", POOL | {"model": "other"}, if_match=pool.etag)
-    for change in (
+    for of_pool in (
         here.put_pool("m", POOL, if_match=pool.etag),
         here.put_pool("m", POOL, create=True),
         here.delete_pool("m", if_match=pool.etag),
     ):
         with pytest.raises(PreconditionFailedError):
-            await change
+            await of_pool
     assert (await here.replica("m", "a")).slots == 2
 
 
