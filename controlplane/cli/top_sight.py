@@ -13,6 +13,9 @@ _SINCE: Final = "10m"
 _AT_ONCE: Final = 24
 """Histories that are asked for in one look; of a large fleet the others come with the next ones."""
 
+_IN_ALL: Final = 500
+"""Of one look that is the only one: each takes some milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -105,7 +108,7 @@ class Looker:
             room: Replicas that can be shown; None: all of them.
         """
         named = [await self._client.pool(name) for name in self._pools]
-        shown, left = [], _AT_ONCE if room is not None else None
+        shown, left = [], _IN_ALL if room is None else _AT_ONCE
         for pool in named or await self._client.pools():
             rows = []
             if room is None or room > 0:
@@ -118,7 +121,7 @@ class Looker:
             shown.append(Shown(pool, tuple(rows)))
         return tuple(shown)
 
-    async def _learn(self, replica: Replica, left: int | None) -> int | None:
+    async def _learn(self, replica: Replica, left: int) -> int:
         """Ask why a replica moved, if it did; returns how many may still be asked about."""
         key = (replica.pool, replica.id)
         standing = (
@@ -142,7 +145,7 @@ class Looker:
             if entry.changes and not entry.changes[0].startswith("the record begins"):
                 self._moves[key] = (entry.changes[0], now - entry.age_s)
                 break
-        return None if left is None else left - 1
+        return left - 1
 
     def _row(self, replica: Replica) -> Row:
         moved = self._moves.get((replica.pool, replica.id))
