@@ -18,7 +18,7 @@ T = TypeVar("T")
 def patched(known: Pool | Replica, changes: Mapping[str, Any]) -> dict[str, Any]:
     """What has to be put so that only the changes change.
 
-    What the config file says, and defaults, are left to it: put, they would override it for ever.
+    What the config file says, and defaults, are left to it: put, they would outlast it.
 
     Args:
         known: As it is.

@@ -144,6 +144,13 @@ pools:
         pool = await here.patch_pool("m", {"objective": {"p99": "100ms"}})
         assert pool.route.prefix == "/v1"
         assert pool.sources["route"] == "file"
+        # What the file says would outlast the file, had it been put.
+        said = api.plane.fleet.pool("m").replica("a").layers.api
+        assert said is not None
+        assert said.slots is None
+        await here.put_replica("m", "b", {"address": "127.0.0.1:9002", "slots": 3})
+        other = await here.patch_replica("m", "b", {"instance": "x"})
+        assert (other.slots, other.sources["slots"], other.sources["ttl"]) == (3, "api", "default")
 
 
 async def test_a_patch_is_done_again_when_somebody_else_is_faster(
@@ -159,6 +166,22 @@ async def test_a_patch_is_done_again_when_somebody_else_is_faster(
     monkeypatch.setattr(here, "put_replica", overtaken)
     patched = await here.patch_replica("m", "a", {"instance": "x"})
     assert (patched.slots, patched.instance) == (3, "x")
+
+
+async def test_a_patch_of_a_pool_is_done_again_too(
+    here: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, others = here.put_pool, iter(("x", "y"))
+
+    async def overtaken(name: str, *given: object, **more: object) -> object:
+        if (model := next(others, None)) is not None:
+            await put(name, POOL | {"model": model})
+        return await put(name, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(here, "put_pool", overtaken)
+    patched = await here.patch_pool("m", {"objective": {"p99": "100ms"}})
+    assert patched.model == "y"
+    assert patched.objective is not None
 
 
 async def test_a_patch_gives_up_when_somebody_else_always_is(
