@@ -1,8 +1,5 @@
 """``plimsoll``, also as ``python -m controlplane``."""
 
-import os
-import sys
-
 import click
 
 from controlplane.cli.failure import fail
@@ -13,7 +10,6 @@ def main() -> None:
     """Run the command line and exit; bad usage is one line and exit code 2."""
     try:
         code = plimsoll.main(prog_name="plimsoll", standalone_mode=False)
-        sys.stdout.flush()
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "plimsoll"
         problem = error.format_message().rstrip(".")
@@ -22,10 +18,6 @@ def main() -> None:
         fail(error.format_message(), error.exit_code)
     except click.Abort:
         fail("interrupted", 130)
-    except BrokenPipeError:
-        # Whoever read has enough, as in `plimsoll pools | head -1`; Python would still flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
