@@ -9,7 +9,7 @@ import click
 from controlplane.cli.admin import DEFAULT_URL
 from controlplane.client import Client, ClientError
 
-_PATIENCE: Final = 2.0
+_PATIENCE: Final = 5.0
 """Seconds; somebody waits with a finger on the key."""
 
 _MOST: Final = 200

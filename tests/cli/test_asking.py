@@ -31,7 +31,7 @@ async def typed(api: Served, answer: str, *arguments: str) -> tuple[int, str]:
     os.close(theirs)
     terminal = Terminal(ours)
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(3 * DEADLINE):
             await terminal.says(r"\[y/N\]")
             os.write(ours, answer.encode())
             return await process.wait(), terminal.plain()
