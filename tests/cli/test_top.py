@@ -256,6 +256,9 @@ async def test_why_a_replica_moved_is_asked_again_only_when_it_did(api: Served) 
 
 
 async def test_a_replica_that_cannot_be_scraped_cannot_steer_the_terminal(api: Served) -> None:
-    api.plane.record(api.target("c"), Failure("it said \x1b[2J"), api.now)
+    api.now += 0.5
+    api.plane.record(api.target("a"), Failure("it said \x1b[2J"), api.now)
     api.decide()
-    assert "\x1b" not in (await run(api, "top")).stdout
+    shown = (await run(api, "top")).stdout
+    assert "began to fail: it said �[2J" in shown
+    assert "\x1b" not in shown
