@@ -59,6 +59,7 @@ from controlplane.client.pools import Counts, Pool
 from controlplane.client.previews import Previews
 from controlplane.client.replicas import (
     GpuReading,
+    LoadReports,
     Readings,
     Replica,
     ReplicaInShort,
@@ -82,6 +83,7 @@ __all__ = [
     "History",
     "HistoryEntry",
     "InvalidError",
+    "LoadReports",
     "Missed",
     "Node",
     "NodeLocality",

@@ -1,7 +1,7 @@
 """The last hour of a replica as the control plane shows it."""
 
 from controlplane.client.answers import Answer
-from controlplane.client.replicas import Readings, Scrape, Step
+from controlplane.client.replicas import LoadReports, Readings, Scrape, Step
 
 
 class HistoryEntry(Answer):
@@ -19,6 +19,8 @@ class HistoryEntry(Answer):
     scrape: Scrape
     in_flight: float | None = None
     readings: Readings | None = None
+    load_reports: LoadReports | None = None
+    """Where they decided; None where it was scraped."""
     capacity: float | None = None
     """Requests per second that it could carry."""
     tier: str | None = None

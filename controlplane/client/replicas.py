@@ -87,6 +87,24 @@ class Readings(Answer):
     """What is odd about them."""
 
 
+class LoadReports(Answer):
+    """What all Envoys together counted of a replica's requests in the last seconds."""
+
+    age_s: float | None = None
+    """Seconds since the last report."""
+    rate_rps: float | None = None
+    """Requests per second."""
+    latency_mean_ms: float | None = None
+    """With the time on the way in it; None where no request ended."""
+    in_flight: float | None = None
+    """Requests at it, on average."""
+    samples: float | None = None
+    """Requests that ended well."""
+    window_s: float | None = None
+    errors: float | None = None
+    error_fraction: float | None = None
+
+
 class Joined(Answer):
     """What exporters say of a replica's GPUs."""
 
@@ -143,7 +161,9 @@ class Replica(Weighed, Tagged):
     shares_told_to_envoy: bool | None = None
     """Whether that policy tells Envoys what each replica is to get."""
     readings: Readings | None = None
-    """What it did in the last seconds."""
+    """What it did in the last seconds, by its own metrics."""
+    load_reports: LoadReports | None = None
+    """None where no Envoy reports of it."""
     joined: Joined | None = None
     """What exporters say of its GPUs."""
     drained: bool | None = None

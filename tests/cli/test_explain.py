@@ -10,10 +10,12 @@ from controlplane.cli.timeline import timeline
 from controlplane.client import History, Replica
 from controlplane.edges.rest.history_view import history_view
 from controlplane.edges.rest.views import replica_view
-from controlplane.fleet import Drain
-from controlplane.plane import Failure, Probe
+from controlplane.fleet import Drain, PutPool
+from controlplane.plane import Failure, Plane, Probe
+from controlplane.settings import PoolSettings, validated
+from controlplane.signals.load import Endpoint, Load
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
+from tests.edges.rest.served import POOL, Served, served
 from tests.plane.histories import Watched
 
 WALL = 1_795_248_000.0
@@ -53,10 +55,46 @@ def test_where_nothing_was_read_it_says_so() -> None:
     watched = Watched()
     known = replica_view(watched.plane.report("m", "a", 0.0), 0.0)
     assert readings(Replica.of(known)) == "no readings"
-    assert (
-        readings(Replica.of(known | {"in_flight": 4.0}))
-        == "no readings, 4 in flight by load reports"
+    assert readings(Replica.of(known | {"in_flight": 4.0})) == "4 in flight by load reports"
+
+
+LOADED = (
+    "load reports, 0.25 s old: 25 req/s over 5 s, mean latency 120 ms, 3 in flight, now 3,"
+    " 16.7 % failed"
+)
+
+
+def reported(plane: Plane, begun: float, at: Endpoint) -> float:
+    """Two Envoys end 30 requests a second, one of six with an error; returns when the last was."""
+    for second in range(1, 12):
+        plane.reported("one", {at: Load(15, 5, 2)}, 1.0, begun + second)
+        plane.reported("two", {at: Load(10, 0, 1)}, 1.0, begun + second)
+    return begun + 11
+
+
+def test_load_reports_stand_behind_the_readings_with_an_age_of_their_own() -> None:
+    watched = Watched().go(60)
+    now = reported(watched.plane, 49.0, Endpoint("m", "10.0.0.1", 81)) + 0.25
+    known = Replica.of(replica_view(watched.plane.report("m", "a", now), now))
+    assert readings(known) == (
+        "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
+        f" flight, 0 waiting, GPU memory of GPU-a 50 %; {LOADED}"
     )
+
+
+async def test_a_pool_without_metrics_shows_what_envoys_report_now_and_in_its_history(
+    api: Served,
+) -> None:
+    body = {**POOL, "metrics": {"profile": "none"}}
+    api.plane.apply(PutPool("m", validated(PoolSettings, body)), api.now)
+    api.now = reported(api.plane, api.now, Endpoint("m", "127.0.0.1", 9001)) + 0.25
+    api.decide()
+    text = (await run(api, "explain", "m", "--replica", "a")).stdout.splitlines()
+    assert text[2] == f"  {LOADED}"
+    assert "never scraped (metrics profile none), Envoys report of it" in text[3]
+    past = (await run(api, "explain", "m", "--replica", "a", "--history")).stdout
+    assert f"; {LOADED}" in past
+    assert "; readings" not in past
 
 
 def test_a_timeline_says_when_it_fell_and_why_by_the_clock() -> None:

@@ -21,6 +21,7 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (served_answers.DiscoveryView, pools.Discovery),
     (served_answers.PoolView, pools.Pool),
     (served_answers.PoolList, pools.PoolList),
+    (served_answers.LoadReports, replicas.LoadReports),
     (served_answers.Scrape, replicas.Scrape),
     (served_answers.Step, replicas.Step),
     (served_answers.ReplicaView, replicas.Replica),

@@ -137,6 +137,34 @@ async def test_nodes_are_matched_by_id(
         assert {*await ask(plane, node_matchers=matchers)} == expected
 
 
+async def test_nodes_come_in_the_order_of_their_ids_and_say_who_they_are() -> None:
+    async with (
+        serving(FixedCatalog(AB)) as plane,
+        envoy(plane.address, "web-2") as two,
+        envoy(plane.address, "web-1") as one,
+    ):
+        await asked(two, CLUSTER)
+        await asked(one, CLUSTER)
+        assert [*await ask(plane)] == ["web-1", "web-2"]
+
+
+async def test_all_nodes_together_are_too_long_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        serving(FixedCatalog(AB)) as plane,
+        envoy(plane.address, "web-1") as one,
+        envoy(plane.address, "web-2") as two,
+    ):
+        await asked(one, CLUSTER)
+        await asked(two, CLUSTER)
+        alone = await ask(plane, node_matchers=[by_id(exact="web-1")])
+        size = len(bytes(status_v3.ClientStatusResponse(config=[*alone.values()])))
+        monkeypatch.setattr(client_status, "MAX_RESPONSE_BYTES", size + 5)
+        assert len(await ask(plane, node_matchers=[by_id(exact="web-2")])) == 1
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(plane)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 @pytest.mark.parametrize(
     "matcher",
     [
