@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from controlplane.fleet import Draining, Pool, Replica, Source
+from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.encoding import uint32_value
 from controlplane.resources.endpoints import Member, members
 from controlplane.resources.portion import Portion
@@ -54,7 +54,7 @@ def placed(draw: st.DrawFn) -> Placed:
     """A pool of up to 20 replicas, each with a portion."""
     ids = draw(st.lists(TEXT, unique=True, max_size=20))
     found = {id_: draw(replicas(id_)) for id_ in ids}
-    return Pool(draw(TEXT), pool_settings(), Source.FILE, found), draw(portions_of(ids))
+    return Pool(draw(TEXT), pool_settings(), Source.FILE, Replicas(found)), draw(portions_of(ids))
 
 
 def by_betterproto2(pool: Pool, portions: dict[str, Portion]) -> bytes:
