@@ -7,7 +7,7 @@ In come targets, out go readings, failures and probes, each within the target's 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -107,9 +107,9 @@ class Scraper:
                 for it in found:
                     self._end(it)
                 for it in found:
-                    target = self._plane.target(it.pool, it.replica) if it.replica else None
-                    if target is not None and target.key not in self._tasks:
-                        begin(target.key, self._follow(session, target))
+                    for target in self._targets(it):
+                        if target.key not in self._tasks:
+                            begin(target.key, self._follow(session, target))
                 if any(it.replica is None for it in found):
                     # One that is to be asked more often, or in another way, is another one.
                     wanted = set(self._plane.exporters())
@@ -118,6 +118,13 @@ class Scraper:
                     for exporter in wanted - self._exporters:
                         begin(exporter, self._watch(session, exporter))
                     self._exporters = wanted
+
+    def _targets(self, found: Difference) -> Iterator[Target]:
+        """Who may have to be followed from now on: in a pool with other settings, all of it."""
+        of_pool = found.after.replicas if isinstance(found.after, Pool) else ()
+        for id_ in of_pool if found.replica is None else (found.replica,):
+            if (target := self._plane.target(found.pool, id_)) is not None:
+                yield target
 
     def _end(self, found: Difference) -> None:
         """Follow those no longer that went, or that another process has replaced."""
@@ -130,7 +137,8 @@ class Scraper:
             case _:
                 gone = []
         for key in gone:
-            self._tasks.pop(key).cancel()
+            if (task := self._tasks.pop(key, None)) is not None:
+                task.cancel()
 
     async def _watch(self, session: aiohttp.ClientSession, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
@@ -155,7 +163,7 @@ class Scraper:
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
-        """Scrape one replica at its interval, as long as it is that replica."""
+        """Scrape one replica at its interval, until it is another one or nothing is to be asked."""
         due = self._clock()
         first = True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
@@ -167,6 +175,10 @@ class Scraper:
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
                 self._record(now, fault)
+            after = self._plane.target(target.pool, target.replica.id)
+            if after is not None and not after.probe and not after.settings.metrics.is_scraped:
+                self._tasks.pop(target.key, None)
+                return
             interval = now.settings.metrics.interval
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval
