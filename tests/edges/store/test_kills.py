@@ -2,28 +2,45 @@
 
 Whole control planes are killed, reached over real HTTP. Whoever writes remembers what was answered;
 of the one request that was not, either all has happened or nothing.
+
+Most are forked by a program that has all imported, hundreds in a minute. Others are the real
+``plimsoll serve``, killed while it starts, reads what it kept, or writes. There are as many rounds
+as ``PLIMSOLL_KILLS`` says, or as time allows. ``PLIMSOLL_KILLS_SEED`` repeats the moments of a run.
 """
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
 import yaml
 
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
-SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 40.0
+SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 30.0
 """After so many no further round begins, unless it was said how many there are to be."""
+
+REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "15"))
+REAL_SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 20.0
+"""The same with the real program, which takes a second to start."""
+
+SEED = int(os.environ.get("PLIMSOLL_KILLS_SEED", time.time_ns() % 1_000_000))
+
+LEAST = 3
+"""Rounds that there are, however long they take."""
+
+MOST_WRITES = 40
+"""Writes that are answered in a round before the kill, which may come in the middle of any."""
 
 WRITERS = 3
 IDS = 4
@@ -44,9 +61,20 @@ class Expected:
     writes: int = 0
 
 
+class Planes(Protocol):
+    """Starts control planes."""
+
+    @property
+    def started(self) -> list[int]:
+        """The pid of each."""
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; returns its pid and the URL of its API, which answers."""
+
+
 @dataclass
 class Nursery:
-    """Starts control planes."""
+    """Has them forked."""
 
     process: asyncio.subprocess.Process
     started: list[int] = field(default_factory=list)
@@ -60,6 +88,57 @@ class Nursery:
         pid, port = map(int, line.split())
         self.started.append(pid)
         return pid, f"http://127.0.0.1:{port}"
+
+
+@dataclass
+class Programs:
+    """Runs the real program."""
+
+    folder: Path
+    chance: random.Random
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    early: int = 0
+
+    @property
+    def started(self) -> list[int]:
+        """The pid of each that has answered."""
+        return [it.pid for it in self.processes]
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; now and then one before it, which is killed before it is ready."""
+        if self.chance.random() < 0.3:
+            self.early += 1
+            await self._killed_early(config)
+        process = await self._run(config)
+        assert process.stderr is not None
+        said = b""
+        while b"REST on" not in said:
+            said = await asyncio.wait_for(process.stderr.readline(), 60)
+            assert said, await process.wait()
+        self.processes.append(process)
+        return process.pid, said.partition(b"REST on ")[2].partition(b",")[0].decode()
+
+    async def end(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _killed_early(self, config: Path) -> None:
+        process = await self._run(config)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), self.chance.uniform(0.0, 2.0))
+        assert process.returncode is None, "it ended by itself"
+        process.kill()
+        await process.wait()
+
+    async def _run(self, config: Path) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "controlplane", "serve", "--config", config),
+            stderr=asyncio.subprocess.PIPE,
+        )
 
 
 @asynccontextmanager
@@ -145,28 +224,63 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     return found
 
 
-@pytest.mark.timeout(900)
+async def killed_again_and_again(
+    planes: Planes, folder: Path, chance: random.Random, rounds: int, seconds: float
+) -> int:
+    """Have planes killed while they are written to, and look at what each finds when it starts.
+
+    Returns:
+        How many writes were answered.
+    """
+    config = folder / "plimsoll.yaml"
+    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
+    config.write_text(yaml.safe_dump(ports))
+    writers = [Writer(number, chance.randrange(1 << 30)) for number in range(WRITERS)]
+    begun = time.monotonic()
+    for number in range(rounds + 1):
+        is_last = number == rounds or (number >= LEAST and time.monotonic() - begun > seconds)
+        pid, url = await planes.start(config)
+        async with aiohttp.ClientSession(trust_env=False) as session:
+            there = await contents(session, url)
+            for writer in writers:
+                writer.settle(there.get(writer.pool))
+            if is_last:
+                break
+            enough = sum(it.expected.writes for it in writers) + chance.randrange(MOST_WRITES)
+            writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+            async with asyncio.timeout(60):
+                while sum(it.expected.writes for it in writers) < enough:
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(chance.uniform(0.0, 0.02))
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.gather(*writing)
+    assert not [name for name in os.listdir(folder) if "damaged" in name]
+    return sum(it.expected.writes for it in writers)
+
+
+@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
 async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
     tmp_path: Path,
 ) -> None:
-    config = tmp_path / "plimsoll.yaml"
-    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
-    config.write_text(yaml.safe_dump(ports))
-    chance = random.Random(4711)  # noqa: S311 - the same moments with the same seed, nearly
-    writers = [Writer(number, 4711 + number) for number in range(WRITERS)]
+    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - pytest shows it with a failure
+    chance = random.Random(SEED)  # noqa: S311 - the same moments with the same seed, nearly
     async with nursery(tmp_path) as plenty:
-        begun = time.monotonic()
-        for _ in range(ROUNDS):
-            if SECONDS is not None and time.monotonic() - begun > SECONDS:
-                break
-            pid, url = await plenty.start(config)
-            async with aiohttp.ClientSession(trust_env=False) as session:
-                there = await contents(session, url)
-                for writer in writers:
-                    writer.settle(there.get(writer.pool))
-                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-                await asyncio.sleep(chance.uniform(0.0, 0.1))
-                os.kill(pid, signal.SIGKILL)
-                await asyncio.gather(*writing)
-    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
-    assert sum(it.expected.writes for it in writers) > len(plenty.started)
+        writes = await killed_again_and_again(plenty, tmp_path, chance, ROUNDS, SECONDS)
+    print(f"{len(plenty.started)} kills, {writes} writes")  # noqa: T201 - as above
+    assert writes > len(plenty.started)
+
+
+@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
+async def test_a_kill_of_the_real_program_at_any_moment_loses_nothing_either(
+    tmp_path: Path,
+) -> None:
+    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - as above
+    chance = random.Random(SEED)  # noqa: S311 - as above
+    programs = Programs(tmp_path, chance)
+    try:
+        writes = await killed_again_and_again(programs, tmp_path, chance, REAL_ROUNDS, REAL_SECONDS)
+    finally:
+        await programs.end()
+    killed = f"{len(programs.started)} kills, {programs.early} more while starting"
+    print(f"{killed}, {writes} writes")  # noqa: T201 - as above
+    assert writes > 0
