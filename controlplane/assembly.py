@@ -10,11 +10,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from controlplane.edges.config_file import read_tokens, watch
-from controlplane.edges.discovery import Discovery
+from controlplane.edges.config_file import read_tokens, watch, watch_tokens
+from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
@@ -71,8 +72,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
         OSError: When an address cannot be listened on, or the store not be used; the text says
             which.
     """
-    # Relative to the config file, wherever we were started from.
-    store = Store((path.parent if path else Path()) / config.store.path)
+    store = Store(_folder(path) / config.store.path)
     try:
         async with _running(config, path, store) as addresses:
             yield addresses
@@ -95,6 +95,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     def observe(node: str, event: events.Event) -> None:
         _log_event(node, event)
         metrics.streams.observe(event)
+        rest.observe(node, event)
 
     xds = XdsServer(
         config.xds.address, slot, observe, loads=_Loads(plane, woken), pushes=metrics.pushes
@@ -116,7 +117,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         registry.discover()
         rest.look("discovery")
 
-    discovery = Discovery(plane, discover, changed)
+    opened = partial(open_source, base=_folder(path))
+    discovery = Discovery(plane, discover, changed, open_source=opened)
     discovery.follow(config.pools)
 
     def adopt(changed_config: Config) -> None:
@@ -132,6 +134,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         rest.look()
 
     file = config.admin.token_file
+    token_file = _folder(path) / file if file else None
+    tokens = read_tokens(token_file) if token_file else ()
     rest = RestServer(
         config.admin,
         plane,
@@ -140,7 +144,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         # Without pools there is nothing to serve, and the API is what brings them.
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.exposition,
-        tokens=read_tokens(Path(file)) if file else (),
+        tokens=tokens,
     )
     try:
         addresses = Running(admin=await rest.start(), xds=await xds.start())
@@ -157,6 +161,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             ]
             if path is not None:
                 tasks.append(group.create_task(watch(path, adopt), name="config file"))
+            if token_file is not None:
+                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file)
+                tasks.append(group.create_task(follow, name="token file"))
             try:
                 yield addresses
             finally:
@@ -230,6 +237,11 @@ class _Loads:
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+
+
+def _folder(path: Path | None) -> Path:
+    """What paths in the config are relative to: its file, wherever we were started from."""
+    return path.parent if path else Path()
 
 
 def _servers_stay(old: Config, new: Config) -> None:

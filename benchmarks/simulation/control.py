@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from benchmarks.balance.scenario import MEAN_TOKENS
@@ -16,9 +17,29 @@ from controlplane.weighing.tiers import SPAN
 TICK: Final = 0.25
 """Seconds between two decisions; each replica is scraped at every second one."""
 
+LOOK: Final = 0.1
+"""Seconds between two load reports."""
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What was in flight at a replica, summed over looks: request-seconds."""
+
+    at: float
+    total: float = 0.0
+    in_flight: int = 0
+    looks: float = 0.0
+
+    def until(self, now: float) -> float:
+        """What it comes to if nothing has changed since the last look."""
+        return self.total + (now - self.at) * self.in_flight
+
 
 class Control(Protocol):
     """Decides what sidecars are told."""
+
+    def look(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> None:
+        """Take note of what is in flight, as every report of a sidecar says."""
 
     def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """What sidecars know from now on."""
@@ -28,7 +49,14 @@ class Control(Protocol):
 # ruff: noqa: ARG002
 
 
-class Flat:
+class _Blind:
+    """Has no use for what is in flight."""
+
+    def look(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> None:
+        """Nothing."""
+
+
+class Flat(_Blind):
     """Tells who is there and nothing else."""
 
     def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
@@ -36,7 +64,7 @@ class Flat:
         return Told({"": (present, float(len(present)))})
 
 
-class Knowing:
+class Knowing(_Blind):
     """Knows what every replica can carry at this moment."""
 
     def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
@@ -53,7 +81,7 @@ class Knowing:
         )
 
 
-class Measuring:
+class Measuring(_Blind):
     """The weighing of the control plane, on what it scrapes."""
 
     def __init__(self, settings: PoolSettings, slots: int | None, envoys: int | None) -> None:
@@ -71,7 +99,8 @@ class Measuring:
         for number in present:
             if (number + self._turn) % 2 == 0:
                 history = self._histories.setdefault(number, History())
-                self._windows[number] = (now, history.add(self._read(replicas[number], now)))
+                window = self._seen(replicas[number], history, now)
+                self._windows[number] = (now, window)
         inputs = [self._input(number, now) for number in present]
         previous = self.weighings[-1] if self.weighings else None
         weighing = weigh(previous, self._settings, inputs, now, envoys=self._envoys)
@@ -87,8 +116,8 @@ class Measuring:
         long = {name: tier for name, tier in tiers.items() if name in fast}
         return Told(tiers, long, sizes.threshold / BYTES_PER_TOKEN / MEAN_TOKENS)
 
-    def _read(self, replica: Replica, now: float) -> Reading:
-        return replica.scrape(now)
+    def _seen(self, replica: Replica, history: History, now: float) -> Window:
+        return history.add(replica.scrape(now))
 
     def _input(self, number: int, now: float) -> ReplicaInput:
         since = self._joined.setdefault(number, now if self._turn > 1 else None)
@@ -116,12 +145,17 @@ class Reported(Measuring):
 
     def __init__(self, settings: PoolSettings, slots: int | None, envoys: int | None) -> None:
         super().__init__(settings, slots, envoys)
-        self._totals: dict[int, tuple[float, float, float]] = {}
+        self._sums: dict[int, _Sum] = {}
 
-    def _read(self, replica: Replica, now: float) -> Reading:
-        read = replica.scrape(now)
+    def look(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> None:
+        """Add up what is in flight."""
+        for number in present:
+            seen = self._sums.setdefault(id(replicas[number]), _Sum(now))
+            seen.total = seen.until(now)
+            seen.at, seen.in_flight, seen.looks = now, replicas[number].in_flight, seen.looks + 1
+
+    def _seen(self, replica: Replica, history: History, now: float) -> Window:
+        read, seen = replica.scrape(now), self._sums.get(id(replica), _Sum(now))
         assert read.latency is not None
-        at, total, before = self._totals.get(id(replica), (now, 0.0, 0.0))
-        total += (now - at) * (before + replica.in_flight) / 2
-        self._totals[id(replica)] = (now, total, replica.in_flight)
-        return Reading(now, Histogram((math.inf,), (read.latency.count,), total))
+        ended = Histogram((math.inf,), (read.latency.count,), seen.until(now))
+        return replace(history.add(Reading(now, ended)), looks=seen.looks)

@@ -5,7 +5,7 @@ from random import Random
 from typing import Final
 
 from benchmarks.balance.schedule import SIGMA
-from benchmarks.simulation.control import TICK, Control
+from benchmarks.simulation.control import LOOK, TICK, Control
 from benchmarks.simulation.replica import Replica
 from benchmarks.simulation.scenario import SERVICE, Scenario
 from benchmarks.simulation.sidecars import Sidecar, Told
@@ -39,13 +39,17 @@ class Fleet:
         end = scenario.warm_up + scenario.measured
         mu = -(SIGMA**2) / 2
         changes = list(scenario.changes)
-        arrival, decision, turn = random.expovariate(scenario.rate), 0.0, 0
-        while (now := min(arrival, decision)) < end:
+        arrival, decision, look, turn = random.expovariate(scenario.rate), 0.0, 0.0, 0
+        while (now := min(arrival, decision, look)) < end:
             while changes and changes[0].at <= now:
                 change = changes.pop(0)
                 self._finish(change.at)
                 self._replicas[change.replica].slow_down(change.at, change.factor)
             self._finish(now)
+            if look == now:
+                control.look(self._replicas, self._present(now), now)
+                look += LOOK
+                continue
             if decision <= arrival:
                 self._decide(control, now)
                 decision += TICK

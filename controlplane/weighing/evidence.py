@@ -22,6 +22,10 @@ MEMORY: Final = 1000
 """Requests that count at least, so that chance is some 4 %."""
 MEMORY_SECONDS: Final = 60.0
 """Time after which evidence fades where there is more of it than `MEMORY`."""
+PER_LOOK: Final = 3.0
+"""Requests that are worth one look at what is in flight, at most. Where durations are not measured
+but are what was in flight summed over looks, it is the looks that chance decides: see
+docs/decisions/0012."""
 SPREAD: Final = 1.2
 """Relative error of a capacity by one request; by n it is √n times smaller."""
 UNLIKE: Final = 0.05
@@ -51,9 +55,10 @@ class Evidence:
     """Requests, and the seconds that a replica was busy with them.
 
     Attributes:
-        requests: How many; fewer than there were where they fade.
+        requests: How many it counts for; fewer than there were where they fade, or where it rests
+            on fewer looks.
         busy: Seconds for which all slots together worked for them.
-        length: Of their texts on average, relative to what is usual in the pool.
+        length: Requests of the usual length that each of them stands for, on average.
     """
 
     requests: float = 0.0
@@ -95,6 +100,7 @@ def evidence_of(
     slots: int,
     sharing: float,
     length: float = 1.0,
+    looks: float | None = None,
 ) -> Evidence:
     """How long a replica was busy with some requests.
 
@@ -116,6 +122,7 @@ def evidence_of(
         slots: Of the replica.
         sharing: How many replicas, 1 or more, are as good as one queue.
         length: Of their texts on average, relative to what is usual.
+        looks: That `duration` is summed over, above 0; None where it was measured.
     """
     latency = min(max(duration / requests, _BRIEFEST), _LONGEST)
     c = slots * sharing
@@ -123,7 +130,8 @@ def evidence_of(
     q = 1 + 0.5 * math.log2(c)
     high, low = max(c, load), min(c, load)
     carried = high * (1 + (low / high) ** q) ** (1 / q) / latency / sharing
-    return Evidence(requests, requests / carried, length)
+    worth = requests if looks is None else min(requests, PER_LOOK * looks)
+    return Evidence(worth, requests / carried, length * requests / worth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ class Record:
             delivers more than it can carry.
         tokens: Computed since the start of the process at the reading that the newest batch begins
             with; None where that is not known.
+        looks: See `Window`, at the reading that the newest batch begins with.
+        newest: Requests since the start of the process at the newest reading.
         all: Everything together.
         capacity: That all shows, in requests per second; 0 of no requests.
     """
@@ -155,6 +165,8 @@ class Record:
     open: Evidence = NOTHING
     pace: float = 0.0
     tokens: float | None = None
+    looks: float | None = None
+    newest: float = 0.0
     all: Evidence = field(init=False, compare=False)
     capacity: float = field(init=False, compare=False, repr=False)
 
@@ -197,7 +209,15 @@ class Record:
 
 def begun(window: Window) -> Record:
     """A record that starts with a reading; what was counted before says nothing about now."""
-    return Record(window.at, window.at, window.count, window.total, tokens=window.tokens)
+    return Record(
+        window.at,
+        window.at,
+        window.count,
+        window.total,
+        tokens=window.tokens,
+        looks=window.looks,
+        newest=window.count,
+    )
 
 
 def recorded(
@@ -220,16 +240,20 @@ def recorded(
         # Kept over a restart of ours: what was counted meanwhile took nobody knows how long.
         anew = begun(window)
         return replace(anew, old=record.old, recent=record.recent, pace=record.pace)
-    ended = requests - record.open.requests
+    ended = window.count - record.newest
     if ended == 0:
         return replace(record, at=window.at, pace=0.0)
     length = 1.0
     if usual is not None and record.tokens is not None and window.tokens is not None:
         length = max((window.tokens - record.tokens) / requests / usual, SHORTEST)
     pace = ended * length / (window.at - record.at)
-    batch = evidence_of(requests, duration, window.at - record.since, slots, sharing, length)
-    if requests < BATCH:
-        return replace(record, at=window.at, open=batch, pace=pace)
+    looks = None
+    if window.looks is not None and record.looks is not None:
+        looks = window.looks - record.looks
+    seconds = window.at - record.since
+    batch = evidence_of(requests, duration, seconds, slots, sharing, length, looks)
+    if batch.requests < BATCH:
+        return replace(record, at=window.at, open=batch, pace=pace, newest=window.count)
     old, recent = record.old, (*record.recent, batch)
     if len(recent) > RECENT:
         old, recent = old + recent[0], recent[1:]
@@ -245,6 +269,8 @@ def recorded(
         recent,
         pace=pace,
         tokens=window.tokens,
+        looks=window.looks,
+        newest=window.count,
     )
 
 

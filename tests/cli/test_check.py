@@ -1,13 +1,24 @@
 """``plimsoll check``: one line, and an exit code that a script can rely on."""
 
 import json
+import os
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import pytest
 from click.testing import CliRunner, Result
 
+from controlplane.cli import envoy_check
 from controlplane.cli.group import plimsoll
+from controlplane.edges.envoy import find_envoy
+from controlplane.fleet import Pool
+from controlplane.resources import clusters, pool_resources
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 POOL = """\
 pools:
@@ -21,6 +32,12 @@ pools:
 
 def check(file: Path, *options: str) -> Result:
     return CliRunner().invoke(plimsoll, ["check", str(file), *options])
+
+
+def found_on_path(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have Envoy's package look as if it were not installed, and PATH be one folder."""
+    monkeypatch.setitem(sys.modules, "envoy", None)
+    monkeypatch.setenv("PATH", str(folder))
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -43,7 +60,96 @@ def test_a_good_file_is_counted_in_json(tmp_path: Path) -> None:
         "ok": True,
         "pools": 1,
         "replicas": 1,
+        "envoy": {"path": str(find_envoy()), "resources": 6},
     }
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("plimsoll.yaml")), ids=str)
+def test_envoy_takes_every_example(file: Path) -> None:
+    result = check(file)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith(f"plimsoll: {find_envoy()} takes the ")
+
+
+def broken(pool: Pool, name: str | None = None) -> bytes:
+    """The cluster that our own rules let through and Envoy does not."""
+    made = cluster_v3.Cluster.parse(clusters.cluster(pool, name))
+    made.health_checks[0].timeout = timedelta(0)
+    return bytes(made)
+
+
+def test_what_envoy_refuses_is_one_line_with_its_name_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_resources, "cluster", broken)
+    file = written(tmp_path, POOL)
+    result, in_json = check(file), check(file, "--json")
+    sentence = (
+        f"{file}: Envoy refuses the cluster m:"
+        " HealthCheckValidationError.Timeout: value must be greater than 0s"
+    )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"plimsoll: {sentence}\n"
+    answer = {"file": str(file), "ok": False, "error": sentence}
+    assert (in_json.exit_code, json.loads(in_json.stdout)) == (2, answer)
+
+
+def test_without_an_envoy_one_line_says_what_was_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_on_path(monkeypatch, tmp_path)
+    file = written(tmp_path, POOL)
+    result = check(file)
+    assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 1 pool, 1 replica\n")
+    assert result.stderr == (
+        "plimsoll: no Envoy was found, so whether it takes this was left out:"
+        " pip install 'plimsoll[demo]', or put an envoy on PATH\n"
+    )
+    assert json.loads(check(file, "--json").stdout)["envoy"] is None
+
+
+def test_an_envoy_on_the_path_that_hangs_is_ended_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_on_path(monkeypatch, tmp_path)
+    monkeypatch.setattr(envoy_check, "SECONDS", 1.0)
+    envoy = tmp_path / "envoy"
+    envoy.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+    envoy.chmod(0o755)
+    file = written(tmp_path, POOL)
+    result, in_json = check(file), check(file, "--json")
+    sentence = f"{file}: {envoy} did not come to an end within 1 s"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"plimsoll: {sentence}\n")
+    answer = {"file": str(file), "ok": False, "error": sentence}
+    assert (in_json.exit_code, json.loads(in_json.stdout)) == (1, answer)
+
+
+def test_ended_while_envoy_works_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM, as from a CI system that has waited long enough."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "tmp").mkdir()
+    envoy = tmp_path / "bin" / "envoy"
+    envoy.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec /bin/sleep 600\n")
+    envoy.chmod(0o755)
+    # A package of this name without what it should have comes first.
+    (tmp_path / "envoy.py").write_text("")
+    environment = os.environ | {
+        "PATH": str(tmp_path / "bin"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}",
+    }
+    command = [sys.executable, "-m", "controlplane", "check", str(written(tmp_path, POOL))]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        for _ in range(600):
+            if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip():
+                break
+            time.sleep(0.1)
+        assert list((tmp_path / "tmp").iterdir()) != []
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (143, "")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
 def test_a_bad_file_is_one_line_with_its_place(tmp_path: Path) -> None:

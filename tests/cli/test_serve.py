@@ -97,6 +97,24 @@ async def test_a_changed_config_file_is_followed_and_a_wrong_one_is_not(tmp_path
         await until("the right file is followed", is_followed)
 
 
+async def test_paths_in_the_config_file_are_relative_to_it(tmp_path: Path) -> None:
+    found = tmp_path / "replicas.d"
+    found.mkdir()
+    (found / "one.yaml").write_text('replicas: [{id: a, address: "127.0.0.1:9"}]')
+    pool = POOL | {"discovery": [{"directory": {"path": "replicas.d", "interval": "100ms"}}]}
+    # Started elsewhere: the tests run in the folder of the project.
+    async with serving(tmp_path, [pool]) as plane:
+
+        async def is_found() -> bool:
+            answer = await plane.get("/v1/pools/minilm/replicas")
+            return [it["id"] for it in answer["replicas"]] == ["a"]
+
+        await until("the replica in the folder is found", is_found)
+        (source,) = (await plane.get("/v1/pools/minilm"))["discovery"]["sources"]
+        assert source["name"] == "directory replicas.d"
+    assert (tmp_path / "plimsoll.db").exists()
+
+
 async def test_it_is_ready_once_envoys_are_served_and_stops_when_told(tmp_path: Path) -> None:
     async with serving(tmp_path, [POOL]) as plane:
 

@@ -15,6 +15,7 @@ from tests.cli.test_serve import POOL, config, run
 from tests.processes import free_port, serving, until
 
 TOKEN = "a-token-of-somebody"  # noqa: S105 - of a server that only this test knows
+OTHER = "a-token-of-somebody-else"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,8 @@ async def test_a_line_of_the_token_file_lets_in_who_has_the_token(tmp_path: Path
     tokens = tmp_path / "tokens"
     tokens.write_text(Token.of(TOKEN, Role.READ, "grafana").line)
     (tmp_path / "served").mkdir()
-    admin = {"token_file": str(tokens)}
+    # Relative to the config file, and not to where the control plane was started.
+    admin = {"token_file": "../tokens"}
     async with serving(tmp_path / "served", [POOL], admin=admin) as plane:
         assert await plane.call("GET", "/v1/pools") == 401
         headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -92,3 +94,53 @@ async def test_a_line_of_the_token_file_lets_in_who_has_the_token(tmp_path: Path
         async with aiohttp.ClientSession(headers=headers) as session:
             assert (await session.get(url)).status == 200
             assert (await session.delete(f"{url}/minilm")).status == 403
+
+
+async def test_the_token_file_is_followed_and_one_that_is_wrong_is_not(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    first, second = (Token.of(text, Role.READ, text) for text in (TOKEN, OTHER))
+    tokens.write_text(f"{first.line}\n")
+    async with (
+        serving(tmp_path, [POOL], admin={"token_file": "tokens"}) as plane,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def asked(token: str, path: str = "/v1/pools") -> tuple[int, str]:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with session.get(f"http://{plane.admin}{path}", headers=headers) as answer:
+                return answer.status, await answer.text()
+
+        async def is_let_in(token: str) -> bool:
+            return (await asked(token))[0] == 200
+
+        async def is_broken() -> bool:
+            return "plimsoll_token_file_problem 1.0" in (await asked(TOKEN, "/metrics"))[1]
+
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with session.get(f"http://{plane.admin}/v1/events", headers=headers) as events:
+            assert b"id: " in await events.content.readline()
+            tokens.write_text(f"{first.line}\n{second.line}\n")
+            await until("the token that was added works", lambda: is_let_in(OTHER))
+            assert await is_let_in(TOKEN)
+            tokens.write_text("short")
+            await until("the file is seen to be wrong", is_broken)
+            assert await is_let_in(TOKEN)
+            assert await is_let_in(OTHER)
+            (tmp_path / "new").write_text(f"{second.line}\n")
+            os.replace(tmp_path / "new", tokens)
+
+            async def is_out() -> bool:
+                return (await asked(TOKEN))[0] == 401
+
+            await until("the token that was taken out does not work", is_out)
+            assert await is_let_in(OTHER)
+            assert "plimsoll_token_file_problem 0.0" in (await asked(OTHER, "/metrics"))[1]
+            # Whoever follows the events with it is told of none that comes after.
+            body = yaml.safe_load((tmp_path / "plimsoll.yaml").read_text())
+            added = POOL | {"name": "second", "listener": {"address": "127.0.0.1:10001"}}
+            config(tmp_path, body | {"pools": [POOL, added]})
+            async with asyncio.timeout(30):
+                assert b"second" not in await events.content.read()
+    log = (tmp_path / "plimsoll.log").read_text()
+    assert log.count("the tokens stay as they were") == 1
+    assert "must hold one token" in log

@@ -117,8 +117,8 @@ async def test_the_first_long_request_after_all_fast_replicas_died_is_answered_t
     tmp_path: Path,
 ) -> None:
     # No health check sees it first.
-    seldom = {"health_check": {"interval": "60s", "timeout": "200ms"}}
-    async with fleet(tmp_path, **seldom) as (plane, envoy, _, replicas, stops):
+    seldom = {"interval": "60s", "timeout": "200ms"}
+    async with fleet(tmp_path, health_check=seldom) as (plane, envoy, _, replicas, stops):
         async with load(envoy, POOL, texts=TEXTS):
             await until("long requests are parted", lambda: are_parted(plane))
             await after_more(replicas, 8)

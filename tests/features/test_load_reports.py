@@ -13,7 +13,13 @@ import grpc
 import pytest
 
 from controlplane.edges.xds_server import load_reporting
-from controlplane.edges.xds_server.load_reporting import INTERVAL, SERVICE
+from controlplane.edges.xds_server.load_reporting import (
+    ENDPOINTS,
+    INTERVAL,
+    REPORTS,
+    SERVICE,
+    interval,
+)
 from controlplane.signals.load import Endpoint, Load
 from controlplane.xds.load_stats import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until
@@ -102,7 +108,7 @@ async def test_two_envoys_are_told_apart_and_one_that_leaves_is_said_to_have_lef
 async def test_more_envoys_report_more_rarely_until_some_have_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(load_reporting, "AT_A_TIME", 2)
+    monkeypatch.setattr(load_reporting, "REPORTS", 2 / INTERVAL)
     sink = Sink()
     async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(reporter(plane)) for _ in range(5)]
@@ -112,6 +118,29 @@ async def test_more_envoys_report_more_rarely_until_some_have_left(
             call.cancel()
         await until(lambda: len(sink.gone) == 4)
         assert await asked(calls[4]) == timedelta(seconds=INTERVAL)
+
+
+async def test_an_envoy_whose_interval_is_twice_too_short_or_too_long_is_asked_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_reporting, "REPORTS", 1 / INTERVAL)
+    sink = Sink()
+    async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
+        calls = [await stack.enter_async_context(reporter(plane)) for _ in range(3)]
+        assert [await asked(call) for call in calls] == [
+            timedelta(seconds=it * INTERVAL) for it in (1, 2, 3)
+        ]
+        assert await asked(calls[0]) == timedelta(seconds=3 * INTERVAL)
+        for call in calls[1:]:
+            call.cancel()
+        await until(lambda: len(sink.gone) == 2)
+        assert await asked(calls[0]) == timedelta(seconds=INTERVAL)
+
+
+def test_reports_are_as_rare_as_their_number_and_length_ask_for() -> None:
+    assert interval(1, 8) == INTERVAL
+    assert interval(400, 1) == 400 / REPORTS
+    assert interval(20, 1000) == 20 * 1000 / ENDPOINTS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.signals.load import FORGOTTEN, TIMES, Endpoint, Load, LoadReports
+from controlplane.signals.load import FORGOTTEN, STEP, TIMES, Endpoint, Load, LoadReports
 
 A, B = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
 
@@ -69,6 +69,29 @@ def test_an_envoy_that_says_nothing_any_more_is_forgotten_for_the_time() -> None
     reports.record("one", {A: Load(5, 0, 1)}, 1.0, 1.1 + FORGOTTEN)
     assert reports.in_flight(A, 1.1 + FORGOTTEN) == 1
     assert reports.in_flight(A, 60.0) is None
+
+
+def test_a_window_says_how_often_what_is_in_flight_was_looked_at() -> None:
+    """Whoever of several Envoys reports sees its part, so all together have looked once."""
+    reports = LoadReports()
+    at = steady(reports, envoys=4, seconds=10)
+    window = reports.window(A)
+    assert window is not None
+    # The first one of all found nobody to share the look with.
+    assert window.looks == pytest.approx(10 + (1 + 1 / 2 + 1 / 3 + 1 / 4) - 1)
+    assert window.at == at
+
+
+def test_points_are_a_step_apart_however_often_envoys_report() -> None:
+    reports = LoadReports()
+    windows = set()
+    for tick in range(1, 101):
+        reports.record("one", {A: Load(1, 0, 2)}, 0.1, tick / 10)
+        window = reports.window(A)
+        assert window is not None
+        windows.add(window.at)
+        assert window.rate == pytest.approx(10.0) or window.seconds == 0
+    assert len(windows) == 9.9 // STEP + 1
 
 
 def test_a_window_has_rate_latency_and_errors_by_littles_law() -> None:

@@ -11,6 +11,7 @@ from controlplane.signals import Window
 from controlplane.weighing.evidence import (
     BATCH,
     MEMORY,
+    PER_LOOK,
     SPREAD,
     Evidence,
     Record,
@@ -118,6 +119,26 @@ def test_memory_is_bounded() -> None:
     assert record.old.requests <= 60 * 1000
     slow, _ = readings([50.0] * 400)
     assert slow.all.requests > MEMORY
+
+
+def test_a_sum_over_looks_counts_for_no_more_than_they_do_and_says_the_same() -> None:
+    measured = evidence_of(100, 10.0, 5.0, 1, 1.0)
+    looked = evidence_of(100, 10.0, 5.0, 1, 1.0, looks=5)
+    assert looked.requests == 5 * PER_LOOK
+    assert looked.log == pytest.approx(measured.log)
+    assert looked.variance > measured.variance
+    assert evidence_of(4, 10.0, 5.0, 1, 1.0, looks=50) == evidence_of(4, 10.0, 5.0, 1, 1.0)
+
+
+def test_a_batch_of_looks_is_as_long_as_they_ask_for_and_keeps_its_pace() -> None:
+    record = begun(replace(window(at=0.0), looks=0.0))
+    for tick in range(1, 5):
+        seen = replace(window(at=tick / 2), count=50.0 * tick, total=5.0 * tick, looks=2.0 * tick)
+        record = recorded(record, seen, 1, 1.0)
+        assert record.pace == pytest.approx(100.0)
+        assert len(record.recent) == (2 * tick * PER_LOOK >= BATCH)
+    assert record.all.requests == 8 * PER_LOOK
+    assert record.capacity == pytest.approx(math.exp(evidence_of(200, 20.0, 2.0, 1, 1.0).log))
 
 
 def steady(mu: float, requests: float) -> Evidence:

@@ -4,7 +4,7 @@ A source is one file here, and `source.py` has all that it must do. Nothing abou
 decided here: the plane puts the sets together, drains what is gone and refuses to empty a pool.
 """
 
-from controlplane.edges.discovery.discovery import Discovery
+from controlplane.edges.discovery.discovery import Discovery, open_source
 from controlplane.edges.discovery.source import Found, Source, SourceError
 
-__all__ = ["Discovery", "Found", "Source", "SourceError"]
+__all__ = ["Discovery", "Found", "Source", "SourceError", "open_source"]

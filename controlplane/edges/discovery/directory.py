@@ -46,8 +46,14 @@ class _File:
 class DirectorySource:
     """Looks at a folder again and again: no notification works on every file system."""
 
-    def __init__(self, settings: DirectorySettings) -> None:
-        self._folder = Path(settings.path)
+    def __init__(self, settings: DirectorySettings, base: Path = Path()) -> None:
+        """Prepare without having looked.
+
+        Args:
+            settings: Say which folder.
+            base: What a relative path of theirs is relative to.
+        """
+        self._folder = base / settings.path
         self._interval = settings.interval
         self._files: dict[str, _File] = {}
         self._found: Found | None = None

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final
 
 from controlplane.edges.discovery.directory import DirectorySource
@@ -25,13 +26,18 @@ RECHECK_SECONDS: Final = 1.0
 """How often it is looked whether a replica that no source has any more may go by now."""
 
 
-def open_source(settings: DiscoverySettings) -> Source:
-    """The source that settings describe; a further kind is added here."""
+def open_source(settings: DiscoverySettings, base: Path = Path()) -> Source:
+    """The source that settings describe; a further kind is added here.
+
+    Args:
+        settings: Of one source.
+        base: What paths in it are relative to.
+    """
     match settings.source:
         case DnsSettings() as dns:
             return DnsSource(dns)
         case DirectorySettings() as directory:
-            return DirectorySource(directory)
+            return DirectorySource(directory, base)
         case docker:
             return DockerSource(docker)
 

@@ -65,6 +65,11 @@ class OwnMetrics:
             buckets=_DECISION_BUCKETS,
             registry=registry,
         )
+        self._token_file = Gauge(
+            "plimsoll_token_file_problem",
+            "1 while the token file is wrong or cannot be read, and what it last had still holds.",
+            registry=registry,
+        )
         build = Gauge(
             "plimsoll_build_info",
             "1, with the versions of Plimsoll and of Python.",
@@ -76,6 +81,10 @@ class OwnMetrics:
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""
         self._scrapes.labels("ok" if ok else "failed").inc()
+
+    def token_file(self, problem: str | None) -> None:
+        """Take in why the token file cannot be used; None if it can."""
+        self._token_file.set(problem is not None)
 
     def decided(self, seconds: float) -> None:
         """Take in how long a decision took."""

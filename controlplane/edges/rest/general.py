@@ -113,7 +113,8 @@ class General:
 
         A client that comes back with `Last-Event-ID` goes on after that event. When that is not
         possible any more it is told so by `missed`, and gets the present `state`. Changes are
-        those of what is declared, of readiness, tier and draining; weights alone are none.
+        those of what is declared, of readiness, tier and draining; weights alone are none. A
+        `node` is an Envoy that connects, leaves, or has rejected something.
         """
         return await self.events.serve(request)
 

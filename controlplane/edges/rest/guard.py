@@ -5,7 +5,7 @@ after its host name was made to resolve to it (DNS rebinding). Such requests car
 name in ``Host`` or ``Origin``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -41,18 +41,19 @@ _WHO: Final = web.RequestKey("who", Principal)
 LOOPBACK: Final = Principal("loopback", Role.OPERATE)
 
 
-def guard(tokens: Sequence[Token]) -> Middleware:
+def guard(tokens: Callable[[], Sequence[Token]]) -> Middleware:
     """A middleware that lets through who may ask.
 
     Args:
-        tokens: Of which every request must carry one; without any only loopback may ask.
+        tokens: Of which every request must carry one at that time; without any only loopback may
+            ask.
     """
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN:
-            if tokens:
-                request[_WHO] = _known(request, tokens)
+            if known := tokens():
+                request[_WHO] = _known(request, known)
             else:
                 _check_local(request)
                 request[_WHO] = LOOPBACK
@@ -64,6 +65,14 @@ def guard(tokens: Sequence[Token]) -> Middleware:
 def who(request: web.Request) -> Principal:
     """Who has sent a request."""
     return request[_WHO]
+
+
+def may_stay(request: web.Request, tokens: Sequence[Token], role: Role) -> bool:
+    """Whether a request that takes a role, and was let in, would be let in with these tokens."""
+    try:
+        return not tokens or _known(request, tokens).role.includes(role)
+    except Problem:
+        return False
 
 
 def require(request: web.Request, role: Role) -> None:

@@ -16,7 +16,8 @@ from controlplane.edges.rest.changes import CarryOut, Changes
 from controlplane.edges.rest.doorway import MAX_CONNECTIONS, delivered, doorway
 from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.general import General
-from controlplane.edges.rest.guard import guard
+from controlplane.edges.rest.guard import guard, may_stay
+from controlplane.edges.rest.node_events import NodeEvents
 from controlplane.edges.rest.openapi import document
 from controlplane.edges.rest.operations import Operation
 from controlplane.edges.rest.pools import Pools
@@ -26,7 +27,8 @@ from controlplane.edges.rest.replicas import Replicas
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.rest.watch import CONTROL_PLANE, Watch
 from controlplane.plane import Plane
-from controlplane.settings import Address, AdminSettings, Token
+from controlplane.settings import Address, AdminSettings, Role, Token
+from controlplane.xds.events import Event
 from controlplane.xds.nodes import NodeStatus
 
 _LINGER: Final = 1.0
@@ -84,8 +86,8 @@ class RestServer:
             nodes: The connected Envoys.
             ready: Whether Envoys are served.
             metrics: The exposition and its content type, for a request's ``Accept``.
-            tokens: Of which every request must carry one; without any only this machine is
-                answered.
+            tokens: Of which every request must carry one, until `accept` gives others; without any
+                only this machine is answered.
             limits: To what clients may do.
             clock: Seconds that never go back; the one of the plane and of the nodes.
             wall_clock: Seconds since 1970, for the audit log.
@@ -93,11 +95,16 @@ class RestServer:
         self._address, self._tokens, self._limits = admin.address, tokens, limits
         self._plane, self._clock = plane, clock
         self._feed, audit = Feed(), AuditLog(wall_clock)
+        self._node_events = NodeEvents(self._feed)
         self._watch = Watch(plane, audit, self._feed, clock())
         changes = Changes(plane, carry_out, self._watch, admin, clock)
         self._pools = Pools(changes, limits.body)
         self._events = events = EventStream(
-            self._feed, self._state, heartbeat=limits.heartbeat, stalled=limits.answer
+            self._feed,
+            self._state,
+            may_stay=lambda request: may_stay(request, self._tokens, Role.READ),
+            heartbeat=limits.heartbeat,
+            stalled=limits.answer,
         )
         self._operations: tuple[Operation, ...] = (
             *self._pools.operations(),
@@ -115,6 +122,14 @@ class RestServer:
         """
         self._watch.look(who, self._clock())
 
+    def observe(self, node: str, event: Event) -> None:
+        """Take in what has happened on a stream of a node, for those who follow the events."""
+        self._node_events.observe(node, event)
+
+    def accept(self, tokens: Sequence[Token]) -> None:
+        """Let in who has one of these tokens from now on, and nobody else."""
+        self._tokens = tokens
+
     async def start(self) -> Address:
         """Begin to serve.
 
@@ -125,7 +140,7 @@ class RestServer:
             BindError: When the address is in use or cannot be bound.
         """
         app = web.Application(
-            middlewares=(delivered(self._limits.answer), problems, guard(self._tokens)),
+            middlewares=(delivered(self._limits.answer), problems, guard(lambda: self._tokens)),
             client_max_size=MAX_BYTES,
         )
         app.add_routes([operation.route for operation in self._operations])

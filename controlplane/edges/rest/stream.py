@@ -29,6 +29,7 @@ class EventStream:
         feed: Feed,
         state: Callable[[], dict[str, Any]],
         *,
+        may_stay: Callable[[web.Request], bool] = lambda _request: True,
         heartbeat: float = 15.0,
         stalled: float = 10.0,
     ) -> None:
@@ -37,15 +38,16 @@ class EventStream:
         Args:
             feed: The events.
             state: What a reader has to know before the first of them.
+            may_stay: Whether a reader may go on; asked before it is told of an event.
             heartbeat: Seconds without an event after which a comment shows that both ends live.
             stalled: Seconds for a reader to take what was written to it; a slower one is cut.
         """
         self._feed, self._state = feed, state
-        self._heartbeat, self._stalled = heartbeat, stalled
+        self._heartbeat, self._stalled, self._may_stay = heartbeat, stalled, may_stay
         self.readers = 0
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Write events until the client leaves, does not read, or the feed is closed."""
+        """Write events until the client leaves, does not read or may not, or the feed is closed."""
         if self.readers >= MAX_READERS:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -60,7 +62,7 @@ class EventStream:
         self.readers += 1
         try:
             await response.prepare(request)
-            await self._follow(response, request.headers.get("Last-Event-ID"))
+            await self._follow(request, response)
             await response.write_eof()
         except TimeoutError:
             if request.transport is not None:
@@ -71,13 +73,14 @@ class EventStream:
             self.readers -= 1
         return response
 
-    async def _follow(self, response: web.StreamResponse, last: str | None) -> None:
+    async def _follow(self, request: web.Request, response: web.StreamResponse) -> None:
+        last = request.headers.get("Last-Event-ID")
         known = None if last is None else self._feed.number(last)
         if known is not None:
             at = known
         else:
             at = await (self._present(response) if last is None else self._missed(response))
-        while not self._feed.is_closed:
+        while not self._feed.is_closed and self._may_stay(request):
             events = self._feed.after(at)
             if events is None:
                 at = await self._missed(response)

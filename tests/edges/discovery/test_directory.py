@@ -193,3 +193,14 @@ async def test_a_source_that_is_asked_anew_remembers_what_was_good(tmp_path: Pat
     await anext(source.sets())
     looked.put("one.yaml", "nonsense")
     assert list((await anext(source.sets())).replicas) == ["a"]
+
+
+@pytest.mark.parametrize("path", ["replicas.d", "../{0}/replicas.d", "{1}/replicas.d"])
+async def test_a_relative_path_is_below_its_base_and_an_absolute_one_is_as_it_is(
+    tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "replicas.d").mkdir()
+    Looked(tmp_path / "replicas.d").write("one.yaml", "a")
+    said = {"path": path.format(tmp_path.name, tmp_path)}
+    source = DirectorySource(validated(DirectorySettings, said), tmp_path)
+    assert list((await anext(source.sets())).replicas) == ["a"]

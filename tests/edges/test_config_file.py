@@ -1,0 +1,161 @@
+"""The token file is followed, however it is changed, and a wrong one changes nothing."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from controlplane.edges import config_file
+from controlplane.edges.config_file import read_tokens, watch_tokens
+from controlplane.settings import Role, SettingsError, Token
+
+A, B = (Token.of(f"a-token-of-{who}", Role.READ, who) for who in ("ann", "bob"))
+
+
+@dataclass
+class Followed:
+    """What whoever follows a token file was told.
+
+    Attributes:
+        tokens: That are in use.
+        problem: Why the file is not, at the last look.
+        looks: How many there were.
+    """
+
+    tokens: Sequence[Token]
+    problem: str | None = None
+    looks: int = 0
+    adopted: list[tuple[Token, ...]] = field(default_factory=list)
+
+    def adopt(self, tokens: tuple[Token, ...]) -> None:
+        self.tokens = tokens
+        self.adopted.append(tokens)
+
+    def looked(self, problem: str | None) -> None:
+        self.problem, self.looks = problem, self.looks + 1
+
+    async def look(self) -> None:
+        """Wait for two looks: the first may have begun before the file was changed."""
+        seen = self.looks
+        async with asyncio.timeout(30):
+            while self.looks < seen + 2:
+                await asyncio.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A token file that somebody changes."""
+
+    path: Path
+
+    def write(self, *tokens: Token) -> None:
+        """In place: whoever looks just then sees it empty."""
+        self.path.write_text("".join(f"{it.line}\n" for it in tokens))
+
+    def put(self, content: str | bytes) -> None:
+        """Put another file in its place."""
+        new = self.path.with_name("new")
+        new.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.replace(new, self.path)
+
+    def delete(self) -> None:
+        self.path.unlink()
+
+    def link(self, *tokens: Token) -> None:
+        """Have it lead to another folder, as Kubernetes changes what it mounts."""
+        folder = self.path.with_name(f"data-{len(tokens)}")
+        folder.mkdir()
+        TokenFile(folder / self.path.name).write(*tokens)
+        self.path.with_name("..new").symlink_to(folder)
+        os.replace(self.path.with_name("..new"), self.path.with_name("..data"))
+        if not self.path.is_symlink():
+            self.path.unlink()
+            self.path.symlink_to(f"..data/{self.path.name}")
+
+
+@asynccontextmanager
+async def following(file: TokenFile) -> AsyncIterator[Followed]:
+    known = read_tokens(file.path)
+    told = Followed(known)
+    watching = asyncio.create_task(watch_tokens(file.path, known, told.adopt, told.looked))
+    try:
+        yield told
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TokenFile:
+    """A token file with one token, looked at all the time."""
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 0.01)
+    tokens = TokenFile(tmp_path / "tokens")
+    tokens.write(A)
+    return tokens
+
+
+async def test_a_file_that_is_written_anew_is_used(file: TokenFile) -> None:
+    async with following(file) as told:
+        file.write(A, B)
+        await told.look()
+        assert list(told.tokens) == [A, B]
+        file.write(B)
+        await told.look()
+        assert list(told.tokens) == [B]
+
+
+async def test_a_file_that_another_takes_the_place_of_is_used(file: TokenFile) -> None:
+    async with following(file) as told:
+        file.put(B.line)
+        await told.look()
+        assert list(told.tokens) == [B]
+
+
+async def test_a_link_that_leads_elsewhere_is_used(file: TokenFile) -> None:
+    file.link(A)
+    async with following(file) as told:
+        file.link(A, B)
+        await told.look()
+        assert list(told.tokens) == [A, B]
+
+
+@pytest.mark.parametrize("wrong", ["", "short", f"{A.line}\nadmin x\n", b"\xff\xfe", None])
+async def test_a_file_that_is_wrong_keeps_the_last_good_tokens_and_is_said_once(
+    file: TokenFile, wrong: str | bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with following(file) as told:
+        if wrong is None:
+            file.delete()
+        else:
+            file.put(wrong)
+        await told.look()
+        await told.look()
+        assert (told.tokens, told.adopted, told.problem is None) == ((A,), [], False)
+        assert [it.levelname for it in caplog.records] == ["ERROR"]
+        assert str(file.path) in caplog.messages[0]
+        file.put(A.line)
+        await told.look()
+        assert (told.problem is None, told.adopted) == (True, [])
+        assert caplog.messages[1:] == [f"token_file {file.path} is as it was"]
+
+
+async def test_a_file_that_was_wrong_and_is_another_one_is_used(file: TokenFile) -> None:
+    async with following(file) as told:
+        file.put("short")
+        await told.look()
+        file.write(B)
+        await told.look()
+        assert (told.problem, told.tokens) == (None, (B,))
+
+
+def test_what_is_wrong_is_said_without_what_the_file_holds(file: TokenFile) -> None:
+    file.put("sesame")
+    with pytest.raises(SettingsError) as raised:
+        read_tokens(file.path)
+    assert "sesame" not in str(raised.value)

@@ -1,0 +1,59 @@
+"""What Envoys can come to be told of a fleet of which only the declaration is known."""
+
+from typing import Any
+
+import pytest
+
+from controlplane.fleet import Fleet, PutPool
+from controlplane.plane import catalog_if_healthy
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.settings import PoolSettings, validated
+from tests.fleet.fleets import after, put
+
+
+def of(count: int, **balancing: object) -> Catalog:
+    body: dict[str, Any] = {
+        "model": "m",
+        "listener": {"address": "127.0.0.1:10000"},
+        "balancing": balancing,
+    }
+    pool = PutPool("p", validated(PoolSettings, body))
+    return catalog_if_healthy(after(pool, *(put(f"r{i}", 9000 + i) for i in range(count))))
+
+
+def test_every_replica_is_told_of_though_none_was_asked() -> None:
+    (held,) = of(3, long_requests="any-replica").pools.values()
+    assert [(it.id, it.draining) for it in held.members] == [
+        ("r0", False),
+        ("r1", False),
+        ("r2", False),
+    ]
+    assert {url: len(found) for url, found in held.resources.items()} == {
+        CLUSTER: 1,
+        ENDPOINT: 1,
+        LISTENER: 1,
+        ROUTE: 1,
+    }
+
+
+def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
+    (held,) = of(2).pools.values()
+    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:long"]
+    assert held.long is not None
+    assert (held.long.fast, held.long.routed) == (frozenset({"r0"}), True)
+
+
+@pytest.mark.parametrize(
+    ("count", "balancing"),
+    [(1, {}), (2, {"long_requests": "any-replica"}), (2, {"policy": "least-request"})],
+)
+def test_requests_are_not_parted_where_they_never_are(
+    count: int, balancing: dict[str, str]
+) -> None:
+    (held,) = of(count, **balancing).pools.values()
+    assert held.long is None
+
+
+def test_of_no_pools_nothing_is_told() -> None:
+    assert catalog_if_healthy(Fleet()).pools == {}

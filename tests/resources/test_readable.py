@@ -1,0 +1,13 @@
+"""Resources as people read them have the names that Envoy's own JSON has."""
+
+from controlplane.resources.readable import readable
+from controlplane.resources.resource import CLUSTER
+from tests.fleet.fleets import a_pool
+from tests.resources.decoded import catalog
+
+
+def test_fields_are_named_as_in_protobufs_json() -> None:
+    (cluster,) = catalog(a_pool(a=1)).pools["p"].resources[CLUSTER]
+    ejection = readable(CLUSTER, cluster)["outlierDetection"]
+    assert ejection["consecutive5xx"] == 5
+    assert ejection["baseEjectionTime"] == "5s"
