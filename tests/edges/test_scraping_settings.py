@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from controlplane.edges.scrape import MAX_BYTES
-from controlplane.fleet import DeletePool, PutPool, PutReplica
+from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Probe
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Reading
 from tests.edges.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
 
@@ -93,7 +93,17 @@ async def test_a_replica_that_moves_is_followed_at_its_new_address_and_no_longer
         plane.changed()
         while set(following()) & set(before) or not following():
             await asyncio.sleep(0.01)
-        plane.apply(DeletePool("minilm"), 2.0)
+
+
+async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None:
+    async with (
+        serving(health=text(""), metrics=text(GOOD)) as port,
+        scraping(port) as plane,
+        asyncio.timeout(10),
+    ):
+        assert isinstance(await first(plane.outcomes), Reading)
+        assert following()
+        plane.declare(Config(), 1.0)
         plane.changed()
         while following():
             await asyncio.sleep(0.01)

@@ -39,7 +39,8 @@ def asked(draw: st.DrawFn) -> Command:
     if draw(st.booleans()):
         ttl = draw(st.sampled_from([None, "1s", "5s", "30s"]))
         return put(id_, ord(id_), pool=pool, **({"ttl": ttl} if ttl else {}))
-    return draw(st.sampled_from(ACTIONS))(pool, id_)
+    action: type[Heartbeat | Drain | Undrain | DeleteReplica] = draw(st.sampled_from(ACTIONS))
+    return action(pool, id_)
 
 
 @st.composite

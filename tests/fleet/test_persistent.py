@@ -27,7 +27,8 @@ def test_it_holds_what_a_dict_holds_and_no_older_version_changes(
         known = {key: it for key, it in known.items() if key not in gone} | put
         versions.append((made, known))
     for version, expected in versions:
-        assert (version, len(version)) == (expected, len(expected))
+        assert version == expected
+        assert len(version) == len(expected)
         assert dict(version.items()) == expected
         assert sorted(version.values()) == sorted(expected.values())
         assert all(version[key] == value for key, value in expected.items())

@@ -68,7 +68,9 @@ def commands(draw: st.DrawFn) -> Command:
         case 6:
             return DeleteReplica(pool, id_, force=True)
         case _:
-            return draw(st.sampled_from((Heartbeat, Drain, Undrain)))(pool, id_)
+            action: type[Heartbeat | Drain | Undrain]
+            action = draw(st.sampled_from((Heartbeat, Drain, Undrain)))
+            return action(pool, id_)
 
 
 def begun() -> Fleet:

@@ -1,7 +1,6 @@
 """What is spliced and packed here has the bytes that betterproto2 makes of the same message."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from itertools import groupby
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
@@ -122,7 +121,7 @@ def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
 ) -> None:
     pool, portions = given_
     decoded.encoded(pool, portions)
-    moved = replace(pool, replicas={id_: data.draw(replicas(id_)) for id_ in pool.replicas})
+    moved = pool.with_replicas({id_: data.draw(replicas(id_)) for id_ in pool.replicas})
     assert decoded.encoded(moved, portions) == by_betterproto2(moved, portions)
 
 

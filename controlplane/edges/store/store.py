@@ -31,7 +31,7 @@ class Store:
         self._database = Database(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._failure: str | None = None
-        self._writes = dict.fromkeys((OK, *Cause), 0)
+        self._results = dict.fromkeys((OK, *Cause), 0)
 
     @property
     def failure(self) -> str | None:
@@ -39,9 +39,9 @@ class Store:
         return self._failure
 
     @property
-    def writes(self) -> Mapping[str, int]:
+    def results(self) -> Mapping[str, int]:
         """How many writes there were, by how they ended: `OK`, or why they failed."""
-        return self._writes
+        return self._results
 
     async def load(self) -> Loaded:
         """Read everything that is kept.
@@ -89,9 +89,9 @@ class Store:
                     "%s; everything is served on from memory, and changes are refused", error
                 )
             self._failure = str(error)
-            self._writes[error.cause] += 1
+            self._results[error.cause] += 1
             raise
-        self._writes[OK] += 1
+        self._results[OK] += 1
         if self._failure is not None:
             _log.warning("the database can be written again")
             self._failure = None
