@@ -24,7 +24,8 @@ from tests.fleet.fleets import after, pool_settings, put
 
 IDS = "abcde"
 POOLS = {"p": 10_000, "q": 10_001}
-ACTIONS = (Heartbeat, Drain, Undrain, DeleteReplica)
+Action = type[Heartbeat | Drain | Undrain | DeleteReplica]
+ACTIONS: tuple[Action, ...] = (Heartbeat, Drain, Undrain, DeleteReplica)
 
 
 def noted(times: LeaseTimes, before: Fleet, fleet: Fleet) -> Fleet:
@@ -39,8 +40,7 @@ def asked(draw: st.DrawFn) -> Command:
     if draw(st.booleans()):
         ttl = draw(st.sampled_from([None, "1s", "5s", "30s"]))
         return put(id_, ord(id_), pool=pool, **({"ttl": ttl} if ttl else {}))
-    action: type[Heartbeat | Drain | Undrain | DeleteReplica] = draw(st.sampled_from(ACTIONS))
-    return action(pool, id_)
+    return draw(st.sampled_from(ACTIONS))(pool, id_)
 
 
 @st.composite

@@ -32,6 +32,7 @@ from controlplane.settings import PoolSettings, ReplicaSettings, validated
 
 IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
+ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
 METRICS = ({"profile": "none"}, {"profile": "tei"}, {"profile": "tei", "path": "/other"})
 
 
@@ -68,9 +69,7 @@ def commands(draw: st.DrawFn) -> Command:
         case 6:
             return DeleteReplica(pool, id_, force=True)
         case _:
-            action: type[Heartbeat | Drain | Undrain]
-            action = draw(st.sampled_from((Heartbeat, Drain, Undrain)))
-            return action(pool, id_)
+            return draw(st.sampled_from(ACTIONS))(pool, id_)
 
 
 def begun() -> Fleet:

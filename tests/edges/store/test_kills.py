@@ -240,20 +240,27 @@ async def killed_again_and_again(
     for number in range(rounds + 1):
         is_last = number == rounds or (number >= LEAST and time.monotonic() - begun > seconds)
         pid, url = await planes.start(config)
-        async with aiohttp.ClientSession(trust_env=False) as session:
-            there = await contents(session, url)
-            for writer in writers:
-                writer.settle(there.get(writer.pool))
-            if is_last:
-                break
-            enough = sum(it.expected.writes for it in writers) + chance.randrange(MOST_WRITES)
-            writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-            async with asyncio.timeout(60):
-                while sum(it.expected.writes for it in writers) < enough:
-                    await asyncio.sleep(0.001)
-            await asyncio.sleep(chance.uniform(0.0, 0.02))
-            os.kill(pid, signal.SIGKILL)
-            await asyncio.gather(*writing)
+        is_killed = False
+        try:
+            async with aiohttp.ClientSession(trust_env=False) as session:
+                there = await contents(session, url)
+                for writer in writers:
+                    writer.settle(there.get(writer.pool))
+                if is_last:
+                    break
+                enough = sum(it.expected.writes for it in writers) + chance.randrange(MOST_WRITES)
+                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+                async with asyncio.timeout(60):
+                    while sum(it.expected.writes for it in writers) < enough:
+                        await asyncio.sleep(0.001)
+                await asyncio.sleep(chance.uniform(0.0, 0.02))
+                os.kill(pid, signal.SIGKILL)
+                is_killed = True
+                await asyncio.gather(*writing)
+        finally:
+            # Whatever has happened: nobody else ends it.
+            if not is_killed:
+                os.kill(pid, signal.SIGKILL)
     assert not [name for name in os.listdir(folder) if "damaged" in name]
     return sum(it.expected.writes for it in writers)
 
