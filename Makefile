@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format bench-balance bench-xds bench-scrape clean
+.PHONY: help demo test unit lint types structure format bench-balance bench-xds bench-scrape bench-registry clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -50,6 +50,9 @@ bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS=
 
 bench-scrape: $(READY)  ## a thousand replicas scraped at 1 Hz, 11 minutes (BENCH_ARGS="--quick" for one)
 	@$(BIN)/python -m benchmarks.scrape $(BENCH_ARGS)
+
+bench-registry: $(READY)  ## 10,000 replicas registered, changed, restarted, 10 minutes (BENCH_ARGS="--quick" for two)
+	@$(BIN)/python -m benchmarks.registry $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -102,6 +102,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
+    metrics.show_store(lambda: store.failure is None, lambda: store.results)
 
     def changed() -> None:
         scraper.reconcile()

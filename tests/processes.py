@@ -135,6 +135,11 @@ class Plimsoll:
         except aiohttp.ClientConnectionError:
             return None
 
+    async def text(self, path: str) -> str:
+        """GET a path that answers with text."""
+        async with self._session.get(f"http://{self.admin}{path}") as response:
+            return await response.text()
+
     async def call(self, method: str, path: str, body: object = None) -> int:
         """Call the API; returns the status."""
         url = f"http://{self.admin}{path}"

@@ -24,23 +24,20 @@ class Sink:
     """Has targets, and forgets what comes of them.
 
     Attributes:
+        fleet: Who there is; it never changes.
         delays: Milliseconds from the first byte of each answer until it was read and taken in.
         failed: Scrapes that yielded nothing.
     """
 
     def __init__(self, config: Path) -> None:
-        fleet = declare(Fleet(), read_config(config), time.monotonic())
+        self.fleet = declare(Fleet(), read_config(config), time.monotonic())
         self._targets = {
             (pool.name, replica.id): Target(pool.name, replica, pool.settings, probe=False)
-            for pool in fleet.pools.values()
+            for pool in self.fleet.pools.values()
             for replica in pool.replicas.values()
         }
         self.delays: list[float] = []
         self.failed = 0
-
-    def targets(self) -> Sequence[Target]:
-        """All of them."""
-        return tuple(self._targets.values())
 
     def target(self, pool: str, replica_id: str) -> Target | None:
         """Always the same."""

@@ -20,7 +20,7 @@ import click
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
-from controlplane.fleet import Pool, Replica, Source
+from controlplane.fleet import Pool, Replica, Replicas, Source
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, assignment, members
 from controlplane.resources.portion import Portion
@@ -144,7 +144,7 @@ def _pool(endpoints: int) -> Pool:
         id_, address = f"replica-{number}", f"{ip_address('10.0.0.1') + number}:9000"
         settings = validated(ReplicaSettings, {"address": address})
         replicas[id_] = Replica(id_, settings, Source.FILE, generation=number)
-    return Pool("embeddings", validated(PoolSettings, body), Source.FILE, replicas)
+    return Pool("embeddings", validated(PoolSettings, body), Source.FILE, Replicas(replicas))
 
 
 def _portions(pool: Pool, change: int) -> dict[str, Portion]:

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Final
 
-from controlplane.fleet import Fleet, Pool, Replica, Source
+from controlplane.fleet import Fleet, Pool, Replica, Replicas, Source
+from controlplane.fleet.persistent import PersistentMap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
@@ -21,7 +22,8 @@ def pool_name(number: int) -> str:
 
 def fleet(pools: int, replicas: int) -> Fleet:
     """A fleet of so many pools with so many replicas each."""
-    return Fleet({pool_name(number): _pool(number, replicas) for number in range(pools)})
+    made = {pool_name(number): _pool(number, replicas) for number in range(pools)}
+    return Fleet(PersistentMap(made))
 
 
 def _pool(number: int, replicas: int) -> Pool:
@@ -32,7 +34,8 @@ def _pool(number: int, replicas: int) -> Pool:
         address = {"address": f"{first + index}:9000"}
         id_ = f"replica-{index}"
         members[id_] = Replica(id_, validated(ReplicaSettings, address), Source.FILE, index)
-    return Pool(pool_name(number), validated(PoolSettings, settings), Source.FILE, members)
+    said = validated(PoolSettings, settings)
+    return Pool(pool_name(number), said, Source.FILE, Replicas(members))
 
 
 def portions(pool: Pool, change: int) -> dict[str, Portion]:

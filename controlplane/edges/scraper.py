@@ -7,8 +7,7 @@ In come targets, out go readings, failures and probes, each within the target's 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -21,6 +20,7 @@ from controlplane.edges.scrape import (
     scrape,
     scraping_session,
 )
+from controlplane.fleet import Difference, Fleet, Pool, Replica, differences
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.signals import (
     Device,
@@ -36,13 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class Scraped(Protocol):
-    """Who is asked for targets and told what came of them; `plane.Plane` is one."""
+    """Who is asked what to scrape and told what came of it; `plane.Plane` is one."""
 
-    def targets(self) -> Sequence[Target]:
-        """What is to be scraped."""
+    @property
+    def fleet(self) -> Fleet:
+        """Who there is to be scraped."""
 
     def target(self, pool: str, replica_id: str) -> Target | None:
-        """One of them as it is now; None when it is no longer there."""
+        """One replica as it is now; None when it is no longer there."""
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape."""
@@ -83,6 +84,7 @@ class Scraper:
         self._scraped = scraped
         self._clock = clock
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self._exporters: set[Exporter] = set()
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -92,26 +94,51 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
+        seen = Fleet()
         async with scraping_session() as session, asyncio.TaskGroup() as group:
+
+            def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> None:
+                self._tasks[key] = group.create_task(following, name=f"scrape {key}")
+
             while await self._changed.wait():
                 self._changed.clear()
-                wanted = self._wanted(session)
-                for key in self._tasks.keys() - wanted.keys():
-                    self._tasks.pop(key).cancel()
-                for key in wanted.keys() - self._tasks.keys():
-                    self._tasks[key] = group.create_task(wanted[key](), name=f"scrape {key}")
+                before, seen = seen, self._plane.fleet
+                found = list(differences(before, seen))
+                for it in found:
+                    self._end(it)
+                for it in found:
+                    for target in self._targets(it):
+                        if target.key not in self._tasks:
+                            begin(target.key, self._follow(session, target))
+                if any(it.replica is None for it in found):
+                    # One that is to be asked more often, or in another way, is another one.
+                    wanted = set(self._plane.exporters())
+                    for gone in self._exporters - wanted:
+                        self._tasks.pop(gone).cancel()
+                    for exporter in wanted - self._exporters:
+                        begin(exporter, self._watch(session, exporter))
+                    self._exporters = wanted
 
-    def _wanted(
-        self, session: aiohttp.ClientSession
-    ) -> dict[Hashable, Callable[[], Coroutine[Any, Any, None]]]:
-        """What there is to follow, and how."""
-        wanted: dict[Hashable, Callable[[], Coroutine[Any, Any, None]]] = {}
-        for target in self._plane.targets():
-            wanted[target.key] = partial(self._follow, session, target)
-        for exporter in self._plane.exporters():
-            # One that is to be asked more often, or in another way, is another one.
-            wanted[exporter] = partial(self._watch, session, exporter)
-        return wanted
+    def _targets(self, found: Difference) -> Iterator[Target]:
+        """Who may have to be followed from now on: in a pool with other settings, all of it."""
+        of_pool = found.after.replicas if isinstance(found.after, Pool) else ()
+        for id_ in of_pool if found.replica is None else (found.replica,):
+            if (target := self._plane.target(found.pool, id_)) is not None:
+                yield target
+
+    def _end(self, found: Difference) -> None:
+        """Follow those no longer that went, or that another process has replaced."""
+        match found.before, found.after:
+            case Pool(name=name, replicas=replicas), None:
+                gone = [(name, it.id, it.generation) for it in replicas.values()]
+            case Replica(id=id_, generation=known), after:
+                stays = isinstance(after, Replica) and after.generation == known
+                gone = [] if stays else [(found.pool, id_, known)]
+            case _:
+                gone = []
+        for key in gone:
+            if (task := self._tasks.pop(key, None)) is not None:
+                task.cancel()
 
     async def _watch(self, session: aiohttp.ClientSession, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
@@ -136,7 +163,7 @@ class Scraper:
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
-        """Scrape one replica at its interval, as long as it is that replica."""
+        """Scrape one replica at its interval, until it is another one or nothing is to be asked."""
         due = self._clock()
         first = True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
@@ -148,6 +175,10 @@ class Scraper:
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
                 self._record(now, fault)
+            after = self._plane.target(target.pool, target.replica.id)
+            if after is not None and not after.probe and not after.settings.metrics.is_scraped:
+                self._tasks.pop(target.key, None)
+                return
             interval = now.settings.metrics.interval
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval

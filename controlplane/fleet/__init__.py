@@ -19,6 +19,7 @@ from controlplane.fleet.declare import declare
 from controlplane.fleet.differences import Difference, differences
 from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.lease_times import LeaseTimes
 from controlplane.fleet.leases import expire, given_back
 from controlplane.fleet.registered import (
     Changes,
@@ -29,7 +30,7 @@ from controlplane.fleet.registered import (
     registered,
 )
 from controlplane.fleet.restore import restored
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
 
 __all__ = [
     "Changes",
@@ -42,6 +43,7 @@ __all__ = [
     "Fleet",
     "Heartbeat",
     "Layers",
+    "LeaseTimes",
     "Merged",
     "Pool",
     "PutPool",
@@ -52,6 +54,7 @@ __all__ = [
     "RegisteredPool",
     "RegisteredReplica",
     "Replica",
+    "Replicas",
     "Sets",
     "Source",
     "Undrain",

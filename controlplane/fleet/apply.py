@@ -124,10 +124,11 @@ def with_replica_layers(
         SettingsError: When what the file and the API say does not go together.
     """
     wanted = {id_: it.merged() for id_, it in layers.items()}
-    addresses = {settings.address for settings in wanted.values()}
-    replicas, generations = dict(pool.replicas), fleet.generations
-    for other in pool.replicas.values():
-        if other.id in wanted or other.settings.address not in addresses:
+    replicas: dict[str, Replica] = {}
+    gone, generations = list[str](), fleet.generations
+    for settings in wanted.values():
+        other = pool.replicas.at(settings.address)
+        if other is None or other.id in wanted:
             continue
         if other.source is not Source.DISCOVERY:
             raise Refused(
@@ -135,9 +136,9 @@ def with_replica_layers(
                 f"address {other.settings.address} is already that of replica {other.id!r}",
             )
         # What was found makes room for what somebody says.
-        del replicas[other.id]
+        gone.append(other.id)
     for id_, settings in wanted.items():
-        known = replicas.get(id_)
+        known = pool.replicas.get(id_)
         lease_until = None if settings.ttl is None else now + settings.ttl
         if known is not None and is_same_process(known.settings, settings):
             # Whoever registers again is alive; what an operator drained stays drained all the same.
@@ -156,7 +157,7 @@ def with_replica_layers(
             replicas[id_] = Replica(
                 id_, settings, layers[id_].source, generations, None, lease_until, layers[id_]
             )
-    return replace(fleet, generations=generations).with_pool(replace(pool, replicas=replicas))
+    return replace(fleet, generations=generations).with_pool(pool.with_replicas(replicas, gone))
 
 
 def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:

@@ -1,9 +1,9 @@
 """What was declared otherwise before: two fleets in, each pool and replica that differs out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from controlplane.fleet.state import Fleet, Pool, Replica
+from controlplane.fleet.state import Fleet, Pool, Replica, Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Difference:
 def differences(before: Fleet, after: Fleet) -> Iterator[Difference]:
     """Compare what is declared, and by whom; a renewed lease is no difference.
 
-    The work grows with the pools that are other objects, and in them with their replicas.
+    The work grows with what differs: two fleets share all that is the same in both.
 
     Args:
         before: The older fleet.
@@ -41,29 +41,43 @@ def differences(before: Fleet, after: Fleet) -> Iterator[Difference]:
     """
     if before is after:
         return
-    for name, pool in before.pools.items():
+    names = list(after.pools.differing(before.pools))
+    for name in names:
         if name not in after.pools:
-            yield Difference(name, None, pool, None)
-    for name, pool in after.pools.items():
-        known = before.pools.get(name)
-        if known is pool:
+            yield Difference(name, None, before.pools[name], None)
+    for name in names:
+        pool, known = after.pools.get(name), before.pools.get(name)
+        if pool is None:
             continue
-        if known is None or _said(known) != _said(pool):
+        if known is None or _pool_said(known) != _pool_said(pool):
             yield Difference(name, None, known, pool)
-        yield from _replicas(name, known or replace(pool, replicas={}), pool)
+        yield from _replicas(name, Replicas() if known is None else known.replicas, pool.replicas)
 
 
-def _said(pool: Pool) -> tuple[object, ...]:
+def _pool_said(pool: Pool) -> tuple[object, ...]:
     return pool.settings, pool.source, pool.layers
 
 
-def _replicas(name: str, before: Pool, after: Pool) -> Iterator[Difference]:
-    for id_, replica in before.replicas.items():
-        if id_ not in after.replicas:
-            yield Difference(name, id_, replica, None)
-    for id_, replica in after.replicas.items():
-        known = before.replicas.get(id_)
-        if known is replica:
+def _replicas(name: str, before: Replicas, after: Replicas) -> Iterator[Difference]:
+    ids = list(after.differing(before))
+    for id_ in ids:
+        if id_ not in after:
+            yield Difference(name, id_, before[id_], None)
+    for id_ in ids:
+        replica, known = after.get(id_), before.get(id_)
+        if replica is None:
             continue
-        if known is None or replace(known, lease_until=None) != replace(replica, lease_until=None):
+        if known is None or _replica_said(known) != _replica_said(replica):
             yield Difference(name, id_, known, replica)
+
+
+def _replica_said(replica: Replica) -> tuple[object, ...]:
+    """All of it but the lease. Tuples are compared by identity first, and most of it is shared."""
+    return (
+        replica.settings,
+        replica.source,
+        replica.generation,
+        replica.draining,
+        replica.layers,
+        replica.found_by,
+    )

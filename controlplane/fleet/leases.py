@@ -4,10 +4,12 @@ Silence has two causes, and only one is theirs. Whoever was stopped himself for 
 lease that time back, and when most of a pool falls silent together, nothing of it is taken away.
 """
 
+import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
-from controlplane.fleet.state import Draining, Fleet, Pool
+from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 
 DRAIN_SECONDS: Final = 10.0
 """From the end of a lease until the replica is removed; what it still computes can finish."""
@@ -19,29 +21,38 @@ _BY_SILENCE: Final = (None, Draining.LEASE)
 """Why replicas are drained, if they are, that leave because nothing is heard of them."""
 
 
-def expire(fleet: Fleet, now: float) -> Fleet:
+def ends_at(replica: Replica) -> float:
+    """When a replica is to be drained or, drained already, to be removed; infinity for never."""
+    if replica.lease_until is None:
+        return math.inf
+    return replica.lease_until + (DRAIN_SECONDS if replica.draining else 0.0)
+
+
+def expire(fleet: Fleet, now: float, pools: Collection[str] | None = None) -> Fleet:
     """Drain the replicas whose lease has run out, remove those drained for long enough.
 
     Args:
         fleet: As it is.
         now: Seconds of a monotonic clock.
+        pools: Names of those in which a lease may have run out, by `LeaseTimes`; None: any of them.
 
     Returns:
         The same object where nothing has run out.
     """
-    for pool in fleet.pools.values():
+    for name in fleet.pools if pools is None else pools:
+        pool = fleet.pools.get(name)
+        if pool is None:
+            continue
         held = silent_together(pool, now)
         for replica in pool.replicas.values():
-            if replica.lease_until is None or now < replica.lease_until:
+            if now < ends_at(replica) or (held and replica.draining in _BY_SILENCE):
                 continue
-            if held and replica.draining in _BY_SILENCE:
-                continue
-            if replica.draining and now >= replica.lease_until + DRAIN_SECONDS:
-                fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(replica.id))
-            elif replica.draining is None:
+            if replica.draining:
+                fleet = fleet.with_pool(fleet.pool(name).without_replica(replica.id))
+            else:
                 # Counted from now: whoever looks late still gives it the time to finish.
                 drained = replace(replica, draining=Draining.LEASE, lease_until=now)
-                fleet = fleet.with_pool(fleet.pool(pool.name).with_replica(drained))
+                fleet = fleet.with_pool(fleet.pool(name).with_replica(drained))
     return fleet
 
 
@@ -78,5 +89,5 @@ def given_back(fleet: Fleet, looked: float, now: float) -> Fleet:
             if it.lease_until is not None
         }
         if longer:
-            fleet = fleet.with_pool(replace(pool, replicas={**pool.replicas, **longer}))
+            fleet = fleet.with_pool(pool.with_replicas(longer))
     return fleet

@@ -6,7 +6,7 @@ from dataclasses import replace
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.registered import Registered, RegisteredReplica
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
 from controlplane.settings import Address, Config, PoolEntry
 
 
@@ -47,13 +47,12 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
                 f"pool {name!r} is no longer in the file, but replica {id_!r} was added to it"
                 " through the API; keep the pool until that one is removed",
             )
-    pools = dict(fleet.pools)
     generations = fleet.generations
     for name, pool in fleet.pools.items():
         replicas, generations = _replicas_of(entries.get(name), ids[name], generations, now)
-        pools[name] = replace(pool, replicas=replicas)
-        _addresses_differ(pools[name])
-    return Fleet(pools, generations)
+        _addresses_differ(name, replicas)
+        fleet = fleet.with_pool(replace(pool, replicas=Replicas(replicas)))
+    return replace(fleet, generations=generations)
 
 
 def _replicas_of(
@@ -129,15 +128,15 @@ def _listeners_differ(fleet: Fleet) -> None:
         seen[listener] = pool.name
 
 
-def _addresses_differ(pool: Pool) -> None:
+def _addresses_differ(pool: str, replicas: Mapping[str, Replica]) -> None:
     seen: dict[Address, str] = {}
-    for replica in pool.replicas.values():
+    for replica in replicas.values():
         address = replica.settings.address
         if address in seen:
             raise Refused(
                 "conflict",
                 f"address {address} is that of replica {seen[address]!r} and of replica"
-                f" {replica.id!r} of pool {pool.name!r}, one of them through the API; change it in"
+                f" {replica.id!r} of pool {pool!r}, one of them through the API; change it in"
                 " the file",
             )
         seen[address] = replica.id

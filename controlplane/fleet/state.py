@@ -1,12 +1,13 @@
 """The fleet as frozen values: pools by name, replicas by id."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from controlplane.fleet.layers import Layers, Source
-from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.fleet.persistent import PersistentMap
+from controlplane.settings import Address, PoolSettings, ReplicaSettings
 from controlplane.settings.said import said
 
 
@@ -66,6 +67,39 @@ class Replica:
         }
 
 
+class Replicas(PersistentMap[Replica]):
+    """The replicas of a pool by id, and who is at an address."""
+
+    __slots__ = ("_ids",)
+
+    def __init__(self, replicas: Mapping[str, Replica] | None = None) -> None:
+        """Begin with these replicas, by id."""
+        super().__init__(replicas)
+        ids = {str(it.settings.address): id_ for id_, it in (replicas or {}).items()}
+        self._ids: PersistentMap[str] = PersistentMap(ids)
+
+    def at(self, address: Address) -> Replica | None:
+        """The replica at an address; None: there is none."""
+        id_ = self._ids.get(str(address))
+        return None if id_ is None else self[id_]
+
+    def updated(self, put: Mapping[str, Replica], gone: Collection[str] = ()) -> Self:
+        """See `PersistentMap.updated`."""
+        made = super().updated(put, gone)
+        moved = {str(it.settings.address): id_ for id_, it in put.items()}
+        left = [
+            address
+            for id_ in (*gone, *put)
+            if (known := self.get(id_)) is not None
+            and (address := str(known.settings.address)) not in moved
+            # While two swap their addresses, one after the other, both have the same.
+            and self._ids.get(address) == id_
+        ]
+        is_same = not left and all(self._ids.get(it) == id_ for it, id_ in moved.items())
+        made._ids = self._ids if is_same else self._ids.updated(moved, left)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The replicas of one model.
@@ -78,7 +112,7 @@ class Pool:
     name: str
     settings: PoolSettings
     source: Source
-    replicas: Mapping[str, Replica] = field(default_factory=dict)
+    replicas: Replicas = field(default_factory=Replicas)
     layers: Layers[PoolSettings] = field(default_factory=Layers)
     departures: tuple[float, ...] = ()
 
@@ -97,13 +131,15 @@ class Pool:
 
     def with_replica(self, replica: Replica) -> "Pool":
         """The pool with this replica added or replaced."""
-        return replace(self, replicas={**self.replicas, replica.id: replica})
+        return self.with_replicas({replica.id: replica})
+
+    def with_replicas(self, replicas: Mapping[str, Replica], gone: Collection[str] = ()) -> "Pool":
+        """The pool with these replicas added or replaced, and without those whose ids are gone."""
+        return replace(self, replicas=self.replicas.updated(replicas, gone))
 
     def without_replica(self, replica_id: str) -> "Pool":
         """The pool without this replica."""
-        return replace(
-            self, replicas={key: it for key, it in self.replicas.items() if key != replica_id}
-        )
+        return self.with_replicas({}, (replica_id,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +151,7 @@ class Fleet:
         generations: How many generations have been given out.
     """
 
-    pools: Mapping[str, Pool] = field(default_factory=dict)
+    pools: PersistentMap[Pool] = field(default_factory=PersistentMap)
     generations: int = 0
 
     def pool(self, name: str) -> Pool:
@@ -131,8 +167,8 @@ class Fleet:
 
     def with_pool(self, pool: Pool) -> "Fleet":
         """The fleet with this pool added or replaced."""
-        return replace(self, pools={**self.pools, pool.name: pool})
+        return replace(self, pools=self.pools.updated({pool.name: pool}))
 
     def without_pool(self, name: str) -> "Fleet":
         """The fleet without this pool."""
-        return replace(self, pools={key: it for key, it in self.pools.items() if key != name})
+        return replace(self, pools=self.pools.updated({}, (name,)))

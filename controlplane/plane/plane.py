@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from controlplane import fleet as fleets
-from controlplane.fleet import Command, Fleet, Pool, Replica
+from controlplane.fleet import Command, Fleet, Pool
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.inputs import gpu_memory, joined, replica_input
-from controlplane.plane.observed import Failure, Observed
+from controlplane.plane.observations import Observations
+from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
 from controlplane.plane.report import ReplicaReport, Target
@@ -37,7 +38,7 @@ class Plane:
 
     def __init__(self, now: float) -> None:
         self._started = now
-        self._observed: dict[tuple[str, str], Observed] = {}
+        self._observed = Observations()
         self._weighings: dict[str, Weighing] = {}
         self._portions: dict[str, dict[str, Portion]] = {}
         self._long: dict[str, LongRequests] = {}
@@ -77,7 +78,7 @@ class Plane:
 
     def discovered(self, fleet: Fleet, now: float) -> Fleet:
         """A fleet in line with what the sources have found; the same object if it is already."""
-        return self.discoveries.merged(fleet, self._serves, now)
+        return self.discoveries.merged(fleet, self._observed.serves, now)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, of the replicas that there are.
@@ -104,7 +105,7 @@ class Plane:
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
         return tuple(
-            Target(pool.name, replica, pool.settings, self._is_probed(pool.name, replica))
+            Target(pool.name, replica, pool.settings, self._observed.is_probed(pool.name, replica))
             for pool in self.fleet.pools.values()
             for replica in pool.replicas.values()
         )
@@ -115,17 +116,17 @@ class Plane:
         replica = known.replicas.get(replica_id) if known else None
         if known is None or replica is None:
             return None
-        return Target(pool, replica, known.settings, self._is_probed(pool, replica))
+        return Target(pool, replica, known.settings, self._observed.is_probed(pool, replica))
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
-        if observed := self._current(target):
+        if observed := self._observed.current(target):
             observed.record(outcome, now)
             self._to_weigh.add(target.pool)
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
-        if observed := self._current(target):
+        if observed := self._observed.current(target):
             observed.probed(probe, now)
             self._to_weigh.add(target.pool)
 
@@ -148,7 +149,7 @@ class Plane:
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
         """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
-        self._to_weigh |= self._traffic.reported(reporter, loads, seconds, now)
+        self._to_weigh |= self._traffic.reported(self.fleet, reporter, loads, seconds, now)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
@@ -166,8 +167,7 @@ class Plane:
         if not self.discoveries.are_settled(self.fleet, waited):
             return False
         return waited >= SETTLE_SECONDS or (
-            self.discoveries.are_asked()
-            and all(observed.readiness.probed for observed in self._observed.values())
+            self.discoveries.are_asked() and self._observed.are_probed()
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
@@ -181,14 +181,14 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
-        inputs = {name: self._inputs(pool, now) for name, pool in self.fleet.pools.items()}
-        gpus = gpu_memory(self.fleet.pools.values(), inputs, self._devices, now)
-        for name in self._to_weigh & self.fleet.pools.keys():
-            settings, previous = self.fleet.pools[name].settings, self._weighings.get(name)
+        due = {name: self._inputs(self.fleet.pools[name], now) for name in self._to_weigh}
+        gpus = self._gpus(due, now)
+        for name, inputs in due.items():
+            pool, previous = self.fleet.pools[name], self._weighings.get(name)
             held = words_of(self._holds.get(name), now)
-            weighing = weigh(previous, settings, inputs[name], now, gpus, envoys, held)
+            weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
             self._weighings[name] = weighing
-            self.timelines.record(self.fleet.pools[name], self._observed, inputs[name], weighing)
+            self.timelines.record(pool, self._observed, inputs, weighing)
             self._portions[name] = self._portioned(name)
             self._part(name, now)
         touched = self._to_weigh | self._gone
@@ -237,44 +237,26 @@ class Plane:
 
     def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
-        if fleet is self.fleet:
-            return
-        self._to_weigh |= {
-            name for name, pool in fleet.pools.items() if pool is not self.fleet.pools.get(name)
-        }
-        before, self.fleet = self.fleet.pools, fleet
-        self._gone |= before.keys() - fleet.pools.keys()
-        self._devices.forget_but(self.exporters())
+        before, self.fleet = self.fleet, fleet
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
-        observed = {}
-        for pool in fleet.pools.values():
-            for replica in pool.replicas.values():
-                known = self._observed.get((pool.name, replica.id))
-                if known is None or known.generation != replica.generation:
-                    known = Observed.fresh(replica.generation, since)
-                elif not pool.settings.metrics.reads_like(before[pool.name].settings.metrics):
-                    known.forget_readings()
-                observed[pool.name, replica.id] = known
-        self._observed = observed
-        self._traffic.adopt(fleet)
-        self.timelines.adopt(fleet)
-        for gone in self._weighings.keys() - fleet.pools.keys():
-            del self._weighings[gone], self._portions[gone]
-            self._long.pop(gone, None)
-            self._holds.pop(gone, None)
+        has_other_pools = False
+        for found in fleets.differences(before, fleet):
+            has_other_pools |= found.replica is None
+            for key in self._observed.adopt(found, since):
+                self.timelines.forget(*key)
+            if found.replica is not None or found.after is not None:
+                self._to_weigh.add(found.pool)
+            else:
+                self._forget(found.pool)
+        if has_other_pools:
+            self._devices.forget_but(self.exporters())
 
-    def _current(self, target: Target) -> Observed | None:
-        observed = self._observed.get((target.pool, target.replica.id))
-        same = observed is not None and observed.generation == target.replica.generation
-        return observed if same else None
-
-    def _is_probed(self, pool: str, replica: Replica) -> bool:
-        return self._observed[pool, replica.id].readiness.state is not State.READY
-
-    def _serves(self, pool: str, replica: Replica) -> bool:
-        observed = self._observed.get((pool, replica.id))
-        return observed is not None and observed.readiness.may_serve
+    def _forget(self, pool: str) -> None:
+        self._to_weigh.discard(pool)
+        self._gone.add(pool)
+        for kept in (self._weighings, self._portions, self._long, self._holds):
+            kept.pop(pool, None)
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
         observed, traffic, devices = self._observed, self._traffic, self._devices
@@ -282,6 +264,15 @@ class Plane:
             replica_input(pool, it, observed[pool.name, it.id], traffic, devices, now)
             for it in pool.replicas.values()
         ]
+
+    def _gpus(self, due: Mapping[str, list[ReplicaInput]], now: float) -> Mapping[str, float]:
+        """How full GPUs are, where that is asked of any replica that is weighed now."""
+        if not any(replica.gpus for inputs in due.values() for replica in inputs):
+            return {}
+        # Those of other pools may share one.
+        pools = self.fleet.pools
+        others = {name: self._inputs(pools[name], now) for name in pools.keys() - due.keys()}
+        return gpu_memory(pools.values(), {**due, **others}, self._devices, now)
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
         return {

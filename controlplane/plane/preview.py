@@ -4,6 +4,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from controlplane.fleet import Command, differences
+from controlplane.plane.observations import Observations
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog
@@ -58,7 +59,7 @@ def _copied(plane: Plane, now: float) -> Plane:
     """Another plane of the same state; what both refer to is never changed in place."""
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
-    imagined._observed = {key: copy(observed) for key, observed in plane._observed.items()}
+    imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
     imagined._weighings = dict(plane._weighings)
     imagined._portions = dict(plane._portions)
     imagined._long, imagined._holds = dict(plane._long), dict(plane._holds)

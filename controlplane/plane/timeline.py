@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.fleet import Pool, Replica
 from controlplane.plane.entry import Entry, packed, unpacked
 from controlplane.plane.observed import Observed
 from controlplane.weighing import ReplicaInput, ReplicaWeighing, Step, Weighing
@@ -100,15 +100,9 @@ class Timelines:
     def __init__(self) -> None:
         self._timelines: dict[tuple[str, str], _Timeline] = {}
 
-    def adopt(self, fleet: Fleet) -> None:
-        """Forget who is no longer there, and begin anew with those who were replaced."""
-        self._timelines = {
-            (pool.name, replica.id): timeline
-            for pool in fleet.pools.values()
-            for replica in pool.replicas.values()
-            if (timeline := self._timelines.get((pool.name, replica.id)))
-            and timeline.generation == replica.generation
-        }
+    def forget(self, pool: str, replica: str) -> None:
+        """Forget a replica that is no longer there, or that another one has replaced."""
+        self._timelines.pop((pool, replica), None)
 
     def record(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.settings import Address
 from controlplane.signals import Window
 from controlplane.signals.load import Endpoint, Load, LoadReports
 
@@ -12,22 +13,19 @@ class Traffic:
 
     def __init__(self) -> None:
         self._reports = LoadReports()
-        self._known: frozenset[Endpoint] = frozenset()
-
-    def adopt(self, fleet: Fleet) -> None:
-        """Take note of who exists."""
-        self._known = frozenset(
-            _endpoint(pool, replica)
-            for pool in fleet.pools.values()
-            for replica in pool.replicas.values()
-        )
 
     def reported(
-        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
+        self,
+        fleet: Fleet,
+        reporter: object,
+        loads: Mapping[Endpoint, Load],
+        seconds: float,
+        now: float,
     ) -> set[str]:
         """Take in a report.
 
         Args:
+            fleet: Who exists.
             reporter: One object for all reports of one Envoy.
             loads: By endpoint.
             seconds: That the report covers.
@@ -36,7 +34,7 @@ class Traffic:
         Returns:
             The names of the pools that it is about.
         """
-        known = {endpoint: load for endpoint, load in loads.items() if endpoint in self._known}
+        known = {endpoint: load for endpoint, load in loads.items() if _is_in(fleet, endpoint)}
         self._reports.record(reporter, known, seconds, now)
         return {endpoint.pool for endpoint in known}
 
@@ -51,6 +49,11 @@ class Traffic:
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
         return self._reports.window(_endpoint(pool, replica))
+
+
+def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
+    pool = fleet.pools.get(endpoint.pool)
+    return pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)) is not None
 
 
 def _endpoint(pool: Pool, replica: Replica) -> Endpoint:

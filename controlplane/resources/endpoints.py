@@ -17,7 +17,6 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.fleet import Pool
-from controlplane.resources.addresses import socket_address
 from controlplane.resources.encoding import (
     VARINT,
     delimited,
@@ -143,5 +142,6 @@ def _identity(id_: str, host: str, port: int) -> bytes:
     replicas than one control plane has: going round through more than there is room for, each
     would be forgotten just before its turn. Full, it takes some 20 MB.
     """
-    address = socket_address(Address(host, port))
-    return delimited(1, bytes(endpoint_v3.Endpoint(address=address, hostname=id_)))
+    socket_address = implicit(2, host.encode()) + varint(tag(3, VARINT)) + varint(port)
+    address = delimited(1, socket_address)
+    return delimited(1, delimited(1, address) + implicit(3, id_.encode()))

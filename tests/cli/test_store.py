@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from controlplane.edges.store.errors import Cause
 from tests.processes import free_port, process, serving, until
 
 POOL: dict[str, Any] = {
@@ -23,6 +24,15 @@ PATH = "/v1/pools/minilm/replicas"
 
 def replica(port: int, **more: object) -> dict[str, object]:
     return {"address": f"127.0.0.1:{port}", **more}
+
+
+def writes(result: str) -> str:
+    return f'plimsoll_store_writes_total{{result="{result}"}}'
+
+
+def value_of(told: str, series: str) -> float:
+    (line,) = (it for it in told.splitlines() if it.startswith(f"{series} "))
+    return float(line.split()[-1])
 
 
 async def test_what_was_put_is_there_after_a_kill_and_says_where_it_comes_from(
@@ -66,9 +76,19 @@ async def test_on_a_full_disk_it_serves_on_refuses_changes_and_recovers(tmp_path
         resource.prlimit(plane.pid, resource.RLIMIT_FSIZE, (1024, hard))
         assert await plane.call("PUT", f"{PATH}/c", replica(9003)) == 503
         assert await plane.call("DELETE", f"{PATH}/b") == 503
+        told = await plane.text("/metrics")
+        assert value_of(told, "plimsoll_store_up") == 0
+        failed = [cause for cause in Cause if value_of(told, writes(cause))]
+        assert len(failed) == 1, told
+        # Each of the two that were asked for, and whatever was tried besides.
+        assert value_of(told, writes(failed[0])) >= 2
+        good = value_of(told, writes("ok"))
         assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b"}
         resource.prlimit(plane.pid, resource.RLIMIT_FSIZE, (soft, hard))
         assert await plane.call("PUT", f"{PATH}/d", replica(9004)) == 201
+        told = await plane.text("/metrics")
+        assert value_of(told, "plimsoll_store_up") == 1
+        assert value_of(told, writes("ok")) > good
         plane.kill()
     async with serving(tmp_path, [POOL]) as plane:
         assert {it["id"] for it in (await plane.get(PATH))["replicas"]} == {"a", "b", "d"}

@@ -34,6 +34,7 @@ class Recorder(Plane):
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
         self.devices: asyncio.Queue[tuple[Device, ...] | Failure] = asyncio.Queue()
         self.scrapes: list[bool] = []
+        self.changed: Callable[[], None] = lambda: None
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         super().record(target, outcome, now)
@@ -93,6 +94,7 @@ pools:
         0.0,
     )
     scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    plane.changed = scraper.reconcile
     task = asyncio.create_task(scraper.run())
     try:
         yield plane

@@ -8,7 +8,9 @@ import pytest
 from aiohttp import web
 
 from controlplane.edges.scrape import MAX_BYTES
+from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Probe
+from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Reading
 from tests.edges.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
 from tests.processes import DEADLINE
@@ -50,6 +52,62 @@ async def test_with_profile_none_a_replica_is_asked_for_its_health_and_for_nothi
             pass
     assert asked == ["/health"] * 3
     assert plane.outcomes.empty()
+
+
+def following() -> list[str]:
+    """The names of the tasks that follow a replica."""
+    names = (task.get_name() for task in asyncio.all_tasks())
+    return [name for name in names if name.startswith("scrape ")]
+
+
+async def test_a_ready_replica_without_metrics_is_left_alone_until_it_has_some() -> None:
+    async with (
+        serving(health=text(""), metrics=text(GOOD)) as port,
+        scraping(port, ", profile: none") as plane,
+        asyncio.timeout(10),
+    ):
+        assert await plane.probes.get() is Probe.HEALTHY
+        while following():
+            await asyncio.sleep(0.01)
+        settings = plane.fleet.pool("minilm").settings
+        said = settings.model_dump(mode="json", exclude_unset=True)
+        with_metrics = validated(PoolSettings, said | {"metrics": {"profile": "tei"}})
+        plane.apply(PutPool("minilm", with_metrics), 1.0)
+        plane.changed()
+        assert isinstance(await first(plane.outcomes), Reading)
+        assert len(following()) == 1
+
+
+async def test_a_replica_that_moves_is_followed_at_its_new_address_and_no_longer_at_the_old() -> (
+    None
+):
+    async with (
+        serving(health=text(""), metrics=text(GOOD)) as old,
+        serving(health=text(""), metrics=text(GOOD)) as new,
+        scraping(old) as plane,
+        asyncio.timeout(10),
+    ):
+        assert isinstance(await first(plane.outcomes), Reading)
+        before = following()
+        moved = validated(ReplicaSettings, {"address": f"127.0.0.1:{new}"})
+        plane.apply(PutReplica("minilm", "a", moved), 1.0)
+        plane.changed()
+        while set(following()) & set(before) or not following():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None:
+    async with (
+        serving(health=text(""), metrics=text(GOOD)) as port,
+        scraping(port) as plane,
+        asyncio.timeout(10),
+    ):
+        assert isinstance(await first(plane.outcomes), Reading)
+        assert following()
+        plane.declare(Config(), 1.0)
+        plane.changed()
+        while following():
+            await asyncio.sleep(0.01)
 
 
 async def test_metrics_may_be_served_on_another_port_than_requests() -> None:

@@ -63,7 +63,7 @@ def hosts(catalog: Catalog) -> dict[int, str]:
 def state(plane: Plane) -> dict[str, str]:
     """Everything that the plane holds, down to what is changed in place."""
     held = {key: it for key, it in vars(plane).items() if key not in ("catalog", "_devices")}
-    held |= {"devices": plane._devices._seen, "_traffic": vars(plane._traffic)["_known"]}
+    held |= {"devices": plane._devices._seen, "_traffic": plane._traffic._reports._totals}
     return {key: repr(it) for key, it in held.items()}
 
 

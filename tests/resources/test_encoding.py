@@ -1,7 +1,6 @@
 """What is spliced and packed here has the bytes that betterproto2 makes of the same message."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from itertools import groupby
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from controlplane.fleet import Draining, Pool, Replica, Source
+from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.encoding import uint32_value
 from controlplane.resources.endpoints import Member, members
 from controlplane.resources.portion import Portion
@@ -54,7 +53,7 @@ def placed(draw: st.DrawFn) -> Placed:
     """A pool of up to 20 replicas, each with a portion."""
     ids = draw(st.lists(TEXT, unique=True, max_size=20))
     found = {id_: draw(replicas(id_)) for id_ in ids}
-    return Pool(draw(TEXT), pool_settings(), Source.FILE, found), draw(portions_of(ids))
+    return Pool(draw(TEXT), pool_settings(), Source.FILE, Replicas(found)), draw(portions_of(ids))
 
 
 def by_betterproto2(pool: Pool, portions: dict[str, Portion]) -> bytes:
@@ -122,7 +121,7 @@ def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
 ) -> None:
     pool, portions = given_
     decoded.encoded(pool, portions)
-    moved = replace(pool, replicas={id_: data.draw(replicas(id_)) for id_ in pool.replicas})
+    moved = pool.with_replicas({id_: data.draw(replicas(id_)) for id_ in pool.replicas})
     assert decoded.encoded(moved, portions) == by_betterproto2(moved, portions)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.fleet import Drain, Fleet, Pool
+from controlplane.fleet import Drain, Fleet, Pool, Replicas
 from controlplane.resources.portion import Portion
 from controlplane.settings import ReplicaSettings, validated
 from tests.fleet.fleets import a_pool, after
@@ -122,7 +122,7 @@ def shuffled(draw: st.DrawFn) -> tuple[Pool, dict[str, Portion], Pool, dict[str,
         pool.name,
         pool.settings,
         pool.source,
-        dict(draw(st.permutations(list(pool.replicas.items())))),
+        Replicas(dict(draw(st.permutations(list(pool.replicas.items()))))),
     )
     return pool, portions, other, dict(draw(st.permutations(list(portions.items()))))
 

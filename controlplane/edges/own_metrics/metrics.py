@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -20,6 +20,7 @@ from controlplane import __version__
 from controlplane.edges.own_metrics.discovery import DiscoveryCollector
 from controlplane.edges.own_metrics.fleet import FleetCollector
 from controlplane.edges.own_metrics.pushes import Pushes
+from controlplane.edges.own_metrics.store import StoreCollector
 from controlplane.edges.own_metrics.streams import StreamMetrics
 from controlplane.plane import Plane
 
@@ -88,6 +89,17 @@ class OwnMetrics:
     def decided(self, seconds: float) -> None:
         """Take in how long a decision took."""
         self._decision.observe(seconds)
+
+    def show_store(
+        self, is_up: Callable[[], bool], writes: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Report how writing to the database goes.
+
+        Args:
+            is_up: Whether the last write worked; asked at each scrape.
+            writes: How many there were, by how they ended; asked at each scrape.
+        """
+        self._registry.register(StoreCollector(is_up, writes))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything, as Prometheus reads it.

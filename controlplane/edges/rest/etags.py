@@ -72,6 +72,8 @@ class Preconditions:
         Raises:
             Stale: It is not as the client believes.
         """
+        if self.wanted is None and self.unwanted is None:
+            return
         pool = fleet.pools.get(self.pool)
         present: Pool | Replica | None = pool
         if self.replica is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from controlplane.edges.store import rows
-from controlplane.edges.store.errors import DamagedError, StoreError, WriteError
+from controlplane.edges.store.errors import Cause, DamagedError, StoreError, WriteError
 from controlplane.edges.store.schema import migrate
 from controlplane.fleet import Changes, Registered
 
@@ -48,6 +48,11 @@ class Database:
         """Prepare; `load` opens it."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened, and nothing has gone wrong since."""
+        return self._connection is not None
 
     def load(self) -> Loaded:
         """Open the file, or make it, and read all of it.
@@ -213,7 +218,8 @@ class Database:
         except (sqlite3.Error, DamagedError, StoreError, UnicodeDecodeError) as error:
             # Whatever is left of it must not become part of the next one: all anew.
             self.close()
-            raise WriteError(f"{self._path.name} cannot be written: {error}") from None
+            sentence = f"{self._path.name} cannot be written: {error}"
+            raise WriteError(sentence, _cause(error)) from None
         except BaseException:
             self.close()
             raise
@@ -235,6 +241,27 @@ def _put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any,
 def _rows(connection: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:
     found = connection.execute(f"SELECT {columns}, checksum FROM {table}")  # noqa: S608 - names of ours
     return [rows.intact(table, row) for row in found]
+
+
+_CAUSES: Final = {
+    "SQLITE_FULL": Cause.DISK_FULL,
+    "SQLITE_READONLY": Cause.NOT_WRITABLE,
+    "SQLITE_CANTOPEN": Cause.NOT_WRITABLE,
+    "SQLITE_PERM": Cause.NOT_WRITABLE,
+    "SQLITE_IOERR": Cause.IO_ERROR,
+    "SQLITE_CORRUPT": Cause.DAMAGED,
+    "SQLITE_NOTADB": Cause.DAMAGED,
+    "SQLITE_BUSY": Cause.BUSY,
+    "SQLITE_LOCKED": Cause.BUSY,
+}
+"""By how the names of SQLite's errors begin."""
+
+
+def _cause(error: Exception) -> Cause:
+    if isinstance(error, (DamagedError, UnicodeDecodeError)):
+        return Cause.DAMAGED
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return next((it for start, it in _CAUSES.items() if name.startswith(start)), Cause.OTHER)
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

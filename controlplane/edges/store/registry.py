@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from controlplane import fleet as fleets
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.store import Store
-from controlplane.fleet import Command, Fleet, Heartbeat, Refused
+from controlplane.fleet import Command, Fleet, Heartbeat, LeaseTimes, Refused, Replica
 from controlplane.plane import Plane
 from controlplane.settings import Config, SettingsError
 
@@ -55,7 +55,7 @@ class Registry:
             plane: Holds the fleet that everybody sees.
             store: Where it is kept; loaded.
             stored: The fleet of which everything is kept by now; None where that is not known.
-            changed: Called after every change; must neither block nor raise.
+            changed: Called after every change but a renewed lease; must neither block nor raise.
             clock: Seconds that never go back; of the plane.
         """
         self._plane, self._store, self._changed, self._clock = plane, store, changed, clock
@@ -66,6 +66,10 @@ class Registry:
         self._writing: asyncio.Task[None] | None = None
         self._looked = clock()
         self._retry_at = self._looked
+        self._leases = LeaseTimes()
+        for pool in plane.fleet.pools.values():
+            for replica in pool.replicas.values():
+                self._leases.note(pool.name, replica)
 
     async def apply(
         self, command: Command, now: float, check: Callable[[Fleet], None] = lambda _fleet: None
@@ -124,7 +128,8 @@ class Registry:
         """Have leases run out, and what could not be written tried again."""
         now, looked = self._clock(), self._looked
         self._looked = now
-        self._at_once(lambda fleet: fleets.expire(fleets.given_back(fleet, looked, now), now))
+        due = self._leases.due(self._plane.fleet, now)
+        self._at_once(lambda fleet: fleets.expire(fleets.given_back(fleet, looked, now), now, due))
         if self._stored is not self._plane.fleet and now >= self._retry_at:
             self._write_soon()
 
@@ -150,8 +155,15 @@ class Registry:
             self._adopt(after)
 
     def _adopt(self, fleet: Fleet) -> None:
+        before = self._plane.fleet
         self._plane.adopt(fleet, self._clock())
-        self._changed()
+        found = tuple(fleets.differences(before, fleet))
+        for it in found:
+            if isinstance(it.after, Replica):
+                self._leases.note(it.pool, it.after)
+        # A heartbeat is nothing to anybody else.
+        if found:
+            self._changed()
 
     def _write_soon(self) -> None:
         if self._writing is None:

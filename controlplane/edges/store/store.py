@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from controlplane.edges.store.database import Database, Loaded, Weighing
-from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.errors import Cause, WriteError
 from controlplane.fleet import Changes
 
 _log = logging.getLogger(__name__)
+
+OK: Final = "ok"
+"""How a write ended that is kept."""
 
 T = TypeVar("T")
 
@@ -28,11 +31,17 @@ class Store:
         self._database = Database(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._failure: str | None = None
+        self._results = dict.fromkeys((OK, *Cause), 0)
 
     @property
     def failure(self) -> str | None:
-        """Why the last write failed; None when it did not."""
+        """Why nothing can be written, as far as the last attempt says; None: it can."""
         return self._failure
+
+    @property
+    def results(self) -> Mapping[str, int]:
+        """How many writes there were, by how they ended: `OK`, or why they failed."""
+        return self._results
 
     async def load(self) -> Loaded:
         """Read everything that is kept.
@@ -43,6 +52,8 @@ class Store:
         loaded = await self._run(self._database.load)
         if loaded.complaint is not None:
             _log.error("%s", loaded.complaint)
+            if not self._database.is_open:
+                self._failure = loaded.complaint
         return loaded
 
     async def write(self, changes: Changes) -> None:
@@ -78,7 +89,9 @@ class Store:
                     "%s; everything is served on from memory, and changes are refused", error
                 )
             self._failure = str(error)
+            self._results[error.cause] += 1
             raise
+        self._results[OK] += 1
         if self._failure is not None:
             _log.warning("the database can be written again")
             self._failure = None

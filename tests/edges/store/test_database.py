@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.edges.store.database import Database, Loaded
-from controlplane.edges.store.errors import StoreError, WriteError
+from controlplane.edges.store.errors import Cause, StoreError, WriteError
 from controlplane.edges.store.schema import MIGRATIONS
 from controlplane.fleet import Drain, Fleet, Registered, changes, discover, registered
 from tests.fleet.fleets import a_pool, after, put, replica_settings
@@ -224,8 +224,9 @@ def test_a_full_disk_is_said_and_nothing_of_a_write_is_kept(tmp_path: Path) -> N
                     full.write(bytes(1024))
             big = after(*(put(f"r{n}", 100 + n) for n in range(300)), fleet=FLEET)
             for _ in range(2):
-                with pytest.raises(WriteError, match="database or disk is full"):
+                with pytest.raises(WriteError, match="database or disk is full") as full_disk:
                     database.write(changes(FLEET, big))
+                assert full_disk.value.cause is Cause.DISK_FULL
             ballast.unlink()
             less = after(put("d", 4), fleet=FLEET)
             database.write(changes(FLEET, less))
@@ -242,8 +243,10 @@ def test_a_file_that_cannot_be_written_is_read_even_after_a_kill(tmp_path: Path)
         with opened(path) as (database, found):
             assert found.registered == registered(FLEET)
             assert "cannot be written" in (found.complaint or "")
-            with pytest.raises(WriteError):
+            with pytest.raises(WriteError) as read_only:
                 database.write(changes(None, a_pool()))
+            # With a log to be written SQLite does not say more.
+            assert read_only.value.cause in (Cause.NOT_WRITABLE, Cause.IO_ERROR)
             remount(folder, "rw")
             database.write(changes(None, a_pool(z=9)))
         assert loaded(path).registered == registered(a_pool(z=9))

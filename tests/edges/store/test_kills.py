@@ -2,32 +2,47 @@
 
 Whole control planes are killed, reached over real HTTP. Whoever writes remembers what was answered;
 of the one request that was not, either all has happened or nothing.
+
+Most are forked by a program that has all imported, hundreds in a minute. Others are the real
+``plimsoll serve``, killed while it starts, reads what it kept, or writes. There are as many rounds
+as ``PLIMSOLL_KILLS`` says, or as time allows. ``PLIMSOLL_KILLS_SEED`` repeats the moments of a run.
 """
 
 import asyncio
 import json
+import math
 import os
 import random
+import signal
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
+import yaml
 
-from tests.processes import DEADLINE, serving
+from tests.forked import Forked
+from tests.processes import DEADLINE
 
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
-SECONDS = None if "PLIMSOLL_KILLS" in os.environ else 20.0
+SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 20.0
 """After so many no further round begins, unless it was said how many there are to be."""
-LEAST = 10
-"""Rounds, however slow the machine is."""
 
-MOST_WRITES = 30
-"""Answered in a round before the kill, which comes within `MOMENT` seconds then."""
-MOMENT = 0.01
+REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "15"))
+REAL_SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 15.0
+"""The same with the real program, which takes a second to start."""
+
+SEED = int(os.environ.get("PLIMSOLL_KILLS_SEED", time.time_ns() % 1_000_000))
+
+LEAST = 3
+"""Rounds that there are, however long they take."""
+
+MOST_WRITES = 40
+"""Writes that are answered in a round before the kill, which may come in the middle of any."""
 
 WRITERS = 3
 IDS = 4
@@ -46,6 +61,103 @@ class Expected:
     answered: Content = None
     asked: Content = None
     writes: int = 0
+
+
+class Planes(Protocol):
+    """Starts control planes."""
+
+    @property
+    def started(self) -> list[int]:
+        """The pid of each."""
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; returns its pid and the URL of its API, which answers."""
+
+
+@dataclass
+class Forks:
+    """Has them forked."""
+
+    folder: Path
+    forks: list[Forked] = field(default_factory=list)
+
+    @property
+    def started(self) -> list[int]:
+        """The pid of each that has answered."""
+        return [it.pid for it in self.forks]
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; returns its pid and the URL of its API."""
+        log = self.folder / f"{len(self.forks)}.log"
+        forked = await Forked.start(log, "serve", "--config", config)
+        said = b""
+        async with asyncio.timeout(DEADLINE):
+            while (url := api(said)) is None:
+                assert forked.returncode is None, said.decode()
+                await asyncio.sleep(0.005)
+                said = log.read_bytes() if log.exists() else b""
+        self.forks.append(forked)
+        return forked.pid, url
+
+    async def end(self) -> None:
+        """Wait for the end of all, which were killed."""
+        for fork in self.forks:
+            await fork.wait()
+
+
+@dataclass
+class Programs:
+    """Runs the real program."""
+
+    folder: Path
+    chance: random.Random
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    early: int = 0
+
+    @property
+    def started(self) -> list[int]:
+        """The pid of each that has answered."""
+        return [it.pid for it in self.processes]
+
+    async def start(self, config: Path) -> tuple[int, str]:
+        """Start one; now and then one before it, which is killed before it is ready."""
+        if self.chance.random() < 0.3:
+            self.early += 1
+            await self._killed_early(config)
+        process = await self._run(config)
+        assert process.stderr is not None
+        while (url := api(said := await asyncio.wait_for(process.stderr.readline(), 60))) is None:
+            assert said, await process.wait()
+        self.processes.append(process)
+        return process.pid, url
+
+    async def end(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _killed_early(self, config: Path) -> None:
+        process = await self._run(config)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), self.chance.uniform(0.0, 2.0))
+        assert process.returncode is None, "it ended by itself"
+        process.kill()
+        await process.wait()
+
+    async def _run(self, config: Path) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "controlplane", "serve", "--config", config),
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+
+def api(said: bytes) -> str | None:
+    """Where the API of a control plane is, by what it has said so far."""
+    url, comma, _ = said.partition(b"REST on ")[2].partition(b",")
+    return url.decode() if comma else None
 
 
 class Writer:
@@ -115,37 +227,71 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     return found
 
 
-def written(writers: Sequence[Writer]) -> int:
-    """How many of their requests were answered."""
+async def killed_again_and_again(
+    planes: Planes, folder: Path, chance: random.Random, rounds: int, seconds: float
+) -> int:
+    """Have planes killed while they are written to, and look at what each finds when it starts.
+
+    Returns:
+        How many writes were answered.
+    """
+    config = folder / "plimsoll.yaml"
+    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
+    config.write_text(yaml.safe_dump(ports))
+    writers = [Writer(number, chance.randrange(1 << 30)) for number in range(WRITERS)]
+    begun = time.monotonic()
+    for number in range(rounds + 1):
+        is_last = number == rounds or (number >= LEAST and time.monotonic() - begun > seconds)
+        pid, url = await planes.start(config)
+        is_killed = False
+        try:
+            async with aiohttp.ClientSession(trust_env=False) as session:
+                there = await contents(session, url)
+                for writer in writers:
+                    writer.settle(there.get(writer.pool))
+                if is_last:
+                    break
+                enough = sum(it.expected.writes for it in writers) + chance.randrange(MOST_WRITES)
+                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+                async with asyncio.timeout(60):
+                    while sum(it.expected.writes for it in writers) < enough:
+                        await asyncio.sleep(0.001)
+                await asyncio.sleep(chance.uniform(0.0, 0.02))
+                os.kill(pid, signal.SIGKILL)
+                is_killed = True
+                await asyncio.gather(*writing)
+        finally:
+            # Whatever has happened: nobody else ends it.
+            if not is_killed:
+                os.kill(pid, signal.SIGKILL)
+    assert not [name for name in os.listdir(folder) if "damaged" in name]
     return sum(it.expected.writes for it in writers)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
 async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
     tmp_path: Path,
 ) -> None:
-    chance = random.Random(4711)  # noqa: S311 - the same moments with the same seed, nearly
-    writers = [Writer(number, 4711 + number) for number in range(WRITERS)]
-    begun, rounds = time.monotonic(), 0
-    while rounds < ROUNDS:
-        if SECONDS is not None and time.monotonic() - begun > SECONDS and rounds >= LEAST:
-            break
-        rounds += 1
-        async with (
-            serving(tmp_path, []) as plane,
-            aiohttp.ClientSession(trust_env=False) as session,
-        ):
-            url = f"http://{plane.admin}"
-            there = await contents(session, url)
-            for writer in writers:
-                writer.settle(there.get(writer.pool))
-            enough = written(writers) + chance.randint(0, MOST_WRITES)
-            writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-            async with asyncio.timeout(DEADLINE):
-                while written(writers) < enough:
-                    await asyncio.sleep(0.001)
-            await asyncio.sleep(chance.uniform(0.0, MOMENT))
-            plane.kill()
-            await asyncio.gather(*writing)
-    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
-    assert written(writers) > rounds
+    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - pytest shows it with a failure
+    chance = random.Random(SEED)  # noqa: S311 - the same moments with the same seed, nearly
+    forks = Forks(tmp_path)
+    writes = await killed_again_and_again(forks, tmp_path, chance, ROUNDS, SECONDS)
+    await forks.end()
+    print(f"{len(forks.started)} kills, {writes} writes")  # noqa: T201 - as above
+    assert writes > len(forks.started)
+
+
+@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
+async def test_a_kill_of_the_real_program_at_any_moment_loses_nothing_either(
+    tmp_path: Path,
+) -> None:
+    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - as above
+    chance = random.Random(SEED)  # noqa: S311 - as above
+    programs = Programs(tmp_path, chance)
+    try:
+        writes = await killed_again_and_again(programs, tmp_path, chance, REAL_ROUNDS, REAL_SECONDS)
+    finally:
+        await programs.end()
+    killed = f"{len(programs.started)} kills, {programs.early} more while starting"
+    print(f"{killed}, {writes} writes")  # noqa: T201 - as above
+    assert writes > 0

@@ -5,9 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from controlplane.edges.store import Store, WeightKeeper
+from controlplane.edges.store import Store, WeightKeeper, remembered
 from controlplane.edges.store.database import Weighing as Row
-from tests.plane.lives import Life, measured, steadily
+from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.rows import KeptPool
+from controlplane.fleet import PutReplica
+from controlplane.plane import Remembered
+from controlplane.settings import Config, ReplicaSettings, validated
+from tests.plane.lives import CONFIG, Life, measured, steadily
 
 
 class Rows(Store):
@@ -16,8 +21,11 @@ class Rows(Store):
     def __init__(self) -> None:
         super().__init__(Path("nowhere.db"))
         self.kept: list[Row] = []
+        self.fails = False
 
     async def keep(self, weighings: Callable[[], Sequence[Row]]) -> None:
+        if self.fails:
+            raise WriteError("the disk is full")
         self.kept = list(weighings())
 
 
@@ -54,3 +62,78 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
     assert (pool, id_, json.loads(text)["sizes"]["threshold"]) == ("m", "", 777)
+
+
+async def test_only_those_are_written_soon_that_envoys_were_told_something_else_of() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    await follower.save()
+    weighing = life.plane.weighing("m")
+    assert weighing is not None
+    slow = weighing.replicas["slow"]
+    told = {**weighing.replicas, "slow": replace(slow, weight=slow.weight + 1)}
+    life.plane._weighings["m"] = replace(weighing, replicas=told)
+    rows.kept = []
+    await follower.save(everything=False)
+    assert [id_ for _, id_, _, _ in rows.kept] == ["", "slow"]
+
+
+async def test_what_was_written_and_has_not_changed_is_not_written_again() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    await follower.save()
+    rows.kept = []
+    await follower.save()
+    assert rows.kept == []
+
+
+async def test_what_could_not_be_written_is_tried_again() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    rows.fails = True
+    await follower.save(everything=False)
+    assert rows.kept == []
+    rows.fails = False
+    await follower.save(everything=False)
+    assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
+
+
+async def test_a_pool_that_went_and_came_back_is_written_anew() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    await follower.save()
+    life.plane.declare(Config(), life.now)
+    await follower.save()
+    life.plane.declare(CONFIG, life.now)
+    life.live(0.5, steadily)
+    rows.kept = []
+    await follower.save(everything=False)
+    assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
+
+
+async def test_a_replica_that_another_process_has_replaced_is_written_soon() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    await follower.save()
+    before = life.plane.fleet.pool("m").replica("slow").generation
+    moved = validated(ReplicaSettings, {"address": "127.0.0.1:9103"})
+    life.plane.apply(PutReplica("m", "slow", moved), life.now)
+    life.live(0.5, steadily)
+    rows.kept = []
+    await follower.save(everything=False)
+    (text,) = (text for _, id_, _, text in rows.kept if id_ == "slow")
+    assert json.loads(text)["generation"] > before
+
+
+async def test_every_row_says_by_the_wall_clock_when_it_was_known() -> None:
+    life = measured()
+    rows = Rows()
+    await WeightKeeper(life.plane, rows, lambda: life.now, lambda: 1.7e9).save()
+    assert {at for _, _, at, _ in rows.kept} == {1.7e9}
+
+
+async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_than_now() -> None:
+    kept = {"m": KeptPool(100.0, {}, {"a": Remembered(1, True, {})})}  # noqa: FBT003 - as it is kept
+    assert remembered(kept, 160.0)["m"].age == 60.0
+    assert remembered(kept, 40.0)["m"].age == 0.0
+    assert remembered(kept, 160.0)["m"].replicas == kept["m"].replicas

@@ -1,0 +1,60 @@
+"""The figures of all repetitions as people read them, and as a sheet. Pure."""
+
+import csv
+import io
+from collections.abc import Sequence
+from statistics import median
+
+from benchmarks.registry.play import Figures
+from benchmarks.xds.text import range_of
+
+Round = dict[str, Figures]
+"""Of one repetition: figures by what they are of."""
+
+RATIOS = (
+    ("one change: CPU, ms", "CPU of one change"),
+    ("one change: an Envoy has it, ms", "latency of one change"),
+)
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """A table for what was registered one by one and in bare sqlite3, one for the fleets."""
+    alone = [name for name in rounds[0] if name in ("one by one", "bare sqlite3")]
+    fleets = [name for name in rounds[0] if name not in alone]
+    lines = []
+    for name in alone:
+        lines += [f"### {name}", "", "| | |", "|---|---:|"]
+        lines += [f"| {it} | {range_of(_values(rounds, name, it))} |" for it in rounds[0][name]]
+        lines.append("")
+    rows = list(dict.fromkeys(it for name in fleets for it in rounds[0][name]))
+    lines += [f"| | {' | '.join(fleets)} |", f"|---|{'---:|' * len(fleets)}"]
+    for row in rows:
+        found = [_values(rounds, name, row) for name in fleets]
+        lines.append(f"| {row} | {' | '.join(range_of(it) if it else '' for it in found)} |")
+    return "\n".join([*lines, "", *_ratios(rounds, fleets)])
+
+
+def _ratios(rounds: Sequence[Round], fleets: Sequence[str]) -> list[str]:
+    """What a change costs in the large fleets, compared with the small one."""
+    small, *large = [name for name in fleets if "one change: CPU, ms" in rounds[0][name]]
+    lines = []
+    for row, words in RATIOS:
+        few = median(_values(rounds, small, row))
+        found = ", ".join(f"{median(_values(rounds, it, row)) / few:.2f} × {it}" for it in large)
+        lines.append(f"{words}, to that of {small}: {found}.")
+    return lines
+
+
+def sheet(rounds: Sequence[Round]) -> str:
+    """A line for each value."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("repetition", "of", "figure", "value"))
+    for number, each in enumerate(rounds, 1):
+        for name, figures in each.items():
+            writer.writerows((number, name, figure, value) for figure, value in figures.items())
+    return text.getvalue()
+
+
+def _values(rounds: Sequence[Round], name: str, figure: str) -> list[float]:
+    return [each[name][figure] for each in rounds if figure in each[name]]

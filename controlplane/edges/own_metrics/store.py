@@ -1,0 +1,33 @@
+"""Whether what users ask for can be kept, read from the store when somebody asks."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class StoreCollector(Collector):
+    """Writes to the database by how they ended."""
+
+    def __init__(self, is_up: Callable[[], bool], writes: Callable[[], Mapping[str, int]]) -> None:
+        """Prepare a collector.
+
+        Args:
+            is_up: Whether the last write worked.
+            writes: How many there were, by how they ended.
+        """
+        self._is_up, self._writes = is_up, writes
+
+    def collect(self) -> Iterable[Metric]:
+        """Both families."""
+        yield GaugeMetricFamily(
+            "plimsoll_store_up",
+            "1 while the database can be written; 0: changes are refused, all else goes on.",
+            value=float(self._is_up()),
+        )
+        writes = CounterMetricFamily(
+            "plimsoll_store_writes", "Writes to the database, by how they ended.", labels=["result"]
+        )
+        for result, count in self._writes().items():
+            writes.add_metric((result,), count)
+        yield writes

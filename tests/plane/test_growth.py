@@ -1,0 +1,188 @@
+"""Work that grows with the change comes to what all the work would have come to."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.fleet import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    Fleet,
+    Heartbeat,
+    PutPool,
+    PutReplica,
+    PutReplicas,
+    Refused,
+    Undrain,
+    apply,
+)
+from controlplane.plane import Plane, Probe
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.pool_resources import POOL_TYPES
+from controlplane.resources.views import View
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
+
+IDS = "abcdef"
+POOLS = {"p": 10_000, "q": 10_001}
+ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
+METRICS = ({"profile": "none"}, {"profile": "tei"}, {"profile": "tei", "path": "/other"})
+
+
+def pool_of(port: int, metrics: dict[str, str]) -> PoolSettings:
+    listener = {"address": f"127.0.0.1:{port}"}
+    # Without weights nothing depends on when a replica came.
+    said = {"listener": listener, "metrics": metrics, "balancing": {"policy": "least-request"}}
+    return validated(PoolSettings, {"model": "m", **said})
+
+
+def replica_of(port: int, ttl: str | None = None, slots: int = 1) -> ReplicaSettings:
+    said = {"address": f"127.0.0.1:{port}", "slots": slots}
+    return validated(ReplicaSettings, said | ({"ttl": ttl} if ttl else {}))
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> Command:
+    pool, id_ = draw(st.sampled_from(sorted(POOLS))), draw(st.sampled_from(IDS))
+    port = st.integers(9_000, 9_007)
+    match draw(st.integers(0, 9)):
+        case 0:
+            return PutPool(pool, pool_of(POOLS[pool], draw(st.sampled_from(METRICS))))
+        case 1:
+            return DeletePool(pool)
+        case 2 | 3 | 4:
+            settings_ = replica_of(draw(port), "30s", draw(st.integers(1, 2)))
+            return PutReplica(pool, id_, settings_)
+        case 5:
+            ids = draw(st.lists(st.sampled_from(IDS), unique=True, min_size=1))
+            ports = draw(st.permutations(range(9_000, 9_007)))
+            return PutReplicas(
+                pool, {it: replica_of(at) for it, at in zip(ids, ports, strict=False)}
+            )
+        case 6:
+            return DeleteReplica(pool, id_, force=True)
+        case _:
+            return draw(st.sampled_from(ACTIONS))(pool, id_)
+
+
+def begun() -> Fleet:
+    fleet = Fleet()
+    for name, port in POOLS.items():
+        fleet = apply(fleet, PutPool(name, pool_of(port, METRICS[0])), 0.0)
+        put = PutReplicas(name, {id_: replica_of(9_000 + at) for at, id_ in enumerate(IDS[:4])})
+        fleet = apply(fleet, put, 0.0)
+    return fleet
+
+
+def decided(plane: Plane, now: float) -> Catalog:
+    """What Envoys get once all replicas have answered."""
+    for target in plane.targets():
+        plane.probed(target, Probe.HEALTHY, now)
+    return plane.decide(now)
+
+
+def versions(catalog: Catalog) -> dict[tuple[str, str], str]:
+    view = catalog.view(View())
+    return {
+        (url, name): resource.version
+        for url in POOL_TYPES
+        for name, resource in view.type(url).items()
+    }
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(commands(), st.booleans()), max_size=15))
+def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
+    steps: list[tuple[Command, bool]],
+) -> None:
+    plane = Plane(0.0)
+    plane.adopt(begun(), 0.0)
+    now = 0.0
+    for command, is_decided in steps:
+        now += 1.0
+        try:
+            plane.apply(command, now)
+        except Refused:
+            continue
+        if is_decided:
+            decided(plane, now)
+    for pool in plane.fleet.pools.values():
+        for replica in pool.replicas.values():
+            assert pool.replicas.at(replica.settings.address) is replica
+    fresh = Plane(0.0)
+    fresh.adopt(plane.fleet, 0.0)
+    assert versions(decided(plane, now)) == versions(decided(fresh, now))
+    seen = [{key: it.generation for key, it in one._observed.items()} for one in (plane, fresh)]
+    assert seen[0] == seen[1]
+
+
+def large(replicas: int) -> Plane:
+    plane = Plane(0.0)
+    plane.apply(PutPool("p", pool_of(10_000, METRICS[0])), 0.0)
+    plane.apply(
+        PutReplicas("p", {f"r{n}": replica_of(9_000 + n, "30s") for n in range(replicas)}), 0.0
+    )
+    decided(plane, 0.0)
+    return plane
+
+
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python it takes; each turn of a loop counts."""
+    count, before = 0, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_heartbeat_has_nothing_weighed_or_built() -> None:
+    plane = large(100)
+    catalog, weighing = plane.catalog, plane.weighing("p")
+    plane.apply(Heartbeat("p", "r7"), 5.0)
+    assert plane.decide(5.0) is catalog
+    assert plane.weighing("p") is weighing
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda: Heartbeat("p", "r7"),
+        lambda: Drain("p", "r7"),
+        lambda: PutReplica("p", "r7", replica_of(8_000, "30s")),
+        lambda: PutReplica("p", "new", replica_of(8_000, "30s")),
+    ],
+    ids=("heartbeat", "drain", "moved", "new"),
+)
+def test_a_change_takes_hardly_more_work_in_a_large_pool(command: Callable[[], Command]) -> None:
+    took = {}
+    for replicas in (100, 3_000):
+        plane, made = large(replicas), command()
+        took[replicas] = lines_run(partial(plane.apply, made, 5.0))
+    # It copies and compares buckets, of which there are as many as the square root says.
+    assert took[3_000] < 3 * took[100]
+
+
+def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
+    plane = Plane(0.0)
+    plane.adopt(begun(), 0.0)
+    before, weighing = decided(plane, 0.0), plane.weighing("q")
+    plane.apply(Drain("p", "a"), 5.0)
+    after = plane.decide(5.0)
+    assert after.pools["p"] is not before.pools["p"]
+    assert (after.pools["q"], plane.weighing("q")) == (before.pools["q"], weighing)
+    assert plane.weighing("q") is weighing
