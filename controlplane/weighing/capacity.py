@@ -9,16 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.signals import WINDOW, Window
-from controlplane.weighing.evidence import (
-    REMEMBERED,
-    Evidence,
-    Record,
-    begun,
-    changed,
-    recorded,
-    recovered,
-)
+from controlplane.weighing.evidence import Evidence
 from controlplane.weighing.explanation import Step, counted, duration, number
+from controlplane.weighing.record import REMEMBERED, Record, begun, changed, recorded, recovered
 
 TRUSTED: Final = 20
 """Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when
@@ -123,7 +116,7 @@ def estimated(
         sharing: How many replicas are as good as one queue; see `evidence.evidence_of`.
         usual: Capacity in the median over the pool: a replica of which nothing better is known may
             turn out to be like the others, once it is warm.
-        tokens: Of a request of the usual length; see `evidence.recorded`.
+        tokens: Of a request of the usual length; see `record.recorded`.
     """
     if previous is None:
         return Estimate(slots, begun(window))

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from controlplane.weighing.capacity import Change, Estimate
-from controlplane.weighing.evidence import Evidence, Record
+from controlplane.weighing.evidence import Evidence
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.record import Record
 from controlplane.weighing.replica import ReplicaWeighing, State, Weighing
 from controlplane.weighing.sizes import Sizes
 from controlplane.weighing.slots import Learned, Level

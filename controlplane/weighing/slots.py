@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.signals import Window
-from controlplane.weighing.evidence import BATCH, SPREAD, UNLIKE, evidence_of
+from controlplane.weighing.evidence import SPREAD, UNLIKE, evidence_of
 from controlplane.weighing.explanation import Step, counted, duration, number
+from controlplane.weighing.record import BATCH
 
 DEFAULT: Final = 1
 """Slots of a replica of which nothing is known."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from controlplane.weighing.capacity import Change, Estimate, estimate_steps, estimated
-from controlplane.weighing.evidence import Evidence, Record
+from controlplane.weighing.evidence import Evidence
+from controlplane.weighing.record import Record
 from tests.weighing.pools import window
 
 

@@ -8,19 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.signals import Window
-from controlplane.weighing.evidence import (
-    BATCH,
-    MEMORY,
-    PER_LOOK,
-    SPREAD,
-    Evidence,
-    Record,
-    begun,
-    changed,
-    evidence_of,
-    recorded,
-    recovered,
-)
+from controlplane.weighing.evidence import PER_LOOK, SPREAD, Evidence, evidence_of
+from controlplane.weighing.record import BATCH, MEMORY, Record, begun, changed, recorded, recovered
 from tests.weighing.pools import window
 
 
