@@ -24,8 +24,9 @@ demo: $(READY)  ## control plane, 4 real replicas, 2 real Envoys, live table (DE
 
 test: lint types structure unit  ## everything that CI checks
 
-unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers")
-	$(BIN)/python -m pytest $(TEST_ARGS)
+# Several at a time: most of them wait for other processes most of the time.
+unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

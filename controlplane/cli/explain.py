@@ -1,73 +1,78 @@
 """``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour."""
 
-import json
-from collections.abc import Iterator
-from typing import Any, Final
-from urllib.parse import quote
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 
-from controlplane.cli.admin import ask, path, printable, url_option
+from controlplane.cli.admin import Api, api_options, json_option, print_json
+from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.printable import printable
 from controlplane.cli.readings import readings
 from controlplane.cli.replica_table import headline
 from controlplane.cli.timeline import timeline
+from controlplane.client import Client, History, Replica
 from controlplane.settings import parse_duration
 
 _EVERYTHING: Final = "1h"
 
 
 @click.command
-@click.argument("pool")
-@click.option("--replica", metavar="ID", help="Only this one.")
+@click.argument("pool", shell_complete=pool_names)
+@click.option("--replica", metavar="ID", help="Only this one.", shell_complete=replica_ids)
 @click.option("--history", is_flag=True, help="When that changed in the last hour, and why.")
 @click.option("--since", metavar="DURATION", help=f"Of the history.  [default: {_EVERYTHING}]")
-@url_option
-@click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
+@api_options
+@json_option
 def command(
-    pool: str, replica: str | None, history: bool, since: str | None, url: str, as_json: bool
+    pool: str, replica: str | None, history: bool, since: str | None, api: Api, as_json: bool
 ) -> None:
     """Say why each replica of POOL gets what it gets."""
     if since is not None and not history:
         fail("--since: goes with --history", USAGE)
+    lines: Iterator[str]
     if history:
-        _say("histories", _histories(url, pool, replica, since or _EVERYTHING), pool, as_json)
+        _check(since or _EVERYTHING)
+        histories = api.ask(lambda client: _histories(client, pool, replica, since or _EVERYTHING))
+        document = {"histories": [it.document() for it in histories]}
+        lines = (line for it in histories for line in timeline(it))
     else:
-        _say("replicas", _replicas(url, pool, replica), pool, as_json)
+        replicas = api.ask(lambda client: _replicas(client, pool, replica))
+        document = {"replicas": [it.document() for it in replicas]}
+        lines = _explained(pool, replicas)
+    if as_json:
+        print_json(document)
+        return
+    for line in lines:
+        click.echo(line)
+    if not any(document.values()):
+        click.echo(f"{pool}: no replicas")
 
 
-def _replicas(url: str, pool: str, replica: str | None) -> list[dict[str, Any]]:
-    if replica is not None:
-        return [ask(url, "GET", path("pools", pool, "replicas", replica))]
-    return list(ask(url, "GET", path("pools", pool, "replicas"))["replicas"])
-
-
-def _histories(url: str, pool: str, replica: str | None, since: str) -> list[dict[str, Any]]:
+def _check(since: str) -> None:
     try:
         parse_duration(since)
     except ValueError as error:
         fail(f"--since: {error}", USAGE)
-    ids = [replica] if replica else [known["id"] for known in _replicas(url, pool, None)]
-    query = f"?since={quote(since, safe='')}"
-    return [ask(url, "GET", path("pools", pool, "replicas", id_, "history") + query) for id_ in ids]
 
 
-def _say(key: str, answers: list[dict[str, Any]], pool: str, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({key: answers}, indent=2))
-    elif not answers:
-        click.echo(f"{pool}: no replicas")
-    else:
-        if key == "replicas" and (policy := answers[0]["policy_in_force"]):
-            told = "is" if answers[0]["shares_told_to_envoy"] else "is not"
-            click.echo(f"{pool}: policy {policy}; Envoy {told} told what each replica can carry")
-        for answer in answers:
-            for line in timeline(answer) if key == "histories" else _now(answer):
-                click.echo(line)
+async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
+    if replica is not None:
+        return [await client.replica(pool, replica)]
+    return [it async for it in client.each_replica(pool)]
 
 
-def _now(replica: dict[str, Any]) -> Iterator[str]:
-    yield headline(replica)
-    yield f"  {readings(replica)}"
-    for sentence in replica["why"]:
-        yield f"  {printable(sentence)}"
+async def _histories(client: Client, pool: str, replica: str | None, since: str) -> list[History]:
+    ids = [replica] if replica else [it.id for it in await _replicas(client, pool, None)]
+    return [await client.history(pool, id_, since=since) for id_ in ids]
+
+
+def _explained(pool: str, replicas: Sequence[Replica]) -> Iterator[str]:
+    if replicas and (policy := replicas[0].policy_in_force):
+        told = "is" if replicas[0].shares_told_to_envoy else "is not"
+        yield printable(f"{pool}: policy {policy}; Envoy {told} told what each replica can carry")
+    for replica in replicas:
+        yield headline(replica)
+        yield f"  {readings(replica)}"
+        yield from (f"  {printable(sentence)}" for sentence in replica.why)

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from controlplane import __version__
 
@@ -12,11 +13,15 @@ COMMANDS: Final = {
     "check": "check a config file and say what is wrong with it",
     "demo": "run everything on this machine and watch the weights move",
     "explain": "say why each replica of a pool gets what it gets",
+    "events": "follow what changes",
     "load": "send load to a fleet and say what holds it back",
     "nodes": "list the connected Envoys, and what each rejected last",
+    "openapi": "print the OpenAPI document of the API",
+    "pools": "list, show, add and remove pools",
     "replicas": "list, add, drain and remove replicas",
     "serve": "run the control plane",
     "token": "make a token for the API",
+    "top": "watch the replicas of each pool, live",
 }
 """Each is a module of this package with a click command ``command``. The help texts stand here, so
 that ``plimsoll --help`` does not have to load Envoy's message types."""
@@ -32,6 +37,16 @@ class _Lazy(click.Group):
         command = import_module(f"controlplane.cli.{cmd_name}").command
         assert isinstance(command, click.Command)  # noqa: S101 - narrows what import_module gives
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands without loading them."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -1,13 +1,15 @@
 """What ``plimsoll load`` is given, as text, made into what is to be sent; a wrong text ends it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
-from controlplane.cli.admin import ask, authorization, path
+from controlplane.cli.admin import Api
 from controlplane.cli.failure import USAGE, fail
+from controlplane.client import Client, Pool
 from controlplane.load.bodies import Body, Format, body_of, format_of, template
 from controlplane.load.schedule import Step, plan, staircase
 from controlplane.load.targets import Target, parse_target, parse_url
@@ -74,12 +76,12 @@ def order(given: Given) -> Order:
     envoys = tuple(_read("--envoy-admin", _base, text) for text in given.envoy_admin)
     if envoys and not given.pool and not given.admin:
         _wrong("--pool", "with --envoy-admin, name the pool: it is the name of Envoy's cluster")
-    pool = _pool(given) if given.admin else {}
-    model = given.model or pool.get("model")
+    token = os.environ.get("PLIMSOLL_TOKEN", "").strip()
+    pool = _pool(given, Api(given.admin, token, "--admin")) if given.admin else None
+    model = given.model or (pool.model if pool else None)
     bodies = [_body(given, target, model) for target in targets]
-    promised = (pool.get("objective") or {}).get("p99")
-    if objective is None and promised is not None:
-        objective = parse_duration(promised)
+    if objective is None and pool is not None and pool.objective is not None:
+        objective = parse_duration(pool.objective.p99)
     return Order(
         Workload(
             targets=targets,
@@ -92,10 +94,10 @@ def order(given: Given) -> Order:
             replica_header=given.replica_header,
         ),
         Sources(
-            pool=pool.get("name") or given.pool or "",
+            pool=pool.name if pool else given.pool or "",
             admin=given.admin and given.admin.rstrip("/"),
             envoys=envoys,
-            headers=authorization() if given.admin else {},
+            headers={"Authorization": f"Bearer {token}"} if given.admin and token else {},
         ),
         objective or None,
     )
@@ -157,15 +159,14 @@ def _body(given: Given, target: Target, model: str | None) -> Body:
     return body_of(form, model or "")
 
 
-def _pool(given: Given) -> dict[str, Any]:
-    assert given.admin is not None  # noqa: S101 - who calls has seen it
-    known = ask(given.admin, "GET", path("pools"), option="--admin")["pools"]
+def _pool(given: Given, api: Api) -> Pool:
+    known = api.ask(Client.pools)
     if given.pool is None and len(known) == 1:
-        return dict(known[0])
-    names = ", ".join(it["name"] for it in known) or "none"
+        return known[0]
+    names = ", ".join(it.name for it in known) or "none"
     for it in known:
-        if it["name"] == given.pool:
-            return dict(it)
+        if it.name == given.pool:
+            return it
     if given.pool is not None:
         return _wrong("--pool", f"the control plane has no pool {given.pool!r}, but: {names}")
     return _wrong("--pool", f"say which of the control plane's pools they lead to: {names}")

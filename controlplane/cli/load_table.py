@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.cli.admin import printable
+from controlplane.cli.printable import printable
 from controlplane.load.diagnosis import ms
 from controlplane.load.outcome import PARTS, Measured, Outcome
 from controlplane.load.percentiles import Histogram

@@ -1,13 +1,14 @@
 """Connected Envoys of the API's answer as people read them: a line for each type of each Envoy."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.cli.admin import printable
+from controlplane.cli.printable import printable
+from controlplane.client import Node, NodeType
 
 _WIDE: Final = 100
 """Columns where there is no terminal."""
@@ -26,7 +27,7 @@ _SHORT: Final = {
 }
 
 
-def print_nodes(nodes: Sequence[dict[str, Any]]) -> None:
+def print_nodes(nodes: Sequence[Node]) -> None:
     """Print the table, and below it what was rejected."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
@@ -59,58 +60,57 @@ def _number(value: float, unit: str) -> str:
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
-def _rows(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    program = node["user_agent"]
+def _rows(node: Node) -> Iterator[tuple[str, ...]]:
+    program, where = node.user_agent, node.locality
     name = "" if program == "envoy" else f"{program} "
-    place = "/".join(part for part in node["locality"].values() if part)
+    place = "/".join(part for part in (where.region, where.zone, where.sub_zone) if part)
     first: tuple[str, ...] = (
-        node["id"],
-        f"{name}{node['version']}".strip() or "-",
+        node.id,
+        f"{name}{node.version}".strip() or "-",
         place or "-",
-        lasted(node["connected_s"]),
+        lasted(node.connected_s),
     )
-    if not node["types"]:
+    if not node.types:
         yield (*first, "-", "idle", "-", "-", "-")
-    for status in node["types"]:
+    for status in node.types:
         yield (
             *first,
             _short(status),
             _state(status),
             _held(status),
-            lasted(status.get("sent_age_s")),
-            lasted(status.get("acknowledged_age_s")),
+            lasted(status.sent_age_s),
+            lasted(status.acknowledged_age_s),
         )
         first = ("",) * len(first)
 
 
-def _short(status: dict[str, Any]) -> str:
-    url: str = status["type_url"]
-    kind = url.rpartition(".")[2]
+def _short(status: NodeType) -> str:
+    kind = status.type_url.rpartition(".")[2]
     return _SHORT.get(kind, kind)
 
 
-def _state(status: dict[str, Any]) -> str:
-    if status["in_sync"]:
+def _state(status: NodeType) -> str:
+    if status.in_sync:
         return "in sync"
-    rejection, sent = status["last_rejection"], status.get("sent_age_s")
+    rejection, sent = status.last_rejection, status.sent_age_s
     # Once something was sent after a rejection, the answer to that is what is missing.
-    is_newest = rejection is not None and (sent is None or rejection["age_s"] <= sent)
+    is_newest = rejection is not None and (sent is None or rejection.age_s <= sent)
     return "rejected" if is_newest else "waiting"
 
 
-def _held(status: dict[str, Any]) -> str:
+def _held(status: NodeType) -> str:
     """How many resources it holds, of how many that it asked for by name."""
-    if status.get("wildcard"):
-        return f"{status['held']}/all"
-    asked = status.get("subscribed")
-    return str(status["held"]) if asked is None else f"{status['held']}/{asked}"
+    if status.wildcard:
+        return f"{status.held}/all"
+    asked = status.subscribed
+    return str(status.held) if asked is None else f"{status.held}/{asked}"
 
 
-def _rejections(node: dict[str, Any]) -> Iterator[str]:
-    for status in node["types"]:
-        if (rejection := status["last_rejection"]) is not None:
-            names = ", ".join(rejection["names"]) or "nothing by name"
+def _rejections(node: Node) -> Iterator[str]:
+    for status in node.types:
+        if (rejection := status.last_rejection) is not None:
+            names = ", ".join(rejection.names) or "nothing by name"
             yield (
-                f"{node['id']}: rejected {_short(status)} {names},"
-                f" {lasted(rejection['age_s'])} ago: {rejection['message']}"
+                f"{node.id}: rejected {_short(status)} {names},"
+                f" {lasted(rejection.age_s)} ago: {rejection.message}"
             )

@@ -1,54 +1,68 @@
-"""What a replica reported, in one line: the readings of the API's answers as people read them."""
+"""What a replica reported, and Envoys of it, in one line: the API's figures as people read them."""
 
-from typing import Any, Final
+from typing import Final
 
-from controlplane.cli.admin import printable
+from controlplane.cli.printable import printable
 from controlplane.cli.replica_table import shown
+from controlplane.client import GpuReading, HistoryEntry, LoadReports, Readings, Replica
 
 _P99: Final = {"ok": "p99", "first bucket": "p99 at most", "last bucket": "p99 at least"}
 
 
-def readings(known: dict[str, Any]) -> str:
-    """One line, of a replica or of an entry of its history.
+def readings(known: Replica | HistoryEntry) -> str:
+    """One line.
 
     Args:
-        known: With the keys ``readings``, ``scrape`` and ``in_flight``.
+        known: A replica, or an entry of its history.
     """
-    window, age = known["readings"], known["scrape"]["age_s"]
-    parts = ["no readings"]
+    window, counted, now = known.readings, known.load_reports, known.in_flight
+    said = []
     if window is not None:
-        old = "of load reports" if age is None else f"{shown(age, ' s')} old"
-        requests = f"{shown(window['rate_rps'])} req/s over {shown(window['window_s'], ' s')}"
-        parts = [f"readings, {old}: {requests}", *_latency(window), *_in_flight(window)]
-        if window["errors"]:
-            parts.append(f"{_percent(window['error_fraction'])} failed")
-        parts += [_memory(gpu) for gpu in window["memory"]]
-    if known["in_flight"] is not None:
-        parts.append(f"{shown(known['in_flight'])} in flight by load reports")
-    if window is not None and window["note"]:
-        parts.append(window["note"])
-    return printable(", ".join(parts))
+        parts = [_rate("readings", known.scrape.age_s, window), *_latency(window)]
+        parts += [*_in_flight(window), *_failed(window), *map(_memory, window.memory)]
+        said.append(parts + ([window.note] if window.note else []))
+    if counted is not None:
+        parts = [_rate("load reports", counted.age_s, counted), *_mean(counted)]
+        parts.append(f"{shown(counted.in_flight)} in flight")
+        parts += [f"now {shown(now)}"] if now is not None else []
+        said.append(parts + _failed(counted))
+    elif now is not None:
+        said.append([f"{shown(now)} in flight by load reports"])
+    return printable("; ".join(", ".join(parts) for parts in said or [["no readings"]]))
 
 
-def _latency(window: dict[str, Any]) -> list[str]:
-    if window["latency_mean_ms"] is None:
+def _rate(what: str, age: float | None, window: Readings | LoadReports) -> str:
+    requests = f"{shown(window.rate_rps)} req/s over {shown(window.window_s, ' s')}"
+    return f"{what}, {shown(age, ' s')} old: {requests}"
+
+
+def _mean(window: Readings | LoadReports) -> list[str]:
+    if window.latency_mean_ms is None:
         return ["no request in that time"]
-    parts = [f"mean latency {shown(window['latency_mean_ms'], ' ms')}"]
-    if window["p99_ms"] is not None:
-        parts.append(f"{_P99[window['p99_resolution']]} {shown(window['p99_ms'], ' ms')}")
+    return [f"mean latency {shown(window.latency_mean_ms, ' ms')}"]
+
+
+def _failed(window: Readings | LoadReports) -> list[str]:
+    return [f"{_percent(window.error_fraction)} failed"] if window.errors else []
+
+
+def _latency(window: Readings) -> list[str]:
+    parts = _mean(window)
+    if window.p99_ms is not None:
+        parts.append(f"{_P99[window.p99_resolution]} {shown(window.p99_ms, ' ms')}")
     return parts
 
 
-def _in_flight(window: dict[str, Any]) -> list[str]:
-    parts = [f"{shown(window['in_flight'])} in flight"]
-    if window["queue"] is not None:
-        parts.append(f"{shown(window['queue'])} waiting")
+def _in_flight(window: Readings) -> list[str]:
+    parts = [f"{shown(window.in_flight)} in flight"]
+    if window.queue is not None:
+        parts.append(f"{shown(window.queue)} waiting")
     return parts
 
 
-def _memory(gpu: dict[str, Any]) -> str:
-    which = f" of {gpu['gpu']}" if gpu["gpu"] else ""
-    return f"GPU memory{which} {_percent(gpu['fraction'])}"
+def _memory(gpu: GpuReading) -> str:
+    which = f" of {gpu.gpu}" if gpu.gpu else ""
+    return f"GPU memory{which} {_percent(gpu.fraction)}"
 
 
 def _percent(part: float | None) -> str:

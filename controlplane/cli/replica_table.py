@@ -1,13 +1,14 @@
 """Replicas of the API's answers as people read them: a table, and a headline for each."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.cli.admin import printable
+from controlplane.cli.printable import printable
+from controlplane.client import Replica
 
 _WIDE: Final = 200
 """Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
@@ -29,7 +30,7 @@ _TEXTS: Final = 5
 """Columns of words, to the left; what follows are numbers."""
 
 
-def print_table(replicas: Sequence[dict[str, Any]]) -> None:
+def print_table(replicas: Sequence[Replica]) -> None:
     """Print one line for each replica."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for position, name in enumerate(_COLUMNS):
@@ -43,35 +44,35 @@ def print_table(replicas: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def headline(replica: dict[str, Any]) -> str:
+def headline(replica: Replica) -> str:
     """One line: who, and what it gets."""
-    readings = replica["readings"] or {}
+    readings = replica.readings
     parts = [
         state(replica),
         *_given(replica),
-        f"capacity {shown(replica['capacity'], ' req/s')}",
-        f"p99 {shown(readings.get('p99_ms'), ' ms')}",
+        f"capacity {shown(replica.capacity, ' req/s')}",
+        f"p99 {shown(readings.p99_ms if readings else None, ' ms')}",
     ]
-    return printable(f"{replica['pool']}/{replica['id']}: {', '.join(parts)}")
+    return printable(f"{replica.pool}/{replica.id}: {', '.join(parts)}")
 
 
-def _given(replica: dict[str, Any]) -> list[str]:
+def _given(replica: Replica) -> list[str]:
     """Tier, weight and share, as far as its pool's policy has them."""
-    policy, share = replica["policy_in_force"], replica["share"]
-    if policy is None or replica["weight"] is None:
+    policy, share = replica.policy_in_force, replica.share
+    if policy is None or replica.weight is None:
         return ["not weighed yet"]
-    given = [replica["tier"] or f"policy {policy}"]
-    told = replica["shares_told_to_envoy"]
-    given.append(f"weight {shown(replica['weight'])}" if told else "no weight of its own")
+    given = [replica.tier or f"policy {policy}"]
+    told = replica.shares_told_to_envoy
+    given.append(f"weight {shown(replica.weight)}" if told else "no weight of its own")
     return given if share is None else [*given, f"{percent(share)} of the traffic"]
 
 
-def state(replica: dict[str, Any]) -> str:
+def state(replica: Replica) -> str:
     """``ready``, and what else keeps requests away."""
-    also = [f"draining ({replica['draining']})"] if replica["draining"] else []
-    also += ["cut"] if replica["drained"] else []
-    also += ["stale"] if replica["stale"] else []
-    return ", ".join([replica["state"], *also])
+    also = [f"draining ({replica.draining})"] if replica.draining else []
+    also += ["cut"] if replica.drained else []
+    also += ["stale"] if replica.stale else []
+    return ", ".join([replica.state, *also])
 
 
 def percent(share: float | None) -> str:
@@ -86,22 +87,22 @@ def shown(value: float | None, unit: str = "") -> str:
     return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.3g}{unit}"
 
 
-def _cells(replica: dict[str, Any]) -> list[str]:
-    readings = replica["readings"] or {}
-    age = replica["scrape"]["age_s"]
+def _cells(replica: Replica) -> list[str]:
+    readings = replica.readings
+    age = replica.scrape.age_s
     return [
         printable(text)
         for text in (
-            replica["pool"],
-            replica["id"],
-            replica["address"],
+            replica.pool,
+            replica.id,
+            replica.address,
             state(replica),
-            replica["tier"] or "-",
-            shown(replica["weight"]),
-            percent(replica["share"]),
-            shown(replica["capacity"], "/s"),
-            shown(readings.get("rate_rps"), "/s"),
-            shown(readings.get("p99_ms"), " ms"),
+            replica.tier or "-",
+            shown(replica.weight),
+            percent(replica.share),
+            shown(replica.capacity, "/s"),
+            shown(readings.rate_rps if readings else None, "/s"),
+            shown(readings.p99_ms if readings else None, " ms"),
             "never" if age is None else f"{shown(age, ' s')} ago",
         )
     ]

@@ -1,37 +1,39 @@
 """``plimsoll replicas``: list, add, drain and remove replicas through the API."""
 
-import json
-import sys
-from typing import Any
-
 import click
 
-from controlplane.cli.admin import ask, path, url_option
+from controlplane.cli.admin import Api, api_options, json_option, print_json
+from controlplane.cli.asking import confirm, confirm_if_asked, yes_option
+from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.listing import Listing
 from controlplane.cli.replica_table import print_table
+from controlplane.client import Client, Replica
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's answer.")
+_pool = click.argument("pool", shell_complete=pool_names)
+_id = click.argument("id_", metavar="ID", shell_complete=replica_ids)
 
 
-@click.group
+@click.group(cls=Listing)
 def command() -> None:
-    """List, add, drain and remove replicas."""
+    """List, add, drain and remove replicas; without a command: list."""
 
 
 @command.command("list")
-@click.argument("pool", required=False)
-@url_option
+@click.argument("pool", required=False, shell_complete=pool_names)
+@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Only with it.")
+@api_options
 @json_option
-def list_(pool: str | None, url: str, as_json: bool) -> None:
+def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) -> None:
     """List the replicas of POOL, or of all pools."""
-    pools = [pool] if pool else [known["name"] for known in ask(url, "GET", path("pools"))["pools"]]
-    replicas = [
-        replica
-        for name in pools
-        for replica in ask(url, "GET", path("pools", name, "replicas"))["replicas"]
-    ]
+
+    async def found(client: Client) -> list[Replica]:
+        pools = [pool] if pool else [it.name async for it in client.each_pool()]
+        return [it for name in pools async for it in client.each_replica(name, labels=labels)]
+
+    replicas = api.ask(found)
     if as_json:
-        click.echo(json.dumps({"replicas": replicas}, indent=2))
+        print_json({"replicas": [it.document() for it in replicas]})
     elif not replicas:
         click.echo("no replicas")
     else:
@@ -39,7 +41,7 @@ def list_(pool: str | None, url: str, as_json: bool) -> None:
 
 
 @command.command
-@click.argument("pool")
+@_pool
 @click.argument("id_", metavar="ID")
 @click.argument("address")
 @click.option("--slots", type=int, help="Requests that it computes at the same time.")
@@ -48,7 +50,7 @@ def list_(pool: str | None, url: str, as_json: bool) -> None:
 @click.option("--gpu", metavar="UUID", help="That it computes on.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeat for more.")
 @click.option("--ttl", metavar="DURATION", help="Removed after so long without a heartbeat.")
-@url_option
+@api_options
 @json_option
 def add(
     pool: str,
@@ -60,7 +62,7 @@ def add(
     gpu: str | None,
     labels: tuple[str, ...],
     ttl: str | None,
-    url: str,
+    api: Api,
     as_json: bool,
 ) -> None:
     """Add replica ID at ADDRESS (IP:PORT) to POOL, or change it."""
@@ -73,46 +75,49 @@ def add(
         "ttl": ttl,
     }
     body = {key: value for key, value in given.items() if value is not None}
-    replica = ask(url, "PUT", path("pools", pool, "replicas", id_), body)
-    at = replica["address"]
-    _say(replica, as_json, f"{pool}/{id_}: at {at}, {replica['state']}")
+    replica = api.ask(lambda client: client.put_replica(pool, id_, body))
+    _say(replica, as_json, f"{pool}/{id_}: at {replica.address}, {replica.state}")
 
 
 @command.command
-@click.argument("pool")
-@click.argument("id_", metavar="ID")
-@url_option
+@_pool
+@_id
+@yes_option
+@api_options
 @json_option
-def drain(pool: str, id_: str, url: str, as_json: bool) -> None:
-    """Send replica ID no new requests, but keep it."""
-    replica = ask(url, "POST", path("pools", pool, "replicas", id_, "drain"))
+def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
+    """Send replica ID no new requests, but keep it; `undrain` takes that back."""
+    confirm_if_asked(f"drain {pool}/{id_}", yes=yes)
+    replica = api.ask(lambda client: client.drain(pool, id_))
     _say(replica, as_json, f"{pool}/{id_}: draining")
 
 
 @command.command
-@click.argument("pool")
-@click.argument("id_", metavar="ID")
-@url_option
+@_pool
+@_id
+@api_options
 @json_option
-def undrain(pool: str, id_: str, url: str, as_json: bool) -> None:
+def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
     """Let the drained replica ID have requests again."""
-    replica = ask(url, "POST", path("pools", pool, "replicas", id_, "undrain"))
+    replica = api.ask(lambda client: client.undrain(pool, id_))
     _say(replica, as_json, f"{pool}/{id_}: no longer draining")
 
 
 @command.command
-@click.argument("pool")
-@click.argument("id_", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@url_option
-def remove(pool: str, id_: str, yes: bool, url: str) -> None:
+@_pool
+@_id
+@yes_option
+@click.option("--force", is_flag=True, help="However many of the pool went just before.")
+@api_options
+@json_option
+def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool) -> None:
     """Remove replica ID: no new requests, those in flight finish."""
-    if not yes:
-        if not sys.stdin.isatty():
-            fail(f"remove {pool}/{id_}? there is no terminal to ask on: add --yes", USAGE)
-        click.confirm(f"Remove {pool}/{id_}?", abort=True)
-    ask(url, "DELETE", path("pools", pool, "replicas", id_))
-    click.echo(f"{pool}/{id_}: removed")
+    confirm(f"remove {pool}/{id_}", yes=yes)
+    api.ask(lambda client: client.delete_replica(pool, id_, force=force))
+    if as_json:
+        print_json({"pool": pool, "id": id_, "removed": True})
+    else:
+        click.echo(f"{pool}/{id_}: removed")
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -122,5 +127,8 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _say(replica: dict[str, Any], as_json: bool, sentence: str) -> None:
-    click.echo(json.dumps(replica, indent=2) if as_json else sentence)
+def _say(replica: Replica, as_json: bool, sentence: str) -> None:
+    if as_json:
+        print_json(replica.document())
+    else:
+        click.echo(sentence)

@@ -23,8 +23,9 @@ class Entry:
         state: Of its readiness.
         draining: Who drains it, as the API says; None where nobody does.
         failure: Why the last scrape failed; None when it was good.
-        age: Seconds since its last good reading; None when there was none.
-        window: Its readings; None before any.
+        age: Seconds since the last of what is in the window; None when there was none.
+        window: Its readings, or what Envoys counted; None before any.
+        by_envoys: The window is of load reports: nothing is scraped.
         in_flight: Requests that all Envoys together had at it; None where none reports.
         capacity: Requests per second that it was taken to carry; None when nothing was known.
         weight: That Envoy was told.
@@ -43,6 +44,7 @@ class Entry:
     failure: str | None
     age: float | None
     window: Window | None
+    by_envoys: bool
     in_flight: float | None
     capacity: float | None
     weight: int

@@ -22,7 +22,7 @@ from controlplane.resources.portion import Portion
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import ReplicaInput, ReplicaWeighing, Weighing, weigh
+from controlplane.weighing import ReplicaInput, Weighing, weigh
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -225,6 +225,7 @@ class Plane:
             portion=self._portions.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
+            by_envoys=self._traffic.window(known, replica),
         )
 
     def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
@@ -274,10 +275,9 @@ class Plane:
         return gpu_memory(pools.values(), {**due, **others}, self._devices, now)
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
-        weighed: Mapping[str, ReplicaWeighing] = self._weighings[pool].replicas
         return {
             id_: Portion(it.tier, it.weight, it.drained)
-            for id_, it in weighed.items()
+            for id_, it in self._weighings[pool].replicas.items()
             if self._observed[pool, id_].readiness.is_shown
         }
 

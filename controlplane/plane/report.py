@@ -7,6 +7,7 @@ from controlplane.plane.devices import Joined
 from controlplane.plane.observed import Observed
 from controlplane.resources.portion import Portion
 from controlplane.settings import Policy, PoolSettings
+from controlplane.signals import Window
 from controlplane.weighing import ReplicaWeighing
 
 
@@ -40,6 +41,7 @@ class ReplicaReport:
         portion: What Envoy is told; None while Envoy does not know it.
         joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
+        by_envoys: What it did lately by the count of all Envoys; None where none reports.
     """
 
     pool: Pool
@@ -51,3 +53,4 @@ class ReplicaReport:
     portion: Portion | None
     joined: Joined | None
     in_flight: float | None
+    by_envoys: Window | None

@@ -137,7 +137,7 @@ class Timelines:
                     continue
                 regular -= 1
             timeline.share, timeline.marks = weighed.share, marks
-            entry = _entry(replica, seen, given, weighed, serving, weighing.at)
+            entry = _entry(pool, seen, given, weighed, serving, weighing.at)
             timeline.add(_Kept(weighing.at, jump, packed(entry)))
 
     def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
@@ -193,13 +193,14 @@ def is_telling(step: Step) -> bool:
 
 
 def _entry(
-    replica: Replica,
+    pool: Pool,
     seen: Observed,
     given: ReplicaInput,
     weighed: ReplicaWeighing,
     serving: int,
     now: float,
 ) -> Entry:
+    replica = pool.replicas[given.id]
     reported = [it.requests for it in given.in_flight if it.source == "load reports"]
     return Entry(
         at=now,
@@ -209,6 +210,7 @@ def _entry(
         failure=seen.failure,
         age=given.age,
         window=given.window,
+        by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,
         capacity=weighed.capacity,
         weight=weighed.weight,

@@ -22,7 +22,8 @@ MEMORY: Final = 10.0
 """Seconds over which a reporter's requests are averaged for that: at one moment most of those with
 little traffic have nothing in flight."""
 SHORTEST: Final = 0.05
-"""Seconds that a report covers at least; the first of a stream covers none."""
+"""Seconds that a report covers at least, and a window that tells a rate; the first report of a
+stream covers none."""
 STEP: Final = 0.5
 """Seconds between two points of what is kept, however many reports come in between."""
 FORGOTTEN: Final = 3.0
@@ -155,8 +156,10 @@ class LoadReports:
         )
         seconds = last.at - first.at
         samples, failed = last.done - first.done, last.failed - first.failed
-        in_flight = (last.busy - first.busy) / seconds if seconds > 0 else 0.0
-        rate = samples / seconds if seconds > 0 else 0.0
+        # The first reports of two Envoys may be as close as the clock can tell.
+        known = seconds >= SHORTEST
+        in_flight = (last.busy - first.busy) / seconds if known else 0.0
+        rate = samples / seconds if known else 0.0
         return Window(
             at=last.at,
             seconds=seconds,

@@ -200,8 +200,9 @@ class Round:
         left = dict(targets)
         for id_, part in cold.items():
             since = self._now - (self._replicas[id_].ready_since or 0.0)
-            step = warming.warming_step(since, self._slow_start or 0.0, left[id_], part)
-            left[id_] = max(step.after, damping.FLOOR)
+            after = max(left[id_] * part, damping.FLOOR)
+            step = warming.warming_step(since, self._slow_start or 0.0, left[id_], after, part)
+            left[id_] = after
             self._note(id_, step)
         return left
 

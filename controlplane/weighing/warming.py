@@ -49,7 +49,7 @@ def cold(
     return {} if len(some) > MOST_COLD * len(found) else some
 
 
-def warming_step(since: float, seconds: float, before: float, part: float) -> Step:
+def warming_step(since: float, seconds: float, before: float, after: float, part: float) -> Step:
     """What to tell about a share that is held back."""
     words = f"ready for {duration(since)} of {duration(seconds)}: a slow start, at {percent(part)}"
-    return Step("warming", before, before * part, words)
+    return Step("warming", before, after, words)

@@ -1,6 +1,7 @@
 import pytest
 
 from benchmarks.balance.contenders import CONTENDERS
+from benchmarks.balance.journal import Key
 from benchmarks.balance.plan import Pace, slots, units
 from benchmarks.balance.table import ALIKE, OURS, REPORTS, SCENARIOS
 
@@ -39,6 +40,11 @@ def test_what_a_journal_has_is_not_run_again() -> None:
     unit = next(units(MIXED, CONTENDERS, 1))
     done = {job.key for job in unit.jobs if job.contender.name != OURS}
     assert [job.contender.name for job in unit.left(done)] == [OURS]
+
+
+def test_a_journal_calls_a_run_by_its_scenarios_name_and_its_sidecars() -> None:
+    _, many = units(MIXED, CONTENDERS[:1], 1)
+    assert [job.key for job in many.jobs] == [Key("mixed-80", 12, CONTENDERS[0].name, 1)]
 
 
 def test_runs_with_other_numbers_of_sidecars_are_other_runs() -> None:

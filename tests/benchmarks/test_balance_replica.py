@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 
 from benchmarks.balance.memory import MODEL, PER_TOKEN, Memory
 from benchmarks.balance.replica import Replica
 from benchmarks.balance.reports import GPU_BYTES, Durations, Orca, exposition
 from benchmarks.balance.scenario import Filling
-from tests.benchmarks.clock import Clock
+from tests.benchmarks.clock import Alarm, Clock
 
 
 class Watched:
@@ -92,6 +94,34 @@ def test_a_replica_that_slows_down_takes_longer_for_what_it_has_begun() -> None:
     assert watched.answers == {"a": 5.5, "b": 15.5}
 
 
+class Late(Clock):
+    """Its timers fire half a second late."""
+
+    def call_at(self, at: float, call: Callable[[], None]) -> Alarm:
+        return super().call_at(at + 0.5, call)
+
+
+def test_what_is_over_is_not_slowed_down_by_what_comes_before_a_late_timer() -> None:
+    took, clock = list[float](), Late()
+    replica = Replica(1, 1.0, clock.call_at, took.append)
+    replica.admit(0.0, 1, lambda: None)
+    clock.wind(1.2)
+    replica.pace(1.2, 10.0)
+    clock.wind(9)
+    assert took == [1.0]
+
+
+def test_no_time_is_counted_as_busy_twice_because_a_timer_fires_late() -> None:
+    clock = Late()
+    replica = Replica(2, 1.0, clock.call_at, lambda _: None)
+    replica.admit(0.0, 1, lambda: None)
+    clock.wind(1.2)
+    replica.admit(1.2, 1, lambda: None)
+    clock.wind(9)
+    # The slot of the first is taken for busy until somebody looked at 1.2 s, the second took one.
+    assert replica.busy(9.0) == pytest.approx(2.2)
+
+
 def test_replicas_on_one_gpu_are_twice_as_fast_while_the_other_idles() -> None:
     clock, answers = Clock(), dict[str, float]()
     one, other = (Replica(1, 1.0, clock.call_at, lambda _: None) for _ in range(2))
@@ -153,9 +183,13 @@ def test_a_neighbour_that_grows_leaves_less_room() -> None:
 def test_tei_is_exposed_with_memory_only_where_it_matters() -> None:
     watched, durations = Watched(memory=Memory()), Durations()
     durations.observe(0.01)
+    watched.admit("a", 7)
+    watched.clock.wind(8.0)
     text = exposition(watched.replica, durations, 0.0)
+    assert "te_batch_next_tokens_sum 7\n" in text
     assert 'te_request_duration_bucket{le="+Inf"} 1' in text
-    assert f"te_gpu_memory_used_bytes {MODEL * GPU_BYTES:.0f}" in text
+    used = MODEL + 7 * PER_TOKEN
+    assert f"te_gpu_memory_used_bytes {used * GPU_BYTES:.0f}" in text
     assert "memory" not in exposition(Watched().replica, durations, 0.0)
 
 

@@ -52,6 +52,11 @@ def test_a_single_weight_change_in_any_run_is_one_too_many() -> None:
     assert judge(Wanted(still=True), moved, PEERS)[0].verdict == "missed"
 
 
+def test_of_a_run_that_was_cut_nobody_knows_whether_weights_stood_still() -> None:
+    (found,) = judge(Wanted(still=True), [run_of(1), run_of(inf, changes=None)], PEERS)
+    assert (found.found, found.verdict) == ("0, collapsed in each run", "missed")
+
+
 def test_a_single_failed_request_is_one_too_many() -> None:
     assert judge(Wanted(no_error=True), [run_of(1)], PEERS)[0].verdict == "met"
     assert judge(Wanted(no_error=True), [run_of(1, failed=1)], PEERS)[0].verdict == "missed"
@@ -62,10 +67,12 @@ def test_a_run_that_was_cut_is_not_without_errors() -> None:
 
 
 def test_memory_is_held_only_where_each_peer_ran_out_of_it() -> None:
-    out = {"A": [run_of(1, out_of_memory=2)], "B": [run_of(1, out_of_memory=1)]}
+    out = {"A": [run_of(1, out_of_memory=2)] * 2, "B": [run_of(1, out_of_memory=1), run_of(1)]}
     some = {"A": [run_of(1, out_of_memory=2)], "B": [run_of(1)]}
     wanted = Wanted(no_out_of_memory=True)
-    assert judge(wanted, [run_of(1)], out)[0].verdict == "met"
+    assert judge(wanted, [run_of(1)], out)[0] == Finding(
+        "no out-of-memory error where each peer has some", "0, peers 1–4", "met"
+    )
     assert judge(wanted, [run_of(1)], some)[0].verdict == "not comparable"
     assert judge(wanted, [run_of(1)], some)[0].found.endswith("none either with B")
     assert judge(wanted, [run_of(1, out_of_memory=1)], out)[0].verdict == "missed"

@@ -23,6 +23,7 @@ def test_headers_are_known_by_lower_case_names() -> None:
     [
         ("HTTP/1.1 200 OK", "", False),
         ("HTTP/1.1 200 OK", "Connection: close\r\n", True),
+        ("HTTP/1.1 200 OK", "connection:  Close\r\n", True),
         ("GET / HTTP/1.0", "", True),
         ("GET / HTTP/1.0", "Connection: keep-alive\r\n", False),
     ],

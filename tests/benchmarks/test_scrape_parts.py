@@ -40,18 +40,20 @@ def test_a_series_that_is_not_there_is_nought() -> None:
     assert value_of(text, "a_total") == 0.0
 
 
-def period(cpu: float, peak: float, scrapes: int = 60_000) -> Period:
+def period(
+    cpu: float, peak: float, scrapes: int = 60_000, *, failed: int = 0, others: float = 0.0
+) -> Period:
     return Period(
         seconds=60.0,
         cpu=cpu * 60,
         rss=int(peak),
         peak=int(peak),
         asked=Asked(scrapes, 0, {1000: scrapes}),
-        failed=0,
+        failed=failed,
         decisions=200,
         deciding=6.0,
         answers=[1.0],
-        cores={"others": 0.0},
+        cores={"others": others},
     )
 
 
@@ -67,3 +69,31 @@ def test_what_is_wanted_is_met_when_every_repetition_meets_it() -> None:
     assert text.count(": met") == 1
     assert text.count(": missed") == 3
     assert "Disturbed" not in text
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["without Envoys", "with Envoys"])
+def test_a_scrape_that_failed_or_a_machine_with_other_work_is_said(which: int) -> None:
+    good = period(0.5, 140e6)
+    failing, disturbed = period(0.5, 140e6, failed=1), period(0.5, 140e6, others=0.2)
+    for other, words in ((failing, "| 0: missed |"), (disturbed, "Disturbed by others.")):
+        assert words not in said((good, good))
+        assert words in said((good, good), (good, other) if which else (other, good))
+
+
+def test_the_cpu_is_put_down_to_its_parts_and_nothing_counts_twice() -> None:
+    lines = said((period(0.5, 140e6), period(0.75, 140e6))).splitlines()
+    parts = dict(
+        line.strip("| ").split(" | ")
+        for line in lines
+        if "(" in line and line[0] == "|" and line.count("|") == 3
+    )
+    # Scraping alone takes 0.2, deciding 6 s of 60; parsing is a part of scraping.
+    assert {name: found.split()[0] for name, found in parts.items()} == {
+        "parsing the same by prometheus_client alone": "15",
+        "parsing it as we do": "0.1",
+        "scraping alone, parsing included": "0.2",
+        "deciding, weighing and building": "0.1",
+        "all else without Envoys: windows, REST, waking": "0.2",
+        "pushing to the streams": "0.25",
+    }
+    assert any(line.startswith("| one takes, ms | 30 (30–30) |") for line in lines)

@@ -7,12 +7,15 @@ import pytest
 
 from controlplane.cli.readings import readings
 from controlplane.cli.timeline import timeline
+from controlplane.client import History, Replica
 from controlplane.edges.rest.history_view import history_view
 from controlplane.edges.rest.views import replica_view
-from controlplane.fleet import Drain
-from controlplane.plane import Failure, Probe
+from controlplane.fleet import Drain, PutPool
+from controlplane.plane import Failure, Plane, Probe
+from controlplane.settings import PoolSettings, validated
+from controlplane.signals.load import Endpoint, Load
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
+from tests.edges.rest.served import POOL, Served, served
 from tests.plane.histories import Watched
 
 WALL = 1_795_248_000.0
@@ -33,7 +36,7 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(watched: Watched) -> list[str]:
-    return list(timeline(history_view("m", "a", watched.told(), watched.now, WALL)))
+    return list(timeline(History.of(history_view("m", "a", watched.told(), watched.now, WALL))))
 
 
 def test_readings_are_one_line_with_units_and_their_age() -> None:
@@ -42,7 +45,7 @@ def test_readings_are_one_line_with_units_and_their_age() -> None:
     watched.go(0.5)
     now = watched.now + 0.25
     known = replica_view(watched.plane.report("m", "a", now), now)
-    assert readings(known) == (
+    assert readings(Replica.of(known)) == (
         "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
         " flight, 3 waiting, GPU memory of GPU-a 50 %"
     )
@@ -51,8 +54,47 @@ def test_readings_are_one_line_with_units_and_their_age() -> None:
 def test_where_nothing_was_read_it_says_so() -> None:
     watched = Watched()
     known = replica_view(watched.plane.report("m", "a", 0.0), 0.0)
-    assert readings(known) == "no readings"
-    assert readings(known | {"in_flight": 4.0}) == "no readings, 4 in flight by load reports"
+    assert readings(Replica.of(known)) == "no readings"
+    assert readings(Replica.of(known | {"in_flight": 4.0})) == "4 in flight by load reports"
+
+
+LOADED = (
+    "load reports, 0.25 s old: 25 req/s over 5 s, mean latency 120 ms, 3 in flight, now 3,"
+    " 16.7 % failed"
+)
+
+
+def reported(plane: Plane, begun: float, at: Endpoint) -> float:
+    """Two Envoys end 30 requests a second, one of six with an error; returns when the last was."""
+    for second in range(1, 12):
+        plane.reported("one", {at: Load(15, 5, 2)}, 1.0, begun + second)
+        plane.reported("two", {at: Load(10, 0, 1)}, 1.0, begun + second)
+    return begun + 11
+
+
+def test_load_reports_stand_behind_the_readings_with_an_age_of_their_own() -> None:
+    watched = Watched().go(60)
+    now = reported(watched.plane, 49.0, Endpoint("m", "10.0.0.1", 81)) + 0.25
+    known = Replica.of(replica_view(watched.plane.report("m", "a", now), now))
+    assert readings(known) == (
+        "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
+        f" flight, 0 waiting, GPU memory of GPU-a 50 %; {LOADED}"
+    )
+
+
+async def test_a_pool_without_metrics_shows_what_envoys_report_now_and_in_its_history(
+    api: Served,
+) -> None:
+    body = {**POOL, "metrics": {"profile": "none"}}
+    api.plane.apply(PutPool("m", validated(PoolSettings, body)), api.now)
+    api.now = reported(api.plane, api.now, Endpoint("m", "127.0.0.1", 9001)) + 0.25
+    api.decide()
+    text = (await run(api, "explain", "m", "--replica", "a")).stdout.splitlines()
+    assert text[2] == f"  {LOADED}"
+    assert "never scraped (metrics profile none), Envoys report of it" in text[3]
+    past = (await run(api, "explain", "m", "--replica", "a", "--history")).stdout
+    assert f"; {LOADED}" in past
+    assert "; readings" not in past
 
 
 def test_a_timeline_says_when_it_fell_and_why_by_the_clock() -> None:
@@ -76,7 +118,7 @@ def test_what_was_not_kept_is_counted() -> None:
     watched = Watched().go(60)
     view = history_view("m", "a", watched.told(), watched.now, WALL)
     view["entries"][-1]["left_out"] = 7
-    assert "          (7 more like these were not kept)" in list(timeline(view))
+    assert "          (7 more like these were not kept)" in list(timeline(History.of(view)))
 
 
 def test_what_a_replica_said_cannot_steer_the_terminal() -> None:

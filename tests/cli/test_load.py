@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,7 +14,7 @@ from click.testing import CliRunner, Result
 from controlplane.cli.group import plimsoll
 from controlplane.load import plot
 from tests.cli.answering import run as run_beside
-from tests.edges.rest.served import served
+from tests.edges.rest.served import POOL, served
 from tests.load.servers import Counting, server
 from tests.processes import DEADLINE, free_port, until
 
@@ -189,11 +188,14 @@ async def test_a_target_ending_in_embed_gets_what_tei_takes() -> None:
 
 
 async def test_model_and_objective_are_taken_from_the_pool() -> None:
-    pool: dict[str, Any] = {"name": "p", "model": "its-model", "objective": {"p99": "250ms"}}
+    settings = {**POOL, "model": "its-model", "objective": {"p99": "250ms"}}
+    async with served() as real:
+        await real.ask("PUT", "/v1/pools/p", json=settings)
+        pools = (await real.ask("GET", "/v1/pools")).body
 
     async def api(request: web.Request) -> web.Response:
         if request.path == "/v1/pools":
-            return web.json_response({"pools": [pool]})
+            return web.json_response(pools)
         replica = {"id": "a", "capacity": 40.0, "readings": {"rate_rps": 10.0}, "share": 1.0}
         return web.json_response({"replicas": [replica]})
 

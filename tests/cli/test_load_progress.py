@@ -1,56 +1,24 @@
 """The progress bar of ``plimsoll load`` on a real terminal, and that there is none elsewhere."""
 
 import asyncio
-import fcntl
 import os
-import pty
 import re
 import signal
-import struct
 import sys
-import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.cli.terminal import Terminal, terminal_of
 from tests.load.servers import Counting, server
 from tests.processes import DEADLINE
 
 _COLUMNS = 80
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class Terminal:
-    """What a command wrote to its terminal."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.text = ""
-        self.changed = asyncio.Event()
-        self._descriptor = descriptor
-        asyncio.get_running_loop().add_reader(descriptor, self._read)
-
-    def _read(self) -> None:
-        try:
-            self.text += os.read(self._descriptor, 65536).decode(errors="replace")
-        except OSError:
-            # Linux says so when nobody has the terminal open any more.
-            asyncio.get_running_loop().remove_reader(self._descriptor)
-        self.changed.set()
-
-    async def says(self, pattern: str) -> None:
-        while not re.search(pattern, self.text):
-            self.changed.clear()
-            await self.changed.wait()
-
-    def drawn(self) -> list[str]:
-        """Every state of the line, without colours."""
-        return [_CONTROL.sub("", it).strip() for it in re.split(r"[\r\n]+", self.text)]
 
 
 @asynccontextmanager
 async def load(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, Terminal]]:
     """Run it with a terminal of 80 columns for standard error."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, _COLUMNS, 0, 0))
+    ours, theirs = terminal_of(24, _COLUMNS)
     async with server(Counting()) as url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "controlplane", "load", url, "--model", "m", *options),

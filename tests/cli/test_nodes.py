@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.cli.node_table import lasted, print_nodes
+from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
@@ -123,7 +124,7 @@ def status(**more: Any) -> dict[str, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> str:
-    print_nodes(nodes)
+    print_nodes([Node.of(it) for it in nodes])
     return capsys.readouterr().out
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from controlplane.settings import Role, Token
 from tests.cli.test_serve import POOL, config, run
-from tests.processes import free_port, serving, until
+from tests.processes import DEADLINE, free_port, serving, until
 
 TOKEN = "a-token-of-somebody"  # noqa: S105 - of a server that only this test knows
 OTHER = "a-token-of-somebody-else"
@@ -50,7 +50,7 @@ async def test_what_the_config_file_changes_is_in_the_audit_log_and_in_the_event
             second = POOL | {"name": "second", "listener": {"address": "127.0.0.1:10001"}}
             config(tmp_path, data | {"pools": [POOL, second]})
             seen = b""
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE):
                 while b'"pool": "second", "change": "added"' not in seen:
                     seen = await events.content.readline()
         entries: list[dict[str, Any]] = (await plane.get("/v1/audit"))["entries"]
@@ -76,7 +76,7 @@ async def test_who_follows_the_events_does_not_hold_up_the_end(tmp_path: Path) -
         async with session.get(f"http://{plane.admin}/v1/events") as events:
             assert b"id: " in await events.content.readline()
             os.kill(plane.pid, signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 await events.content.read()
         assert await plane.ended() == 0
 

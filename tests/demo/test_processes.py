@@ -12,6 +12,7 @@ import pytest
 
 from controlplane.demo.errors import ChildDiedError
 from controlplane.demo.processes import Processes
+from tests.processes import DEADLINE
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -31,7 +32,7 @@ def is_there(pid: int) -> bool:
 
 
 async def has_spoken(log: Path) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while not await asyncio.to_thread(lambda: "here" in log.read_text()):
             await asyncio.sleep(0.01)
 
@@ -92,7 +93,7 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> Non
         child = int(parent.stdout.readline())
         assert is_there(child)
         os.kill(parent.pid, signal.SIGKILL)
-    until = time.monotonic() + 5
+    until = time.monotonic() + DEADLINE / 2  # and it sleeps for all of it
     while is_there(child) and time.monotonic() < until:
         time.sleep(0.02)
     assert not is_there(child)

@@ -13,6 +13,7 @@ from controlplane.edges.scraper import Scraper
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
 from controlplane.signals import Device, Reading
+from tests.processes import DEADLINE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -111,7 +112,7 @@ def text(body: str | bytes, status: int = 200, headers: dict[str, str] | None = 
 
 
 async def first(queue: asyncio.Queue[Reading | Failure]) -> Reading | Failure:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         return await queue.get()
 
 
@@ -238,34 +239,34 @@ async def test_a_fault_of_ours_with_one_replica_is_a_failed_scrape_too(
     ("health", "probe"), [(200, Probe.HEALTHY), (503, Probe.UNHEALTHY), (302, Probe.UNHEALTHY)]
 )
 async def test_a_new_replica_is_asked_for_its_health(health: int, probe: Probe) -> None:
-    async with scraped(text(GOOD), health) as plane, asyncio.timeout(10):
+    async with scraped(text(GOOD), health) as plane, asyncio.timeout(DEADLINE):
         assert await plane.probes.get() is probe
 
 
 async def test_a_closed_port_is_a_refusal() -> None:
-    async with scraped(None) as plane, asyncio.timeout(10):
+    async with scraped(None) as plane, asyncio.timeout(DEADLINE):
         assert await plane.probes.get() is Probe.REFUSED
 
 
 async def test_a_ready_replica_is_not_asked_again() -> None:
-    async with scraped(text(GOOD)) as plane, asyncio.timeout(10):
+    async with scraped(text(GOOD)) as plane, asyncio.timeout(DEADLINE):
         for _ in range(3):
             await plane.outcomes.get()
     assert plane.probes.qsize() == 1
 
 
 async def test_a_replica_that_hangs_is_scraped_again_at_the_next_interval() -> None:
-    async with scraped(hang) as plane, asyncio.timeout(10):
+    async with scraped(hang) as plane, asyncio.timeout(DEADLINE):
         for _ in range(3):
             assert isinstance(await plane.outcomes.get(), Failure)
 
 
 async def test_each_scrape_is_counted_as_good_or_failed() -> None:
-    async with asyncio.timeout(10), scraped(text(GOOD)) as plane:
+    async with asyncio.timeout(DEADLINE), scraped(text(GOOD)) as plane:
         await plane.outcomes.get()
         await plane.outcomes.get()
         assert set(plane.scrapes) == {True}
-    async with asyncio.timeout(10), scraped(text("", status=500)) as plane:
+    async with asyncio.timeout(DEADLINE), scraped(text("", status=500)) as plane:
         await plane.outcomes.get()
         await plane.outcomes.get()
         assert set(plane.scrapes) == {False}

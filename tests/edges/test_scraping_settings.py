@@ -13,6 +13,7 @@ from controlplane.plane import Failure, Probe
 from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Reading
 from tests.edges.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
+from tests.processes import DEADLINE
 
 
 @asynccontextmanager
@@ -45,7 +46,7 @@ async def test_with_profile_none_a_replica_is_asked_for_its_health_and_for_nothi
     async with (
         serving(health=health, metrics=metrics) as port,
         scraping(port, ", profile: none") as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         while await plane.probes.get() is not Probe.HEALTHY:
             pass
@@ -124,7 +125,7 @@ async def test_a_closed_port_of_metrics_does_not_make_a_replica_gone() -> None:
     async with (
         serving(health=text("")) as port,
         scraping(port, f", port: {other}") as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         for _ in range(2):
             outcome = await plane.outcomes.get()
@@ -151,7 +152,7 @@ async def test_an_exporter_is_read_once_an_interval_for_all_replicas() -> None:
         scraping(
             port, f', gpu: {{addresses: ["127.0.0.1:{port}"], path: /gpus, interval: 1h}}'
         ) as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         devices = await plane.devices.get()
         for _ in range(3):
@@ -180,7 +181,7 @@ async def test_an_exporter_that_tells_nothing_is_asked_again_and_stops_nobody(
         scraping(
             port, f', gpu: {{addresses: ["127.0.0.1:{port}"], path: /gpus, interval: 200ms}}'
         ) as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         for _ in range(2):
             outcome = await plane.devices.get()

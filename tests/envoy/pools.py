@@ -15,6 +15,9 @@ from tests.replica import FakeReplica
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("delta", "state-of-the-world")
 
+HEALTH_CHECK: Final = {"interval": "200ms", "timeout": "2s"}
+"""It is made often, so that a test need not wait; a machine that stalls makes nobody ill."""
+
 
 def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
     """A pool's entry in the config file."""
@@ -22,7 +25,7 @@ def pool(name: str, replicas: dict[str, dict[str, Any]], **more: Any) -> dict[st
         "name": name,
         "model": "m",
         "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": {"interval": "200ms", "timeout": "200ms"},
+        "health_check": dict(HEALTH_CHECK),
         "metrics": {"interval": "200ms"},
         "replicas": [{"id": id_, **entry} for id_, entry in replicas.items()],
         **more,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import DEADLINE
+
 DEMO = (sys.executable, "-m", "controlplane", "demo")
 MARK = "PLIMSOLL_TEST_MARK"
 
@@ -53,7 +55,7 @@ def marked(tmp_path: Path) -> Marked:
     return Marked(tmp_path)
 
 
-def comes(holds: Callable[[], bool], seconds: float = 60) -> bool:
+def comes(holds: Callable[[], bool], seconds: float = DEADLINE) -> bool:
     """Ask again and again until something holds or it takes too long."""
     until = time.monotonic() + seconds
     while not holds():
@@ -68,7 +70,6 @@ def is_complete(marked: Marked) -> bool:
     return len(marked.processes()) == 8
 
 
-@pytest.mark.timeout(180)
 def test_traffic_leaves_the_slowed_replica_no_request_fails_and_nothing_is_left(
     marked: Marked,
 ) -> None:
@@ -93,7 +94,7 @@ def test_a_signal_in_the_middle_ends_everything_that_was_started(
     with marked.start("--seconds", "60", "--json") as demo:
         assert comes(lambda: is_complete(marked))
         demo.send_signal(number)
-        out, _ = demo.communicate(timeout=20)
+        out, _ = demo.communicate(timeout=DEADLINE)
     assert demo.returncode == 128 + number
     assert out == ""
     assert not marked.processes()
@@ -105,7 +106,7 @@ def test_without_an_end_it_sums_up_when_it_is_stopped(marked: Marked) -> None:
         assert comes(lambda: is_complete(marked))
         time.sleep(3)
         demo.send_signal(signal.SIGINT)
-        out, progress = demo.communicate(timeout=20)
+        out, progress = demo.communicate(timeout=DEADLINE)
     assert demo.returncode == 0, progress
     assert json.loads(out)["slowed"] == {"id": "b", "share_before": None, "share_after": None}
     assert not marked.processes()
@@ -115,7 +116,7 @@ def test_a_demonstration_that_is_killed_takes_its_processes_along(marked: Marked
     with marked.start("--seconds", "60", "--json") as demo:
         assert comes(lambda: is_complete(marked))
         demo.kill()
-    assert comes(lambda: not marked.processes(), 5)
+    assert comes(lambda: not marked.processes())
 
 
 def test_a_part_that_dies_is_named_and_ends_the_rest(marked: Marked) -> None:
@@ -128,7 +129,7 @@ def test_a_part_that_dies_is_named_and_ends_the_rest(marked: Marked) -> None:
         # A process that was just forked has the demonstration's command line for a moment.
         assert comes(lambda: bool(envoys()))
         os.kill(envoys()[0], signal.SIGKILL)
-        _, said = demo.communicate(timeout=20)
+        _, said = demo.communicate(timeout=DEADLINE)
     assert demo.returncode == 1
     assert "plimsoll: sidecar-2 ended by signal 9" in said
     assert not marked.processes()

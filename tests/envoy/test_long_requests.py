@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.resources.bootstrap import Protocol
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, pool_of, put
+from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import BYTES_PER_TOKEN, FakeReplica, replica
 
@@ -47,12 +47,17 @@ async def fleet(
             yield plane, envoy, entry, replicas, stops
 
 
+async def parting(plane: Plimsoll) -> tuple[int, list[str]] | None:
+    """From how many bytes on a request goes to which replicas only; None: none does."""
+    long = (await plane.get(f"/v1/pools/{POOL}"))["long_requests"]
+    return (long["from_bytes"], long["replicas"]) if long and long["routed"] else None
+
+
 async def are_parted(plane: Plimsoll) -> bool:
     """Whether the control plane has requests parted, and every Envoy knows."""
-    pool = await plane.get(f"/v1/pools/{POOL}")
     nodes = (await plane.get("/v1/nodes"))["nodes"]
     told = all(it["in_sync"] for node in nodes for it in node["types"])
-    return bool(pool["long_requests"] and pool["long_requests"]["routed"] and told)
+    return told and await parting(plane) is not None
 
 
 def long_ones(replicas: list[FakeReplica]) -> list[int]:
@@ -83,11 +88,15 @@ async def test_long_requests_reach_fast_replicas_only_and_none_is_lost_on_the_wa
         load(envoy, POOL, texts=TEXTS) as statuses,
     ):
         await until("long requests are parted", lambda: are_parted(plane))
-        # What was under way may still come.
-        await after_more(replicas, 8)
-        fast = await after_more(replicas, 40)
-        assert fast[2:] == [0, 0, 0]
-        assert min(fast[:2]) > 0
+
+        async def reach_fast_ones_only() -> bool:
+            # By chance that happens once in hundreds of thousands of times. A machine that stands
+            # still for a moment makes a replica look slow, and then for a while another part of
+            # them is long, or none: so not the first 40 need do.
+            fast = await after_more(replicas, 40)
+            return fast[2:] == [0, 0, 0] and min(fast[:2]) > 0
+
+        await until("40 in a row reach the fast replicas, and only them", reach_fast_ones_only)
         # And back: as soon as it is not wanted any more, they go to all.
         await put(plane, {**entry, "balancing": {"long_requests": "any-replica"}, "replicas": []})
 
@@ -117,7 +126,7 @@ async def test_the_first_long_request_after_all_fast_replicas_died_is_answered_t
     tmp_path: Path,
 ) -> None:
     # No health check sees it first.
-    seldom = {"interval": "60s", "timeout": "200ms"}
+    seldom = HEALTH_CHECK | {"interval": "60s"}
     async with fleet(tmp_path, health_check=seldom) as (plane, envoy, _, replicas, stops):
         async with load(envoy, POOL, texts=TEXTS):
             await until("long requests are parted", lambda: are_parted(plane))
@@ -131,17 +140,27 @@ async def test_an_envoy_that_comes_later_parts_them_from_its_first_request_on(
     tmp_path: Path,
 ) -> None:
     async with fleet(tmp_path) as (plane, envoy, _, replicas, _):
-        async with load(envoy, POOL, texts=TEXTS):
-            await until("long requests are parted", lambda: are_parted(plane))
-        before = long_ones(replicas)
-        (tmp_path / "later").mkdir()
-        async with sidecar(tmp_path / "later", plane.xds, [POOL]) as later:
-
-            async def serves() -> bool:
-                return await later.post(POOL) == 200
-
-            await until("it serves", serves)
-            statuses = {await later.post(POOL, TEXTS[-1]) for _ in range(10)}
+        for attempt in range(5):
+            async with load(envoy, POOL, texts=TEXTS):
+                await until("long requests are parted", lambda: are_parted(plane))
+            before, told = long_ones(replicas), await parting(plane)
+            statuses = await through_another(tmp_path, f"later-{attempt}", plane)
+            # What came late of the load may have changed what is long, and who is fast.
+            if told is not None and await parting(plane) == told:
+                break
+        else:
+            raise AssertionError("never: what is long stands still for as long as an Envoy starts")
         after = [now - then for now, then in zip(long_ones(replicas), before, strict=True)]
         assert statuses == {200}
         assert after[2:] == [0, 0, 0]
+
+
+async def through_another(folder: Path, node: str, plane: Plimsoll) -> set[int]:
+    """What comes of ten long requests that are the first through an Envoy that has just started."""
+    async with sidecar(folder, plane.xds, [POOL], node) as later:
+
+        async def serves() -> bool:
+            return await later.post(POOL) == 200
+
+        await until("it serves", serves)
+        return {await later.post(POOL, TEXTS[-1]) for _ in range(10)}

@@ -8,12 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from controlplane.fleet.leases import DRAIN_SECONDS
 from tests.envoy.load import load
 from tests.envoy.pools import pool, serves
-from tests.processes import Envoy, Plimsoll, free_port, process, serving, sidecar, until
+from tests.processes import DEADLINE, Envoy, Plimsoll, free_port, process, serving, sidecar, until
 
 REPLICA = Path(__file__).parents[2] / "examples" / "replica"
 TTL = 3.0
@@ -45,6 +43,12 @@ class Members:
         """One value of it; None where there is no such replica."""
         return (await self.known(id_)).get(key)
 
+    async def has_drained_itself(self, id_: str) -> bool:
+        """Whether one was drained by its own request, as the audit log tells after it is gone."""
+        entries = (await self.plane.get("/v1/audit?limit=1000"))["entries"]
+        after = [it["after"] or {} for it in entries if it["replica"] == id_]
+        return "operator" in [it.get("draining") for it in after]
+
     async def generation(self, id_: str) -> object:
         """None where there is none."""
         return await self.says(id_, "generation")
@@ -60,7 +64,7 @@ async def standing(folder: Path) -> AsyncIterator[tuple[Members, Envoy]]:
         members = Members(folder, plane, stack)
         for id_ in members.ports:
             await members.start(id_)
-        await until("all are in", lambda: has(envoy, "a", "b", "c"), 60)
+        await until("all are in", lambda: has(envoy, "a", "b", "c"))
         await until("Envoy serves the pool", lambda: serves(envoy, "p"))
         yield members, envoy
 
@@ -69,7 +73,6 @@ async def has(envoy: Envoy, *ids: str) -> bool:
     return await envoy.healthy("p") == set(ids)
 
 
-@pytest.mark.timeout(300)
 async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> None:
     async with standing(tmp_path) as (members, envoy), load(envoy, "p") as statuses:
         retried = await envoy.stat(r"cluster\.p\.upstream_rq_retry")
@@ -77,14 +80,11 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
             before = await members.generation(id_)
             members.processes[id_].send_signal(signal.SIGTERM)
 
-            async def drains(id_: str = id_) -> bool:
-                return await members.says(id_, "draining") == "operator"
-
-            await until("it drains itself", drains)
             assert await members.processes[id_].wait() == 0
+            assert await members.has_drained_itself(id_)
             assert await members.generation(id_) is None
             await members.start(id_)
-            await until("all are in again", lambda: has(envoy, "a", "b", "c"), 60)
+            await until("all are in again", lambda: has(envoy, "a", "b", "c"))
             assert await members.generation(id_) not in (None, before)
             seen = statuses.total()
 
@@ -97,7 +97,6 @@ async def test_a_rolling_restart_under_load_loses_no_request(tmp_path: Path) -> 
         assert await envoy.stat(r"cluster\.p\.upstream_rq_retry") == retried
 
 
-@pytest.mark.timeout(300)
 async def test_a_replica_that_is_killed_comes_back_as_another_or_is_given_up(
     tmp_path: Path,
 ) -> None:
@@ -111,7 +110,7 @@ async def test_a_replica_that_is_killed_comes_back_as_another_or_is_given_up(
             is_another = await members.generation("a") not in (None, before)
             return is_another and await members.says("a", "state") == "ready"
 
-        await until("it is back as another generation", is_back, 60)
+        await until("it is back as another generation", is_back)
 
         async def starts_slowly() -> bool:
             return any(it["name"] == "warming" for it in (await members.known("a"))["steps"])
@@ -129,5 +128,5 @@ async def test_a_replica_that_is_killed_comes_back_as_another_or_is_given_up(
         async def is_gone() -> bool:
             return await members.generation("b") is None and "b" not in await envoy.hosts("p")
 
-        await until("it is removed", is_gone, DRAIN_SECONDS + 30)
+        await until("it is removed", is_gone, DRAIN_SECONDS + DEADLINE)
         assert await serves(envoy, "p")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.envoy.load import load
+from tests.envoy.pools import HEALTH_CHECK
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -18,7 +19,7 @@ def pool(replicas: dict[str, FakeReplica]) -> dict[str, Any]:
         "name": POOL,
         "model": "all-MiniLM-L6-v2",
         "listener": {"address": f"127.0.0.1:{free_port()}"},
-        "health_check": {"interval": "500ms", "timeout": "500ms"},
+        "health_check": dict(HEALTH_CHECK),
         "metrics": {"interval": "200ms"},
         "replicas": [{"id": name, "address": it.address} for name, it in replicas.items()],
     }

@@ -21,7 +21,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, 
 from controlplane.settings import PoolSettings, validated
 from controlplane.xds.events import Rejected
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, serves
+from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, serves
 from tests.features.xds import serving
 from tests.fleet.fleets import after, put
 from tests.processes import Envoy, free_port, sidecar, until
@@ -45,7 +45,7 @@ def good(ports: Mapping[str, int], backend: int, edition: int) -> Made:
         body = {
             "model": "m",
             "listener": {"address": f"127.0.0.1:{ports[name]}"},
-            "health_check": {"interval": f"{200 + edition}ms", "timeout": "200ms"},
+            "health_check": HEALTH_CHECK | {"interval": f"{200 + edition}ms"},
             "route": {"timeout": f"{10 + edition}s"},
         }
         commands.append(PutPool(name, validated(PoolSettings, body)))

@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.resources.bootstrap import Protocol
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, pool_of, put, serves
+from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, serves
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -74,7 +74,7 @@ async def test_a_cluster_that_changes_is_replaced_and_no_request_to_it_fails(
     ):
         before = await envoy.stat("cluster_manager.cluster_modified")
         for count, interval in enumerate(("150ms", "250ms", "200ms"), 1):
-            check = {"interval": interval, "timeout": "200ms"}
+            check = HEALTH_CHECK | {"interval": interval}
             await put(plane, pool_of("other", replicas[1], health_check=check))
 
             async def is_replaced(count: int = count) -> bool:

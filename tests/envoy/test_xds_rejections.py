@@ -9,7 +9,7 @@ import pytest
 from controlplane.resources.bootstrap import Protocol
 from controlplane.resources.resource import LISTENER
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, all_serve, pool_of, put, serves
+from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, all_serve, pool_of, put, serves
 from tests.processes import Plimsoll, free_port, serving, sidecar, until
 from tests.replica import replica
 
@@ -59,7 +59,7 @@ async def test_a_listener_that_envoy_rejects_keeps_nothing_else_from_anybody(
             # Something of every type: endpoints, a new pool, and the bad one's cluster and route.
             await put(plane, pool_of("good", a, b))
             await put(plane, pool_of("third", b))
-            check, route = {"interval": "150ms", "timeout": "150ms"}, {"timeout": "50s"}
+            check, route = HEALTH_CHECK | {"interval": "150ms"}, {"timeout": "50s"}
             changed = bad | {"health_check": check, "route": route}
             await put(plane, changed | {"listener": {"address": NOT_OURS}})
 

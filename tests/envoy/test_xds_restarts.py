@@ -1,6 +1,10 @@
 """Real Envoys, in both protocols, when the control plane dies, is not there yet, or comes back."""
 
 import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -66,6 +70,19 @@ async def told(plane: Plimsoll) -> list[dict[str, Any]]:
     ]
 
 
+def kept(folder: Path) -> set[tuple[str, str, str, int]]:
+    """Pool, id, tier and weight of each replica, as a control plane has them on disk by now."""
+    # It lets nobody else read: what a kill now would leave is what is copied.
+    copy = folder / "copy"
+    copy.mkdir(exist_ok=True)
+    for file in folder.glob("plimsoll.db*"):
+        shutil.copy(file, copy)
+    with contextlib.closing(sqlite3.connect(copy / "plimsoll.db")) as database:
+        rows = database.execute("SELECT pool, replica, data FROM weighings WHERE replica != ''")
+        read = [(pool, id_, json.loads(data)["weighing"]) for pool, id_, data in rows]
+    return {(pool, id_, it["tier"], it["weight"]) for pool, id_, it in read}
+
+
 async def versions(plane: Plimsoll) -> dict[str, str]:
     """Of everything of a type that the Envoy holds, by the type."""
     (node,) = (await plane.get("/v1/nodes"))["nodes"]
@@ -114,6 +131,14 @@ async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothi
             # differ from.
             statuses = await stack.enter_async_context(load(envoy, "q", workers=2))
             before, updates, weights = await quiet(plane, envoy)
+            wanted = {(it["pool"], it["id"], it["tier"], it["weight"]) for it in weights}
+
+            async def is_kept() -> bool:
+                with contextlib.suppress(sqlite3.DatabaseError):  # copied in the middle of a write
+                    return kept(tmp_path) == wanted
+                return False
+
+            await until("what replicas get is on disk", is_kept)
             held = await versions(plane)
         again = await stack.enter_async_context(serving(tmp_path, pools, port))
         await until("Envoy is connected again", lambda: connected(again, 1))

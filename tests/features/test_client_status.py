@@ -14,6 +14,7 @@ from controlplane.edges.xds_server.client_status import SERVICE
 from controlplane.edges.xds_server.services import SERVICES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
+from tests.processes import DEADLINE
 from tests.xds.snapshots import Fixed, snapshot
 
 State = status_v3.ConfigStatus
@@ -48,7 +49,7 @@ async def asked(client: Envoy, url: str, **more: Any) -> None:
 
 async def seen(plane: Plane, acknowledged: int) -> None:
     """Wait until the server has seen so many answers."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while sum(type(event).__name__ != "Sent" for _, event in plane.events) < acknowledged:
             await asyncio.sleep(0.001)
 
@@ -134,6 +135,34 @@ async def test_nodes_are_matched_by_id(
         for client in (one, two, three):
             await asked(client, CLUSTER)
         assert {*await ask(plane, node_matchers=matchers)} == expected
+
+
+async def test_nodes_come_in_the_order_of_their_ids_and_say_who_they_are() -> None:
+    async with (
+        serving(FixedCatalog(AB)) as plane,
+        envoy(plane.address, "web-2") as two,
+        envoy(plane.address, "web-1") as one,
+    ):
+        await asked(two, CLUSTER)
+        await asked(one, CLUSTER)
+        assert [*await ask(plane)] == ["web-1", "web-2"]
+
+
+async def test_all_nodes_together_are_too_long_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        serving(FixedCatalog(AB)) as plane,
+        envoy(plane.address, "web-1") as one,
+        envoy(plane.address, "web-2") as two,
+    ):
+        await asked(one, CLUSTER)
+        await asked(two, CLUSTER)
+        alone = await ask(plane, node_matchers=[by_id(exact="web-1")])
+        size = len(bytes(status_v3.ClientStatusResponse(config=[*alone.values()])))
+        monkeypatch.setattr(client_status, "MAX_RESPONSE_BYTES", size + 5)
+        assert len(await ask(plane, node_matchers=[by_id(exact="web-2")])) == 1
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(plane)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize(

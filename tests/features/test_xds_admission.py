@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 from controlplane.xds.events import Connected, Disconnected, Sent
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
+from tests.processes import DEADLINE
 from tests.xds.snapshots import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
@@ -28,7 +29,7 @@ async def connected(plane: Plane, stack: AsyncExitStack, count: int) -> list[Env
 
 async def test_only_so_many_catch_up_at_a_time_and_the_others_in_their_turn() -> None:
     async with serving(A, catching_up=2) as plane, AsyncExitStack() as stack:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             clients = await connected(plane, stack, 4)
             await until(lambda: len(answered(plane)) >= 2)
             assert answered(plane) == ["sidecar-0", "sidecar-1"]
@@ -41,7 +42,7 @@ async def test_only_so_many_catch_up_at_a_time_and_the_others_in_their_turn() ->
 
 async def test_those_that_have_caught_up_get_their_updates_while_others_wait() -> None:
     async with serving(A, catching_up=1) as plane, AsyncExitStack() as stack:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             early = await stack.enter_async_context(envoy(plane.address, "early"))
             await early.request()
             await early.accept()
@@ -52,14 +53,14 @@ async def test_those_that_have_caught_up_get_their_updates_while_others_wait() -
 
 async def test_a_client_that_answers_nothing_keeps_nobody_out_for_long() -> None:
     async with serving(A, catching_up=1, patience=0.05) as plane, AsyncExitStack() as stack:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             clients = await connected(plane, stack, 3)
             assert (await clients[2].got()).resources == {"a": "1"}
 
 
 async def test_a_client_that_leaves_gives_its_place_to_the_next() -> None:
     async with serving(A, catching_up=1) as plane, AsyncExitStack() as stack:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             clients = await connected(plane, stack, 6)
             for client in clients[:5]:
                 client.call.cancel()
@@ -68,7 +69,7 @@ async def test_a_client_that_leaves_gives_its_place_to_the_next() -> None:
 
 async def test_a_client_that_leaves_while_it_waits_is_reported_to_have_left() -> None:
     async with serving(A, catching_up=1) as plane, AsyncExitStack() as stack:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             clients = await connected(plane, stack, 3)
             await until(lambda: answered(plane) == ["sidecar-0"])
             clients[1].call.cancel()

@@ -14,6 +14,7 @@ from controlplane.xds.events import Disconnected
 from tests.edges.own_metrics.exposed import parsed, values
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.features.xds import Plane as Serving
+from tests.processes import DEADLINE
 from tests.xds.snapshots import snapshot
 
 ONE = snapshot(clusters={"a": "1"})
@@ -111,7 +112,7 @@ pools:
             async with session.get("/readyz") as response:
                 return response.status == 200
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while not await is_ready():
                 await asyncio.sleep(0.01)
         async with envoy(at.xds) as client:
@@ -124,7 +125,7 @@ pools:
             assert open_["plimsoll_scrapes_totalfailed"] >= 1
             assert open_["plimsoll_decision_seconds_count"] >= 1
             assert open_["plimsoll_replica_weightma"] == 1000
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while (closed := await shown())["plimsoll_xds_streams"]:
                 await asyncio.sleep(0.01)
         assert closed["plimsoll_xds_disconnections_totalleft"] == 1

@@ -7,6 +7,7 @@ from controlplane.fleet import PutPool
 from controlplane.xds.convergence import Convergence
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.fleet.fleets import a_pool, after, pool_settings, put
+from tests.processes import DEADLINE
 from tests.resources.decoded import catalog
 from tests.xds.snapshots import snapshot
 
@@ -44,7 +45,7 @@ async def test_a_change_is_done_when_the_last_client_has_answered_be_it_with_a_r
         envoy(plane.address, "one") as one,
         envoy(plane.address, "two") as two,
     ):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             for client in (one, two):
                 await client.request()
                 await client.accept()
@@ -68,7 +69,7 @@ async def test_a_client_that_leaves_is_not_waited_for() -> None:
         envoy(plane.address, "stays") as stays,
         envoy(plane.address, "leaves") as leaves,
     ):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             for client in (stays, leaves):
                 await client.request()
                 await client.accept()
@@ -90,7 +91,7 @@ async def test_only_those_are_concerned_that_are_shown_what_changed() -> None:
         envoy(plane.address, "p") as only_p,
         envoy(plane.address, "q") as only_q,
     ):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             for client, pools in ((everything, None), (only_p, ["p"]), (only_q, ["q"])):
                 if pools:
                     client.metadata({"plimsoll": {"pools": pools}})

@@ -53,6 +53,17 @@ def test_few_requests_say_little_of_a_p99() -> None:
     assert "(a step of 40 requests says little of a p99: a longer --duration)" in found.sentence
 
 
+def test_the_step_with_the_fewest_requests_says_how_much_to_believe() -> None:
+    low, high = step(10.0), step(20.0, 1)
+    found = capacity([(low, record(low, requests=99)), (high, record(high, requests=300))], 0.25)
+    assert found is not None
+    assert found.few == 99
+    assert "a step of 99 requests says little" in found.sentence
+    enough = capacity([(low, record(low, requests=100))], 0.25)
+    assert enough is not None
+    assert "says little" not in enough.sentence
+
+
 def test_without_an_objective_or_a_step_nothing_can_be_said() -> None:
     assert capacity(staircase([0.05]), None) is None
     assert capacity([], 0.25) is None
@@ -88,6 +99,14 @@ def test_what_the_generator_missed_says_nothing_of_the_fleet() -> None:
     assert only.sentence == (
         "of the fleet nothing is known: at 10 the generator itself was the bottleneck"
     )
+
+
+def test_from_the_rate_on_that_the_generator_missed_nothing_is_known_of_the_fleet() -> None:
+    slow, spoilt, fast = step(10.0), step(20.0, 1), step(30.0, 2)
+    for last in (record(fast), record(fast, service=0.5)):
+        found = capacity([(slow, record(slow)), (spoilt, late(spoilt)), (fast, last)], 0.25)
+        assert found is not None
+        assert (found.rate, found.missed, found.spoiled) == (10, None, 20)
 
 
 def test_a_generator_that_is_too_busy_or_does_not_keep_up_says_nothing_of_the_fleet() -> None:

@@ -103,6 +103,12 @@ def test_a_replica_that_was_never_seen_busy_is_a_peer_all_the_same() -> None:
     ]
 
 
+def test_a_replica_is_not_called_slow_for_a_moment_more_than_its_brisk_peers() -> None:
+    brisk = [Seen(id_, latency=0.0002) for id_ in "abc"]
+    assert named(record(step()), *brisk, Seen("d", latency=0.002)) == [("none", None)]
+    assert named(record(step()), *brisk, Seen("d", latency=0.004)) == [("replica", "d")]
+
+
 def test_the_slowest_replica_is_named_first() -> None:
     replicas = [Seen(id_, latency=0.02) for id_ in "abcd"]
     two = [Seen("e", latency=0.1), Seen("f", latency=0.5)]
@@ -121,6 +127,17 @@ def test_a_replica_that_gets_more_than_it_can_carry_is_named_with_its_capacity()
         "replica a gets more than it can carry: 50% of the requests, 19/s against a capacity of"
         " 20/s (95%), while the others are at 24%"
     )
+
+
+def test_a_replica_that_gets_more_than_others_and_can_carry_it_is_not_named() -> None:
+    half, idle = Seen("a", share=0.8, rate=10, capacity=20), Seen("b", rate=1, capacity=20)
+    assert named(record(step()), half, idle) == [("none", None)]
+
+
+def test_the_replica_that_is_loaded_most_is_named_first() -> None:
+    full, over = Seen("a", rate=19, capacity=20), Seen("b", rate=30, capacity=20)
+    idle = Seen("c", rate=10, capacity=80)
+    assert named(record(step()), full, over, idle) == [("replica", "b"), ("replica", "a")]
 
 
 def test_a_fleet_whose_replicas_are_all_full_is_full_and_no_replica_is_blamed() -> None:

@@ -59,10 +59,17 @@ def test_a_header_with_no_end_of_values_does_not_take_all_memory() -> None:
     for number in range(MOST_REPLICAS + 10):
         made.add(answer(replica=str(number)))
     assert len(made.replicas) == MOST_REPLICAS
+    made.add(answer(replica="0"))
+    assert made.replicas["0"].requests == 2
 
 
 def test_waiting_is_rate_times_latency() -> None:
     made = record(step(rate=10), service=0.5, requests=300)
+    assert made.waiting(step(rate=10)) == pytest.approx([5, 5, 5])
+
+
+def test_what_the_generator_has_not_sent_yet_waits_as_well() -> None:
+    made = record(step(rate=10), service=0.3, late=0.2, requests=300)
     assert made.waiting(step(rate=10)) == pytest.approx([5, 5, 5])
 
 

@@ -96,7 +96,9 @@ def test_who_has_told_nothing_is_unknown_and_not_zero() -> None:
 
 def test_an_envoy_that_does_not_answer_once_loses_nothing() -> None:
     watch = StepWatch()
-    watch.add(0.0, {"one": {"a": host(0)}}, {})
+    watch.add(0.0, {"one": {"a": host(0, active=3)}}, {})
     watch.add(1.0, {}, {})
-    watch.add(2.0, {"one": {"a": host(10)}}, {})
-    assert watch.requests == {"a": 10}
+    watch.add(2.0, {"one": {"a": host(10, active=3)}}, {})
+    watch.add(3.0, {}, {})
+    (a,) = watch.seen({}, 3.0)
+    assert (watch.requests, a.rate, a.in_flight) == ({"a": 10}, 5.0, 3.0)

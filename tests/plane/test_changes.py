@@ -24,6 +24,7 @@ ENTRY = Entry(
     failure=None,
     age=0.1,
     window=None,
+    by_envoys=False,
     in_flight=None,
     capacity=100.0,
     weight=1000,

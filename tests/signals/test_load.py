@@ -21,6 +21,16 @@ def steady(
     return float(seconds)
 
 
+def test_an_envoy_is_not_said_to_report_of_what_it_never_named() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(5, 0, 2)}, 1.0, 1.0)
+    reports.record("two", {B: Load(5, 0, 2)}, 1.0, 4.0)
+    # Only the first one has ever reported of A, and is silent since.
+    assert reports.in_flight(A, 5.0) is None
+    reports.gone("one", 5.0)
+    assert reports.endpoints() == {B}
+
+
 def test_what_is_in_flight_is_the_sum_over_envoys() -> None:
     reports = LoadReports()
     reports.record("one", {A: Load(5, 0, 2), B: Load(0, 0, 1)}, 0.5, 1.0)
@@ -118,6 +128,15 @@ def test_a_window_stretches_until_it_holds_enough() -> None:
     assert (window.seconds, window.samples) == (25.0, 50)
 
 
+def test_what_two_envoys_report_at_one_moment_is_not_yet_a_rate() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(100, 0, 2)}, 1.0, 1.0)
+    reports.record("two", {A: Load(100, 0, 2)}, 1.0, 1.000_001)
+    window = reports.window(A)
+    assert window is not None
+    assert (window.rate, window.latency, window.in_flight) == (0.0, None, 0.0)
+
+
 def test_history_has_an_end() -> None:
     reports = LoadReports()
     for second in range(1, 1001):
@@ -154,6 +173,23 @@ def test_where_most_envoys_wait_for_answers_none_is_held() -> None:
         for envoy in range(4):
             reports.record(envoy, {A: Load(0, 0, 50)}, 1.0, now + second)
     assert reports.in_flight(A, now + 59) == pytest.approx(200, rel=0.05)
+
+
+def test_three_envoys_are_enough_to_hold_one_of_them() -> None:
+    reports = LoadReports()
+    now = steady(reports, envoys=2)
+    reports.record("stuck", {A: Load(0, 0, 1_000)}, 1.0, now)
+    assert reports.in_flight(A, now) == 3
+
+
+def test_envoys_without_a_request_have_no_say_in_what_requests_take() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        for idle in range(9):
+            reports.record(idle, {A: Load(0, 0, 0)}, 1.0, float(second))
+        for busy in "abc":
+            reports.record(busy, {A: Load(10, 0, 20)}, 1.0, float(second))
+    assert reports.in_flight(A, 10.0) == 60
 
 
 def test_two_envoys_cannot_outvote_each_other() -> None:

@@ -70,6 +70,10 @@ def test_a_report_is_read_as_betterproto2_writes_it(loads: dict[Endpoint, Load])
     assert found.node.id == "sidecar-1"
 
 
+def test_a_node_that_is_repeated_is_not_even_looked_at() -> None:
+    assert decode_load_stats(b"\x0a\x01\xff", first=False) == load_stats.LoadStats()
+
+
 def test_the_node_is_read_once() -> None:
     assert decode_load_stats(bytes(request([])), first=False).node is None
 

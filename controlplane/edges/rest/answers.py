@@ -143,6 +143,22 @@ class Scrape(Answer):
     failure: str | None
 
 
+class LoadReports(Answer):
+    """What all Envoys together counted of a replica's requests in the last seconds."""
+
+    age_s: float | None
+    """Since the last report."""
+    rate_rps: float | None
+    latency_mean_ms: float | None
+    """With the time on the way in it; null where no request ended."""
+    in_flight: float | None
+    """On average."""
+    samples: float | None
+    window_s: float | None
+    errors: float | None
+    error_fraction: float | None
+
+
 class Step(Answer):
     """One step on the way to a weight."""
 
@@ -177,7 +193,9 @@ class ReplicaView(ReplicaSettings, Weighed, InForce):
     in_flight: float | None
     """Requests that all Envoys together have at it now; null where none reports."""
     readings: dict[str, Any] | None
-    """What it did in the last seconds."""
+    """What it did in the last seconds, by its own metrics."""
+    load_reports: LoadReports | None
+    """Null where no Envoy reports of it."""
     joined: dict[str, Any] | None
     """What exporters say of its GPUs."""
     drained: bool | None
@@ -210,6 +228,8 @@ class HistoryEntry(Answer):
     scrape: Scrape
     in_flight: float | None
     readings: dict[str, Any] | None
+    load_reports: LoadReports | None
+    """Where they decided; null where it was scraped."""
     capacity: float | None
     tier: str | None
     weight: int

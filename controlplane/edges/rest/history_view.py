@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from controlplane.edges.rest.views import plain, readings, steps_view
+from controlplane.edges.rest.views import load_reports, plain, readings, steps_view
 from controlplane.plane import KEPT, Told, changes
 from controlplane.weighing import explain
 
@@ -34,7 +34,8 @@ def history_view(
 
 
 def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
-    entry = told.entry
+    entry, window = told.entry, told.entry.window
+    scraped, counted = (None, window) if entry.by_envoys else (window, None)
     return {
         "at": _calendar(wall - now + entry.at),
         "age_s": plain(now - entry.at),
@@ -42,9 +43,10 @@ def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
         "left_out": told.left_out,
         "state": entry.state.value,
         "draining": entry.draining,
-        "scrape": {"age_s": plain(entry.age), "failure": entry.failure},
+        "scrape": {"age_s": plain(entry.age) if scraped else None, "failure": entry.failure},
         "in_flight": plain(entry.in_flight),
-        "readings": readings(entry.window) if entry.window else None,
+        "readings": readings(scraped) if scraped else None,
+        "load_reports": load_reports(counted, entry.age or 0.0) if counted else None,
         "capacity": plain(entry.capacity),
         "tier": entry.tier or None,
         "weight": entry.weight,

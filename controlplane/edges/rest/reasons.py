@@ -25,7 +25,8 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
             ago = f"the last good one was {_ago(report.age)}"
         yield f"the last scrape failed: {report.observed.failure}; {ago}"
     elif not report.pool.settings.metrics.is_scraped:
-        yield "never scraped (metrics profile none): it is weighed by what is known otherwise"
+        known = "and no Envoy reports of it" if report.by_envoys is None else "Envoys report of it"
+        yield f"never scraped (metrics profile none), {known}"
     elif report.observed.window is None and report.observed.readiness.is_shown:
         yield "not scraped yet: it gets what the pool's median gets"
     if report.joined is not None:

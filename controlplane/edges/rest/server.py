@@ -106,7 +106,7 @@ class RestServer:
             heartbeat=limits.heartbeat,
             stalled=limits.answer,
         )
-        self._operations: tuple[Operation, ...] = (
+        self.operations: tuple[Operation, ...] = (
             *self._pools.operations(),
             *Replicas(changes, limits.body, wall_clock).operations(),
             *General(nodes, events, audit, ready, metrics, clock).operations(),
@@ -143,8 +143,8 @@ class RestServer:
             middlewares=(delivered(self._limits.answer), problems, guard(lambda: self._tokens)),
             client_max_size=MAX_BYTES,
         )
-        app.add_routes([operation.route for operation in self._operations])
-        app.add_routes(_described(self._operations))
+        app.add_routes([operation.route for operation in self.operations])
+        app.add_routes(_described(self.operations))
         # Bodies are small, so none is taken compressed: what was not unpacked is no bomb.
         runner = web.AppRunner(
             app,

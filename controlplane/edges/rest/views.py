@@ -93,7 +93,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         now: Seconds of the clock that the plane is given.
     """
     replica, observed, weighing = report.replica, report.observed, report.weighing
-    lease = replica.lease_until
+    lease, by_envoys = replica.lease_until, report.by_envoys
     return {
         "pool": report.pool.name,
         "id": replica.id,
@@ -111,6 +111,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "in_flight": plain(report.in_flight),
         **_in_force(report.policy),
         "readings": readings(observed.window) if observed.window else None,
+        "load_reports": load_reports(by_envoys, now - by_envoys.at) if by_envoys else None,
         "joined": _joined(report.joined) if report.joined else None,
         **_weighed(weighing),
         "why": list(reasons(report, now)),
@@ -139,6 +140,25 @@ def readings(window: Window) -> dict[str, Any]:
         "running": plain(window.running),
         "memory": [_memory(memory) for memory in window.memory],
         "note": window.note,
+    }
+
+
+def load_reports(window: Window, age: float) -> dict[str, Any]:
+    """What Envoys counted of a replica's requests, over their window.
+
+    Args:
+        window: Of the load reports of all Envoys.
+        age: Seconds since the last of them.
+    """
+    return {
+        "age_s": plain(age),
+        "rate_rps": plain(window.rate),
+        "latency_mean_ms": _milliseconds(window.latency),
+        "in_flight": plain(window.in_flight),
+        "samples": plain(window.samples),
+        "window_s": plain(window.seconds),
+        "errors": plain(window.errors),
+        "error_fraction": plain(window.error_fraction),
     }
 
 

@@ -94,7 +94,7 @@ class Run:
         async def holds() -> bool:
             return self.ids == set(ids)
 
-        await until(f"the fleet has {ids}, not {self.ids}", holds, 10)
+        await until(f"the fleet has {ids}, not {self.ids}", holds)
 
     async def said(self, folder: str, problem: str | None) -> None:
         def told() -> str | None:
@@ -104,7 +104,7 @@ class Run:
         async def holds() -> bool:
             return told() == problem
 
-        await until(f"the problem is {problem}, not {told()}", holds, 10)
+        await until(f"the problem is {problem}, not {told()}", holds)
 
     def serve(self) -> None:
         for target in self.plane.targets():
@@ -120,7 +120,7 @@ async def running(*folders: str) -> AsyncIterator[Run]:
     async def open_() -> bool:
         return len(run.scripts) == len(folders) and all(it.begun for it in run.scripts.values())
 
-    await until("the sources are asked", open_, 10)
+    await until("the sources are asked", open_)
     try:
         yield run
     finally:
@@ -209,7 +209,7 @@ async def test_sources_that_come_and_go_in_the_config_are_followed() -> None:
         async def open_() -> bool:
             return "directory three" in run.scripts
 
-        await until("the new source is asked", open_, 10)
+        await until("the new source is asked", open_)
         run.script("three").found(4)
         await run.have("r1", "r3", "r4")
         # The one that stayed was not begun anew, the one that went is told nothing any more.
@@ -229,7 +229,7 @@ async def test_a_source_whose_settings_change_begins_anew_with_what_it_had() -> 
         async def anew() -> bool:
             return run.script("one").begun == 2
 
-        await until("the source begins anew", anew, 10)
+        await until("the source begins anew", anew)
         assert run.ids == {"r1"}
 
 
@@ -247,7 +247,7 @@ async def test_what_had_to_stay_goes_once_others_serve_in_its_place(
         async def told() -> bool:
             return "r1, r2 stay, though no source has them any more" in caplog.text
 
-        await until("it is logged", told, 10)
+        await until("it is logged", told)
         assert run.plane.discoveries.report("p").withheld == ("r1", "r2")
         run.serve()
         run.resumed[True].set()

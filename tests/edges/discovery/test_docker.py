@@ -13,7 +13,7 @@ from controlplane.edges.discovery import docker as docker_source
 from controlplane.edges.discovery.docker import DockerSource
 from controlplane.settings import DockerSettings, validated
 from tests.edges.discovery.engine import Engine, engine
-from tests.processes import until
+from tests.processes import DEADLINE, until
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_a_name_too_long_for_an_id_is_replaced_by_the_containers_own(docke
 
 
 async def test_an_event_has_the_containers_listed_anew(docker: Engine) -> None:
-    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(10):
+    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(DEADLINE):
         assert await anext(answers) == Found({})
         docker.run("tei")
         await until("the events are watched", lambda: _same(docker.watched, 1))
@@ -155,7 +155,7 @@ async def test_events_that_come_together_have_the_containers_listed_once(
     docker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(docker_source, "GATHER_SECONDS", 0.5)
-    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(10):
+    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(DEADLINE):
         await anext(answers)
         await until("the events are watched", lambda: _same(docker.watched, 1))
         following = asyncio.ensure_future(anext(answers))
@@ -171,14 +171,14 @@ async def test_events_that_come_together_have_the_containers_listed_once(
 
 
 async def test_containers_are_listed_again_without_an_event_too(docker: Engine) -> None:
-    async with aclosing(sets(docker, interval="20ms")) as answers, asyncio.timeout(10):
+    async with aclosing(sets(docker, interval="20ms")) as answers, asyncio.timeout(DEADLINE):
         await anext(answers)
         docker.run("tei")
         assert list((await anext(answers)).replicas) == ["tei"]
 
 
 async def test_an_engine_that_ends_its_events_has_failed(docker: Engine) -> None:
-    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(10):
+    async with aclosing(sets(docker, interval="60s")) as answers, asyncio.timeout(DEADLINE):
         await anext(answers)
         docker.stop()
         with pytest.raises(SourceError, match="has ended its stream of events"):
@@ -209,7 +209,7 @@ async def test_an_engine_that_does_not_answer_has_failed(
         writer.close()
 
     async with await asyncio.start_unix_server(silent, tmp_path / "docker.sock"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(SourceError, match="did not answer in time"):
                 await look(Engine(tmp_path / "docker.sock"))
         hung.set()

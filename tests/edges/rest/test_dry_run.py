@@ -142,3 +142,13 @@ def test_what_is_put_in_is_one_difference() -> None:
     assert list(differing([1, 2, 3], [1, 9, 2, 3])) == [((1,), None, 9)]
     assert list(differing([1, 2, 2], [1, 2])) == [((2,), 2, None)]
     assert list(differing({"a": [1]}, {"a": [2]})) == [(("a", 0), 1, 2)]
+
+
+async def test_a_replica_where_none_may_be_is_refused_in_a_dry_run_too() -> None:
+    async with served(networks=["10.0.0.0/8"]) as api:
+        await api.ask("PUT", "/v1/pools/m", json=POOL)
+        path = "/v1/pools/m/replicas/z?dry_run=true"
+        refused = await api.ask("PUT", path, json={"address": "127.0.0.1:9001"})
+        assert "admin.networks" in refused.detail
+        taken = await api.ask("PUT", path, json={"address": "10.0.0.1:9001"})
+        assert taken.status == 200

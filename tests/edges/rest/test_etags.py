@@ -107,3 +107,29 @@ async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() ->
             await asyncio.sleep(0.01)
         api.held.set()
         assert sorted([(await it).status for it in both]) == [200, 412]
+
+
+async def test_what_a_client_already_has_is_not_put_again() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        refused = await api.ask("PUT", PATH, json=CHANGED, headers={"If-None-Match": f'"x", {tag}'})
+        assert (refused.status, refused.body["parameter"]) == (412, "If-None-Match")
+        other = await api.ask("PUT", PATH, json=CHANGED, headers={"If-None-Match": '"x"'})
+        assert other.status == 200
+
+
+async def test_tags_may_stand_in_several_headers() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        both = [("If-Match", '"x"'), ("If-Match", tag)]
+        assert (await api.ask("PUT", PATH, json=CHANGED, headers=both)).status == 200
+
+
+async def test_another_process_with_the_same_settings_has_another_etag() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        await api.ask("DELETE", f"{PATH}?force=true")
+        assert (await api.ask("PUT", PATH, json=REPLICA)).headers["ETag"] != tag

@@ -15,6 +15,7 @@ from controlplane.edges.rest.feed import KEPT
 from controlplane.edges.rest.stream import MAX_READERS
 from controlplane.plane import Probe
 from tests.edges.rest.served import POOL, REPLICA, Served, served
+from tests.processes import DEADLINE
 
 PATH = "/v1/pools/m/replicas/a"
 
@@ -27,7 +28,7 @@ class Follower:
     last: str = ""
 
     async def line(self) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             return (await self.response.content.readline()).decode()
 
     async def next(self) -> tuple[str, dict[str, Any]]:
@@ -163,7 +164,7 @@ async def test_a_reader_that_stops_is_cut_and_others_are_not() -> None:
         writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with following(api) as follower:
             await follower.next()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE):
                 while api.server._events.readers < 2:
                     await asyncio.sleep(0.01)
                 seen = 0
@@ -186,7 +187,7 @@ async def test_there_are_only_so_many_readers_and_who_leaves_makes_room() -> Non
             refused = await api.ask("GET", "/v1/events")
             assert (refused.status, refused.headers["Retry-After"]) == (503, "30")
         await api.ask("PUT", "/v1/pools/m", json=POOL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while api.server._events.readers > MAX_READERS - 1:
                 await asyncio.sleep(0.01)
 

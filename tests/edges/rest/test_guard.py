@@ -34,6 +34,19 @@ async def test_another_scheme_is_no_token() -> None:
         assert basic.status == 401
 
 
+async def test_the_scheme_may_be_written_in_any_case() -> None:
+    async with served(token=TOKEN) as api:
+        for scheme in ("bearer", "BEARER"):
+            headers = {"Authorization": f"{scheme} {TOKEN}"}
+            assert (await api.ask("GET", "/v1/pools", headers=headers)).status == 200
+
+
+async def test_what_only_begins_like_a_path_for_all_needs_the_token() -> None:
+    async with served(token=TOKEN) as api:
+        for path in ("/livez/x", "/docs2", "/openapi.json/v1/pools"):
+            assert (await api.ask("GET", path)).status == 401
+
+
 async def test_without_the_token_not_even_unknown_paths_are_told_apart() -> None:
     async with served(token=TOKEN) as api:
         for method, path in (("GET", "/nothing"), ("PATCH", "/v1/pools"), ("PUT", "/v1/pools/m")):

@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.edges.rest import Limits, changes
 from tests.edges.rest.served import POOL, Served, served
+from tests.processes import DEADLINE
 
 GARBAGE = {
     "random bytes": bytes(range(256)) * 8,
@@ -32,7 +33,7 @@ async def test_what_is_no_http_is_refused_and_changes_nothing(what: str) -> None
     async with served(limits=Limits(idle=0.5, body=0.5)) as api:
         await api.filled()
         before = api.plane.fleet
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answer = await api.raw(GARBAGE[what])
         assert answer == b"" or answer.split(b" ")[1].startswith(b"4")
         assert (api.plane.fleet, api.changes) == (before, 0)
@@ -42,7 +43,7 @@ async def test_what_is_no_http_is_refused_and_changes_nothing(what: str) -> None
 @pytest.mark.parametrize("sent", [b"", b"GET /v1/po", b"GET /v1/pools HTTP/1.1\r\nHost: local"])
 async def test_headers_that_do_not_arrive_are_not_waited_for(sent: bytes) -> None:
     async with served(limits=Limits(idle=0.1)) as api:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             assert await api.raw(sent) == b""
 
 
@@ -50,7 +51,7 @@ async def test_headers_that_arrive_byte_by_byte_are_not_waited_for() -> None:
     async with served(limits=Limits(idle=0.3)) as api:
         reader, writer = await asyncio.open_connection(api.address.host, api.address.port)
         ended = asyncio.create_task(reader.read())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while not ended.done():
                 writer.write(b"a")
                 await asyncio.sleep(0.02)
@@ -60,7 +61,7 @@ async def test_headers_that_arrive_byte_by_byte_are_not_waited_for() -> None:
 
 async def test_a_connection_that_asks_nothing_more_is_closed() -> None:
     async with served(limits=Limits(idle=0.1)) as api:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             answer = await api.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
@@ -80,7 +81,7 @@ async def test_one_connection_too_many_is_refused_and_one_less_makes_room() -> N
         for _, writer in idle:
             writer.close()
             await writer.wait_closed()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while not (await api.raw(request)).startswith(b"HTTP/1.1 200 "):
                 await asyncio.sleep(0.01)
 
@@ -94,7 +95,7 @@ async def test_who_does_not_take_the_answer_is_cut_off() -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         # Kernels keep some megabytes for who does not read.
         writer.write(b"GET /v1/pools/m/replicas HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             while api.connections < 2:
                 await asyncio.sleep(0.01)
             while api.connections > 1:

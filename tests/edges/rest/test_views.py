@@ -12,6 +12,7 @@ from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
+from controlplane.signals.load import Endpoint, Load
 from tests.weighing.pools import SETTINGS
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
@@ -121,6 +122,53 @@ def test_a_failed_scrape_says_why_and_how_old_the_last_good_one_is() -> None:
     assert (
         shown["why"][0] == "the last scrape failed: it answered 500; the last good one was 3 s ago"
     )
+
+
+AT = Endpoint("m", "10.0.0.1", 80)
+
+
+def reported(made: Plane, seconds: int) -> None:
+    """Two Envoys end 30 requests a second, one of six with an error, and have three in flight."""
+    for second in range(1, seconds + 1):
+        made.reported("one", {AT: Load(15, 5, 2)}, 1.0, float(second))
+        made.reported("two", {AT: Load(10, 0, 1)}, 1.0, float(second))
+
+
+def test_what_envoys_report_stands_beside_the_readings_with_its_age() -> None:
+    made = plane()
+    scraped(made, 1.0, 0.0)
+    reported(made, 11)
+    scraped(made, 11.0, 500.0)
+    shown = view(made, 11.25)
+    assert shown["readings"]["rate_rps"] == 50.0
+    assert shown["load_reports"] == {
+        "age_s": 0.25,
+        "rate_rps": 25.0,
+        "latency_mean_ms": 120.0,
+        "in_flight": 3.0,
+        "samples": 125,
+        "window_s": 5.0,
+        "errors": 25,
+        "error_fraction": pytest.approx(1 / 6, rel=1e-5),
+    }
+    made.reporter_left("one", 12.0)
+    made.reporter_left("two", 12.0)
+    assert view(made, 12.0)["load_reports"] is None
+
+
+def test_a_replica_that_is_not_scraped_says_whether_envoys_report_of_it() -> None:
+    made = plane()
+    made.apply(PutPool("m", validated(PoolSettings, {**SHORT, "metrics": {"profile": "none"}})), 0)
+    made.decide(0.0)
+    assert view(made, 0.0)["why"][0] == (
+        "never scraped (metrics profile none), and no Envoy reports of it"
+    )
+    reported(made, 1)
+    made.decide(1.0)
+    shown = view(made, 1.0)
+    assert shown["why"][0] == "never scraped (metrics profile none), Envoys report of it"
+    assert (shown["readings"], shown["scrape"]["age_s"]) == (None, None)
+    assert shown["load_reports"] is not None
 
 
 def test_a_replica_that_was_never_scraped_has_no_readings_rather_than_zeros() -> None:

@@ -17,6 +17,7 @@ from embedding_replica.metrics import Metrics
 from embedding_replica.model import Model, architecture, model_folder
 from embedding_replica.openai import Limits
 from embedding_replica.server import Server
+from tests.processes import DEADLINE
 
 Client = TestClient[Request, Application]
 Start = Callable[[Engine], Awaitable[Client]]
@@ -86,7 +87,7 @@ def limits() -> Limits:
 @pytest.fixture
 def until() -> Until:
     async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             # What is waited for is state of the server, which has no event for each test.
             while not condition():
                 await asyncio.sleep(0.001)

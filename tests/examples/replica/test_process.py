@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError, ClientSession
 
+from tests.processes import DEADLINE
+
 FOLDER = Path(__file__).parents[3] / "examples" / "replica"
 ASK = {"model": "all-MiniLM-L6-v2", "input": "a load line"}
 
@@ -40,7 +42,7 @@ class Replica:
 
     async def shows(self, sample: str) -> None:
         """Wait until the metrics have this line."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while sample not in await self.metrics():
                 pass
 
@@ -49,7 +51,7 @@ class Replica:
             return (await answer.text()).splitlines()
 
     async def exit_code(self) -> int:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             return await self.process.wait()
 
 

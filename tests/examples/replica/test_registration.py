@@ -14,7 +14,7 @@ from controlplane.fleet import DeleteReplica, Drain, Draining, Replica
 from controlplane.settings import Address
 from embedding_replica.registration import Place, Registration
 from tests.edges.rest.served import POOL, Served, served
-from tests.processes import free_port, until
+from tests.processes import DEADLINE, free_port, until
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Member:
         async def asleep() -> bool:
             return len(self.slept) > count
 
-        await until("it sleeps again", asleep, 10)
+        await until("it sleeps again", asleep)
 
     @property
     def known(self) -> Replica | None:
@@ -64,7 +64,7 @@ async def member(token: str | None = None, port: int | None = None) -> AsyncIter
         async def asked() -> bool:
             return bool(it.slept)
 
-        await until("it has asked", asked, 10)
+        await until("it has asked", asked)
         try:
             yield it
         finally:
@@ -137,7 +137,7 @@ async def test_it_shows_its_token() -> None:
 async def left(it: Member, arrived: Callable[[], int], in_flight: Callable[[], int]) -> bool:
     """Have it leave, with sleeps that take no time."""
     it.registration._sleep = asyncio.sleep
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         return await it.registration.leave(arrived, in_flight, 0.05)
 
 

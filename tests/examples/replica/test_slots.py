@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from embedding_replica.slots import QueueFullError, Slots
+from tests.processes import DEADLINE
 
 
 async def turn() -> None:
@@ -84,5 +85,5 @@ async def test_a_slot_given_to_someone_who_gives_up_at_that_moment_is_not_lost()
     unlucky.cancel()
     await turn()
     assert unlucky.cancelled()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE):
         await slots.take()

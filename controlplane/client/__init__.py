@@ -1,0 +1,113 @@
+"""A typed, asynchronous client of the REST API: for scripts, controllers and the command line.
+
+```python
+import asyncio
+
+from controlplane.client import Client, ConflictError
+
+
+async def main() -> None:
+    async with Client("http://127.0.0.1:8080", token="…") as client:
+        await client.put_replica("minilm", "c", {"address": "10.0.0.13:8080", "slots": 2})
+        async for replica in client.each_replica("minilm", labels=["rack=7"]):
+            print(replica.id, replica.state, replica.share, replica.why)
+        try:
+            await client.delete_replica("minilm", "a")
+        except ConflictError as error:
+            print(error.detail)
+
+
+asyncio.run(main())
+```
+
+What comes back is frozen. A key that a newer control plane has and this client does not know is
+kept, and no error. Whatever goes wrong is a `ClientError`.
+"""
+
+from controlplane.client.answers import (
+    Answer,
+    Audit,
+    AuditEntry,
+    Difference,
+    Node,
+    NodeLocality,
+    NodeType,
+    Preview,
+    Put,
+    Rejection,
+)
+from controlplane.client.client import Client
+from controlplane.client.errors import (
+    BadRequestError,
+    ClientError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    NotListeningError,
+    PreconditionFailedError,
+    ProblemError,
+    TimedOutError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+from controlplane.client.events import Event, Missed, PoolChanged, ReplicaChanged, StateShown
+from controlplane.client.histories import History, HistoryEntry
+from controlplane.client.pools import Counts, Pool
+from controlplane.client.previews import Previews
+from controlplane.client.replicas import (
+    GpuReading,
+    LoadReports,
+    Readings,
+    Replica,
+    ReplicaInShort,
+    Scrape,
+    Step,
+)
+
+__all__ = [
+    "Answer",
+    "Audit",
+    "AuditEntry",
+    "BadRequestError",
+    "Client",
+    "ClientError",
+    "ConflictError",
+    "Counts",
+    "Difference",
+    "Event",
+    "ForbiddenError",
+    "GpuReading",
+    "History",
+    "HistoryEntry",
+    "InvalidError",
+    "LoadReports",
+    "Missed",
+    "Node",
+    "NodeLocality",
+    "NodeType",
+    "NotFoundError",
+    "NotListeningError",
+    "Pool",
+    "PoolChanged",
+    "PreconditionFailedError",
+    "Preview",
+    "Previews",
+    "ProblemError",
+    "Put",
+    "Readings",
+    "Rejection",
+    "Replica",
+    "ReplicaChanged",
+    "ReplicaInShort",
+    "Scrape",
+    "StateShown",
+    "Step",
+    "TimedOutError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "UnreachableError",
+]

@@ -1,0 +1,192 @@
+"""Sends calls over HTTP; whatever goes wrong comes out as one of the client's own errors."""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from controlplane.client.endpoints import Call
+from controlplane.client.errors import (
+    NotListeningError,
+    TimedOutError,
+    UnexpectedAnswerError,
+    UnreachableError,
+    problem,
+)
+
+_PROBLEM: Final = "application/problem+json"
+
+_SILENCE: Final = 45.0
+"""Seconds without a byte after which a stream is cut; every 15 s there is at least a comment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An answer that is none of an error.
+
+    Attributes:
+        status: Of HTTP.
+        body: Plain data; text where it is no JSON; None where there is none.
+        etag: Of what it is about; None without any.
+    """
+
+    status: int
+    body: Any
+    etag: str | None
+
+    @property
+    def tagged(self) -> Any:
+        """The body with the ETag in it."""
+        return {**self.body, "etag": self.etag} if isinstance(self.body, dict) else self.body
+
+
+class Connection:
+    """Where the control plane is, and open connections to it."""
+
+    def __init__(self, url: str, token: str | None, timeout: float) -> None:
+        """See that the URL and the token can be used; `open` before anything is sent.
+
+        Raises:
+            ValueError: One of them cannot.
+        """
+        if not _is_http(url):
+            raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
+        token = (token or "").strip()
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("the token has characters in it that no token has")
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout, self._timeouts = timeout, aiohttp.ClientTimeout(total=timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Prepare to send; nothing is sent yet."""
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Proxies are for other hosts: neither they nor ~/.netrc have a say in this.
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, call: Call, expected: tuple[int, ...] = ()) -> Received:
+        """Send a call and return the answer.
+
+        Args:
+            call: What to send.
+            expected: Statuses of 400 and above that are no errors.
+
+        Raises:
+            ClientError: There is no answer, or it is an error.
+        """
+        with self._translated():
+            async with self._request(call) as response:
+                if response.status == 204:
+                    return Received(204, None, None)
+                data = await response.read()
+        kind = response.content_type
+        if response.status >= 400 and response.status not in expected:
+            raise self._problem(response, data)
+        if kind != call.endpoint.media:
+            raise self._stranger(response)
+        body = self._json(data) if kind == "application/json" else data.decode("utf-8", "replace")
+        return Received(response.status, body, response.headers.get("ETag"))
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Send a call whose answer has no end; yields its pieces as they come.
+
+        Raises:
+            ClientError: There is no answer, it is an error, or it has broken off.
+        """
+        silence = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
+        with self._translated():
+            async with self._request(call, silence) as response:
+                if response.status >= 400:
+                    raise self._problem(response, await response.read())
+                if response.content_type != call.endpoint.media:
+                    raise self._stranger(response)
+                yield response.content.iter_any()
+
+    def _request(
+        self, call: Call, timeout: aiohttp.ClientTimeout | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise RuntimeError("use the client in its context: `async with Client(url) as client:`")
+        headers = {key: value for key, value in call.headers.items() if value is not None}
+        return self._session.request(
+            call.endpoint.method,
+            URL(self.url + call.target, encoded=True),
+            json=call.body,
+            headers={"Accept": call.endpoint.media, **headers},
+            allow_redirects=False,
+            timeout=timeout or self._timeouts,
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of HTTP as errors of the client."""
+        try:
+            yield
+        except TimeoutError:
+            raise TimedOutError(
+                f"the control plane at {self.url} did not answer within {self._timeout:g} s"
+            ) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UnreachableError(
+                f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
+            ) from None
+        except aiohttp.ClientConnectorError as error:
+            # Of refused connections there is no more to say.
+            why = error.os_error.strerror if isinstance(error.os_error, socket.gaierror) else None
+            reason = f" ({why.lower()})" if why else ""
+            raise NotListeningError(f"no control plane answers at {self.url}{reason}") from None
+        except (
+            aiohttp.ClientOSError,
+            aiohttp.ServerDisconnectedError,
+            aiohttp.ClientPayloadError,
+        ):
+            raise UnreachableError(f"the control plane at {self.url} has hung up") from None
+        except aiohttp.ClientError as error:
+            raise UnexpectedAnswerError(
+                f"what answers at {self.url} is no control plane of Plimsoll: {error}"
+            ) from None
+
+    def _problem(self, response: aiohttp.ClientResponse, data: bytes) -> Exception:
+        document = self._json(data) if response.content_type == _PROBLEM else None
+        if not isinstance(document, dict):
+            return self._stranger(response)
+        return problem(response.status, document, response.headers)
+
+    def _stranger(self, response: aiohttp.ClientResponse) -> UnexpectedAnswerError:
+        return UnexpectedAnswerError(
+            f"what answers at {self.url} is no control plane of Plimsoll:"
+            f" HTTP {response.status} with {response.content_type}"
+        )
+
+    def _json(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise UnexpectedAnswerError(
+                f"what answers at {self.url} is no control plane of Plimsoll: its JSON is none"
+            ) from None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,163 @@
+"""Server-sent events: bytes as they come in, typed changes out. Pure.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controlplane.client.answers import Answer
+from controlplane.client.errors import UnexpectedAnswerError
+from controlplane.client.pools import Pool
+from controlplane.client.replicas import ReplicaInShort
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened; of a kind that this client does not know, just this.
+
+    Attributes:
+        id: To go on after it, in this run of the control plane; None where that cannot be.
+        kind: ``state``, ``pool``, ``replica`` or ``missed``.
+        document: What was said of it.
+    """
+
+    id: str | None
+    kind: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StateShown(Event):
+    """How things are: at the beginning, and after something was missed.
+
+    Attributes:
+        pools: All of them.
+    """
+
+    pools: tuple[Pool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChanged(Event):
+    """A pool was added, changed or removed.
+
+    Attributes:
+        pool: Its name.
+        change: ``added``, ``changed`` or ``removed``.
+        etag: As `Client.pool` has it; None of one that is gone.
+    """
+
+    pool: str
+    change: str
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaChanged(Event):
+    """A replica was added, changed or removed; or its readiness, tier or draining is another one.
+
+    Attributes:
+        pool: Its pool's name.
+        replica: Its id.
+        change: ``added``, ``changed`` or ``removed``.
+        now: What it is like; None of one that is gone.
+    """
+
+    pool: str
+    replica: str
+    change: str
+    now: ReplicaInShort | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missed(Event):
+    """Some events are not kept any more; a `StateShown` follows.
+
+    Attributes:
+        detail: The same in a sentence.
+    """
+
+    detail: str
+
+
+class _State(Answer):
+    pools: tuple[Pool, ...]
+
+
+class _PoolEvent(Answer):
+    pool: str
+    change: str
+    etag: str | None
+
+
+class _ReplicaEvent(Answer):
+    pool: str
+    id: str
+    change: str
+
+
+class Reader:
+    """Takes bytes in whatever pieces they come; begin with a new one for each connection."""
+
+    _LINE_END: Final = b"\n"
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._searched = 0
+        self._fields: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that are whole with these bytes.
+
+        Raises:
+            UnexpectedAnswerError: These are no events of a control plane.
+        """
+        self._rest += data
+        while (end := self._rest.find(self._LINE_END, self._searched)) >= 0:
+            line = bytes(self._rest[:end]).removesuffix(b"\r")
+            del self._rest[: end + 1]
+            self._searched = 0
+            if line:
+                self._take(line)
+            elif self._fields:
+                fields, self._fields = self._fields, {}
+                if "data" in fields:
+                    yield _event(fields)
+        # A state of thousands of replicas comes in many pieces: each is looked through once.
+        self._searched = len(self._rest)
+
+    def _take(self, line: bytes) -> None:
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        if not name:
+            return  # A comment: it shows that both ends live.
+        value = value.removeprefix(" ")
+        if name == "data" and "data" in self._fields:
+            value = f"{self._fields['data']}\n{value}"
+        self._fields[name] = value
+
+
+def _event(fields: Mapping[str, str]) -> Event:
+    try:
+        document = json.loads(fields["data"])
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise UnexpectedAnswerError("an event of the control plane is no JSON object")
+    id_, kind = fields.get("id"), fields.get("event", "message")
+    match kind:
+        case "state":
+            return StateShown(id_, kind, document, _State.of(document).pools)
+        case "pool":
+            pool = _PoolEvent.of(document)
+            return PoolChanged(id_, kind, document, pool.pool, pool.change, pool.etag)
+        case "replica":
+            said = _ReplicaEvent.of(document)
+            now = ReplicaInShort.of(document) if "state" in document else None
+            return ReplicaChanged(id_, kind, document, said.pool, said.id, said.change, now)
+        case "missed":
+            return Missed(id_, kind, document, str(document.get("detail", "")))
+        case _:
+            return Event(id_, kind, document)

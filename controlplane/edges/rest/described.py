@@ -1,0 +1,25 @@
+"""The OpenAPI document of this version, where nothing is served."""
+
+from typing import Any
+
+from controlplane.edges.rest.openapi import document
+from controlplane.edges.rest.server import RestServer
+from controlplane.plane import Plane
+from controlplane.settings import AdminSettings
+
+
+def described() -> dict[str, Any]:
+    """The same document that a control plane of this version serves."""
+    server = RestServer(
+        AdminSettings(),
+        Plane(0.0),
+        carry_out=_never,
+        nodes=tuple,
+        ready=lambda: False,
+        metrics=lambda _accept: (b"", ""),
+    )
+    return document(server.operations)
+
+
+async def _never(*_: object) -> None:
+    raise AssertionError("nothing is served")

@@ -1,0 +1,94 @@
+"""What goes wrong is one sentence on standard error and an exit code, for every command."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from click.testing import CliRunner
+
+from controlplane.cli.group import plimsoll
+from tests.cli.answering import run
+from tests.edges.rest.served import Served, served
+from tests.processes import DEADLINE
+
+TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
+
+ASKING = [
+    ("pools",),
+    ("pools", "show", "m"),
+    ("pools", "remove", "m", "--yes"),
+    ("replicas",),
+    ("replicas", "list", "m"),
+    ("replicas", "drain", "m", "a"),
+    ("nodes",),
+    ("explain", "m"),
+    ("explain", "m", "--history"),
+    ("top",),
+    ("top", "--json"),
+    ("events",),
+    ("openapi",),
+]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Served]:
+    async with served() as here:
+        yield await here.filled()
+
+
+@pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
+def test_without_a_control_plane_each_command_says_how_to_start_one(
+    arguments: tuple[str, ...],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    result = CliRunner(env={"PLIMSOLL_URL": url}).invoke(plimsoll, arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"plimsoll: no control plane answers at {url}: start it with `plimsoll serve --config"
+        " FILE`, or set --url\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [it for it in ASKING if it != ("openapi",)], ids=" ".join)
+async def test_a_wrong_token_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    async with served(token=TOKEN) as guarded:
+        result = await run(guarded, *arguments, token="wrong")  # noqa: S106 - it is wrong
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith("; set PLIMSOLL_TOKEN\n")
+    assert result.stderr.count("\n") == 1
+
+
+async def test_options_win_over_the_environment(api: Served) -> None:
+    async with served(token=TOKEN) as guarded:
+        url = f"http://{guarded.address}"
+        result = await run(api, "pools", "--url", url, "--token", TOKEN, token="wrong")  # noqa: S106
+        assert (result.exit_code, result.stdout) == (0, "no pools\n")
+
+
+def test_a_token_that_no_header_can_carry_is_bad_usage() -> None:
+    result = CliRunner(env={"PLIMSOLL_TOKEN": "a\nb"}).invoke(plimsoll, ["pools"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("plimsoll: --token: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("pools",), ("replicas", "--json"), ("openapi",), ("events",)]
+)
+async def test_whoever_reads_may_have_enough_at_any_time(
+    api: Served, arguments: tuple[str, ...]
+) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", *arguments, "--url", f"http://{api.address}"),
+        stdout=theirs,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(theirs)
+    async with asyncio.timeout(3 * DEADLINE):
+        _, errors = await process.communicate()
+    assert (process.returncode, errors) == (1, b"")

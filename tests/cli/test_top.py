@@ -1,0 +1,264 @@
+"""``plimsoll top``: live on a real terminal, one table anywhere else."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from controlplane.cli.top_sight import Looker
+from controlplane.plane import Failure, Probe
+from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.cli.answering import run
+from tests.cli.terminal import Terminal, resize, terminal_of
+from tests.client.clients import client, sent
+from tests.edges.rest.served import POOL, Served, served
+from tests.processes import DEADLINE
+
+BOUNDS = (0.01, 0.1, 1.0, float("inf"))
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Served]:
+    """Replica a carries five times as much as b, and c only starts."""
+    async with served() as here:
+        await here.filled()
+        await here.ask("PUT", "/v1/pools/m", json=POOL | {"objective": {"p99": "250ms"}})
+        await here.ask("PUT", "/v1/pools/m/replicas/c", json={"address": "127.0.0.1:9003"})
+        for id_ in "ab":
+            here.plane.probed(here.target(id_), Probe.HEALTHY, here.now)
+        for window in range(40):
+            here.now += 0.5
+            for id_, latency in (("a", 0.02), ("b", 0.1)):
+                count = 5.0 * window
+                counts = tuple(count * (latency <= bound) for bound in BOUNDS)
+                memory = (GpuMemory(f"GPU-{id_}", 4e9, 8e9),)
+                reading = Reading(here.now, Histogram(BOUNDS, counts, count * latency))
+                reading = replace(reading, memory=memory)
+                here.plane.record(here.target(id_), reading, here.now)
+            here.decide()
+        yield here
+
+
+class Top:
+    """It, on a terminal."""
+
+    def __init__(self, process: asyncio.subprocess.Process, ours: int) -> None:
+        self.process, self.ours = process, ours
+        self.terminal = Terminal(ours)
+
+    def press(self, key: str) -> None:
+        os.write(self.ours, key.encode())
+
+    async def ended(self) -> int:
+        code = await self.process.wait()
+        # What it wrote last is still to be read.
+        await self.terminal.says(r"\x1b\[\?1049l")
+        return code
+
+
+@asynccontextmanager
+async def top(api: Served, *options: str, rows: int = 30, columns: int = 160) -> AsyncIterator[Top]:
+    ours, theirs = terminal_of(rows, columns)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", "top", "--url", f"http://{api.address}"),
+        *("--interval", "100ms", *options),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={key: it for key, it in os.environ.items() if key not in ("COLUMNS", "LINES")}
+        | {"TERM": "xterm", "NO_COLOR": "1"},
+        start_new_session=True,
+    )
+    shown = Top(process, ours)
+    try:
+        async with asyncio.timeout(3 * DEADLINE):
+            yield shown
+    finally:
+        asyncio.get_running_loop().remove_reader(ours)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(theirs)
+        os.close(ours)
+
+
+async def test_without_a_terminal_there_is_one_table_with_everything(api: Served) -> None:
+    result = await run(api, "top")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("m: capacity-tiers, 2 of 3 ready, 1 starting, 20 req/s, p99 up to ")
+    assert lines[0].endswith(" of 250ms wanted")
+    rows = {line.split()[0]: line for line in lines[2:]}
+    assert rows.keys() == {"a", "b", "c"}
+    share = float(re.search(r"([\d.]+) %", rows["a"])[1])  # type: ignore[index]
+    assert share > 60
+    assert rows["a"].count("█") == round(share / 10)
+    assert " 10/s" in rows["a"]
+    assert " 50 % " in rows["a"]
+    assert re.search(r"\d s ago: ", rows["a"])
+    # A pipe gets the whole sentence.
+    assert rows["c"].rstrip().endswith("is yet to be asked")
+
+
+async def test_in_json_it_has_the_same_with_the_names_of_the_api(api: Served) -> None:
+    (pool,) = json.loads((await run(api, "top", "--json")).stdout)["pools"]
+    assert pool["name"] == "m"
+    a = pool["replicas"][0]
+    assert (a["id"], a["state"], a["memory"], a["rate_rps"]) == ("a", "ready", 0.5, 10.0)
+    assert a["share"] > 0.6
+    assert a["p99_ms"] > 0
+    assert a["in_flight"] is not None
+    assert a["moved_ago_s"] >= 0
+    assert "share" in a["why"]
+    assert "health check" in pool["replicas"][2]["why"]
+
+
+async def test_only_the_pools_that_are_named_are_shown(api: Served) -> None:
+    await api.ask("PUT", "/v1/pools/n", json=POOL | {"listener": {"address": "127.0.0.1:10001"}})
+    every = (await run(api, "top", "--once")).stdout
+    assert "\nn: capacity-tiers, 0 of 0 ready" in every
+    one = await run(api, "top", "m")
+    assert "\nn: " not in one.stdout
+    unknown = await run(api, "top", "q")
+    assert (unknown.exit_code, unknown.stderr) == (1, "plimsoll: there is no pool 'q'\n")
+
+
+async def test_without_pools_it_says_so() -> None:
+    async with served() as empty:
+        assert (await run(empty, "top")).stdout == "no pools\n"
+
+
+@pytest.mark.parametrize(("interval", "said"), [("1", "is not a duration"), ("10ms", "at least")])
+async def test_an_interval_that_is_none_is_bad_usage(api: Served, interval: str, said: str) -> None:
+    result = await run(api, "top", "--interval", interval)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("plimsoll: --interval: ")
+    assert said in result.stderr
+
+
+async def test_on_a_terminal_it_follows_what_changes_in_place_until_q(api: Served) -> None:
+    async with top(api) as it:
+        before = termios.tcgetattr(it.ours)
+        await it.terminal.says("plimsoll top")
+        await it.terminal.says("a .*ready")
+        assert not termios.tcgetattr(it.ours)[3] & termios.ECHO
+        await api.ask("POST", "/v1/pools/m/replicas/a/drain")
+        await it.terminal.says(r"draining \(operator\)")
+        await it.terminal.says("ago: ")
+        assert it.process.returncode is None
+        it.press("x")
+        it.press("q")
+        assert await it.ended() == 0
+        # Nothing scrolls: it has a screen of its own, draws from its corner, and gives it back.
+        assert it.terminal.text.count("\x1b[?1049h") == it.terminal.text.count("\x1b[?1049l") == 1
+        assert it.terminal.text.index("\x1b[?25l") < it.terminal.text.index("\x1b[?25h")
+        assert it.terminal.text.count("\x1b[H") > 1
+        assert termios.tcgetattr(it.ours) == before
+
+
+async def test_ctrl_c_ends_it_as_well_and_sigterm_leaves_the_terminal_as_it_was(
+    api: Served,
+) -> None:
+    for number, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143)):
+        async with top(api) as it:
+            before = termios.tcgetattr(it.ours)
+            await it.terminal.says("plimsoll top")
+            it.process.send_signal(number)
+            assert await it.ended() == code
+            assert termios.tcgetattr(it.ours) == before
+            assert "\x1b[?25h" in it.terminal.text
+            assert "Traceback" not in it.terminal.text
+
+
+async def test_it_fits_the_terminal_and_follows_its_size(api: Served) -> None:
+    async with top(api, "--interval", "1h", columns=150, rows=12) as it:
+        await it.terminal.says("a .*ready")
+        await it.terminal.says("…")
+        assert "capacity " in it.terminal.plain()
+        assert max(map(len, it.terminal.drawn())) <= 150
+        begun = len(it.terminal.text)
+        resize(it.ours, 8, 80)
+        it.process.send_signal(signal.SIGWINCH)
+        await asyncio.sleep(0)
+        while "a " not in it.terminal.text[begun:] or "q quits" not in it.terminal.text[begun:]:
+            it.terminal.changed.clear()
+            await it.terminal.changed.wait()
+        it.press("q")
+        assert await it.ended() == 0
+        narrow = it.terminal.text[begun:]
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", narrow)]
+    assert max(map(len, lines)) <= 80
+    assert "capacity " not in "\n".join(line for line in lines if "in flight" in line)
+    assert any("in flight" in line and "memory" in line and "weight" in line for line in lines)
+
+
+async def test_when_the_control_plane_goes_away_it_says_so_and_shows_what_it_knows(
+    api: Served,
+) -> None:
+    async with top(api) as it:
+        await it.terminal.says("a .*ready")
+        await api.server.stop(0.1)
+        await it.terminal.says(r"as of \d\d:\d\d:\d\d: ")
+        begun = len(it.terminal.text)
+        while "a " not in it.terminal.text[begun:]:
+            it.terminal.changed.clear()
+            await it.terminal.changed.wait()
+        it.press("q")
+        assert await it.ended() == 0
+
+
+async def test_when_there_is_no_control_plane_from_the_start_it_ends_with_a_sentence() -> None:
+    async with served() as gone:
+        pass
+    async with top(gone) as it:
+        await it.terminal.says("plimsoll: no control plane answers at .*\n")
+        assert await it.process.wait() == 1
+        assert "\x1b[?1049h" not in it.terminal.text
+
+
+async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> None:
+    many = {f"r{i:03}": {"address": f"127.0.0.1:{20000 + i}"} for i in range(90)}
+    async with client(api) as here:
+        await here.put_replicas("m", many)
+        calls = sent(here)
+        sight = await Looker(here, ()).look(40)
+    assert [len(it.rows) for it in sight] == [40]
+    asked = [it.endpoint.id for it in calls]
+    assert asked.count("getHistory") == 24
+    assert asked.count("listReplicas") == 1
+
+
+async def test_why_a_replica_moved_is_asked_again_only_when_it_did(api: Served) -> None:
+    async with client(api) as here:
+        looker, calls = Looker(here, ()), sent(here)
+
+        async def histories() -> int:
+            before = len(calls)
+            await looker.look(40)
+            return sum(it.endpoint.id == "getHistory" for it in calls[before:])
+
+        assert await histories() == 3
+        assert await histories() == 0
+        await here.drain("m", "b")
+        assert await histories() >= 1
+        (row,) = [row for it in await looker.look(40) for row in it.rows if row.replica.id == "b"]
+    assert row.moved is not None
+    assert row.why is not None
+    assert "lost its share" in row.why
+
+
+async def test_a_replica_that_cannot_be_scraped_cannot_steer_the_terminal(api: Served) -> None:
+    api.now += 0.5
+    api.plane.record(api.target("a"), Failure("it said \x1b[2J"), api.now)
+    api.decide()
+    shown = (await run(api, "top")).stdout
+    assert "began to fail: it said �[2J" in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,84 @@
+"""Control planes as processes of their own that need not import anything first.
+
+To import all of it takes seconds of a core, and most tests with real processes start it anew.
+"""
+
+import asyncio
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+class Forked:
+    """One that was started, as `asyncio.subprocess.Process` shows it.
+
+    Attributes:
+        pid: Of the process.
+        returncode: Its exit code, negative for a signal; None while it runs.
+    """
+
+    def __init__(
+        self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._reader, self._writer = reader, writer
+        self._ended = asyncio.create_task(self._watch())
+
+    @classmethod
+    async def start(cls, log: Path, *arguments: str | Path) -> "Forked":
+        """Call ``plimsoll`` with these arguments, its output in a file."""
+        path = await asyncio.to_thread(_nursery)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(json.dumps([str(log), *map(str, arguments)]).encode() + b"\n")
+        return cls(int(await reader.readline()), reader, writer)
+
+    async def wait(self) -> int:
+        """Wait until it has ended; returns its exit code."""
+        return await asyncio.shield(self._ended)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without asking."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    async def _watch(self) -> int:
+        self.returncode = int(await self._reader.readline())
+        self._writer.close()
+        return self.returncode
+
+
+@cache
+def _nursery() -> str:
+    """Start who forks them, once for each process with tests; returns where it listens."""
+    folder = tempfile.TemporaryDirectory(prefix="plimsoll-nursery-")
+    path = str(Path(folder.name) / "socket")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "tests.nursery", path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdin is not None
+    assert started.stdout is not None
+
+    def end() -> None:
+        started.communicate()
+        folder.cleanup()
+
+    atexit.register(end)
+    assert started.stdout.readline() == "ready\n", "the nursery has not started"
+    return path

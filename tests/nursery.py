@@ -1,0 +1,71 @@
+"""A program that starts control planes in no time: it has all imported, and forks.
+
+It listens on a Unix socket, whose path is its argument, until its stdin ends. Who connects sends a
+line of JSON: a file for the output, and what to call ``plimsoll`` with. The answer is a line with
+the pid and, once that has ended, a line with its exit code. A control plane does not outlive the
+connection.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+import controlplane.assembly
+import controlplane.cli.serve  # noqa: F401 - so that no control plane has to
+from controlplane.__main__ import main as plimsoll
+
+
+def main() -> None:
+    """Fork for each connection; returns in nobody but who forks."""
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(sys.argv[1])
+        server.listen(64)
+        print("ready", flush=True)  # noqa: T201 - that is how it says so
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
+            connection, _ = server.accept()
+            if os.fork() == 0:
+                server.close()
+                watch(connection)
+            connection.close()
+
+
+def watch(connection: socket.socket) -> None:
+    """Start a control plane, and stay to see how it ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with connection:
+        with connection.makefile() as lines:
+            log, *arguments = json.loads(lines.readline())
+        pid = os.fork()
+        if pid == 0:
+            connection.close()
+            become(log, arguments)
+        connection.sendall(f"{pid}\n".encode())
+        asking = connection.fileno()
+        if asking in select.select([asking, os.pidfd_open(pid)], [], [])[0]:
+            # Whoever asked for it is gone without having ended it.
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        with contextlib.suppress(OSError):
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def become(log: str, arguments: list[str]) -> None:
+    """Be a control plane from here on."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv = ["plimsoll", *arguments]
+    plimsoll()
+
+
+if __name__ == "__main__":
+    main()
