@@ -51,7 +51,7 @@ bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS=
 bench-scrape: $(READY)  ## a thousand replicas scraped at 1 Hz, 11 minutes (BENCH_ARGS="--quick" for one)
 	@$(BIN)/python -m benchmarks.scrape $(BENCH_ARGS)
 
-bench-registry: $(READY)  ## 10,000 replicas registered, changed, restarted, 10 minutes (BENCH_ARGS="--quick" for two)
+bench-registry: $(READY)  ## 10,000 replicas registered, changed, restarted, 20 minutes (BENCH_ARGS="--repetitions 1")
 	@$(BIN)/python -m benchmarks.registry $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made

@@ -3,9 +3,8 @@
 Whole control planes are killed, reached over real HTTP. Whoever writes remembers what was answered;
 of the one request that was not, either all has happened or nothing.
 
-Most are forked by a program that has all imported, hundreds in a minute. Others are the real
-``plimsoll serve``, killed while it starts, reads what it kept, or writes. There are as many rounds
-as ``PLIMSOLL_KILLS`` says, or as time allows. ``PLIMSOLL_KILLS_SEED`` repeats the moments of a run.
+``PLIMSOLL_KILLS=500`` has each test make so many rounds, however long they take, and
+``PLIMSOLL_KILLS_SEED`` repeats the moments of a run.
 """
 
 import asyncio
@@ -13,36 +12,37 @@ import json
 import math
 import os
 import random
-import signal
 import sys
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import pytest
 import yaml
 
-from tests.forked import Forked
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, free_port, process, serving, until
 
 ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "200"))
+REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "15"))
+"""Of the program as users start it, which takes a second for that."""
 SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 20.0
 """After so many no further round begins, unless it was said how many there are to be."""
-
-REAL_ROUNDS = int(os.environ.get("PLIMSOLL_KILLS", "15"))
-REAL_SECONDS = math.inf if "PLIMSOLL_KILLS" in os.environ else 15.0
-"""The same with the real program, which takes a second to start."""
-
+LONGEST = 0 if "PLIMSOLL_KILLS" in os.environ else 900
 SEED = int(os.environ.get("PLIMSOLL_KILLS_SEED", time.time_ns() % 1_000_000))
+LEAST = 10
+REAL_LEAST = 3
+"""Rounds, however slow the machine is."""
 
-LEAST = 3
-"""Rounds that there are, however long they take."""
+EARLY = 0.3
+"""Part of the rounds before which the real program is also killed while it starts."""
 
-MOST_WRITES = 40
-"""Writes that are answered in a round before the kill, which may come in the middle of any."""
+MOST_WRITES = 30
+"""Answered in a round before the kill, which comes within `MOMENT` seconds then."""
+MOMENT = 0.01
 
 WRITERS = 3
 IDS = 4
@@ -61,103 +61,6 @@ class Expected:
     answered: Content = None
     asked: Content = None
     writes: int = 0
-
-
-class Planes(Protocol):
-    """Starts control planes."""
-
-    @property
-    def started(self) -> list[int]:
-        """The pid of each."""
-
-    async def start(self, config: Path) -> tuple[int, str]:
-        """Start one; returns its pid and the URL of its API, which answers."""
-
-
-@dataclass
-class Forks:
-    """Has them forked."""
-
-    folder: Path
-    forks: list[Forked] = field(default_factory=list)
-
-    @property
-    def started(self) -> list[int]:
-        """The pid of each that has answered."""
-        return [it.pid for it in self.forks]
-
-    async def start(self, config: Path) -> tuple[int, str]:
-        """Start one; returns its pid and the URL of its API."""
-        log = self.folder / f"{len(self.forks)}.log"
-        forked = await Forked.start(log, "serve", "--config", config)
-        said = b""
-        async with asyncio.timeout(DEADLINE):
-            while (url := api(said)) is None:
-                assert forked.returncode is None, said.decode()
-                await asyncio.sleep(0.005)
-                said = log.read_bytes() if log.exists() else b""
-        self.forks.append(forked)
-        return forked.pid, url
-
-    async def end(self) -> None:
-        """Wait for the end of all, which were killed."""
-        for fork in self.forks:
-            await fork.wait()
-
-
-@dataclass
-class Programs:
-    """Runs the real program."""
-
-    folder: Path
-    chance: random.Random
-    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
-    early: int = 0
-
-    @property
-    def started(self) -> list[int]:
-        """The pid of each that has answered."""
-        return [it.pid for it in self.processes]
-
-    async def start(self, config: Path) -> tuple[int, str]:
-        """Start one; now and then one before it, which is killed before it is ready."""
-        if self.chance.random() < 0.3:
-            self.early += 1
-            await self._killed_early(config)
-        process = await self._run(config)
-        assert process.stderr is not None
-        while (url := api(said := await asyncio.wait_for(process.stderr.readline(), 60))) is None:
-            assert said, await process.wait()
-        self.processes.append(process)
-        return process.pid, url
-
-    async def end(self) -> None:
-        """End what still runs."""
-        for process in self.processes:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-
-    async def _killed_early(self, config: Path) -> None:
-        process = await self._run(config)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), self.chance.uniform(0.0, 2.0))
-        assert process.returncode is None, "it ended by itself"
-        process.kill()
-        await process.wait()
-
-    async def _run(self, config: Path) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "controlplane", "serve", "--config", config),
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-
-def api(said: bytes) -> str | None:
-    """Where the API of a control plane is, by what it has said so far."""
-    url, comma, _ = said.partition(b"REST on ")[2].partition(b",")
-    return url.decode() if comma else None
 
 
 class Writer:
@@ -227,71 +130,100 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     return found
 
 
-async def killed_again_and_again(
-    planes: Planes, folder: Path, chance: random.Random, rounds: int, seconds: float
-) -> int:
-    """Have planes killed while they are written to, and look at what each finds when it starts.
-
-    Returns:
-        How many writes were answered.
-    """
-    config = folder / "plimsoll.yaml"
-    ports = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
-    config.write_text(yaml.safe_dump(ports))
-    writers = [Writer(number, chance.randrange(1 << 30)) for number in range(WRITERS)]
-    begun = time.monotonic()
-    for number in range(rounds + 1):
-        is_last = number == rounds or (number >= LEAST and time.monotonic() - begun > seconds)
-        pid, url = await planes.start(config)
-        is_killed = False
-        try:
-            async with aiohttp.ClientSession(trust_env=False) as session:
-                there = await contents(session, url)
-                for writer in writers:
-                    writer.settle(there.get(writer.pool))
-                if is_last:
-                    break
-                enough = sum(it.expected.writes for it in writers) + chance.randrange(MOST_WRITES)
-                writing = [asyncio.create_task(it.write(session, url)) for it in writers]
-                async with asyncio.timeout(60):
-                    while sum(it.expected.writes for it in writers) < enough:
-                        await asyncio.sleep(0.001)
-                await asyncio.sleep(chance.uniform(0.0, 0.02))
-                os.kill(pid, signal.SIGKILL)
-                is_killed = True
-                await asyncio.gather(*writing)
-        finally:
-            # Whatever has happened: nobody else ends it.
-            if not is_killed:
-                os.kill(pid, signal.SIGKILL)
-    assert not [name for name in os.listdir(folder) if "damaged" in name]
+def written(writers: Sequence[Writer]) -> int:
+    """How many of their requests were answered."""
     return sum(it.expected.writes for it in writers)
 
 
-@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
+async def killed_once(
+    url: str, kill: Callable[[], None], writers: Sequence[Writer], chance: random.Random
+) -> None:
+    """Look at what a control plane has kept, write to it, and kill it meanwhile."""
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        there = await contents(session, url)
+        for writer in writers:
+            writer.settle(there.get(writer.pool))
+        enough = written(writers) + chance.randint(0, MOST_WRITES)
+        writing = [asyncio.create_task(it.write(session, url)) for it in writers]
+        async with asyncio.timeout(DEADLINE):
+            while written(writers) < enough:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(chance.uniform(0.0, MOMENT))
+        kill()
+        await asyncio.gather(*writing)
+
+
+@pytest.mark.timeout(LONGEST)
 async def test_a_kill_at_any_moment_loses_nothing_answered_and_half_applies_nothing(
     tmp_path: Path,
 ) -> None:
-    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - pytest shows it with a failure
-    chance = random.Random(SEED)  # noqa: S311 - the same moments with the same seed, nearly
-    forks = Forks(tmp_path)
-    writes = await killed_again_and_again(forks, tmp_path, chance, ROUNDS, SECONDS)
-    await forks.end()
-    print(f"{len(forks.started)} kills, {writes} writes")  # noqa: T201 - as above
-    assert writes > len(forks.started)
+    chance, writers = begun()
+    started, rounds = time.monotonic(), 0
+    while rounds < ROUNDS:
+        if time.monotonic() - started > SECONDS and rounds >= LEAST:
+            break
+        rounds += 1
+        async with serving(tmp_path, []) as plane:
+            await killed_once(f"http://{plane.admin}", plane.kill, writers, chance)
+    told(rounds, writers)
+    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
+    assert written(writers) > rounds
 
 
-@pytest.mark.timeout(900 if math.inf > SECONDS else 0)
-async def test_a_kill_of_the_real_program_at_any_moment_loses_nothing_either(
+@asynccontextmanager
+async def program(config: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The real program, not forked from one that has all imported, as users start it."""
+    command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
+    async with process(*command, log=config.with_suffix(".log")) as started:
+        yield started
+
+
+@pytest.mark.timeout(LONGEST)
+async def test_a_kill_of_the_real_program_while_it_starts_or_serves_loses_nothing_either(
     tmp_path: Path,
 ) -> None:
-    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - as above
-    chance = random.Random(SEED)  # noqa: S311 - as above
-    programs = Programs(tmp_path, chance)
-    try:
-        writes = await killed_again_and_again(programs, tmp_path, chance, REAL_ROUNDS, REAL_SECONDS)
-    finally:
-        await programs.end()
-    killed = f"{len(programs.started)} kills, {programs.early} more while starting"
-    print(f"{killed}, {writes} writes")  # noqa: T201 - as above
-    assert writes > 0
+    chance, writers = begun()
+    admin, config = free_port(), tmp_path / "plimsoll.yaml"
+    ports = {"admin": admin, "xds": free_port()}
+    config.write_text(
+        yaml.safe_dump({key: {"address": f"127.0.0.1:{port}"} for key, port in ports.items()})
+    )
+    url = f"http://127.0.0.1:{admin}"
+
+    async def answers() -> bool:
+        with suppress(aiohttp.ClientError):
+            async with aiohttp.request("GET", f"{url}/livez"):
+                return True
+        return False
+
+    began, rounds, early = time.monotonic(), 0, 0
+    while rounds < REAL_ROUNDS:
+        if time.monotonic() - began > SECONDS and rounds >= REAL_LEAST:
+            break
+        rounds += 1
+        if chance.random() < EARLY:
+            early += 1
+            async with program(config) as started:
+                with suppress(TimeoutError):
+                    # About as long as it takes to start.
+                    await asyncio.wait_for(started.wait(), chance.uniform(0.0, 2.0))
+                assert started.returncode is None, config.with_suffix(".log").read_text()
+                started.kill()
+        async with program(config) as started:
+            await until("plimsoll serves", answers)
+            await killed_once(url, started.kill, writers, chance)
+    told(rounds, writers, f", {early} more while it started")
+    assert not [name for name in os.listdir(tmp_path) if "damaged" in name]
+    assert written(writers) > rounds
+
+
+def begun() -> tuple[random.Random, list[Writer]]:
+    """Chance, and writers that make the same moves with the same seed; pytest shows it."""
+    print(f"PLIMSOLL_KILLS_SEED={SEED}")  # noqa: T201 - with a failure
+    chance = random.Random(SEED)  # noqa: S311 - the same moments with the same seed, nearly
+    return chance, [Writer(number, chance.randrange(1 << 30)) for number in range(WRITERS)]
+
+
+def told(rounds: int, writers: Sequence[Writer], more: str = "") -> None:
+    """What was done, for who runs hundreds with ``-s``."""
+    print(f"{rounds} kills{more}, {written(writers)} writes answered")  # noqa: T201 - as said
