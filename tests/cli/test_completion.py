@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -88,7 +87,6 @@ async def test_where_nobody_can_be_asked_there_is_no_name_and_no_word_of_it() ->
         assert await completed(wrong, "plimsoll explain ") == []
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 async def test_bash_completes_with_the_script_that_the_docs_name(
     api: Served, tmp_path: Path
 ) -> None:
