@@ -139,7 +139,11 @@ def recorded(
             requests are taken for usual.
     """
     requests, duration = window.count - record.count, window.total - record.total
-    if requests < 0 or duration < 0:
+    looks = None
+    if window.looks is not None and record.looks is not None:
+        looks = window.looks - record.looks
+    # Counts that went down are of another process, or of Envoys that report anew.
+    if requests < 0 or duration < 0 or (looks is not None and looks <= 0 < requests):
         return begun(window)
     if record.since == -math.inf:
         # Kept over a restart of ours: what was counted meanwhile took nobody knows how long.
@@ -152,9 +156,6 @@ def recorded(
     if usual is not None and record.tokens is not None and window.tokens is not None:
         length = max((window.tokens - record.tokens) / requests / usual, SHORTEST)
     pace = ended * length / (window.at - record.at)
-    looks = None
-    if window.looks is not None and record.looks is not None:
-        looks = window.looks - record.looks
     seconds = window.at - record.since
     batch = evidence_of(requests, duration, seconds, slots, sharing, length, looks)
     if batch.requests < BATCH:

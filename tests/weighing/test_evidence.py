@@ -154,6 +154,13 @@ def test_long_durations_that_end_at_a_healthy_pace_are_no_fall() -> None:
     assert changed(replace(before, pace=60.0))[1] is None
 
 
+def test_envoys_that_report_anew_begin_a_new_record_though_there_had_been_no_requests() -> None:
+    """Their sums begin anew: more requests than there were, but fewer looks."""
+    record = begun(replace(window(at=0.0), count=0.0, total=0.0, looks=50.0))
+    anew = replace(window(at=1.0), count=3.0, total=0.1, looks=1.0)
+    assert recorded(record, anew, 1, 1.0) == begun(anew)
+
+
 def test_counters_that_went_down_begin_a_new_record() -> None:
     seen = replace(window(at=1.0), count=50.0, total=1.0)
     record = recorded(begun(window(at=0.0)), seen, 1, 1.0)
