@@ -27,7 +27,7 @@ class _Sum:
 
     at: float
     total: float = 0.0
-    in_flight: int = 0
+    in_flight: float = 0
     looks: float = 0.0
 
     def until(self, now: float) -> float:
@@ -81,8 +81,8 @@ class Knowing(_Blind):
         )
 
 
-class Measuring(_Blind):
-    """The weighing of the control plane, on what it scrapes."""
+class Measuring:
+    """The weighing of the control plane, on what it scrapes and on what sidecars have in flight."""
 
     def __init__(self, settings: PoolSettings, slots: int | None, envoys: int | None) -> None:
         self._envoys = envoys
@@ -92,6 +92,20 @@ class Measuring(_Blind):
         self._windows: dict[int, tuple[float, Window]] = {}
         self._joined: dict[int, float | None] = {}
         self._turn = 0
+        self._in_flight: dict[int, InFlight] = {}
+        # By replica: its tier, and how many had come to it by the time that it came there.
+        self._tiers: dict[int, tuple[str, int]] = {}
+
+    def look(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> None:
+        """Take note of what is in flight.
+
+        An Envoy forgets what it has sent to a replica that changes its tier.
+        """
+        for number in present:
+            replica = replicas[number]
+            _, forgotten = self._tiers.get(number, ("", 0))
+            seen = min(replica.in_flight, replica.ended + replica.in_flight - forgotten)
+            self._in_flight[number] = InFlight("load reports", seen, now)
 
     def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """Scrape every second replica, then weigh all."""
@@ -108,6 +122,9 @@ class Measuring(_Blind):
         tiers: dict[str, tuple[list[int], float]] = {}
         for number in present:
             weighed = weighing.replicas[f"{number}"]
+            if self._tiers.get(number, ("", 0))[0] != weighed.tier:
+                come = replicas[number].ended + replicas[number].in_flight
+                self._tiers[number] = (weighed.tier, come)
             members, weight = tiers.get(weighed.tier, ([], 0.0))
             tiers[weighed.tier] = ([*members, number], weight + weighed.weight)
         if (sizes := weighing.sizes) is None or not sizes.is_in_force(now):
@@ -124,14 +141,16 @@ class Measuring(_Blind):
         if number not in self._windows:
             return ReplicaInput(f"{number}", self._slots or 1, ready_since=since)
         at, window = self._windows[number]
-        waiting = window.queue or 0.0
-        in_flight = waiting + (self._slots or 1) if waiting else 0.0
+        counts = (self._in_flight[number],) if number in self._in_flight else ()
+        if window.queue is not None:
+            in_flight = window.queue + (self._slots or 1) if window.queue else 0.0
+            counts = (InFlight("queue", in_flight, at), *counts)
         return ReplicaInput(
             f"{number}",
             self._slots or 1,
             window=window,
             age=now - at,
-            in_flight=(InFlight("queue", in_flight, at),),
+            in_flight=counts,
             ready_since=since,
         )
 
@@ -149,10 +168,12 @@ class Reported(Measuring):
 
     def look(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> None:
         """Add up what is in flight."""
+        super().look(replicas, present, now)
         for number in present:
             seen = self._sums.setdefault(id(replicas[number]), _Sum(now))
             seen.total = seen.until(now)
-            seen.at, seen.in_flight, seen.looks = now, replicas[number].in_flight, seen.looks + 1
+            in_flight = self._in_flight[number].requests
+            seen.at, seen.in_flight, seen.looks = now, in_flight, seen.looks + 1
 
     def _seen(self, replica: Replica, history: History, now: float) -> Window:
         read, seen = replica.scrape(now), self._sums.get(id(replica), _Sum(now))

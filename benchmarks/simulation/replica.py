@@ -36,6 +36,11 @@ class Replica:
         """Requests per second that it can serve."""
         return self.slots / self.service
 
+    @property
+    def ended(self) -> int:
+        """Requests that it has served so far."""
+        return sum(self._counts)
+
     def admit(self, at: float, size: float, sidecar: int) -> None:
         """Take in a request of so many times the mean size."""
         start = max(at, self._free_at[0])

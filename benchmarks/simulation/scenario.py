@@ -40,8 +40,8 @@ class Scenario:
         return self.load * self.slots * sum(self.speeds) / SERVICE
 
 
-_SLOWED: Final = (Change(25.0, 1, 10.0), Change(45.0, 1, 0.1))
-_COLD: Final = (Change(0.0, 7, 5.0), Change(25.0, 7, 0.2))
+_SLOWED: Final = (Change(12.0, 1, 10.0), Change(32.0, 1, 0.1))
+_COLD: Final = (Change(0.0, 7, 5.0), Change(22.0, 7, 0.2))
 
 SCENARIOS: Final = {
     "mixed-60": Scenario("2 of speed 4, 6 of 1, 60 %", MIXED_SPEEDS, 0.6),
@@ -53,11 +53,11 @@ SCENARIOS: Final = {
     "equal-80": Scenario("8 equal, 80 %", (1.0,) * 8, 0.8),
     "slots-80": Scenario("2 of speed 4, 6 of 1, 4 slots, 80 %", MIXED_SPEEDS, 0.8, slots=4),
     "slowed-55": Scenario(
-        "a fast replica at a tenth from 25 to 45 s, 55 %", MIXED_SPEEDS, 0.55,
-        changes=_SLOWED, warm_up=20.0,
+        "a fast replica at a tenth from 12 to 32 s, 55 %", MIXED_SPEEDS, 0.55,
+        changes=_SLOWED, measured=30.0,
     ),
     "cold-80": Scenario(
-        "an equal one joins at 15 s, cold for 10 s, 80 % of eight", (1.0,) * 8, 0.8,
-        changes=_COLD, joins=15.0,
+        "an equal one joins at 12 s, cold for 10 s, 80 % of eight", (1.0,) * 8, 0.8,
+        changes=_COLD, joins=12.0, measured=20.0,
     ),
 }  # fmt: skip

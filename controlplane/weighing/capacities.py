@@ -94,7 +94,9 @@ class Capacities:
             # Most replicas have no new reading: a pool is weighed several times an interval.
             if window is not None and (before is None or not before.knows(window, count)):
                 sharing = self._sharing(id_, envoys)
-                found[id_] = capacity.estimated(before, window, count, sharing, usual, self.tokens)
+                found[id_] = capacity.estimated(
+                    before, window, count, sharing, usual, self.tokens, _in_flight(replica)
+                )
         return found
 
     def _learn_slots(self, envoys: int | None) -> dict[str, int]:
@@ -171,3 +173,9 @@ class Capacities:
                 values[id_] = math.exp(kind.log)
                 steps[id_].append(likeness.kind_step(kind, carried[id_], values[id_]))
         return values, {id_: kind.name for id_, kind in found.items()}
+
+
+def _in_flight(replica: ReplicaInput) -> float | None:
+    """What a replica has in flight, by its own count, or else by that of Envoys."""
+    counts = sorted(replica.in_flight, key=lambda count: count.source != "queue")
+    return counts[0].requests if counts else None

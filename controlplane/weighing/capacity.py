@@ -11,7 +11,16 @@ from typing import Final
 from controlplane.signals import WINDOW, Window
 from controlplane.weighing.evidence import Evidence
 from controlplane.weighing.explanation import Step, counted, duration, number
-from controlplane.weighing.record import REMEMBERED, Record, begun, changed, recorded, recovered
+from controlplane.weighing.owed import Owed, owed
+from controlplane.weighing.record import (
+    REMEMBERED,
+    Record,
+    begun,
+    changed,
+    collapsed,
+    recorded,
+    recovered,
+)
 
 TRUSTED: Final = 20
 """Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when
@@ -22,6 +31,9 @@ KNOWN: Final = 50
 """Requests from which on it is remembered what a replica was before it changed."""
 TOLD: Final = 60.0
 """Seconds for which a change is told of."""
+
+
+NOTHING_OWED: Final = Owed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,7 @@ class Estimate:
             became faster, or when it was seen to be slower. None: the pool's median.
         change: The last one.
         past: What its requests said before that.
+        owed: How far it is behind what it should do.
     """
 
     slots: int
@@ -57,6 +70,7 @@ class Estimate:
     base: float | None = None
     change: Change | None = None
     past: Evidence | None = None
+    owed: Owed = NOTHING_OWED
 
     @property
     def requests(self) -> float:
@@ -106,6 +120,7 @@ def estimated(
     sharing: float,
     usual: float | None,
     tokens: float | None = None,
+    in_flight: float | None = None,
 ) -> Estimate:
     """Take a window into an estimate.
 
@@ -117,17 +132,26 @@ def estimated(
         usual: Capacity in the median over the pool: a replica of which nothing better is known may
             turn out to be like the others, once it is warm.
         tokens: Of a request of the usual length; see `record.recorded`.
+        in_flight: Requests that it has, waiting ones included; None where nobody counts.
     """
     if previous is None:
-        return Estimate(slots, begun(window))
+        return Estimate(slots, begun(window), owed=Owed(in_flight=in_flight))
     if previous.knows(window, slots):
         return previous
     if previous.slots != slots:
         # With other slots the same requests mean something else.
-        return Estimate(slots, begun(window), previous.capacity(None))
+        base = previous.capacity(None)
+        return Estimate(slots, begun(window), base, owed=Owed(in_flight=in_flight))
     before = previous.record.all
     record = recorded(previous.record, window, slots, sharing, tokens)
     past = previous.past
+    behind = _behind(previous, record, slots, in_flight)
+    if behind.shows_collapse(slots):
+        record = collapsed(record, window, behind)
+        factor = record.capacity * before.busy / before.work
+        past = before if before.requests >= KNOWN else past
+        change = Change(window.at, factor)
+        return Estimate(slots, record, record.capacity, change, past, Owed(in_flight=in_flight))
     expected = past.log if past is not None else None
     if past is None and usual is not None and before.work / SLOWER < usual * before.busy:
         expected = math.log(usual)
@@ -136,13 +160,30 @@ def estimated(
         if past is not None:
             well = replace(well, old=past.faded(min(1.0, REMEMBERED / past.requests)))
         change = Change(window.at, factor, as_before=True)
-        return Estimate(slots, well, math.exp(well.all.log), change)
+        return Estimate(slots, well, math.exp(well.all.log), change, owed=behind)
     record, change_log = changed(record)
     if change_log is None:
-        return replace(previous, record=record)
+        return replace(previous, record=record, owed=behind)
     base = math.exp(record.all.log) if change_log < 0 else previous.capacity(None)
     past = before if before.requests >= KNOWN else past
-    return Estimate(slots, record, base, Change(window.at, math.exp(change_log)), past)
+    return Estimate(slots, record, base, Change(window.at, math.exp(change_log)), past, behind)
+
+
+def _behind(previous: Estimate, record: Record, slots: int, in_flight: float | None) -> Owed:
+    """What a replica owes with a reading that has just been recorded."""
+    before = previous.record
+    seconds, ended = record.at - before.at, record.newest - before.newest
+    if before.all.requests < TRUSTED or ended < 0 or seconds <= 0:
+        return Owed(in_flight=in_flight)
+    return owed(
+        previous.owed,
+        in_flight=in_flight,
+        ended=ended,
+        work=record.pace * seconds,
+        seconds=seconds,
+        capacity=before.capacity,
+        slots=slots,
+    )
 
 
 def estimate_steps(

@@ -11,6 +11,7 @@ from typing import Final
 
 from controlplane.signals import Window
 from controlplane.weighing.evidence import NOTHING, SPREAD, UNLIKE, Evidence, evidence_of
+from controlplane.weighing.owed import Owed
 
 BATCH: Final = 20
 """Requests, and as many as needed to say anything at all. The formula is concave, so batches that
@@ -29,6 +30,8 @@ COLLAPSE: Final = math.log(5)
 """Logarithm of the factor from which on a fall is a collapse."""
 AS_BEFORE: Final = 4.0
 """Logarithm of how much better the newest requests must fit what a replica was before a change."""
+FITS: Final = 2.0
+"""Standard errors within which they must agree with it."""
 FEWEST: Final = 4.0
 """Requests that can show a change."""
 HEALTHY: Final = 0.5
@@ -180,6 +183,20 @@ def recorded(
     )
 
 
+def collapsed(record: Record, window: Window, owed: Owed) -> Record:
+    """The record of a replica that does far less than it should: all it knows is how little.
+
+    Args:
+        record: So far, with the window in it.
+        window: The newest.
+        owed: What it did while it was behind.
+    """
+    # As if what it computes had ended by now: no less was done.
+    requests = owed.ended + 1
+    little = Evidence(requests, owed.seconds, (owed.work + 1) / requests)
+    return replace(begun(window), old=little, pace=record.pace)
+
+
 def changed(record: Record) -> tuple[Record, float | None]:
     """Forget what was before a replica changed.
 
@@ -223,6 +240,9 @@ def recovered(record: Record, usual: float) -> Record | None:
     for index, newest, carries, _, carried in record.splits():
         log = math.log(carries)
         now, then = log - math.log(carried), log - usual
-        if (now**2 - then**2) / 2 > AS_BEFORE * (SPREAD**2 / newest + UNLIKE**2):
+        variance = SPREAD**2 / newest + UNLIKE**2
+        if abs(then) > FITS * math.sqrt(variance):
+            continue
+        if (now**2 - then**2) / 2 > AS_BEFORE * variance:
             return replace(record, old=NOTHING, recent=record.recent[index:])
     return None

@@ -63,6 +63,8 @@ class State:
         relative: What it gets, relative to the pool's median, after damping.
         guard: Of its GPU memory.
         placement: In which tier, and whether it is about to leave.
+        vetoed_until: When its line should be served, seconds of a monotonic clock; None where there
+            is no veto.
     """
 
     generation: int
@@ -72,6 +74,7 @@ class State:
     relative: float
     guard: Guard
     placement: Placement
+    vetoed_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

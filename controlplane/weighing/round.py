@@ -60,6 +60,7 @@ class Round:
         self._policy, self._slow_start = settings.balancing.policy, settings.balancing.slow_start
         self._patience = patience(settings)
         self._prior = known_states(previous, replicas)
+        self._vetoes: dict[str, float] = {}
         self._steps: dict[str, list[Step]] = {id_: [] for id_ in replicas}
         self._stale = {
             id_
@@ -108,10 +109,11 @@ class Round:
                 shares[id_],
                 guards[id_],
                 placements[id_],
+                self._vetoes.get(id_),
             )
             for id_, replica in self._replicas.items()
         }
-        names = tiers.named(placements, cold)
+        names = tiers.named(placements, cold, self._vetoes)
         bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
         members = members_of(self._replicas, known, shares, bands, serving)
         by_size, of_short = divided(self._previous, self._settings, members, self._steps, self._now)
@@ -213,7 +215,7 @@ class Round:
         slots: Mapping[str, int],
         serving: set[str],
     ) -> dict[str, float]:
-        """Targets, less where far more is in flight than the capacity explains."""
+        """Targets, next to nothing where far more is in flight than the capacity explains."""
         oldest = self._now - staleness.FROZEN * self._interval
         counts = {
             id_: count
@@ -223,9 +225,15 @@ class Round:
         usual = veto.usual_wait(counts, carried, slots)
         left = dict(targets)
         for id_, count in counts.items():
-            left[id_], step = veto.by_in_flight(
-                count, carried[id_], slots[id_], usual, targets[id_]
-            )
+            before = self._prior[id_].vetoed_until if id_ in self._prior else None
+            facts = (carried[id_], slots[id_], usual, targets[id_])
+            until = veto.until(before, count, *facts, self._now)
+            if until is None:
+                continue
+            self._vetoes[id_] = until
+            expected = veto.explained(*facts, over=before is not None)
+            step = veto.veto_step(count, carried[id_], expected, targets[id_])
+            left[id_] = step.after
             self._note(id_, step)
         return left
 

@@ -128,10 +128,19 @@ def placed(
     return Placement(previous.band, direction, since, earned=True)
 
 
-def named(placements: Mapping[str, Placement], cold: Collection[str]) -> dict[str, str]:
-    """The tier of each replica; one that starts slowly has its own, as all in a tier get alike."""
+def named(
+    placements: Mapping[str, Placement], cold: Collection[str], vetoed: Collection[str]
+) -> dict[str, str]:
+    """The tier of each replica.
+
+    One that starts slowly, or whose line is too long, has its own: in a tier all get alike.
+    """
     return {
-        id_: f"warming-{id_}" if id_ in cold else placement.tier
+        id_: f"warming-{id_}"
+        if id_ in cold
+        else f"vetoed-{id_}"
+        if id_ in vetoed
+        else placement.tier
         for id_, placement in placements.items()
     }
 

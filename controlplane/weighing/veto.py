@@ -1,7 +1,8 @@
 """A fast veto beside the slow estimate: more in flight than a replica's capacity explains.
 
-In come requests in flight from whoever counts them; out comes what is left of a share until they
-are fewer. It needs one count and no request that has ended, so it speaks before any latency does.
+In come requests in flight from whoever counts them; out comes until when a replica gets next to
+nothing, so that its line is served. It needs one count and no request that has ended, so it speaks
+before any latency does.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,16 @@ from controlplane.weighing.damping import FLOOR
 from controlplane.weighing.explanation import Step, counted, duration, number
 
 SLACK: Final = 16.0
-"""Requests in line that chance explains at a replica. Where one is slower than the pool's median
-they are fewer in proportion, because a line of them takes so much longer."""
+"""Requests in line that chance explains at a replica at the pool's median. Elsewhere they are more
+or fewer in proportion to its share: as many as it serves in the same time."""
 TIMES: Final = 3.0
 """How many times as long as usual in the pool a line may take to be served."""
+LEFT: Final = 0.25
+"""Part of `SLACK` to which a line must come down until the veto is over; and it must be no longer
+than is usual. With one limit alone a line that stays near it would be vetoed again and again."""
+OWN: Final = "queue"
+"""The source that is the replica itself. It counts all that it has; an Envoy does not count what it
+sent before the replica changed its tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class InFlight:
     """Requests that a replica had at one time, waiting ones included.
 
     Attributes:
-        source: Who counted, as an operator knows it: ``"queue"``, ``"load reports"``.
+        source: Who counted, as an operator knows it: `OWN`, ``"load reports"``.
         requests: How many.
         at: When, seconds of a monotonic clock.
     """
@@ -50,27 +57,68 @@ def usual_wait(
     return median_low(waits) if waits else 0.0
 
 
-def by_in_flight(
-    count: InFlight, capacity: float, slots: int, usual: float, before: float
-) -> tuple[float, Step | None]:
-    """Less for a replica with a longer line than its capacity explains.
+def until(
+    before: float | None,
+    count: InFlight,
+    capacity: float,
+    slots: int,
+    usual: float,
+    share: float,
+    now: float,
+) -> float | None:
+    """How long a replica is to get next to nothing.
 
     Args:
+        before: What this returned the last time.
         count: What it has.
         capacity: Requests per second that it is taken to carry.
         slots: Requests that it computes at the same time.
         usual: Seconds, by `usual_wait`.
+        share: What it would get, relative to the median.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        Until its line should be served if nobody says otherwise, seconds of the same clock; None
+        where there is nothing to object to.
+    """
+    if count.requests > explained(capacity, slots, usual, share, over=before is not None):
+        return max(before or 0.0, count.at + count.requests / capacity)
+    # What Envoys count is less as soon as the replica is in a tier of its own.
+    return before if before is not None and count.source != OWN and now < before else None
+
+
+def explained(capacity: float, slots: int, usual: float, share: float, *, over: bool) -> float:
+    """Requests in flight that are nothing to object to.
+
+    Args:
+        capacity: See `until`.
+        slots: Likewise.
+        usual: Likewise.
+        share: Likewise.
+        over: Whether they are to be so few that a veto is over.
+    """
+    if over:
+        return slots + LEFT * SLACK * share + usual * capacity
+    return slots + SLACK * share + TIMES * usual * capacity
+
+
+def veto_step(count: InFlight, capacity: float, expected: float, before: float) -> Step:
+    """What to tell about a share that is vetoed.
+
+    Args:
+        count: What the replica has.
+        capacity: Requests per second that it is taken to carry.
+        expected: By `explained`.
         before: Its share, relative to the median.
     """
-    explained = slots + SLACK * min(before, 1.0) + TIMES * usual * capacity
-    if count.requests <= explained:
-        return before, None
-    after = max(before * explained / count.requests, min(before, FLOOR))
-    return after, Step("veto", before, after, _too_many, (count, capacity, explained))
+    return Step("veto", before, min(before, FLOOR), _too_many, (count, capacity, expected))
 
 
-def _too_many(count: InFlight, capacity: float, explained: float) -> str:
+def _too_many(count: InFlight, capacity: float, expected: float) -> str:
+    if count.requests <= expected:
+        now = counted(count.requests, "request")
+        return f"its line of before is given time; {now} in flight by now"
     return (
         f"{counted(count.requests, 'request')} in flight ({count.source}) would take it"
-        f" {duration(count.requests / capacity)}, {number(explained)} are explained"
+        f" {duration(count.requests / capacity)}, {number(expected)} are explained"
     )

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.weighing.capacity import Change, Estimate, estimate_steps, estimated
+from controlplane.weighing.capacity import TRUSTED, Change, Estimate, estimate_steps, estimated
 from controlplane.weighing.evidence import Evidence
+from controlplane.weighing.owed import Owed
 from controlplane.weighing.record import Record
 from tests.weighing.pools import window
 
@@ -72,6 +73,74 @@ def test_a_replica_that_is_well_again_is_what_it_was_before_it_fell() -> None:
     assert well.change.as_before
     assert well.requests > 200
     assert well.capacity(None) == pytest.approx(100, rel=0.05)
+
+
+STALLED = replace(known(100, 500), owed=Owed(in_flight=30.0))
+
+
+def stalled(before: Estimate, at: float, count: float, in_flight: float) -> Estimate:
+    """After a reading with so many requests since the start, of 20 ms each."""
+    seen = replace(window(100, at=at), count=count, total=count * 0.02)
+    return estimated(before, seen, 1, 1.0, None, in_flight=in_flight)
+
+
+def test_a_replica_that_finishes_next_to_nothing_of_its_line_has_fallen() -> None:
+    once = stalled(STALLED, 0.4, 0.0, 30.0)
+    assert once.change is None
+    fallen = stalled(once, 0.5, 1.0, 30.0)
+    assert fallen.change is not None
+    assert fallen.fell(0.5)
+    # One request has ended, one may have done so nearly.
+    assert fallen.capacity(100) == pytest.approx(2 / 0.5)
+    assert fallen.change.factor == pytest.approx(0.04)
+    assert fallen.past == STALLED.record.all
+    assert fallen.owed == Owed(in_flight=30.0)
+
+
+def test_one_that_finishes_next_to_nothing_because_it_has_little_to_do_has_not() -> None:
+    found = replace(STALLED, owed=Owed(in_flight=2.0))
+    for tick in range(1, 20):
+        found = stalled(found, tick * 0.5, tick * 2.0, 2.0)
+    assert found.change is None
+    assert found.capacity(100) == pytest.approx(100, rel=0.5)
+
+
+def test_long_requests_are_as_much_work_as_they_have_tokens() -> None:
+    def after_a_second(tokens: float) -> Estimate:
+        record = replace(STALLED.record, tokens=0.0)
+        seen = replace(window(100, at=1.0), count=10.0, total=10.0, tokens=tokens)
+        before = replace(STALLED, record=record)
+        return estimated(before, seen, 1, 1.0, None, tokens=100.0, in_flight=30.0)
+
+    assert after_a_second(10 * 100.0).change is not None
+    assert after_a_second(10 * 500.0).change is None
+
+
+def test_a_replica_of_which_little_is_known_owes_nothing() -> None:
+    few = replace(known(100, TRUSTED - 1), owed=Owed(in_flight=30.0))
+    assert stalled(few, 10.0, 0.0, 30.0).change is None
+
+
+def test_what_a_process_owed_its_next_one_does_not() -> None:
+    behind = replace(STALLED, record=replace(STALLED.record, count=50.0, newest=50.0), owed=Owed(20.9, 1.0))
+    assert stalled(behind, 10.0, 0.0, 30.0).owed == Owed(in_flight=30.0)
+    other = estimated(behind, replace(window(100, at=10.0), count=60.0), 8, 1.0, None)
+    assert other.owed == Owed()
+
+
+def test_a_replica_that_only_stood_still_for_a_moment_is_soon_what_it_was() -> None:
+    found = stalled(stalled(STALLED, 0.4, 0.0, in_flight=30.0), 0.5, 1.0, 30.0)
+    record = found.record
+    for tick in range(1, 3):
+        ended, at = 25.0 * tick, 0.5 + 0.25 * tick
+        # Each took what the line before it took, and no longer.
+        seen = replace(
+            window(100, at=at), count=record.count + ended, total=record.total + ended * 0.3
+        )
+        found = estimated(found, seen, 1, 1.0, None, in_flight=5.0)
+    assert found.change is not None
+    assert found.change.as_before
+    assert found.capacity(None) == pytest.approx(100, rel=0.1)
 
 
 def test_a_reading_counts_once() -> None:

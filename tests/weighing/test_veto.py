@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.damping import FLOOR
 from controlplane.weighing.staleness import FROZEN
-from controlplane.weighing.veto import SLACK, by_in_flight, most, usual_wait
+from controlplane.weighing.veto import LEFT, SLACK, TIMES, explained, most, until, usual_wait
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights
 
 
@@ -23,33 +24,79 @@ def after_one_scrape(requests: float) -> tuple[Weighing, Weighing]:
     return before, weigh(before, SETTINGS, inputs, now)
 
 
-def test_far_more_in_flight_than_explained_takes_share_at_the_next_scrape() -> None:
+def test_far_more_in_flight_than_explained_leaves_next_to_nothing_at_the_next_scrape() -> None:
     before, after = after_one_scrape(200)
-    assert after.replicas["a"].state.relative < 0.2 * before.replicas["a"].state.relative
-    assert weights(after)["a"] < 0.7 * weights(before)["a"]
+    assert before.replicas["a"].share > 0.3  # type: ignore[operator]
+    assert after.replicas["a"].state.relative == FLOOR
+    assert after.replicas["a"].share < 0.01  # type: ignore[operator]
     assert any("200 requests in flight (queue) would take it" in s for s in
                explain(after.replicas["a"].steps))  # fmt: skip
 
 
 def test_as_much_as_chance_explains_changes_nothing() -> None:
-    before, after = after_one_scrape(SLACK)
+    before, after = after_one_scrape(4 * SLACK)
     assert weights(after) == weights(before)
+    assert after_one_scrape(6 * SLACK + 20)[1].replicas["a"].state.relative == FLOOR
 
 
-def test_chance_explains_a_shorter_line_at_a_replica_that_is_slower_than_usual() -> None:
-    line = InFlight("queue", SLACK / 2, 0.0)
-    usual, none = by_in_flight(line, 10.0, 1, 0.0, 1.0)
-    assert (usual, none) == (1.0, None)
-    slow, step = by_in_flight(line, 1.0, 1, 0.0, 0.1)
-    assert step is not None
-    assert slow < 0.1
-    fast, none = by_in_flight(InFlight("queue", SLACK + 2, 0.0), 100.0, 1, 0.0, 4.0)
-    assert fast < 4.0
+def test_chance_explains_as_much_as_is_served_in_the_same_time() -> None:
+    assert explained(100.0, 1, 0.0, 1.0, over=False) == 1 + SLACK
+    assert explained(10.0, 1, 0.0, 0.1, over=False) == 1 + SLACK / 10
+    assert explained(400.0, 8, 0.0, 4.0, over=False) == 8 + 4 * SLACK
+    assert explained(100.0, 1, 0.5, 1.0, over=False) == 1 + SLACK + TIMES * 50
 
 
-def test_a_veto_moves_no_replica_to_another_tier() -> None:
+def test_a_replica_with_a_veto_is_alone_in_a_tier_and_the_others_stay_as_they_are() -> None:
+    # In a tier all weights are equal: there its line would be everybody's.
     before, after = after_one_scrape(200)
-    assert after.replicas["a"].tier == before.replicas["a"].tier
+    assert after.replicas["a"].tier == "vetoed-a"
+    for id_ in "bcdef":
+        assert after.replicas[id_].tier == before.replicas[id_].tier
+        assert after.replicas[id_].weight == before.replicas[id_].weight
+    assert after.replicas["a"].state.placement == before.replicas["a"].state.placement
+
+
+def test_a_veto_lasts_until_the_line_is_an_ordinary_one() -> None:
+    facts = (100.0, 1, 0.02, 1.0)
+    line = explained(*facts, over=False)
+    end = explained(*facts, over=True)
+    assert end == 1 + LEFT * SLACK + 2 < line == 1 + SLACK + 6
+    for requests, new, old in ((line + 1, True, True), (line, False, True), (end, False, False)):
+        count = InFlight("queue", requests, 10.0)
+        assert (until(None, count, *facts, 10.0) is not None) is new
+        assert (until(11.0, count, *facts, 10.0) is not None) is old
+
+
+def test_a_line_that_only_envoys_count_is_given_the_time_that_it_takes() -> None:
+    # They do not count what they sent before the replica was alone in a tier.
+    facts = (10.0, 1, 0.0, 1.0)
+    found = until(None, InFlight("load reports", 50, 100.0), *facts, 100.1)
+    assert found == 105.0
+    unseen = InFlight("load reports", 0, 104.0)
+    assert until(found, unseen, *facts, 104.0) == 105.0
+    assert until(found, unseen, *facts, 105.0) is None
+    assert until(None, unseen, *facts, 104.0) is None
+    assert until(found, InFlight("queue", 0, 104.0), *facts, 104.0) is None
+    longer = InFlight("load reports", 30, 104.0)
+    assert until(found, longer, *facts, 104.0) == 107.0
+    assert until(120.0, longer, *facts, 104.0) == 120.0
+
+
+def test_what_is_told_says_when_a_line_is_only_given_time() -> None:
+    before, vetoed = after_one_scrape(200)
+    now = vetoed.at + INTERVAL
+    inputs = [
+        replace(later(each, before, now), in_flight=queueing(0, now, "load reports"))
+        for each in pool(400, 400, 100, 100, 100, 100)
+    ]
+    state = replace(vetoed.replicas["a"].state, vetoed_until=now + 1)
+    held = replace(
+        vetoed, replicas={**vetoed.replicas, "a": replace(vetoed.replicas["a"], state=state)}
+    )
+    after = weigh(held, SETTINGS, inputs, now)
+    assert after.replicas["a"].tier == "vetoed-a"
+    words = explain(after.replicas["a"].steps)
+    assert any("its line of before is given time; 0 requests in flight by now" in each for each in words)
 
 
 def test_when_it_is_over_the_share_comes_back_a_step_at_a_time() -> None:
@@ -145,9 +192,4 @@ def test_a_fast_replica_may_have_more_in_line() -> None:
     counts = {"a": InFlight("queue", 41, 0), "b": InFlight("queue", 11, 0)}
     usual = usual_wait(counts, {"a": 400, "b": 100}, {"a": 1, "b": 1})
     assert usual == pytest.approx(0.1)
-    assert by_in_flight(counts["a"], 400, 1, usual, 4.0) == (4.0, None)
-
-
-def test_a_veto_leaves_the_floor() -> None:
-    value, _ = by_in_flight(InFlight("queue", 1e9, 0), 100, 1, 0.0, 1.0)
-    assert value == 0.05
+    assert explained(400, 1, usual, 4.0, over=True) >= 41
