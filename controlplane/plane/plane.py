@@ -8,7 +8,7 @@ from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.inputs import gpu_memory, joined, replica_input
+from controlplane.plane.inputs import gpu_memory, joined, replica_inputs
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
@@ -18,7 +18,7 @@ from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
-from controlplane.resources.portion import Portion
+from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
@@ -126,8 +126,9 @@ class Plane:
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
-        if observed := self._observed.current(target):
-            observed.probed(probe, now)
+        observed = self._observed.current(target)
+        # Thousands may be asked in vain, and what is decided of them stays the same.
+        if observed is not None and observed.probed(probe, now):
             self._to_weigh.add(target.pool)
 
     def exporters(self) -> tuple[Exporter, ...]:
@@ -259,15 +260,11 @@ class Plane:
             kept.pop(pool, None)
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
-        observed, traffic, devices = self._observed, self._traffic, self._devices
-        return [
-            replica_input(pool, it, observed[pool.name, it.id], traffic, devices, now)
-            for it in pool.replicas.values()
-        ]
+        return replica_inputs(pool, self._observed, self._traffic, self._devices, now)
 
     def _gpus(self, due: Mapping[str, list[ReplicaInput]], now: float) -> Mapping[str, float]:
         """How full GPUs are, where that is asked of any replica that is weighed now."""
-        if not any(replica.gpus for inputs in due.values() for replica in inputs):
+        if not any(it.gpus for inputs in due.values() for it in inputs if it.may_have_gpus):
             return {}
         # Those of other pools may share one.
         pools = self.fleet.pools
@@ -275,10 +272,11 @@ class Plane:
         return gpu_memory(pools.values(), {**due, **others}, self._devices, now)
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
+        observed = self._observed
         return {
-            id_: Portion(it.tier, it.weight, it.drained)
+            id_: portion_of(it.tier, it.weight, it.drained)
             for id_, it in self._weighings[pool].replicas.items()
-            if self._observed[pool, id_].readiness.is_shown
+            if observed[pool, id_].readiness.is_shown
         }
 
     def _part(self, pool: str, now: float) -> None:
