@@ -39,12 +39,12 @@ from controlplane.signals import (
 _log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 256
-"""Probes in progress. They take about half a second of CPU for a thousand, so the last of these has
-its answer long before a second is over; and where nobody answers at all, so many are asked in it."""
+"""Probes in progress: so few that the last of them is answered long before its second is over, a
+thousand taking half a second of CPU; and so many in a second where nobody answers at all."""
 
 PROBES_A_SECOND: Final = 300.0
-"""Of replicas that are asked again, all together: a fifth of a core. Up to 150 replicas that are not
-ready are each asked twice a second; of 10,000 each one every half a minute."""
+"""Of replicas that are asked again, all together: a fifth of a core. Up to 150 that are not ready
+are each asked twice a second; of 10,000 each one every half a minute."""
 
 
 class Scraped(Protocol):

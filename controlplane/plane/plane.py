@@ -1,7 +1,7 @@
 """The state that everything else asks and tells: fleet, observations, weighings, catalog."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controlplane import fleet as fleets
@@ -13,7 +13,7 @@ from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
-from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.report import Outline, ReplicaReport, Target
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
@@ -43,6 +43,7 @@ class Plane:
         self._portions: dict[str, dict[str, Portion]] = {}
         self._long: dict[str, LongRequests] = {}
         self._to_weigh: set[str] = set()
+        self._moving: dict[str, float] = {}
         self._gone: set[str] = set()
         self._traffic = Traffic()
         self._has_decided = False
@@ -182,6 +183,7 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
+        self._to_weigh |= {name for name, at in self._moving.items() if now >= at}
         due = {name: self._inputs(self.fleet.pools[name], now) for name in self._to_weigh}
         gpus = self._gpus(due, now)
         for name, inputs in due.items():
@@ -189,6 +191,8 @@ class Plane:
             held = words_of(self._holds.get(name), now)
             weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
             self._weighings[name] = weighing
+            interval = pool.settings.metrics.interval
+            self._moving[name] = now + interval if weighing.is_moving else math.inf
             self.timelines.record(pool, self._observed, inputs, weighing)
             self._portions[name] = self._portioned(name)
             self._part(name, now)
@@ -229,6 +233,14 @@ class Plane:
             by_envoys=self._traffic.window(known, replica),
         )
 
+    def outlines(self, pool: str) -> Iterator[tuple[str, Outline]]:
+        """Each replica of a pool by its id, as far as it is to be seen from afar."""
+        weighing, portions = self._weighings.get(pool), self._portions.get(pool, {})
+        for id_, replica in self.fleet.pools[pool].replicas.items():
+            weighed = weighing.replicas.get(id_) if weighing else None
+            seen = self._observed[pool, id_]
+            yield id_, Outline.of(replica, seen, weighed, shown=id_ in portions)
+
     def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
         """The generation of each replica of a pool, and whether Envoys know of it."""
         return {
@@ -256,7 +268,7 @@ class Plane:
     def _forget(self, pool: str) -> None:
         self._to_weigh.discard(pool)
         self._gone.add(pool)
-        for kept in (self._weighings, self._portions, self._long, self._holds):
+        for kept in (self._weighings, self._portions, self._long, self._holds, self._moving):
             kept.pop(pool, None)
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:

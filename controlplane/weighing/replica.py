@@ -90,11 +90,7 @@ def state_of(
     guard: Guard,
     placement: Placement,
 ) -> State:
-    """The state of these; the one that is known already where it is the same.
-
-    Args:
-        known: What is still known of the same generation.
-    """
+    """The state of these; the one that is known of the same generation where that is the same."""
     if (
         known is not None
         and known.estimate is estimate
@@ -152,6 +148,7 @@ class Weighing:
         tokens: Of a request of the usual length, the unit of capacities; None where replicas do
             not count tokens. It stays what it was at first.
         sizes: How requests are parted by their length; None: they are not.
+        is_moving: Some share goes on to where it should be by the clock alone.
     """
 
     policy: Policy
@@ -163,3 +160,4 @@ class Weighing:
     used: float | None = None
     tokens: float | None = None
     sizes: Sizes | None = None
+    is_moving: bool = False

@@ -25,11 +25,11 @@ from controlplane.weighing import (
 )
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
-from controlplane.weighing.explanation import Step, number
+from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import guarded
 from controlplane.weighing.guard import Guard
 from controlplane.weighing.long_requests import NONE, divided, members_of
-from controlplane.weighing.replica import ReplicaInput, State, Weighing, state_of
+from controlplane.weighing.replica import ReplicaInput, Weighing, state_of
 from controlplane.weighing.sizes import Sizes
 from controlplane.weighing.steps_taken import steps_taken
 
@@ -136,7 +136,16 @@ class Round:
             equal=equal,
         )
         return Weighing(
-            self._policy, weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size
+            self._policy,
+            weighed,
+            suspect,
+            self._now,
+            equal,
+            anchor,
+            used,
+            known.tokens,
+            by_size,
+            bool(cold) or any(shares[id_] != left[id_] and not guards[id_].cut for id_ in left),
         )
 
     def _divided(
@@ -174,9 +183,7 @@ class Round:
             # The same for all that have the same; in a pool without readings that is every one.
             step = told.get(key)
             if step is None:
-                target = 1.0 if key[1] else damping.clamped(relative)
-                facts = (relative, target, key[1])
-                step = told[key] = Step("median", relative, target, _to_the_median, facts)
+                step = told[key] = damping.median_step(*key)
             targets[id_] = step.after
             self._steps[id_].append(step)
         return targets, equal
@@ -285,12 +292,3 @@ class Round:
     def _note(self, id_: str, step: Step | None) -> None:
         if step is not None:
             self._steps[id_].append(step)
-
-
-def _to_the_median(relative: float, target: float, are_equal: bool) -> str:  # noqa: FBT001 - a fact
-    words = f"{number(relative)} × the pool's median"
-    if are_equal:
-        words += ", and so are all, near enough: all are equal"
-    elif target != relative:
-        words += f", kept between {damping.FLOOR:g} and {damping.CEILING:g}"
-    return words

@@ -123,20 +123,20 @@ def placed(
             has no tier worth defending: it is placed at once.
     """
     if previous is None or not previous.earned:
-        return _settled(band, earned)
+        return _settled(band, earned=earned)
     if band == previous.band:
-        return _settled(band, True)
+        return _settled(band, earned=True)
     if abs(log - anchor - previous.band * _WIDTH) > math.log(AT_ONCE):
-        return _settled(band, True)
+        return _settled(band, earned=True)
     direction = 1 if band > previous.band else -1
     since = previous.since if previous.leaving == direction else now
     if now - since >= patience:
-        return _settled(band, True)
+        return _settled(band, earned=True)
     return Placement(previous.band, direction, since, earned=True)
 
 
 @lru_cache(maxsize=64)
-def _settled(band: int, earned: bool) -> Placement:  # noqa: FBT001 - keywords are slower
+def _settled(band: int, *, earned: bool) -> Placement:
     # One object for all that are alike: nearly every replica of a pool is.
     return Placement(band, earned=earned)
 
