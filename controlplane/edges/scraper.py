@@ -38,9 +38,9 @@ from controlplane.signals import (
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 256
-"""Probes in progress: so few that the last of them is answered long before its second is over, a
-thousand taking half a second of CPU; and so many in a second where nobody answers at all."""
+AT_ONCE: Final = 64
+"""Probes in progress: the last of them is answered long before its second is over, as each takes
+half a millisecond of CPU. Where nobody answers at all, so many are asked in the time of one."""
 
 PROBES_A_SECOND: Final = 300.0
 """Of replicas that are asked again, all together: a fifth of a core. Up to 150 that are not ready

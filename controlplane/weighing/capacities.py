@@ -88,8 +88,8 @@ class Capacities:
         ]
         usual = median(known) if known else None
         for id_, replica in self._replicas.items():
-            known = self._prior.get(id_)
-            before = known.estimate if known is not None else None
+            state = self._prior.get(id_)
+            before = state.estimate if state is not None else None
             found[id_] = before
             if (window := replica.window) is None:
                 continue
