@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from string import ascii_lowercase
 
 import pytest
 from aiohttp import web
@@ -86,7 +87,10 @@ async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
 @asynccontextmanager
 async def following(addresses: list[str], metrics: str) -> AsyncIterator[Recorder]:
     """A plane with a replica at each address, and a scraper that asks them."""
-    replicas = [f'{{id: r{n}, address: "{it}"}}' for n, it in enumerate(addresses)]
+    replicas = [
+        f'{{id: {id_}, address: "{it}"}}'
+        for id_, it in zip(ascii_lowercase, addresses, strict=False)
+    ]
     plane = Recorder()
     plane.declare(
         load_config(
