@@ -2,13 +2,17 @@
 
 One task per replica, and one per exporter of GPU memory, so that one which hangs delays no other.
 In come targets, out go readings, failures and probes, each within the target's interval.
+
+A probe is a connection of its own. Ten thousand replicas that are all asked twice a second take
+more than a core, none is answered in time, and so all are asked again for ever: probes are in
+progress a few hundred at a time, and when many replicas are not ready each is asked more rarely.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
 import aiohttp
@@ -33,6 +37,14 @@ from controlplane.signals import (
 )
 
 _log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 64
+"""Probes in progress: the last of them is answered long before its second is over, as each takes
+half a millisecond of CPU. Where nobody answers at all, so many are asked in the time of one."""
+
+PROBES_A_SECOND: Final = 300.0
+"""Of replicas that are asked again, all together: a fifth of a core. Up to 150 that are not ready
+are each asked twice a second; of 10,000 each one every half a minute."""
 
 
 class Scraped(Protocol):
@@ -85,6 +97,9 @@ class Scraper:
         self._clock = clock
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._exporters: set[Exporter] = set()
+        # Those that have been asked and were not ready.
+        self._unready: set[Hashable] = set()
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -163,23 +178,38 @@ class Scraper:
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
     async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
-        """Scrape one replica at its interval, until it is another one or nothing is to be asked."""
-        due = self._clock()
+        """Ask one replica for as long as it is the same one and there is anything to be asked."""
+        try:
+            await self._ask(session, target)
+        finally:
+            self._unready.discard(target.key)
+
+    async def _ask(self, session: aiohttp.ClientSession, target: Target) -> None:
+        due = probe_due = self._clock()
         first = True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
             if now.key != target.key:
                 return
+            is_scraped, interval = now.settings.metrics.is_scraped, now.settings.metrics.interval
             try:
-                await self._once(session, now)
+                if now.probe and (due >= probe_due or not is_scraped):
+                    await self._probe(session, now)
+                    probe_due = due + self._probe_interval(interval) - interval
+                if is_scraped:
+                    await self._scrape(session, now)
             except Exception as error:  # noqa: BLE001 - one replica must not end all the others
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
                 self._record(now, fault)
             after = self._plane.target(target.pool, target.replica.id)
-            if after is not None and not after.probe and not after.settings.metrics.is_scraped:
-                self._tasks.pop(target.key, None)
-                return
-            interval = now.settings.metrics.interval
+            if after is not None and not after.probe:
+                self._unready.discard(target.key)
+                probe_due = due
+                if not after.settings.metrics.is_scraped:
+                    self._tasks.pop(target.key, None)
+                    return
+            if not is_scraped:
+                interval = self._probe_interval(interval)
             # Replicas that came together are spread over the interval after their first scrape.
             due += interval * _offset(now.key) if first else interval
             first = False
@@ -188,14 +218,21 @@ class Scraper:
             due += max(late // interval, 0.0) * interval
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
-    async def _once(self, session: aiohttp.ClientSession, target: Target) -> None:
+    def _probe_interval(self, interval: float) -> float:
+        """Seconds between two probes of a replica that is not ready: longer the more there are."""
+        return max(interval, len(self._unready) / PROBES_A_SECOND)
+
+    async def _probe(self, session: aiohttp.ClientSession, target: Target) -> None:
+        # Its time begins when it is its turn: whoever waits for us has not failed to answer.
+        async with self._at_once:
+            probe = await _probe(session, target)
+        if probe is not Probe.HEALTHY:
+            self._unready.add(target.key)
+        self._plane.probed(target, probe, self._clock())
+        self._noticed()
+
+    async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:
         deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
-        if target.probe:
-            probe = await _probe(session, target, deadline)
-            self._plane.probed(target, probe, self._clock())
-            self._noticed()
-        if not target.settings.metrics.is_scraped:
-            return
         outcome = await _read(session, target, deadline, self._clock)
         self._record(target, outcome)
         self._noticed()
@@ -210,8 +247,9 @@ def _offset(key: Hashable) -> float:
     return 0.5 + crc32(repr(key).encode()) / 2**32
 
 
-async def _probe(session: aiohttp.ClientSession, target: Target, deadline: float) -> Probe:
+async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
     url = f"http://{target.replica.settings.address}{target.settings.health_check.path}"
+    deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
     # A check that Envoy would still accept is not cut short by a short scraping interval.
     timeout = aiohttp.ClientTimeout(total=max(deadline, target.settings.health_check.timeout))
     try:

@@ -4,12 +4,38 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.devices import Devices, Joined
+from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Observed
 from controlplane.plane.traffic import Traffic
 from controlplane.weighing import InFlight, ReplicaInput, gpu_use
 
 
-def replica_input(
+def replica_inputs(
+    pool: Pool, observed: Observations, traffic: Traffic, devices: Devices, now: float
+) -> list[ReplicaInput]:
+    """What is known of each replica of a pool.
+
+    Args:
+        pool: As it is declared.
+        observed: What was seen.
+        traffic: What Envoys report.
+        devices: What exporters report.
+        now: Seconds of a monotonic clock.
+    """
+    metrics, name = pool.settings.metrics, pool.name
+    is_silent = metrics.gpu is None and not traffic.is_about(name)
+    found = []
+    for replica in pool.replicas.values():
+        seen = observed[name, replica.id]
+        has_age = metrics.is_scraped and seen.recalled_at is not None
+        if is_silent and seen.window is None and not has_age:
+            found.append(seen.unmeasured(replica))
+        else:
+            found.append(_measured(pool, replica, seen, traffic, devices, now))
+    return found
+
+
+def _measured(
     pool: Pool,
     replica: Replica,
     observed: Observed,
@@ -17,16 +43,6 @@ def replica_input(
     devices: Devices,
     now: float,
 ) -> ReplicaInput:
-    """What is known of one replica.
-
-    Args:
-        pool: Its pool.
-        replica: As it is declared.
-        observed: What was seen of it.
-        traffic: What Envoys report.
-        devices: What exporters report.
-        now: Seconds of a monotonic clock.
-    """
     window, age = observed.window, observed.age(now)
     if not pool.settings.metrics.is_scraped:
         window = traffic.window(pool, replica)
@@ -86,5 +102,7 @@ def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str
     """What was declared, else the fullest GPU of its pod."""
     if replica.settings.gpu is not None:
         return replica.settings.gpu.uuid
+    if pool.settings.metrics.gpu is None:
+        return None
     found = joined(pool, replica, devices, now)
     return found.memory[-1].uuid if found is not None and found.memory else None

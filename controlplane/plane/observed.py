@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from controlplane.fleet import Draining, Replica
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.settings import ReplicaSettings
 from controlplane.signals import History, Reading, Window
-from controlplane.weighing import InFlight
+from controlplane.weighing import InFlight, ReplicaInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Observed:
         failure: Why the last scrape failed; None when it was good.
         recalled_at: When what was known of it before a restart was taken up; None where nothing
             was. Until there is a scrape, what is known is taken to be of then.
+        told: What `unmeasured` has said last, and what it was said of.
     """
 
     generation: int
@@ -42,6 +45,7 @@ class Observed:
     scraped_at: float | None = None
     failure: str | None = None
     recalled_at: float | None = None
+    told: tuple[ReplicaSettings, Draining | None, Readiness, ReplicaInput] | None = None
 
     @classmethod
     def fresh(cls, generation: int, since: float) -> "Observed":
@@ -70,6 +74,32 @@ class Observed:
         computed = float(slots or 1) if waiting else 0.0
         return (InFlight("queue", waiting + computed, self.window.at),)
 
+    def unmeasured(self, replica: Replica) -> ReplicaInput:
+        """What a weighing is told as long as nothing is measured of it; the same while it is.
+
+        Args:
+            replica: As it is declared.
+        """
+        settings, draining, readiness = replica.settings, replica.draining, self.readiness
+        told = self.told
+        if (
+            told is None
+            or told[0] is not settings
+            or told[1] is not draining
+            or told[2] is not readiness
+        ):
+            found = ReplicaInput(
+                id=replica.id,
+                slots=settings.slots,
+                generation=self.lifetime,
+                memory=settings.memory,
+                gpu_uuid=settings.gpu.uuid if settings.gpu else None,
+                ready=readiness.is_shown and draining is None,
+                ready_since=readiness.ready_since,
+            )
+            told = self.told = (settings, draining, readiness, found)
+        return told[3]
+
     def record(self, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape."""
         if isinstance(outcome, Failure):
@@ -90,6 +120,7 @@ class Observed:
         self.window, self.scraped_at, self.failure = None, None, None
         self.recalled_at = None
 
-    def probed(self, probe: Probe, now: float) -> None:
-        """Take in the answer to a health probe."""
-        self.readiness = self.readiness.after(probe, now)
+    def probed(self, probe: Probe, now: float) -> bool:
+        """Take in the answer to a health probe; returns whether its state is another one now."""
+        before, self.readiness = self.readiness, self.readiness.after(probe, now)
+        return self.readiness.state is not before.state

@@ -1,24 +1,24 @@
 """The state that everything else asks and tells: fleet, observations, weighings, catalog."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.inputs import gpu_memory, joined, replica_input
+from controlplane.plane.inputs import gpu_memory, joined, replica_inputs
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
-from controlplane.plane.report import ReplicaReport, Target
+from controlplane.plane.report import Outline, ReplicaReport, Target
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
-from controlplane.resources.portion import Portion
+from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
@@ -43,6 +43,7 @@ class Plane:
         self._portions: dict[str, dict[str, Portion]] = {}
         self._long: dict[str, LongRequests] = {}
         self._to_weigh: set[str] = set()
+        self._moving: dict[str, float] = {}
         self._gone: set[str] = set()
         self._traffic = Traffic()
         self._has_decided = False
@@ -126,8 +127,9 @@ class Plane:
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
-        if observed := self._observed.current(target):
-            observed.probed(probe, now)
+        observed = self._observed.current(target)
+        # Thousands may be asked in vain, and what is decided of them stays the same.
+        if observed is not None and observed.probed(probe, now):
             self._to_weigh.add(target.pool)
 
     def exporters(self) -> tuple[Exporter, ...]:
@@ -181,6 +183,7 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided = True
+        self._to_weigh |= {name for name, at in self._moving.items() if now >= at}
         due = {name: self._inputs(self.fleet.pools[name], now) for name in self._to_weigh}
         gpus = self._gpus(due, now)
         for name, inputs in due.items():
@@ -188,6 +191,8 @@ class Plane:
             held = words_of(self._holds.get(name), now)
             weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
             self._weighings[name] = weighing
+            interval = pool.settings.metrics.interval
+            self._moving[name] = now + interval if weighing.is_moving else math.inf
             self.timelines.record(pool, self._observed, inputs, weighing)
             self._portions[name] = self._portioned(name)
             self._part(name, now)
@@ -228,6 +233,14 @@ class Plane:
             by_envoys=self._traffic.window(known, replica),
         )
 
+    def outlines(self, pool: str) -> Iterator[tuple[str, Outline]]:
+        """Each replica of a pool by its id, as far as it is to be seen from afar."""
+        weighing, portions = self._weighings.get(pool), self._portions.get(pool, {})
+        for id_, replica in self.fleet.pools[pool].replicas.items():
+            weighed = weighing.replicas.get(id_) if weighing else None
+            seen = self._observed[pool, id_]
+            yield id_, Outline.of(replica, seen, weighed, shown=id_ in portions)
+
     def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
         """The generation of each replica of a pool, and whether Envoys know of it."""
         return {
@@ -255,19 +268,15 @@ class Plane:
     def _forget(self, pool: str) -> None:
         self._to_weigh.discard(pool)
         self._gone.add(pool)
-        for kept in (self._weighings, self._portions, self._long, self._holds):
+        for kept in (self._weighings, self._portions, self._long, self._holds, self._moving):
             kept.pop(pool, None)
 
     def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
-        observed, traffic, devices = self._observed, self._traffic, self._devices
-        return [
-            replica_input(pool, it, observed[pool.name, it.id], traffic, devices, now)
-            for it in pool.replicas.values()
-        ]
+        return replica_inputs(pool, self._observed, self._traffic, self._devices, now)
 
     def _gpus(self, due: Mapping[str, list[ReplicaInput]], now: float) -> Mapping[str, float]:
         """How full GPUs are, where that is asked of any replica that is weighed now."""
-        if not any(replica.gpus for inputs in due.values() for replica in inputs):
+        if not any(it.gpus for inputs in due.values() for it in inputs if it.may_have_gpus):
             return {}
         # Those of other pools may share one.
         pools = self.fleet.pools
@@ -275,10 +284,11 @@ class Plane:
         return gpu_memory(pools.values(), {**due, **others}, self._devices, now)
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
+        observed = self._observed
         return {
-            id_: Portion(it.tier, it.weight, it.drained)
+            id_: portion_of(it.tier, it.weight, it.drained)
             for id_, it in self._weighings[pool].replicas.items()
-            if self._observed[pool, id_].readiness.is_shown
+            if observed[pool, id_].readiness.is_shown
         }
 
     def _part(self, pool: str, now: float) -> None:

@@ -1,10 +1,12 @@
 """What the plane hands out: whom to scrape, and everything that is known of a replica."""
 
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
-from controlplane.fleet import Pool, Replica
+from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
 from controlplane.plane.observed import Observed
+from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion
 from controlplane.settings import Policy, PoolSettings
 from controlplane.signals import Window
@@ -28,6 +30,35 @@ class Target:
     def key(self) -> tuple[str, str, int]:
         """Pool, replica and generation."""
         return (self.pool, self.replica.id, self.replica.generation)
+
+
+class Outline(NamedTuple):
+    """A replica from afar: nothing that is another one with every reading.
+
+    Attributes:
+        state: Of its readiness.
+        shown: Whether Envoys know of it.
+        weighed: Its tier, whether it is cut and whether it is stale; None before any decision.
+        draining: Why it gets no new requests; None while it may.
+    """
+
+    state: State
+    shown: bool
+    weighed: tuple[str, bool, bool] | None
+    draining: Draining | None
+
+    @classmethod
+    def of(
+        cls,
+        replica: Replica,
+        observed: Observed,
+        weighing: ReplicaWeighing | None,
+        *,
+        shown: bool,
+    ) -> Self:
+        """Of what is known of a replica."""
+        said = None if weighing is None else (weighing.tier, weighing.drained, weighing.stale)
+        return cls(observed.readiness.state, shown, said, replica.draining)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +85,9 @@ class ReplicaReport:
     joined: Joined | None
     in_flight: float | None
     by_envoys: Window | None
+
+    @property
+    def outline(self) -> Outline:
+        """The same from afar."""
+        shown = self.portion is not None
+        return Outline.of(self.replica, self.observed, self.weighing, shown=shown)

@@ -121,9 +121,10 @@ class Timelines:
         """
         regular = math.ceil(_AT_A_TIME * len(inputs))
         serving = sum(weighed.share != 0 for weighed in weighing.replicas.values())
+        replicas, decided, name = dict(pool.replicas.items()), weighing.replicas, pool.name
         for given in inputs:
-            replica, weighed = pool.replicas[given.id], weighing.replicas[given.id]
-            key = (pool.name, given.id)
+            replica, weighed = replicas[given.id], decided[given.id]
+            key = (name, given.id)
             timeline = self._timelines.get(key)
             if timeline is None:
                 timeline = self._timelines[key] = _Timeline(replica.generation)
@@ -162,9 +163,11 @@ class Timelines:
 
 def _jump(before: float | None, after: float | None) -> float:
     """By how much a share has changed: the logarithm of the factor; a lot from and to nothing."""
+    if before == after:
+        return 0.0
     if before and after:
         return abs(math.log(after / before))
-    return 0.0 if before == after else 2.0
+    return 2.0
 
 
 def _marks(

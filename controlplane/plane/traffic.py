@@ -13,6 +13,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self._reports = LoadReports()
+        self._pools: set[str] = set()
 
     def reported(
         self,
@@ -36,18 +37,28 @@ class Traffic:
         """
         known = {endpoint: load for endpoint, load in loads.items() if _is_in(fleet, endpoint)}
         self._reports.record(reporter, known, seconds, now)
-        return {endpoint.pool for endpoint in known}
+        pools = {endpoint.pool for endpoint in known}
+        self._pools |= pools
+        return pools
 
     def left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._reports.gone(reporter, now)
 
+    def is_about(self, pool: str) -> bool:
+        """Whether any Envoy ever reported of a pool; of one that was not, nothing is known."""
+        return pool in self._pools
+
     def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
         """Requests that all Envoys together have at a replica now; None where none reports."""
+        if pool.name not in self._pools:
+            return None
         return self._reports.in_flight(_endpoint(pool, replica), now)
 
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
+        if pool.name not in self._pools:
+            return None
         return self._reports.window(_endpoint(pool, replica))
 
 

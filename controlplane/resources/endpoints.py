@@ -5,9 +5,11 @@ locality in which all weights are equal, and the localities' weights carry the c
 without tiers have one locality for each zone.
 
 Weights change every few seconds and endpoints hardly ever, so an assignment is spliced: what an
-endpoint is was encoded before, and only what it gets is written anew.
+endpoint is was encoded before, and only what it gets is written anew, of those that get something
+else than before.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -16,7 +18,7 @@ from typing import Final, NamedTuple
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
-from controlplane.fleet import Pool
+from controlplane.fleet import Pool, Replica
 from controlplane.resources.encoding import (
     VARINT,
     delimited,
@@ -45,7 +47,8 @@ _DRAINING: Final = varint(tag(2, VARINT)) + varint(core_v3.HealthStatus.DRAINING
 class Member(NamedTuple):
     """All of a replica that Envoy sees.
 
-    A tuple, because all are made at every change: a frozen dataclass takes three times as long.
+    Attributes:
+        encoded: An ``LbEndpoint`` of it, as the field of a locality.
     """
 
     id: str
@@ -54,22 +57,76 @@ class Member(NamedTuple):
     tier: str
     weight: int
     draining: bool
+    encoded: bytes
 
 
-def members(pool: Pool, portions: Mapping[str, Portion]) -> tuple[Member, ...]:
-    """The replicas that have a portion, by id; one without it has not been ready yet."""
-    return tuple(
-        Member(
-            id=replica.id,
-            address=replica.settings.address,
-            place=_place(where.region or "", where.zone or ""),
-            tier=portion.tier,
-            weight=portion.weight,
-            draining=portion.draining or replica.draining is not None,
-        )
-        for replica in sorted(pool.replicas.values(), key=lambda it: it.id)
-        if (portion := portions.get(replica.id)) is not None
-        for where in (replica.settings.locality,)
+Members = tuple[Member, ...]
+"""Of a pool, by id."""
+
+
+def members(
+    pool: Pool,
+    portions: Mapping[str, Portion],
+    known: Members = (),
+    of: tuple[Pool, Mapping[str, Portion]] | None = None,
+) -> Members:
+    """The replicas that have a portion, by id; one without it has not been ready yet.
+
+    Args:
+        pool: Its replicas.
+        portions: By replica id.
+        known: Members that there were before: what is the same is taken from there.
+        of: What those were made of.
+    """
+    if of is None:
+        made = [
+            _member(replica, portion)
+            for replica in pool.replicas.values()
+            if (portion := portions.get(replica.id)) is not None
+        ]
+        return tuple(sorted(made, key=_id))
+    replicas, (old, before) = pool.replicas, of
+    other = {id_ for id_, portion in portions.items() if before.get(id_) is not portion}
+    other |= before.keys() - portions.keys()
+    other |= {
+        id_
+        for id_ in replicas.differing(old.replicas)
+        if _said(replicas.get(id_)) != _said(old.replicas.get(id_))
+    }
+    found = [*known]
+    for id_ in other:
+        place = bisect_left(found, id_, key=_id)
+        replica, portion = replicas.get(id_), portions.get(id_)
+        made = [] if replica is None or portion is None else [_member(replica, portion)]
+        is_known = place < len(found) and found[place].id == id_
+        found[place : place + is_known] = made
+    return tuple(found)
+
+
+def _id(member: Member) -> str:
+    return member.id
+
+
+def _said(replica: Replica | None) -> tuple[object, ...]:
+    """What a member is made of, beside its portion; a renewed lease is nothing to Envoy."""
+    return () if replica is None else (replica.settings, replica.draining)
+
+
+def _member(replica: Replica, portion: Portion) -> Member:
+    settings = replica.settings
+    where, address = settings.locality, settings.address
+    draining = portion.draining or replica.draining is not None
+    # UNKNOWN is the default status of health, and left out.
+    identity = _identity(replica.id, address.host, address.port)
+    share = (_DRAINING if draining else b"") + uint32_value(4, portion.weight)
+    return Member(
+        replica.id,
+        address,
+        _place(where.region or "", where.zone or ""),
+        portion.tier,
+        portion.weight,
+        draining,
+        delimited(2, identity + share),
     )
 
 
@@ -99,10 +156,11 @@ def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
     """
-    localities: dict[tuple[Place, str, int], list[Member]] = defaultdict(list)
+    localities: dict[tuple[str, str, str, int], list[Member]] = defaultdict(list)
     for member in listed:
-        localities[member.place, member.tier, rank(member)].append(member)
-    encoded = [_locality(localities[key], key[2]) for key in sorted(localities)]
+        place = member.place
+        localities[place.region, place.zone, member.tier, rank(member)].append(member)
+    encoded = [_locality(localities[key], key[3]) for key in sorted(localities)]
     return b"".join([implicit(1, name.encode()), *encoded, _POLICY])
 
 
@@ -115,23 +173,10 @@ def _locality(members: list[Member], priority: int) -> bytes:
         + implicit(3, first.tier.encode())
     )
     # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-    weight = uint32_value(3, sum(member.weight for member in members))
+    weight = uint32_value(3, sum([member.weight for member in members]))
     rank = varint(tag(5, VARINT)) + varint(priority) if priority else b""
-    return delimited(2, b"".join([delimited(1, names), *map(_endpoint, members), weight, rank]))
-
-
-def _endpoint(member: Member) -> bytes:
-    """An ``LbEndpoint``, as the field of a locality."""
-    address = member.address
-    identity = _identity(member.id, address.host, address.port)
-    return delimited(2, identity + _share(member.weight, member.draining))
-
-
-@lru_cache(maxsize=1024)
-def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - keywords are slower
-    """What an ``LbEndpoint`` gets, the same for most of a tier: health status and weight."""
-    # UNKNOWN is the default status of health, and left out.
-    return (_DRAINING if draining else b"") + uint32_value(4, weight)
+    endpoints = [member.encoded for member in members]
+    return delimited(2, b"".join([delimited(1, names), *endpoints, weight, rank]))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -88,8 +88,11 @@ def pool_resources(
         and known.long == long
     ):
         return known
-    listed, shape = members(pool, portions), _shape(pool, long)
-    same_shape = known is not None and _shape(known.pool, known.long) == shape
+    same_shape = known is not None and _shape(known.pool, known.long) == _shape(pool, long)
+    if known is None:
+        listed = members(pool, portions)
+    else:
+        listed = members(pool, portions, known.members, (known.pool, known.portions))
     if known is not None and same_shape and known.members == listed and known.long == long:
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known

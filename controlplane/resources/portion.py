@@ -1,6 +1,7 @@
 """Where a replica stands in its pool: what the builder of endpoints takes from the weighing."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +19,9 @@ class Portion:
     tier: str
     weight: int
     draining: bool = False
+
+
+@lru_cache(maxsize=4096)
+def portion_of(tier: str, weight: int, draining: bool) -> Portion:  # noqa: FBT001 - keywords are slower
+    """A portion; the same object for all that are alike, so that they are compared by identity."""
+    return Portion(tier, weight, draining)

@@ -52,8 +52,8 @@ class Capacities:
         self._ready, self._fresh = set(ready), set(fresh)
         # Where nobody compares what replicas have in flight, each has a line of its own.
         before = previous.replicas if previous and previous.policy in SHARING else {}
-        self._tiers = {id_: before[id_].tier for id_ in prior if id_ in before}
-        self._tier_sizes = Counter(tier for id_, tier in self._tiers.items() if id_ in ready)
+        self._tiers = {id_: before[id_].tier for id_ in prior} if before else {}
+        self._tier_sizes = Counter([tier for id_, tier in self._tiers.items() if id_ in ready])
         self.slots: dict[str, int] = {}
         self.learned: dict[str, slots.Learned] = {}
         self.estimates: dict[str, capacity.Estimate | None] = {}
@@ -88,11 +88,14 @@ class Capacities:
         ]
         usual = median(known) if known else None
         for id_, replica in self._replicas.items():
-            before = self._prior[id_].estimate if id_ in self._prior else None
+            state = self._prior.get(id_)
+            before = state.estimate if state is not None else None
             found[id_] = before
-            window, count = replica.window, self.slots[id_]
+            if (window := replica.window) is None:
+                continue
+            count = self.slots[id_]
             # Most replicas have no new reading: a pool is weighed several times an interval.
-            if window is not None and (before is None or not before.knows(window, count)):
+            if before is None or not before.knows(window, count):
                 sharing = self._sharing(id_, envoys)
                 found[id_] = capacity.estimated(
                     before, window, count, sharing, usual, self.tokens, _in_flight(replica)
@@ -145,7 +148,9 @@ class Capacities:
         for id_, estimate in estimates.items():
             value = estimate.capacity(usual) if estimate else usual
             carried[id_] = value or 1.0
-            steps[id_] += capacity.estimate_steps(estimate, self._replicas[id_].window, usual, now)
+            if estimate is not None or usual is not None:
+                window = self._replicas[id_].window
+                steps[id_] += capacity.estimate_steps(estimate, window, usual, now)
             if self._replicas[id_].slots is None:
                 steps[id_].append(slots.slots_step(self.learned.get(id_), carried[id_]))
         return carried, usual

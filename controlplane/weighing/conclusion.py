@@ -23,10 +23,12 @@ def known_states(
     """What is still known by id: nothing of a replica that has restarted since."""
     if previous is None:
         return {}
+    before = previous.replicas
     return {
         id_: weighed.state
-        for id_, weighed in previous.replicas.items()
-        if id_ in replicas and weighed.state.generation == replicas[id_].generation
+        for id_, replica in replicas.items()
+        if (weighed := before.get(id_)) is not None
+        and weighed.state.generation == replica.generation
     }
 
 
@@ -34,7 +36,7 @@ def told_weights(previous: Weighing | None) -> dict[str, int]:
     """What Envoy was told: by tier, or by id where there was none."""
     if previous is None:
         return {}
-    return {weighed.tier or id_: weighed.weight for id_, weighed in previous.replicas.items()}
+    return {it.tier or id_: it.weight for id_, it in previous.replicas.items()}
 
 
 def concluded(
@@ -74,28 +76,33 @@ def concluded(
         name: damping.held(told.get(name), max(round(weight), 1), equal=equal)
         for name, weight in exact.items()
     }
-    weights = {id_: by_name[names[id_]] for id_ in states}
     # A part of all work, whatever the length of the requests that it comes in.
-    expected = {id_: weights[id_] / parts.get(names[id_], 1.0) for id_ in states}
-    total = math.fsum(expected[id_] for id_ in serving)
-    sizes = Counter(names.values())
+    expected = {name: weight / parts.get(name, 1.0) for name, weight in by_name.items()}
+    total = math.fsum([expected[names[id_]] for id_ in serving])
+    sizes, is_tiered = Counter(names.values()), policy == "capacity-tiers"
+    last_steps: dict[tuple[str, float, int], Step] = {}
     weighed = {}
     for id_, state in states.items():
-        name = names[id_]
-        if policy == "capacity-tiers":
-            facts = (name, sizes[name] - 1, means[name], state.placement.leaving)
-            step = Step("tier", state.relative, means[name], _placed, facts)
-        else:
-            step = Step("weight", state.relative, state.relative, _told, (policy, weights[id_]))
+        name, relative = names[id_], state.relative
+        weight, leaving = by_name[name], state.placement.leaving
+        # Said of thousands in the same words: most of a tier has the same share.
+        step = last_steps.get((name, relative, leaving))
+        if step is None:
+            if is_tiered:
+                facts = (name, sizes[name] - 1, means[name], leaving)
+                step = Step("tier", relative, means[name], _placed, facts)
+            else:
+                step = Step("weight", relative, relative, _told, (policy, weight))
+            last_steps[name, relative, leaving] = step
         weighed[id_] = ReplicaWeighing(
-            capacity=capacities[id_],
-            weight=weights[id_],
-            tier=name if policy == "capacity-tiers" else "",
-            drained=state.guard.cut,
-            stale=id_ in stale,
-            share=expected[id_] / total if id_ in serving else 0.0,
-            steps=(*steps[id_], step),
-            state=state,
+            capacities[id_],
+            weight,
+            name if is_tiered else "",
+            state.guard.cut,
+            id_ in stale,
+            expected[name] / total if id_ in serving else 0.0,
+            (*steps[id_], step),
+            state,
         )
     return MappingProxyType(weighed)
 

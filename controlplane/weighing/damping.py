@@ -73,6 +73,26 @@ def held(previous: int | None, weight: int, *, equal: bool) -> int:
     return previous
 
 
+def median_step(relative: float, are_equal: bool) -> Step:  # noqa: FBT001 - of a key
+    """From what a replica can carry, relative to the pool's median, to its target.
+
+    Args:
+        relative: To the median.
+        are_equal: Whether it is treated as equal to all others.
+    """
+    target = 1.0 if are_equal else clamped(relative)
+    return Step("median", relative, target, _to_the_median, (relative, target, are_equal))
+
+
+def _to_the_median(relative: float, target: float, are_equal: bool) -> str:  # noqa: FBT001 - a fact
+    words = f"{number(relative)} × the pool's median"
+    if are_equal:
+        words += ", and so are all, near enough: all are equal"
+    elif target != relative:
+        words += f", kept between {FLOOR:g} and {CEILING:g}"
+    return words
+
+
 def damping_step(previous: float | None, target: float, after: float) -> Step | None:
     """What to tell about a share that is not where it should be."""
     if previous is None or after == target:

@@ -34,8 +34,9 @@ def adjusted(
     usual = trim.usual_shape(window for id_ in fresh if (window := replicas[id_].window))
     found = {}
     for id_, replica in replicas.items():
-        value, told = known.carried[id_], list[Step | None]()
+        value, guard = known.carried[id_], guards[id_]
         if (window := replica.window) is not None:
+            told = list[Step | None]()
             value, step = trim.by_tail(window, usual, value)
             told.append(step)
             if settings.objective is not None:
@@ -43,6 +44,10 @@ def adjusted(
                 told.append(step)
             value, step = trim.by_errors(window, known.slots[id_], value)
             told.append(step)
-        found[id_], step = by_memory(guards[id_], replica.memory or settings.memory, value)
-        steps[id_] += [it for it in (*told, step) if it is not None]
+            steps[id_] += [it for it in told if it is not None]
+        if guard.cut or guard.fraction is not None:
+            value, step = by_memory(guard, replica.memory or settings.memory, value)
+            if step is not None:
+                steps[id_].append(step)
+        found[id_] = value
     return found

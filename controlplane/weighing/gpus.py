@@ -1,11 +1,14 @@
 """The memory of GPUs by uuid, over all replicas that report it, of any pool, and its guards."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from controlplane.settings import PoolSettings
 from controlplane.weighing.guard import Guard, watched, within_limits
 from controlplane.weighing.replica import ReplicaInput, State
 from controlplane.weighing.staleness import FORGOTTEN
+
+_UNKNOWN: Final = Guard()
 
 
 def gpu_use(pools: Iterable[tuple[PoolSettings, Sequence[ReplicaInput]]]) -> dict[str, float]:
@@ -60,19 +63,17 @@ def guarded(
         patience: Seconds that memory must stay below soft before a cut ends.
         now: Seconds of a monotonic clock.
     """
-    return within_limits(
-        {
-            id_: watched(
-                prior[id_].guard if id_ in prior else Guard(),
-                memory_in_use(replica, gpus, settings.metrics.interval),
-                replica.memory or settings.memory,
-                patience,
-                now,
-            )
-            for id_, replica in replicas.items()
-        },
-        ready,
-    )
+    interval, found = settings.metrics.interval, {}
+    for id_, replica in replicas.items():
+        known = prior.get(id_)
+        before = known.guard if known is not None else _UNKNOWN
+        if replica.window is None and replica.gpu_uuid is None and before.fraction is None:
+            # Nobody ever speaks of its memory, as in most pools.
+            found[id_] = before
+            continue
+        fraction = memory_in_use(replica, gpus, interval)
+        found[id_] = watched(before, fraction, replica.memory or settings.memory, patience, now)
+    return within_limits(found, ready)
 
 
 def _is_recent(replica: ReplicaInput, interval: float) -> bool:

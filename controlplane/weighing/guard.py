@@ -74,6 +74,8 @@ def within_limits(guards: Mapping[str, Guard], ready: Iterable[str]) -> dict[str
     that the same state always cuts the same replicas. One that is not ready takes nothing from
     the pool.
     """
+    if not any(guard.wanted or guard.cut for guard in guards.values()):
+        return dict(guards)
     serving = set(ready)
     wanted = [id_ for id_, guard in guards.items() if guard.wanted and id_ in serving]
     wanted.sort(key=lambda id_: (not guards[id_].cut, -(guards[id_].fraction or 0.0), id_))

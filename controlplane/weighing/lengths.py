@@ -31,6 +31,11 @@ def usual(previous: float | None, windows: Sequence[Window]) -> float | None:
     return math.fsum(tokens for _, tokens in known) / requests
 
 
+def are_counted(window: Window | None) -> bool:
+    """Whether a replica counts the tokens of its requests."""
+    return window is not None and window.tokens is not None
+
+
 def lately(window: Window) -> tuple[float, float] | None:
     """Mean tokens of a request in a window, and how many those were; None where nobody counts."""
     if not window.tokens_in or not window.samples:

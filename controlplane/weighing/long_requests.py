@@ -37,14 +37,13 @@ def members_of(
     for id_ in serving:
         replica, estimate = replicas[id_], known.estimates[id_]
         window = replica.window
-        counts = window is not None and window.tokens is not None
         members[id_] = Member(
             band=bands.get(id_),
             share=shares[id_],
             speed=known.carried[id_] / known.slots[id_],
             requests=estimate.requests if estimate else 0.0,
             seen=Seen(replica.generation, window.count, window.tokens or 0.0)
-            if window is not None and counts
+            if window is not None and lengths.are_counted(window)
             else None,
             tokens=lengths.lately(window) if window is not None else None,
         )

@@ -42,16 +42,26 @@ def placements(
         anchor = tiers.anchored(before, {id_: logs[id_] for id_ in counting}, anchor)
     anchor = anchor or 0.0
     together: dict[tuple[str, float], list[str]] = {}
+    placed: dict[str, Placement] = {}
+    # Of those that are alone, thousands may be alike; one object stands for all that are.
+    alone: dict[tuple[int, float, bool], Placement] = {}
     for id_, log in logs.items():
-        together.setdefault((kinds.get(id_, id_), log), []).append(id_)
-    placed = {}
+        old, own = before.get(id_), id_ in earned
+        if old is not None and id_ in held:
+            placed[id_] = old
+        if id_ in kinds:
+            together.setdefault((kinds[id_], log), []).append(id_)
+        elif id_ not in placed:
+            found = alone.get((id(old), log, own))
+            if found is None:
+                band = tiers.home(() if old is None else (old,), log, anchor)
+                found = tiers.placed(old, band, log, anchor, patience, now, earned=own)
+                alone[id(old), log, own] = found
+            placed[id_] = found
     for (_, log), ids in together.items():
-        band = tiers.home((before[id_] for id_ in ids if id_ in before), log, anchor)
+        band = tiers.home([before[id_] for id_ in ids if id_ in before], log, anchor)
         for id_ in ids:
-            old = before.get(id_)
-            placed[id_] = (
-                old
-                if old is not None and id_ in held
-                else tiers.placed(old, band, log, anchor, patience, now, earned=id_ in earned)
-            )
+            if id_ not in placed:
+                old, own = before.get(id_), id_ in earned
+                placed[id_] = tiers.placed(old, band, log, anchor, patience, now, earned=own)
     return placed, anchor

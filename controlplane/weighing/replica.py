@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controlplane.settings import Policy
 from controlplane.settings.memory import MemorySettings
@@ -44,6 +45,11 @@ class ReplicaInput:
     ready_since: float | None = None
 
     @property
+    def may_have_gpus(self) -> bool:
+        """Whether there is anything that could name one."""
+        return self.gpu_uuid is not None or self.window is not None
+
+    @property
     def gpus(self) -> frozenset[str]:
         """The GPUs it is on: declared, and as its own metrics say."""
         declared = (self.gpu_uuid,) if self.gpu_uuid else ()
@@ -77,9 +83,36 @@ class State:
     vetoed_until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaWeighing:
+def state_of(
+    known: State | None,
+    generation: int,
+    estimate: Estimate | None,
+    learned: Learned | None,
+    kind: str | None,
+    relative: float,
+    guard: Guard,
+    placement: Placement,
+    vetoed_until: float | None,
+) -> State:
+    """The state of these; the one that is known of the same generation where that is the same."""
+    if (
+        known is not None
+        and known.estimate is estimate
+        and known.relative == relative
+        and known.guard is guard
+        and known.placement is placement
+        and known.learned is learned
+        and known.kind == kind
+        and known.vetoed_until == vetoed_until
+    ):
+        return known
+    return State(generation, estimate, learned, kind, relative, guard, placement, vetoed_until)
+
+
+class ReplicaWeighing(NamedTuple):
     """What one replica gets, and why.
+
+    A tuple, because each decision makes one of every replica of a pool.
 
     Attributes:
         capacity: Requests per second that it is estimated to carry; of one that was never
@@ -120,6 +153,7 @@ class Weighing:
         tokens: Of a request of the usual length, the unit of capacities; None where replicas do
             not count tokens. It stays what it was at first.
         sizes: How requests are parted by their length; None: they are not.
+        is_moving: Some share goes on to where it should be by the clock alone.
     """
 
     policy: Policy
@@ -131,3 +165,4 @@ class Weighing:
     used: float | None = None
     tokens: float | None = None
     sizes: Sizes | None = None
+    is_moving: bool = False

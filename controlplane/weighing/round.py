@@ -5,7 +5,7 @@ replicas a median is of, which ones are equal, and what each rule leaves for the
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from statistics import median
 from typing import Final
 
@@ -25,11 +25,13 @@ from controlplane.weighing import (
 )
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import concluded, known_states, told_weights
-from controlplane.weighing.explanation import Step, number
+from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import guarded
 from controlplane.weighing.guard import Guard
-from controlplane.weighing.long_requests import divided, members_of
-from controlplane.weighing.replica import ReplicaInput, State, Weighing
+from controlplane.weighing.long_requests import NONE, divided, members_of
+from controlplane.weighing.replica import ReplicaInput, Weighing, state_of
+from controlplane.weighing.sizes import Sizes
+from controlplane.weighing.steps_taken import steps_taken
 
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut. Windows slide, so two that are a
@@ -65,9 +67,9 @@ class Round:
         self._stale = {
             id_
             for id_, replica in replicas.items()
-            if staleness.is_stale(replica.age, self._interval)
+            if replica.age is not None and staleness.is_stale(replica.age, self._interval)
         }
-        self._fresh = ready - self._stale
+        self._fresh = ready - self._stale if self._stale else ready
 
     def weighing(self, gpus: Mapping[str, float], *, suspect: bool) -> Weighing:
         """Apply the rules in their order."""
@@ -92,16 +94,22 @@ class Round:
         targets, equal = self._targets(adjusted, usual, serving)
         used = self._used(known, serving)
         reserved = self._reserved(targets, used, serving)
-        ready_since = {id_: self._replicas[id_].ready_since for id_ in serving}
-        cold = warming.cold(ready_since, self._slow_start, self._now)
+        cold = warming.cold(
+            {id_: self._replicas[id_].ready_since for id_ in serving}, self._slow_start, self._now
+        )
         warm = self._warmed(reserved, cold)
         left = self._vetoed(warm, carried, known.slots, serving)
-        shares = self._shares(reserved, left, estimates, guards)
+        at = self._previous.at if self._previous else None
+        part = damping.rounds(at, self._now, self._interval)
+        shares = steps_taken(
+            reserved, left, self._prior, estimates, guards, part, self._now, self._steps
+        )
         placements, anchor = dict.fromkeys(self._replicas, tiers.Placement()), 0.0
         if self._policy == "capacity-tiers":
             placements, anchor = self._placements(targets, usual, estimates, kinds, guards, serving)
         states = {
-            id_: State(
+            id_: state_of(
+                self._prior.get(id_),
                 replica.generation,
                 estimates[id_],
                 known.learned.get(id_),
@@ -114,10 +122,8 @@ class Round:
             for id_, replica in self._replicas.items()
         }
         names = tiers.named(placements, cold, self._vetoes)
-        bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
-        members = members_of(self._replicas, known, shares, bands, serving)
-        by_size, of_short = divided(self._previous, self._settings, members, self._steps, self._now)
-        shown = {id_: None if known.usual is None else value for id_, value in carried.items()}
+        by_size, of_short = self._divided(known, shares, placements, serving, cold)
+        shown = carried if known.usual is not None else dict.fromkeys(carried)
         told = told_weights(self._previous)
         weighed = concluded(
             self._policy,
@@ -132,28 +138,57 @@ class Round:
             equal=equal,
         )
         return Weighing(
-            self._policy, weighed, suspect, self._now, equal, anchor, used, known.tokens, by_size
+            self._policy,
+            weighed,
+            suspect,
+            self._now,
+            equal,
+            anchor,
+            used,
+            known.tokens,
+            by_size,
+            bool(cold or self._vetoes)
+            or any(shares[id_] != left[id_] and not guards[id_].cut for id_ in left),
         )
+
+    def _divided(
+        self,
+        known: Capacities,
+        shares: Mapping[str, float],
+        placements: Mapping[str, tiers.Placement],
+        serving: set[str],
+        cold: Collection[str],
+    ) -> tuple[Sizes | None, Mapping[str, float]]:
+        if not any(lengths.are_counted(self._replicas[id_].window) for id_ in serving):
+            return None, NONE
+        bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
+        members = members_of(self._replicas, known, shares, bands, serving)
+        return divided(self._previous, self._settings, members, self._steps, self._now)
 
     def _targets(
         self, adjusted: Mapping[str, float], usual: float, serving: set[str]
     ) -> tuple[dict[str, float], bool]:
         """Relative to the median, within limits; all 1 where the pool is as good as equal."""
-        relatives = {}
-        for id_, value in adjusted.items():
+        aged = dict(adjusted)
+        for id_ in self._stale:
             age = self._replicas[id_].age
-            aged, step = staleness.by_age(age, self._interval, usual, value)
+            aged[id_], step = staleness.by_age(age, self._interval, usual, aged[id_])
             self._note(id_, step)
-            relatives[id_] = aged / usual
+        relatives = {id_: value / usual for id_, value in aged.items()}
         equal = damping.are_equal(
-            (relatives[id_] for id_ in serving),
+            {relatives[id_] for id_ in serving},
             before=self._previous is not None and self._previous.equal,
         )
         targets = {}
+        told: dict[tuple[float, bool], Step] = {}
         for id_, relative in relatives.items():
-            targets[id_] = target = 1.0 if equal and id_ in serving else damping.clamped(relative)
-            facts = (relative, target, equal and id_ in serving)
-            self._steps[id_].append(Step("median", relative, target, _to_the_median, facts))
+            key = (relative, equal and id_ in serving)
+            # The same for all that have the same; in a pool without readings that is every one.
+            step = told.get(key)
+            if step is None:
+                step = told[key] = damping.median_step(*key)
+            targets[id_] = step.after
+            self._steps[id_].append(step)
         return targets, equal
 
     def _used(
@@ -190,6 +225,8 @@ class Round:
         sizes = self._previous.sizes if self._previous else None
         if sizes is not None and sizes.is_in_force(self._now):
             return dict(targets)
+        if used is None:
+            return dict(targets)
         found = reserve.with_reserve({id_: targets[id_] for id_ in serving}, used)
         left = {}
         for id_, target in targets.items():
@@ -220,7 +257,8 @@ class Round:
         counts = {
             id_: count
             for id_ in serving
-            if (count := veto.most(self._replicas[id_].in_flight, oldest)) is not None
+            if (seen := self._replicas[id_].in_flight)
+            and (count := veto.most(seen, oldest)) is not None
         }
         usual = veto.usual_wait(counts, carried, slots)
         left = dict(targets)
@@ -236,30 +274,6 @@ class Round:
             left[id_] = step.after
             self._note(id_, step)
         return left
-
-    def _shares(
-        self,
-        targets: Mapping[str, float],
-        left: Mapping[str, float],
-        estimates: Mapping[str, capacity.Estimate | None],
-        guards: Mapping[str, Guard],
-    ) -> dict[str, float]:
-        before_at = self._previous.at if self._previous else None
-        part = damping.rounds(before_at, self._now, self._interval)
-        shares = {}
-        for id_, target in left.items():
-            before = self._prior[id_].relative if id_ in self._prior else None
-            if guards[id_].cut and before is not None:
-                shares[id_] = before
-                continue
-            estimate = estimates[id_]
-            sure = target < targets[id_] or (estimate is not None and estimate.fell(self._now))
-            if sure and before is not None and target < before:
-                shares[id_] = target
-                continue
-            shares[id_] = damping.damped(before, target, part)
-            self._note(id_, damping.damping_step(before, target, shares[id_]))
-        return shares
 
     def _placements(
         self,
@@ -287,12 +301,3 @@ class Round:
     def _note(self, id_: str, step: Step | None) -> None:
         if step is not None:
             self._steps[id_].append(step)
-
-
-def _to_the_median(relative: float, target: float, are_equal: bool) -> str:  # noqa: FBT001 - a fact
-    words = f"{number(relative)} × the pool's median"
-    if are_equal:
-        words += ", and so are all, near enough: all are equal"
-    elif target != relative:
-        words += f", kept between {damping.FLOOR:g} and {damping.CEILING:g}"
-    return words

@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 SPAN: Final = 2.1
@@ -50,7 +51,13 @@ class Placement:
     @property
     def tier(self) -> str:
         """The tier's name; a lower number is faster."""
-        return f"tier-{ORDINARY - self.band}"
+        return _tier(self.band)
+
+
+@lru_cache(maxsize=64)
+def _tier(band: int) -> str:
+    # One object for all in a tier: they are compared and looked up for every replica.
+    return f"tier-{ORDINARY - band}"
 
 
 def anchored(
@@ -63,10 +70,9 @@ def anchored(
         logs: Logarithms of capacities of the replicas that can be relied on, not empty.
         anchor: The previous one, which decides when as many say one thing as the other.
     """
-    placed = {id_: value for id_, value in logs.items() if id_ in previous} or logs
     implied = sorted(
-        value - (previous[id_].band if id_ in previous else 0) * _WIDTH
-        for id_, value in placed.items()
+        [value - previous[id_].band * _WIDTH for id_, value in logs.items() if id_ in previous]
+        or logs.values()
     )
     low, high = implied[(len(implied) - 1) // 2], implied[len(implied) // 2]
     return low if anchor is None or abs(low - anchor) <= abs(high - anchor) else high
@@ -85,9 +91,10 @@ def home(placements: Iterable[Placement], log: float, anchor: float) -> int:
         otherwise the nearest band.
     """
     nearest = math.floor((log - anchor) / _WIDTH + 0.5)
-    bands = Counter(placement.band for placement in placements if placement.earned)
-    if not bands:
+    earned = [placement.band for placement in placements if placement.earned]
+    if not earned:
         return nearest
+    bands = Counter(earned)
     most = max(bands, key=lambda band: (bands[band], -abs(band - nearest), band))
     off = abs(log - anchor - most * _WIDTH)
     return most if off <= _WIDTH / 2 + math.log(MARGIN) else nearest
@@ -116,16 +123,22 @@ def placed(
             has no tier worth defending: it is placed at once.
     """
     if previous is None or not previous.earned:
-        return Placement(band, earned=earned)
+        return _settled(band, earned=earned)
     if band == previous.band:
-        return Placement(band, earned=True)
+        return _settled(band, earned=True)
     if abs(log - anchor - previous.band * _WIDTH) > math.log(AT_ONCE):
-        return Placement(band, earned=True)
+        return _settled(band, earned=True)
     direction = 1 if band > previous.band else -1
     since = previous.since if previous.leaving == direction else now
     if now - since >= patience:
-        return Placement(band, earned=True)
+        return _settled(band, earned=True)
     return Placement(previous.band, direction, since, earned=True)
+
+
+@lru_cache(maxsize=64)
+def _settled(band: int, *, earned: bool) -> Placement:
+    # One object for all that are alike: nearly every replica of a pool is.
+    return Placement(band, earned=earned)
 
 
 def named(

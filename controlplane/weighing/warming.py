@@ -44,9 +44,12 @@ def cold(
     """
     if seconds is None:
         return {}
-    found = {id_: warmth(since, seconds, now) for id_, since in ready_since.items()}
-    some = {id_: part for id_, part in found.items() if part < 1}
-    return {} if len(some) > MOST_COLD * len(found) else some
+    some = {
+        id_: part
+        for id_, since in ready_since.items()
+        if since is not None and (part := warmth(since, seconds, now)) < 1
+    }
+    return {} if len(some) > MOST_COLD * len(ready_since) else some
 
 
 def warming_step(since: float, seconds: float, before: float, after: float, part: float) -> Step:

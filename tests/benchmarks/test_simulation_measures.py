@@ -14,7 +14,7 @@ SPEEDS = (4.0, 1.0, 1.0)
 
 
 def told(share: float, tier: str = "tier-8", weight: int = 1000) -> ReplicaWeighing:
-    return replace(PATTERN, share=share, tier=tier, weight=weight, drained=False)
+    return PATTERN._replace(share=share, tier=tier, weight=weight, drained=False)
 
 
 def weighed(at: float, *replicas: ReplicaWeighing) -> Weighing:

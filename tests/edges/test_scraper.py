@@ -4,10 +4,12 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from string import ascii_lowercase
 
 import pytest
 from aiohttp import web
 
+from controlplane.edges import scraper as scrapers
 from controlplane.edges.scrape import MAX_BYTES
 from controlplane.edges.scraper import Scraper
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
@@ -78,6 +80,17 @@ async def scraped(metrics: Handler | None, health: int = 200) -> AsyncIterator[R
 @asynccontextmanager
 async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
     """A plane whose one replica is at a port, and a scraper that asks it."""
+    async with following([f"127.0.0.1:{port}"], f"interval: 200ms{metrics}") as plane:
+        yield plane
+
+
+@asynccontextmanager
+async def following(addresses: list[str], metrics: str) -> AsyncIterator[Recorder]:
+    """A plane with a replica at each address, and a scraper that asks them."""
+    replicas = [
+        f'{{id: {id_}, address: "{it}"}}'
+        for id_, it in zip(ascii_lowercase, addresses, strict=False)
+    ]
     plane = Recorder()
     plane.declare(
         load_config(
@@ -86,8 +99,8 @@ pools:
   - name: minilm
     model: m
     listener: {{address: "127.0.0.1:10000"}}
-    metrics: {{interval: 200ms{metrics}}}
-    replicas: [{{id: a, address: "127.0.0.1:{port}"}}]
+    metrics: {{{metrics}}}
+    replicas: [{", ".join(replicas)}]
 """,
             "plimsoll.yaml",
         ),
@@ -270,3 +283,46 @@ async def test_each_scrape_is_counted_as_good_or_failed() -> None:
         await plane.outcomes.get()
         await plane.outcomes.get()
         assert set(plane.scrapes) == {False}
+
+
+async def test_only_so_many_probes_are_in_progress_and_each_has_its_whole_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scrapers, "AT_ONCE", 4)
+    connected: list[asyncio.StreamWriter] = []
+    most = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        await reader.readuntil(b"\r\n\r\n")
+        connected.append(writer)
+        most = max(most, len(connected))
+        # Answered once the next ones would have come, if there could be any more.
+        await asyncio.sleep(0.3)
+        connected.remove(writer)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, [f"127.1.0.{n}" for n in range(1, 21)], 0)
+    addresses = ["{}:{}".format(*it.getsockname()) for it in server.sockets]
+    async with server, following(addresses, "profile: none") as plane, asyncio.timeout(DEADLINE):
+        # The last wait longer for their turn than a replica has to answer: a second.
+        assert {await plane.probes.get() for _ in addresses} == {Probe.HEALTHY}
+    assert most == 4
+
+
+async def test_while_many_are_not_ready_each_is_asked_more_rarely_and_scraped_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scrapers, "PROBES_A_SECOND", 0.001)
+    async with scraped(text(GOOD), 503) as plane, asyncio.timeout(DEADLINE):
+        for _ in range(4):
+            assert isinstance(await plane.outcomes.get(), Reading)
+    assert plane.probes.qsize() == 1
+
+
+async def test_few_that_are_not_ready_are_asked_in_every_interval() -> None:
+    async with scraped(text(GOOD), 503) as plane, asyncio.timeout(DEADLINE):
+        for _ in range(4):
+            await plane.outcomes.get()
+    assert plane.probes.qsize() >= 4

@@ -21,25 +21,31 @@ from controlplane.fleet import (
     PutReplica,
     PutReplicas,
     Refused,
+    Replica,
     Undrain,
     apply,
 )
 from controlplane.plane import Plane, Probe
+from controlplane.resources import endpoints
 from controlplane.resources.catalog import Catalog
+from controlplane.resources.endpoints import Member
 from controlplane.resources.pool_resources import POOL_TYPES
+from controlplane.resources.portion import Portion
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 
 IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
+LINES = 260
+"""Of Python that a replica of which nothing is known takes in the decision about another one."""
 METRICS = ({"profile": "none"}, {"profile": "tei"}, {"profile": "tei", "path": "/other"})
 
 
-def pool_of(port: int, metrics: dict[str, str]) -> PoolSettings:
+def pool_of(port: int, metrics: dict[str, str], policy: str = "least-request") -> PoolSettings:
     listener = {"address": f"127.0.0.1:{port}"}
     # Without weights nothing depends on when a replica came.
-    said = {"listener": listener, "metrics": metrics, "balancing": {"policy": "least-request"}}
+    said = {"listener": listener, "metrics": metrics, "balancing": {"policy": policy}}
     return validated(PoolSettings, {"model": "m", **said})
 
 
@@ -123,9 +129,9 @@ def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
     assert seen[0] == seen[1]
 
 
-def large(replicas: int) -> Plane:
+def large(replicas: int, policy: str = "least-request") -> Plane:
     plane = Plane(0.0)
-    plane.apply(PutPool("p", pool_of(10_000, METRICS[0])), 0.0)
+    plane.apply(PutPool("p", pool_of(10_000, METRICS[0], policy)), 0.0)
     plane.apply(
         PutReplicas("p", {f"r{n}": replica_of(9_000 + n, "30s") for n in range(replicas)}), 0.0
     )
@@ -186,3 +192,69 @@ def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
     assert after.pools["p"] is not before.pools["p"]
     assert (after.pools["q"], plane.weighing("q")) == (before.pools["q"], weighing)
     assert plane.weighing("q") is weighing
+
+
+@pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
+def test_a_change_takes_a_bounded_number_of_lines_for_each_other_replica(policy: str) -> None:
+    plane = large(500, policy)
+    commands: tuple[Command, ...] = (Drain("p", "r7"), Undrain("p", "r7"))
+    for step, command in enumerate(commands):
+        plane.apply(command, 10.0 + step)
+        plane.decide(10.0 + step)
+    plane.apply(Drain("p", "r7"), 20.0)
+    # Shares are of a pool, so all are looked at; without readings there is little to see.
+    assert lines_run(partial(plane.decide, 20.0)) < LINES * 500
+
+
+def test_of_a_changed_pool_only_the_endpoints_that_changed_are_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plane = large(100, "capacity-tiers")
+    before, encoded = plane.catalog, list[str]()
+    encode = endpoints._member
+
+    def counted(replica: Replica, portion: Portion) -> Member:
+        encoded.append(replica.id)
+        return encode(replica, portion)
+
+    monkeypatch.setattr(endpoints, "_member", counted)
+    for n in range(100):
+        plane.apply(Heartbeat("p", f"r{n}"), 4.0)
+    plane.apply(Drain("p", "r7"), 5.0)
+    assert plane.decide(5.0) is not before
+    assert encoded == ["r7"]
+
+
+@pytest.mark.parametrize("probe", [Probe.REFUSED, Probe.UNHEALTHY, Probe.UNREACHABLE])
+def test_replicas_that_are_asked_in_vain_have_nothing_weighed(probe: Probe) -> None:
+    plane = large(5)
+    plane.apply(PutReplica("p", "late", replica_of(8_000)), 1.0)
+    plane.decide(1.0)
+    target, weighing = plane.target("p", "late"), plane.weighing("p")
+    assert target is not None
+    for tick in range(2, 5):
+        plane.probed(target, probe, float(tick))
+        plane.decide(float(tick))
+    assert plane.weighing("p") is weighing
+    plane.probed(target, Probe.HEALTHY, 5.0)
+    plane.decide(5.0)
+    assert plane.weighing("p") is not weighing
+
+
+def test_a_slow_start_goes_on_while_nothing_is_heard_of_a_pool_and_then_it_is_at_rest() -> None:
+    plane = large(4, "capacity-tiers")
+    plane.apply(PutReplica("p", "late", replica_of(8_000)), 10.0)
+    target = plane.target("p", "late")
+    assert target is not None
+    plane.probed(target, Probe.HEALTHY, 10.0)
+    shares = []
+    for tick in range(100):
+        plane.decide(10.0 + tick)
+        weighing = plane.weighing("p")
+        assert weighing is not None
+        shares.append(weighing.replicas["late"].share or 0.0)
+    assert shares[0] < 0.1
+    assert shares == sorted(shares)
+    assert shares[-1] == 0.2
+    plane.decide(200.0)
+    assert plane.weighing("p") is weighing

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
 from controlplane.resources.encoding import uint32_value
-from controlplane.resources.endpoints import Member, members
+from controlplane.resources.endpoints import Member, assignment, members
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import Resource
 from controlplane.settings import Address, ReplicaSettings
@@ -109,9 +109,11 @@ def test_changed_portions_are_encoded_right_after_others(
     given_: Placed, data: st.DataObject
 ) -> None:
     pool, portions = given_
-    decoded.encoded(pool, portions)
+    before = members(pool, portions)
     changed = data.draw(portions_of(pool.replicas))
-    assert decoded.encoded(pool, changed) == by_betterproto2(pool, changed)
+    after = members(pool, changed, before, (pool, portions))
+    assert after == members(pool, changed)
+    assert assignment(pool.name, after) == by_betterproto2(pool, changed)
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,9 +122,13 @@ def test_replicas_that_moved_are_encoded_right_after_they_were_elsewhere(
     given_: Placed, data: st.DataObject
 ) -> None:
     pool, portions = given_
-    decoded.encoded(pool, portions)
-    moved = pool.with_replicas({id_: data.draw(replicas(id_)) for id_ in pool.replicas})
-    assert decoded.encoded(moved, portions) == by_betterproto2(moved, portions)
+    before = members(pool, portions)
+    ids = data.draw(st.sets(st.sampled_from(sorted(pool.replicas)))) if pool.replicas else set()
+    gone = data.draw(st.sets(st.sampled_from(sorted(pool.replicas)))) if pool.replicas else set()
+    moved = pool.with_replicas({id_: data.draw(replicas(id_)) for id_ in ids}, gone)
+    after = members(moved, portions, before, (pool, portions))
+    assert after == members(moved, portions)
+    assert assignment(moved.name, after) == by_betterproto2(moved, portions)
 
 
 def test_weights_that_are_too_much_for_their_locality_are_an_error() -> None:

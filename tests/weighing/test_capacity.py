@@ -122,7 +122,9 @@ def test_a_replica_of_which_little_is_known_owes_nothing() -> None:
 
 
 def test_what_a_process_owed_its_next_one_does_not() -> None:
-    behind = replace(STALLED, record=replace(STALLED.record, count=50.0, newest=50.0), owed=Owed(20.9, 1.0))
+    behind = replace(
+        STALLED, record=replace(STALLED.record, count=50.0, newest=50.0), owed=Owed(20.9, 1.0)
+    )
     assert stalled(behind, 10.0, 0.0, 30.0).owed == Owed(in_flight=30.0)
     other = estimated(behind, replace(window(100, at=10.0), count=60.0), 8, 1.0, None)
     assert other.owed == Owed()

@@ -241,7 +241,7 @@ def test_a_silent_pool_goes_on_sharing_out_short_requests_as_before() -> None:
     relative = {id_: it.state.relative for id_, it in before.replicas.items()}
     part = sizes.of_short(relative, before.at)
     assert part < 0.6
-    fast = replace(before.replicas["c"], weight=round(before.replicas["c"].weight * part))
+    fast = before.replicas["c"]._replace(weight=round(before.replicas["c"].weight * part))
     before = replace(before, replicas={**before.replicas, "c": fast}, sizes=sizes)
     inputs, now = silent(pool(100, 100, 400)), before.at + 5 * INTERVAL
     frozen = weigh(before, TIERS, inputs, now)

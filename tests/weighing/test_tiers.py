@@ -143,8 +143,7 @@ def test_a_replica_that_is_cut_stays_in_its_tier_while_it_drains() -> None:
 def test_similar_replicas_that_chance_has_split_come_together_again() -> None:
     before = settled(pool(100, 100, 100, 100))
     apart = {
-        id_: replace(
-            weighed,
+        id_: weighed._replace(
             state=replace(
                 weighed.state, placement=replace(weighed.state.placement, band=int(id_ in "ab"))
             ),

@@ -96,7 +96,9 @@ def test_what_is_told_says_when_a_line_is_only_given_time() -> None:
     after = weigh(held, SETTINGS, inputs, now)
     assert after.replicas["a"].tier == "vetoed-a"
     words = explain(after.replicas["a"].steps)
-    assert any("its line of before is given time; 0 requests in flight by now" in each for each in words)
+    assert any(
+        "its line of before is given time; 0 requests in flight by now" in each for each in words
+    )
 
 
 def test_when_it_is_over_the_share_comes_back_a_step_at_a_time() -> None:

@@ -96,7 +96,7 @@ class RestServer:
         self._plane, self._clock = plane, clock
         self._feed, audit = Feed(), AuditLog(wall_clock)
         self._node_events = NodeEvents(self._feed)
-        self._watch = Watch(plane, audit, self._feed, clock())
+        self._watch = Watch(plane, audit, self._feed)
         changes = Changes(plane, carry_out, self._watch, admin, clock)
         self._pools = Pools(changes, limits.body)
         self._events = events = EventStream(

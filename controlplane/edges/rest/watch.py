@@ -18,20 +18,17 @@ CONTROL_PLANE: Final = "control plane"
 Named: TypeAlias = tuple[str, str | None]
 """A pool by its name, or a replica by the pool's name and its id."""
 
-_State: TypeAlias = tuple[object, ...]
-
 
 class Watch:
     """Remembers what the plane was like when it looked last."""
 
-    def __init__(self, plane: Plane, audit: AuditLog, feed: Feed, now: float) -> None:
+    def __init__(self, plane: Plane, audit: AuditLog, feed: Feed) -> None:
         """Take the plane as it is: what is there already is no change.
 
         Args:
             plane: To look at.
             audit: Is told what was declared otherwise, and by whom.
             feed: Is told that, and what has become of replicas by themselves.
-            now: Seconds of the clock that the plane is given.
         """
         self._plane, self._audit, self._feed = plane, audit, feed
         self._fleet = plane.fleet
@@ -39,10 +36,8 @@ class Watch:
         self._weighings: dict[str, Weighing | None] = {
             name: plane.weighing(name) for name in self._fleet.pools
         }
-        self._states: dict[tuple[str, str], _State] = {
-            (name, id_): _state(plane.report(name, id_, now))
-            for name, pool in self._fleet.pools.items()
-            for id_ in pool.replicas
+        self._states = {
+            (name, id_): state for name in self._fleet.pools for id_, state in plane.outlines(name)
         }
 
     @contextmanager
@@ -79,16 +74,16 @@ class Watch:
             claims = self._claims.get((found.pool, found.replica), (who,))
             self._audit.record(claims[-1], found)
             self._tell(found, now)
-        for name, pool in self._fleet.pools.items():
+        for name in self._fleet.pools:
             weighing = self._plane.weighing(name)
             if weighing is self._weighings.get(name):
                 continue
             self._weighings[name] = weighing
-            for id_ in pool.replicas:
-                report = self._plane.report(name, id_, now)
-                if self._states.get((name, id_)) != (state := _state(report)):
+            # Weights alone change all the time, and make no event.
+            for id_, state in self._plane.outlines(name):
+                if self._states.get((name, id_)) != state:
                     self._states[name, id_] = state
-                    self._replica("changed", name, id_, report)
+                    self._replica("changed", name, id_, self._plane.report(name, id_, now))
 
     def _tell(self, found: Difference, now: float) -> None:
         name, id_ = found.pool, found.replica
@@ -104,7 +99,7 @@ class Watch:
             self._replica(found.kind, name, id_, None)
         else:
             report = self._plane.report(name, id_, now)
-            self._states[name, id_] = _state(report)
+            self._states[name, id_] = report.outline
             self._replica(found.kind, name, id_, report)
 
     def _replica(self, change: str, pool: str, id_: str, report: ReplicaReport | None) -> None:
@@ -118,11 +113,3 @@ def _is_hidden(found: Difference) -> bool:
     """Whether all that is declared comes to the same: who has said what of it is another one."""
     before, after = found.before, found.after
     return before is not None and after is not None and declared(before) == declared(after)
-
-
-def _state(report: ReplicaReport) -> _State:
-    """What makes an event when it changes; weights alone do so all the time, and make none."""
-    weighing = report.weighing
-    weighed = None if weighing is None else (weighing.tier, weighing.drained, weighing.stale)
-    shown = report.portion is not None
-    return (report.observed.readiness.state, shown, weighed, report.replica.draining)

@@ -193,7 +193,7 @@ def test_what_is_no_json_number_is_null() -> None:
     scraped(made, 1.0, 10.0)
     report = made.report("m", "a", 1.0)
     assert report.weighing is not None
-    odd = replace(report, weighing=replace(report.weighing, capacity=inf, share=nan))
+    odd = replace(report, weighing=report.weighing._replace(capacity=inf, share=nan))
     shown = replica_view(odd, 1.0)
     assert (shown["capacity"], shown["share"]) == (None, None)
     json.dumps(shown, allow_nan=False)

@@ -71,7 +71,7 @@ async def test_only_those_are_written_soon_that_envoys_were_told_something_else_
     weighing = life.plane.weighing("m")
     assert weighing is not None
     slow = weighing.replicas["slow"]
-    told = {**weighing.replicas, "slow": replace(slow, weight=slow.weight + 1)}
+    told = {**weighing.replicas, "slow": slow._replace(weight=slow.weight + 1)}
     life.plane._weighings["m"] = replace(weighing, replicas=told)
     rows.kept = []
     await follower.save(everything=False)
