@@ -20,7 +20,6 @@ from controlplane.weighing import (
     reserve,
     staleness,
     tiers,
-    veto,
     warming,
 )
 from controlplane.weighing.capacities import Capacities
@@ -32,6 +31,7 @@ from controlplane.weighing.long_requests import NONE, divided, members_of
 from controlplane.weighing.replica import ReplicaInput, Weighing, state_of
 from controlplane.weighing.sizes import Sizes
 from controlplane.weighing.steps_taken import steps_taken
+from controlplane.weighing.vetoes import vetoes
 
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut. Windows slide, so two that are a
@@ -62,7 +62,6 @@ class Round:
         self._policy, self._slow_start = settings.balancing.policy, settings.balancing.slow_start
         self._patience = patience(settings)
         self._prior = known_states(previous, replicas)
-        self._vetoes: dict[str, float] = {}
         self._steps: dict[str, list[Step]] = {id_: [] for id_ in replicas}
         self._stale = {
             id_
@@ -98,7 +97,18 @@ class Round:
             {id_: self._replicas[id_].ready_since for id_ in serving}, self._slow_start, self._now
         )
         warm = self._warmed(reserved, cold)
-        left = self._vetoed(warm, carried, known.slots, serving)
+        oldest = self._now - staleness.FROZEN * self._interval
+        left, vetoed = vetoes(
+            warm,
+            carried,
+            known.slots,
+            self._prior,
+            self._replicas,
+            serving,
+            oldest,
+            self._now,
+            self._steps,
+        )
         at = self._previous.at if self._previous else None
         part = damping.rounds(at, self._now, self._interval)
         shares = steps_taken(
@@ -117,11 +127,11 @@ class Round:
                 shares[id_],
                 guards[id_],
                 placements[id_],
-                self._vetoes.get(id_),
+                vetoed.get(id_),
             )
             for id_, replica in self._replicas.items()
         }
-        names = tiers.named(placements, cold, self._vetoes)
+        names = tiers.named(placements, cold, vetoed)
         by_size, of_short = self._divided(known, shares, placements, serving, cold)
         shown = carried if known.usual is not None else dict.fromkeys(carried)
         told = told_weights(self._previous)
@@ -147,7 +157,7 @@ class Round:
             used,
             known.tokens,
             by_size,
-            bool(cold or self._vetoes)
+            bool(cold or vetoed)
             or any(shares[id_] != left[id_] and not guards[id_].cut for id_ in left),
         )
 
@@ -242,36 +252,6 @@ class Round:
             after = max(left[id_] * part, damping.FLOOR)
             step = warming.warming_step(since, self._slow_start or 0.0, left[id_], after, part)
             left[id_] = after
-            self._note(id_, step)
-        return left
-
-    def _vetoed(
-        self,
-        targets: Mapping[str, float],
-        carried: Mapping[str, float],
-        slots: Mapping[str, int],
-        serving: set[str],
-    ) -> dict[str, float]:
-        """Targets, next to nothing where far more is in flight than the capacity explains."""
-        oldest = self._now - staleness.FROZEN * self._interval
-        counts = {
-            id_: count
-            for id_ in serving
-            if (seen := self._replicas[id_].in_flight)
-            and (count := veto.most(seen, oldest)) is not None
-        }
-        usual = veto.usual_wait(counts, carried, slots)
-        left = dict(targets)
-        for id_, count in counts.items():
-            before = self._prior[id_].vetoed_until if id_ in self._prior else None
-            facts = (carried[id_], slots[id_], usual, targets[id_])
-            until = veto.until(before, count, *facts, self._now)
-            if until is None:
-                continue
-            self._vetoes[id_] = until
-            expected = veto.explained(*facts, over=before is not None)
-            step = veto.veto_step(count, carried[id_], expected, targets[id_])
-            left[id_] = step.after
             self._note(id_, step)
         return left
 

@@ -91,7 +91,7 @@ def test_what_is_told_says_when_a_line_is_only_given_time() -> None:
     ]
     state = replace(vetoed.replicas["a"].state, vetoed_until=now + 1)
     held = replace(
-        vetoed, replicas={**vetoed.replicas, "a": replace(vetoed.replicas["a"], state=state)}
+        vetoed, replicas={**vetoed.replicas, "a": vetoed.replicas["a"]._replace(state=state)}
     )
     after = weigh(held, SETTINGS, inputs, now)
     assert after.replicas["a"].tier == "vetoed-a"
