@@ -7,7 +7,7 @@ import pytest
 
 from controlplane.edges.rest import BindError, RestServer
 from controlplane.edges.rest.changes import Check
-from controlplane.fleet import Command
+from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address, AdminSettings
@@ -16,7 +16,7 @@ from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
 from tests.edges.rest.served import POOL, served
 
 
-async def nothing(_command: Command, _now: float, _check: Check) -> None:
+async def nothing(_command: Command, _now: float, _check: Check, _who: str) -> None:
     pass
 
 
@@ -25,6 +25,7 @@ def server(address: Address) -> RestServer:
         AdminSettings.model_construct(address=address),
         Plane(0.0),
         nodes=lambda: (),
+        audit=AuditLog(),
         carry_out=nothing,
         ready=lambda: True,
         metrics=lambda _accept: (b"", "text/plain"),
