@@ -22,7 +22,7 @@ from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
-from controlplane.fleet import AuditLog, registered, restored
+from controlplane.fleet import AuditLog, Registered, registered, restored
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -84,6 +84,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
     loaded = await store.load()
     plane = Plane(time.monotonic())
+    if loaded.registered == Registered():
+        plane.registering.lost()
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)

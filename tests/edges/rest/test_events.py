@@ -119,7 +119,13 @@ async def test_who_comes_back_goes_on_where_it_was() -> None:
             assert (await again.next())[1]["draining"] == "operator"
 
 
-@pytest.mark.parametrize("last", ["", "x", "0123abcd-1", "{start}-99999999", "{start}--1", "²-²"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        *("", "x", "0123abcd-1", "{start}", "{start}-99999999", "{start}--1", "²-²"),
+        *("{start}-²", "{start}-" + "1" * 5_000),
+    ],
+)
 async def test_an_id_that_was_never_given_out_is_told_of_and_gets_the_present_state(
     last: str,
 ) -> None:
