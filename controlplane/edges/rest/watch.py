@@ -80,8 +80,11 @@ class Watch:
 
 
 def _state(report: ReplicaReport) -> _State:
-    """What makes an event when it changes; weights alone do so all the time, and make none."""
+    """What makes an event when it changes; weights alone do so all the time, and make none.
+
+    What is declared, draining included, is told of where it differs.
+    """
     weighing = report.weighing
     weighed = None if weighing is None else (weighing.tier, weighing.drained, weighing.stale)
     shown = report.portion is not None
-    return (report.observed.readiness.state, shown, weighed, report.replica.draining)
+    return (report.observed.readiness.state, shown, weighed)

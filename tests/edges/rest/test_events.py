@@ -53,6 +53,9 @@ async def following(api: Served, last: str | None = None) -> AsyncIterator[Follo
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
+        # A proxy on the way is to pass each event on at once, and to keep none.
+        kept = response.headers["Cache-Control"], response.headers["X-Accel-Buffering"]
+        assert kept == ("no-store", "no")
         yield Follower(response)
 
 
@@ -203,6 +206,12 @@ async def test_the_end_of_the_server_ends_the_stream_at_once() -> None:
         await follower.next()
         await api.server.stop(60.0)
         assert await follower.line() == ""
+
+
+async def test_of_a_stream_there_is_no_head() -> None:
+    async with served() as api:
+        answer = await api.ask("HEAD", "/v1/events")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
 async def test_a_stream_needs_the_token_as_everything_else_does() -> None:

@@ -43,6 +43,21 @@ async def test_it_lives_whatever_happens_and_is_ready_when_it_is_told_so() -> No
         assert (ready.status, ready.body) == (200, {"ready": True})
 
 
+async def test_no_answer_is_kept_by_anybody_on_the_way() -> None:
+    async with served() as api:
+        await api.filled()
+        path = "/v1/pools/m/replicas/a"
+        for method, where in (
+            ("GET", path),
+            ("PUT", "/v1/pools/m"),
+            ("POST", f"{path}/drain"),
+            ("GET", "/v1/audit"),
+            ("GET", "/livez"),
+        ):
+            answer = await api.ask(method, where, json=POOL)
+            assert answer.headers["Cache-Control"] == "no-store", where
+
+
 async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:
     async with served() as api:
         rejection = Rejection(("minilm",), "no port", 88.0)
