@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from controlplane.fleet import Difference
 from controlplane.settings import Role, Token
 from tests.edges.rest.served import POOL, REPLICA, Served, served
 
@@ -107,6 +108,15 @@ async def test_pages_go_back_in_time_without_gaps() -> None:
         assert [it["number"] for it in first["entries"]] == [3, 2]
         rest = (await api.ask("GET", f"/v1/audit?limit=2&before={first['next']}")).body
         assert ([it["number"] for it in rest["entries"]], rest["next"]) == ([1], None)
+
+
+async def test_a_page_has_a_hundred_entries_unless_it_is_said_otherwise() -> None:
+    async with served() as api:
+        noted = [("x", Difference(f"p{number}", None, None, None)) for number in range(150)]
+        api.audit.add(api.audit.drafted(noted, 0.0))
+        found = (await api.ask("GET", "/v1/audit")).body
+        assert (len(found["entries"]), found["next"]) == (100, 51)
+        assert len((await api.ask("GET", "/v1/audit?limit=150")).body["entries"]) == 150
 
 
 async def test_a_page_that_ends_with_the_oldest_entry_is_the_last() -> None:
