@@ -22,7 +22,7 @@ from controlplane.edges.rest import RestServer
 from controlplane.edges.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
-from controlplane.fleet import registered, restored
+from controlplane.fleet import AuditLog, Registered, registered, restored
 from controlplane.plane import Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
@@ -84,6 +84,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
     loaded = await store.load()
     plane = Plane(time.monotonic())
+    if loaded.registered == Registered():
+        plane.registering.lost()
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
@@ -109,13 +111,21 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         woken.set()
 
     is_kept = registered(plane.fleet) == loaded.registered
-    registry = Registry(plane, store, plane.fleet if is_kept else None, changed, time.monotonic)
+    audit = AuditLog(loaded.audit)
+    registry = Registry(
+        plane,
+        store,
+        plane.fleet if is_kept else None,
+        changed,
+        time.monotonic,
+        audit=audit,
+        wall_clock=time.time,
+    )
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
 
     def discover() -> None:
-        rest.look()
         registry.discover()
-        rest.look("discovery")
+        rest.look()
 
     opened = partial(open_source, base=_folder(path))
     discovery = Discovery(plane, discover, changed, open_source=opened)
@@ -123,11 +133,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
-        # What came before is not the file's doing.
-        rest.look()
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
-        rest.look("config file")
+        rest.look()
 
     def decided(seconds: float) -> None:
         metrics.decided(seconds)
@@ -141,6 +149,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         plane,
         carry_out=registry.apply,
         nodes=xds.nodes,
+        audit=audit,
         # Without pools there is nothing to serve, and the API is what brings them.
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.exposition,

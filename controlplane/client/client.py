@@ -191,15 +191,15 @@ class Client(General):
 
     async def drain(self, pool: str, id_: str, *, if_match: str | None = None) -> Replica:
         """Send a replica no new requests, but keep it; `in_flight` says how many it still has."""
-        return await self._replica(endpoints.drain(endpoints.DRAIN_REPLICA, pool, id_, if_match))
+        return await self._replica(endpoints.act(endpoints.DRAIN_REPLICA, pool, id_, if_match))
 
     async def undrain(self, pool: str, id_: str, *, if_match: str | None = None) -> Replica:
         """Let a drained replica have requests again."""
-        return await self._replica(endpoints.drain(endpoints.UNDRAIN_REPLICA, pool, id_, if_match))
+        return await self._replica(endpoints.act(endpoints.UNDRAIN_REPLICA, pool, id_, if_match))
 
-    async def heartbeat(self, pool: str, id_: str) -> Replica:
+    async def heartbeat(self, pool: str, id_: str, *, if_match: str | None = None) -> Replica:
         """Renew a replica's lease."""
-        return await self._replica(Call(endpoints.HEARTBEAT_REPLICA, (pool, id_)))
+        return await self._replica(endpoints.act(endpoints.HEARTBEAT_REPLICA, pool, id_, if_match))
 
     async def history(self, pool: str, id_: str, *, since: str | None = None) -> History:
         """When a replica's share changed in the last hour, and why.

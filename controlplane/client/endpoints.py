@@ -57,7 +57,9 @@ DRAIN_REPLICA: Final = Endpoint(
 UNDRAIN_REPLICA: Final = Endpoint(
     "undrainReplica", "POST", f"{_REPLICA}/undrain", ("dry_run",), (IF_MATCH,)
 )
-HEARTBEAT_REPLICA: Final = Endpoint("heartbeatReplica", "POST", f"{_REPLICA}/heartbeat")
+HEARTBEAT_REPLICA: Final = Endpoint(
+    "heartbeatReplica", "POST", f"{_REPLICA}/heartbeat", headers=(IF_MATCH,)
+)
 LIST_NODES: Final = Endpoint("listNodes", "GET", "/v1/nodes")
 FOLLOW_EVENTS: Final = Endpoint(
     "followEvents", "GET", "/v1/events", headers=(LAST_EVENT_ID,), media="text/event-stream"
@@ -165,8 +167,8 @@ def delete_replica(pool: str, replica: str, if_match: str | None, *, force: bool
     return Call(DELETE_REPLICA, (pool, replica), query, {IF_MATCH: if_match})
 
 
-def drain(endpoint: Endpoint, pool: str, replica: str, if_match: str | None) -> Call:
-    """To drain a replica, or no longer."""
+def act(endpoint: Endpoint, pool: str, replica: str, if_match: str | None) -> Call:
+    """To drain a replica, or no longer, or to renew its lease."""
     return Call(endpoint, (pool, replica), headers={IF_MATCH: if_match})
 
 

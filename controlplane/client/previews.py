@@ -67,11 +67,11 @@ class Previews:
 
     async def drain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
         """What draining a replica would come to."""
-        return await self._ask(endpoints.drain(endpoints.DRAIN_REPLICA, pool, replica, if_match))
+        return await self._ask(endpoints.act(endpoints.DRAIN_REPLICA, pool, replica, if_match))
 
     async def undrain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
         """What draining it no longer would come to."""
-        return await self._ask(endpoints.drain(endpoints.UNDRAIN_REPLICA, pool, replica, if_match))
+        return await self._ask(endpoints.act(endpoints.UNDRAIN_REPLICA, pool, replica, if_match))
 
     async def _ask(self, call: Call) -> Preview:
         return Preview.of((await self._connection.send(call.dry())).body)

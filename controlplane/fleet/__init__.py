@@ -4,6 +4,7 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 """
 
 from controlplane.fleet.apply import apply
+from controlplane.fleet.audit import AuditLog, Entry, Noted, Unkept
 from controlplane.fleet.commands import (
     Command,
     DeletePool,
@@ -16,7 +17,7 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
-from controlplane.fleet.differences import Difference, differences
+from controlplane.fleet.differences import Difference, declared, differences
 from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.lease_times import LeaseTimes
@@ -33,6 +34,7 @@ from controlplane.fleet.restore import restored
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
 
 __all__ = [
+    "AuditLog",
     "Changes",
     "Command",
     "DeletePool",
@@ -40,11 +42,13 @@ __all__ = [
     "Difference",
     "Drain",
     "Draining",
+    "Entry",
     "Fleet",
     "Heartbeat",
     "Layers",
     "LeaseTimes",
     "Merged",
+    "Noted",
     "Pool",
     "PutPool",
     "PutReplica",
@@ -58,9 +62,11 @@ __all__ = [
     "Sets",
     "Source",
     "Undrain",
+    "Unkept",
     "apply",
     "changes",
     "declare",
+    "declared",
     "differences",
     "discover",
     "expire",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from controlplane.fleet.state import Fleet, Pool, Replica, Replicas
 
@@ -28,6 +29,25 @@ class Difference:
         if self.before is None:
             return "added"
         return "removed" if self.after is None else "changed"
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether what is declared comes to something else, and not only who has said it."""
+        before, after = self.before, self.after
+        return before is None or after is None or declared(before) != declared(after)
+
+
+def declared(what: Pool | Replica) -> dict[str, Any]:
+    """What somebody has said of a pool or a replica, as plain data."""
+    settings = what.settings.model_dump(mode="json")
+    if isinstance(what, Pool):
+        return {**settings, "source": what.source.value}
+    return {
+        **settings,
+        "source": what.source.value,
+        "draining": what.draining.value if what.draining else None,
+        "generation": what.generation,
+    }
 
 
 def differences(before: Fleet, after: Fleet) -> Iterator[Difference]:

@@ -12,6 +12,7 @@ from controlplane.plane.inputs import gpu_memory, joined, replica_inputs
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.registering import Registering
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
 from controlplane.plane.report import Outline, ReplicaReport, Target
 from controlplane.plane.timeline import Timelines
@@ -50,6 +51,7 @@ class Plane:
         self._holds: dict[str, Hold] = {}
         self._devices = Devices()
         self.discoveries = Discoveries()
+        self.registering = Registering()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -168,9 +170,12 @@ class Plane:
         waited = now - self._started
         if not self.discoveries.are_settled(self.fleet, waited):
             return False
-        return waited >= SETTLE_SECONDS or (
-            self.discoveries.are_asked() and self._observed.are_probed()
-        )
+        are_probed = self._observed.are_probed
+        if not self._has_decided and self.registering.is_awaited(now):
+            missing = self.registering.is_missing(self.fleet, self.discoveries)
+            if missing or not are_probed():
+                return False
+        return waited >= SETTLE_SECONDS or (self.discoveries.are_asked() and are_probed())
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
         """Weigh the pools about which something new is known, and build what Envoys should hold.
@@ -251,6 +256,7 @@ class Plane:
     def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
         before, self.fleet = self.fleet, fleet
+        self.registering.adopt(fleet, now)
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         has_other_pools = False

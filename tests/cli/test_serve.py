@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.processes import DEADLINE, Plimsoll, serving, until
+from tests.processes import DEADLINE, Plimsoll, free_port, serving, until
 
 POOL: dict[str, Any] = {
     "name": "minilm",
@@ -116,7 +116,9 @@ async def test_paths_in_the_config_file_are_relative_to_it(tmp_path: Path) -> No
 
 
 async def test_it_is_ready_once_envoys_are_served_and_stops_when_told(tmp_path: Path) -> None:
-    async with serving(tmp_path, [POOL]) as plane:
+    # One that nobody listens for; for those that register themselves it would wait.
+    replicas = [{"id": "a", "address": f"127.0.0.1:{free_port()}"}]
+    async with serving(tmp_path, [POOL | {"replicas": replicas}]) as plane:
 
         async def is_ready() -> bool:
             return await plane.call("GET", "/readyz") == 200

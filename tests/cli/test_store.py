@@ -1,5 +1,6 @@
 """``plimsoll serve`` and its database: what it keeps, and what it does when it cannot."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -8,10 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 
 from controlplane.edges.store.errors import Cause
-from tests.processes import free_port, process, serving, until
+from controlplane.settings import Role, Token
+from tests.processes import DEADLINE, Plimsoll, free_port, process, serving, until
 
 POOL: dict[str, Any] = {
     "name": "minilm",
@@ -52,6 +55,66 @@ async def test_what_was_put_is_there_after_a_kill_and_says_where_it_comes_from(
         assert await plane.call("DELETE", f"{PATH}/a") == 204
         assert (await plane.get(f"{PATH}/a"))["slots"] == 2
         assert await plane.call("DELETE", f"{PATH}/a") == 409
+
+
+async def test_who_changed_what_is_told_after_a_kill_and_numbers_go_on(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(
+        "\n".join(Token.of(f"the-token-of-{who}", Role.OPERATE, who).line for who in ("ann", "bob"))
+    )
+    admin = {"token_file": "tokens"}
+
+    async def change(plane: Plimsoll, who: str, slots: int) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer the-token-of-{who}"}
+        url = f"http://{plane.admin}"
+        async with aiohttp.ClientSession(headers=headers, trust_env=False) as session:
+            body = replica(9001, slots=slots)
+            async with session.put(f"{url}{PATH}/a", json=body) as answer:
+                assert answer.status == 200
+            async with session.get(f"{url}/v1/audit") as answer:
+                entries: list[dict[str, Any]] = (await answer.json())["entries"]
+                return entries
+
+    async with serving(tmp_path, [POOL], admin=admin) as plane:
+        first = await change(plane, "ann", 3)
+        plane.kill()
+    async with serving(tmp_path, [POOL], admin=admin) as plane:
+        second = await change(plane, "bob", 4)
+    assert second[1:] == first
+    told = [(it["number"], it["who"], it["before"]["slots"], it["after"]["slots"]) for it in second]
+    assert told == [(2, "bob", 3, 4), (1, "ann", 2, 3)]
+
+
+async def test_who_followed_the_events_before_a_restart_is_told_that_it_missed_some(
+    tmp_path: Path,
+) -> None:
+    async def begin(plane: Plimsoll, **headers: str) -> list[tuple[str, str]]:
+        """The first two events: what their kinds and ids are."""
+        found: list[tuple[str, str]] = []
+        url, id_ = f"http://{plane.admin}/v1/events", ""
+        async with (
+            aiohttp.ClientSession(trust_env=False) as session,
+            session.get(url, headers=headers) as events,
+            asyncio.timeout(DEADLINE),
+        ):
+            await plane.call("POST", f"{PATH}/a/drain")
+            async for line in events.content:
+                key, _, value = line.decode().rstrip("\n").partition(": ")
+                id_ = value if key == "id" else id_
+                if key == "event" and value in ("state", "missed", "replica"):
+                    found.append((value, id_))
+                if len(found) == 2:
+                    return found
+        raise AssertionError("the stream has ended")
+
+    async with serving(tmp_path, [POOL]) as plane:
+        (first, _), (_, last) = await begin(plane)
+        assert first == "state"
+        plane.kill()
+    async with serving(tmp_path, [POOL]) as plane:
+        await plane.call("POST", f"{PATH}/a/undrain")
+        again = await begin(plane, **{"Last-Event-ID": last})
+        assert [kind for kind, _ in again] == ["missed", "state"]
 
 
 async def test_a_second_plimsoll_on_the_same_file_says_so_and_ends(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ async def test_with_its_etag_a_change_comes_only_to_what_was_read(here: Client) 
         here.put_replica("m", "a", REPLICA, if_match=read.etag),
         here.drain("m", "a", if_match=read.etag),
         here.undrain("m", "a", if_match=read.etag),
+        here.heartbeat("m", "a", if_match=read.etag),
         here.delete_replica("m", "a", if_match=read.etag),
         here.preview.delete_replica("m", "a", if_match=read.etag),
         here.put_replica("m", "a", REPLICA, create=True),

@@ -15,7 +15,7 @@ import pytest
 from controlplane.resources.bootstrap import Protocol
 from controlplane.settings import Address
 from tests.envoy.load import load
-from tests.envoy.pools import PROTOCOLS, all_serve, pool_of, serves
+from tests.envoy.pools import PROTOCOLS, all_serve, pool_of, put, serves
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 from tests.replica import replica
 
@@ -156,6 +156,53 @@ async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothi
             # Envoy says which version of all of them it has, and that is all there is to say. In
             # delta it gets an empty answer. What it asks for by name is answered in both.
             assert await updated(envoy) == updates
+        assert set(statuses) == {200}
+
+
+def lose(folder: Path) -> None:
+    """Take away all that a control plane has kept."""
+    for file in folder.glob("plimsoll.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("declared", [False, True], ids=["pools too", "replicas only"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_control_plane_that_has_lost_its_registry_takes_nothing_away(
+    tmp_path: Path, protocol: Protocol, *, declared: bool
+) -> None:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        only = await stack.enter_async_context(replica())
+        entry = pool_of("p", only)
+        # Its replicas register themselves in any case.
+        pools = [entry | {"replicas": []}] if declared else []
+        async with killed_at_the_end(tmp_path, pools, port) as plane:
+            await put(plane, entry)
+            envoy = await stack.enter_async_context(
+                sidecar(tmp_path, plane.xds, ["p"], protocol=protocol)
+            )
+            await until("Envoy serves the pool", lambda: serves(envoy, "p"))
+            await until("it has all", lambda: connected(plane, 1))
+            statuses = await stack.enter_async_context(load(envoy, "p", workers=2))
+        lose(tmp_path)
+        before = await built(envoy)
+        again = await stack.enter_async_context(serving(tmp_path, pools, port))
+
+        async def asked() -> int:
+            return await envoy.stat(r"cluster\._plimsoll\.upstream_rq_total")
+
+        tried = await asked()
+
+        async def was_refused() -> bool:
+            # More than once for resources and once to report load, as who is let in does.
+            return await asked() > tried + 3
+
+        await until("Envoy has asked again and was refused", was_refused)
+        assert (await again.get("/v1/nodes"))["nodes"] == []
+        assert await built(envoy) == before
+        await put(again, entry)
+        await until("it is connected and has all again", lambda: connected(again, 1))
+        assert await serves(envoy, "p")
         assert set(statuses) == {200}
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from controlplane.settings import (
+    Address,
     AdminSettings,
     PoolSettings,
     ReplicaSettings,
@@ -44,6 +45,18 @@ def test_a_replica_elsewhere_is_refused_with_what_would_be_right(host: str) -> N
 def test_an_empty_list_lets_nobody_register() -> None:
     with pytest.raises(SettingsError, match=r"admin\.networks \(none\)"):
         check_replica(admin().networks, replica("10.0.0.1:80"))
+
+
+def test_a_name_is_in_no_network_whatever_it_resolves_to() -> None:
+    named = ReplicaSettings.model_construct(address=Address("localhost", 80))
+    with pytest.raises(SettingsError, match=r"localhost is in none of the networks"):
+        check_replica(admin("0.0.0.0/0", "::/0").networks, named)
+
+
+def test_networks_that_were_read_once_are_taken_again() -> None:
+    once = admin("10.0.0.0/8", "fd00::/64")
+    again = validated(AdminSettings, {"networks": list(once.networks or ())})
+    assert again.networks == once.networks
 
 
 def test_an_exporter_of_a_pool_is_held_to_the_same_list() -> None:

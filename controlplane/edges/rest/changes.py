@@ -13,10 +13,9 @@ from pydantic import Field, model_validator
 from controlplane.edges.rest.etags import etag
 from controlplane.edges.rest.guard import who
 from controlplane.edges.rest.preview_view import preview_view
-from controlplane.edges.rest.watch import CONTROL_PLANE, Named, Watch
+from controlplane.edges.rest.watch import Watch
 from controlplane.fleet import (
     Command,
-    DeletePool,
     Fleet,
     Pool,
     PutPool,
@@ -40,8 +39,9 @@ MAX_BATCH: Final = 1_000
 
 Check: TypeAlias = Callable[[Fleet], None]
 
-CarryOut: TypeAlias = Callable[[Command, float, Check], Awaitable[None]]
-"""Carries out a command at a time on a fleet that a check lets through; that outlives us."""
+CarryOut: TypeAlias = Callable[[Command, float, Check, str], Awaitable[None]]
+"""Carries out a command at a time on a fleet that a check lets through, in somebody's name; that
+outlives us."""
 
 
 class ReplicaBatch(Settings):
@@ -100,10 +100,9 @@ class Changes:
             Refused: By `check`, by the fleet, or because there are too many; nothing has changed.
         """
         self._check(command)
-        name, now = who(request).name, self.clock()
-        with self.watch.claimed(name, _named(command)):
-            await self.carry_out(command, now, check)
-            self.watch.look(CONTROL_PLANE, now)
+        now = self.clock()
+        await self.carry_out(command, now, check, who(request).name)
+        self.watch.look(now)
 
     async def preview(self, command: Command, check: Check = lambda _fleet: None) -> web.Response:
         """Answer what a command would come to; raises what `apply` does."""
@@ -135,16 +134,6 @@ class Changes:
         there = sum(len(pool.replicas) for pool in self.plane.fleet.pools.values())
         if more and there + more > MAX_REPLICAS:
             raise Refused("conflict", f"there would be more than {MAX_REPLICAS} replicas")
-
-
-def _named(command: Command) -> tuple[Named, ...]:
-    match command:
-        case PutPool(pool) | DeletePool(pool):
-            return ((pool, None),)
-        case PutReplicas(pool, replicas):
-            return tuple((pool, id_) for id_ in replicas)
-        case _:
-            return ((command.pool, command.replica),)
 
 
 def answer(

@@ -4,6 +4,7 @@ from typing import Any
 
 from controlplane.edges.rest.openapi import document
 from controlplane.edges.rest.server import RestServer
+from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import AdminSettings
 
@@ -15,6 +16,7 @@ def described() -> dict[str, Any]:
         Plane(0.0),
         carry_out=_never,
         nodes=tuple,
+        audit=AuditLog(),
         ready=lambda: False,
         metrics=lambda _accept: (b"", ""),
     )

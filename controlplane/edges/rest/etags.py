@@ -9,30 +9,17 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiohttp import web
 
 from controlplane.edges.rest.problems import Problem, Stale
-from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.fleet import Fleet, Pool, Replica, declared
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
 
 _LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
-
-
-def declared(what: Pool | Replica) -> dict[str, Any]:
-    """What somebody has said of a pool or a replica, as plain data."""
-    settings = what.settings.model_dump(mode="json")
-    if isinstance(what, Pool):
-        return {**settings, "source": what.source.value}
-    return {
-        **settings,
-        "source": what.source.value,
-        "draining": what.draining.value if what.draining else None,
-        "generation": what.generation,
-    }
 
 
 def etag(what: Pool | Replica) -> str:

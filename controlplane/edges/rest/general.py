@@ -7,13 +7,13 @@ from typing import Final
 
 from aiohttp import web
 
-from controlplane.edges.rest.audit import AuditLog, entry_view
 from controlplane.edges.rest.changes import answer
 from controlplane.edges.rest.general_answers import AuditView, Live, NodeList, Ready
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.operations import LAST_EVENT_ID, Operation
 from controlplane.edges.rest.query import AuditPage, query_of
 from controlplane.edges.rest.stream import EventStream
+from controlplane.fleet import AuditLog
 from controlplane.settings import Role
 from controlplane.xds.nodes import NodeStatus
 
@@ -119,10 +119,10 @@ class General:
         return await self.events.serve(request)
 
     async def get_audit(self, request: web.Request) -> web.Response:
-        """The newest first. Some thousand are kept; all of them are in the log, a line each."""
+        """The newest first. Some thousand are kept, and outlive us; in the log each is a line."""
         query = query_of(request, AuditPage)
         entries, older = self.audit.page(query.limit, query.before)
-        return answer({"entries": [entry_view(entry) for entry in entries], "next": older})
+        return answer({"entries": [entry.data() for entry in entries], "next": older})
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """In Prometheus' text format, or in that of OpenMetrics where it is asked for."""

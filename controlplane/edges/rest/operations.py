@@ -8,7 +8,9 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 from pydantic import BaseModel
 
+from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH
 from controlplane.edges.rest.guard import require
+from controlplane.edges.rest.problems import Problem
 from controlplane.edges.rest.query import Query, query_of
 from controlplane.settings import Role
 
@@ -61,6 +63,8 @@ class Operation:
             if self.role is not None:
                 require(request, self.role)
             query_of(request, self.query)
+            if self.method != "GET":
+                self._refuse_conditions(request)
             return await self.handle(request)
 
         # Of an event stream there would be no end to leave out.
@@ -69,3 +73,14 @@ class Operation:
         if self.method == "GET":
             return web.get(self.path, checked, allow_head=False)
         return web.route(self.method, self.path, checked)
+
+    def _refuse_conditions(self, request: web.Request) -> None:
+        """A condition that is ignored has somebody change what they have not seen."""
+        for header in (IF_MATCH, IF_NONE_MATCH):
+            if header in request.headers and header not in self.headers:
+                raise Problem(
+                    HTTPStatus.BAD_REQUEST,
+                    f"{header} is not taken here; leave it out, or change one thing at a time"
+                    " where it is",
+                    parameter=header,
+                )

@@ -147,7 +147,12 @@ class Replicas:
                 "Renew a replica's lease",
                 self.heartbeat,
                 {HTTPStatus.OK: ReplicaView},
-                problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+                headers=(IF_MATCH,),
+                problems=(
+                    HTTPStatus.NOT_FOUND,
+                    HTTPStatus.CONFLICT,
+                    HTTPStatus.PRECONDITION_FAILED,
+                ),
             ),
         )
 

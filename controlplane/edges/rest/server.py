@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from controlplane.edges.rest.audit import AuditLog
 from controlplane.edges.rest.body import MAX_BYTES
 from controlplane.edges.rest.changes import CarryOut, Changes
 from controlplane.edges.rest.doorway import MAX_CONNECTIONS, delivered, doorway
@@ -25,7 +24,8 @@ from controlplane.edges.rest.problems import problems
 from controlplane.edges.rest.reference import reference
 from controlplane.edges.rest.replicas import Replicas
 from controlplane.edges.rest.stream import EventStream
-from controlplane.edges.rest.watch import CONTROL_PLANE, Watch
+from controlplane.edges.rest.watch import Watch
+from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
 from controlplane.xds.events import Event
@@ -70,6 +70,7 @@ class RestServer:
         *,
         carry_out: CarryOut,
         nodes: Callable[[], Sequence[NodeStatus]],
+        audit: AuditLog,
         ready: Callable[[], bool],
         metrics: Callable[[str], tuple[bytes, str]],
         tokens: Sequence[Token] = (),
@@ -84,19 +85,20 @@ class RestServer:
             plane: What is served.
             carry_out: Carries out a command on the plane; what it has done outlives us.
             nodes: The connected Envoys.
+            audit: Who changed what.
             ready: Whether Envoys are served.
             metrics: The exposition and its content type, for a request's ``Accept``.
             tokens: Of which every request must carry one, until `accept` gives others; without any
                 only this machine is answered.
             limits: To what clients may do.
             clock: Seconds that never go back; the one of the plane and of the nodes.
-            wall_clock: Seconds since 1970, for the audit log.
+            wall_clock: Seconds since 1970, for histories.
         """
         self._address, self._tokens, self._limits = admin.address, tokens, limits
         self._plane, self._clock = plane, clock
-        self._feed, audit = Feed(), AuditLog(wall_clock)
+        self._feed = Feed()
         self._node_events = NodeEvents(self._feed)
-        self._watch = Watch(plane, audit, self._feed)
+        self._watch = Watch(plane, self._feed)
         changes = Changes(plane, carry_out, self._watch, admin, clock)
         self._pools = Pools(changes, limits.body)
         self._events = events = EventStream(
@@ -114,13 +116,9 @@ class RestServer:
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
 
-    def look(self, who: str = CONTROL_PLANE) -> None:
-        """Look at what has changed in the plane, for the audit log and for those who follow.
-
-        Args:
-            who: Changed it.
-        """
-        self._watch.look(who, self._clock())
+    def look(self) -> None:
+        """Look at what has changed in the plane, for those who follow."""
+        self._watch.look(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
         """Take in what has happened on a stream of a node, for those who follow the events."""

@@ -9,14 +9,15 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from controlplane.edges.store import rows
 from controlplane.edges.store.errors import Cause, DamagedError, StoreError, WriteError
 from controlplane.edges.store.schema import migrate
-from controlplane.fleet import Changes, Registered
+from controlplane.edges.store.tables import log_on, put, read
+from controlplane.fleet import Changes, Entry, Registered, Unkept
 
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
@@ -32,12 +33,14 @@ class Loaded:
     Attributes:
         registered: Pools and replicas.
         weighings: By pool.
+        audit: Who changed what, the oldest first.
         complaint: Why nothing can be written for now, or what has become of the file before; None
             where all is well.
     """
 
     registered: Registered = field(default_factory=Registered)
     weighings: dict[str, rows.KeptPool] = field(default_factory=dict)
+    audit: list[Entry] = field(default_factory=list)
     complaint: str | None = None
 
 
@@ -82,8 +85,12 @@ class Database:
                 ) from None
             return self._read_only(error)
 
-    def write(self, changes: Changes) -> None:
+    def write(self, changes: Changes, audit: Unkept | None = None) -> None:
         """Write what is kept of a fleet; it is on disk when this returns.
+
+        Args:
+            changes: Of the fleet.
+            audit: Who has made them.
 
         Raises:
             WriteError: Nothing of it is kept.
@@ -92,13 +99,13 @@ class Database:
             if changes.everything:
                 connection.execute("DELETE FROM pools")
                 connection.execute("DELETE FROM replicas")
-            _put(connection, "counters", [("generations", changes.generations)])
-            _put(
+            put(connection, "counters", [("generations", changes.generations)])
+            put(
                 connection,
                 "pools",
                 [(name, rows.pool_row(it)) for name, it in changes.pools.items() if it],
             )
-            _put(
+            put(
                 connection,
                 "replicas",
                 [(*key, rows.replica_row(it)) for key, it in changes.replicas.items() if it],
@@ -107,6 +114,8 @@ class Database:
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
             left = [key for key, it in changes.replicas.items() if it is None]
             connection.executemany("DELETE FROM replicas WHERE pool = ? AND replica = ?", left)
+            if audit is not None:
+                log_on(connection, audit)
 
     def keep(self, weighings: Iterable[Weighing]) -> None:
         """Write what was decided about replicas; some of the newest may be lost with the power.
@@ -117,7 +126,7 @@ class Database:
             WriteError: Nothing of it is kept.
         """
         with self._writing("NORMAL") as connection:
-            _put(connection, "weighings", weighings)
+            put(connection, "weighings", weighings)
             connection.execute(
                 "DELETE FROM weighings WHERE replica != '' AND NOT EXISTS (SELECT 1 FROM replicas r"
                 " WHERE r.pool = weighings.pool AND r.replica = weighings.replica)"
@@ -151,14 +160,15 @@ class Database:
         return connection
 
     def _read(self, connection: sqlite3.Connection) -> Loaded:
-        counters = dict(_rows(connection, "counters", "name, value"))
+        counters = dict(read(connection, "counters", "name, value"))
         return Loaded(
             rows.registered(
                 counters.get("generations", 0),
-                _rows(connection, "pools", "pool, data"),
-                _rows(connection, "replicas", "pool, replica, data"),
+                read(connection, "pools", "pool, data"),
+                read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.kept(_rows(connection, "weighings", "pool, replica, kept_at, data")),
+            rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
+            [Entry(*it) for it in read(connection, "audit", "number, at, data")],
         )
 
     def _read_only(self, error: sqlite3.Error) -> Loaded:
@@ -186,7 +196,7 @@ class Database:
             if isinstance(reason, StoreError):
                 raise
             raise StoreError(f"{self._path} cannot be read: {reason}") from None
-        return Loaded(found.registered, found.weighings, complaint)
+        return replace(found, complaint=complaint)
 
     def _put_aside(self, damage: str) -> str:
         """Keep a damaged file under another name and begin a new one; returns what to say."""
@@ -229,18 +239,6 @@ def _check(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedError(str(found).splitlines()[0])
-
-
-def _put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any, ...]]) -> None:
-    found = [(*row, rows.checksum(table, *row)) for row in values]
-    if found:
-        marks = ", ".join("?" * len(found[0]))
-        connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", found)  # noqa: S608 - names of ours
-
-
-def _rows(connection: sqlite3.Connection, table: str, columns: str) -> list[tuple[Any, ...]]:
-    found = connection.execute(f"SELECT {columns}, checksum FROM {table}")  # noqa: S608 - names of ours
-    return [rows.intact(table, row) for row in found]
 
 
 _CAUSES: Final = {

@@ -3,39 +3,40 @@
 What users ask for waits for the disk, several of them together for one commit, in their order.
 Heartbeats, leases that run out, the config file and what sources find do not: nothing is lost with
 them that cannot be had again, and they go on when the disk does not. What they change is written
-when it can be.
+when it can be. Who has made a change is in the audit log, written with it.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.store import Store
-from controlplane.fleet import Command, Fleet, Heartbeat, LeaseTimes, Refused, Replica
+from controlplane.edges.store.waiting import Change, Outcome, Waiting, played
+from controlplane.fleet import (
+    AuditLog,
+    Command,
+    Entry,
+    Fleet,
+    Heartbeat,
+    LeaseTimes,
+    Refused,
+    Replica,
+)
+from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
 from controlplane.settings import Config, SettingsError
+
+_log = logging.getLogger("controlplane.audit")
 
 TICK: Final = 0.25
 """Seconds between two looks at the leases; a longer time between them is a pause of ours."""
 
 RETRY: Final = 5.0
 """Seconds after a failed write until what nobody waits for is tried again."""
-
-_Change: TypeAlias = Callable[[Fleet], Fleet]
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A change that somebody waits for."""
-
-    change: _Change
-    is_kept: bool
-    done: asyncio.Future[None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 class Registry:
@@ -48,6 +49,9 @@ class Registry:
         stored: Fleet | None,
         changed: Callable[[], None],
         clock: Callable[[], float],
+        *,
+        audit: AuditLog,
+        wall_clock: Callable[[], float],
     ) -> None:
         """Prepare.
 
@@ -57,12 +61,15 @@ class Registry:
             stored: The fleet of which everything is kept by now; None where that is not known.
             changed: Called after every change but a renewed lease; must neither block nor raise.
             clock: Seconds that never go back; of the plane.
+            audit: Is told who has changed what; all of it is in the store.
+            wall_clock: Seconds since 1970, for the audit log.
         """
+        self._audit, self._wall_clock = audit, wall_clock
         self._plane, self._store, self._changed, self._clock = plane, store, changed, clock
         self._stored = stored
         # The fleet once everything that waits is on disk.
         self._head = plane.fleet
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Waiting] = []
         self._writing: asyncio.Task[None] | None = None
         self._looked = clock()
         self._retry_at = self._looked
@@ -72,7 +79,11 @@ class Registry:
                 self._leases.note(pool.name, replica)
 
     async def apply(
-        self, command: Command, now: float, check: Callable[[Fleet], None] = lambda _fleet: None
+        self,
+        command: Command,
+        now: float,
+        check: Callable[[Fleet], None] = lambda _fleet: None,
+        who: str = CONTROL_PLANE,
     ) -> None:
         """Carry out a command; when this returns, it outlives us.
 
@@ -81,6 +92,7 @@ class Registry:
             now: Seconds of the clock.
             check: Refuses the fleet that the command is about to be applied to: what was asked for
                 before is in it, although nobody sees it yet.
+            who: Asks for it.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.
@@ -95,10 +107,10 @@ class Registry:
         # A sign of life counts, disk or no disk.
         is_kept = not isinstance(command, Heartbeat) and bool(fleets.changes(self._head, after))
         if not is_kept and not self._waiting and self._writing is None:
-            self._adopt(after)
+            self._adopt(after, who)
             self._head = after
             return
-        waiting = _Waiting(change, is_kept)
+        waiting = Waiting(change, who, is_kept)
         self._head = after
         self._waiting.append(waiting)
         self._write_soon()
@@ -114,14 +126,14 @@ class Registry:
             SettingsError: When what the file and the API say does not go together.
         """
         now = self._clock()
-        self._at_once(lambda fleet: fleets.declare(fleet, config, now))
+        self._at_once(lambda fleet: fleets.declare(fleet, config, now), CONFIG_FILE)
         self._plane.discoveries.adopt(config.pools)
         self.discover()
 
     def discover(self) -> None:
         """Bring the fleet in line with what the sources have found."""
         now = self._clock()
-        self._at_once(lambda fleet: self._plane.discovered(fleet, now))
+        self._at_once(lambda fleet: self._plane.discovered(fleet, now), DISCOVERY)
         self._plane.discoveries.taken_in()
 
     def look(self) -> None:
@@ -129,8 +141,12 @@ class Registry:
         now, looked = self._clock(), self._looked
         self._looked = now
         due = self._leases.due(self._plane.fleet, now)
-        self._at_once(lambda fleet: fleets.expire(fleets.given_back(fleet, looked, now), now, due))
-        if self._stored is not self._plane.fleet and now >= self._retry_at:
+        self._at_once(
+            lambda fleet: fleets.expire(fleets.given_back(fleet, looked, now), now, due),
+            CONTROL_PLANE,
+        )
+        is_behind = self._stored is not self._plane.fleet or not self._audit.is_kept
+        if is_behind and now >= self._retry_at:
             self._write_soon()
 
     async def run(self) -> None:
@@ -145,19 +161,30 @@ class Registry:
         while self._writing is not None:
             await asyncio.shield(self._writing)
 
-    def _at_once(self, change: _Change) -> None:
+    def _at_once(self, change: Change, who: str) -> None:
         """Change what everybody sees, and what will be once those who wait are through."""
         head = change(self._head) if self._waiting or self._writing else None
         # The one that everybody sees comes last: what is told of a change is of this one.
         after = change(self._plane.fleet)
         self._head = after if head is None else head
         if after is not self._plane.fleet:
-            self._adopt(after)
+            self._adopt(after, who)
 
-    def _adopt(self, fleet: Fleet) -> None:
+    def _adopt(self, fleet: Fleet, by: str | Sequence[Entry]) -> None:
+        """Show a fleet.
+
+        Args:
+            fleet: To be seen from now on.
+            by: Who has made it of the one before, or what is to be noted of that.
+        """
         before = self._plane.fleet
         self._plane.adopt(fleet, self._clock())
         found = tuple(fleets.differences(before, fleet))
+        if isinstance(by, str):
+            by = self._audit.drafted([(by, it) for it in found], self._wall_clock())
+        self._audit.add(by)
+        for entry in by:
+            _log.info("%s", json.dumps(entry.data()))
         for it in found:
             if isinstance(it.after, Replica):
                 self._leases.note(it.pool, it.after)
@@ -176,9 +203,14 @@ class Registry:
                 batch, self._waiting = self._waiting, []
                 target = self._head
                 changes = fleets.changes(self._stored, target)
+                at = self._wall_clock()
                 try:
-                    if changes:
-                        await self._store.write(changes)
+                    # If nothing comes between, this is what will be seen.
+                    outcome = played(self._plane.fleet, batch)
+                    drafts = self._audit.drafted(outcome.noted, at)
+                    audit = self._audit.unkept(drafts)
+                    if changes or audit.entries:
+                        await self._store.write(changes, audit)
                 except WriteError as error:
                     self._stored = None
                     self._retry_at = self._clock() + RETRY
@@ -191,46 +223,39 @@ class Registry:
                     self._refuse(batch, f"a fault of the control plane: {error!r}")
                     raise
                 self._stored = target
-                self._carry_out(batch)
+                if outcome.before is not self._plane.fleet:
+                    # It may have taken its ground away; the next write takes it back.
+                    outcome = played(self._plane.fleet, batch)
+                    drafts = self._audit.drafted(outcome.noted, at)
+                self._show(batch, outcome, drafts)
+                self._audit.kept(audit)
                 if not self._waiting:
                     self._head = self._plane.fleet
                     return
         finally:
             self._writing = None
 
-    def _carry_out(self, batch: list[_Waiting]) -> None:
-        """Show what is on disk now."""
-        fleet = self._plane.fleet
+    def _show(self, batch: Sequence[Waiting], outcome: Outcome, entries: Sequence[Entry]) -> None:
+        """Have everybody see what a batch has come to, and answer those who wait."""
+        if outcome.after is not outcome.before:
+            self._adopt(outcome.after, entries)
         for waiting in batch:
-            try:
-                fleet = waiting.change(fleet)
-            except (Refused, SettingsError) as refused:
-                # What came between has taken its ground away; the next write takes it back.
+            if (refused := outcome.refused.get(waiting.done)) is not None:
                 waiting.done.set_exception(refused)
-        if fleet is not self._plane.fleet:
-            self._adopt(fleet)
-        for waiting in batch:
-            if not waiting.done.done():
+            elif not waiting.done.done():
                 waiting.done.set_result(None)
 
-    def _refuse(self, batch: list[_Waiting], reason: str) -> None:
+    def _refuse(self, batch: Sequence[Waiting], reason: str) -> None:
         """Forget what could not be written, except for what need not be."""
         kept_waiting, self._waiting = self._waiting, []
-        fleet = self._plane.fleet
+        sentence = f"nothing can be kept at the moment, so nothing was changed: {reason}"
         for waiting in batch:
             if waiting.is_kept:
-                sentence = f"nothing can be kept at the moment, so nothing was changed: {reason}"
                 waiting.done.set_exception(Refused("unavailable", sentence))
-                continue
-            try:
-                fleet = waiting.change(fleet)
-            except (Refused, SettingsError) as refused:
-                waiting.done.set_exception(refused)
-            else:
-                waiting.done.set_result(None)
-        if fleet is not self._plane.fleet:
-            self._adopt(fleet)
-        self._head = fleet
+        others = [it for it in batch if not it.is_kept]
+        outcome = played(self._plane.fleet, others)
+        self._show(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
+        self._head = self._plane.fleet
         for waiting in kept_waiting:
             try:
                 self._head = waiting.change(self._head)

@@ -27,7 +27,14 @@ _FIRST: Final = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+_AUDIT: Final = (
+    """CREATE TABLE audit (
+        number INTEGER PRIMARY KEY, at REAL NOT NULL, data TEXT NOT NULL,
+        checksum INTEGER NOT NULL
+    )""",
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _AUDIT)
 """What brings a file from each version to the next; the last one's number is ours."""
 
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from controlplane.edges.store.database import Database, Loaded, Weighing
 from controlplane.edges.store.errors import Cause, WriteError
-from controlplane.fleet import Changes
+from controlplane.fleet import Changes, Unkept
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +56,17 @@ class Store:
                 self._failure = loaded.complaint
         return loaded
 
-    async def write(self, changes: Changes) -> None:
+    async def write(self, changes: Changes, audit: Unkept | None = None) -> None:
         """Write what is kept of a fleet; it is on disk when this returns.
+
+        Args:
+            changes: Of the fleet.
+            audit: Who has made them.
 
         Raises:
             WriteError: Nothing of it is kept.
         """
-        await self._tried(lambda: self._database.write(changes))
+        await self._tried(lambda: self._database.write(changes, audit))
 
     async def keep(self, weighings: Callable[[], Sequence[Weighing]]) -> None:
         """Write what was decided about replicas.

@@ -13,7 +13,7 @@ from yarl import URL
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import Limits, RestServer
 from controlplane.edges.rest.changes import Check
-from controlplane.fleet import Command
+from controlplane.fleet import AuditLog, Command, differences
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds.nodes import NodeStatus
@@ -52,6 +52,8 @@ class Served:
     changes: int = 0
     # What a change waits for before it is carried out; a disk, say.
     held: asyncio.Event | None = None
+    waiting: int = 0
+    audit: AuditLog = field(default_factory=AuditLog)
     nodes: list[NodeStatus] = field(default_factory=list)
 
     async def ask(self, method: str, path: str, **options: Any) -> Answer:
@@ -92,11 +94,15 @@ class Served:
     def target(self, id_: str) -> Target:
         return next(it for it in self.plane.targets() if it.replica.id == id_)
 
-    async def carry_out(self, command: Command, now: float, check: Check) -> None:
+    async def carry_out(self, command: Command, now: float, check: Check, who: str) -> None:
         if self.held is not None:
+            self.waiting += 1
             await self.held.wait()
-        check(self.plane.fleet)
+        before = self.plane.fleet
+        check(before)
         self.plane.apply(command, now)
+        noted = [(who, it) for it in differences(before, self.plane.fleet)]
+        self.audit.add(self.audit.drafted(noted, self.now))
         self.decide()
 
     def decide(self) -> None:
@@ -120,6 +126,7 @@ async def served(
         here.plane,
         nodes=lambda: here.nodes,
         carry_out=here.carry_out,
+        audit=here.audit,
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
         tokens=(Token.of(token),) if token else tokens,

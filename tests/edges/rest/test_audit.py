@@ -1,13 +1,11 @@
-"""The audit log: who changed what, in the API and as log lines."""
+"""The audit log as the API shows it: who changed what."""
 
 import asyncio
-import json
 
 import pytest
 
-from controlplane.edges.rest.audit import AuditLog
-from controlplane.fleet import Difference, expire
-from controlplane.settings import Role, Token, load_config
+from controlplane.fleet import Difference
+from controlplane.settings import Role, Token
 from tests.edges.rest.served import POOL, REPLICA, Served, served
 
 PATH = "/v1/pools/m/replicas/a"
@@ -95,34 +93,12 @@ async def test_changes_that_come_to_be_together_are_each_their_own_askers() -> N
             )
             for index in (0, 1)
         ]
-        while len(api.server._watch._claims) < 2:
+        while api.waiting < 2:
             await asyncio.sleep(0.01)
         api.held.set()
         await asyncio.gather(*both)
         found = {it["replica"]: it["who"] for it in await entries(api, headers=headers[0])}
         assert found == {"1": "y", "0": "x", None: "x"}
-
-
-async def test_a_lease_that_runs_out_is_the_control_planes_own_doing() -> None:
-    async with served() as api:
-        await api.ask("PUT", "/v1/pools/m", json=POOL)
-        await api.ask("PUT", PATH, json=REPLICA | {"ttl": "30s"})
-        api.now += 30
-        api.plane.adopt(expire(api.plane.fleet, api.now), api.now)
-        api.decide()
-        newest, *_ = await entries(api)
-        assert (newest["who"], newest["change"]) == ("control plane", "changed")
-        after = newest["after"]
-        assert isinstance(after, dict)
-        assert after["draining"] == "lease"
-
-
-async def test_the_config_files_changes_are_its_own() -> None:
-    async with served() as api:
-        text = "pools: [{name: m, model: x, listener: {address: '127.0.0.1:10000'}}]"
-        api.plane.declare(load_config(text, "f"), api.now)
-        api.server.look("config file")
-        assert [(it["who"], it["pool"]) for it in await entries(api)] == [("config file", "m")]
 
 
 async def test_pages_go_back_in_time_without_gaps() -> None:
@@ -134,21 +110,27 @@ async def test_pages_go_back_in_time_without_gaps() -> None:
         assert ([it["number"] for it in rest["entries"]], rest["next"]) == ([1], None)
 
 
-async def test_every_change_leaves_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "controlplane.audit")
+async def test_a_page_has_a_hundred_entries_unless_it_is_said_otherwise() -> None:
+    async with served() as api:
+        noted = [("x", Difference(f"p{number}", None, None, None)) for number in range(150)]
+        api.audit.add(api.audit.drafted(noted, 0.0))
+        found = (await api.ask("GET", "/v1/audit")).body
+        assert (len(found["entries"]), found["next"]) == (100, 51)
+        assert len((await api.ask("GET", "/v1/audit?limit=150")).body["entries"]) == 150
+
+
+async def test_a_page_that_ends_with_the_oldest_entry_is_the_last() -> None:
     async with served() as api:
         await api.filled()
-        caplog.clear()
-        await api.ask("POST", f"{PATH}/drain")
-        await api.ask("POST", "/v1/pools/m/replicas/q/drain")
-        lines = [it.getMessage() for it in caplog.records if it.name == "controlplane.audit"]
-        (line,) = map(json.loads, lines)
-        assert [line] == (await entries(api))[:1]
+        found = (await api.ask("GET", "/v1/audit?limit=3")).body
+        assert ([it["number"] for it in found["entries"]], found["next"]) == ([3, 2, 1], None)
+        beyond = (await api.ask("GET", "/v1/audit?before=1")).body
+        assert beyond == {"entries": [], "next": None}
 
 
-def test_the_oldest_entries_make_room() -> None:
-    log = AuditLog(lambda: 0.0, kept=3)
-    for index in range(5):
-        log.record("x", Difference(f"p{index}", None, None, None))
-    page, older = log.page(10, None)
-    assert ([it.number for it in page], older) == ([5, 4, 3], None)
+@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "before=0", "before=-1", "limit=x"])
+async def test_a_page_that_cannot_be_is_refused_with_the_parameter(query: str) -> None:
+    async with served() as api:
+        answer = await api.ask("GET", f"/v1/audit?{query}")
+        assert (answer.status, answer.body["parameter"]) == (400, query.partition("=")[0])
+        assert answer.detail

@@ -172,6 +172,8 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
             b"Content-Length: 100\r\n\r\n{"
         )
         assert answer.startswith(b"HTTP/1.1 408 ")
+        # What comes of it later must not be taken for another request.
+        assert b"connection: close" in answer.lower().partition(b"\r\n\r\n")[0]
         assert b"the body did not arrive within 0.05 s" in answer
 
 

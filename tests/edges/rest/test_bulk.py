@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.edges.rest.served import REPLICA, Answer, Served, served
+from controlplane.fleet import Source
+from controlplane.settings import PoolEntry, ReplicaSettings, validated
+from tests.edges.rest.served import POOL, REPLICA, Answer, Served, served
 
 PATH = "/v1/pools/m/replicas"
 
@@ -26,6 +28,21 @@ async def test_new_changed_and_unchanged_ones_are_told_apart_and_the_others_stay
         answer = await put(api, replica("c", 9003, slots=2))
         assert answer.body == {"added": [], "changed": ["c"], "unchanged": []}
         assert list(api.plane.fleet.pool("m").replicas) == ["a", "b", "c", "d"]
+
+
+async def test_one_that_a_source_had_found_is_changed_though_nothing_of_it_differs() -> None:
+    async with served() as api:
+        await api.filled()
+        entry = validated(
+            PoolEntry, {**POOL, "name": "m", "discovery": [{"directory": {"path": "replicas.d"}}]}
+        )
+        api.plane.discoveries.adopt([entry])
+        found = {"c": validated(ReplicaSettings, {"address": "127.0.0.1:9003"})}
+        api.plane.discoveries.found("m", "directory replicas.d", found, None, api.now)
+        api.plane.discover(api.now)
+        answer = await put(api, replica("c", 9003))
+        assert answer.body == {"added": [], "changed": ["c"], "unchanged": []}
+        assert api.plane.fleet.pool("m").replica("c").source is Source.API
 
 
 async def test_it_is_one_step() -> None:

@@ -30,10 +30,10 @@ async def ready(api: Served) -> Served:
 
 async def test_a_new_pool_shows_every_resource_that_envoys_would_get() -> None:
     async with served() as api:
-        answer = await api.ask("PUT", "/v1/pools/m?dry_run=true", json=POOL)
+        answer = await api.ask("PUT", "/v1/pools/new?dry_run=true", json=POOL)
         assert answer.status == 200
         assert set(answer.body["resources"]) == {CLUSTER, ENDPOINT, LISTENER, ROUTE}
-        listener = answer.body["resources"][LISTENER]["m"]
+        listener = answer.body["resources"][LISTENER]["new"]
         assert listener["address"]["socketAddress"]["portValue"] == 10000
         assert [(it["before"], it["pointer"]) for it in answer.body["diff"]] == [(None, "")] * 4
         assert (dict(api.plane.fleet.pools), api.changes) == ({}, 0)

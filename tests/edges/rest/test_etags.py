@@ -22,6 +22,11 @@ async def test_who_has_not_seen_the_last_change_is_refused_and_told_of_it() -> N
             ("DELETE", PATH),
             ("POST", f"{PATH}/drain"),
             ("POST", f"{PATH}/undrain"),
+            ("POST", f"{PATH}/heartbeat"),
+            ("PUT", f"{PATH}?dry_run=true"),
+            ("DELETE", f"{PATH}?dry_run=true"),
+            ("POST", f"{PATH}/drain?dry_run=true"),
+            ("POST", f"{PATH}/undrain?dry_run=true"),
         ):
             late = await api.ask(method, path, json=REPLICA, headers={"If-Match": seen})
             assert late.status == 412
@@ -38,6 +43,9 @@ async def test_pools_have_etags_as_well() -> None:
         await api.ask("PUT", "/v1/pools/m", json=POOL | {"model": "x"})
         assert (await api.ask("PUT", "/v1/pools/m", json=POOL, headers=tag)).status == 412
         assert (await api.ask("DELETE", "/v1/pools/m", headers=tag)).status == 412
+        for method in ("PUT", "DELETE"):
+            tried = await api.ask(method, "/v1/pools/m?dry_run=true", json=POOL, headers=tag)
+            assert tried.status == 412
         tag = {"If-Match": (await api.ask("GET", "/v1/pools/m")).headers["ETag"]}
         assert (await api.ask("DELETE", "/v1/pools/m", headers=tag)).status == 204
 
@@ -93,6 +101,56 @@ async def test_only_what_is_there_matches_a_star() -> None:
         assert (await api.ask("PUT", new, json=body, headers=only_new)).status == 412
 
 
+@pytest.mark.parametrize("query", ["", "?dry_run=true"])
+async def test_what_is_not_there_is_not_found_whatever_the_client_believes_of_it(
+    query: str,
+) -> None:
+    async with served() as api:
+        await api.filled()
+        for method, path in (
+            ("DELETE", "/v1/pools/q"),
+            ("DELETE", "/v1/pools/m/replicas/q"),
+            ("POST", "/v1/pools/m/replicas/q/drain"),
+            ("POST", "/v1/pools/m/replicas/q/undrain"),
+        ):
+            answer = await api.ask(method, path + query, headers={"If-Match": '"x"'})
+            assert (answer.status, "there is no" in answer.detail or "has no" in answer.detail) == (
+                404,
+                True,
+            )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header"),
+    [
+        ("PUT", "/v1/pools/m/replicas", "If-Match"),
+        ("PUT", "/v1/pools/m/replicas", "If-None-Match"),
+        ("DELETE", PATH, "If-None-Match"),
+        ("DELETE", "/v1/pools/m", "If-None-Match"),
+        ("POST", f"{PATH}/drain", "If-None-Match"),
+        ("POST", f"{PATH}/heartbeat", "If-None-Match"),
+    ],
+)
+async def test_a_condition_that_cannot_be_held_is_refused_and_not_ignored(
+    method: str, path: str, header: str
+) -> None:
+    async with served() as api:
+        await api.filled()
+        before = api.plane.fleet
+        body = {"replicas": [{"id": "c", "address": "127.0.0.1:9003"}]}
+        answer = await api.ask(method, path, json=body, headers={header: '"x"'})
+        assert (answer.status, answer.body["parameter"]) == (400, header)
+        assert f"{header} is not taken here" in answer.detail
+        assert api.plane.fleet is before
+
+
+async def test_a_condition_on_what_is_only_read_is_no_error() -> None:
+    async with served() as api:
+        await api.filled()
+        tag = (await api.ask("GET", PATH)).headers["ETag"]
+        assert (await api.ask("GET", PATH, headers={"If-None-Match": tag})).status == 200
+
+
 async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() -> None:
     async with served() as api:
         await api.filled()
@@ -103,7 +161,7 @@ async def test_of_two_who_saw_the_same_at_the_same_time_only_one_changes_it() ->
             for it in (3, 4)
         ]
         # Both have come as far as to wait.
-        while sum(len(it) for it in api.server._watch._claims.values()) < 2:
+        while api.waiting < 2:
             await asyncio.sleep(0.01)
         api.held.set()
         assert sorted([(await it).status for it in both]) == [200, 412]

@@ -53,6 +53,9 @@ async def following(api: Served, last: str | None = None) -> AsyncIterator[Follo
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
+        # A proxy on the way is to pass each event on at once, and to keep none.
+        kept = response.headers["Cache-Control"], response.headers["X-Accel-Buffering"]
+        assert kept == ("no-store", "no")
         yield Follower(response)
 
 
@@ -119,7 +122,13 @@ async def test_who_comes_back_goes_on_where_it_was() -> None:
             assert (await again.next())[1]["draining"] == "operator"
 
 
-@pytest.mark.parametrize("last", ["", "x", "0123abcd-1", "{start}-99999999", "{start}--1", "²-²"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        *("", "x", "0123abcd-1", "{start}", "{start}-99999999", "{start}--1", "²-²"),
+        *("{start}-²", "{start}-" + "1" * 5_000),
+    ],
+)
 async def test_an_id_that_was_never_given_out_is_told_of_and_gets_the_present_state(
     last: str,
 ) -> None:
@@ -197,6 +206,12 @@ async def test_the_end_of_the_server_ends_the_stream_at_once() -> None:
         await follower.next()
         await api.server.stop(60.0)
         assert await follower.line() == ""
+
+
+async def test_of_a_stream_there_is_no_head() -> None:
+    async with served() as api:
+        answer = await api.ask("HEAD", "/v1/events")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
 async def test_a_stream_needs_the_token_as_everything_else_does() -> None:

@@ -53,6 +53,8 @@ async def test_since_is_how_far_it_goes_back(api: Served) -> None:
     api.now += 60
     assert (await api.ask("GET", f"{PATH}?since=59s")).body["entries"] == []
     assert len((await api.ask("GET", f"{PATH}?since=2m")).body["entries"]) == 2
+    api.now += 3_400
+    assert len((await api.ask("GET", PATH)).body["entries"]) == 2
 
 
 @pytest.mark.parametrize(

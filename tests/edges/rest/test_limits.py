@@ -127,6 +127,19 @@ async def test_no_more_pools_and_replicas_than_there_is_room_for(
         assert (await api.ask("PUT", "/v1/pools/m/replicas/c", json=one)).status == 200
 
 
+async def test_where_there_is_no_room_left_what_is_there_can_be_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with served() as api:
+        await api.filled()
+        # As the config file and sources may declare more than there is room for.
+        monkeypatch.setattr(changes, "MAX_REPLICAS", 1)
+        body = {"address": "127.0.0.1:9001", "slots": 3}
+        assert (await api.ask("PUT", "/v1/pools/m/replicas/a", json=body)).status == 200
+        body = {"address": "127.0.0.1:9003"}
+        assert (await api.ask("PUT", "/v1/pools/m/replicas/c", json=body)).status == 409
+
+
 async def test_an_address_in_no_allowed_network_is_refused() -> None:
     async with served(networks=("10.0.0.0/8",)) as api:
         await api.ask("PUT", "/v1/pools/m", json=POOL)

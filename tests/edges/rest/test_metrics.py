@@ -46,3 +46,10 @@ async def test_a_page_of_another_site_may_not_read_them() -> None:
     async with served() as api:
         refused, _ = await fetched(api, Origin="https://evil.example")
         assert refused.status == 403
+
+
+async def test_what_is_accepted_may_stand_in_several_headers() -> None:
+    async with served() as api:
+        both = [("Accept", "text/html"), ("Accept", "application/openmetrics-text; version=1.0.0")]
+        answer = await api.ask("GET", "/metrics", headers=both)
+        assert answer.content_type == "application/openmetrics-text"

@@ -88,6 +88,7 @@ async def test_a_page_is_one_of_what_the_filter_leaves() -> None:
         ("?after=../x", "after", "must match"),
         ("?label==7", "label", "must match"),
         ("?label=a%00", "label", "must match"),
+        ("?" + "&".join(f"label=a{n}" for n in range(33)), "label", "at most 32 items"),
         ("?labels=rack=7", "labels", "did you mean 'label'?"),
         ("?x=1", "x", "unknown parameter; known here: limit, after, label"),
     ],
@@ -99,6 +100,19 @@ async def test_a_parameter_that_is_wrong_is_named(query: str, parameter: str, sa
         assert (answer.status, answer.body["parameter"]) == (400, parameter)
         assert says in answer.detail
         assert len(answer.detail) < 250
+
+
+async def test_a_long_parameter_is_not_echoed_in_full() -> None:
+    async with served() as api:
+        answer = await api.ask("GET", "/v1/pools?" + "k" * 5_000)
+        assert (answer.status, len(answer.detail) < 250) == (400, True)
+        assert len(answer.body["parameter"]) <= 400
+
+
+async def test_as_many_labels_as_allowed_are_asked_for() -> None:
+    async with served() as api:
+        await fill(api)
+        assert await ids(api, "?" + "&".join(["label=rack=7"] * 32)) == (["a", "c"], None)
 
 
 @pytest.mark.parametrize("query", ["?dryrun=true", "?dry_run=yes", "?dry_run=True", "?dry_run="])

@@ -107,6 +107,16 @@ async def test_a_heartbeat_renews_the_lease() -> None:
         assert (beat.status, beat.body["lease_left_s"]) == (200, 30.0)
 
 
+async def test_a_heartbeat_cannot_be_tried_out_and_a_try_renews_nothing() -> None:
+    async with served() as api:
+        await api.ask("PUT", "/v1/pools/m", json=POOL)
+        await api.ask("PUT", "/v1/pools/m/replicas/a", json=REPLICA | {"ttl": "30s"})
+        api.now += 20
+        tried = await api.ask("POST", "/v1/pools/m/replicas/a/heartbeat?dry_run=true")
+        assert (tried.status, tried.body["parameter"]) == (400, "dry_run")
+        assert (await one(api))["lease_left_s"] == 10.0
+
+
 async def test_a_heartbeat_without_a_ttl_is_a_conflict() -> None:
     async with served() as api:
         await api.filled()

@@ -7,7 +7,7 @@ import pytest
 
 from controlplane.edges.rest import BindError, RestServer
 from controlplane.edges.rest.changes import Check
-from controlplane.fleet import Command
+from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address, AdminSettings
@@ -16,7 +16,7 @@ from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
 from tests.edges.rest.served import POOL, served
 
 
-async def nothing(_command: Command, _now: float, _check: Check) -> None:
+async def nothing(_command: Command, _now: float, _check: Check, _who: str) -> None:
     pass
 
 
@@ -25,6 +25,7 @@ def server(address: Address) -> RestServer:
         AdminSettings.model_construct(address=address),
         Plane(0.0),
         nodes=lambda: (),
+        audit=AuditLog(),
         carry_out=nothing,
         ready=lambda: True,
         metrics=lambda _accept: (b"", "text/plain"),
@@ -40,6 +41,21 @@ async def test_it_lives_whatever_happens_and_is_ready_when_it_is_told_so() -> No
         api.is_ready = True
         ready = await api.ask("GET", "/readyz")
         assert (ready.status, ready.body) == (200, {"ready": True})
+
+
+async def test_no_answer_is_kept_by_anybody_on_the_way() -> None:
+    async with served() as api:
+        await api.filled()
+        path = "/v1/pools/m/replicas/a"
+        for method, where in (
+            ("GET", path),
+            ("PUT", "/v1/pools/m"),
+            ("POST", f"{path}/drain"),
+            ("GET", "/v1/audit"),
+            ("GET", "/livez"),
+        ):
+            answer = await api.ask(method, where, json=POOL)
+            assert answer.headers["Cache-Control"] == "no-store", where
 
 
 async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:

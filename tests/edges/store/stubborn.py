@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from controlplane.edges.store import Registry, Store
+from controlplane.edges.store.database import Loaded
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.registry import TICK
-from controlplane.fleet import Changes, Fleet, PutPool, registered
+from controlplane.fleet import AuditLog, Changes, Fleet, PutPool, Unkept, registered
 from controlplane.plane import Plane
 from tests.fleet.fleets import pool_settings, put
 
@@ -24,13 +25,13 @@ class StubbornStore(Store):
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def write(self, changes: Changes) -> None:
+    async def write(self, changes: Changes, audit: Unkept | None = None) -> None:
         self.writes.append(changes)
         fails = self.fails
         await self.may_go_on.wait()
         if fails:
             raise WriteError("the disk is full")
-        await super().write(changes)
+        await super().write(changes, audit)
 
 
 @dataclass
@@ -42,10 +43,17 @@ class Kept:
     path: Path
     now: float = 0.0
     changes: int = 0
+    audit: AuditLog = field(default_factory=AuditLog)
 
     def __post_init__(self) -> None:
         self.registry = Registry(
-            self.plane, self.store, self.plane.fleet, self._changed, lambda: self.now
+            self.plane,
+            self.store,
+            self.plane.fleet,
+            self._changed,
+            lambda: self.now,
+            audit=self.audit,
+            wall_clock=lambda: 1e9 + self.now,
         )
 
     def _changed(self) -> None:
@@ -55,12 +63,12 @@ class Kept:
     def fleet(self) -> Fleet:
         return self.plane.fleet
 
-    async def ask(self, *commands: object) -> None:
+    async def ask(self, *commands: object, who: str = "somebody") -> None:
         for command in commands:
-            await self.registry.apply(command, self.now)  # type: ignore[arg-type]
+            await self.registry.apply(command, self.now, who=who)  # type: ignore[arg-type]
 
-    def soon(self, command: object) -> "asyncio.Task[None]":
-        return asyncio.create_task(self.ask(command))
+    def soon(self, command: object, who: str = "somebody") -> "asyncio.Task[None]":
+        return asyncio.create_task(self.ask(command, who=who))
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass with a look as often as usual."""
@@ -71,13 +79,19 @@ class Kept:
         await self.registry.close()
 
     async def is_kept(self) -> bool:
-        """Whether what is seen is what a restart would find."""
+        """Whether what is seen is what a restart would find, and so is who has made it so."""
         await self.registry.close()
+        found = await self.restarted()
+        entries, _ = self.audit.page(10_000, None)
+        return (found.registered, found.audit[::-1]) == (registered(self.fleet), entries)
+
+    async def restarted(self) -> Loaded:
+        """What a restart finds; nothing more can be written then."""
         await self.store.close()
         other = Store(self.path)
         found = await other.load()
         await other.close()
-        return found.registered == registered(self.fleet)
+        return found
 
 
 @asynccontextmanager

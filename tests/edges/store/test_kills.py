@@ -1,7 +1,7 @@
 """Kill −9 at random moments under writes: nothing that was answered is lost, nothing is half done.
 
 Whole control planes are killed, reached over real HTTP. Whoever writes remembers what was answered;
-of the one request that was not, either all has happened or nothing.
+of the one request that was not, either all has happened or nothing. The audit log says the same.
 
 ``PLIMSOLL_KILLS=500`` has each test make so many rounds, however long they take, and
 ``PLIMSOLL_KILLS_SEED`` repeats the moments of a run.
@@ -130,6 +130,39 @@ async def contents(session: aiohttp.ClientSession, url: str) -> dict[str, dict[s
     return found
 
 
+async def audited(
+    session: aiohttp.ClientSession, url: str
+) -> dict[tuple[str, str | None], dict[str, Any] | None]:
+    """What pools and replicas have come to, by what the audit log says of them last."""
+    async with session.get(f"{url}/v1/audit?limit=1000") as response:
+        entries = (await response.json())["entries"]
+    numbers = [entry["number"] for entry in entries]
+    assert numbers == list(range(numbers[0], numbers[0] - len(numbers), -1)) if numbers else True
+    found: dict[tuple[str, str | None], dict[str, Any] | None] = {}
+    for entry in reversed(entries):
+        name, after = entry["pool"], entry["after"]
+        if entry["replica"] is None and after is None:
+            # It takes its replicas with it without a word about each.
+            found = {key: None if key[0] == name else it for key, it in found.items()}
+        found[name, entry["replica"]] = after
+    return found
+
+
+def agrees(
+    said: dict[tuple[str, str | None], dict[str, Any] | None], there: dict[str, dict[str, Shown]]
+) -> bool:
+    """Whether the audit log has led to what there is."""
+    for (name, id_), after in said.items():
+        if id_ is None:
+            if (after is not None) != (name in there):
+                return False
+            continue
+        shown = None if after is None else (after["slots"], after["draining"] == "operator")
+        if shown != there.get(name, {}).get(id_):
+            return False
+    return True
+
+
 def written(writers: Sequence[Writer]) -> int:
     """How many of their requests were answered."""
     return sum(it.expected.writes for it in writers)
@@ -143,6 +176,10 @@ async def killed_once(
         there = await contents(session, url)
         for writer in writers:
             writer.settle(there.get(writer.pool))
+        said = await audited(session, url)
+        assert agrees(said, there), (said, there)
+        # The newest entries reach back far enough to tell of most of them.
+        assert len(said) > len(writers) or written(writers) < 50
         enough = written(writers) + chance.randint(0, MOST_WRITES)
         writing = [asyncio.create_task(it.write(session, url)) for it in writers]
         async with asyncio.timeout(DEADLINE):

@@ -213,6 +213,26 @@ async def test_leases_run_out_when_the_disk_fails_and_that_is_written_later(
         assert await here.is_kept()
 
 
+async def test_what_nobody_waits_for_is_tried_again_only_now_and_then(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        here.store.fails = True
+        here.registry.declare(file(p={"a": 1}))
+        await here.pass_time(TICK)
+        writes = len(here.store.writes)
+
+        async def look_for(seconds: float) -> int:
+            until = here.now + seconds
+            while here.now < until:
+                here.now += TICK
+                here.registry.look()
+                while here.registry._writing is not None:
+                    await asyncio.sleep(0)
+            return len(here.store.writes) - writes
+
+        assert await look_for(RETRY - 2 * TICK) == 0
+        assert await look_for(2 * TICK) == 1
+
+
 async def test_a_changed_file_is_used_when_the_disk_fails(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         here.store.fails = True

@@ -1,0 +1,151 @@
+"""Who declared what: each change as an entry that can be kept and shown, and the newest of them.
+
+What is on disk may be behind for a moment, and after a commit that was overtaken also ahead. So the
+log knows up to which entry the two agree, and what must be written so that they do again.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import takewhile
+from typing import Any, Final, TypeAlias
+
+from controlplane.fleet.differences import Difference, declared
+
+KEPT: Final = 5_000
+"""Entries; older ones are in the text log only."""
+
+CONTROL_PLANE: Final = "control plane"
+CONFIG_FILE: Final = "config file"
+DISCOVERY: Final = "discovery"
+"""Who changes what nobody asked for through the API."""
+
+Noted: TypeAlias = tuple[str, Difference]
+"""Who, and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change.
+
+    Attributes:
+        number: From 1 on, without gaps.
+        at: Seconds since 1970.
+        said: Who, what, from what and to what, as a JSON object. As text it is small, and keeps no
+            old fleet alive.
+    """
+
+    number: int
+    at: float
+    said: str
+
+    def data(self) -> dict[str, Any]:
+        """As the API and the text log show it."""
+        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
+        found: dict[str, Any] = json.loads(self.said)
+        return {"number": self.number, "at": at, **found}
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """What must be written so that what is kept of a log is all of it.
+
+    Attributes:
+        after: Whatever is kept with a greater number than this gives way.
+        entries: With greater numbers, the oldest first.
+        most: How many are kept in all.
+    """
+
+    after: int
+    entries: Sequence[Entry]
+    most: int
+
+
+class AuditLog:
+    """The newest entries, and which of them are on disk."""
+
+    def __init__(self, entries: Iterable[Entry] = (), most: int = KEPT) -> None:
+        """Begin with these, the oldest first, all of them on disk.
+
+        Args:
+            entries: As they were read.
+            most: How many to keep.
+        """
+        self._entries: deque[Entry] = deque(entries, maxlen=most)
+        self._most = most
+        self._agreed = self.newest
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest entry; 0 where there is none."""
+        return self._entries[-1].number if self._entries else 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all of it is on disk."""
+        return self._agreed == self.newest
+
+    def drafted(self, noted: Iterable[Noted], at: float) -> list[Entry]:
+        """The entries that these changes would be if they were the next ones.
+
+        Args:
+            noted: In their order. What comes to the same declaration as before is left out: who
+                has said what of it is another one.
+            at: Seconds since 1970.
+        """
+        seen = [(who, what) for who, what in noted if what.is_declared]
+        return [
+            Entry(number, at, _said(who, what))
+            for number, (who, what) in enumerate(seen, self.newest + 1)
+        ]
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Take in drafts; nothing was added since they were made."""
+        self._entries.extend(entries)
+
+    def unkept(self, drafts: Sequence[Entry] = ()) -> Unkept:
+        """What must be written now.
+
+        Args:
+            drafts: To be added once they are on disk.
+        """
+        mine = list(takewhile(lambda it: it.number > self._agreed, reversed(self._entries)))[::-1]
+        return Unkept(self._agreed, [*mine, *drafts][-self._most :], self._most)
+
+    def kept(self, written: Unkept) -> None:
+        """Take note of what is on disk; where the log has become another one, it is not."""
+        mine = {it.number: it for it in self.unkept().entries}
+        for entry in written.entries:
+            if mine.get(entry.number) != entry:
+                return
+            self._agreed = entry.number
+
+    def page(self, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
+        """The newest entries, the newest first.
+
+        Args:
+            limit: How many at most.
+            before: Only those with a smaller number.
+
+        Returns:
+            The entries, and the number to ask with for older ones; None where there are none.
+        """
+        known = [it for it in self._entries if before is None or it.number < before]
+        page = known[-limit:][::-1]
+        return page, page[-1].number if len(known) > limit else None
+
+
+def _said(who: str, what: Difference) -> str:
+    return json.dumps(
+        {
+            "who": who,
+            "change": what.kind,
+            "pool": what.pool,
+            "replica": what.replica,
+            "before": None if what.before is None else declared(what.before),
+            "after": None if what.after is None else declared(what.after),
+        },
+        separators=(",", ":"),
+    )

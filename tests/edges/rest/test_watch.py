@@ -1,0 +1,85 @@
+"""What makes an event of a replica that nobody has declared otherwise, and what does not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controlplane.edges.rest.feed import Feed
+from controlplane.edges.rest.watch import Watch
+from controlplane.fleet import Drain
+from controlplane.settings import Config
+from tests.plane.lives import Life, measured
+
+
+class Watched:
+    """A plane that was measured, and what is told of it from now on."""
+
+    def __init__(self) -> None:
+        self.life: Life = measured()
+        self.feed = Feed()
+        self.watch = Watch(self.life.plane, self.feed, self.life.now)
+
+    def told(self) -> list[tuple[str, str, str | None]]:
+        """Kind, change and id of each event since the last look."""
+        seen = self.feed.newest
+        self.watch.look(self.life.now)
+        found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
+        return [(kind, data["change"], data.get("id")) for kind, data in found]
+
+    def weigh(self, **changed: Any) -> None:
+        """Have another thing decided about the slow replica."""
+        weighings = self.life.plane._weighings
+        weighing = weighings["m"]
+        slow = replace(weighing.replicas["slow"], **changed)
+        weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})
+
+
+@pytest.mark.parametrize("changed", [{"tier": 7}, {"drained": True}, {"stale": True}])
+def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str, Any]) -> None:
+    here = Watched()
+    here.weigh(**changed)
+    assert here.told() == [("replica", "changed", "slow")]
+    assert here.told() == []
+
+
+def test_another_weight_is_no_event() -> None:
+    here = Watched()
+    here.weigh(weight=777)
+    assert here.told() == []
+
+
+def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
+    here = Watched()
+    del here.life.plane._portions["m"]["slow"]
+    # As the next decision would do it.
+    here.weigh(weight=777)
+    assert here.told() == [("replica", "changed", "slow")]
+
+
+def test_a_drained_replica_is_told_of_once() -> None:
+    here = Watched()
+    here.life.plane.apply(Drain("m", "slow"), here.life.now)
+    assert here.told() == [("replica", "changed", "slow")]
+    here.weigh(weight=777)
+    assert here.told() == []
+
+
+def test_of_a_pool_that_went_nothing_is_remembered() -> None:
+    here = Watched()
+    here.life.plane.declare(Config(), here.life.now)
+    assert here.told() == [("pool", "removed", None)]
+    assert (here.watch._states, here.watch._weighings) == ({}, {})
+
+
+def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:
+    here = Watched()
+    fleet = here.life.plane.fleet
+    here.life.plane.declare(Config(), here.life.now)
+    here.told()
+    here.life.plane.adopt(fleet, here.life.now)
+    assert here.told() == [
+        ("pool", "added", None),
+        *(("replica", "added", id_) for id_ in ("fast", "same", "slow")),
+    ]
