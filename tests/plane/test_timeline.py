@@ -172,7 +172,7 @@ def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counte
 def test_of_many_small_changes_a_great_one_among_them_stays() -> None:
     watched = Watched().go(60)
     for turn in range(700):
-        watched.queue["a"] = 500.0 if turn % 2 else 0.0
+        watched.silent = {"a"} if turn % 2 else set()
         watched.memory["a"] = 0.99 if turn == 100 else 0.5
         watched.go(5, step=2.5)
     told = watched.told()

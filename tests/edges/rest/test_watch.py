@@ -19,7 +19,7 @@ class Watched:
     def __init__(self) -> None:
         self.life: Life = measured()
         self.feed = Feed()
-        self.watch = Watch(self.life.plane, self.feed, self.life.now)
+        self.watch = Watch(self.life.plane, self.feed)
 
     def told(self) -> list[tuple[str, str, str | None]]:
         """Kind, change and id of each event since the last look."""
@@ -32,7 +32,7 @@ class Watched:
         """Have another thing decided about the slow replica."""
         weighings = self.life.plane._weighings
         weighing = weighings["m"]
-        slow = replace(weighing.replicas["slow"], **changed)
+        slow = weighing.replicas["slow"]._replace(**changed)
         weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})
 
 
