@@ -74,7 +74,9 @@ def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
     for other in fleet.pools.values():
         if other.name != name and other.settings.listener.address == listener:
             raise Refused(
-                "conflict", f"listener address {listener} is already that of pool {other.name!r}"
+                "conflict",
+                f"listener address {listener} is already that of pool {other.name!r}",
+                ("listener", "address"),
             )
     known = fleet.pools.get(name)
     if known is None:
@@ -126,7 +128,7 @@ def with_replica_layers(
     wanted = {id_: it.merged() for id_, it in layers.items()}
     replicas: dict[str, Replica] = {}
     gone, generations = list[str](), fleet.generations
-    for settings in wanted.values():
+    for id_, settings in wanted.items():
         other = pool.replicas.at(settings.address)
         if other is None or other.id in wanted:
             continue
@@ -134,6 +136,8 @@ def with_replica_layers(
             raise Refused(
                 "conflict",
                 f"address {other.settings.address} is already that of replica {other.id!r}",
+                ("address",),
+                id_,
             )
         # What was found makes room for what somebody says.
         gone.append(other.id)

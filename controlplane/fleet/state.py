@@ -25,12 +25,19 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
     Attributes:
         kind: Whether what it names does not exist, it contradicts what exists, or nothing can be
             kept at the moment.
+        path: Of the setting that is in the way, from the top of a pool's or a replica's; empty
+            where it is none.
+        replica: Id of the one whose setting it is, where several are put together.
     """
 
     def __init__(
-        self, kind: Literal["not found", "conflict", "unavailable"], sentence: str
+        self,
+        kind: Literal["not found", "conflict", "unavailable"],
+        sentence: str,
+        path: tuple[str | int, ...] = (),
+        replica: str | None = None,
     ) -> None:
-        self.kind = kind
+        self.kind, self.path, self.replica = kind, path, replica
         super().__init__(sentence)
 
 

@@ -146,7 +146,7 @@ def estimated(
     record = recorded(previous.record, window, slots, sharing, tokens)
     past = previous.past
     behind = _behind(previous, record, slots, in_flight)
-    if behind.shows_collapse(slots):
+    if behind.is_collapse:
         record = collapsed(record, window, behind)
         factor = record.capacity * before.busy / before.work
         past = before if before.requests >= KNOWN else past
@@ -183,6 +183,7 @@ def _behind(previous: Estimate, record: Record, slots: int, in_flight: float | N
         seconds=seconds,
         capacity=before.capacity,
         slots=slots,
+        are_measured=record.tokens is not None,
     )
 
 

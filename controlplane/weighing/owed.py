@@ -14,10 +14,14 @@ from typing import Final
 LATE: Final = 0.5
 """Part of the work it should do that a replica is held to. One that does more is no collapse: what
 its requests say about it shows in time."""
-MOST: Final = 20.0
-"""Requests of the usual length that it may owe, beside one for each slot: servers that compute a
-batch finish all of it at once. A single request of forty times the usual length makes a replica owe
-so much; of lognormal lengths with sigma 1 one in 70,000 is as long."""
+FEW: Final = 10.0
+"""Requests of the usual length that it may owe, beside one for each slot, when some have just
+ended: servers that compute a batch finish all of it at once. It may also owe what it should have
+done since the reading before, because what it computes now may be a long one, begun since."""
+MOST: Final = 40.0
+"""That it may owe when none has ended, or it is not known how long those were: the one that it
+computes may be a very long one. It would be eighty times the usual length; of lognormal ones with
+sigma 1 one in two million is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Owed:
         ended: Requests that ended meanwhile.
         work: The same in requests of the usual length.
         in_flight: Requests at the newest reading, waiting ones included; None where nobody counts.
+        is_collapse: Whether that is more than long requests explain.
     """
 
     requests: float = 0.0
@@ -37,10 +42,7 @@ class Owed:
     ended: float = 0.0
     work: float = 0.0
     in_flight: float | None = None
-
-    def shows_collapse(self, slots: int) -> bool:
-        """Whether it is more than chance explains."""
-        return self.requests > MOST + slots
+    is_collapse: bool = False
 
 
 def owed(
@@ -52,6 +54,7 @@ def owed(
     seconds: float,
     capacity: float,
     slots: int,
+    are_measured: bool,
 ) -> Owed:
     """Take in what a replica did from one reading to the next.
 
@@ -63,6 +66,8 @@ def owed(
         seconds: In between.
         capacity: Usual requests per second that it is taken to carry.
         slots: Requests that it computes at the same time.
+        are_measured: Whether it is known how long those that ended were; a very long one that is
+            counted as a usual one pays nothing back.
     """
     # Whatever came meanwhile: of those that were there at first, so many are there still.
     left = -1.0 if before.in_flight is None else before.in_flight - ended
@@ -72,6 +77,12 @@ def owed(
         return Owed(in_flight=in_flight)
     if not expected:
         return Owed(requests, before.seconds, before.ended, before.work, in_flight)
+    explained = slots + (FEW + expected if ended and are_measured else MOST)
     return Owed(
-        requests, before.seconds + seconds, before.ended + ended, before.work + work, in_flight
+        requests,
+        before.seconds + seconds,
+        before.ended + ended,
+        before.work + work,
+        in_flight,
+        requests > explained,
     )

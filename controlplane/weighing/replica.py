@@ -69,8 +69,7 @@ class State:
         relative: What it gets, relative to the pool's median, after damping.
         guard: Of its GPU memory.
         placement: In which tier, and whether it is about to leave.
-        vetoed_until: When its line should be served, seconds of a monotonic clock; None where there
-            is no veto.
+        line: For whose sake it gets next to nothing; None where there is no veto.
     """
 
     generation: int
@@ -80,7 +79,7 @@ class State:
     relative: float
     guard: Guard
     placement: Placement
-    vetoed_until: float | None = None
+    line: InFlight | None = None
 
 
 def state_of(
@@ -92,7 +91,7 @@ def state_of(
     relative: float,
     guard: Guard,
     placement: Placement,
-    vetoed_until: float | None,
+    line: InFlight | None,
 ) -> State:
     """The state of these; the one that is known of the same generation where that is the same."""
     if (
@@ -103,10 +102,10 @@ def state_of(
         and known.placement is placement
         and known.learned is learned
         and known.kind == kind
-        and known.vetoed_until == vetoed_until
+        and known.line == line
     ):
         return known
-    return State(generation, estimate, learned, kind, relative, guard, placement, vetoed_until)
+    return State(generation, estimate, learned, kind, relative, guard, placement, line)
 
 
 class ReplicaWeighing(NamedTuple):

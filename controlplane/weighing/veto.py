@@ -1,8 +1,8 @@
 """A fast veto beside the slow estimate: more in flight than a replica's capacity explains.
 
-In come requests in flight from whoever counts them; out comes until when a replica gets next to
-nothing, so that its line is served. It needs one count and no request that has ended, so it speaks
-before any latency does.
+In come requests in flight from whoever counts them; out comes the line for whose sake a replica
+gets next to nothing until it is served. It needs one count and no request that has ended, so it
+speaks before any latency does.
 """
 
 from collections.abc import Mapping
@@ -57,16 +57,16 @@ def usual_wait(
     return median_low(waits) if waits else 0.0
 
 
-def until(
-    before: float | None,
+def line_to_serve(
+    before: InFlight | None,
     count: InFlight,
     capacity: float,
     slots: int,
     usual: float,
     share: float,
     now: float,
-) -> float | None:
-    """How long a replica is to get next to nothing.
+) -> InFlight | None:
+    """The line for whose sake a replica is to get next to nothing.
 
     Args:
         before: What this returned the last time.
@@ -78,20 +78,22 @@ def until(
         now: Seconds of a monotonic clock.
 
     Returns:
-        Until its line should be served if nobody says otherwise, seconds of the same clock; None
-        where there is nothing to object to.
+        As it was when it was counted; None where there is nothing to object to.
     """
     if count.requests > explained(capacity, slots, usual, share, over=before is not None):
-        return max(before or 0.0, count.at + count.requests / capacity)
+        lines = (count,) if before is None else (count, before)
+        return max(lines, key=lambda line: line.at + line.requests / capacity)
     # What Envoys count is less as soon as the replica is in a tier of its own.
-    return before if before is not None and count.source != OWN and now < before else None
+    if before is None or count.source == OWN or now >= before.at + before.requests / capacity:
+        return None
+    return before
 
 
 def explained(capacity: float, slots: int, usual: float, share: float, *, over: bool) -> float:
     """Requests in flight that are nothing to object to.
 
     Args:
-        capacity: See `until`.
+        capacity: See `line_to_serve`.
         slots: Likewise.
         usual: Likewise.
         share: Likewise.

@@ -20,7 +20,7 @@ def vetoes(
     oldest: float,
     now: float,
     steps: Mapping[str, list[Step]],
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, float], dict[str, veto.InFlight]]:
     """Look at every line of a pool.
 
     Args:
@@ -35,7 +35,7 @@ def vetoes(
         steps: Takes what there is to tell, by id.
 
     Returns:
-        What is left of the targets, and until when by `veto.until`, of those with a veto.
+        What is left of the targets, and the line to be served of those with a veto.
     """
     counts = {
         id_: count
@@ -43,14 +43,15 @@ def vetoes(
         if (seen := replicas[id_].in_flight) and (count := veto.most(seen, oldest)) is not None
     }
     usual = veto.usual_wait(counts, carried, slots)
-    left, found = dict(targets), {}
+    left = dict(targets)
+    found: dict[str, veto.InFlight] = {}
     for id_, count in counts.items():
-        before = prior[id_].vetoed_until if id_ in prior else None
+        before = prior[id_].line if id_ in prior else None
         facts = (carried[id_], slots[id_], usual, targets[id_])
-        until = veto.until(before, count, *facts, now)
-        if until is None:
+        line = veto.line_to_serve(before, count, *facts, now)
+        if line is None:
             continue
-        found[id_] = until
+        found[id_] = line
         expected = veto.explained(*facts, over=before is not None)
         step = veto.veto_step(count, carried[id_], expected, targets[id_])
         left[id_] = step.after

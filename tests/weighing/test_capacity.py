@@ -85,15 +85,15 @@ def stalled(before: Estimate, at: float, count: float, in_flight: float) -> Esti
 
 
 def test_a_replica_that_finishes_next_to_nothing_of_its_line_has_fallen() -> None:
-    once = stalled(STALLED, 0.4, 0.0, 30.0)
+    once = stalled(STALLED, 0.5, 1.0, 30.0)
     assert once.change is None
-    fallen = stalled(once, 0.5, 1.0, 30.0)
+    fallen = stalled(once, 1.0, 2.0, 30.0)
     assert fallen.change is not None
-    assert fallen.fell(0.5)
-    # One request has ended, one may have done so nearly.
-    assert fallen.capacity(100) == pytest.approx(2 / 0.5)
-    assert fallen.change.factor == pytest.approx(0.04)
-    assert fallen.past == STALLED.record.all
+    assert fallen.fell(1.0)
+    # Two requests have ended, one may have done so nearly.
+    assert fallen.capacity(100) == pytest.approx(3 / 1.0)
+    assert fallen.change.factor == pytest.approx(0.03, rel=0.01)
+    assert fallen.past == once.record.all
     assert fallen.owed == Owed(in_flight=30.0)
 
 
@@ -134,7 +134,7 @@ def test_a_replica_that_only_stood_still_for_a_moment_is_soon_what_it_was() -> N
     found = stalled(stalled(STALLED, 0.4, 0.0, in_flight=30.0), 0.5, 1.0, 30.0)
     record = found.record
     for tick in range(1, 3):
-        ended, at = 25.0 * tick, 0.5 + 0.25 * tick
+        ended, at = 25.0 * tick, 1.0 + 0.25 * tick
         # Each took what the line before it took, and no longer.
         seen = replace(
             window(100, at=at), count=record.count + ended, total=record.total + ended * 0.3

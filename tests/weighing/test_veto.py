@@ -5,7 +5,15 @@ import pytest
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
 from controlplane.weighing.damping import FLOOR
 from controlplane.weighing.staleness import FROZEN
-from controlplane.weighing.veto import LEFT, SLACK, TIMES, explained, most, until, usual_wait
+from controlplane.weighing.veto import (
+    LEFT,
+    SLACK,
+    TIMES,
+    explained,
+    line_to_serve,
+    most,
+    usual_wait,
+)
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights
 
 
@@ -63,23 +71,30 @@ def test_a_veto_lasts_until_the_line_is_an_ordinary_one() -> None:
     assert end == 1 + LEFT * SLACK + 2 < line == 1 + SLACK + 6
     for requests, new, old in ((line + 1, True, True), (line, False, True), (end, False, False)):
         count = InFlight("queue", requests, 10.0)
-        assert (until(None, count, *facts, 10.0) is not None) is new
-        assert (until(11.0, count, *facts, 10.0) is not None) is old
+        assert (line_to_serve(None, count, *facts, 10.0) is not None) is new
+        before = InFlight("queue", 1000.0, 9.0)
+        assert (line_to_serve(before, count, *facts, 10.0) is not None) is old
 
 
 def test_a_line_that_only_envoys_count_is_given_the_time_that_it_takes() -> None:
     # They do not count what they sent before the replica was alone in a tier.
     facts = (10.0, 1, 0.0, 1.0)
-    found = until(None, InFlight("load reports", 50, 100.0), *facts, 100.1)
-    assert found == 105.0
+    line = InFlight("load reports", 50, 100.0)
+    assert line_to_serve(None, line, *facts, 100.1) == line
     unseen = InFlight("load reports", 0, 104.0)
-    assert until(found, unseen, *facts, 104.0) == 105.0
-    assert until(found, unseen, *facts, 105.0) is None
-    assert until(None, unseen, *facts, 104.0) is None
-    assert until(found, InFlight("queue", 0, 104.0), *facts, 104.0) is None
-    longer = InFlight("load reports", 30, 104.0)
-    assert until(found, longer, *facts, 104.0) == 107.0
-    assert until(120.0, longer, *facts, 104.0) == 120.0
+    assert line_to_serve(line, unseen, *facts, 104.9) == line
+    assert line_to_serve(line, unseen, *facts, 105.0) is None
+    assert line_to_serve(None, unseen, *facts, 104.0) is None
+    assert line_to_serve(line, InFlight("queue", 0, 104.0), *facts, 104.0) is None
+    later = InFlight("load reports", 30, 104.0)
+    assert line_to_serve(line, later, *facts, 104.0) == later
+    assert line_to_serve(line, InFlight("load reports", 30, 101.0), *facts, 101.0) == line
+
+
+def test_a_replica_that_turns_out_to_be_fast_has_served_its_line_sooner() -> None:
+    line, unseen = InFlight("load reports", 50, 100.0), InFlight("load reports", 0, 101.0)
+    assert line_to_serve(line, unseen, 10.0, 1, 0.0, 1.0, 101.0) == line
+    assert line_to_serve(line, unseen, 50.0, 1, 0.0, 1.0, 101.0) is None
 
 
 def test_what_is_told_says_when_a_line_is_only_given_time() -> None:
@@ -89,7 +104,8 @@ def test_what_is_told_says_when_a_line_is_only_given_time() -> None:
         replace(later(each, before, now), in_flight=queueing(0, now, "load reports"))
         for each in pool(400, 400, 100, 100, 100, 100)
     ]
-    state = replace(vetoed.replicas["a"].state, vetoed_until=now + 1)
+    line = InFlight("load reports", 800, vetoed.at)
+    state = replace(vetoed.replicas["a"].state, line=line)
     held = replace(
         vetoed, replicas={**vetoed.replicas, "a": vetoed.replicas["a"]._replace(state=state)}
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Self, TypeAlias
@@ -65,6 +66,18 @@ class ReplicaBatch(Settings):
     def by_id(self) -> dict[str, Any]:
         """The settings of each."""
         return {replica.id: replica.settings() for replica in self.replicas}
+
+    @contextmanager
+    def pointing(self) -> Iterator[None]:
+        """While this is open, what is refused for the sake of one of them says which."""
+        try:
+            yield
+        except Refused as refused:
+            ids = [replica.id for replica in self.replicas]
+            if refused.replica not in ids:
+                raise
+            path = ("replicas", ids.index(refused.replica), *refused.path)
+            raise Refused(refused.kind, str(refused), path, refused.replica) from refused
 
 
 @dataclass(frozen=True, slots=True)

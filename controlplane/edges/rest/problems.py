@@ -84,7 +84,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             )
         )
     except Refused as refused:
-        return _response(Problem(_STATUS[refused.kind], str(refused)))
+        where = pointer(refused.path) if refused.path else None
+        return _response(Problem(_STATUS[refused.kind], str(refused), pointer=where))
     except SettingsError as error:
         return _response(
             Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), pointer=pointer(error.path))

@@ -193,10 +193,11 @@ class Replicas:
         name = name_in_path(request, "pool")
         batch = await body_as(request, ReplicaBatch, self.read_timeout)
         command = PutReplicas(name, batch.by_id())
-        if query_of(request, Change).dry_run:
-            return await self.changes.preview(command)
-        before = self.changes.plane.fleet.pool(name).replicas
-        await self.changes.apply(command, request)
+        with batch.pointing():
+            if query_of(request, Change).dry_run:
+                return await self.changes.preview(command)
+            before = self.changes.plane.fleet.pool(name).replicas
+            await self.changes.apply(command, request)
         after = self.changes.plane.fleet.pool(name).replicas
         put: dict[str, list[str]] = {"added": [], "changed": [], "unchanged": []}
         for id_ in batch.by_id():

@@ -66,7 +66,11 @@ WRONG = {
     "no id": ([REPLICA], 422, "/replicas/0/id"),
     "one id twice": ([replica("c", 9003), replica("c", 9004)], 422, "/replicas/1/id"),
     "one address twice": ([replica("c", 9003), replica("d", 9003)], 422, "/replicas/1/address"),
-    "somebody else's address": ([replica("c", 9003), replica("d", 9001)], 409, None),
+    "somebody else's address": (
+        [replica("c", 9003), replica("d", 9001)],
+        409,
+        "/replicas/1/address",
+    ),
     "none": ([], 422, "/replicas"),
     "too many": ([replica(f"r{i}", i) for i in range(1, 1_002)], 422, "/replicas"),
 }

@@ -102,6 +102,7 @@ async def test_what_would_be_refused_is_refused() -> None:
         await ready(api)
         conflict = await api.ask("PUT", "/v1/pools/m/replicas/c?dry_run=true", json=REPLICA)
         assert (conflict.status, "already that of" in conflict.detail) == (409, True)
+        assert conflict.body["pointer"] == "/address"
         gone = await api.ask("DELETE", "/v1/pools/m/replicas/q?dry_run=true")
         assert gone.status == 404
         headers = {"If-Match": '"old"'}

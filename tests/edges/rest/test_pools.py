@@ -80,6 +80,7 @@ async def test_a_listener_that_another_pool_has_is_a_conflict() -> None:
         answer = await api.ask("PUT", "/v1/pools/other", json=POOL)
         assert answer.status == 409
         assert answer.detail == "listener address 127.0.0.1:10000 is already that of pool 'm'"
+        assert answer.body["pointer"] == "/listener/address"
         assert api.plane.fleet is before
 
 

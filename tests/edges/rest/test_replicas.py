@@ -73,6 +73,7 @@ async def test_most_of_a_pool_cannot_be_deleted_in_quick_succession_unless_force
             "pool 'm' would have lost 2 of 2 replicas within 10 s; drain them first, wait, or force"
             " it"
         )
+        assert "pointer" not in refused.body
         assert (await api.ask("DELETE", "/v1/pools/m/replicas/b?force=yes")).status == 400
         assert (await api.ask("DELETE", "/v1/pools/m/replicas/b?force=true")).status == 204
 
@@ -84,6 +85,7 @@ async def test_an_address_under_two_ids_is_a_conflict() -> None:
         answer = await api.ask("PUT", "/v1/pools/m/replicas/c", json=REPLICA)
         assert answer.status == 409
         assert answer.detail == "address 127.0.0.1:9001 is already that of replica 'a'"
+        assert answer.body["pointer"] == "/address"
         assert (api.plane.fleet, api.changes) == (before, 0)
 
 
