@@ -153,8 +153,10 @@ class Conversation(Generic[R]):
         subscription = self.subscriptions[url]
         if url == CLUSTER and ENDPOINT in self.subscriptions:
             # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
-            # when it got them before it and by the same version (envoy#13009).
-            self._mine(ENDPOINT).resend(resource.name for resource in pending.changed)
+            # when it got them before it and by the same version (envoy#13009). A cluster that it
+            # refused is sent again where it is repeated, and may be taken this time.
+            sent = (resource.name for resource in pending.changed)
+            self._mine(ENDPOINT).resend((*sent, *subscription.refusals.repeated))
             self._active.add(ENDPOINT)
         version, body = self.dialect.encode(subscription, pending)
         subscription.sent(nonce, pending, self.dialect.plain_answer(url, nonce))

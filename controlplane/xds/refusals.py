@@ -22,11 +22,13 @@ class Verdict(NamedTuple):
         doubted: Of those in the response: the client may hold them, or those before them. All
             others that were in it are accepted.
         suspected: Of these: they are to be sent once more, each alone.
+        taken: What was refused before and was in the response too: the client has it now.
     """
 
     names: tuple[str, ...]
     doubted: Set[str]
     suspected: Set[str]
+    taken: Mapping[str, Resource]
 
 
 @dataclass(slots=True)
@@ -95,14 +97,17 @@ class Refusals:
             self.past_is_unknown = True
         doubted = sent.keys() & named if named else {*sent}
         tries_again = rejected_together and not self.past_is_unknown
-        for name in sent:
+        # Whoever names the bad ones took all others, those that were no news included.
+        repeated = self.repeated if named else {}
+        taken = {n: it for n, it in repeated.items() if n not in named and n not in sent}
+        for name in (*sent, *taken):
             self.forget(name)
         if tries_again:
             self.suspects |= doubted
         else:
             self.resources.update((name, sent[name]) for name in doubted)
         names = tuple(sorted(named or doubted))
-        return Verdict(names, doubted, doubted if tries_again else frozenset())
+        return Verdict(names, doubted, doubted if tries_again else frozenset(), taken)
 
     def accept(self) -> Mapping[str, Resource]:
         """The client accepted a response.

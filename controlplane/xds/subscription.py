@@ -235,8 +235,13 @@ class Subscription:
         """
         contents = self.outstanding.contents if self.outstanding else {}
         sent = {name: resource for name, resource in contents.items() if resource}
+        for name in contents.keys() - sent.keys():
+            # Not repeated any more: the response said that it is no more.
+            self.refusals.forget(name)
         verdict = self.refusals.reject(message, sent)
         self._commit(verdict.doubted)
+        for name, resource in verdict.taken.items():
+            self.holdings.accept(name, resource)
         if self._unsure is not None:
             self._unsure |= verdict.suspected
         return verdict.names

@@ -1,5 +1,7 @@
 """In which order the types of an aggregated stream are sent, so that no request is lost."""
 
+import pytest
+
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
 from tests.xds.client import DeltaClient, SotwClient
@@ -150,6 +152,30 @@ def test_endpoints_under_way_when_their_cluster_is_sent_are_sent_again(protocol:
     assert client.next() is None
     client.ack(under_way)
     assert client.got().resources == {"old": "1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [("2", None), ("worse", "Error adding/updating cluster(s) a: worse")],
+    ids=["accepted", "taken beside one that is named"],
+)
+def test_a_refused_cluster_that_is_sent_again_with_others_takes_its_endpoints_along(
+    content: str, error: str | None
+) -> None:
+    # State of the world: it stays in the set, and Envoy takes it once that has nothing invalid.
+    endpoints = {"a": "1", "b": "1"}
+    client = SotwClient(snapshot(clusters={"a": "bad", "b": "1"}, endpoints=endpoints))
+    client.want(CLUSTER)
+    client.want(ENDPOINT, *endpoints)
+    client.nack(client.got(), "Proto constraint validation failed")
+    assert client.accept().resources == endpoints
+    assert client.next() is None
+    client.show(snapshot(clusters={"a": content, "b": "1"}, endpoints=endpoints))
+    clusters = client.got()
+    assert clusters.resources == {"a": content, "b": "1"}
+    client.answer(clusters, error)
+    assert client.accept().resources == endpoints
+    assert client.next() is None
 
 
 def test_endpoints_do_not_wait_for_clusters_that_cannot_be_sent_yet(protocol: Protocol) -> None:

@@ -25,7 +25,7 @@ AB = news(CLUSTER, a="1", b="1")
 @pytest.mark.parametrize("semantics", [DELTA, ENVOY, OTHER], ids=["delta", "envoy", "other"])
 def test_one_that_is_named_is_refused_and_the_others_are_accepted(semantics: Semantics) -> None:
     refusals = Refusals(CLUSTER, semantics)
-    assert refusals.reject(NAMED, AB) == (("a",), {"a"}, set())
+    assert refusals.reject(NAMED, AB) == (("a",), {"a"}, set(), {})
     assert refusals.resources == {"a": AB["a"]}
 
 
@@ -33,20 +33,20 @@ def test_one_that_is_named_is_refused_and_the_others_are_accepted(semantics: Sem
 def test_one_that_was_sent_alone_is_refused_whatever_the_words(semantics: Semantics) -> None:
     refusals = Refusals(CLUSTER, semantics)
     alone = news(CLUSTER, a="1")
-    assert refusals.reject("no", alone) == (("a",), {"a"}, set())
+    assert refusals.reject("no", alone) == (("a",), {"a"}, set(), {})
     assert (refusals.resources, refusals.repeated) == (alone, {})
 
 
 @pytest.mark.parametrize("semantics", [DELTA, ENVOY], ids=["delta", "envoy"])
 def test_those_rejected_together_are_suspected_and_none_is_refused(semantics: Semantics) -> None:
     refusals = Refusals(CLUSTER, semantics)
-    assert refusals.reject("no", AB) == (("a", "b"), {"a", "b"}, {"a", "b"})
+    assert refusals.reject("no", AB) == (("a", "b"), {"a", "b"}, {"a", "b"}, {})
     assert (refusals.resources, refusals.suspects) == ({}, {"a", "b"})
 
 
 def test_where_a_client_may_have_taken_some_all_are_refused_and_repeated() -> None:
     refusals = Refusals(CLUSTER, OTHER)
-    assert refusals.reject("no", AB) == (("a", "b"), {"a", "b"}, set())
+    assert refusals.reject("no", AB) == (("a", "b"), {"a", "b"}, set(), {})
     assert (refusals.repeated, refusals.suspects) == (AB, set())
 
 
@@ -70,8 +70,24 @@ def test_one_refused_before_is_suspected_no_less_when_others_are_rejected_with_i
 def test_what_was_repeated_may_be_named_although_it_was_no_news() -> None:
     refusals = Refusals(CLUSTER, ENVOY, past_is_unknown=True)
     refusals.reject(NAMED, AB)
-    assert refusals.reject(NAMED, news(CLUSTER, b="2")) == (("a",), set(), set())
+    assert refusals.reject(NAMED, news(CLUSTER, b="2")) == (("a",), set(), set(), {})
     assert refusals.repeated == {"a": AB["a"]}
+
+
+def test_what_was_repeated_beside_one_that_is_named_was_taken() -> None:
+    refusals = Refusals(CLUSTER, ENVOY, past_is_unknown=True)
+    refusals.reject("no", news(CLUSTER, a="1", b="1", c="1"))
+    verdict = refusals.reject(NAMED, news(CLUSTER, c="2"))
+    assert verdict == (("a",), set(), set(), {"b": AB["b"]})
+    assert refusals.repeated == {"a": AB["a"]}
+
+
+def test_what_was_repeated_beside_one_that_was_refused_without_a_name_was_not_taken() -> None:
+    refusals = Refusals(CLUSTER, ENVOY, past_is_unknown=True)
+    refusals.reject("no", AB)
+    newer = news(CLUSTER, c="1")
+    assert refusals.reject("no", newer) == (("c",), {"c"}, set(), {})
+    assert refusals.repeated == {**AB, **newer}
 
 
 def test_suspects_stay_suspected_when_others_are_rejected_together() -> None:

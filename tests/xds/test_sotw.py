@@ -5,8 +5,7 @@ import pytest
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.events import Acknowledged, Rejected
-from controlplane.xds.identity import Node
-from tests.xds.client import ENVOY, Got, SotwClient
+from tests.xds.client import SotwClient
 from tests.xds.snapshots import snapshot
 
 A = snapshot(clusters={"a": "1"})
@@ -18,9 +17,9 @@ def of(url: str, **contents: str) -> Snapshot:
     return snapshot(**{KINDS[url]: contents})
 
 
-def subscribed(now: Snapshot, url: str, *names: str, node: Node = ENVOY) -> SotwClient:
+def subscribed(now: Snapshot, url: str, *names: str) -> SotwClient:
     """A client that has and holds what it asked for."""
-    client = SotwClient(now, node)
+    client = SotwClient(now)
     client.request(url, names)
     client.accept()
     return client
@@ -216,68 +215,3 @@ def test_equal_holdings_have_equal_versions_whatever_the_way_to_them() -> None:
     bit_by_bit.show(of(ENDPOINT, a="2", b="1"))
     bit_by_bit.accept()
     assert bit_by_bit.version == at_once.version
-
-
-def refused_on_arrival(error: str) -> SotwClient:
-    """Of a client that may hold more than the server knows, after it refused its first response."""
-    client = SotwClient(snapshot(clusters={"a": "bad", "b": "1"}))
-    client.request()
-    client.nack(client.got(), error)
-    assert client.next() is None
-    return client
-
-
-@pytest.mark.parametrize("error", ["Error adding/updating cluster(s) a: bad", "something is bad"])
-def test_what_a_new_client_refused_stays_in_the_set_so_that_it_keeps_what_it_had(
-    error: str,
-) -> None:
-    client = refused_on_arrival(error)
-    client.show(snapshot(clusters={"a": "bad", "b": "2"}))
-    got = client.got()
-    assert got.resources == {"a": "bad", "b": "2"}
-    client.nack(got, error)
-    assert client.next() is None
-    client.show(snapshot(clusters={"a": "2", "b": "2"}))
-    assert client.accept().resources == {"a": "2", "b": "2"}
-
-
-def test_what_was_refused_and_is_accepted_in_a_later_set_is_known_to_be_held() -> None:
-    client = refused_on_arrival("Error adding/updating cluster(s) a: its port is in use")
-    client.show(snapshot(clusters={"a": "bad", "b": "2"}))
-    client.ack(client.got())
-    client.show(snapshot(clusters={"a": "bad", "b": "2"}))
-    assert client.next() is None
-    client.show(snapshot(clusters={"a": "bad", "b": "3"}))
-    assert client.accept().resources == {"a": "bad", "b": "3"}
-
-
-def last_good(client: SotwClient) -> Got:
-    client.show(snapshot(clusters={"a": "bad", "b": "1", "c": "1"}))
-    client.nack(client.got(), "Error adding/updating cluster(s) a: bad")
-    client.show(snapshot(clusters={"a": "bad", "b": "2", "c": "1"}))
-    return client.accept()
-
-
-def test_the_last_good_of_what_was_refused_stays_in_the_set() -> None:
-    client = subscribed(snapshot(clusters={"a": "1", "b": "1"}), CLUSTER)
-    assert last_good(client).resources == {"a": "1", "b": "2", "c": "1"}
-
-
-def test_clusters_that_envoy_rejects_together_without_a_name_are_tried_one_by_one() -> None:
-    client = subscribed(AB, CLUSTER)
-    client.show(snapshot(clusters={"a": "2", "b": "2"}))
-    client.nack(client.got(), "Proto constraint validation failed")
-    first = client.got()
-    assert first.resources == {"a": "2", "b": "1"}
-    client.nack(first, "Proto constraint validation failed")
-    assert client.accept().resources == {"a": "1", "b": "2"}
-    assert client.next() is None
-
-
-def test_clusters_of_which_another_client_may_have_taken_some_stay_together() -> None:
-    client = subscribed(AB, CLUSTER, node=Node("client-1", user_agent="gRPC Python"))
-    client.show(snapshot(clusters={"a": "2", "b": "2"}))
-    client.nack(client.got(), "something is bad")
-    assert client.next() is None
-    client.show(snapshot(clusters={"a": "2", "b": "2", "c": "1"}))
-    assert client.got().resources == {"a": "2", "b": "2", "c": "1"}

@@ -14,6 +14,7 @@ class Type:
         legacy: Whether it wants everything because it never named anything.
         held: Content and version by name.
         kept: Content that was refused, and what was held then, by name.
+        known: Whether a response was accepted on this stream, so that the server knows all of it.
         accepted: Version of the last response that was accepted.
         partial: Whether part of a refused response was taken since.
         doubted: Whether the server may not know what was taken of a refused response.
@@ -25,6 +26,7 @@ class Type:
     legacy: bool = False
     held: dict[str, tuple[str, str]] = field(default_factory=dict)
     kept: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    known: bool = False
     accepted: str = ""
     partial: bool = False
     doubted: bool = False
@@ -42,6 +44,15 @@ class Type:
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
+
+    def keep(self, name: str, content: str) -> None:
+        """Refuse a content, and keep what is held."""
+        if not self.kept_from(name, content):
+            self.kept[name] = content, self.held[name][0] if name in self.held else None
+
+    def kept_from(self, name: str, content: str) -> bool:
+        """Whether it is this content that was refused."""
+        return name in self.kept and self.kept[name][0] == content
 
     def forget_unwanted(self) -> None:
         for kind in (self.held, self.kept, self.applied, self.heard):
