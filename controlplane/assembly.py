@@ -84,7 +84,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
     loaded = await store.load()
     plane = Plane(time.monotonic())
-    if loaded.registered == Registered():
+    if loaded.registered == Registered() and not loaded.has_served:
         plane.registering.lost()
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())

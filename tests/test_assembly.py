@@ -1,16 +1,20 @@
 """How often Envoys are told: at once, and then not again before the push interval is over."""
 
 import asyncio
+import math
 from collections.abc import Callable
+from pathlib import Path
 
+import aiohttp
 import pytest
 
-from controlplane.assembly import PUSH_INTERVAL, pause, steer
+from controlplane.assembly import PUSH_INTERVAL, pause, running, steer
 from controlplane.edges.latest import Latest, Notice
+from controlplane.edges.store.database import Database
 from controlplane.edges.xds_server import Offer
-from controlplane.plane import Plane, Probe
+from controlplane.plane import Plane, Probe, registering
 from controlplane.settings import load_config
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, until
 
 CONFIG = load_config(
     """
@@ -108,3 +112,33 @@ async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
         assert await steered.asleep.get() == pause(60.0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_registry_that_served_with_nothing_in_it_was_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Replicas that register themselves are waited for where it may have been.
+    monkeypatch.setattr(registering, "REGISTER_SECONDS", math.inf)
+    config = load_config(
+        """
+admin: {address: "127.0.0.1:0"}
+xds: {address: "127.0.0.1:0"}
+pools:
+  - {name: minilm, model: all-MiniLM-L6-v2, listener: {address: "127.0.0.1:10000"}, replicas: []}
+""",
+        "plimsoll.yaml",
+    )
+    database = Database(tmp_path / config.store.path)
+    database.load()
+    database.keep([])
+    database.close()
+    async with (
+        running(config, tmp_path / "plimsoll.yaml") as found,
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def ready() -> bool:
+            async with session.get(f"http://{found.admin}/readyz") as response:
+                return response.status == 200
+
+        await until("it serves", ready)

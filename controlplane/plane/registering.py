@@ -21,7 +21,7 @@ class Registering:
         self._since: float | None = None
 
     def lost(self) -> None:
-        """Nothing was kept: the registry was lost, or there never was one."""
+        """Nothing is kept, not even that there was nothing: a registry was lost, or never was."""
         self._is_lost = True
 
     def adopt(self, fleet: Fleet, now: float) -> None:

@@ -22,6 +22,8 @@ from controlplane.fleet import Changes, Entry, Registered, Unkept
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
 
+_SERVED: Final = "served"
+
 Weighing = tuple[str, str, float, str]
 """A row: the pool, the replica or nothing, seconds since 1970, and what `rows` made."""
 
@@ -36,12 +38,15 @@ class Loaded:
         audit: Who changed what, the oldest first.
         complaint: Why nothing can be written for now, or what has become of the file before; None
             where all is well.
+        has_served: Whether anything was ever decided with this file: where nothing is in it then,
+            nothing was lost.
     """
 
     registered: Registered = field(default_factory=Registered)
     weighings: dict[str, rows.KeptPool] = field(default_factory=dict)
     audit: list[Entry] = field(default_factory=list)
     complaint: str | None = None
+    has_served: bool = False
 
 
 class Database:
@@ -126,6 +131,7 @@ class Database:
             WriteError: Nothing of it is kept.
         """
         with self._writing("NORMAL") as connection:
+            put(connection, "counters", [(_SERVED, 1)])
             put(connection, "weighings", weighings)
             connection.execute(
                 "DELETE FROM weighings WHERE replica != '' AND NOT EXISTS (SELECT 1 FROM replicas r"
@@ -169,6 +175,7 @@ class Database:
             ),
             rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
             [Entry(*it) for it in read(connection, "audit", "number, at, data")],
+            has_served=_SERVED in counters,
         )
 
     def _read_only(self, error: sqlite3.Error) -> Loaded:

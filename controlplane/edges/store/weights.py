@@ -58,6 +58,7 @@ class WeightKeeper:
         self._plane, self._store = plane, store
         self._clock, self._wall_clock = clock, wall_clock
         self._kept: dict[str, _Kept] = {}
+        self._has_said_so = False
         self._full_at = clock() + FULL
 
     async def run(self) -> None:
@@ -89,12 +90,15 @@ class WeightKeeper:
                 jobs.append(_Job(name, weighing, {id_: told[id_] for id_ in ids}))
             if everything or is_told:
                 kept[name] = _Kept(weighing, told, long)
-        if not jobs:
+        # Once is enough to say that there was something to decide, be it about nothing.
+        has_decided = any(self._plane.weighing(name) for name in self._plane.fleet.pools)
+        if not jobs and (self._has_said_so or not has_decided):
             return
         # A disk that fails is told of by the store; this is tried again in any case.
         with suppress(WriteError):
             await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
             self._kept |= kept
+            self._has_said_so = True
         self._kept = {
             name: it for name, it in self._kept.items() if name in self._plane.fleet.pools
         }

@@ -88,6 +88,14 @@ def test_weighings_are_kept_as_long_as_their_replicas(path: Path) -> None:
     assert found.replicas["a"].weighing == {"weight": 7}
 
 
+def test_a_file_says_whether_anything_was_ever_decided_with_it(path: Path) -> None:
+    assert not loaded(path).has_served
+    assert not loaded(path).has_served, "it was opened, and nothing decided"
+    with opened(path) as (database, _):
+        database.keep([])
+    assert loaded(path).has_served
+
+
 def test_a_file_in_use_is_said_to_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.edges.store.database.WAIT", 0.05)
     with opened(path), pytest.raises(StoreError, match="is in use by another process"):

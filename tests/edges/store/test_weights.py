@@ -9,10 +9,11 @@ from controlplane.edges.store import Store, WeightKeeper, remembered
 from controlplane.edges.store.database import Weighing as Row
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.rows import KeptPool
-from controlplane.fleet import PutReplica
-from controlplane.plane import Remembered
+from controlplane.fleet import PutPool, PutReplica
+from controlplane.plane import Plane, Remembered
 from controlplane.settings import Config, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, Life, measured, steadily
+from tests.weighing.pools import SETTINGS
 
 
 class Rows(Store):
@@ -22,11 +23,13 @@ class Rows(Store):
         super().__init__(Path("nowhere.db"))
         self.kept: list[Row] = []
         self.fails = False
+        self.times = 0
 
     async def keep(self, weighings: Callable[[], Sequence[Row]]) -> None:
         if self.fails:
             raise WriteError("the disk is full")
         self.kept = list(weighings())
+        self.times += 1
 
 
 def keeper(life: Life) -> tuple[WeightKeeper, Rows]:
@@ -96,6 +99,22 @@ async def test_what_could_not_be_written_is_tried_again() -> None:
     rows.fails = False
     await follower.save(everything=False)
     assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
+
+
+async def test_that_something_was_decided_is_written_once_though_no_pool_has_a_replica() -> None:
+    plane = Plane(0.0)
+    rows = Rows()
+    follower = WeightKeeper(plane, rows, lambda: 0.0, lambda: 0.0)
+    plane.apply(PutPool("m", SETTINGS), 0.0)
+    await follower.save()
+    assert rows.times == 0, "nothing is decided yet"
+    plane.decide(1.0)
+    rows.fails = True
+    await follower.save(everything=False)
+    rows.fails = False
+    for _ in range(3):
+        await follower.save(everything=False)
+    assert (rows.times, rows.kept) == (1, [])
 
 
 async def test_a_pool_that_went_and_came_back_is_written_anew() -> None:
