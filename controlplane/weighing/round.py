@@ -131,7 +131,11 @@ class Round:
             )
             for id_, replica in self._replicas.items()
         }
-        names = tiers.named(placements, cold, vetoed)
+        cohorts = {
+            id_: warming.cohort(self._replicas[id_].ready_since or 0.0, self._slow_start or 1.0)
+            for id_ in cold
+        }
+        names = tiers.named(placements, cohorts, vetoed)
         by_size, of_short = self._divided(known, shares, placements, serving, cold)
         shown = carried if known.usual is not None else dict.fromkeys(carried)
         told = told_weights(self._previous)

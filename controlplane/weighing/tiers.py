@@ -142,17 +142,23 @@ def _settled(band: int, *, earned: bool) -> Placement:
 
 
 def named(
-    placements: Mapping[str, Placement], cold: Collection[str], vetoed: Collection[str]
+    placements: Mapping[str, Placement], cohorts: Mapping[str, int], vetoed: Collection[str]
 ) -> dict[str, str]:
     """The tier of each replica.
 
-    One that starts slowly, or whose line is too long, has its own: in a tier all get alike.
+    In a tier all get alike. So those that start slowly together have their own in each band, and
+    one whose line is too long is alone.
+
+    Args:
+        placements: By id.
+        cohorts: Of those that start slowly, by id; see `warming.cohort`.
+        vetoed: Ids of those whose lines are too long.
     """
     return {
-        id_: f"warming-{id_}"
-        if id_ in cold
-        else f"vetoed-{id_}"
+        id_: f"vetoed-{id_}"
         if id_ in vetoed
+        else f"warming-{cohorts[id_]}-{ORDINARY - placement.band}"
+        if id_ in cohorts
         else placement.tier
         for id_, placement in placements.items()
     }

@@ -52,6 +52,19 @@ def cold(
     return {} if len(some) > MOST_COLD * len(ready_since) else some
 
 
+def cohort(ready_since: float, seconds: float) -> int:
+    """Who starts slowly together: those that became ready within one step, from 0 to 999.
+
+    Each alone in a tier would be thousands of tiers where thousands join at once, and all of a tier
+    that changed with each step would make Envoys recreate its hosts.
+
+    Args:
+        ready_since: See `warmth`.
+        seconds: Likewise.
+    """
+    return math.floor(ready_since * STEPS / seconds) % 1000
+
+
 def warming_step(since: float, seconds: float, before: float, after: float, part: float) -> Step:
     """What to tell about a share that is held back."""
     words = f"ready for {duration(since)} of {duration(seconds)}: a slow start, at {percent(part)}"

@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.settings import PoolSettings
 from controlplane.weighing import ReplicaInput, Weighing, explain, weigh
-from controlplane.weighing.warming import cold, warmth
+from controlplane.weighing.warming import cohort, cold, warmth
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights
 
 
@@ -28,7 +28,8 @@ def test_a_share_grows_from_a_sixth_to_all_of_it() -> None:
 def test_a_replica_that_has_just_become_ready_gets_little() -> None:
     weighing = joined(0.5, "z")
     assert weights(weighing)["z"] == 167
-    assert weighing.replicas["z"].tier == "warming-z"
+    assert weighing.replicas["z"].tier.startswith("warming-")
+    assert {weighing.replicas[id_].tier for id_ in "abcd"} == {"tier-8"}
     assert "ready for 500 ms of 10 s: a slow start, at 17 %: ×0.17" in explain(
         weighing.replicas["z"].steps
     )
@@ -43,6 +44,29 @@ def test_after_the_slow_start_it_is_one_of_all() -> None:
 def test_the_others_are_told_nothing_new_meanwhile() -> None:
     for seconds in (0.5, 3, 6, 9):
         assert {weights(joined(seconds, "z"))[id_] for id_ in "abcd"} == {1000}
+
+
+def test_those_that_become_ready_together_start_in_one_tier_and_stay_in_it() -> None:
+    early, late = (joined(seconds, "x", "y", "z") for seconds in (0.5, 9))
+    (tier,) = {early.replicas[id_].tier for id_ in "xyz"}
+    assert {late.replicas[id_].tier for id_ in "xyz"} == {tier}
+    assert weights(late)["x"] > 2 * weights(early)["x"]
+
+
+def test_a_cohort_is_of_one_step_and_no_other_one_is_under_way_with_its_number() -> None:
+    found = [cohort(since, 10.0) for since in (0.0, 1.9, 2.0, 9.9, 10.0, 1999.9, 2000.0)]
+    assert found == [0, 0, 1, 4, 5, 999, 0]
+
+
+def test_replicas_of_different_bands_do_not_start_in_one_tier() -> None:
+    before = settled(pool(400, 400, 100, 100, 100, 100))
+    now = before.at + INTERVAL
+    inputs = [later(each, before, now) for each in pool(400, 400, 100, 100, 100, 100)]
+    inputs = [replace(it, ready_since=now) if it.id in "af" else it for it in inputs]
+    after = weigh(before, SETTINGS, inputs, now)
+    fast, slow = after.replicas["a"], after.replicas["f"]
+    assert fast.tier != slow.tier
+    assert fast.weight > 3 * slow.weight
 
 
 def test_two_start_each_in_its_own_time() -> None:
