@@ -69,6 +69,9 @@ def owed(
         are_measured: Whether it is known how long those that ended were; a very long one that is
             counted as a usual one pays nothing back.
     """
+    if not ended and in_flight == before.in_flight:
+        # Not a number is another one: perhaps a page that is served from a cache.
+        return before
     # Whatever came meanwhile: of those that were there at first, so many are there still.
     left = -1.0 if before.in_flight is None else before.in_flight - ended
     expected = LATE * capacity * seconds if left >= slots else 0.0

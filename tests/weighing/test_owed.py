@@ -28,7 +28,7 @@ def after(
 
 
 def test_a_replica_that_does_little_of_its_line_owes_half_of_what_it_should_do() -> None:
-    once = after(Owed(in_flight=30.0), 0.0)
+    once = after(Owed(in_flight=29.0), 0.0)
     assert once == Owed(HALF, STEP, 0.0, 0.0, 30.0)
     twice = after(once, 1.0)
     assert twice.requests == 2 * HALF - 1
@@ -42,8 +42,14 @@ def test_what_it_computes_now_may_be_long_and_begun_since_the_last_reading() -> 
     assert after(replace(edge, requests=edge.requests + 0.1), 1.0).is_collapse
 
 
+def test_what_does_not_change_at_all_may_be_an_old_page() -> None:
+    before = Owed(1000.0, 1.0, in_flight=30.0)
+    assert after(before, 0.0) is before
+    assert after(before, 0.0, in_flight=31.0).is_collapse
+
+
 def test_where_nothing_has_ended_it_may_be_a_very_long_one() -> None:
-    edge = Owed(1 + MOST - HALF, 1.0, in_flight=30.0)
+    edge = Owed(1 + MOST - HALF, 1.0, in_flight=29.0)
     assert not after(edge, 0.0).is_collapse
     assert after(replace(edge, requests=edge.requests + 0.1), 0.0).is_collapse
 
@@ -67,6 +73,7 @@ def test_one_that_may_have_been_idle_in_between_owes_nothing() -> None:
     assert after(Owed(in_flight=2.0), 2.0).requests == 0
     assert after(Owed(in_flight=3.0), 2.0).requests > 0
     assert after(Owed(in_flight=0.0), 0.0).requests == 0
+    assert after(Owed(in_flight=1.0), 0.0).requests > 0
 
 
 def test_all_slots_must_have_been_busy() -> None:
