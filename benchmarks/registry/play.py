@@ -31,6 +31,12 @@ BEATS: Final = 1_000.0
 QUIET: Final = 3.0
 """Seconds without a word to Envoys after which a control plane is at rest."""
 
+RESTING: Final = 0.02
+"""Of a core, that a control plane takes at most while there is nothing to do."""
+
+UNREST: Final = 120.0
+"""Seconds after which it is measured all the same."""
+
 WINDOW: Final = 2.0
 """Seconds over which the CPU of one change is counted; after a long decision the next one waits."""
 
@@ -161,6 +167,7 @@ class Stage:
 
     async def _changes(self, layout: Layout, plane: Plane, follower: Follower) -> Figures:
         """Drain and undrain replicas in turn, each long after the one before."""
+        rested = await _at_rest(plane)
         idle = await _cores(plane, QUIET)
         acknowledged, told, cpu = [], [], []
         for change in range(self.plan.changes):
@@ -175,6 +182,7 @@ class Stage:
             over = time.monotonic() - begun
             cpu.append(1000 * (cpu_of(plane.pid) - spent - idle * over))
         return {
+            "at rest after, s": rested,
             "idle, of one core": idle,
             "one change: acknowledged, ms": median(acknowledged),
             "one change: an Envoy has it, ms": median(told),
@@ -230,6 +238,14 @@ def _latencies(name: str, took: Sequence[float]) -> Figures:
 
 def _started(name: str, plane: Plane) -> Figures:
     return {f"{name}: ready after, s": plane.ready, f"{name}: CPU, s": plane.ready_cpu}
+
+
+async def _at_rest(plane: Plane) -> float:
+    """Seconds until it has nothing to do: replicas that joined were asked, and start slowly."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < UNREST and await _cores(plane, QUIET) > RESTING:
+        pass
+    return time.monotonic() - begun
 
 
 async def _cores(plane: Plane, seconds: float) -> float:
