@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Pool
@@ -15,6 +14,7 @@ from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.registering import Registering
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
 from controlplane.plane.report import Outline, ReplicaReport, Target
+from controlplane.plane.settling import is_settled
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.resources.catalog import Catalog, build
@@ -24,10 +24,6 @@ from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import ReplicaInput, Weighing, weigh
-
-SETTLE_SECONDS: Final = 5.0
-"""After a start nothing is served until every replica was probed once, for so long at most: Envoys
-that hold a configuration must not lose it to a control plane that has not looked yet."""
 
 
 class Plane:
@@ -165,17 +161,15 @@ class Plane:
         Of no pool at all nothing is told, unless the last one was removed while we were there: a
         registry that was lost must not take away what Envoys have.
         """
-        if not self.fleet.pools and not self._has_decided:
-            return False
-        waited = now - self._started
-        if not self.discoveries.are_settled(self.fleet, waited):
-            return False
-        are_probed = self._observed.are_probed
-        if not self._has_decided and self.registering.is_awaited(now):
-            missing = self.registering.is_missing(self.fleet, self.discoveries)
-            if missing or not are_probed():
-                return False
-        return waited >= SETTLE_SECONDS or (self.discoveries.are_asked() and are_probed())
+        return is_settled(
+            self.fleet,
+            self.discoveries,
+            self.registering,
+            self._observed.are_probed,
+            now - self._started,
+            now,
+            has_decided=self._has_decided,
+        )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
         """Weigh the pools about which something new is known, and build what Envoys should hold.

@@ -5,7 +5,7 @@ import pytest
 from controlplane.fleet import PutPool, PutReplica, registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS
-from controlplane.plane.plane import SETTLE_SECONDS
+from controlplane.plane.settling import SETTLE_SECONDS
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
 from controlplane.weighing import pool_data, replica_data
 

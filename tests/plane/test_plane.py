@@ -7,7 +7,7 @@ import pytest
 
 from controlplane.fleet import Drain, PutReplica, Refused, expire
 from controlplane.plane import Failure, Plane, Probe, Target
-from controlplane.plane.plane import SETTLE_SECONDS
+from controlplane.plane.settling import SETTLE_SECONDS
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View

@@ -2,8 +2,8 @@
 
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe
-from controlplane.plane.plane import SETTLE_SECONDS
 from controlplane.plane.registering import REGISTER_SECONDS
+from controlplane.plane.settling import SETTLE_SECONDS
 from controlplane.settings import PoolEntry, ReplicaSettings, validated
 from tests.fleet.fleets import pool_settings
 
