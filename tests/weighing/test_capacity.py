@@ -93,6 +93,7 @@ def test_a_replica_that_finishes_next_to_nothing_of_its_line_has_fallen() -> Non
     # Two requests have ended, one may have done so nearly.
     assert fallen.capacity(100) == pytest.approx(3 / 1.0)
     assert fallen.change.factor == pytest.approx(0.03, rel=0.01)
+    assert fallen.requests == 3
     assert fallen.past == once.record.all
     assert fallen.owed == Owed(in_flight=30.0)
 
@@ -116,9 +117,22 @@ def test_long_requests_are_as_much_work_as_they_have_tokens() -> None:
     assert after_a_second(10 * 500.0).change is None
 
 
+def test_where_tokens_are_not_counted_more_must_be_owed() -> None:
+    def after_two_readings(tokens: float | None) -> Estimate:
+        found = replace(STALLED, record=replace(STALLED.record, tokens=tokens))
+        for at, count in ((0.5, 1.0), (0.8, 2.0)):
+            total = None if tokens is None else tokens + 100.0 * count
+            seen = replace(window(100, at=at), count=count, total=count * 0.02, tokens=total)
+            found = estimated(found, seen, 1, 1.0, None, tokens=100.0, in_flight=30.0)
+        return found
+
+    assert after_two_readings(0.0).change is not None
+    assert after_two_readings(None).change is None
+
+
 def test_a_replica_of_which_little_is_known_owes_nothing() -> None:
     few = replace(known(100, TRUSTED - 1), owed=Owed(in_flight=30.0))
-    assert stalled(few, 10.0, 0.0, 30.0).change is None
+    assert stalled(few, 1.0, 1.0, 30.0).change is None
 
 
 def test_what_a_process_owed_its_next_one_does_not() -> None:

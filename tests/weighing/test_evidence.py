@@ -142,6 +142,13 @@ def test_few_requests_show_that_a_replica_is_what_it_was() -> None:
     assert recovered(replace(slow, open=steady(100, 3)), math.log(100)) is None
 
 
+def test_what_is_nearer_to_before_than_to_a_first_guess_may_be_neither() -> None:
+    # A collapse is first known by one request, and any few lucky ones are better than that.
+    guess = Record(0.0, 0.0, 0.0, 0.0, old=Evidence(1.0, 1.0), open=Evidence(5.0, 0.4))
+    assert recovered(guess, math.log(60)) is None
+    assert recovered(guess, math.log(30)) is not None
+
+
 def test_a_replica_that_is_still_slow_has_not_recovered() -> None:
     slow = Record(0, 0, 0, 0, old=steady(10, 40), open=steady(10, 19))
     assert recovered(slow, math.log(100)) is None

@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
 from controlplane.weighing.damping import FLOOR
+from controlplane.weighing.replica import state_of
 from controlplane.weighing.staleness import FROZEN
 from controlplane.weighing.veto import (
     LEFT,
@@ -30,6 +31,16 @@ def after_one_scrape(requests: float) -> tuple[Weighing, Weighing]:
         replace(each, in_flight=queueing(requests if each.id == "a" else 2, now)) for each in inputs
     ]
     return before, weigh(before, SETTINGS, inputs, now)
+
+
+def inputs_with(requests: float, before: Weighing) -> list[ReplicaInput]:
+    """Readings of before, and so many in flight at the first replica."""
+    inputs = [
+        replace(each, age=0.0, in_flight=queueing(2, before.at + 1000 * INTERVAL))
+        for each in pool(400, 400, 100, 100, 100, 100)
+    ]
+    line = queueing(requests, before.at + 1000 * INTERVAL)
+    return [replace(each, in_flight=line) if each.id == "a" else each for each in inputs]
 
 
 def test_far_more_in_flight_than_explained_leaves_next_to_nothing_at_the_next_scrape() -> None:
@@ -89,6 +100,33 @@ def test_a_line_that_only_envoys_count_is_given_the_time_that_it_takes() -> None
     later = InFlight("load reports", 30, 104.0)
     assert line_to_serve(line, later, *facts, 104.0) == later
     assert line_to_serve(line, InFlight("load reports", 30, 101.0), *facts, 101.0) == line
+
+
+def test_a_pool_with_a_veto_is_weighed_again_though_nobody_says_anything() -> None:
+    _, vetoed = after_one_scrape(200)
+    assert vetoed.is_moving
+    later_on = weigh(vetoed, SETTINGS, inputs_with(200, vetoed), vetoed.at + 1000 * INTERVAL)
+    assert later_on.replicas["a"].state.line is not None
+    assert later_on.is_moving
+
+
+def test_what_a_replica_counts_itself_is_held_against_what_it_finishes() -> None:
+    before = settled(pool(100, 100, 100))
+    now = before.at + INTERVAL
+    counts = (*queueing(7, now, "load reports"), *queueing(5, now))
+    inputs = [replace(later(each, before, now), in_flight=counts) for each in pool(100, 100, 100)]
+    estimate = weigh(before, SETTINGS, inputs, now).replicas["a"].state.estimate
+    assert estimate is not None
+    assert estimate.owed.in_flight == 5
+
+
+def test_another_line_is_another_state() -> None:
+    _, vetoed = after_one_scrape(200)
+    known = vetoed.replicas["a"].state
+    facts = (known.estimate, known.learned, known.kind, known.relative, known.guard)
+    same = state_of(known, known.generation, *facts, known.placement, known.line)
+    assert same is known
+    assert state_of(known, known.generation, *facts, known.placement, None).line is None
 
 
 def test_a_replica_that_turns_out_to_be_fast_has_served_its_line_sooner() -> None:

@@ -53,6 +53,18 @@ def test_those_that_become_ready_together_start_in_one_tier_and_stay_in_it() -> 
     assert weights(late)["x"] > 2 * weights(early)["x"]
 
 
+def test_those_of_one_step_share_a_tier_and_those_of_two_do_not() -> None:
+    before = settled(pool(100, 100, 100, 100))
+    step = 2.0
+    begin = (before.at // step + 1) * step
+    since = {"x": begin, "y": begin + 1.9, "z": begin + 2.0}
+    now = begin + 3.0
+    inputs = [later(each, before, now) for each in pool(100, 100, 100, 100)]
+    inputs += [ReplicaInput(id_, ready_since=at) for id_, at in since.items()]
+    found = weigh(before, SETTINGS, inputs, now).replicas
+    assert found["x"].tier == found["y"].tier != found["z"].tier
+
+
 def test_a_cohort_is_of_one_step_and_no_other_one_is_under_way_with_its_number() -> None:
     found = [cohort(since, 10.0) for since in (0.0, 1.9, 2.0, 9.9, 10.0, 1999.9, 2000.0)]
     assert found == [0, 0, 1, 4, 5, 999, 0]
