@@ -5,7 +5,7 @@ In come targets, out go readings, failures and probes, each within the target's 
 
 A probe is a connection of its own. Ten thousand replicas that are all asked twice a second take
 more than a core, none is answered in time, and so all are asked again for ever: probes are in
-progress a few hundred at a time, and when many replicas are not ready each is asked more rarely.
+progress 64 at a time (`AT_ONCE`), and when many replicas are not ready each is asked more rarely.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """What a weighing is told of each replica: what was declared, scraped and reported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from controlplane.fleet import Pool, Replica
+from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Joined
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Observed
@@ -10,18 +10,44 @@ from controlplane.plane.traffic import Traffic
 from controlplane.weighing import InFlight, ReplicaInput, gpu_use
 
 
-def replica_inputs(
-    pool: Pool, observed: Observations, traffic: Traffic, devices: Devices, now: float
-) -> list[ReplicaInput]:
-    """What is known of each replica of a pool.
+def gathered(
+    fleet: Fleet,
+    due: Iterable[str],
+    observed: Observations,
+    traffic: Traffic,
+    devices: Devices,
+    now: float,
+) -> tuple[dict[str, list[ReplicaInput]], Mapping[str, float]]:
+    """Everything that the weighings of some pools are told.
 
     Args:
-        pool: As it is declared.
+        fleet: All pools.
+        due: Names of those that are to be weighed.
         observed: What was seen.
         traffic: What Envoys report.
         devices: What exporters report.
         now: Seconds of a monotonic clock.
+
+    Returns:
+        What is known of each replica, by pool; and how full GPUs are, by uuid, where any replica
+        that is to be weighed is on one.
     """
+
+    def of(names: Iterable[str]) -> dict[str, list[ReplicaInput]]:
+        pools = fleet.pools
+        return {name: _of_pool(pools[name], observed, traffic, devices, now) for name in names}
+
+    inputs = of(due)
+    if not any(it.gpus for known in inputs.values() for it in known if it.may_have_gpus):
+        return inputs, {}
+    # Those of other pools may share one.
+    everything = inputs | of(fleet.pools.keys() - inputs.keys())
+    return inputs, _gpu_memory(fleet.pools.values(), everything, devices, now)
+
+
+def _of_pool(
+    pool: Pool, observed: Observations, traffic: Traffic, devices: Devices, now: float
+) -> list[ReplicaInput]:
     metrics, name = pool.settings.metrics, pool.name
     is_silent = metrics.gpu is None and not traffic.is_about(name)
     found = []
@@ -65,8 +91,8 @@ def _measured(
     )
 
 
-def gpu_memory(
-    pools: Iterable[Pool],
+def _gpu_memory(
+    pools: Collection[Pool],
     inputs: Mapping[str, Sequence[ReplicaInput]],
     devices: Devices,
     now: float,
@@ -74,16 +100,9 @@ def gpu_memory(
     """The part of its memory that is in use on each GPU, by its uuid.
 
     Replicas of several pools may share one, so what they use is added up over all of them.
-
-    Args:
-        pools: All there are.
-        inputs: By pool.
-        devices: What exporters report.
-        now: Seconds of a monotonic clock.
     """
-    known = tuple(pools)
-    used = gpu_use((pool.settings, inputs[pool.name]) for pool in known)
-    for pool in known:
+    used = gpu_use((pool.settings, inputs[pool.name]) for pool in pools)
+    for pool in pools:
         if pool.settings.metrics.gpu is None:
             continue
         for replica in pool.replicas.values():

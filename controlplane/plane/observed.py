@@ -6,7 +6,7 @@ from controlplane.fleet import Draining, Replica
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.settings import ReplicaSettings
 from controlplane.signals import History, Reading, Window
-from controlplane.weighing import InFlight, ReplicaInput
+from controlplane.weighing import OWN, InFlight, ReplicaInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Observed:
             return ()
         waiting = self.window.queue
         computed = float(slots or 1) if waiting else 0.0
-        return (InFlight("queue", waiting + computed, self.window.at),)
+        return (InFlight(OWN, waiting + computed, self.window.at),)
 
     def unmeasured(self, replica: Replica) -> ReplicaInput:
         """What a weighing is told as long as nothing is measured of it; the same while it is.

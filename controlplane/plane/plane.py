@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 
 from controlplane import fleet as fleets
-from controlplane.fleet import Command, Fleet, Pool
+from controlplane.fleet import Command, Fleet
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.inputs import gpu_memory, joined, replica_inputs
+from controlplane.plane.inputs import gathered, joined
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe, Readiness, State
@@ -23,7 +23,7 @@ from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import ReplicaInput, Weighing, weigh
+from controlplane.weighing import Weighing, weigh
 
 
 class Plane:
@@ -183,8 +183,9 @@ class Plane:
         """
         self._has_decided = True
         self._to_weigh |= {name for name, at in self._moving.items() if now >= at}
-        due = {name: self._inputs(self.fleet.pools[name], now) for name in self._to_weigh}
-        gpus = self._gpus(due, now)
+        due, gpus = gathered(
+            self.fleet, self._to_weigh, self._observed, self._traffic, self._devices, now
+        )
         for name, inputs in due.items():
             pool, previous = self.fleet.pools[name], self._weighings.get(name)
             held = words_of(self._holds.get(name), now)
@@ -270,18 +271,6 @@ class Plane:
         self._gone.add(pool)
         for kept in (self._weighings, self._portions, self._long, self._holds, self._moving):
             kept.pop(pool, None)
-
-    def _inputs(self, pool: Pool, now: float) -> list[ReplicaInput]:
-        return replica_inputs(pool, self._observed, self._traffic, self._devices, now)
-
-    def _gpus(self, due: Mapping[str, list[ReplicaInput]], now: float) -> Mapping[str, float]:
-        """How full GPUs are, where that is asked of any replica that is weighed now."""
-        if not any(it.gpus for inputs in due.values() for it in inputs if it.may_have_gpus):
-            return {}
-        # Those of other pools may share one.
-        pools = self.fleet.pools
-        others = {name: self._inputs(pools[name], now) for name in pools.keys() - due.keys()}
-        return gpu_memory(pools.values(), {**due, **others}, self._devices, now)
 
     def _portioned(self, pool: str) -> dict[str, Portion]:
         observed = self._observed

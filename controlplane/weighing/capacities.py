@@ -13,6 +13,7 @@ from controlplane.settings import Policy
 from controlplane.weighing import capacity, lengths, likeness, slots
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
+from controlplane.weighing.veto import OWN
 
 SHARING: Final[frozenset[Policy]] = frozenset({"capacity-tiers", "least-request"})
 """Policies with which Envoy gives each request to the shortest line: of its tier, or of all."""
@@ -182,5 +183,5 @@ class Capacities:
 
 def _in_flight(replica: ReplicaInput) -> float | None:
     """What a replica has in flight, by its own count, or else by that of Envoys."""
-    counts = sorted(replica.in_flight, key=lambda count: count.source != "queue")
+    counts = sorted(replica.in_flight, key=lambda count: count.source != OWN)
     return counts[0].requests if counts else None

@@ -70,6 +70,19 @@ class Kept:
     def soon(self, command: object, who: str = "somebody") -> "asyncio.Task[None]":
         return asyncio.create_task(self.ask(command, who=who))
 
+    async def writing(self, command: object, who: str = "somebody") -> "asyncio.Task[None]":
+        """A command that has come as far as its write, which waits until `finish`."""
+        self.store.may_go_on.clear()
+        writes = len(self.store.writes)
+        asked = self.soon(command, who)
+        while len(self.store.writes) == writes:
+            await asyncio.sleep(0)
+        return asked
+
+    def finish(self) -> None:
+        """Let writes that wait go on."""
+        self.store.may_go_on.set()
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass with a look as often as usual."""
         until = self.now + seconds

@@ -52,12 +52,9 @@ async def test_nothing_is_noted_before_it_is_on_disk_and_what_cannot_be_written_
     async with kept(tmp_path) as here:
         await with_pool(here)
         here.store.fails = True
-        here.store.may_go_on.clear()
-        asked = here.soon(put("a", 1))
-        while len(here.store.writes) < 2:
-            await asyncio.sleep(0)
+        asked = await here.writing(put("a", 1))
         assert len(said(here)) == 1
-        here.store.may_go_on.set()
+        here.finish()
         with pytest.raises(Refused):
             await asked
         assert len(said(here)) == 1
@@ -70,13 +67,10 @@ async def test_nothing_is_noted_before_it_is_on_disk_and_what_cannot_be_written_
 async def test_those_who_share_a_commit_are_each_named_in_their_order(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         await with_pool(here)
-        here.store.may_go_on.clear()
-        asked = [here.soon(put("a", 1), "x")]
-        while len(here.store.writes) < 2:
-            await asyncio.sleep(0)
+        asked = [await here.writing(put("a", 1), "x")]
         asked += [here.soon(Drain("p", "a"), "y"), here.soon(Undrain("p", "a"), "z")]
         await asyncio.sleep(0)
-        here.store.may_go_on.set()
+        here.finish()
         await asyncio.gather(*asked)
         assert said(here)[1:] == [("x", "added", "a"), ("y", "changed", "a"), ("z", "changed", "a")]
         assert await here.is_kept()
@@ -128,13 +122,9 @@ async def test_what_comes_between_a_write_and_its_answer_is_noted_before_it(
     async with kept(tmp_path) as here:
         here.registry.declare(file(p={"a": 1}))
         await here.pass_time(TICK)
-        here.store.may_go_on.clear()
-        writes = len(here.store.writes)
-        asked = here.soon(put("b", 2))
-        while len(here.store.writes) == writes:
-            await asyncio.sleep(0)
+        asked = await here.writing(put("b", 2))
         here.registry.declare(file(p={"a": 1, "c": 3}))
-        here.store.may_go_on.set()
+        here.finish()
         await asked
         assert said(here)[2:] == [("config file", "added", "c"), ("somebody", "added", "b")]
         await here.pass_time(TICK)
@@ -147,13 +137,9 @@ async def test_of_what_was_overtaken_while_it_was_written_nothing_is_left_on_dis
     async with kept(tmp_path) as here:
         here.registry.declare(file(p={"a": 1, "b": 2, "c": 3}))
         await here.pass_time(TICK)
-        here.store.may_go_on.clear()
-        writes = len(here.store.writes)
-        asked = here.soon(Drain("p", "a"))
-        while len(here.store.writes) == writes:
-            await asyncio.sleep(0)
+        asked = await here.writing(Drain("p", "a"))
         here.registry.declare(file(p={"b": 2, "c": 3}))
-        here.store.may_go_on.set()
+        here.finish()
         with pytest.raises(Refused):
             await asked
         assert said(here)[4:] == [("config file", "removed", "a")]

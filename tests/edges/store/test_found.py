@@ -43,7 +43,7 @@ async def test_what_is_found_while_somebody_waits_is_there_and_so_is_what_was_as
         assert ports(here.fleet) == {"f1": 1, "f2": 2}
         drained = here.soon(Drain("p", "f1"))
         await asyncio.sleep(0)
-        here.store.may_go_on.set()
+        here.finish()
         await asyncio.gather(asked, drained)
         assert ports(here.fleet) == {"f1": 1, "mine": 2}
         assert replica(here.fleet, "f1").draining is Draining.OPERATOR

@@ -30,13 +30,10 @@ async def test_what_was_answered_is_on_disk(tmp_path: Path) -> None:
 async def test_nothing_is_seen_before_it_is_on_disk(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         await with_pool(here)
-        here.store.may_go_on.clear()
-        asked = here.soon(put("a", 1))
-        while len(here.store.writes) < 2:
-            await asyncio.sleep(0)
+        asked = await here.writing(put("a", 1))
         assert ports(here.fleet) == {}
         assert not asked.done()
-        here.store.may_go_on.set()
+        here.finish()
         await asked
         assert ports(here.fleet) == {"a": 1}
 
@@ -44,13 +41,10 @@ async def test_nothing_is_seen_before_it_is_on_disk(tmp_path: Path) -> None:
 async def test_those_who_wait_share_a_commit_in_their_order(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         await with_pool(here)
-        here.store.may_go_on.clear()
-        first = here.soon(put("a", 1))
-        while len(here.store.writes) < 2:
-            await asyncio.sleep(0)
+        first = await here.writing(put("a", 1))
         others = [here.soon(it) for it in (put("b", 2), put("b", 2, slots=4), Drain("p", "a"))]
         await asyncio.sleep(0)
-        here.store.may_go_on.set()
+        here.finish()
         await asyncio.gather(first, *others)
         assert len(here.store.writes) == 3
         assert replica(here.fleet, "b").settings.slots == 4
@@ -66,7 +60,7 @@ async def test_a_command_is_held_against_those_that_still_wait(tmp_path: Path) -
         await asyncio.sleep(0)
         with pytest.raises(Refused, match=r"address 127\.0\.0\.1:1 is already that of replica 'a'"):
             await here.ask(put("b", 1))
-        here.store.may_go_on.set()
+        here.finish()
         await first
 
 
@@ -83,7 +77,7 @@ async def test_what_a_command_is_checked_against_is_what_it_is_applied_to(tmp_pa
         assert ports(here.fleet) == {}
         with pytest.raises(Refused, match="somebody was faster"):
             await here.registry.apply(put("a", 2), here.now, fresh)
-        here.store.may_go_on.set()
+        here.finish()
         await first
         assert ports(here.fleet) == {"a": 1}
 
@@ -99,7 +93,7 @@ async def test_a_command_whose_check_fails_while_it_waits_is_refused(tmp_path: P
         asked = asyncio.create_task(here.registry.apply(put("b", 2), here.now, small))
         await asyncio.sleep(0)
         here.registry.declare(file(p={"a": 1, "c": 3}))
-        here.store.may_go_on.set()
+        here.finish()
         with pytest.raises(Refused, match="there are two already"):
             await asked
         assert ports(here.fleet) == {"a": 1, "c": 3}
@@ -138,14 +132,11 @@ async def test_all_who_wait_for_one_write_are_refused_and_those_behind_are_tried
     async with kept(tmp_path) as here:
         await with_pool(here)
         here.store.fails = True
-        here.store.may_go_on.clear()
-        asked = [here.soon(put("a", 1))]
-        while len(here.store.writes) < 2:
-            await asyncio.sleep(0)
+        asked = [await here.writing(put("a", 1))]
         asked += [here.soon(put("b", 2)), here.soon(Drain("p", "a"))]
         await asyncio.sleep(0)
         here.store.fails = False
-        here.store.may_go_on.set()
+        here.finish()
         first, second, third = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(first, Refused)
         # What it would have drained was never put.
@@ -253,7 +244,7 @@ async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_re
         assert ports(here.fleet) == {"a": 1, "c": 3}
         drained = here.soon(Drain("p", "b"))
         await asyncio.sleep(0)
-        here.store.may_go_on.set()
+        here.finish()
         await asyncio.gather(asked, drained)
         assert ports(here.fleet) == {"a": 1, "b": 2, "c": 3}
         assert await here.is_kept()
