@@ -29,7 +29,7 @@ _OVERHEAD: Final = 180
 _SOFT: Final = 60.0
 """Seconds; of entries younger than that none is left out before others just for its age."""
 
-_ALWAYS: Final = frozenset(("estimate", "kind", "median", "reserve", "damping", "tier"))
+_ALWAYS: Final = frozenset(("estimate", "kind", "median", "reserve", "damping", "lean", "tier"))
 """Steps that come and go with chance; what they do shows in the share."""
 
 _NOTICED: Final = math.log1p(DEAD_BAND)

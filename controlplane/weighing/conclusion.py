@@ -49,6 +49,7 @@ def concluded(
     stale: Collection[str],
     told: Mapping[str, int],
     of_short: Mapping[str, float] = MappingProxyType({}),
+    leans: Mapping[str, float] = MappingProxyType({}),
     *,
     equal: bool,
 ) -> Mapping[str, ReplicaWeighing]:
@@ -65,13 +66,17 @@ def concluded(
         told: The weights that Envoy has, by `told_weights`.
         of_short: What those that long requests go to get of the short ones, relative to their
             share, by id; all others get all of it.
+        leans: What tiers get of their shares for now, by name; others get all of it.
         equal: All replicas are as good as equal.
     """
     shares = {id_: state.relative for id_, state in states.items()}
     names = tiers if policy == "capacity-tiers" else {id_: id_ for id_ in states}
     means = tier_means(names, shares, serving)
     parts = {names[id_]: part for id_, part in of_short.items()}
-    exact = {name: MEDIAN_WEIGHT * mean * parts.get(name, 1.0) for name, mean in means.items()}
+    exact = {
+        name: MEDIAN_WEIGHT * damping.clamped(mean * leans.get(name, 1.0)) * parts.get(name, 1.0)
+        for name, mean in means.items()
+    }
     by_name = {
         name: damping.held(told.get(name), max(round(weight), 1), equal=equal)
         for name, weight in exact.items()

@@ -30,6 +30,7 @@ def pool_data(weighing: Weighing) -> dict[str, Any]:
         "used": weighing.used,
         "tokens": weighing.tokens,
         "sizes": _sizes_data(weighing.sizes, weighing.at) if weighing.sizes else None,
+        "leans": dict(weighing.leans),
     }
 
 
@@ -105,6 +106,7 @@ def restored_weighing(
         used=pool["used"],
         tokens=pool["tokens"],
         sizes=_sizes(sizes, now) if sizes else None,
+        leans=pool.get("leans", {}),
     )
 
 

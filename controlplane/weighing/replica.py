@@ -1,7 +1,7 @@
 """What goes into a weighing of a pool and what comes out, replica by replica."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controlplane.settings import Policy
@@ -153,6 +153,7 @@ class Weighing:
             not count tokens. It stays what it was at first.
         sizes: How requests are parted by their length; None: they are not.
         is_moving: Some share goes on to where it should be by the clock alone.
+        leans: What tiers get of their shares for now, by name; all of it where there is none.
     """
 
     policy: Policy
@@ -165,3 +166,4 @@ class Weighing:
     tokens: float | None = None
     sizes: Sizes | None = None
     is_moving: bool = False
+    leans: Mapping[str, float] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from controlplane.weighing import (
     capacity,
     damping,
     deductions,
+    leaning,
     lengths,
     placing,
     reserve,
@@ -93,10 +94,9 @@ class Round:
         targets, equal = self._targets(adjusted, usual, serving)
         used = self._used(known, serving)
         reserved = self._reserved(targets, used, serving)
-        cold = warming.cold(
-            {id_: self._replicas[id_].ready_since for id_ in serving}, self._slow_start, self._now
-        )
-        warm = self._warmed(reserved, cold)
+        ready_since = {id_: self._replicas[id_].ready_since for id_ in serving}
+        cold = warming.cold(ready_since, self._slow_start, self._now)
+        warm = warming.warmed(reserved, cold, ready_since, self._slow_start, self._now, self._steps)
         oldest = self._now - staleness.FROZEN * self._interval
         left, vetoed = vetoes(
             warm,
@@ -132,11 +132,13 @@ class Round:
             for id_, replica in self._replicas.items()
         }
         cohorts = {
-            id_: warming.cohort(self._replicas[id_].ready_since or 0.0, self._slow_start or 1.0)
-            for id_ in cold
+            id_: warming.cohort(ready_since[id_] or 0.0, self._slow_start or 1.0) for id_ in cold
         }
         names = tiers.named(placements, cohorts, vetoed)
-        by_size, of_short = self._divided(known, shares, placements, serving, cold)
+        ordinary = (serving & self._fresh) - cold.keys() - vetoed.keys()
+        leans = {} if equal else self._leans(known, names, shares, ordinary, oldest)
+        leaned = leaning.leaned(shares, names, leans)
+        by_size, of_short = self._divided(known, leaned, placements, serving, cold)
         shown = carried if known.usual is not None else dict.fromkeys(carried)
         told = told_weights(self._previous)
         weighed = concluded(
@@ -149,6 +151,7 @@ class Round:
             self._stale,
             told,
             of_short,
+            leans,
             equal=equal,
         )
         return Weighing(
@@ -163,7 +166,24 @@ class Round:
             by_size,
             bool(cold or vetoed)
             or any(shares[id_] != left[id_] and not guards[id_].cut for id_ in left),
+            leans,
         )
+
+    def _leans(
+        self,
+        known: Capacities,
+        names: Mapping[str, str],
+        shares: Mapping[str, float],
+        ids: Collection[str],
+        oldest: float,
+    ) -> dict[str, float]:
+        """By what is in line at each tier; nothing where tiers or capacities are not known."""
+        if self._policy != "capacity-tiers" or known.usual is None:
+            return {}
+        lines = leaning.waits(self._replicas, known, ids, oldest)
+        before = self._previous.leans if self._previous else {}
+        seconds = leaning.horizon(self._replicas, self._interval, self._envoys)
+        return leaning.leans(before, names, shares, lines, seconds, self._steps)
 
     def _divided(
         self,
@@ -246,17 +266,6 @@ class Round:
         for id_, target in targets.items():
             left[id_] = damping.clamped(found.get(id_, target))
             self._note(id_, reserve.reserve_step(used, target, left[id_]))
-        return left
-
-    def _warmed(self, targets: Mapping[str, float], cold: Mapping[str, float]) -> dict[str, float]:
-        """Targets, less for those that have just become ready."""
-        left = dict(targets)
-        for id_, part in cold.items():
-            since = self._now - (self._replicas[id_].ready_since or 0.0)
-            after = max(left[id_] * part, damping.FLOOR)
-            step = warming.warming_step(since, self._slow_start or 0.0, left[id_], after, part)
-            left[id_] = after
-            self._note(id_, step)
         return left
 
     def _placements(

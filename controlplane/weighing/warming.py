@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from controlplane.weighing.damping import FLOOR
 from controlplane.weighing.explanation import Step, duration, percent
 
 STEPS: Final = 5
@@ -50,6 +51,33 @@ def cold(
         if since is not None and (part := warmth(since, seconds, now)) < 1
     }
     return {} if len(some) > MOST_COLD * len(ready_since) else some
+
+
+def warmed(
+    targets: Mapping[str, float],
+    cold: Mapping[str, float],
+    ready_since: Mapping[str, float | None],
+    seconds: float | None,
+    now: float,
+    steps: Mapping[str, list[Step]],
+) -> dict[str, float]:
+    """Targets, less for those that have just become ready.
+
+    Args:
+        targets: Where shares should be, relative to the pool's median, by id.
+        cold: The warmth of those that are not warm yet, by `cold`.
+        ready_since: Of every replica that gets traffic.
+        seconds: That a slow start takes.
+        now: Seconds of a monotonic clock.
+        steps: Takes what there is to tell, by id.
+    """
+    left = dict(targets)
+    for id_, part in cold.items():
+        since = now - (ready_since[id_] or 0.0)
+        after = max(left[id_] * part, FLOOR)
+        steps[id_].append(warming_step(since, seconds or 0.0, left[id_], after, part))
+        left[id_] = after
+    return left
 
 
 def cohort(ready_since: float, seconds: float) -> int:

@@ -11,6 +11,7 @@ from controlplane.weighing.conclusion import concluded, known_states, told_weigh
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.guard import Guard, within_limits
+from controlplane.weighing.leaning import leaned
 from controlplane.weighing.long_requests import may_divide
 from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
@@ -85,25 +86,32 @@ def _frozen(
     steps = {id_: [Step(step, s.relative, s.relative, words)] for id_, s in states.items()}
     serving = {id_ for id_ in ready if not guards[id_].cut}
     sizes = previous.sizes if may_divide(settings.balancing) else None
+    tiers = {
+        id_: (previous.replicas[id_].tier if id_ in known else "") or state.placement.tier
+        for id_, state in states.items()
+    }
+    # What was leaned for lines that nobody sees any more is taken back.
+    leans = {} if suspect else previous.leans
     of_short: dict[str, float] = {}
     if sizes is not None and sizes.is_in_force(now):
-        part = sizes.of_short({id_: states[id_].relative for id_ in serving}, now)
+        shares = leaned({id_: states[id_].relative for id_ in serving}, tiers, leans)
+        part = sizes.of_short(shares, now)
         for id_ in sizes.fast & states.keys():
             of_short[id_] = part
             steps[id_].append(sizes_step(sizes, states[id_].relative, part))
-    tiers = {id_: previous.replicas[id_].tier for id_ in known}
     return Weighing(
         policy=policy,
         replicas=concluded(
             policy,
             states,
-            {id_: tiers.get(id_) or state.placement.tier for id_, state in states.items()},
+            tiers,
             {id_: capacities.get(id_, usual) for id_ in replicas},
             steps,
             serving,
             {id_ for id_, r in replicas.items() if staleness.is_stale(r.age, interval)},
             told_weights(previous),
             of_short,
+            leans,
             # Within the dead band Envoy keeps what it was told.
             equal=previous.equal and suspect,
         ),
@@ -114,4 +122,5 @@ def _frozen(
         used=previous.used,
         tokens=previous.tokens,
         sizes=sizes,
+        leans=leans,
     )

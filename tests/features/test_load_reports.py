@@ -12,15 +12,10 @@ import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
 import grpc
 import pytest
 
-from controlplane.edges.xds_server import load_reporting
-from controlplane.edges.xds_server.load_reporting import (
-    ENDPOINTS,
-    INTERVAL,
-    REPORTS,
-    SERVICE,
-    interval,
-)
+from controlplane.edges.xds_server.load_reporting import SERVICE
+from controlplane.signals import reporting
 from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
 from controlplane.xds.load_stats import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until
 from tests.xds.snapshots import snapshot
@@ -108,7 +103,7 @@ async def test_two_envoys_are_told_apart_and_one_that_leaves_is_said_to_have_lef
 async def test_more_envoys_report_more_rarely_until_some_have_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(load_reporting, "REPORTS", 2 / INTERVAL)
+    monkeypatch.setattr(reporting, "REPORTS", 2 / INTERVAL)
     sink = Sink()
     async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(reporter(plane)) for _ in range(5)]
@@ -123,7 +118,7 @@ async def test_more_envoys_report_more_rarely_until_some_have_left(
 async def test_an_envoy_whose_interval_is_twice_too_short_or_too_long_is_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(load_reporting, "REPORTS", 1 / INTERVAL)
+    monkeypatch.setattr(reporting, "REPORTS", 1 / INTERVAL)
     sink = Sink()
     async with serving(A, loads=sink) as plane, AsyncExitStack() as stack:
         calls = [await stack.enter_async_context(reporter(plane)) for _ in range(3)]
@@ -138,9 +133,9 @@ async def test_an_envoy_whose_interval_is_twice_too_short_or_too_long_is_asked_a
 
 
 def test_reports_are_as_rare_as_their_number_and_length_ask_for() -> None:
-    assert interval(1, 8) == INTERVAL
-    assert interval(400, 1) == 400 / REPORTS
-    assert interval(20, 1000) == 20 * 1000 / ENDPOINTS
+    assert report_interval(1, 8) == INTERVAL
+    assert report_interval(400, 1) == 400 / REPORTS
+    assert report_interval(20, 1000) == 20 * 1000 / ENDPOINTS
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import grpc
 
 from controlplane.edges.xds_server.connection import Context
+from controlplane.signals.reporting import report_interval
 from controlplane.xds.admission import admit
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.load_stats import (
@@ -16,29 +17,8 @@ from controlplane.xds.load_stats import (
 
 SERVICE: Final = "envoy.service.load_stats.v3.LoadReportingService"
 
-INTERVAL: Final = 0.1
-"""Seconds between two reports of an Envoy, at least: each is one look at what is in flight, and of
-a queue that comes and goes within a second ten looks say much more than two."""
-
-REPORTS: Final = 100.0
-"""Reports a second of all Envoys together. Each repeats the 60 kB that an Envoy says of itself: so
-many are 6 MB a second."""
-
-ENDPOINTS: Final = 5000.0
-"""Endpoints a second in all reports together: to take one in costs some 20 microseconds."""
-
 OFF: Final = 2.0
 """Factor by which an interval must be off before an Envoy is asked anew."""
-
-
-def interval(envoys: int, endpoints: int) -> float:
-    """Seconds between two reports of each Envoy, so that all together are not too many.
-
-    Args:
-        envoys: That report.
-        endpoints: That each of them has something to say about.
-    """
-    return max(INTERVAL, envoys / REPORTS, envoys * endpoints / ENDPOINTS)
 
 
 class LoadSink(Protocol):
@@ -83,7 +63,7 @@ class LoadReportingService:
                 if first:
                     admit(stats.node)
                     self._reporters.add(reporter)
-                wanted = interval(len(self._reporters), len(stats.loads))
+                wanted = report_interval(len(self._reporters), len(stats.loads))
                 if first or not told / OFF < wanted < told * OFF:
                     told = wanted
                     await context.write(encode_load_stats_response(told))
