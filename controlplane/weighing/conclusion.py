@@ -9,6 +9,7 @@ from typing import Final
 from controlplane.settings import Policy
 from controlplane.weighing import damping
 from controlplane.weighing.explanation import Step, counted, number
+from controlplane.weighing.leaning import Lean
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
 from controlplane.weighing.tiers import tier_means
 
@@ -49,7 +50,7 @@ def concluded(
     stale: Collection[str],
     told: Mapping[str, int],
     of_short: Mapping[str, float] = MappingProxyType({}),
-    leans: Mapping[str, float] = MappingProxyType({}),
+    leans: Mapping[str, Lean] = MappingProxyType({}),
     *,
     equal: bool,
 ) -> Mapping[str, ReplicaWeighing]:
@@ -66,15 +67,18 @@ def concluded(
         told: The weights that Envoy has, by `told_weights`.
         of_short: What those that long requests go to get of the short ones, relative to their
             share, by id; all others get all of it.
-        leans: What tiers get of their shares for now, by name; others get all of it.
+        leans: How tiers lean, by name.
         equal: All replicas are as good as equal.
     """
     shares = {id_: state.relative for id_, state in states.items()}
     names = tiers if policy == "capacity-tiers" else {id_: id_ for id_ in states}
     means = tier_means(names, shares, serving)
     parts = {names[id_]: part for id_, part in of_short.items()}
+    lean_steps = {name: lean.step(means[name]) for name, lean in leans.items() if name in means}
     exact = {
-        name: MEDIAN_WEIGHT * damping.clamped(mean * leans.get(name, 1.0)) * parts.get(name, 1.0)
+        name: MEDIAN_WEIGHT
+        * (lean_steps[name].after if name in lean_steps else mean)
+        * parts.get(name, 1.0)
         for name, mean in means.items()
     }
     by_name = {
@@ -106,7 +110,7 @@ def concluded(
             state.guard.cut,
             id_ in stale,
             expected[name] / total if id_ in serving else 0.0,
-            (*steps[id_], step),
+            (*steps[id_], step, lean_steps[name]) if name in lean_steps else (*steps[id_], step),
             state,
         )
     return MappingProxyType(weighed)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from controlplane.weighing.capacity import Change, Estimate
 from controlplane.weighing.evidence import Evidence
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.leaning import Lean
 from controlplane.weighing.record import Record
 from controlplane.weighing.replica import ReplicaWeighing, State, Weighing
 from controlplane.weighing.sizes import Sizes
@@ -30,7 +31,7 @@ def pool_data(weighing: Weighing) -> dict[str, Any]:
         "used": weighing.used,
         "tokens": weighing.tokens,
         "sizes": _sizes_data(weighing.sizes, weighing.at) if weighing.sizes else None,
-        "leans": dict(weighing.leans),
+        "leans": {name: list(lean) for name, lean in weighing.leans.items()},
     }
 
 
@@ -106,7 +107,7 @@ def restored_weighing(
         used=pool["used"],
         tokens=pool["tokens"],
         sizes=_sizes(sizes, now) if sizes else None,
-        leans=pool.get("leans", {}),
+        leans={name: Lean(*lean) for name, lean in pool.get("leans", {}).items()},
     )
 
 

@@ -10,6 +10,7 @@ from controlplane.signals import Window
 from controlplane.weighing.capacity import Estimate
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.leaning import Lean
 from controlplane.weighing.sizes import Sizes
 from controlplane.weighing.slots import Learned
 from controlplane.weighing.tiers import Placement
@@ -153,7 +154,7 @@ class Weighing:
             not count tokens. It stays what it was at first.
         sizes: How requests are parted by their length; None: they are not.
         is_moving: Some share goes on to where it should be by the clock alone.
-        leans: What tiers get of their shares for now, by name; all of it where there is none.
+        leans: How tiers lean for now, by name.
     """
 
     policy: Policy
@@ -166,4 +167,4 @@ class Weighing:
     tokens: float | None = None
     sizes: Sizes | None = None
     is_moving: bool = False
-    leans: Mapping[str, float] = field(default_factory=dict)
+    leans: Mapping[str, Lean] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from controlplane.weighing import (
     deductions,
     leaning,
     lengths,
+    lines,
     placing,
     reserve,
     staleness,
@@ -28,6 +29,7 @@ from controlplane.weighing.conclusion import concluded, known_states, told_weigh
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.gpus import guarded
 from controlplane.weighing.guard import Guard
+from controlplane.weighing.leaning import Lean
 from controlplane.weighing.long_requests import NONE, divided, members_of
 from controlplane.weighing.replica import ReplicaInput, Weighing, state_of
 from controlplane.weighing.sizes import Sizes
@@ -176,14 +178,14 @@ class Round:
         shares: Mapping[str, float],
         ids: Collection[str],
         oldest: float,
-    ) -> dict[str, float]:
+    ) -> dict[str, Lean]:
         """By what is in line at each tier; nothing where tiers or capacities are not known."""
         if self._policy != "capacity-tiers" or known.usual is None:
             return {}
-        lines = leaning.waits(self._replicas, known, ids, oldest)
+        waits = lines.waits(self._replicas, known, ids, oldest)
         before = self._previous.leans if self._previous else {}
-        seconds = leaning.horizon(self._replicas, self._interval, self._envoys)
-        return leaning.leans(before, names, shares, lines, seconds, self._steps)
+        seconds = lines.horizon(self._replicas, self._interval, self._envoys)
+        return leaning.leans(before, names, shares, waits, seconds)
 
     def _divided(
         self,

@@ -56,7 +56,7 @@ def test_as_much_as_chance_explains_is_no_veto() -> None:
     before, after = after_one_scrape(4 * SLACK)
     for id_, weighed in after.replicas.items():
         assert weighed.tier == before.replicas[id_].tier
-        assert weighed.state.relative == before.replicas[id_].state.relative
+        assert weighed.state.relative == pytest.approx(before.replicas[id_].state.relative)
     assert after_one_scrape(6 * SLACK + 20)[1].replicas["a"].state.relative == FLOOR
 
 
