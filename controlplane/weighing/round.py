@@ -137,8 +137,8 @@ class Round:
             id_: warming.cohort(ready_since[id_] or 0.0, self._slow_start or 1.0) for id_ in cold
         }
         names = tiers.named(placements, cohorts, vetoed)
-        ordinary = (serving & self._fresh) - cold.keys() - vetoed.keys()
-        leans = {} if equal else self._leans(known, names, shares, ordinary, oldest)
+        ordinary = serving - cold.keys() - vetoed.keys()
+        leans = self._leans(known, names, shares, ordinary, oldest)
         leaned = leaning.leaned(shares, names, leans)
         by_size, of_short = self._divided(known, leaned, placements, serving, cold)
         shown = carried if known.usual is not None else dict.fromkeys(carried)
@@ -179,9 +179,7 @@ class Round:
         ids: Collection[str],
         oldest: float,
     ) -> dict[str, Lean]:
-        """By what is in line at each tier; nothing where tiers or capacities are not known."""
-        if self._policy != "capacity-tiers" or known.usual is None:
-            return {}
+        """By what is in line; where there are no tiers, all have the same name, and none leans."""
         waits = lines.waits(self._replicas, known, ids, oldest)
         before = self._previous.leans if self._previous else {}
         seconds = lines.horizon(self._replicas, self._interval, self._envoys)

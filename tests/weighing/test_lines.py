@@ -20,6 +20,7 @@ from controlplane.weighing import (
 )
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.lines import HORIZON, horizon, waits
+from controlplane.weighing.sizes import Sizes
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights, window
 
 KINDS = (400, 400, 100, 100, 100, 100)
@@ -138,6 +139,52 @@ def test_what_was_leaned_is_taken_back_when_most_of_the_pool_falls_silent() -> N
     assert found.suspect
     assert weights(found) == weights(before)
     assert found.leans == {}
+
+
+def test_who_starts_slowly_or_has_a_veto_neither_leans_nor_counts() -> None:
+    before = settled(pool(*KINDS))
+    now = before.at + INTERVAL
+    others = {it.id: in_flight(later(it, before, now), 1, now) for it in pool(*KINDS)}
+    for own, line in ((replace(others["c"], ready_since=now - 1), 14), (others["c"], 200)):
+        inputs = {**others, "c": in_flight(own, line, now)}
+        found = weigh(before, SETTINGS, [*inputs.values()], now)
+        assert found.replicas["c"].tier.startswith(("warming-", "vetoed-"))
+        assert found.leans == {}
+        # Nor when all others have more in line than it has.
+        inputs = {id_: in_flight(it, 1 if id_ == "c" else 12, now) for id_, it in inputs.items()}
+        later_on = weigh(found, SETTINGS, [*inputs.values()], now + 0.1)
+        assert set(later_on.leans) <= {"tier-6", "tier-8"}
+
+
+def counting(previous: Weighing | None, now: float) -> list[ReplicaInput]:
+    """Replicas that count tokens, a hundred in each request."""
+    found = []
+    for it in (later(each, previous, now) for each in pool(*KINDS)):
+        assert it.window is not None
+        tokens = 100 * it.window.count
+        seen = replace(it.window, tokens=tokens, tokens_in=100 * it.window.samples)
+        found.append(in_flight(replace(it, window=seen), 1, now))
+    return found
+
+
+def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
+    before = None
+    for scrape in range(80):
+        before = weigh(before, SETTINGS, counting(before, scrape * INTERVAL), scrape * INTERVAL)
+    assert before is not None
+    parted = Sizes(1000, frozenset("ab"), part=0.3, begun=0.0, since=0.0)
+    now = before.at + INTERVAL
+    inputs = counting(before, now)
+    leaning = [in_flight(it, 1 if it.id in "ab" else 16, now) for it in inputs]
+    straight = weigh(replace(before, sizes=parted), SETTINGS, inputs, now)
+    found = weigh(replace(before, sizes=parted), SETTINGS, leaning, now)
+    held = weigh(found, SETTINGS, inputs, now, held="nothing is known yet")
+    assert shares(found) > shares(straight) + 0.02
+    for weighing in (straight, found, held):
+        told = weights(weighing)
+        of_short = (told["a"] + told["b"]) / sum(told.values())
+        assert 0.3 + 0.7 * of_short == pytest.approx(shares(weighing), abs=0.005)
+    assert shares(held) == pytest.approx(shares(found), abs=0.005)
 
 
 def test_replicas_that_are_as_good_as_equal_have_equal_weights_whatever_is_in_line() -> None:
