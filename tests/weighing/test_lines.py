@@ -144,16 +144,21 @@ def test_what_was_leaned_is_taken_back_when_most_of_the_pool_falls_silent() -> N
 def test_who_starts_slowly_or_has_a_veto_neither_leans_nor_counts() -> None:
     before = settled(pool(*KINDS))
     now = before.at + INTERVAL
-    others = {it.id: in_flight(later(it, before, now), 1, now) for it in pool(*KINDS)}
-    for own, line in ((replace(others["c"], ready_since=now - 1), 14), (others["c"], 200)):
-        inputs = {**others, "c": in_flight(own, line, now)}
-        found = weigh(before, SETTINGS, [*inputs.values()], now)
-        assert found.replicas["c"].tier.startswith(("warming-", "vetoed-"))
-        assert found.leans == {}
-        # Nor when all others have more in line than it has.
-        inputs = {id_: in_flight(it, 1 if id_ == "c" else 12, now) for id_, it in inputs.items()}
-        later_on = weigh(found, SETTINGS, [*inputs.values()], now + 0.1)
-        assert set(later_on.leans) <= {"tier-6", "tier-8"}
+
+    def told(own: float, others: float, ready_since: float | None = None) -> Weighing:
+        inputs = [in_flight(later(it, before, now), others, now) for it in pool(*KINDS)]
+        inputs = [
+            replace(in_flight(it, own, now), ready_since=ready_since) if it.id == "c" else it
+            for it in inputs
+        ]
+        return weigh(before, SETTINGS, inputs, now)
+
+    vetoed = told(200, 1)
+    assert vetoed.replicas["c"].tier == "vetoed-c"
+    assert vetoed.leans == {}
+    starting = told(1, 15, now - 1)
+    assert starting.replicas["c"].tier.startswith("warming-")
+    assert set(starting.leans) == {"tier-8"}
 
 
 def counting(previous: Weighing | None, now: float) -> list[ReplicaInput]:
