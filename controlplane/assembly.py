@@ -1,7 +1,7 @@
 """Builds everything and joins it; the only file that knows all the parts.
 
 Edges tell the plane what they saw and wake one task, which decides and hands the catalog to the
-xDS server, at most every `PUSH_INTERVAL`.
+xDS server, as often as `plane.pacing` lets it.
 """
 
 import asyncio
@@ -23,19 +23,12 @@ from controlplane.edges.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Registered, registered, restored
-from controlplane.plane import Plane
+from controlplane.plane import Pacing, Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
 
 _log = logging.getLogger(__name__)
-
-PUSH_INTERVAL: Final = 0.25
-"""Seconds between two pushes: every changed weight makes Envoy rebuild its load balancer."""
-
-DECIDING: Final = 0.1
-"""Part of the time that decisions may take: with thousands of replicas they are made more rarely,
-so that scrapes, streams and requests are not kept waiting."""
 
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nobody noticed anything: leases run out, and
@@ -205,7 +198,7 @@ async def steer(
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
     """
-    before = 0.0
+    pacing = Pacing(time.monotonic())
     while True:
         try:
             async with asyncio.timeout(IDLE_INTERVAL):
@@ -222,14 +215,7 @@ async def steer(
             took = cpu() - begun
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
-        # One alone may be slow by chance, or because it encodes everything for the first time.
-        await sleep(pause(min(before, took)))
-        before = took
-
-
-def pause(took: float) -> float:
-    """Seconds until the next decision, where they take so many seconds each."""
-    return max(PUSH_INTERVAL, took * (1 / DECIDING - 1))
+        await sleep(pacing.pause(took, time.monotonic()))
 
 
 class _Loads:

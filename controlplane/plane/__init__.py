@@ -10,6 +10,7 @@ from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.entry import Entry
 from controlplane.plane.if_healthy import catalog_if_healthy
 from controlplane.plane.observed import Failure, Observed
+from controlplane.plane.pacing import Pacing
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, preview
 from controlplane.plane.readiness import Probe, Readiness, State
@@ -25,6 +26,7 @@ __all__ = [
     "Failure",
     "Joined",
     "Observed",
+    "Pacing",
     "Plane",
     "PoolReport",
     "Preview",

@@ -43,7 +43,8 @@ def waits(
     found = {}
     for id_ in ids:
         replica = replicas[id_]
-        count = _count(replica.in_flight, oldest)
+        # Where nobody counts, that is of thousands.
+        count = _count(replica.in_flight, oldest) if replica.in_flight else None
         if count is None:
             continue
         recent = lengths.lately(replica.window) if replica.window is not None else None

@@ -1,0 +1,48 @@
+"""How soon one decision follows another."""
+
+import pytest
+
+from controlplane.plane.pacing import DECIDING, PUSH_INTERVAL, SAVED, Pacing
+
+
+def paused(pacing: Pacing, took: float, begun: float, times: int) -> tuple[list[float], float]:
+    """So many decisions that take so long, each made as soon as it may be: pauses, and the end."""
+    pauses, now = [], begun
+    for _ in range(times):
+        now += took
+        pauses.append(pacing.pause(took, now))
+        now += pauses[-1]
+    return pauses, now
+
+
+def test_decisions_that_take_next_to_nothing_are_a_push_interval_apart() -> None:
+    pauses, _ = paused(Pacing(0.0), 0.02, 0.0, 100)
+    assert set(pauses) == {PUSH_INTERVAL}
+
+
+def test_decisions_that_take_long_take_their_part_of_the_time_in_the_long_run() -> None:
+    took = 0.5
+    pauses, _ = paused(Pacing(0.0), took, 0.0, 100)
+    assert took / (took + pauses[-1]) == pytest.approx(DECIDING)
+    assert pauses[-1] == pytest.approx(took * (1 / DECIDING - 1))
+
+
+def test_after_a_quiet_time_some_changes_do_not_wait_for_one_another() -> None:
+    pacing, took = Pacing(0.0), 0.3
+    _, busy = paused(pacing, took, 0.0, 100)
+    pauses, _ = paused(pacing, took, busy + SAVED / DECIDING, 5)
+    assert pauses[:3] == [PUSH_INTERVAL] * 3
+    assert pauses[4] > PUSH_INTERVAL
+
+
+def test_no_more_is_saved_up_than_a_limit_however_long_nothing_happens() -> None:
+    soon, late = Pacing(0.0), Pacing(0.0)
+    assert paused(soon, 0.3, 0.0, 9)[0] == pytest.approx(paused(late, 0.3, 1e6, 9)[0])
+
+
+def test_one_decision_however_long_delays_nothing_and_the_next_one_does() -> None:
+    pacing = Pacing(0.0)
+    assert pacing.pause(60.0, 60.0) == PUSH_INTERVAL
+    again = 60.0 + PUSH_INTERVAL
+    expected = (0.4 - DECIDING * PUSH_INTERVAL) / DECIDING
+    assert pacing.pause(0.4, again) == pytest.approx(expected)
