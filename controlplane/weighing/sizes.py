@@ -239,16 +239,13 @@ def _measured(
         total += tokens
         requests += max(newest.requests - before.requests, 0.0)
         slow += 0.0 if id_ in previous.fast else tokens
-    if not total:
-        return replace(previous, seen=seen)
     to_slow = math.fsum(weight for id_, weight in told.items() if id_ not in previous.fast)
-    to_slow /= math.fsum(told.values()) or 1.0
-    if not to_slow:
+    if not total or not to_slow:
         return replace(previous, seen=seen)
-    left = min(1.0, KEPT / (previous.requests + requests)) if previous.requests else 1.0
+    left = min(1.0, KEPT / max(previous.requests + requests, 1.0))
     return replace(
         previous,
-        short=previous.short * left + slow / to_slow,
+        short=previous.short * left + slow * math.fsum(told.values()) / to_slow,
         total=previous.total * left + total,
         requests=previous.requests * left + requests,
         seen=seen,
