@@ -1,9 +1,11 @@
 """The memory of GPUs by uuid, over all replicas that report it, of any pool, and its guards."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from controlplane.settings import PoolSettings
+from controlplane.weighing import filling
 from controlplane.weighing.guard import Guard, watched, within_limits
 from controlplane.weighing.replica import ReplicaInput, State
 from controlplane.weighing.staleness import FORGOTTEN
@@ -72,7 +74,10 @@ def guarded(
             found[id_] = before
             continue
         fraction = memory_in_use(replica, gpus, interval)
-        found[id_] = watched(before, fraction, replica.memory or settings.memory, patience, now)
+        guard = watched(before, fraction, replica.memory or settings.memory, patience, now)
+        trail = filling.followed(before.trail, fraction, interval, now)
+        ahead = filling.AHEAD * interval * filling.growth(trail)
+        found[id_] = replace(guard, trail=trail, ahead=ahead)
     return within_limits(found, ready)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from controlplane.settings.memory import MemorySettings
 from controlplane.weighing.explanation import Step, percent
+from controlplane.weighing.filling import Trail
 
 LARGEST_CUT: Final = 0.3
 """Part of a pool's ready replicas that may be cut; more would move the load onto the rest until
@@ -28,12 +29,16 @@ class Guard:
         wanted: It should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when the memory has been below soft, of one that should be cut.
+        trail: What was in use lately, by `filling`.
+        ahead: How much more will be in use by the time that less traffic shows.
     """
 
     fraction: float | None = None
     wanted: bool = False
     cut: bool = False
     below_since: float | None = None
+    trail: Trail = ()
+    ahead: float = 0.0
 
 
 def watched(
@@ -88,15 +93,18 @@ def within_limits(guards: Mapping[str, Guard], ready: Iterable[str]) -> dict[str
 
 
 def by_memory(guard: Guard, memory: MemorySettings, before: float) -> tuple[float, Step | None]:
-    """Less between soft and hard, in a straight line; a cut replica keeps what it would get."""
+    """Less between soft and hard, in a straight line; a cut replica keeps what it would get.
+
+    By what will be in use soon. Only what is in use cuts: that takes long to end.
+    """
     fraction = guard.fraction
     if guard.cut:
         return before, Step("memory", before, before, _cut, (fraction, memory))
-    if fraction is None or fraction < memory.soft:
+    if fraction is None or fraction + guard.ahead < memory.soft:
         return before, None
-    left = max((memory.hard - fraction) / (memory.hard - memory.soft), LEAST)
+    left = max((memory.hard - fraction - guard.ahead) / (memory.hard - memory.soft), LEAST)
     after = before * left
-    return after, Step("memory", before, after, _full, (fraction, memory))
+    return after, Step("memory", before, after, _full, (fraction, guard.ahead, memory))
 
 
 def _cut(fraction: float | None, memory: MemorySettings) -> str:
@@ -105,8 +113,11 @@ def _cut(fraction: float | None, memory: MemorySettings) -> str:
     return f"cut: GPU memory reached hard {hard} and is {seen}; it must stay below soft {soft}"
 
 
-def _full(fraction: float, memory: MemorySettings) -> str:
+def _full(fraction: float, ahead: float, memory: MemorySettings) -> str:
     soft, hard = percent(memory.soft), percent(memory.hard)
+    if ahead and fraction < memory.hard:
+        soon = percent(min(fraction + ahead, 1.0))
+        return f"GPU memory {percent(fraction)} fills and will be {soon} soon; soft is {soft}"
     if fraction < memory.hard:
         return f"GPU memory {percent(fraction)} is between soft {soft} and hard {hard}"
     return f"GPU memory {percent(fraction)} is over hard {hard}, but no more may be cut"
