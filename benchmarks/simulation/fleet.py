@@ -1,6 +1,7 @@
 """A scenario played through: arrivals, choices, queues, changes and decisions in simulated time."""
 
 from collections.abc import Sequence
+from math import inf
 from random import Random
 from typing import Final
 
@@ -27,6 +28,10 @@ class Fleet:
         self._scenario, self._sidecars = scenario, sidecars
         self._random = Random(seed)
         self._replicas = [Replica(SERVICE / speed, scenario.slots) for speed in scenario.speeds]
+        for pair in scenario.gpus:
+            one, other = (self._replicas[number] for number in pair)
+            one.share_with(other)
+            other.share_with(one)
         # Those of long requests last: they are a cluster of their own, which counts for itself.
         self._long = list(long)
         self._counts = [[0] * len(self._replicas) for _ in (*sidecars, *long)]
@@ -71,6 +76,13 @@ class Fleet:
         return self._latencies
 
     def _finish(self, until: float) -> None:
+        if self._scenario.gpus:
+            # In the order of time: who is done makes its partner faster.
+            while (first := min(it.next_end for it in self._replicas)) <= until and first < inf:
+                self._finish_each(first)
+        self._finish_each(until)
+
+    def _finish_each(self, until: float) -> None:
         for number, replica in enumerate(self._replicas):
             for end, came, sidecar in replica.finished(until):
                 self._counts[sidecar][number] -= 1

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from math import inf
 from typing import Final
 
-from benchmarks.balance.scenario import MEAN_TOKENS
+from benchmarks.balance.scenario import ALONE, MEAN_TOKENS
 from controlplane.signals import Histogram, Reading
 
 BOUNDS: Final = (*(0.000015 * 1.5**power for power in range(39)), inf)
@@ -30,6 +30,21 @@ class Replica:
         self._counts = [0] * len(BOUNDS)
         self._total = 0.0
         self._tokens = 0.0
+        self._partner: Replica | None = None
+
+    def share_with(self, partner: "Replica") -> None:
+        """Compute on the same GPU as another: each is `ALONE` times as fast while the other idles.
+
+        Call it once for each of the two, while both are idle; the service time given before is
+        that beside a busy partner.
+        """
+        self._partner = partner
+        self.service /= ALONE
+
+    @property
+    def next_end(self) -> float:
+        """When the next of its requests is done, if nothing changes until then."""
+        return self._pending[0][0] if self._pending else inf
 
     @property
     def capacity(self) -> float:
@@ -43,6 +58,8 @@ class Replica:
 
     def admit(self, at: float, size: float, sidecar: int) -> None:
         """Take in a request of so many times the mean size."""
+        if self._partner is not None and not self.in_flight:
+            self._partner.slow_down(at, ALONE)
         start = max(at, self._free_at[0])
         end = start + size * self.service
         heapq.heapreplace(self._free_at, end)
@@ -59,6 +76,8 @@ class Replica:
             self._tokens += size * MEAN_TOKENS
             self.in_flight -= 1
             done.append((end, came, sidecar))
+            if self._partner is not None and not self.in_flight:
+                self._partner.slow_down(end, 1 / ALONE)
         return done
 
     def slow_down(self, at: float, factor: float) -> None:

@@ -21,6 +21,7 @@ class Scenario:
         changes: In the order of time.
         joins: The last replica is not there before so many seconds, and takes five times as long
             for its first ten: its caches are cold.
+        gpus: Pairs of replicas on one GPU, as in the benchmark with real Envoys.
         warm_up: Seconds before any request counts.
         measured: Seconds that count.
     """
@@ -31,6 +32,7 @@ class Scenario:
     slots: int = 1
     changes: tuple[Change, ...] = ()
     joins: float | None = None
+    gpus: tuple[tuple[int, int], ...] = ()
     warm_up: float = 10.0
     measured: float = 50.0
 
@@ -52,6 +54,10 @@ SCENARIOS: Final = {
     ),
     "equal-80": Scenario("8 equal, 80 %", (1.0,) * 8, 0.8),
     "slots-80": Scenario("2 of speed 4, 6 of 1, 4 slots, 80 %", MIXED_SPEEDS, 0.8, slots=4),
+    "shared-80": Scenario(
+        "4 with a GPU each, 4 in pairs on two, 80 %", (2.0,) * 4 + (1.0,) * 4, 0.8,
+        gpus=((4, 5), (6, 7)),
+    ),
     "slowed-55": Scenario(
         "a fast replica at a tenth from 12 to 32 s, 55 %", MIXED_SPEEDS, 0.55,
         changes=_SLOWED, measured=30.0,
