@@ -118,7 +118,10 @@ pools:
         async with envoy(at.xds) as client:
             await client.request()
             await client.call.read()
-            open_ = await shown()
+            # It is counted when it was written, which may be after it was read here.
+            async with asyncio.timeout(DEADLINE):
+                while not (open_ := await shown())["plimsoll_xds_responses_totalcds"]:
+                    await asyncio.sleep(0.01)
             assert open_["plimsoll_xds_streams"] == 1
             assert open_["plimsoll_xds_connections_total"] == 1
             assert open_["plimsoll_xds_responses_totalcds"] == 1
