@@ -21,7 +21,7 @@ class Judged:
         row: Which.
         sidecars: How many.
         repetitions: In which everybody ran.
-        findings: About each thing that was wanted; none where nothing was run.
+        findings: About each thing that was wanted; none where nothing was, or was run.
     """
 
     row: Row
@@ -31,7 +31,7 @@ class Judged:
 
     @property
     def verdict(self) -> Verdict | None:
-        """None where nothing was run."""
+        """None where nothing was wanted or nothing was run."""
         return overall(self.findings) if self.findings else None
 
 
@@ -69,7 +69,8 @@ def overview(rows: Sequence[Judged]) -> str:
     lines = ["| scenario | sidecars | runs | wanted | found | |", "|---|---:|---:|---|---|---|"]
     for it in rows:
         if not it.findings:
-            lines.append(f"| {it.row.title} | {it.sidecars} | 0 | | not run | |")
+            said = "nothing is wanted; see below" if it.repetitions else "not run"
+            lines.append(f"| {it.row.title} | {it.sidecars} | {it.repetitions} | | {said} | |")
         for finding in it.findings:
             verdict = finding.verdict if finding.verdict == "met" else f"**{finding.verdict}**"
             lines.append(

@@ -3,8 +3,8 @@
 Shares follow from what replicas can carry, which is right over many requests. Near saturation that
 is not enough: long requests come in bunches, and a part of the work that is known to a few per cent
 sends one side more than it can do for as long as nobody looks. A line is what has come too much so
-far, so it is what is given back: over some seconds each tier gets less by as much
-as it has in line more than the pool, and more where it has less,
+far, so it is what is given back: over some seconds each tier gets less by as much as it has in line
+more than the pool, and more where it has less,
 
     1 + (w - w_tier) / horizon
 

@@ -54,6 +54,14 @@ def test_a_row_that_was_not_run_has_no_verdict() -> None:
     assert "not run" in overview([row])
 
 
+def test_a_row_of_which_nothing_is_wanted_says_how_often_it_was_run() -> None:
+    row = next(row for row in ROWS if row.contender == "plimsoll-alike")
+    ours = [entry("plimsoll-alike", n, run_of(390)) for n in (1, 2)]
+    text = overview([judged(row, 12, [*ENTRIES, *ours])])
+    assert "| 12 | 2 | | nothing is wanted; see below | |" in text
+    assert "Of 0 rows: none was run." in text
+
+
 def test_load_reports_are_compared_with_peers_and_not_with_metrics() -> None:
     row = next(row for row in ROWS if row.contender == "plimsoll-reports")
     ours = [entry("plimsoll-reports", n, run_of(390)) for n in (1, 2)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from controlplane.signals import Histogram, History, Reading
-from controlplane.weighing import ReplicaInput, Weighing, weigh
+from controlplane.weighing import OWN, InFlight, ReplicaInput, Weighing, weigh
 from tests.weighing.pools import INTERVAL, SETTINGS
 
 BOUNDS = (*(0.0005 * 1.5**i for i in range(30)), inf)
@@ -52,7 +52,8 @@ class Server:
         for count in self.counts:
             running += count
             cumulative.append(running)
-        return Reading(at, Histogram(BOUNDS, tuple(cumulative), self.total))
+        waiting = max(len(self.finishing) - self.slots, 0)
+        return Reading(at, Histogram(BOUNDS, tuple(cumulative), self.total), queue=float(waiting))
 
 
 class Simulation:
@@ -76,7 +77,11 @@ class Simulation:
             self.now = end
             inputs = [
                 ReplicaInput(
-                    id_, server.slots, window=server.history.add(server.scrape(end)), age=0.0
+                    id_,
+                    server.slots,
+                    window=server.history.add(server.scrape(end)),
+                    age=0.0,
+                    in_flight=(InFlight(OWN, len(server.finishing), end),),
                 )
                 for id_, server in self.servers.items()
             ]

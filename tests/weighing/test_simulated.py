@@ -1,8 +1,11 @@
 """The whole of weighing against queues: see `queues` for what is simulated."""
 
+from itertools import pairwise
+
 import pytest
 
 from controlplane.weighing import Weighing
+from tests.weighing.pools import INTERVAL
 from tests.weighing.queues import Server, Simulation
 
 
@@ -71,3 +74,33 @@ def test_a_replica_at_the_floor_still_gets_enough_requests_to_recover() -> None:
     assert shares([simulation.run(1)[-1]], "h")[0] < 0.2
     simulation.servers["h"].speed *= 100
     assert shares([simulation.run(60)[-1]], "h")[0] > 2.6
+
+
+def leaning(simulation: Simulation, seconds: float) -> tuple[list[float], int]:
+    """What the fast tier got of its share, round by round, and the most that was in flight."""
+    factors, most = [], 0
+    for _ in range(round(seconds / INTERVAL)):
+        (weighing,) = simulation.run(INTERVAL)
+        lean = weighing.leans.get(weighing.replicas["g"].tier)
+        factors.append(lean.factor if lean else 1.0)
+        most = max(most, sum(len(server.finishing) for server in simulation.servers.values()))
+    return factors, most
+
+
+@pytest.mark.parametrize("load", [0.6, 0.8, 0.9, 0.95])
+def test_leaning_to_short_lines_does_not_swing(load: float) -> None:
+    simulation = mixed(load)
+    simulation.run(30)
+    factors, _ = leaning(simulation, 60)
+    moved = sum(abs(after - before) for before, after in pairwise(factors))
+    # With a tenth of the horizon it is 0.7 in each round at 0.9 and 0.95.
+    assert moved / len(factors) < 0.02
+
+
+def test_leaning_keeps_lines_short_where_shares_alone_are_not_right_enough() -> None:
+    simulation = mixed(0.95)
+    simulation.run(30)
+    factors, most = leaning(simulation, 60)
+    assert set(factors) != {1.0}
+    # Without it there are thousands.
+    assert most < 400
