@@ -10,7 +10,7 @@ from benchmarks.simulation.replica import Replica
 from benchmarks.simulation.sidecars import Told
 from controlplane.settings import PoolSettings
 from controlplane.signals import Histogram, History, Reading, Window
-from controlplane.weighing import InFlight, ReplicaInput, Weighing, weigh
+from controlplane.weighing import ENVOYS, InFlight, ReplicaInput, Weighing, weigh
 from controlplane.weighing.sizes import BYTES_PER_TOKEN
 from controlplane.weighing.tiers import SPAN
 
@@ -105,7 +105,7 @@ class Measuring:
             replica = replicas[number]
             _, forgotten = self._tiers.get(number, ("", 0))
             seen = min(replica.in_flight, replica.ended + replica.in_flight - forgotten)
-            self._in_flight[number] = InFlight("load reports", seen, now)
+            self._in_flight[number] = InFlight(ENVOYS, seen, now)
 
     def decide(self, replicas: Sequence[Replica], present: Sequence[int], now: float) -> Told:
         """Scrape every second replica, then weigh all."""

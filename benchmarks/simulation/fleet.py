@@ -9,8 +9,10 @@ from benchmarks.balance.schedule import SIGMA
 from benchmarks.simulation.control import LOOK, TICK, Control
 from benchmarks.simulation.replica import Replica
 from benchmarks.simulation.scenario import SERVICE, Scenario
-from benchmarks.simulation.sidecars import Sidecar, Told
+from benchmarks.simulation.sidecars import Sidecar, Tiers, Told
 
+LEAD: Final = 1.2
+"""Seconds for which replicas are watched before the first request comes."""
 MOST: Final = 4000
 """Requests in flight at which a run has collapsed."""
 
@@ -35,6 +37,9 @@ class Fleet:
         # Those of long requests last: they are a cluster of their own, which counts for itself.
         self._long = list(long)
         self._counts = [[0] * len(self._replicas) for _ in (*sidecars, *long)]
+        self._places: dict[int, str] = {}
+        # How often Envoys have forgotten what they had sent to each.
+        self._moves = [0] * len(self._replicas)
         self._latencies: list[float] = []
         self._told = Told()
 
@@ -44,7 +49,7 @@ class Fleet:
         end = scenario.warm_up + scenario.measured
         mu = -(SIGMA**2) / 2
         changes = list(scenario.changes)
-        arrival, decision, look, turn = random.expovariate(scenario.rate), 0.0, 0.0, 0
+        arrival, decision, look, turn = random.expovariate(scenario.rate), -LEAD, -LEAD, 0
         while (now := min(arrival, decision, look)) < end:
             while changes and changes[0].at <= now:
                 change = changes.pop(0)
@@ -68,7 +73,7 @@ class Fleet:
             counts = self._counts[sidecar]
             chosen = proxy.choose(counts)
             counts[chosen] += 1
-            self._replicas[chosen].admit(now, size, sidecar)
+            self._replicas[chosen].admit(now, size, (sidecar, self._moves[chosen]))
             arrival += random.expovariate(scenario.rate)
             if turn % 512 == 0 and sum(it.in_flight for it in self._replicas) > MOST:
                 break
@@ -84,8 +89,8 @@ class Fleet:
 
     def _finish_each(self, until: float) -> None:
         for number, replica in enumerate(self._replicas):
-            for end, came, sidecar in replica.finished(until):
-                self._counts[sidecar][number] -= 1
+            for end, came, (sidecar, moves) in replica.finished(until):
+                self._counts[sidecar][number] -= moves == self._moves[number]
                 if came >= self._scenario.warm_up:
                     self._latencies.append(end - came)
 
@@ -93,10 +98,21 @@ class Fleet:
         told = control.decide(self._replicas, self._present(now), now)
         if told != self._told:
             self._told = told
+            self._forget(told.tiers)
             for sidecar in self._sidecars:
                 sidecar.tell(told.tiers)
             for sidecar in self._long if told.long else ():
                 sidecar.tell(told.long)
+
+    def _forget(self, tiers: Tiers) -> None:
+        """An Envoy makes a host of another locality anew, and that has nothing in flight."""
+        for name, (members, _) in tiers.items():
+            for number in members:
+                if self._places.get(number, name) != name:
+                    self._moves[number] += 1
+                    for counts in self._counts:
+                        counts[number] = 0
+                self._places[number] = name
 
     def _present(self, now: float) -> range:
         joins = self._scenario.joins

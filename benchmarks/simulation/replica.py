@@ -11,6 +11,9 @@ from controlplane.signals import Histogram, Reading
 BOUNDS: Final = (*(0.000015 * 1.5**power for power in range(39)), inf)
 """Seconds, of TEI's histograms."""
 
+Sender = tuple[int, int]
+"""A sidecar, and how often it had forgotten what it had sent to the replica."""
+
 
 class Replica:
     """First come, first served by the slot that is free first."""
@@ -26,7 +29,7 @@ class Replica:
         self.slots = slots
         self.in_flight = 0
         self._free_at = [0.0] * slots
-        self._pending: list[tuple[float, float, int, float]] = []
+        self._pending: list[tuple[float, float, Sender, float]] = []
         self._counts = [0] * len(BOUNDS)
         self._total = 0.0
         self._tokens = 0.0
@@ -56,26 +59,26 @@ class Replica:
         """Requests that it has served so far."""
         return sum(self._counts)
 
-    def admit(self, at: float, size: float, sidecar: int) -> None:
+    def admit(self, at: float, size: float, sender: Sender) -> None:
         """Take in a request of so many times the mean size."""
         if self._partner is not None and not self.in_flight:
             self._partner.slow_down(at, ALONE)
         start = max(at, self._free_at[0])
         end = start + size * self.service
         heapq.heapreplace(self._free_at, end)
-        heapq.heappush(self._pending, (end, at, sidecar, size))
+        heapq.heappush(self._pending, (end, at, sender, size))
         self.in_flight += 1
 
-    def finished(self, until: float) -> list[tuple[float, float, int]]:
-        """Take out what is done by then: when, when it came, and by which sidecar."""
+    def finished(self, until: float) -> list[tuple[float, float, Sender]]:
+        """Take out what is done by then: when, when it came, and from whom."""
         done = []
         while self._pending and self._pending[0][0] <= until:
-            end, came, sidecar, size = heapq.heappop(self._pending)
+            end, came, sender, size = heapq.heappop(self._pending)
             self._counts[bisect_left(BOUNDS, end - came)] += 1
             self._total += end - came
             self._tokens += size * MEAN_TOKENS
             self.in_flight -= 1
-            done.append((end, came, sidecar))
+            done.append((end, came, sender))
             if self._partner is not None and not self.in_flight:
                 self._partner.slow_down(end, 1 / ALONE)
         return done
@@ -85,8 +88,8 @@ class Replica:
         self.service *= factor
         self._free_at = [at + (end - at) * factor if end > at else end for end in self._free_at]
         self._pending = [
-            (at + (end - at) * factor, came, sidecar, size)
-            for end, came, sidecar, size in self._pending
+            (at + (end - at) * factor, came, sender, size)
+            for end, came, sender, size in self._pending
         ]
 
     def scrape(self, at: float) -> Reading:

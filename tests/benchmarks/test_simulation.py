@@ -47,8 +47,8 @@ def test_one_queue_is_as_long_as_pollaczek_and_khinchine_say() -> None:
 
 def test_a_replica_that_slows_down_takes_longer_for_what_it_has_begun() -> None:
     replica = Replica(service=1.0)
-    replica.admit(0.0, 1.0, 0)
-    replica.admit(0.0, 1.0, 0)
+    replica.admit(0.0, 1.0, (0, 0))
+    replica.admit(0.0, 1.0, (0, 0))
     replica.slow_down(0.5, 10.0)
     assert [end for end, _, _ in replica.finished(100.0)] == [5.5, 15.5]
 

@@ -23,7 +23,7 @@ def watched(slots: int, loads: tuple[float, float], seconds: float) -> list[int]
         load = loads[int(now // 60) % 2]
         while came < now:
             served.finished(came)
-            served.admit(came, chance.lognormvariate(-0.5, 1), 0)
+            served.admit(came, chance.lognormvariate(-0.5, 1), (0, 0))
             came += chance.expovariate(load * slots / 0.06)
         served.finished(now)
         found = learned(found, history.add(served.scrape(now)), 1.0)
