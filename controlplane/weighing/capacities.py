@@ -99,7 +99,14 @@ class Capacities:
             if before is None or not before.knows(window, count):
                 sharing = self._sharing(id_, envoys)
                 found[id_] = capacity.estimated(
-                    before, window, count, sharing, usual, self.tokens, _in_flight(replica)
+                    before,
+                    window,
+                    count,
+                    sharing,
+                    usual,
+                    self.tokens,
+                    _in_flight(replica),
+                    idle=_is_idle(replica),
                 )
         return found
 
@@ -185,3 +192,8 @@ def _in_flight(replica: ReplicaInput) -> float | None:
     """What a replica has in flight, by its own count, or else by that of Envoys."""
     counts = sorted(replica.in_flight, key=lambda count: count.source != OWN)
     return counts[0].requests if counts else None
+
+
+def _is_idle(replica: ReplicaInput) -> bool:
+    """Whether it has nothing in flight, by all who count; each of them overlooks something."""
+    return bool(replica.in_flight) and not any(it.requests for it in replica.in_flight)

@@ -121,6 +121,8 @@ def estimated(
     usual: float | None,
     tokens: float | None = None,
     in_flight: float | None = None,
+    *,
+    idle: bool = False,
 ) -> Estimate:
     """Take a window into an estimate.
 
@@ -133,6 +135,7 @@ def estimated(
             turn out to be like the others, once it is warm.
         tokens: Of a request of the usual length; see `record.recorded`.
         in_flight: Requests that it has, waiting ones included; None where nobody counts.
+        idle: It has none, by all who count.
     """
     if previous is None:
         return Estimate(slots, begun(window), owed=Owed(in_flight=in_flight))
@@ -143,7 +146,7 @@ def estimated(
         base = previous.capacity(None)
         return Estimate(slots, begun(window), base, owed=Owed(in_flight=in_flight))
     before = previous.record.all
-    record = recorded(previous.record, window, slots, sharing, tokens)
+    record = recorded(previous.record, window, slots, sharing, tokens, idle=idle)
     past = previous.past
     behind = _behind(previous, record, slots, in_flight)
     if behind.is_collapse:

@@ -129,7 +129,13 @@ def begun(window: Window) -> Record:
 
 
 def recorded(
-    record: Record, window: Window, slots: int, sharing: float, usual: float | None = None
+    record: Record,
+    window: Window,
+    slots: int,
+    sharing: float,
+    usual: float | None = None,
+    *,
+    idle: bool = False,
 ) -> Record:
     """Take in a newer reading.
 
@@ -140,6 +146,7 @@ def recorded(
         sharing: Likewise.
         usual: Tokens of a request of the usual length; None where that is not known, and all
             requests are taken for usual.
+        idle: It has nothing in flight, by all who count.
     """
     requests, duration = window.count - record.count, window.total - record.total
     looks = None
@@ -153,6 +160,9 @@ def recorded(
         anew = begun(window)
         return replace(anew, old=record.old, recent=record.recent, pace=record.pace)
     ended = window.count - record.newest
+    if requests == 0 and idle:
+        # A batch begins with its first request: a rest before that says nothing about the work.
+        return replace(record, at=window.at, since=window.at, pace=0.0)
     if ended == 0:
         return replace(record, at=window.at, pace=0.0)
     length = 1.0

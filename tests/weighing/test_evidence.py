@@ -175,6 +175,25 @@ def test_counters_that_went_down_begin_a_new_record() -> None:
     assert again == begun(replace(window(at=2.0), count=10.0, total=0.1))
 
 
+def test_a_rest_before_the_first_request_of_a_batch_says_nothing_about_the_work() -> None:
+    """A pool that waits a minute for its first requests is not slow for that."""
+
+    def seen(at: float, count: float) -> Window:
+        return replace(window(at=at), count=count, total=count * 0.3)
+
+    rested = recorded(begun(seen(0.0, 0.0)), seen(60.0, 0.0), 1, 1.0, idle=True)
+    assert rested == begun(seen(60.0, 0.0))
+    after = recorded(rested, seen(61.0, 40.0), 1, 1.0)
+    assert after.capacity == pytest.approx(1 / 0.3 + 40)
+    # At work on one request that takes long it is busy, though none has ended.
+    busy = recorded(begun(seen(0.0, 0.0)), seen(60.0, 0.0), 1, 1.0)
+    assert recorded(busy, seen(61.0, 40.0), 1, 1.0).capacity == pytest.approx(1 / 0.3 + 40 / 61)
+    # And so is one that rests in the middle of a batch: its load is what it is on average.
+    part = recorded(begun(seen(0.0, 0.0)), seen(1.0, 10.0), 1, 1.0)
+    rests = recorded(part, seen(2.0, 10.0), 1, 1.0, idle=True)
+    assert recorded(rests, seen(3.0, 20.0), 1, 1.0).capacity == pytest.approx(1 / 0.3 + 20 / 3)
+
+
 def test_readings_that_were_missed_lose_nothing() -> None:
     def seen(at: float) -> Window:
         return replace(window(at=at), count=10 * at, total=at)
