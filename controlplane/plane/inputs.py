@@ -7,7 +7,7 @@ from controlplane.plane.devices import Devices, Joined
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Observed
 from controlplane.plane.traffic import Traffic
-from controlplane.weighing import InFlight, ReplicaInput, gpu_use
+from controlplane.weighing import ENVOYS, InFlight, ReplicaInput, gpu_use
 
 
 def gathered(
@@ -76,7 +76,7 @@ def _measured(
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
     if (reported := traffic.in_flight(pool, replica, now)) is not None:
-        in_flight = (*in_flight, InFlight("load reports", reported, now))
+        in_flight = (*in_flight, InFlight(ENVOYS, reported, now))
     return ReplicaInput(
         id=replica.id,
         slots=replica.settings.slots,

@@ -13,7 +13,7 @@ from typing import Final
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.entry import Entry, packed, unpacked
 from controlplane.plane.observed import Observed
-from controlplane.weighing import ReplicaInput, ReplicaWeighing, Step, Weighing
+from controlplane.weighing import ENVOYS, ReplicaInput, ReplicaWeighing, Step, Weighing
 from controlplane.weighing.damping import DEAD_BAND
 
 KEPT: Final = 3600.0
@@ -204,7 +204,7 @@ def _entry(
     now: float,
 ) -> Entry:
     replica = pool.replicas[given.id]
-    reported = [it.requests for it in given.in_flight if it.source == "load reports"]
+    reported = [it.requests for it in given.in_flight if it.source == ENVOYS]
     return Entry(
         at=now,
         lifetime=given.generation,

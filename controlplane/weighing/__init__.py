@@ -12,10 +12,11 @@ from controlplane.weighing.kept import (
     restored_weighing,
 )
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
-from controlplane.weighing.veto import OWN, InFlight
+from controlplane.weighing.veto import ENVOYS, OWN, InFlight
 from controlplane.weighing.weigh import weigh
 
 __all__ = [
+    "ENVOYS",
     "OWN",
     "InFlight",
     "ReplicaInput",

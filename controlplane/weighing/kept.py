@@ -13,6 +13,7 @@ from controlplane.weighing.capacity import Change, Estimate
 from controlplane.weighing.evidence import Evidence
 from controlplane.weighing.guard import Guard
 from controlplane.weighing.leaning import Lean
+from controlplane.weighing.long_part import Tally
 from controlplane.weighing.record import Record
 from controlplane.weighing.replica import ReplicaWeighing, State, Weighing
 from controlplane.weighing.sizes import Sizes
@@ -118,9 +119,10 @@ def _sizes_data(sizes: Sizes, at: float) -> dict[str, Any]:
         "part": sizes.part,
         "parted_for": at - sizes.begun,
         "unchanged_for": at - sizes.since,
-        "short": sizes.short,
-        "total": sizes.total,
-        "requests": sizes.requests,
+        "assumed": sizes.assumed,
+        "short": sizes.tally.short,
+        "total": sizes.tally.total,
+        "requests": sizes.tally.requests,
         "pause": sizes.pause,
         "turned": sizes.turned,
     }
@@ -131,12 +133,11 @@ def _sizes(data: Mapping[str, Any], now: float) -> Sizes:
         threshold=data["threshold"],
         fast=frozenset(data["fast"]),
         part=data["part"],
+        assumed=data.get("assumed", data["part"]),
         # The time in which nobody was there is left out: Envoys may have been started in it.
         begun=now - data["parted_for"],
         since=now - data["unchanged_for"],
-        short=data["short"],
-        total=data["total"],
-        requests=data["requests"],
+        tally=Tally(data["short"], data["total"], data["requests"]),
         pause=data["pause"],
         turned=data["turned"],
     )

@@ -10,10 +10,13 @@ from controlplane.signals.reporting import report_interval
 from controlplane.weighing import lengths
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.replica import ReplicaInput
-from controlplane.weighing.veto import OWN, InFlight
+from controlplane.weighing.veto import ENVOYS, OWN, InFlight
 
 HORIZON: Final = 2.0
-"""Intervals between two readings of lines in which a difference between them is to be gone."""
+"""Times after which a line that was read has changed traffic, in which a difference between lines
+is to be gone."""
+SOONEST: Final = 0.2
+"""That time at least, seconds: decisions are a quarter of one apart, and reports a tenth."""
 
 
 def horizon(replicas: Mapping[str, ReplicaInput], interval: float, envoys: int | None) -> float:
@@ -24,13 +27,21 @@ def horizon(replicas: Mapping[str, ReplicaInput], interval: float, envoys: int |
         interval: Seconds between two scrapes.
         envoys: How many report; None where that is not known.
     """
-    if all(any(it.source == OWN for it in each.in_flight) for each in replicas.values()):
-        return HORIZON * interval
-    return HORIZON * max(interval, report_interval(envoys or 1, len(replicas)))
+    reported = report_interval(envoys or 1, len(replicas))
+    by_all = {
+        interval: _are_counted(replicas, OWN),
+        reported: _are_counted(replicas, ENVOYS),
+    }
+    read = min((it for it, is_by_all in by_all.items() if is_by_all), default=max(by_all))
+    return HORIZON * max(read, SOONEST)
 
 
 def waits(
-    replicas: Mapping[str, ReplicaInput], known: Capacities, ids: Collection[str], oldest: float
+    replicas: Mapping[str, ReplicaInput],
+    known: Capacities,
+    ids: Collection[str],
+    oldest: float,
+    now: float,
 ) -> dict[str, float]:
     """Seconds of work in line, by id, of those of whom it is known.
 
@@ -39,22 +50,36 @@ def waits(
         known: What each can carry.
         ids: Of those that are asked for.
         oldest: Counts from before that say nothing about now, seconds of a monotonic clock.
+        now: On that clock.
     """
     found = {}
     for id_ in ids:
         replica = replicas[id_]
         # Where nobody counts, that is of thousands.
-        count = _count(replica.in_flight, oldest) if replica.in_flight else None
-        if count is None:
+        if not replica.in_flight:
             continue
         recent = lengths.lately(replica.window) if replica.window is not None else None
         times = recent[0] / known.tokens if recent is not None and known.tokens else 1.0
-        line = max(count.requests - known.slots[id_], 0.0)
-        found[id_] = line * times / known.carried[id_]
+        carries = known.carried[id_] / times
+        counts = {it.source: it for it in replica.in_flight if it.at >= oldest}
+        if counts:
+            found[id_] = max(_counted(counts, carries, now) - known.slots[id_], 0.0) / carries
     return found
 
 
-def _count(counts: tuple[InFlight, ...], oldest: float) -> InFlight | None:
-    """By itself where it counts, else by Envoys: these forget what they sent to another tier."""
-    recent = [count for count in counts if count.at >= oldest]
-    return min(recent, key=lambda count: count.source != OWN, default=None)
+def _are_counted(replicas: Mapping[str, ReplicaInput], source: str) -> bool:
+    return all(any(it.source == source for it in each.in_flight) for each in replicas.values())
+
+
+def _counted(counts: Mapping[str, InFlight], carries: float, now: float) -> float:
+    """What a replica has in flight now.
+
+    Its own count is complete, but as old as its last scrape. That of Envoys is newer, but they
+    forget what they sent to a replica that has changed its tier, and one may be stuck: it counts
+    as far as the other can have become it since, at the pace of the replica.
+    """
+    own, reported = counts.get(OWN), counts.get(ENVOYS)
+    if own is None or reported is None:
+        return next(it.requests for it in (own, reported) if it is not None)
+    since = carries * (now - own.at)
+    return min(max(reported.requests, own.requests - since), own.requests + since)

@@ -40,7 +40,8 @@ def members_of(
         members[id_] = Member(
             band=bands.get(id_),
             share=shares[id_],
-            speed=known.carried[id_] / known.slots[id_],
+            carries=known.carried[id_],
+            slots=known.slots[id_],
             requests=estimate.requests if estimate else 0.0,
             seen=Seen(replica.generation, window.count, window.tokens or 0.0)
             if window is not None and lengths.are_counted(window)

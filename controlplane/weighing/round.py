@@ -180,7 +180,7 @@ class Round:
         oldest: float,
     ) -> dict[str, Lean]:
         """By what is in line; where there are no tiers, all have the same name, and none leans."""
-        waits = lines.waits(self._replicas, known, ids, oldest)
+        waits = lines.waits(self._replicas, known, ids, oldest, self._now)
         before = self._previous.leans if self._previous else {}
         seconds = lines.horizon(self._replicas, self._interval, self._envoys)
         return leaning.leans(before, names, shares, waits, seconds)

@@ -1,27 +1,22 @@
-"""Long requests to the fast replicas, short ones to all: which are long, and what part of the work.
+"""Long requests to the fast replicas, short ones to all: which are long, and who gets them.
 
 A long text on a slow replica is what the tail of a mixed pool is made of. So requests whose bodies
 are longer than a threshold go to the fastest tiers only, and these get so much less of the short
 ones that every replica keeps its share of the work (size-interval task assignment: Harchol-Balter,
 Crovella and Murta, 1999). The threshold is in bytes, because that is what an Envoy sees of a
 request before it chooses; the work is in tokens, because that is what a replica counts.
-
-What part of the work is long is not reported by anyone, but it follows: only short requests reach
-slow replicas, and which part of the short ones they get was told to Envoys.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
 from typing import Final
 
 from controlplane.weighing.explanation import Step, percent
+from controlplane.weighing.long_part import NOTHING, Tally, multiple, part_beyond
 
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text, to begin with; the part that is measured corrects it."""
-SIGMA: Final = 1.0
-"""Of the logarithm of lengths, which are taken for lognormal until the part is measured."""
 OF_FAST: Final = 0.65
 """Part of what the fast replicas can do that long requests are to be."""
 MOST: Final = 0.5
@@ -35,9 +30,7 @@ STEP: Final = 1.35
 SETTLED: Final = 2.0
 """Seconds after a change in which old requests are still on the way."""
 ENOUGH: Final = 400.0
-"""Requests from which on a part is worth something."""
-KEPT: Final = 3000.0
-"""Requests that are remembered; older ones fade."""
+"""Requests from which on a part moves the threshold."""
 PAUSE: Final = 10.0
 """Seconds between two changes of the threshold; twice as long after each time that it turned."""
 LONGEST_PAUSE: Final = 600.0
@@ -72,7 +65,8 @@ class Member:
     Attributes:
         band: Of its tier; higher is faster. None while it starts slowly.
         share: Of the pool's work, relative to the others.
-        speed: Requests per second and slot.
+        carries: Requests per second.
+        slots: In which it computes them.
         requests: How many its capacity rests on.
         seen: At its newest reading; None where it does not count tokens.
         tokens: Of its requests lately, on average, and how many they were.
@@ -80,10 +74,16 @@ class Member:
 
     band: int | None
     share: float
-    speed: float
+    carries: float
+    slots: int
     requests: float
     seen: Seen | None
     tokens: tuple[float, float] | None = None
+
+    @property
+    def speed(self) -> float:
+        """Requests per second and slot."""
+        return self.carries / self.slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,11 @@ class Sizes:
         threshold: Bytes from which on a request is long.
         fast: Ids of the replicas that long requests go to.
         part: Of the work that is long, 0 to 1.
+        assumed: What that was taken for when the threshold was set.
         begun: From when on they are parted, seconds of a monotonic clock: Envoys first have to make
             themselves acquainted with where the long ones go.
         since: When the threshold was set, or when they were first parted.
-        short: Tokens of short requests, by what slow replicas did.
-        total: Tokens of all, meanwhile.
-        requests: How many those were.
+        tally: Of what was done since.
         pause: Seconds until the threshold may change again.
         turned: Direction of the last change.
         seen: At the last reading, by id.
@@ -108,11 +107,10 @@ class Sizes:
     threshold: int
     fast: frozenset[str]
     part: float
+    assumed: float
     begun: float
     since: float
-    short: float = 0.0
-    total: float = 0.0
-    requests: float = 0.0
+    tally: Tally = NOTHING
     pause: float = PAUSE
     turned: int = 0
     seen: Mapping[str, Seen] = field(default_factory=dict)
@@ -156,38 +154,37 @@ def parted(
     if fast is None or not (any(count) if previous else all(count)):
         return None
     seen = {id_: member.seen for id_, member in members.items() if member.seen}
-    capacity = _share(members, fast)
-    wanted = min(OF_FAST * capacity, MOST)
     if previous is None:
         lately = [member.tokens for member in counting if member.tokens]
         requests = math.fsum(count for _, count in lately)
         if not requests:
             return None
         mean = math.fsum(tokens * count for tokens, count in lately) / requests
-        threshold = _rounded(_multiple(wanted) * BYTES_PER_TOKEN * mean)
-        return Sizes(threshold, fast, wanted, now + notice, now + notice, seen=seen)
+        # Shares have a reserve by the square-root rule as long as requests are not parted.
+        capacity = _part({id_: member.carries for id_, member in members.items()}, fast)
+        wanted = _wanted(capacity)
+        threshold = _rounded(multiple(wanted) * BYTES_PER_TOKEN * mean)
+        return Sizes(threshold, fast, wanted, wanted, now + notice, now + notice, seen=seen)
+    capacity = _share(members, fast)
+    wanted = _wanted(capacity)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
-        found = replace(found, fast=fast, short=0.0, total=0.0, requests=0.0)
+        found = replace(found, fast=fast, assumed=found.part, tally=NOTHING)
     if found.part > BRIM * capacity:
         # A fast replica has gone, or has become slow: the others cannot do all that was long.
-        times = _multiple(wanted) / _multiple(found.part)
-        threshold = _rounded(found.threshold * times)
-        return _afresh(replace(found, threshold=threshold, part=wanted), now)
+        times = multiple(wanted) / multiple(found.part)
+        return _afresh(found, times, wanted, now)
     return _moved(found, wanted, capacity, now)
 
 
-def _multiple(part: float) -> float:
-    """Times the mean length beyond which so much of the work is, of lognormal lengths.
-
-    Work by length is lognormal as well, with a median of exp(sigma²/2) times the mean.
-    """
-    return math.exp(SIGMA**2 / 2 + SIGMA * NormalDist().inv_cdf(1 - part))
+def _wanted(capacity: float) -> float:
+    return min(OF_FAST * capacity, MOST)
 
 
-def _afresh(sizes: Sizes, now: float) -> Sizes:
-    """With a threshold that has just been set."""
-    return replace(sizes, since=now, short=0.0, total=0.0, requests=0.0)
+def _afresh(sizes: Sizes, times: float, part: float, now: float) -> Sizes:
+    """With a threshold that is now set to so many times what it was, and what is assumed of it."""
+    threshold = _rounded(sizes.threshold * times)
+    return replace(sizes, threshold=threshold, part=part, assumed=part, since=now, tally=NOTHING)
 
 
 def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | None:
@@ -242,39 +239,29 @@ def _measured(
     to_slow = math.fsum(weight for id_, weight in told.items() if id_ not in previous.fast)
     if not total or not to_slow:
         return replace(previous, seen=seen)
-    left = min(1.0, KEPT / max(previous.requests + requests, 1.0))
-    return replace(
-        previous,
-        short=previous.short * left + slow * math.fsum(told.values()) / to_slow,
-        total=previous.total * left + total,
-        requests=previous.requests * left + requests,
-        seen=seen,
-    )
+    short = slow * math.fsum(told.values()) / to_slow
+    return replace(previous, tally=previous.tally.plus(short, total, requests), seen=seen)
 
 
 def _moved(sizes: Sizes, wanted: float, capacity: float, now: float) -> Sizes:
     """Take the part that was measured, and move the threshold where that is far off."""
-    if sizes.requests < ENOUGH:
-        return sizes
-    part = min(max(1 - sizes.short / sizes.total, 0.0), 1.0)
-    sizes = replace(sizes, part=min(_quantised(sizes.part, part), BRIM * capacity))
-    floods = part > BRIM * capacity
+    most, tally = BRIM * capacity, sizes.tally
+    part = tally.part(sizes.assumed)
+    sizes = replace(sizes, part=min(_quantised(sizes.part, part), most))
+    floods = tally.surely_exceeds(most)
+    may_move = tally.requests >= ENOUGH and now - sizes.since >= sizes.pause
     direction = 1 if floods or part > HIGH * wanted else -1 if part < LOW * wanted else 0
-    if not direction or (now - sizes.since < sizes.pause and not floods):
+    if not direction or not (floods or may_move):
         return sizes
     turned = sizes.turned not in (0, direction)
-    pause = min(sizes.pause * 2, LONGEST_PAUSE) if turned else sizes.pause
-    moved = replace(
-        sizes,
-        threshold=_rounded(sizes.threshold * STEP**direction),
-        pause=FLOODED if turned and floods else min(pause, LONGEST_PAUSE),
-        turned=direction,
-    )
-    return _afresh(moved, now)
+    pause = min(sizes.pause * (2 if turned else 1), LONGEST_PAUSE)
+    sizes = replace(sizes, pause=FLOODED if turned and floods else pause, turned=direction)
+    times = STEP**direction
+    return _afresh(sizes, times, min(part_beyond(multiple(part) * times), most), now)
 
 
-def _quantised(previous: float | None, part: float) -> float:
-    if previous is not None and abs(part - previous) < QUANTUM:
+def _quantised(previous: float, part: float) -> float:
+    if abs(part - previous) < QUANTUM:
         return previous
     return round(part / QUANTUM) * QUANTUM
 

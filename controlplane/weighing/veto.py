@@ -24,6 +24,8 @@ than is usual. With one limit alone a line that stays near it would be vetoed ag
 OWN: Final = "queue"
 """The source that is the replica itself. It counts all that it has; an Envoy does not count what it
 sent before the replica changed its tier."""
+ENVOYS: Final = "load reports"
+"""The source that is all Envoys together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class InFlight:
     """Requests that a replica had at one time, waiting ones included.
 
     Attributes:
-        source: Who counted, as an operator knows it: `OWN`, ``"load reports"``.
+        source: Who counted, as an operator knows it: `OWN` or `ENVOYS`.
         requests: How many.
         at: When, seconds of a monotonic clock.
     """

@@ -9,7 +9,7 @@ FAST, SLOW = ("f0", "f1"), ("s0", "s1", "s2", "s3", "s4", "s5")
 
 
 def member(speed: float, band: int | None, **changes: object) -> Member:
-    usual = Member(band, speed, speed, 500.0, Seen(0, 1000.0, 100_000.0), (100.0, 50.0))
+    usual = Member(band, speed, speed, 1, 500.0, Seen(0, 1000.0, 100_000.0), (100.0, 50.0))
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from controlplane.signals.reporting import ENDPOINTS, REPORTS
 from controlplane.weighing import (
+    ENVOYS,
     OWN,
     InFlight,
     ReplicaInput,
@@ -19,7 +20,7 @@ from controlplane.weighing import (
     weigh,
 )
 from controlplane.weighing.capacities import Capacities
-from controlplane.weighing.lines import HORIZON, horizon, waits
+from controlplane.weighing.lines import HORIZON, SOONEST, horizon, waits
 from controlplane.weighing.sizes import Sizes
 from tests.weighing.pools import INTERVAL, SETTINGS, later, pool, settled, weights, window
 
@@ -38,9 +39,9 @@ def known(inputs: Sequence[ReplicaInput]) -> Capacities:
     return found
 
 
-def waiting(*inputs: ReplicaInput, oldest: float = 0.0) -> dict[str, float]:
+def waiting(*inputs: ReplicaInput, oldest: float = 0.0, now: float = 0.0) -> dict[str, float]:
     replicas = {it.id: it for it in inputs}
-    return waits(replicas, known(inputs), replicas, oldest)
+    return waits(replicas, known(inputs), replicas, oldest, now)
 
 
 def test_a_line_is_what_waits_behind_those_that_are_computed() -> None:
@@ -63,14 +64,43 @@ def test_requests_count_by_their_length_where_it_is_known() -> None:
     assert found["b"] == pytest.approx(30 / capacities.carried["b"])
 
 
-def test_a_replica_counts_for_itself_and_envoys_only_where_it_does_not() -> None:
+@pytest.mark.parametrize(
+    ("reported", "own", "ago", "found"),
+    [
+        (50, None, 0.0, 50),
+        (None, 11, 3.0, 11),
+        (50, 11, 0.0, 11),
+        (20, 40, 0.0, 40),
+        (25, 21, 10.0, 25),
+        (15, 21, 10.0, 15),
+        (99, 21, 10.0, 31),
+        (0, 21, 10.0, 11),
+        (50, 11, 16.0, 50),
+    ],
+    ids=[
+        "only Envoys count",
+        "only it counts",
+        "Envoys count more at the same moment",
+        "Envoys have forgotten some",
+        "more have come since",
+        "some were served since",
+        "an Envoy is stuck",
+        "Envoys have forgotten all",
+        "its own count is too old",
+    ],
+)
+def test_envoys_count_as_far_as_the_replica_s_own_count_can_have_become_it_since(
+    reported: float | None, own: float | None, ago: float, found: float
+) -> None:
     (one,) = pool(100)
-    capacity = known([one]).carried["a"]
-    both = (InFlight("load reports", 50, 0.0), InFlight(OWN, 11, 0.0))
-    assert waiting(replace(one, in_flight=both)) == pytest.approx({"a": 10 / capacity})
-    assert waiting(replace(one, in_flight=both[:1])) == pytest.approx({"a": 49 / capacity})
-    old = (both[0], InFlight(OWN, 11, -1.0))
-    assert waiting(replace(one, in_flight=old)) == pytest.approx({"a": 49 / capacity})
+    # Before anything was measured.
+    assert known([one]).carried["a"] == 1.0
+    counts = (
+        *((InFlight(ENVOYS, reported, 20.0),) if reported is not None else ()),
+        *((InFlight(OWN, own, 20.0 - ago),) if own is not None else ()),
+    )
+    line = waiting(replace(one, in_flight=counts), oldest=5.0, now=20.0)["a"]
+    assert line == pytest.approx(found - 1)
 
 
 def test_who_is_not_counted_or_was_too_long_ago_has_no_line_that_is_known() -> None:
@@ -80,15 +110,30 @@ def test_who_is_not_counted_or_was_too_long_ago_has_no_line_that_is_known() -> N
 
 
 def test_the_horizon_is_two_looks_at_all_lines() -> None:
-    inputs = {it.id: in_flight(it, 3, 0.0) for it in pool(*KINDS)}
-    assert horizon(inputs, 5.0, 2000) == HORIZON * 5.0
-    by_envoys = {**inputs, "a": in_flight(inputs["a"], 3, 0.0, "load reports")}
-    assert horizon(by_envoys, 5.0, 12) == HORIZON * 5.0
+    own = {it.id: in_flight(it, 3, 0.0) for it in pool(*KINDS)}
+    assert horizon(own, 5.0, 2000) == HORIZON * 5.0
+    # Decisions are not made more often than four times a second.
+    assert horizon(own, 0.01, 1) == HORIZON * SOONEST
+    by_envoys = {id_: in_flight(it, 3, 0.0, ENVOYS) for id_, it in own.items()}
+    assert horizon(by_envoys, 5.0, 12) == HORIZON * SOONEST
+    assert horizon(by_envoys, 5.0, None) == HORIZON * SOONEST
     # Two thousand Envoys are asked more rarely, so what they say is older.
     assert horizon(by_envoys, 5.0, 2000) == HORIZON * 2000 / REPORTS
-    many = {f"{n}": in_flight(inputs["a"], 3, 0.0, "load reports") for n in range(1000)}
+    many = {f"{n}": in_flight(own["a"], 3, 0.0, ENVOYS) for n in range(1000)}
     assert horizon(many, 5.0, 100) == HORIZON * 100 * 1000 / ENDPOINTS
-    assert horizon(by_envoys, 5.0, None) == HORIZON * 5.0
+    both = {
+        id_: replace(it, in_flight=(InFlight(OWN, 3, 0.0), *it.in_flight))
+        for id_, it in by_envoys.items()
+    }
+    assert horizon(both, 5.0, 12) == HORIZON * SOONEST
+    assert horizon(both, 5.0, 2000) == HORIZON * 5.0
+
+
+def test_where_neither_counts_at_all_replicas_the_horizon_is_that_of_who_is_later() -> None:
+    own = {it.id: in_flight(it, 3, 0.0) for it in pool(*KINDS)}
+    some = {**own, "a": in_flight(own["a"], 3, 0.0, ENVOYS)}
+    assert horizon(some, 5.0, 12) == HORIZON * 5.0
+    assert horizon(some, 5.0, 2000) == HORIZON * 2000 / REPORTS
 
 
 def after_a_scrape(slow: float, *, fast: float = 1, source: str = OWN) -> tuple[Weighing, Weighing]:
@@ -105,12 +150,14 @@ def shares(weighing: Weighing) -> float:
     return sum(weighing.replicas[id_].share or 0.0 for id_ in "ab")
 
 
-@pytest.mark.parametrize("source", [OWN, "load reports"])
-def test_traffic_leans_away_from_a_tier_with_longer_lines_and_estimates_stay(source: str) -> None:
+@pytest.mark.parametrize(("source", "read"), [(OWN, INTERVAL), (ENVOYS, SOONEST)])
+def test_traffic_leans_away_from_a_tier_with_longer_lines_and_estimates_stay(
+    source: str, read: float
+) -> None:
     before, after = after_a_scrape(16, source=source)
     # 15 in line at 100 a second, where the fast ones have none: 0.15 s, in the pool a third of it.
-    lean = 1 - (0.15 - 0.05) / (HORIZON * INTERVAL)
-    assert weights(after)["c"] / weights(before)["c"] == pytest.approx(lean, abs=0.02)
+    lean = 1 - (0.15 - 0.05) / (HORIZON * read)
+    assert weights(after)["c"] / weights(before)["c"] == pytest.approx(lean, abs=0.03)
     assert shares(after) > shares(before) + 0.02
     for id_, weighed in after.replicas.items():
         assert weighed.tier == before.replicas[id_].tier
@@ -177,7 +224,7 @@ def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
     for scrape in range(80):
         before = weigh(before, SETTINGS, counting(before, scrape * INTERVAL), scrape * INTERVAL)
     assert before is not None
-    parted = Sizes(1000, frozenset("ab"), part=0.3, begun=0.0, since=0.0)
+    parted = Sizes(1000, frozenset("ab"), part=0.3, assumed=0.3, begun=0.0, since=0.0)
     now = before.at + INTERVAL
     inputs = counting(before, now)
     leaning = [in_flight(it, 1 if it.id in "ab" else 16, now) for it in inputs]
@@ -211,3 +258,22 @@ def test_a_restart_changes_no_weight_that_leans() -> None:
     held = weigh(restored, SETTINGS, inputs, 1.0, held="nothing is known yet")
     assert weights(held) == weights(leaning)
     assert held.leans == leaning.leans
+
+
+@pytest.mark.parametrize(
+    ("counts", "capacity"),
+    [({OWN: 0}, 43.3), ({}, 4.0), ({OWN: 0, ENVOYS: 1}, 4.0), ({OWN: 1, ENVOYS: 0}, 4.0)],
+    ids=["at rest", "nobody counts", "at work by Envoys", "at work by its own count"],
+)
+def test_only_a_replica_with_nothing_in_flight_rests(
+    counts: dict[str, float], capacity: float
+) -> None:
+    """All forty requests come in the last of sixty-one seconds."""
+    (one,), weighing = pool(100), None
+    for at, ended in ((0.0, 0.0), (60.0, 0.0), (61.0, 40.0)):
+        seen = replace(window(at=at, samples=ended), count=ended, total=0.3 * ended)
+        in_flight = tuple(InFlight(source, count, at) for source, count in counts.items())
+        given = replace(one, window=seen, in_flight=in_flight)
+        weighing = weigh(weighing, SETTINGS, [given], at)
+    assert weighing is not None
+    assert weighing.replicas["a"].capacity == pytest.approx(capacity, rel=0.02)

@@ -237,7 +237,7 @@ def test_the_usual_length_of_a_request_stays_what_it_was_without_weights_too() -
 
 def test_a_silent_pool_goes_on_sharing_out_short_requests_as_before() -> None:
     before = settled(pool(100, 100, 400), TIERS)
-    sizes = Sizes(800, frozenset("c"), part=0.3, begun=0.0, since=0.0)
+    sizes = Sizes(800, frozenset("c"), part=0.3, assumed=0.3, begun=0.0, since=0.0)
     relative = {id_: it.state.relative for id_, it in before.replicas.items()}
     part = sizes.of_short(relative, before.at)
     assert part < 0.6

@@ -1,9 +1,18 @@
 """Requests parted by length where something is lacking, has changed or is out of proportion."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
+from controlplane.weighing.long_part import (
+    NOTHING,
+    SPREAD,
+    SURE,
+    Tally,
+    multiple,
+    part_beyond,
+)
 from controlplane.weighing.sizes import (
     BRIM,
     ENOUGH,
@@ -71,12 +80,29 @@ def test_where_the_faster_ones_can_do_too_little_requests_stay_together() -> Non
     assert parted(None, members, told(None, members), 0.0, 0.0) is None
 
 
+def test_a_reserve_of_the_fast_ones_is_not_taken_for_what_they_can_do() -> None:
+    members = {
+        id_: replace(it, share=3 * it.share if id_ in FAST else it.share)
+        for id_, it in pool().items()
+    }
+    assert begun(members).part == pytest.approx(OF_FAST * CAPACITY)
+
+
+def test_a_step_of_the_threshold_is_assumed_to_do_what_it_does_to_lognormal_lengths() -> None:
+    low = 0.3 * OF_FAST * CAPACITY
+    found = with_part(begun(assumed=low), low, PAUSE + 1)
+    assert found.part == found.assumed
+    assert found.assumed == pytest.approx(part_beyond(multiple(low) / STEP))
+    assert low + 0.05 < found.assumed
+
+
 def test_what_was_measured_with_other_fast_replicas_does_not_count() -> None:
-    sizes = begun(short=600.0, total=1000.0, requests=2 * ENOUGH)
+    sizes = begun(tally=Tally(600.0, 1000.0, 2 * ENOUGH))
     members = {**pool(), "f2": member(4.0, 2)}
     found = after(sizes, members, 1.0)
     assert found.fast == {"f0", "f1", "f2"}
-    assert (found.short, found.total, found.requests) == (0.0, 0.0, 0.0)
+    assert found.assumed == sizes.part
+    assert found.tally == NOTHING
 
 
 def test_a_fast_replica_that_has_gone_raises_the_threshold_by_more_than_a_step() -> None:
@@ -89,13 +115,13 @@ def test_a_fast_replica_that_has_gone_raises_the_threshold_by_more_than_a_step()
 
 def test_tokens_that_went_backwards_are_none() -> None:
     found = after(begun(), busy(pool(), -5000.0, -5000.0))
-    assert found.total == found.short == 0.0
+    assert found.tally.total == found.tally.short == 0.0
 
 
 def test_requests_without_a_token_say_nothing_about_lengths() -> None:
     sizes = begun()
     found = after(sizes, busy(pool(), 0.0, 0.0))
-    assert (found.requests, found.part) == (0.0, sizes.part)
+    assert (found.tally.requests, found.part) == (0.0, sizes.part)
 
 
 def test_where_slow_replicas_were_told_nothing_they_say_nothing_of_what_is_short() -> None:
@@ -103,12 +129,12 @@ def test_where_slow_replicas_were_told_nothing_they_say_nothing_of_what_is_short
     weights = {**told(sizes, pool()), **dict.fromkeys(SLOW, 0.0)}
     found = parted(sizes, busy(pool(), 5000.0, 5000.0), weights, SETTLED + 1, 0.0)
     assert found is not None
-    assert found.requests == 0.0
+    assert found.tally.requests == 0.0
 
 
 def test_a_first_reading_without_requests_is_no_reason_to_forget_or_to_fail() -> None:
     found = after(begun(), busy(pool(), 100.0, 100.0, requests=0.0))
-    assert found.total == pytest.approx(800.0)
+    assert found.tally.total == pytest.approx(800.0)
 
 
 def test_what_is_short_is_what_slow_replicas_did_over_what_they_are_told_to_get() -> None:
@@ -116,8 +142,8 @@ def test_what_is_short_is_what_slow_replicas_did_over_what_they_are_told_to_get(
     weights = told(sizes, pool())
     to_slow = sum(weights[id_] for id_ in SLOW) / sum(weights.values())
     found = after(sizes, busy(pool(), 4000.0, 1000.0))
-    assert found.short == pytest.approx(6000.0 / to_slow)
-    assert found.total == pytest.approx(14_000.0)
+    assert found.tally.short == pytest.approx(6000.0 / to_slow)
+    assert found.tally.total == pytest.approx(14_000.0)
 
 
 def test_a_part_counts_in_steps_and_stays_where_it_is_within_one() -> None:
@@ -131,14 +157,18 @@ def test_a_part_counts_in_steps_and_stays_where_it_is_within_one() -> None:
 
 def test_more_than_the_fast_can_do_moves_the_threshold_before_its_pause_is_over() -> None:
     sizes = begun()
-    too_much = (BRIM * CAPACITY + HIGH * OF_FAST * CAPACITY) / 2
-    assert too_much > BRIM * CAPACITY
+    beyond_doubt = SURE * SPREAD / math.sqrt(8 * ENOUGH)
+    assert (
+        with_part(sizes, BRIM * CAPACITY + 0.9 * beyond_doubt, PAUSE / 2).threshold
+        == sizes.threshold
+    )
+    too_much = BRIM * CAPACITY + 1.1 * beyond_doubt
     assert with_part(sizes, too_much, PAUSE / 2).threshold > sizes.threshold
 
 
 @pytest.mark.parametrize(
     ("part", "direction"),
-    [(0.9 * HIGH, 0), (1.1 * LOW, 0), (0.9 * LOW, -1)],
+    [(0.9 * HIGH, 0), (1.1 * LOW, 0), (0.7 * LOW, -1)],
     ids=["more", "less", "far less"],
 )
 def test_the_threshold_moves_only_where_the_part_is_far_off_and_after_its_pause(
