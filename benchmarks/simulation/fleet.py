@@ -11,7 +11,7 @@ from benchmarks.simulation.replica import Replica
 from benchmarks.simulation.scenario import SERVICE, Scenario
 from benchmarks.simulation.sidecars import Sidecar, Tiers, Told
 
-LEAD: Final = 1.2
+LEAD: Final = 1.25
 """Seconds for which replicas are watched before the first request comes."""
 MOST: Final = 4000
 """Requests in flight at which a run has collapsed."""
