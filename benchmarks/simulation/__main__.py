@@ -3,21 +3,26 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 from statistics import median
+from typing import Final
 
 import click
 
+from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.table import SCENARIOS
 from benchmarks.simulation.contenders import CONTENDERS, Contender
 from benchmarks.simulation.control import Measuring
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.measures import Run, ratios, run_of, stillness_of
-from benchmarks.simulation.scenario import SCENARIOS, Scenario
+
+PLAYED: Final = {name: it for name, it in SCENARIOS.items() if it.filling is None}
+"""The scenarios of the benchmark with real Envoys, but for memory."""
 
 
 @click.command
 @click.option("--seeds", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--first-seed", type=int, default=1, show_default=True)
 @click.option("--sidecars", multiple=True, type=click.IntRange(1), default=(1, 12))
-@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)))
+@click.option("--scenario", "names", multiple=True, type=click.Choice(list(PLAYED)))
 @click.option("--contender", "wanted", multiple=True, help="Only those whose name has this in it.")
 def main(
     seeds: int,
@@ -32,9 +37,9 @@ def main(
         for each in CONTENDERS
         if each.peer or not wanted or any(part in each.name for part in wanted)
     ]
-    for name in names or SCENARIOS:
+    for name in names or PLAYED:
         for count in sidecars:
-            scenario = SCENARIOS[name]
+            scenario = PLAYED[name]
             runs = {
                 each.name: [
                     play(each, scenario, count, seed)
@@ -56,7 +61,7 @@ def play(contender: Contender, scenario: Scenario, sidecars: int, seed: int) -> 
     latencies = fleet.play(control)
     stillness = None
     if isinstance(control, Measuring):
-        stillness = stillness_of(control.weighings, scenario.speeds, scenario.warm_up)
+        stillness = stillness_of(control.weighings, scenario.speeds, scenario.timing.warm_up)
     return run_of(latencies, stillness)
 
 

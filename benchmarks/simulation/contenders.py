@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from benchmarks.balance.scenario import Scenario
 from benchmarks.simulation.control import Control, Flat, Knowing, Measuring, Reported
-from benchmarks.simulation.scenario import Scenario
 from benchmarks.simulation.sidecars import FullScan, LeastConn, Sidecar, Tiered, TwoChoices
 from controlplane.settings import PoolSettings
 

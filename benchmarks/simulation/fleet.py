@@ -1,14 +1,14 @@
 """A scenario played through: arrivals, choices, queues, changes and decisions in simulated time."""
 
 from collections.abc import Sequence
+from itertools import chain
 from math import inf
-from random import Random
 from typing import Final
 
-from benchmarks.balance.schedule import SIGMA
+from benchmarks.balance.scenario import MEAN_TOKENS, Scenario
+from benchmarks.balance.schedule import Arrival, arrivals
 from benchmarks.simulation.control import LOOK, TICK, Control
 from benchmarks.simulation.replica import Replica
-from benchmarks.simulation.scenario import SERVICE, Scenario
 from benchmarks.simulation.sidecars import Sidecar, Tiers, Told
 
 LEAD: Final = 1.25
@@ -28,8 +28,9 @@ class Fleet:
         long: Sequence[Sidecar] = (),
     ) -> None:
         self._scenario, self._sidecars = scenario, sidecars
-        self._random = Random(seed)
-        self._replicas = [Replica(SERVICE / speed, scenario.slots) for speed in scenario.speeds]
+        self._seed = seed
+        service = MEAN_TOKENS * scenario.token_seconds
+        self._replicas = [Replica(service / speed, scenario.slots) for speed in scenario.speeds]
         for pair in scenario.gpus:
             one, other = (self._replicas[number] for number in pair)
             one.share_with(other)
@@ -45,12 +46,14 @@ class Fleet:
 
     def play(self, control: Control) -> list[float]:
         """Run the scenario from its begin to its end; the latencies that count."""
-        scenario, random = self._scenario, self._random
-        end = scenario.warm_up + scenario.measured
-        mu = -(SIGMA**2) / 2
+        scenario = self._scenario
+        end = scenario.timing.total
         changes = list(scenario.changes)
-        arrival, decision, look, turn = random.expovariate(scenario.rate), -LEAD, -LEAD, 0
-        while (now := min(arrival, decision, look)) < end:
+        # As the generator of real runs reads the rate.
+        sent = arrivals(self._seed, float(f"{scenario.rate:g}"), end)
+        requests = chain(sent, (Arrival(end, 0),))
+        decision, look, turn, request = -LEAD, -LEAD, 0, next(requests)
+        while (now := min(request.at, decision, look)) < end:
             while changes and changes[0].at <= now:
                 change = changes.pop(0)
                 self._finish(change.at)
@@ -60,13 +63,13 @@ class Fleet:
                 control.look(self._replicas, self._present(now), now)
                 look += LOOK
                 continue
-            if decision <= arrival:
+            if decision <= request.at:
                 self._decide(control, now)
                 decision += TICK
                 continue
             sidecar = turn % len(self._sidecars)
             turn += 1
-            size = random.lognormvariate(mu, SIGMA)
+            size = request.tokens / MEAN_TOKENS
             proxy = self._sidecars[sidecar]
             if size >= self._told.threshold:
                 proxy, sidecar = self._long[sidecar], len(self._sidecars) + sidecar
@@ -74,7 +77,7 @@ class Fleet:
             chosen = proxy.choose(counts)
             counts[chosen] += 1
             self._replicas[chosen].admit(now, size, (sidecar, self._moves[chosen]))
-            arrival += random.expovariate(scenario.rate)
+            request = next(requests)
             if turn % 512 == 0 and sum(it.in_flight for it in self._replicas) > MOST:
                 break
         self._finish(float("inf"))
@@ -91,7 +94,7 @@ class Fleet:
         for number, replica in enumerate(self._replicas):
             for end, came, (sidecar, moves) in replica.finished(until):
                 self._counts[sidecar][number] -= moves == self._moves[number]
-                if came >= self._scenario.warm_up:
+                if came >= self._scenario.timing.warm_up:
                     self._latencies.append(end - came)
 
     def _decide(self, control: Control, now: float) -> None:

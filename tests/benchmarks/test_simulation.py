@@ -7,12 +7,13 @@ from statistics import median
 
 import pytest
 
+from benchmarks.balance.scenario import MEAN_TOKENS, Scenario, Timing
+from benchmarks.balance.table import SCENARIOS
 from benchmarks.simulation.__main__ import play
 from benchmarks.simulation.contenders import CONTENDERS, OURS, Contender
 from benchmarks.simulation.control import Flat, Measuring
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.replica import Replica
-from benchmarks.simulation.scenario import SCENARIOS, SERVICE, Scenario
 
 CHANCE = Random(1)  # noqa: S311 - a simulation, to be repeated
 
@@ -37,11 +38,11 @@ def ours(scenario: Scenario, sidecars: int, seed: int) -> Measuring:
 
 
 def test_one_queue_is_as_long_as_pollaczek_and_khinchine_say() -> None:
-    scenario = Scenario("one", (1.0,), 0.5, measured=4000.0)
+    scenario = Scenario("one", 1, (1.0,), 0.5, timing=Timing(10, 4000))
     contender = named("FULL_SCAN")
     latencies = Fleet(scenario, [contender.sidecar(scenario, CHANCE)], 1).play(Flat())
     # R = S · (1 + ρ (1 + cv²) / (2 (1 − ρ))), and cv² = e − 1 for lognormal sizes with sigma 1.
-    expected = SERVICE * (1 + 0.5 * 2.718 / (2 * 0.5))
+    expected = MEAN_TOKENS * scenario.token_seconds * (1 + 0.5 * 2.718 / (2 * 0.5))
     assert sum(latencies) / len(latencies) == pytest.approx(expected, rel=0.05)
 
 
@@ -54,7 +55,7 @@ def test_a_replica_that_slows_down_takes_longer_for_what_it_has_begun() -> None:
 
 
 def test_many_sidecars_do_better_with_weights_than_any_of_their_own() -> None:
-    scenario = replace(SCENARIOS["mixed-80"], measured=30.0)
+    scenario = replace(SCENARIOS["mixed-80"], timing=Timing(10, 30))
     peers = [p99(each.name, scenario, 12) for each in CONTENDERS if each.peer]
     assert p99(OURS, scenario, 12) < 0.75 * min(peers)
 
@@ -68,7 +69,7 @@ def test_many_sidecars_get_over_a_replica_that_slows_down() -> None:
 def test_a_fleet_of_equals_is_told_nothing_once_it_has_settled(sidecars: int) -> None:
     changes = []
     for seed in range(1, 6):
-        control = ours(replace(SCENARIOS["equal-80"], measured=40.0), sidecars, seed)
+        control = ours(replace(SCENARIOS["equal-80"], timing=Timing(10, 40)), sidecars, seed)
         told = [
             {(it.tier, it.weight) for it in weighing.replicas.values()}
             for weighing in control.weighings
@@ -82,7 +83,7 @@ def test_a_fleet_of_equals_is_told_nothing_once_it_has_settled(sidecars: int) ->
 def test_replicas_of_one_kind_share_a_tier() -> None:
     apart = []
     for seed in range(1, 6):
-        control = ours(replace(SCENARIOS["mixed-80"], measured=40.0), 12, seed)
+        control = ours(replace(SCENARIOS["mixed-80"], timing=Timing(10, 40)), 12, seed)
         settled = [weighing for weighing in control.weighings if weighing.at > 20]
         tiers = [[it.replicas[f"{n}"].tier for n in range(8)] for it in settled]
         apart.append(sum(len(set(it[:2])) + len(set(it[2:])) > 2 for it in tiers) / len(tiers))
