@@ -5,7 +5,8 @@ start can go on from there.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,21 @@ def settled(entries: Iterable[Entry]) -> list[Entry]:
     return list(best.values())
 
 
-def to_repeat(entries: Iterable[Entry], most: int) -> list[Key]:
-    """What was disturbed each time it was run, and was run again less than so many times."""
-    attempts: dict[Key, list[bool]] = {}
-    for entry in entries:
-        attempts.setdefault(entry.key, []).append(entry.run.summary.is_disturbed)
-    return [key for key, seen in attempts.items() if all(seen) and len(seen) <= most]
+def to_repeat(entries: Sequence[Entry], most: int, since: int = 0) -> list[Key]:
+    """What is to be run again.
+
+    Args:
+        entries: All there are.
+        most: Times that a run is run again.
+        since: Entries that an earlier start left behind: another hour may be a quieter one.
+
+    Returns:
+        What was disturbed each time it was run, and was not run again so often.
+    """
+    quiet = {entry.key for entry in entries if not entry.run.summary.is_disturbed}
+    attempts = Counter(entry.key for entry in entries[since:])
+    keys = dict.fromkeys(entry.key for entry in entries)
+    return [key for key in keys if key not in quiet and attempts[key] <= most]
 
 
 def _late(entry: Entry) -> float:

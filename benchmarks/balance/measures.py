@@ -139,27 +139,37 @@ class Comparison:
     Attributes:
         peer: Which one it is.
         ratio: Below 1 where ours are lower.
+        repetitions: In which neither was disturbed.
     """
 
     peer: int
     ratio: Spread
+    repetitions: int
 
 
-def ratios(ours: Sequence[float], peers: Sequence[Sequence[float]]) -> Comparison | None:
+def ratios(
+    ours: Sequence[float | None], peers: Sequence[Sequence[float | None]]
+) -> Comparison | None:
     """Our values over the best peer's, repetition by repetition.
 
     The best is the peer with the lowest median; a repetition had the same seed for everyone, so
     what its arrivals did to all cancels.
 
     Args:
-        ours: One value for each repetition.
+        ours: One value for each repetition; None of one that was disturbed.
         peers: The same of each peer.
 
     Returns:
-        None when we, or all peers, collapsed in any repetition.
+        None when we, or all peers, collapsed in any repetition, and where no repetition is left.
     """
-    whole = [number for number, values in enumerate(peers) if max(values) < inf]
-    if not whole or max(ours) == inf:
+    pairs = {
+        number: found
+        for number, values in enumerate(peers)
+        if (found := [(a, b) for a, b in zip(ours, values, strict=True) if None not in (a, b)])
+        and max(it for it in values if it is not None) < inf
+    }
+    if not pairs or max(it for it in ours if it is not None) == inf:
         return None
-    best = min(whole, key=lambda number: median(peers[number]))
-    return Comparison(best, spread([our / its for our, its in zip(ours, peers[best], strict=True)]))
+    best = min(pairs, key=lambda number: median(it for it in peers[number] if it is not None))
+    ratio = spread([a / b for a, b in pairs[best] if a is not None and b is not None])
+    return Comparison(best, ratio, len(pairs[best]))

@@ -77,6 +77,7 @@ class Session:
         self._begun = time.monotonic()
         self._pace = Pace()
         self._entries: list[Entry] = []
+        self._had = 0
         self._path = plan.resume or plan.folder
 
     async def run(self) -> Result:
@@ -86,6 +87,9 @@ class Session:
         scenarios = tuple(it.stretched(opening.stretch) for it in self._plan.scenarios)
         journal.check(opening, scenarios)
         everything = tuple(units(scenarios, self._plan.contenders, self._plan.repetitions))
+        if self._had:
+            # A repetition that was whole but for a stalled machine is soon worth something.
+            await self._repeat(everything, lanes)
         for number, unit in enumerate(everything):
             jobs = unit.left({entry.key for entry in self._entries})
             if not jobs:
@@ -106,6 +110,7 @@ class Session:
         plan = self._plan
         if plan.resume is not None:
             opening, self._entries = journal.read(plan.resume)
+            self._had = len(self._entries)
             self._say(f"going on with {plan.resume}, which has {len(self._entries)} runs")
             return opening
         described = machine.describe()
@@ -124,7 +129,7 @@ class Session:
         """Run again what was disturbed, as long as there is time."""
         jobs = {job.key: job for unit in everything for job in unit.jobs}
         for _ in range(REPEATS):
-            keys = journal.to_repeat(self._entries, REPEATS)
+            keys = journal.to_repeat(self._entries, REPEATS, self._had)
             by_cell: dict[str, list[Job]] = {}
             for key in keys:
                 if key in jobs:

@@ -69,15 +69,21 @@ def _ratio(
     peers: Mapping[str, Sequence[Run]],
 ) -> Finding:
     asked = f"{what} at most {limit:g} × the best peer's"
-    values = [getattr(run.summary, what) for run in ours]
-    if max(values) == inf:
+    values = _values(what, ours)
+    if inf in values:
         return Finding(asked, "ours collapsed, or failed too often", "missed")
-    theirs = [[getattr(run.summary, what) for run in runs] for runs in peers.values()]
-    compared = ratios(values, theirs)
+    compared = ratios(values, [_values(what, runs) for runs in peers.values()])
     if compared is None:
-        return Finding(asked, "every peer collapsed", "not comparable")
+        return Finding(asked, "every peer collapsed, or was disturbed", "not comparable")
     found = f"{times(compared.ratio)} that of {list(peers)[compared.peer]}"
+    if compared.repetitions < len(ours):
+        found += f", {len(ours) - compared.repetitions} disturbed"
     return Finding(asked, found, "met" if compared.ratio.middle <= limit else "missed")
+
+
+def _values(what: str, runs: Sequence[Run]) -> list[float | None]:
+    """Of a disturbed run None: it says more of the machine than of who ran."""
+    return [None if run.summary.is_disturbed else getattr(run.summary, what) for run in runs]
 
 
 def _stillness(ours: Sequence[Run]) -> Finding:

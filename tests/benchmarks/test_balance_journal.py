@@ -72,3 +72,12 @@ def test_only_disturbed_runs_are_run_again_and_not_for_ever() -> None:
     assert journal.to_repeat([fine, late, late], 2) == [key]
     assert journal.to_repeat([fine, late, late, late], 2) == []
     assert journal.to_repeat([fine, late, better], 2) == []
+
+
+def test_what_was_disturbed_in_an_earlier_start_is_run_again() -> None:
+    late = entry("nginx", 1, run_of(100, late=LATE + 1))
+    before = [late, late, late, entry("plimsoll", 1, run_of(100))]
+    assert journal.to_repeat(before, 2, since=4) == [late.key]
+    assert journal.to_repeat([*before, late, late], 2, since=4) == [late.key]
+    assert journal.to_repeat([*before, late, late, late], 2, since=4) == []
+    assert journal.to_repeat([*before, entry("nginx", 1, run_of(100))], 2, since=4) == []

@@ -1,5 +1,6 @@
 from math import inf
 
+from benchmarks.balance.measures import LATE
 from benchmarks.balance.table import Wanted
 from benchmarks.balance.verdicts import Finding, judge, overall
 from tests.benchmarks.balance_runs import run_of
@@ -43,6 +44,18 @@ def test_where_every_peer_collapsed_nothing_is_met() -> None:
 def test_who_collapses_in_any_run_has_missed() -> None:
     found = judge(Wanted(p99=1.05), [run_of(1), run_of(inf)], PEERS)
     assert (found[0].found, found[0].verdict) == ("ours collapsed, or failed too often", "missed")
+
+
+def test_a_disturbed_run_says_nothing_of_a_ratio_and_the_finding_says_so() -> None:
+    ours = [run_of(50), run_of(inf, late=2 * LATE)]
+    assert judge(Wanted(p99=0.6), ours, PEERS)[0] == Finding(
+        "p99 at most 0.6 × the best peer's", "0.50 × that of A, 1 disturbed", "met"
+    )
+    peers = {"A": [run_of(100, late=2 * LATE), run_of(200)]}
+    found = judge(Wanted(p99=0.6), [run_of(10), run_of(200)], peers)
+    assert (found[0].found, found[0].verdict) == ("1.00 × that of A, 1 disturbed", "missed")
+    found = judge(Wanted(p99=0.6), ours[1:], {"A": [run_of(100)]})
+    assert found[0].verdict == "not comparable"
 
 
 def test_a_single_weight_change_in_any_run_is_one_too_many() -> None:

@@ -105,6 +105,21 @@ def test_a_collapsed_peer_is_never_the_best() -> None:
     assert found.peer == 1
 
 
+def test_a_repetition_in_which_either_was_disturbed_does_not_count() -> None:
+    found = ratios([10, None, 30, 10], [[20, 20, None, 10], [50, 1, 50, 50]])
+    assert found is not None
+    assert (found.peer, found.repetitions) == (0, 2)
+    assert (found.ratio.low, found.ratio.high) == (0.5, 1.0)
+
+
+def test_a_peer_that_was_never_undisturbed_with_us_is_not_the_best() -> None:
+    found = ratios([10, None], [[None, 1], [20, 20]])
+    assert found is not None
+    assert (found.peer, found.repetitions) == (1, 1)
+    assert ratios([None, None], [[1, 1]]) is None
+    assert ratios([10, 10], [[None, None]]) is None
+
+
 def test_who_collapsed_is_not_compared() -> None:
     assert ratios([10, inf], [[1, 1]]) is None
     assert ratios([10, 10], [[1, inf]]) is None

@@ -92,16 +92,17 @@ def test_a_step_of_the_threshold_is_assumed_to_do_what_it_does_to_lognormal_leng
     low = 0.3 * OF_FAST * CAPACITY
     found = with_part(begun(assumed=low), low, PAUSE + 1)
     assert found.part == found.assumed
+    assert found.since == PAUSE + 1
     assert found.assumed == pytest.approx(part_beyond(multiple(low) / STEP))
     assert low + 0.05 < found.assumed
 
 
 def test_what_was_measured_with_other_fast_replicas_does_not_count() -> None:
-    sizes = begun(tally=Tally(600.0, 1000.0, 2 * ENOUGH))
+    sizes = begun(part=0.3, tally=Tally(600.0, 1000.0, 2 * ENOUGH))
     members = {**pool(), "f2": member(4.0, 2)}
     found = after(sizes, members, 1.0)
     assert found.fast == {"f0", "f1", "f2"}
-    assert found.assumed == sizes.part
+    assert found.assumed == 0.3
     assert found.tally == NOTHING
 
 
