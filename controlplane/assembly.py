@@ -23,7 +23,7 @@ from controlplane.edges.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Registered, registered, restored
-from controlplane.plane import Pacing, Plane
+from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
@@ -189,6 +189,8 @@ async def steer(
 ) -> None:
     """Decide whenever something was noticed, and hand out what has changed, until cancelled.
 
+    While it is too early for a decision, what the fleet alone has changed is handed out.
+
     Args:
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
@@ -199,23 +201,29 @@ async def steer(
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
     """
     pacing = Pacing(time.monotonic())
+    undecided: float | None = None
     while True:
+        now = time.monotonic()
         try:
-            async with asyncio.timeout(IDLE_INTERVAL):
+            async with asyncio.timeout(IDLE_INTERVAL if undecided is None else pacing.wait(now)):
                 await woken.wait()
         except TimeoutError:
             pass
         now = time.monotonic()
         noticed = woken.clear(now)
-        took = 0.0
         if plane.is_settled(now):
             begun = cpu()
-            catalog = plane.decide(now, envoys())
-            decided(time.monotonic() - now)
-            took = cpu() - begun
+            if pacing.wait(now) > 0:
+                undecided = noticed if undecided is None else undecided
+                catalog = plane.refresh()
+            else:
+                noticed, undecided = noticed if undecided is None else undecided, None
+                catalog = plane.decide(now, envoys())
+                decided(time.monotonic() - now)
+            pacing.spend(cpu() - begun, time.monotonic())
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
-        await sleep(pacing.pause(took, time.monotonic()))
+        await sleep(PUSH_INTERVAL)
 
 
 class _Loads:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ from controlplane.assembly import running, steer
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.store.database import Database
 from controlplane.edges.xds_server import Offer
+from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe, registering
 from controlplane.plane.pacing import PUSH_INTERVAL
 from controlplane.settings import load_config
@@ -97,15 +99,56 @@ async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
 
 
 async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
-    cpu = iter([0.0, 60.0, 60.0, 130.0])
+    cpu = iter([0.0, 60.0, 60.0, 130.0, 130.0, 130.0])
     steered = Steered(lambda: next(cpu))
     task = asyncio.create_task(steered.run())
     async with asyncio.timeout(DEADLINE):
-        steered.answer(Probe.HEALTHY)
-        assert await steered.asleep.get() == PUSH_INTERVAL
-        steered.answer(Probe.HEALTHY)
-        steered.resume.put_nowait(None)
-        assert await steered.asleep.get() > PUSH_INTERVAL
+        for _ in range(3):
+            steered.answer(Probe.HEALTHY)
+            assert await steered.asleep.get() == PUSH_INTERVAL
+            steered.resume.put_nowait(None)
+    assert len(steered.decisions) == 2
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
+    cpu = iter([0.0, 60.0, 60.0, 130.0, 130.0, 130.0])
+    steered = Steered(lambda: next(cpu))
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(DEADLINE):
+        for _ in range(2):
+            steered.answer(Probe.HEALTHY)
+            await steered.asleep.get()
+            steered.resume.put_nowait(None)
+        steered.plane.apply(Drain("minilm", "a"), 0.0)
+        steered.woken.set()
+        await steered.asleep.get()
+    assert len(steered.decisions) == 2
+    assert steered.slot.revision == 2
+    assert steered.slot.value is not None
+    (member,) = steered.slot.value.catalog.pools["minilm"].members
+    assert member.draining
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_waited_for_a_decision_was_noticed_when_it_was_noticed() -> None:
+    # A hundredth of a second more than was saved up: the next decision waits a tenth of one.
+    times, cpu = iter([1.0, 2.0, 3.0]), chain([0.0, 60.0, 60.0], repeat(60.01))
+    steered = Steered(lambda: next(cpu))
+    steered.woken = Notice(lambda: next(times))
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(DEADLINE):
+        for probe in (Probe.UNHEALTHY, Probe.UNHEALTHY, Probe.HEALTHY):
+            steered.answer(probe)
+            await steered.asleep.get()
+            steered.resume.put_nowait(None)
+        while steered.slot.revision < 2:
+            await steered.asleep.get()
+            steered.resume.put_nowait(None)
+    assert steered.slot.value is not None
+    assert steered.slot.value.noticed_at == 3.0
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -18,6 +18,7 @@ from benchmarks.balance.measures import Run
 from benchmarks.balance.plan import Job, Pace, slots
 from benchmarks.balance.run import run
 from benchmarks.balance.scenario import Scenario, Timing
+from benchmarks.balance.stillness import until_quiet
 
 COST: Final = Timing(warm_up=5, measured=8)
 """What only a start costs (programs are read from the disk, connections opened) is over by then."""
@@ -99,6 +100,7 @@ async def play(
         finished: Is told of each run, once its slot is over.
     """
     for slot in slots(jobs, lanes):
+        await until_quiet(click.echo)
         begun = time.monotonic()
         done = await _patiently(slot)
         load = max(job.scenario.timing.total for job in slot)

@@ -10,7 +10,7 @@ from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.entry import Entry
 from controlplane.plane.if_healthy import catalog_if_healthy
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.pacing import Pacing
+from controlplane.plane.pacing import PUSH_INTERVAL, Pacing
 from controlplane.plane.plane import Plane
 from controlplane.plane.preview import Preview, preview
 from controlplane.plane.readiness import Probe, Readiness, State
@@ -20,6 +20,7 @@ from controlplane.plane.timeline import KEPT, Told
 
 __all__ = [
     "KEPT",
+    "PUSH_INTERVAL",
     "Discoveries",
     "Entry",
     "Exporter",

@@ -1,5 +1,6 @@
 """What was seen of one replica: its readiness, its readings, and why the last scrape failed."""
 
+import math
 from dataclasses import dataclass, field
 
 from controlplane.fleet import Draining, Replica
@@ -113,6 +114,19 @@ class Observed:
         self.failure = None
         if self.history.generation != before:
             self.readiness = self.readiness.restarted(now)
+
+    def recall(self, now: float, *, was_shown: bool, was_measured: bool) -> None:
+        """Take up what was known of it before a restart of ours.
+
+        Args:
+            now: Seconds of a monotonic clock.
+            was_shown: Whether Envoys know of it; then they judge it until we have asked.
+            was_measured: Whether anything is known of what it can carry.
+        """
+        if was_shown:
+            self.readiness = Readiness(State.GONE, -math.inf)
+        if was_measured:
+            self.recalled_at = now
 
     def forget_readings(self) -> None:
         """Begin anew with measuring: the pool's metrics are other ones, or none, from now on."""

@@ -7,7 +7,7 @@ PUSH_INTERVAL: Final = 0.25
 
 DECIDING: Final = 0.1
 """Part of the time that decisions may take: with thousands of replicas they are made more rarely,
-so that scrapes, streams and requests are not kept waiting."""
+so that scrapes, streams and requests are not kept waiting. What needs no weighing does not wait."""
 
 SAVED: Final = 1.0
 """Seconds of deciding that are saved up while there is nothing to decide: after a quiet time the
@@ -25,14 +25,23 @@ class Pacing:
         """
         self._left, self._at = SAVED, now
 
-    def pause(self, took: float, now: float) -> float:
-        """Seconds until the next decision.
+    def spend(self, seconds: float, now: float) -> None:
+        """Take in what a decision took.
 
         Args:
-            took: Seconds of CPU that the one that is just over took. What is more than can be saved
-                is not held against the next: the first one encodes everything.
+            seconds: Of CPU. What is more than can be saved is not held against the next decision:
+                the first one encodes everything.
             now: Seconds of a monotonic clock.
         """
-        filled = min(self._left + DECIDING * (now - self._at), SAVED)
-        self._left, self._at = filled - min(took, SAVED), now
-        return max(PUSH_INTERVAL, -self._left / DECIDING)
+        self._left, self._at = self._saved(now) - min(seconds, SAVED), now
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next decision may be made; 0: at once.
+
+        Args:
+            now: Seconds of a monotonic clock.
+        """
+        return max(0.0, -self._saved(now) / DECIDING)
+
+    def _saved(self, now: float) -> float:
+        return min(self._left + DECIDING * (now - self._at), SAVED)

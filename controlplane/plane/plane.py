@@ -10,13 +10,14 @@ from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.inputs import gathered, joined
 from controlplane.plane.observations import Observations
 from controlplane.plane.observed import Failure
-from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.readiness import Probe
 from controlplane.plane.registering import Registering
 from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
 from controlplane.plane.report import Outline, ReplicaReport, Target
 from controlplane.plane.settling import is_settled
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
+from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.portion import Portion, portion_of
@@ -42,6 +43,7 @@ class Plane:
         self._to_weigh: set[str] = set()
         self._moving: dict[str, float] = {}
         self._gone: set[str] = set()
+        self._untold = Untold()
         self._traffic = Traffic()
         self._has_decided = False
         self._holds: dict[str, Hold] = {}
@@ -80,12 +82,7 @@ class Plane:
         return self.discoveries.merged(fleet, self._observed.serves, now)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
-        """Take up what was known before a restart, of the replicas that there are.
-
-        Args:
-            remembered: By pool.
-            now: Seconds.
-        """
+        """Take up what was known before a restart, by pool, of the replicas that there are."""
         for name, pool in self.fleet.pools.items():
             known = remembered.get(name)
             found = recalled(pool, known, now) if known else None
@@ -94,12 +91,10 @@ class Plane:
             self._weighings[name], self._holds[name] = found
             self._portions[name] = {}
             for id_, weighed in found[0].replicas.items():
-                observed = self._observed[name, id_]
-                if known.replicas[id_].shown:
-                    # Envoys know it, so they judge it until we have asked.
-                    observed.readiness = Readiness(State.GONE, -math.inf)
-                if weighed.state.estimate is not None:
-                    observed.recalled_at = now
+                was_measured = weighed.state.estimate is not None
+                self._observed[name, id_].recall(
+                    now, was_shown=known.replicas[id_].shown, was_measured=was_measured
+                )
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
@@ -199,7 +194,19 @@ class Plane:
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
         self._gone.clear()
+        self._untold.clear()
         self.catalog = build(self.fleet, self._portions, self.catalog, touched, self._long)
+        return self.catalog
+
+    def refresh(self) -> Catalog:
+        """Follow the fleet as far as nothing is to be weighed for it; a decision does the rest.
+
+        Returns:
+            The catalog, the same object as before when nothing has changed for Envoy.
+        """
+        if told := dict(self._untold.taken(self._portions, self._observed)):
+            self._portions |= told
+            self.catalog = build(self.fleet, self._portions, self.catalog, told, self._long)
         return self.catalog
 
     def weighing(self, pool: str) -> Weighing | None:
@@ -259,6 +266,7 @@ class Plane:
             has_other_pools |= found.replica is None
             for key in self._observed.adopt(found, since):
                 self.timelines.forget(*key)
+            self._untold.add(found)
             if found.replica is not None or found.after is not None:
                 self._to_weigh.add(found.pool)
             else:

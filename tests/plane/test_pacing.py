@@ -10,14 +10,18 @@ def paused(pacing: Pacing, took: float, begun: float, times: int) -> tuple[list[
     pauses, now = [], begun
     for _ in range(times):
         now += took
-        pauses.append(pacing.pause(took, now))
+        pacing.spend(took, now)
+        pauses.append(pacing.wait(now))
         now += pauses[-1]
     return pauses, now
 
 
-def test_decisions_that_take_next_to_nothing_are_a_push_interval_apart() -> None:
-    pauses, _ = paused(Pacing(0.0), 0.02, 0.0, 100)
-    assert set(pauses) == {PUSH_INTERVAL}
+def test_decisions_that_take_less_than_their_part_of_the_time_do_not_wait() -> None:
+    pacing = Pacing(0.0)
+    for step in range(100):
+        now = step * PUSH_INTERVAL
+        assert pacing.wait(now) == 0
+        pacing.spend(0.02, now)
 
 
 def test_decisions_that_take_long_take_their_part_of_the_time_in_the_long_run() -> None:
@@ -31,8 +35,8 @@ def test_after_a_quiet_time_some_changes_do_not_wait_for_one_another() -> None:
     pacing, took = Pacing(0.0), 0.3
     _, busy = paused(pacing, took, 0.0, 100)
     pauses, _ = paused(pacing, took, busy + SAVED / DECIDING, 5)
-    assert pauses[:3] == [PUSH_INTERVAL] * 3
-    assert pauses[4] > PUSH_INTERVAL
+    assert pauses[:3] == [0] * 3
+    assert pauses[4] > 0
 
 
 def test_no_more_is_saved_up_than_a_limit_however_long_nothing_happens() -> None:
@@ -42,7 +46,10 @@ def test_no_more_is_saved_up_than_a_limit_however_long_nothing_happens() -> None
 
 def test_one_decision_however_long_delays_nothing_and_the_next_one_does() -> None:
     pacing = Pacing(0.0)
-    assert pacing.pause(60.0, 60.0) == PUSH_INTERVAL
+    pacing.spend(60.0, 60.0)
+    assert pacing.wait(60.0) == 0
     again = 60.0 + PUSH_INTERVAL
+    pacing.spend(0.4, again)
     expected = (0.4 - DECIDING * PUSH_INTERVAL) / DECIDING
-    assert pacing.pause(0.4, again) == pytest.approx(expected)
+    assert pacing.wait(again) == pytest.approx(expected)
+    assert pacing.wait(again + 1.0) == pytest.approx(expected - 1.0)
