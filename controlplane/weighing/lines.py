@@ -28,12 +28,9 @@ def horizon(replicas: Mapping[str, ReplicaInput], interval: float, envoys: int |
         envoys: How many report; None where that is not known.
     """
     reported = report_interval(envoys or 1, len(replicas))
-    by_all = {
-        interval: _are_counted(replicas, OWN),
-        reported: _are_counted(replicas, ENVOYS),
-    }
-    read = min((it for it, is_by_all in by_all.items() if is_by_all), default=max(by_all))
-    return HORIZON * max(read, SOONEST)
+    times = ((interval, OWN), (reported, ENVOYS))
+    of_all = [seconds for seconds, source in times if _are_counted(replicas, source)]
+    return HORIZON * max(min(of_all, default=max(interval, reported)), SOONEST)
 
 
 def waits(
