@@ -162,7 +162,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(keeper.run(), name="weights"),
             ]
             if path is not None:
-                tasks.append(group.create_task(watch(path, adopt), name="config file"))
+                tasks.append(group.create_task(watch(path, config, adopt), name="config file"))
             if token_file is not None:
                 follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file)
                 tasks.append(group.create_task(follow, name="token file"))
@@ -212,15 +212,16 @@ async def steer(
         now = time.monotonic()
         noticed = woken.clear(now)
         if plane.is_settled(now):
-            begun = cpu()
             if pacing.wait(now) > 0:
+                # It grows with what has changed, so it is not held against the next decision.
                 undecided = noticed if undecided is None else undecided
                 catalog = plane.refresh()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
+                begun = cpu()
                 catalog = plane.decide(now, envoys())
                 decided(time.monotonic() - now)
-            pacing.spend(cpu() - begun, time.monotonic())
+                pacing.spend(cpu() - begun, time.monotonic())
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)

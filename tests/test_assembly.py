@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import aiohttp
@@ -13,9 +13,10 @@ from controlplane.assembly import running, steer
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.store.database import Database
 from controlplane.edges.xds_server import Offer
-from controlplane.fleet import Drain
+from controlplane.fleet import Command, Drain, Undrain
 from controlplane.plane import Plane, Probe, registering
 from controlplane.plane.pacing import PUSH_INTERVAL
+from controlplane.resources.catalog import Catalog
 from controlplane.settings import load_config
 from tests.processes import DEADLINE, until
 
@@ -99,7 +100,7 @@ async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
 
 
 async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
-    cpu = iter([0.0, 60.0, 60.0, 130.0, 130.0, 130.0])
+    cpu = iter([0.0, 60.0, 60.0, 130.0])
     steered = Steered(lambda: next(cpu))
     task = asyncio.create_task(steered.run())
     async with asyncio.timeout(DEADLINE):
@@ -113,7 +114,7 @@ async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
 
 
 async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
-    cpu = iter([0.0, 60.0, 60.0, 130.0, 130.0, 130.0])
+    cpu = iter([0.0, 60.0, 60.0, 130.0])
     steered = Steered(lambda: next(cpu))
     task = asyncio.create_task(steered.run())
     async with asyncio.timeout(DEADLINE):
@@ -127,8 +128,29 @@ async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
     assert len(steered.decisions) == 2
     assert steered.slot.revision == 2
     assert steered.slot.value is not None
-    (member,) = steered.slot.value.catalog.pools["minilm"].members
+    catalog = steered.slot.value.catalog
+    assert isinstance(catalog, Catalog)
+    (member,) = catalog.pools["minilm"].members
     assert member.draining
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_told_meanwhile_does_not_put_the_decision_off() -> None:
+    # The first decision takes all that was saved up, and whatever else is measured a fiftieth of a
+    # second, so that a decision can be made every fifth of one.
+    cpu = chain([0.0], (1 + step / 50 for step in count()))
+    steered = Steered(lambda: next(cpu))
+    task = asyncio.create_task(steered.run())
+    async with asyncio.timeout(DEADLINE):
+        while len(steered.decisions) < 3:
+            is_drained = steered.plane.fleet.pool("minilm").replica("a").draining is not None
+            command: Command = Undrain("minilm", "a") if is_drained else Drain("minilm", "a")
+            steered.plane.apply(command, 0.0)
+            steered.woken.set()
+            await steered.asleep.get()
+            steered.resume.put_nowait(None)
+            await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -162,14 +162,19 @@ def ratios(
     Returns:
         None when we, or all peers, collapsed in any repetition, and where no repetition is left.
     """
-    pairs = {
-        number: found
+    medians = {
+        number: median(known)
         for number, values in enumerate(peers)
-        if (found := [(a, b) for a, b in zip(ours, values, strict=True) if None not in (a, b)])
-        and max(it for it in values if it is not None) < inf
+        if inf not in values and (known := [it for it in values if it is not None])
     }
-    if not pairs or max(it for it in ours if it is not None) == inf:
+    if inf in ours:
         return None
-    best = min(pairs, key=lambda number: median(it for it in peers[number] if it is not None))
-    ratio = spread([a / b for a, b in pairs[best] if a is not None and b is not None])
-    return Comparison(best, ratio, len(pairs[best]))
+    for number in sorted(medians, key=lambda it: medians[it]):
+        found = [
+            mine / theirs
+            for mine, theirs in zip(ours, peers[number], strict=True)
+            if mine is not None and theirs is not None
+        ]
+        if found:
+            return Comparison(number, spread(found), len(found))
+    return None

@@ -14,8 +14,12 @@ from benchmarks.balance.scenario import Filling
 MODEL: Final = 0.35
 """The weights of the model and what the runtime takes."""
 
-PER_TOKEN: Final = (1 - MODEL) / 4_000
-"""Of a request: beside the model there is room for 4,000 tokens at a time, forty mean requests."""
+PER_TOKEN: Final = (1 - MODEL) / 8_000
+"""Of a request: beside the model there is room for 8,000 tokens at a time, eighty mean requests.
+
+With half of that one very long request can fill a replica that nothing is the matter with, and then
+somebody's error is nobody's fault.
+"""
 
 
 class Memory:

@@ -77,7 +77,7 @@ SCENARIOS: Final = {
             changes=(Change(0, 7, 5.0), Change(22, 7, 0.2)), joins=12, timing=Timing(10, 20),
         ),
         Scenario(
-            "memory-70", 1, EQUAL, 0.7, filling=Filling(1, 12, 24, 0.60), timing=Timing(10, 20),
+            "memory-70", 1, EQUAL, 0.7, filling=Filling(1, 12, 24, 0.625), timing=Timing(10, 20),
         ),
         Scenario("slots-80", 1, MIXED_SPEEDS, 0.8, slots=4, token_seconds=0.0024),
         Scenario("shared-80", 1, PAIRED, 0.8, token_seconds=0.0005, gpus=((4, 5), (6, 7))),

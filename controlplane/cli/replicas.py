@@ -65,7 +65,7 @@ def add(
     api: Api,
     as_json: bool,
 ) -> None:
-    """Add replica ID at ADDRESS (IP:PORT) to POOL, or change it."""
+    """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings by these."""
     given = {
         "address": address,
         "slots": slots,

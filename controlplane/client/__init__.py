@@ -2,12 +2,13 @@
 
 ```python
 import asyncio
+import os
 
 from controlplane.client import Client, ConflictError
 
 
 async def main() -> None:
-    async with Client("http://127.0.0.1:8080", token="…") as client:
+    async with Client("http://127.0.0.1:8080", token=os.environ.get("PLIMSOLL_TOKEN")) as client:
         await client.put_replica("minilm", "c", {"address": "10.0.0.13:8080", "slots": 2})
         async for replica in client.each_replica("minilm", labels=["rack=7"]):
             print(replica.id, replica.state, replica.share, replica.why)
@@ -52,6 +53,7 @@ from controlplane.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
     UnreachableError,
+    UnsendableError,
 )
 from controlplane.client.events import Event, Missed, PoolChanged, ReplicaChanged, StateShown
 from controlplane.client.histories import History, HistoryEntry
@@ -110,4 +112,5 @@ __all__ = [
     "UnavailableError",
     "UnexpectedAnswerError",
     "UnreachableError",
+    "UnsendableError",
 ]

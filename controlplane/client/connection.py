@@ -17,6 +17,7 @@ from controlplane.client.errors import (
     TimedOutError,
     UnexpectedAnswerError,
     UnreachableError,
+    UnsendableError,
     problem,
 )
 
@@ -125,9 +126,16 @@ class Connection:
         if self._session is None:
             raise RuntimeError("use the client in its context: `async with Client(url) as client:`")
         headers = {key: value for key, value in call.headers.items() if value is not None}
+        for name, value in headers.items():
+            if not value.isprintable() or not value.isascii():
+                raise UnsendableError(f"{value!r} cannot be the header {name}: it is no plain text")
+        try:
+            target = call.target
+        except UnicodeEncodeError as error:
+            raise UnsendableError(f"{error.object!r} cannot be sent: it is not UTF-8") from None
         return self._session.request(
             call.endpoint.method,
-            URL(self.url + call.target, encoded=True),
+            URL(self.url + target, encoded=True),
             json=call.body,
             headers={"Accept": call.endpoint.media, **headers},
             allow_redirects=False,

@@ -20,6 +20,10 @@ class TimedOutError(UnreachableError):
     """No whole answer came within the client's timeout."""
 
 
+class UnsendableError(ClientError):
+    """A name or a value that no request can carry; nothing was sent."""
+
+
 class UnexpectedAnswerError(ClientError):
     """What answers is no control plane, or one that this client cannot read."""
 

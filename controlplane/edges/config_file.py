@@ -13,6 +13,9 @@ _log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 """Editors and Kubernetes replace files in too many ways for one kind of notification."""
 
+AGAIN: Final = 5
+"""Looks after which a config that was refused is tried again."""
+
 
 def read_config(path: Path) -> Config:
     """Read a config file.
@@ -77,27 +80,42 @@ async def watch_tokens(
         said = None
 
 
-async def watch(path: Path, adopt: Callable[[Config], None]) -> None:
+async def watch(path: Path, known: Config, adopt: Callable[[Config], None]) -> None:
     """Have a changed file adopted, until cancelled. A bad one is logged and changes nothing.
+
+    One that is right and does not go with what the API said is tried again: that may be taken back.
 
     Args:
         path: Of the config file.
+        known: What was read of it at the start; it may have changed since.
         adopt: Takes the new config; may raise `SettingsError` or another exception whose text
             says why it does not.
     """
-    seen = await asyncio.to_thread(_fingerprint, path)
+    seen: bytes | None = b""
+    said: str | None = None
+    waiting: Config | None = None
+    looks = 0
     while True:
         await asyncio.sleep(POLL_SECONDS)
+        looks += 1
         now = await asyncio.to_thread(_fingerprint, path)
-        if now == seen:
+        if now == seen and (waiting is None or looks % AGAIN):
             continue
-        seen = now
         try:
-            adopt(await asyncio.to_thread(read_config, path))
+            if now != seen:
+                seen, waiting = now, None
+                waiting = await asyncio.to_thread(read_config, path)
+            if waiting is not None and waiting != known:
+                adopt(waiting)
+                known = waiting
+                _log.info("%s has changed and is in use", path)
+            elif said is not None:
+                _log.info("%s is as it was", path)
+            waiting = said = None
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old config stays
-            _log.error("the changed config is not used, the old one stays: %s", error)
-        else:
-            _log.info("%s has changed and is in use", path)
+            if str(error) != said:
+                _log.error("the changed config is not used, the old one stays: %s", error)
+            said = str(error)
 
 
 def _fingerprint(path: Path) -> bytes | None:

@@ -144,7 +144,7 @@ def with_replica_layers(
     for id_, settings in wanted.items():
         known = pool.replicas.get(id_)
         lease_until = None if settings.ttl is None else now + settings.ttl
-        if known is not None and is_same_process(known.settings, settings):
+        if known is not None and is_same_process(known, settings):
             # Whoever registers again is alive; what an operator drained stays drained all the same.
             draining = known.draining if known.draining is Draining.OPERATOR else None
             replicas[id_] = replace(
@@ -155,11 +155,19 @@ def with_replica_layers(
                 lease_until=lease_until,
                 layers=layers[id_],
                 found_by=None,
+                # The file does not say, and neither does who takes its own settings away.
+                instance=settings.instance or known.instance,
             )
         else:
             generations += 1
             replicas[id_] = Replica(
-                id_, settings, layers[id_].source, generations, None, lease_until, layers[id_]
+                id_,
+                settings,
+                layers[id_].source,
+                generations,
+                lease_until=lease_until,
+                layers=layers[id_],
+                instance=settings.instance,
             )
     return replace(fleet, generations=generations).with_pool(pool.with_replicas(replicas, gone))
 

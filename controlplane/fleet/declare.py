@@ -1,12 +1,13 @@
 """A config file against the fleet: what it adds, changes and, where it did declare it, removes."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from controlplane.fleet.apply import apply, with_layers, with_replica_layers
 from controlplane.fleet.commands import PutPool, PutReplica
-from controlplane.fleet.layers import Source
+from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
-from controlplane.settings import Config, PoolEntry
+from controlplane.settings import Config, PoolEntry, ReplicaSettings
 
 
 def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
@@ -22,7 +23,8 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
 
     Raises:
         Refused: When it contradicts what the API said, or takes more than half of the replicas
-            of a pool that it keeps: an emptied pool is an outage, and most often a slip.
+            of a pool that it keeps, or moves them: an emptied pool is an outage, and most often a
+            slip.
         SettingsError: When what the file and the API say of something does not go together.
     """
     declared = {entry.name for entry in config.pools}
@@ -82,10 +84,41 @@ def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
             # What the API overrides must not go with it.
             fleet = replace(fleet, generations=fleet.generations + 1)
             layers = replace(there.layers, file=None)
-            moved = Replica(there.id, after, Source.FILE, fleet.generations, layers=layers)
+            moved = Replica(
+                there.id,
+                after,
+                Source.FILE,
+                fleet.generations,
+                layers=layers,
+                instance=after.instance,
+            )
             left = left.with_replica(moved)
         fleet = fleet.with_pool(left)
     return fleet
+
+
+def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
+    """Ids of those at whose addresses none of them is any more.
+
+    Who moves while it is drained serves nobody, and is not counted.
+
+    Args:
+        pool: As it was before.
+        entry: The same in the file; None where it is no longer there.
+        gone: Ids of those that are removed.
+    """
+    after = {it.id: it.address for it in pool.replicas.values() if it.id not in gone}
+    for replica in entry.replicas if entry else ():
+        there = pool.replicas.get(replica.id)
+        layers = there.layers if there else Layers[ReplicaSettings]()
+        after[replica.id] = layers.with_file(replica.settings()).merged().address
+    # Another replica at the same address is another process, which is not ready yet.
+    taken = {address for id_, address in after.items() if id_ in pool.replicas}
+    return [
+        it.id
+        for it in pool.replicas.values()
+        if it.address not in taken and (it.id in gone or it.draining is None)
+    ]
 
 
 def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: float) -> Fleet:
@@ -102,11 +135,17 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
         it for it in pool.replicas.values() if it.source is Source.FILE and it.id not in kept
     ]
     gone = [it.id for it in undeclared if it.layers.api is None]
-    if len(gone) * 2 > len(pool.replicas):
+    lost = _lost(pool, entry, gone)
+    moved = [id_ for id_ in lost if id_ not in gone]
+    # One alone may move: a pool of one could not be changed at all otherwise.
+    if len(lost) * 2 > len(pool.replicas) and (len(lost) > 1 or not moved):
+        said = f"{len(lost)} of its {len(pool.replicas)} replicas in one step"
+        if moved:
+            said += f", {len(moved)} of them to other addresses, where nobody is ready yet"
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} would lose {len(gone)} of its {len(pool.replicas)} replicas in"
-            " one step; take them out in smaller steps, or restart with the file as it is",
+            f"pool {pool.name!r} would lose {said}; take smaller steps, or restart with the file as"
+            " it is",
         )
     for id_ in gone:
         fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))

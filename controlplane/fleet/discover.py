@@ -5,7 +5,7 @@ containers are there. So what is new comes at once, and what is gone is drained 
 would leave less than half of those that serve is not taken before others serve in their place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from controlplane.fleet.layers import Source
@@ -33,7 +33,12 @@ class Merged:
 
 
 def discover(
-    fleet: Fleet, name: str, sets: Sets, serves: Callable[[Replica], bool], now: float
+    fleet: Fleet,
+    name: str,
+    sets: Sets,
+    serves: Callable[[Replica], bool],
+    now: float,
+    parts: Collection[str] = (),
 ) -> Merged:
     """Bring a pool in line with what its sources have found.
 
@@ -43,6 +48,7 @@ def discover(
         sets: What each source found.
         serves: Whether a replica answers at present.
         now: Seconds of a monotonic clock.
+        parts: Sources whose set is only a part of what they have: nothing goes for being missing.
 
     Returns:
         The same fleet object where nothing changes.
@@ -61,6 +67,7 @@ def discover(
         and it.id not in wanted
         and not _is_leaving(it)
         and sets.get(it.found_by or "", {}) is not None
+        and it.found_by not in parts
     ]
     # Those that do not serve carry nothing, so they may go, and hold up nobody's leaving.
     going = sum(it.draining is None and serves(it) for it in gone)
@@ -112,12 +119,26 @@ def _without_displaced(
 def _with_found(fleet: Fleet, name: str, id_: str, source: str, settings: ReplicaSettings) -> Fleet:
     pool = fleet.pools[name]
     there = pool.replicas.get(id_)
-    if there is None or not is_same_process(there.settings, settings):
+    if there is None or not is_same_process(there, settings):
         fleet = replace(fleet, generations=fleet.generations + 1)
-        replica = Replica(id_, settings, Source.DISCOVERY, fleet.generations, found_by=source)
+        replica = Replica(
+            id_,
+            settings,
+            Source.DISCOVERY,
+            fleet.generations,
+            found_by=source,
+            instance=settings.instance,
+        )
         return fleet.with_pool(pool.with_replica(replica))
     draining = None if there.draining is Draining.DISCOVERY else there.draining
-    same = replace(there, settings=settings, found_by=source, draining=draining, lease_until=None)
+    same = replace(
+        there,
+        settings=settings,
+        found_by=source,
+        draining=draining,
+        lease_until=None,
+        instance=settings.instance or there.instance,
+    )
     return fleet if same == there else fleet.with_pool(pool.with_replica(same))
 
 

@@ -1,5 +1,7 @@
 """Leases that run out: first a replica gets no new requests, a while later it is forgotten.
 
+One that the config file declares is not forgotten: it waits to be heard of again.
+
 Silence has two causes, and only one is theirs. Whoever was stopped himself for a while gives every
 lease that time back, and when most of a pool falls silent together, nothing of it is taken away.
 """
@@ -22,8 +24,13 @@ _BY_SILENCE: Final = (None, Draining.LEASE)
 
 
 def ends_at(replica: Replica) -> float:
-    """When a replica is to be drained or, drained already, to be removed; infinity for never."""
+    """When a replica is to be drained or, drained already, to be removed; infinity for never.
+
+    One that the file declares is not removed while it is there: it waits, drained, to be heard of.
+    """
     if replica.lease_until is None:
+        return math.inf
+    if replica.draining and replica.layers.file is not None:
         return math.inf
     return replica.lease_until + (DRAIN_SECONDS if replica.draining else 0.0)
 
@@ -63,9 +70,21 @@ def silent_together(pool: Pool, now: float) -> bool:
     checks see who is there. Those that an operator drained do not count, and neither do those that
     their source no longer has.
     """
-    counting = [it for it in pool.replicas.values() if it.draining in _BY_SILENCE]
+    counting = [
+        it for it in pool.replicas.values() if it.draining in _BY_SILENCE and not _is_over(it, now)
+    ]
     silent = sum(it.lease_until is not None and now >= it.lease_until for it in counting)
     return silent > 1 and silent * 2 > len(counting)
+
+
+def _is_over(replica: Replica, now: float) -> bool:
+    """Whether it would have been removed by now, if the file did not declare it."""
+    return (
+        replica.draining is Draining.LEASE
+        and replica.layers.file is not None
+        and replica.lease_until is not None
+        and now >= replica.lease_until + DRAIN_SECONDS
+    )
 
 
 def given_back(fleet: Fleet, looked: float, now: float) -> Fleet:

@@ -76,8 +76,8 @@ def registered_pool(pool: Pool) -> RegisteredPool | None:
 def registered_replica(replica: Replica) -> RegisteredReplica:
     """What is kept of a replica."""
     return RegisteredReplica(
-        replica.settings.address,
-        replica.settings.instance,
+        replica.address,
+        replica.instance,
         replica.generation,
         replica.draining,
         replica.layers.api if replica.found_by is None else replica.settings,

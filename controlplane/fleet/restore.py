@@ -7,7 +7,7 @@ from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.registered import Registered, RegisteredReplica
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
-from controlplane.settings import Address, Config, PoolEntry
+from controlplane.settings import Address, Config, PoolEntry, ReplicaSettings
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:
@@ -35,6 +35,9 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
             kept.settings if kept else None,
             kept.overrides if kept else frozenset(),
         )
+        if entry is None:
+            # All that it said counts now.
+            layers = layers.with_file(None)
         fleet = fleet.with_pool(Pool(name, layers.merged(), layers.source, layers=layers))
     _listeners_differ(fleet)
     ids: dict[str, dict[str, RegisteredReplica]] = {name: {} for name in fleet.pools}
@@ -73,19 +76,33 @@ def _replicas_of(
         settings = layers.merged()
         lease_until = None if settings.ttl is None else now + settings.ttl
         if kept is not None and is_same_process(kept, settings):
-            generation, draining = kept.generation, _still(kept.draining)
+            generation, draining = kept.generation, _still(kept.draining, settings)
+            instance = settings.instance or kept.instance
         else:
             generations += 1
-            generation, draining = generations, None
+            generation, draining, instance = generations, None, settings.instance
         replicas[id_] = Replica(
-            id_, settings, layers.source, generation, draining, lease_until, layers
+            id_,
+            settings,
+            layers.source,
+            generation,
+            draining,
+            lease_until,
+            layers,
+            instance=instance,
         )
     return {**replicas, **_found_before(entry, known, replicas, now)}, generations
 
 
-def _still(draining: Draining | None) -> Draining | None:
-    """Of one that is declared: nobody is drained any more because a source has lost it."""
-    return None if draining is Draining.DISCOVERY else draining
+def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
+    """Of one that is declared: what nobody could end any more is over.
+
+    Nobody is drained because a source has lost it, and without a lease none has run out.
+    """
+    is_over = draining is Draining.DISCOVERY or (
+        draining is Draining.LEASE and settings.ttl is None
+    )
+    return None if is_over else draining
 
 
 def _found_before(
@@ -106,6 +123,7 @@ def _found_before(
             it.draining,
             lease_until=now if it.draining is Draining.DISCOVERY else None,
             found_by=it.found_by,
+            instance=it.instance,
         )
         for id_, it in known.items()
         if it.settings is not None

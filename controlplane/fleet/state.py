@@ -53,6 +53,7 @@ class Replica:
             For one that its source no longer has it is the time at which that was seen.
         layers: Who said what of its settings; nobody of one that was discovered.
         found_by: The source that discovered it; None for one that was declared.
+        instance: Which process it is at its address, as it said last; None if it never did.
     """
 
     id: str
@@ -63,6 +64,12 @@ class Replica:
     lease_until: float | None = None
     layers: Layers[ReplicaSettings] = field(default_factory=Layers)
     found_by: str | None = None
+    instance: str | None = None
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return self.settings.address
 
     def sources(self) -> dict[str, str]:
         """Where each value comes from: ``file``, ``api``, ``discovery`` or ``default``."""

@@ -1,6 +1,6 @@
 """What exporters of GPU memory said, and which of it is about which replica."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,27 +47,38 @@ class Joined:
 class _Seen:
     devices: tuple[Device, ...] = ()
     at: float | None = None
-    failure: str | None = None
+
+
+_Key = tuple[Address, str]
 
 
 class Devices:
     """The newest reading of every exporter."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[Address, str], _Seen] = {}
+        self._seen: dict[_Key, _Seen] = {}
+        self._failing: dict[_Key, str] = {}
+        # Who is on which device is asked for thousands of replicas in one decision.
+        self._by_uuid: dict[str, list[tuple[_Key, Device]]] = {}
+        self._by_pod: dict[tuple[str, str], list[tuple[_Key, Device]]] = {}
+        self._is_indexed = True
 
     def record(self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float) -> None:
         """Take in a scrape; after one that failed the last good reading stands until it is old."""
         seen = self._seen.setdefault(exporter.key, _Seen())
         if isinstance(outcome, Failure):
-            seen.failure = outcome.sentence
+            self._failing[exporter.key] = outcome.sentence
         else:
-            seen.devices, seen.at, seen.failure = outcome, now, None
+            seen.devices, seen.at = outcome, now
+            self._failing.pop(exporter.key, None)
+            self._is_indexed = False
 
     def forget_but(self, exporters: Iterable[Exporter]) -> None:
         """Forget the readings of exporters that no pool names any more."""
         kept = {exporter.key for exporter in exporters}
         self._seen = {key: seen for key, seen in self._seen.items() if key in kept}
+        self._failing = {key: it for key, it in self._failing.items() if key in kept}
+        self._is_indexed = False
 
     def joined(
         self, settings: GpuSettings | None, replica: ReplicaSettings, now: float
@@ -82,21 +93,42 @@ class Devices:
         """
         if settings is None:
             return None
-        namespace, name = (replica.labels.get(label) for label in POD_LABELS)
         memory: dict[str, GpuMemory] = {}
-        ages, failure = [], None
-        for address in settings.addresses:
-            seen = self._seen.get((address, settings.path), _Seen())
-            failure = failure or seen.failure
-            if seen.at is None or now - seen.at > FORGOTTEN * settings.interval:
+        ages = []
+        for key, device in self._devices_of(replica):
+            if key[1] != settings.path or key[0] not in settings.addresses:
                 continue
-            for device in seen.devices:
-                declared = replica.gpu is not None and replica.gpu.uuid == device.uuid
-                if declared or (namespace and name and (namespace, name) in device.pods):
-                    memory[device.uuid] = device.memory
-                    ages.append(now - seen.at)
+            at = self._seen[key].at
+            if at is not None and now - at <= FORGOTTEN * settings.interval:
+                memory[device.uuid] = device.memory
+                ages.append(now - at)
         ordered = sorted(memory.values(), key=lambda gpu: (gpu.fraction, gpu.uuid or ""))
-        return Joined(tuple(ordered), max(ages, default=None), failure)
+        return Joined(tuple(ordered), max(ages, default=None), self._failure(settings))
+
+    def _devices_of(self, replica: ReplicaSettings) -> Iterator[tuple[_Key, Device]]:
+        """Of any exporter; one that is declared and of the pod comes twice."""
+        if not self._is_indexed:
+            self._index()
+        if replica.gpu is not None:
+            yield from self._by_uuid.get(replica.gpu.uuid, ())
+        namespace, name = (replica.labels.get(label) for label in POD_LABELS)
+        if namespace and name:
+            yield from self._by_pod.get((namespace, name), ())
+
+    def _failure(self, settings: GpuSettings) -> str | None:
+        """Why the last scrape of an exporter failed: of the first of them that did."""
+        if not self._failing:
+            return None
+        keys = ((address, settings.path) for address in settings.addresses)
+        return next((self._failing[key] for key in keys if key in self._failing), None)
+
+    def _index(self) -> None:
+        self._by_uuid, self._by_pod, self._is_indexed = {}, {}, True
+        for key, seen in self._seen.items():
+            for device in seen.devices:
+                self._by_uuid.setdefault(device.uuid, []).append((key, device))
+                for pod in device.pods:
+                    self._by_pod.setdefault(pod, []).append((key, device))
 
 
 def exporters_of(pools: Iterable[PoolSettings]) -> Mapping[tuple[Address, str], Exporter]:

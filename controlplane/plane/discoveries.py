@@ -23,6 +23,7 @@ class SourceReport:
         answered_at: When that was, in seconds of a monotonic clock.
         problem: Why there is no newer one, or what of it could not be used; None if all is well.
         failing: Whether the last attempt yielded no set.
+        is_whole: Whether its last set can be relied on to have everything.
     """
 
     source: str
@@ -30,6 +31,7 @@ class SourceReport:
     answered_at: float = -math.inf
     problem: str | None = None
     failing: bool = False
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Discoveries:
         replicas: Mapping[str, ReplicaSettings],
         problem: str | None,
         now: float,
+        *,
+        is_whole: bool = True,
     ) -> None:
         """Take in a complete set; one of a source that is no longer followed is dropped.
 
@@ -92,9 +96,10 @@ class Discoveries:
             replicas: By id.
             problem: What of the answer could not be used; None if all could.
             now: Seconds.
+            is_whole: Whether it has everything; if not, what is missing from it stays.
         """
         if sources := self._following(pool, source):
-            sources.known[source] = SourceReport(source, replicas, now, problem)
+            sources.known[source] = SourceReport(source, replicas, now, problem, is_whole=is_whole)
             sources.is_due = True
 
     def failed(self, pool: str, source: str, problem: str) -> None:
@@ -153,7 +158,8 @@ class Discoveries:
             if not (sources.is_due or sources.withheld):
                 continue
             sets = {it.source: it.found for it in sources.known.values()}
-            merged = discover(fleet, name, sets, partial(serves, name), now)
+            parts = {it.source for it in sources.known.values() if not it.is_whole}
+            merged = discover(fleet, name, sets, partial(serves, name), now, parts)
             fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes
         return fleet

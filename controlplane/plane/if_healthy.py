@@ -27,7 +27,7 @@ def catalog_if_healthy(fleet: Fleet) -> Catalog:
         plane.probed(target, Probe.HEALTHY, 0.0)
     catalog = plane.decide(0.0)
     long = {pool.name: _parted(pool.replicas) for pool in fleet.pools.values() if _may_part(pool)}
-    return build(fleet, plane._portions, catalog, long, long)
+    return build(fleet, plane._decided.portions, catalog, long, long)
 
 
 def _may_part(pool: Pool) -> bool:

@@ -59,7 +59,17 @@ class Observations(dict[tuple[str, str], Observed]):
             for key in keys:
                 del self[key]
             return keys
-        if not pool.settings.metrics.reads_like(known.settings.metrics):
+        if is_read_anew(found):
             for key in keys:
                 self[key].forget_readings()
         return []
+
+
+def is_read_anew(found: Difference) -> bool:
+    """Whether a pool's replicas are read otherwise than before, or not at all any more."""
+    known, pool = found.before, found.after
+    if not isinstance(known, Pool) or not isinstance(pool, Pool):
+        return False
+    before, after = known.settings.metrics, pool.settings.metrics
+    # What was said of a GPU's memory would stand for ever if nobody is asked any more.
+    return not after.reads_like(before) or (before.gpu is not None and after.gpu is None)

@@ -130,7 +130,7 @@ class Observed:
 
     def forget_readings(self) -> None:
         """Begin anew with measuring: the pool's metrics are other ones, or none, from now on."""
-        self.history = History()
+        self.history = History(self.history.generation)
         self.window, self.scraped_at, self.failure = None, None, None
         self.recalled_at = None
 

@@ -4,15 +4,16 @@ import math
 from collections.abc import Iterator, Mapping
 
 from controlplane import fleet as fleets
-from controlplane.fleet import Command, Fleet
+from controlplane.fleet import Command, Fleet, Replica
+from controlplane.plane.decided import Decided
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.inputs import gathered, joined
-from controlplane.plane.observations import Observations
+from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
 from controlplane.plane.registering import Registering
-from controlplane.plane.remembered import Hold, RememberedPool, recalled, words_of
+from controlplane.plane.remembered import RememberedPool, recalled
 from controlplane.plane.report import Outline, ReplicaReport, Target
 from controlplane.plane.settling import is_settled
 from controlplane.plane.timeline import Timelines
@@ -20,7 +21,6 @@ from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.long_requests import LongRequests
-from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
@@ -37,16 +37,13 @@ class Plane:
     def __init__(self, now: float) -> None:
         self._started = now
         self._observed = Observations()
-        self._weighings: dict[str, Weighing] = {}
-        self._portions: dict[str, dict[str, Portion]] = {}
-        self._long: dict[str, LongRequests] = {}
+        self._decided = Decided()
         self._to_weigh: set[str] = set()
-        self._moving: dict[str, float] = {}
         self._gone: set[str] = set()
         self._untold = Untold()
         self._traffic = Traffic()
         self._has_decided = False
-        self._holds: dict[str, Hold] = {}
+        self._envoys: int | None = None
         self._devices = Devices()
         self.discoveries = Discoveries()
         self.registering = Registering()
@@ -79,7 +76,7 @@ class Plane:
 
     def discovered(self, fleet: Fleet, now: float) -> Fleet:
         """A fleet in line with what the sources have found; the same object if it is already."""
-        return self.discoveries.merged(fleet, self._observed.serves, now)
+        return self.discoveries.merged(fleet, self._serves, now)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
@@ -88,8 +85,8 @@ class Plane:
             found = recalled(pool, known, now) if known else None
             if known is None or found is None:
                 continue
-            self._weighings[name], self._holds[name] = found
-            self._portions[name] = {}
+            self._decided.weighings[name], self._decided.holds[name] = found
+            self._decided.portions[name] = {}
             for id_, weighed in found[0].replicas.items():
                 was_measured = weighed.state.estimate is not None
                 self._observed[name, id_].recall(
@@ -176,26 +173,24 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
-        self._has_decided = True
-        self._to_weigh |= {name for name, at in self._moving.items() if now >= at}
+        self._has_decided, self._envoys = True, envoys
+        self._to_weigh.update(self._decided.due(now))
         due, gpus = gathered(
             self.fleet, self._to_weigh, self._observed, self._traffic, self._devices, now
         )
         for name, inputs in due.items():
-            pool, previous = self.fleet.pools[name], self._weighings.get(name)
-            held = words_of(self._holds.get(name), now)
+            pool, previous = self.fleet.pools[name], self._decided.weighings.get(name)
+            held = self._decided.held(name, now)
             weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
-            self._weighings[name] = weighing
-            interval = pool.settings.metrics.interval
-            self._moving[name] = now + interval if weighing.is_moving else math.inf
             self.timelines.record(pool, self._observed, inputs, weighing)
-            self._portions[name] = self._portioned(name)
-            self._part(name, now)
+            shown = {it.id: self._observed[name, it.id].readiness.is_shown for it in inputs}
+            self._decided.take(name, weighing, shown, pool.settings.metrics.interval, now)
         touched = self._to_weigh | self._gone
         self._to_weigh.clear()
         self._gone.clear()
         self._untold.clear()
-        self.catalog = build(self.fleet, self._portions, self.catalog, touched, self._long)
+        portions, long = self._decided.portions, self._decided.long
+        self.catalog = build(self.fleet, portions, self.catalog, touched, long)
         return self.catalog
 
     def refresh(self) -> Catalog:
@@ -204,18 +199,19 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
-        if told := dict(self._untold.taken(self._portions, self._observed)):
-            self._portions |= told
-            self.catalog = build(self.fleet, self._portions, self.catalog, told, self._long)
+        portions, long = self._decided.portions, self._decided.long
+        if told := dict(self._untold.taken(portions, self._observed)):
+            portions |= told
+            self.catalog = build(self.fleet, portions, self.catalog, told, long)
         return self.catalog
 
     def weighing(self, pool: str) -> Weighing | None:
         """The last weighing of a pool."""
-        return self._weighings.get(pool)
+        return self._decided.weighings.get(pool)
 
     def long_requests(self, pool: str) -> LongRequests | None:
         """How a pool's requests are parted by length; None: they are not."""
-        return self._long.get(pool)
+        return self._decided.long.get(pool)
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Everything known of a replica.
@@ -226,7 +222,7 @@ class Plane:
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        weighing = self._weighings.get(pool)
+        weighing = self._decided.weighings.get(pool)
         return ReplicaReport(
             pool=known,
             replica=replica,
@@ -234,7 +230,7 @@ class Plane:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=weighing.policy if weighing else None,
             weighing=weighing.replicas.get(replica_id) if weighing else None,
-            portion=self._portions.get(pool, {}).get(replica_id),
+            portion=self._decided.portions.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
@@ -242,7 +238,8 @@ class Plane:
 
     def outlines(self, pool: str) -> Iterator[tuple[str, Outline]]:
         """Each replica of a pool by its id, as far as it is to be seen from afar."""
-        weighing, portions = self._weighings.get(pool), self._portions.get(pool, {})
+        weighing = self._decided.weighings.get(pool)
+        portions = self._decided.portions.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.items():
             weighed = weighing.replicas.get(id_) if weighing else None
             seen = self._observed[pool, id_]
@@ -267,6 +264,9 @@ class Plane:
             for key in self._observed.adopt(found, since):
                 self.timelines.forget(*key)
             self._untold.add(found)
+            self._traffic.adopt(found)
+            if is_read_anew(found):
+                self._decided.read_anew(found.pool)
             if found.replica is not None or found.after is not None:
                 self._to_weigh.add(found.pool)
             else:
@@ -277,22 +277,9 @@ class Plane:
     def _forget(self, pool: str) -> None:
         self._to_weigh.discard(pool)
         self._gone.add(pool)
-        for kept in (self._weighings, self._portions, self._long, self._holds, self._moving):
-            kept.pop(pool, None)
+        self._decided.forget(pool)
 
-    def _portioned(self, pool: str) -> dict[str, Portion]:
-        observed = self._observed
-        return {
-            id_: portion_of(it.tier, it.weight, it.drained)
-            for id_, it in self._weighings[pool].replicas.items()
-            if observed[pool, id_].readiness.is_shown
-        }
-
-    def _part(self, pool: str, now: float) -> None:
-        """Take in how a pool's requests are parted by length."""
-        sizes = self._weighings[pool].sizes
-        if sizes is None:
-            self._long.pop(pool, None)
-            return
-        routed = sizes.is_in_force(now)
-        self._long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
+    def _serves(self, pool: str, replica: Replica) -> bool:
+        """Whether a replica serves as far as we know, and Envoys know of it."""
+        is_told = not self._has_decided or replica.id in self._decided.portions.get(pool, {})
+        return is_told and self._observed.serves(pool, replica)

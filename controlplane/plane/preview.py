@@ -49,7 +49,7 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
         ):
             unready.append(target.replica.id)
             imagined.probed(target, Probe.HEALTHY, now)
-    held, wanted = plane.catalog, imagined.decide(now)
+    held, wanted = plane.catalog, imagined.decide(now, plane._envoys)
     pools = held.pools.keys() | wanted.pools.keys()
     changed = (name for name in pools if held.pools.get(name) is not wanted.pools.get(name))
     return Preview(held, wanted, tuple(sorted(changed)), tuple(unready))
@@ -60,9 +60,7 @@ def _copied(plane: Plane, now: float) -> Plane:
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
-    imagined._weighings = dict(plane._weighings)
-    imagined._portions = dict(plane._portions)
-    imagined._long, imagined._holds = dict(plane._long), dict(plane._holds)
-    imagined._traffic, imagined._devices = copy(plane._traffic), copy(plane._devices)
+    imagined._decided = plane._decided.copy()
+    imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined._has_decided = True
     return imagined

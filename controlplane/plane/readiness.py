@@ -44,12 +44,14 @@ class Readiness:
         probed: Whether there was any probe yet.
         ready_since: Since when it has been ready, for one that became so while it was watched; None
             for one that was found ready, which may have served for days.
+        heard: When it last answered that it is not ready, or refused; long ago if it never did.
     """
 
     state: State
     since: float
     probed: bool = False
     ready_since: float | None = None
+    heard: float = -math.inf
 
     @property
     def is_shown(self) -> bool:
@@ -71,15 +73,23 @@ class Readiness:
                 state = State.STARTING
             case Probe.REFUSED, State.READY:
                 state = State.GONE
-            case Probe.UNREACHABLE, State.STARTING if now - self.since >= UNREACHABLE_SECONDS:
+            case Probe.UNREACHABLE, State.STARTING if self._is_silent(now):
                 state = State.READY
             case _:
                 state = self.state
+        heard = now if probe in (Probe.UNHEALTHY, Probe.REFUSED) else self.heard
         if state is self.state:
-            return replace(self, probed=True)
+            return replace(self, probed=True, heard=heard)
         found_ready = not self.probed and self.since == -math.inf
         ready_since = now if state is State.READY and not found_ready else None
-        return Readiness(state, now, probed=True, ready_since=ready_since)
+        return Readiness(state, now, probed=True, ready_since=ready_since, heard=heard)
+
+    def _is_silent(self, now: float) -> bool:
+        """Whether nothing was heard of it for so long that Envoy may judge.
+
+        One that answers now and then while it loads its model is not silent.
+        """
+        return now - max(self.since, self.heard) >= UNREACHABLE_SECONDS
 
     def restarted(self, now: float) -> "Readiness":
         """The readiness after a sign of a new process at the same address."""

@@ -68,7 +68,6 @@ class _Kept:
 class _Timeline:
     """Of one generation of a replica."""
 
-    generation: int
     entries: list[_Kept] = field(default_factory=list)
     size: int = 0
     share: float | None = 0.0
@@ -127,7 +126,7 @@ class Timelines:
             key = (name, given.id)
             timeline = self._timelines.get(key)
             if timeline is None:
-                timeline = self._timelines[key] = _Timeline(replica.generation)
+                timeline = self._timelines[key] = _Timeline()
             seen = observed[key]
             marks = _marks(replica, seen, given, weighed)
             jump = _jump(timeline.share, weighed.share)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.fleet import Difference, Fleet, Pool, Replica
 from controlplane.settings import Address
 from controlplane.signals import Window
 from controlplane.signals.load import Endpoint, Load, LoadReports
@@ -14,6 +14,12 @@ class Traffic:
     def __init__(self) -> None:
         self._reports = LoadReports()
         self._pools: set[str] = set()
+
+    def copy(self) -> "Traffic":
+        """The same, for whoever only follows another fleet: one of the two takes in reports."""
+        other = Traffic()
+        other._reports, other._pools = self._reports.copy(), set(self._pools)
+        return other
 
     def reported(
         self,
@@ -41,6 +47,18 @@ class Traffic:
         self._pools |= pools
         return pools
 
+    def adopt(self, found: Difference) -> None:
+        """Follow one difference of the fleet: of those who left nothing is kept."""
+        before, after = found.before, found.after
+        if isinstance(before, Replica):
+            stays = isinstance(after, Replica) and after.address == before.address
+            if not stays:
+                self._reports.forget(_endpoint(found.pool, before))
+        elif isinstance(before, Pool) and after is None:
+            for replica in before.replicas.values():
+                self._reports.forget(_endpoint(before.name, replica))
+            self._pools.discard(before.name)
+
     def left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._reports.gone(reporter, now)
@@ -53,13 +71,13 @@ class Traffic:
         """Requests that all Envoys together have at a replica now; None where none reports."""
         if pool.name not in self._pools:
             return None
-        return self._reports.in_flight(_endpoint(pool, replica), now)
+        return self._reports.in_flight(_endpoint(pool.name, replica), now)
 
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
         if pool.name not in self._pools:
             return None
-        return self._reports.window(_endpoint(pool, replica))
+        return self._reports.window(_endpoint(pool.name, replica))
 
 
 def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
@@ -67,6 +85,5 @@ def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
     return pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)) is not None
 
 
-def _endpoint(pool: Pool, replica: Replica) -> Endpoint:
-    address = replica.settings.address
-    return Endpoint(pool.name, address.host, address.port)
+def _endpoint(pool: str, replica: Replica) -> Endpoint:
+    return Endpoint(pool, replica.address.host, replica.address.port)

@@ -194,3 +194,10 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name
+        elif url == ENDPOINT and before and after and _is_near(before) != _is_near(after):
+            # The same for who runs nowhere in particular; others see it in another order now.
+            yield name
+
+
+def _is_near(pool: PoolResources) -> bool:
+    return pool.pool.settings.balancing.locality == "nearest"

@@ -16,6 +16,10 @@ SIDECAR: Final = "sidecar"
 GATEWAY: Final = "gateway"
 ALL_POOLS: Final = "*"
 """In place of a pool's name: the listener of a gateway."""
+MAX_POOLS: Final = 1_000
+"""That one Envoy may name; who wants more wants all, and names none."""
+MAX_NAME: Final = 256
+"""Characters that such a name may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,14 @@ class View:
             raise ValueError(f"node metadata {METADATA_KEY}.pools must be a list of pool names")
         if not isinstance(listen, Mapping):
             raise ValueError(f"node metadata {METADATA_KEY}.listen must map pools to host:port")
+        for key, names in (("pools", pools or ()), ("listen", listen)):
+            if len(names) > MAX_POOLS:
+                raise ValueError(f"node metadata {METADATA_KEY}.{key} names over {MAX_POOLS} pools")
+            if any(len(str(name)) > MAX_NAME for name in names):
+                raise ValueError(
+                    f"node metadata {METADATA_KEY}.{key}: a name is longer than {MAX_NAME}"
+                    " characters"
+                )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
         gateway = _gateway(wanted.get("role", SIDECAR), addresses)
         return _shared(

@@ -39,8 +39,8 @@ class ReplicaSettings(Settings):
         address: Where it serves requests, its health check and its metrics.
         slots: Requests that it computes at the same time; None: that is learned.
         memory: Instead of the pool's, for a GPU that is filled further by design.
-        ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and
-            removed. None: it stays until somebody removes it.
+        ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and, unless
+            the config file declares it, removed. None: it stays until somebody removes it.
         instance: Which process it is; with another one at the same address it is a new generation.
             None: it is the same as long as its address is.
     """

@@ -95,10 +95,16 @@ class _Total:
 
 
 class LoadReports:
-    """All that is known from reports; forgets endpoints of which nobody reports any more."""
+    """All that is known from reports, of endpoints that some Envoy reports of."""
 
     def __init__(self) -> None:
         self._totals: dict[Endpoint, _Total] = {}
+
+    def copy(self) -> "LoadReports":
+        """The same, for whoever only reads and forgets: reports are taken in by one of the two."""
+        other = LoadReports()
+        other._totals = dict(self._totals)
+        return other
 
     def record(
         self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
@@ -122,8 +128,13 @@ class LoadReports:
         for endpoint, total in [*self._totals.items()]:
             if total.reporters.pop(reporter, None):
                 _advance(total, now)
+                total.in_flight = _in_flight(total, now)
             if not total.reporters:
                 del self._totals[endpoint]
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """There is nobody at an endpoint any more."""
+        self._totals.pop(endpoint, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """Those of which some Envoy reports."""
@@ -211,7 +222,6 @@ def _advance(total: _Total, now: float) -> None:
     if total.at > -math.inf:
         total.busy += total.in_flight * max(now - total.at, 0.0)
     total.at = max(total.at, now)
-    total.in_flight = _in_flight(total, now)
 
 
 def _in_flight(total: _Total, now: float) -> float:

@@ -108,8 +108,13 @@ class History:
         generation: How many times the replica has restarted while it was watched.
     """
 
-    def __init__(self) -> None:
-        self.generation = 0
+    def __init__(self, generation: int = 0) -> None:
+        """Begin without a reading.
+
+        Args:
+            generation: How many restarts were seen before.
+        """
+        self.generation = generation
         self._points: list[_Point] = []
         self._bounds: tuple[float, ...] = ()
         self._started_at: float | None = None

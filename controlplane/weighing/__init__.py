@@ -12,6 +12,7 @@ from controlplane.weighing.kept import (
     restored_weighing,
 )
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
+from controlplane.weighing.uncounted import uncounted
 from controlplane.weighing.veto import ENVOYS, OWN, InFlight
 from controlplane.weighing.weigh import weigh
 
@@ -30,5 +31,6 @@ __all__ = [
     "replica_data",
     "restored_replica",
     "restored_weighing",
+    "uncounted",
     "weigh",
 ]

@@ -176,7 +176,7 @@ def _behind(previous: Estimate, record: Record, slots: int, in_flight: float | N
     """What a replica owes with a reading that has just been recorded."""
     before = previous.record
     seconds, ended = record.at - before.at, record.newest - before.newest
-    if before.all.requests < TRUSTED or ended < 0 or seconds <= 0:
+    if before.all.requests < TRUSTED or ended < 0 or not 0 < seconds < math.inf:
         return Owed(in_flight=in_flight)
     return owed(
         previous.owed,

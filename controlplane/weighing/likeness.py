@@ -71,15 +71,22 @@ def kinds(measured: Mapping[str, Measured]) -> dict[str, Kind]:
         else:
             together.setdefault(one.kind, []).append(id_)
     groups = [part for group in together.values() for part in _parted(group, measured)] + alone
-    found: list[tuple[Kind, list[str]]] = []
+    found: list[tuple[Kind, list[list[str]]]] = []
     candidates = [(_kind(group, measured), group) for group in groups]
     for kind, group in sorted(candidates, key=lambda each: (each[0].log, each[0].name)):
         if found and _are_near(found[-1][0], kind, APART):
-            joined = sorted(found[-1][1] + group)
-            found[-1] = (_kind(joined, measured), joined)
+            so_far, joined = found[-1]
+            joined.append(group)
+            found[-1] = (_joined(so_far, kind), joined)
         else:
-            found.append((kind, group))
-    return {id_: kind for kind, group in found for id_ in group}
+            found.append((kind, [group]))
+    named = {}
+    for kind, joined in found:
+        group = [id_ for each in joined for id_ in each]
+        # From all at once, so that it is the same however they came together.
+        whole = kind if len(joined) == 1 else _kind(sorted(group), measured)
+        named.update(dict.fromkeys(group, whole))
+    return named
 
 
 def _parted(group: Sequence[str], measured: Mapping[str, Measured]) -> list[list[str]]:
@@ -104,6 +111,13 @@ def _parted(group: Sequence[str], measured: Mapping[str, Measured]) -> list[list
 def _are_near(one: Kind, other: Kind, errors: float) -> bool:
     difference = abs(one.log - other.log)
     return difference <= min(errors * math.sqrt(one.variance + other.variance), WIDEST)
+
+
+def _joined(one: Kind, other: Kind) -> Kind:
+    """Two groups taken together, without a look at their members again."""
+    total = 1 / one.variance + 1 / other.variance
+    log = (one.log / one.variance + other.log / other.variance) / total
+    return Kind(min(one.name, other.name), one.size + other.size, log, 1 / total)
 
 
 def _kind(group: Sequence[str], measured: Mapping[str, Measured]) -> Kind:

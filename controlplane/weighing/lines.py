@@ -19,17 +19,23 @@ SOONEST: Final = 0.2
 """That time at least, seconds: decisions are a quarter of one apart, and reports a tenth."""
 
 
-def horizon(replicas: Mapping[str, ReplicaInput], interval: float, envoys: int | None) -> float:
+def horizon(
+    replicas: Mapping[str, ReplicaInput],
+    ids: Collection[str],
+    interval: float,
+    envoys: int | None,
+) -> float:
     """Seconds in which a difference between lines is to be gone.
 
     Args:
         replicas: Of the pool.
+        ids: Of those whose lines count.
         interval: Seconds between two scrapes.
         envoys: How many report; None where that is not known.
     """
     reported = report_interval(envoys or 1, len(replicas))
     times = ((interval, OWN), (reported, ENVOYS))
-    of_all = [seconds for seconds, source in times if _are_counted(replicas, source)]
+    of_all = [seconds for seconds, source in times if _are_counted(replicas, ids, source)]
     return HORIZON * max(min(of_all, default=max(interval, reported)), SOONEST)
 
 
@@ -64,8 +70,8 @@ def waits(
     return found
 
 
-def _are_counted(replicas: Mapping[str, ReplicaInput], source: str) -> bool:
-    return all(any(it.source == source for it in each.in_flight) for each in replicas.values())
+def _are_counted(replicas: Mapping[str, ReplicaInput], ids: Collection[str], source: str) -> bool:
+    return all(any(it.source == source for it in replicas[id_].in_flight) for id_ in ids)
 
 
 def _counted(counts: Mapping[str, InFlight], carries: float, now: float) -> float:

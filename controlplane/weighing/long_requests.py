@@ -29,7 +29,7 @@ def members_of(
     Args:
         replicas: Of the pool, by id.
         known: Their capacities.
-        shares: What each is to get, by id.
+        shares: What each is to get in the long run, by id.
         bands: Of the tiers of those that do not start slowly, by id.
         serving: Ids of those that may get requests.
     """
@@ -64,6 +64,7 @@ def divided(
     previous: Weighing | None,
     settings: PoolSettings,
     members: Mapping[str, Member],
+    leaned: Mapping[str, float],
     steps: Mapping[str, list[Step]],
     now: float,
 ) -> tuple[Sizes | None, Mapping[str, float]]:
@@ -73,6 +74,8 @@ def divided(
         previous: The last weighing.
         settings: Of the pool.
         members: Those that may get requests, by id.
+        leaned: What each is to get for the moment, by id: lines come and go, and nothing is
+            learned from them, but the short requests are to make up for them.
         steps: Takes what there is to tell, by id.
         now: Seconds of a monotonic clock.
 
@@ -90,7 +93,7 @@ def divided(
         return None, NONE
     if not found.is_in_force(now):
         return found, NONE
-    part = found.of_short({id_: member.share for id_, member in members.items()}, now)
+    part = found.of_short({id_: leaned[id_] for id_ in members}, now)
     for id_ in found.fast:
-        steps[id_].append(sizes_step(found, members[id_].share, part))
+        steps[id_].append(sizes_step(found, leaned[id_], part))
     return found, dict.fromkeys(found.fast, part)

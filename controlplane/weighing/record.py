@@ -152,13 +152,13 @@ def recorded(
     looks = None
     if window.looks is not None and record.looks is not None:
         looks = window.looks - record.looks
-    # Counts that went down are of another process, or of Envoys that report anew.
     if requests < 0 or duration < 0 or (looks is not None and looks <= 0 < requests):
-        return begun(window)
+        # Counts that went down are of another process. Those of Envoys begin anew with their
+        # streams, and the replica is the one that it was.
+        return begun(window) if window.looks is None else _counted_anew(record, window)
     if record.since == -math.inf:
-        # Kept over a restart of ours: what was counted meanwhile took nobody knows how long.
-        anew = begun(window)
-        return replace(anew, old=record.old, recent=record.recent, pace=record.pace)
+        # What was counted meanwhile took nobody knows how long.
+        return _counted_anew(record, window)
     ended = window.count - record.newest
     if requests == 0 and idle:
         # A batch begins with its first request: a rest before that says nothing about the work.
@@ -191,6 +191,30 @@ def recorded(
         looks=window.looks,
         newest=window.count,
     )
+
+
+def uncounted(record: Record) -> Record:
+    """The record of a replica whose next reading cannot be held against the one before."""
+    return replace(
+        record,
+        at=-math.inf,
+        since=-math.inf,
+        # No count is less than these, so that the first one begins and is no restart.
+        count=0.0,
+        total=0.0,
+        newest=0.0,
+        # The open batch ends here: nobody knows what would have come to it.
+        old=record.old + record.open,
+        open=NOTHING,
+        tokens=None,
+        looks=None,
+    )
+
+
+def _counted_anew(record: Record, window: Window) -> Record:
+    """What is known of a replica, and counts that begin with this reading."""
+    old = record.old + record.open
+    return replace(begun(window), old=old, recent=record.recent, pace=record.pace)
 
 
 def collapsed(record: Record, window: Window, owed: Owed) -> Record:

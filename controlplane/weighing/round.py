@@ -140,7 +140,7 @@ class Round:
         ordinary = serving - cold.keys() - vetoed.keys()
         leans = self._leans(known, names, shares, ordinary, oldest)
         leaned = leaning.leaned(shares, names, leans)
-        by_size, of_short = self._divided(known, leaned, placements, serving, cold)
+        by_size, of_short = self._divided(known, shares, leaned, placements, serving, cold)
         shown = carried if known.usual is not None else dict.fromkeys(carried)
         told = told_weights(self._previous)
         weighed = concluded(
@@ -182,13 +182,14 @@ class Round:
         """By what is in line; where there are no tiers, all have the same name, and none leans."""
         waits = lines.waits(self._replicas, known, ids, oldest, self._now)
         before = self._previous.leans if self._previous else {}
-        seconds = lines.horizon(self._replicas, self._interval, self._envoys)
+        seconds = lines.horizon(self._replicas, ids, self._interval, self._envoys)
         return leaning.leans(before, names, shares, waits, seconds)
 
     def _divided(
         self,
         known: Capacities,
         shares: Mapping[str, float],
+        leaned: Mapping[str, float],
         placements: Mapping[str, tiers.Placement],
         serving: set[str],
         cold: Collection[str],
@@ -197,7 +198,7 @@ class Round:
             return None, NONE
         bands = {id_: placements[id_].band for id_ in serving if id_ not in cold}
         members = members_of(self._replicas, known, shares, bands, serving)
-        return divided(self._previous, self._settings, members, self._steps, self._now)
+        return divided(self._previous, self._settings, members, leaned, self._steps, self._now)
 
     def _targets(
         self, adjusted: Mapping[str, float], usual: float, serving: set[str]

@@ -43,6 +43,8 @@ STILL_FASTER: Final = 1.4
 """As long as long requests go there already."""
 LEAST: Final = 0.2
 """Part of the pool's capacity that the fast replicas must have, at least."""
+STILL_LEAST: Final = 0.15
+"""As long as long requests go there already."""
 KNOWN: Final = 200.0
 """Requests that must have been measured on either side."""
 QUANTUM: Final = 0.05
@@ -194,7 +196,7 @@ def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | N
     for count in range(1, len(bands)):
         chosen = set(bands[:count])
         fast = frozenset(id_ for id_, it in placed.items() if it.band in chosen)
-        if _share(members, fast) < LEAST:
+        if not _is_enough(members, fast, already=already):
             continue
         rest = placed.keys() - fast
         speeds = [_speed([placed[id_] for id_ in ids]) for ids in (fast, rest)]
@@ -204,6 +206,19 @@ def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | N
         ratio = STILL_FASTER if already else FASTER
         return fast if speeds[0] >= ratio * speeds[1] else None
     return None
+
+
+def _is_enough(members: Mapping[str, Member], fast: frozenset[str], *, already: bool) -> bool:
+    """Whether the fast replicas have enough of the pool's capacity.
+
+    Shares have a reserve by the square-root rule as long as requests are not parted, so what lasts
+    is what they can carry; what they get is less than that where one of them is not well.
+    """
+    share = _share(members, fast)
+    if already:
+        return share >= STILL_LEAST
+    carries = _part({id_: member.carries for id_, member in members.items()}, fast)
+    return min(share, carries) >= LEAST
 
 
 def _speed(members: Sequence[Member]) -> float:

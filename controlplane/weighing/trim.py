@@ -23,8 +23,8 @@ TAIL_LEAST: Final = 0.7
 """A trim and no more: how long a tail is depends on chance and on who got the long requests."""
 OBJECTIVE_EXPONENT: Final = 0.25
 OBJECTIVE_LEAST: Final = 0.5
-"""Over the objective by 16 times and more, a replica gets half. When all are over it, all get the
-same factor and nothing changes: then it is replicas that are missing."""
+"""Over the objective by 16 times and more, a replica gets half. When all are over it by as much,
+all get the same factor and nothing changes: then it is replicas that are missing."""
 BUSY_LEAST: Final = 0.5
 """Utilisation that an idle replica is taken to have when its errors are weighed; ORCA's formula
 would leave nothing of an idle replica after one failed request."""

@@ -1,9 +1,12 @@
 """What happens on a stream, for those who log and count it."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from controlplane.xds.identity import Node
+
+FAULT: Final = "a fault of the control plane; see its log"
+"""Why a stream ended, where its client is not to learn more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,10 @@ MAX_NAMES: Final = 100_000
 MAX_NAME_LENGTH: Final = 1_024
 """Characters that a resource's name may have."""
 
+MAX_VERSION_LENGTH: Final = 64
+"""Characters of a version that a client may claim to hold; ours have 16, and a longer one says as
+little as none."""
+
 
 def limit_names(count: int, names: Iterable[str]) -> None:
     """Check how many names there are now, and the length of the new ones.

@@ -42,7 +42,10 @@ def next_up(
             if gone:
                 pending = Pending(pending.changed, pending.absent)
         if pending.changed and subscription.refusals.isolate(snapshot):
-            pending = Pending(pending.changed[:1], pending.absent, pending.removed)
+            # What the client has already cannot be the bad one.
+            held = subscription.holdings.versions
+            had = [it for it in pending.changed if held.get(it.name) == it.version]
+            pending = Pending(had or pending.changed[:1], pending.absent, pending.removed)
         if pending or subscription.owes_answer:
             return type_url, pending
     # Never in the first answer on a stream: when that is acknowledged, a client that reconnected

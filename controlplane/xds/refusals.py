@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.rejections import blamed
+from controlplane.xds.rejections import blamed, is_cut
 from controlplane.xds.semantics import Semantics
 
 
@@ -90,24 +90,24 @@ class Refusals:
             sent: What was news in the response, by name. Removals are never rejected.
         """
         named = blamed(self.type_url, message, sent.keys() | self.repeated.keys())
-        rejected_together = not named and len(sent) > 1
+        names_all = bool(named) and not is_cut(message)
+        rejected_together = not names_all and len(sent) > 1
         if rejected_together and self._may_have_taken_some:
             # One alone would say that the others are no more, and it may have taken some of them:
             # they all stay in each response until one is accepted.
             self.past_is_unknown = True
-        doubted = sent.keys() & named if named else {*sent}
+        doubted = sent.keys() & named if names_all else {*sent}
         tries_again = rejected_together and not self.past_is_unknown
         # Whoever names the bad ones took all others, those that were no news included.
-        repeated = self.repeated if named else {}
+        repeated = self.repeated if names_all else {}
         taken = {n: it for n, it in repeated.items() if n not in named and n not in sent}
         for name in (*sent, *taken):
             self.forget(name)
-        if tries_again:
-            self.suspects |= doubted
-        else:
-            self.resources.update((name, sent[name]) for name in doubted)
+        suspected = doubted - named if tries_again else frozenset()
+        self.suspects |= suspected
+        self.resources.update((name, sent[name]) for name in doubted - suspected)
         names = tuple(sorted(named or doubted))
-        return Verdict(names, doubted, doubted if tries_again else frozenset(), taken)
+        return Verdict(names, doubted, suspected, taken)
 
     def accept(self) -> Mapping[str, Resource]:
         """The client accepted a response.

@@ -17,6 +17,14 @@ each of which is ``name: error`` (``CdsApiImpl`` and ``LdsApiImpl``; a line end,
 space once the message is cleaned). In every other message a name proves nothing: Envoy looked at no
 other resource once it found a constraint violated, and a word may just be a pool's name."""
 
+CUT: Final = "...(truncated)"
+"""How Envoy ends words that are longer than 4,096 bytes."""
+
+
+def is_cut(message: str) -> bool:
+    """Whether there may have been more in a client's words than it sent."""
+    return message.endswith(CUT)
+
 
 def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
     """Find the bad ones, so that the others count as accepted.

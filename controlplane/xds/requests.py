@@ -10,17 +10,28 @@ from typing import Final
 
 from controlplane.resources.encoding import VARINT, tag
 from controlplane.xds.identity import Node, decode_node
+from controlplane.xds.rejections import CUT
 from controlplane.xds.wire import fields, text, texts
 
 _LONGEST_ERROR: Final = 4_000
+"""Characters of a client's words that are shown."""
+_MOST_WORDS: Final = 65_536
+"""That are read; Envoy cuts them at 4,096 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorDetail:
-    """Why a client rejected a response, in its own words."""
+    """Why a client rejected a response, in its own words.
+
+    Attributes:
+        code: Of gRPC.
+        message: To be shown: of a long one its begin and its end.
+        words: To be read: all of it, or what is not `CUT`.
+    """
 
     code: int
     message: str
+    words: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +123,15 @@ def _error(data: memoryview) -> ErrorDetail:
             code = number
         elif key == tag(2):
             message = str(value, "utf-8", "replace")
+    shown = message
     if len(message) > _LONGEST_ERROR:
         # Envoy names the resource first and, behind all that is in it, what is wrong with it.
         half = _LONGEST_ERROR // 2
-        message = message[: half - 3] + " … " + message[-half:]
-    # It goes to logs and dashboards: no control characters, and an end.
-    printable = "".join(c if c.isprintable() else " " for c in message)
-    return ErrorDetail(code, printable)
+        shown = message[: half - 3] + " … " + message[-half:]
+    words = message if len(message) <= _MOST_WORDS else message[:_MOST_WORDS] + CUT
+    return ErrorDetail(code, _printable(shown), _printable(words))
+
+
+def _printable(message: str) -> str:
+    """It goes to logs and dashboards: no control characters."""
+    return "".join(c if c.isprintable() else " " for c in message)

@@ -257,7 +257,7 @@ class Stream(Generic[R]):
             self._conversation.acknowledge(type_url)
             return self._acknowledged(type_url, now)
         message = request.error.message
-        names = self._conversation.reject(type_url, message)
+        names = self._conversation.reject(type_url, request.error.words)
         self._shown[type_url].rejection = Rejection(names, message, now)
         return Rejected(type_url, names, message)
 

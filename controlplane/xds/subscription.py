@@ -12,7 +12,7 @@ from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.interest import Interest
-from controlplane.xds.limits import limit_names
+from controlplane.xds.limits import MAX_VERSION_LENGTH, limit_names
 from controlplane.xds.pending import ABSENT, Outstanding, Pending
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.semantics import Semantics
@@ -66,9 +66,10 @@ class Subscription:
             ProtocolError: When these are too many.
         """
         limit_names(len(held or ()), held or ())
+        ours = {n: v if len(v) <= MAX_VERSION_LENGTH else "" for n, v in (held or {}).items()}
         self.type_url = type_url
         self.interest = Interest(wildcard)
-        self.holdings = Holdings(held or {}, keep=semantics.repeats)
+        self.holdings = Holdings(ours, keep=semantics.repeats)
         # No version says what it took, on another stream, of a response that it rejected.
         self.refusals = Refusals(type_url, semantics, past_is_unknown=semantics.repeats)
         self.outstanding: Outstanding | None = None
@@ -242,6 +243,14 @@ class Subscription:
         self._commit(verdict.doubted)
         for name, resource in verdict.taken.items():
             self.holdings.accept(name, resource)
+        taken = sent.keys() - verdict.doubted
+        if taken and not self.refusals.past_is_unknown:
+            # A client that names the bad ones has the others, but notes their versions only with a
+            # response that it accepts, and goes by these when it connects again.
+            if self._semantics.repeats:
+                self.owes_answer = True
+            else:
+                self._due |= taken
         if self._unsure is not None:
             self._unsure |= verdict.suspected
         return verdict.names

@@ -150,17 +150,17 @@ def test_a_gpu_that_was_shared_is_as_fast_as_before_once_both_are_idle() -> None
 
 def test_requests_that_do_not_fit_into_memory_are_refused_and_counted() -> None:
     watched = Watched(memory=Memory())
-    assert watched.admit("a", 3_000)
-    assert not watched.admit("b", 2_000)
-    assert watched.admit("c", 1_000)
+    assert watched.admit("a", 6_000)
+    assert not watched.admit("b", 2_001)
+    assert watched.admit("c", 2_000)
     assert watched.replica.out_of_memory == 1
 
 
 def test_memory_of_an_answered_request_is_free_again() -> None:
     watched = Watched(memory=Memory())
-    watched.admit("a", 3_000)
-    watched.clock.wind(3_001)
-    assert watched.admit("b", 3_000)
+    watched.admit("a", 6_000)
+    watched.clock.wind(6_001)
+    assert watched.admit("b", 6_000)
 
 
 def test_the_allocator_reports_what_was_needed_at_most() -> None:

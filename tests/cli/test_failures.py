@@ -76,6 +76,24 @@ def test_a_token_that_no_header_can_carry_is_bad_usage() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("explain", "\udcff"), "'\\udcff' cannot be sent: it is not UTF-8"),
+        (("replicas", "drain", "m", "\udcff", "--yes"), "'\\udcff' cannot be sent"),
+        (("events", "--since", "a\nb"), "'a\\nb' cannot be the header Last-Event-ID"),
+    ],
+    ids=["a pool", "a replica", "an event"],
+)
+async def test_what_no_request_can_carry_is_one_sentence(
+    api: Served, arguments: tuple[str, ...], sentence: str
+) -> None:
+    result = await run(api, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"plimsoll: {sentence}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     "arguments", [("pools",), ("replicas", "--json"), ("openapi",), ("events",)]
 )
 async def test_whoever_reads_may_have_enough_at_any_time(

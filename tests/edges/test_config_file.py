@@ -1,17 +1,19 @@
-"""The token file is followed, however it is changed, and a wrong one changes nothing."""
+"""Token file and config file are followed, however they change, and a wrong one changes nothing."""
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from controlplane import settings
 from controlplane.edges import config_file
-from controlplane.edges.config_file import read_tokens, watch_tokens
+from controlplane.edges.config_file import read_config, read_tokens, watch_tokens
+from controlplane.fleet import Refused
 from controlplane.settings import Role, SettingsError, Token
 
 A, B = (Token.of(f"a-token-of-{who}", Role.READ, who) for who in ("ann", "bob"))
@@ -159,3 +161,81 @@ def test_what_is_wrong_is_said_without_what_the_file_holds(file: TokenFile) -> N
     with pytest.raises(SettingsError) as raised:
         read_tokens(file.path)
     assert "sesame" not in str(raised.value)
+
+
+POOL = "pools: [{name: m, model: m, listener: {address: '127.0.0.1:10000'}, replicas: [%s]}]"
+
+
+@dataclass
+class Config:
+    """A config file that somebody changes, and what became of it.
+
+    Attributes:
+        refuses: Why what is read is not taken; None: it is.
+        asked: How often something was to be taken.
+    """
+
+    path: Path
+    refuses: str | None = None
+    asked: int = 0
+    adopted: list[int] = field(default_factory=list)
+
+    def write(self, replicas: int) -> None:
+        said = (f"{{id: r{n}, address: '127.0.0.1:{n}'}}" for n in range(1, replicas + 1))
+        beside = self.path.with_name("new")
+        beside.write_text(POOL % ", ".join(said))
+        beside.replace(self.path)
+
+    def adopt(self, config: settings.Config) -> None:
+        self.asked += 1
+        if self.refuses is not None:
+            raise Refused("conflict", self.refuses)
+        self.adopted.append(len(config.pools[0].replicas))
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not what():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def changed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Config]:
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 0.01)
+    here = Config(tmp_path / "plimsoll.yaml")
+    here.write(1)
+    known = read_config(here.path)
+    # Before anybody looks for changes: while the store is opened, say.
+    here.write(2)
+    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt))
+    yield here
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_config_that_changed_while_we_started_is_used(changed_config: Config) -> None:
+    await changed_config.until(lambda: changed_config.adopted == [2])
+
+
+async def test_a_config_that_was_refused_is_tried_again_and_told_of_once(
+    changed_config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed_config.refuses = "the API has something against it"
+    await changed_config.until(lambda: changed_config.asked > 3)
+    changed_config.refuses = None
+    await changed_config.until(lambda: changed_config.adopted == [2])
+    said = [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
+    assert said == [
+        "the changed config is not used, the old one stays: the API has something against it"
+    ]
+
+
+async def test_a_config_that_is_wrong_is_told_of_once_and_may_come_back(
+    changed_config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await changed_config.until(lambda: changed_config.adopted == [2])
+    changed_config.path.write_text("pools: [")
+    await changed_config.until(lambda: "is not used" in caplog.text)
+    changed_config.write(2)
+    await changed_config.until(lambda: "is as it was" in caplog.text)
+    assert changed_config.adopted == [2]

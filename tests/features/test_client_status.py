@@ -209,3 +209,34 @@ async def test_a_stream_answers_every_request() -> None:
             await call.write(b"")
             response = status_v3.ClientStatusResponse.parse(await call.read())
             assert len(response.config) == connected
+
+
+async def test_a_tool_that_asks_and_does_not_read_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_status, "AT_ONCE", 1)
+    large = snapshot(clusters={"a": "x" * 1_000_000})
+    async with (
+        serving(FixedCatalog(large), write_timeout=1.5) as plane,
+        envoy(plane.address) as client,
+        grpc.aio.insecure_channel(str(plane.address)) as channel,
+        grpc.aio.insecure_channel(str(plane.address)) as other_channel,
+    ):
+        await asked(client, CLUSTER)
+        stalled: Any = channel.stream_stream(f"/{SERVICE}/StreamClientStatus")()
+        other: Any = other_channel.stream_stream(f"/{SERVICE}/StreamClientStatus")()
+        # More than the buffers of a connection hold.
+        for _ in range(30):
+            await stalled.write(b"")
+        # They take turns, so by then the other one has had all of its own, or waits.
+        for _ in range(40):
+            await other.write(b"")
+            assert len(await other.read()) > 1_000_000
+        with pytest.raises(grpc.aio.AioRpcError, match=r"read nothing for 1\.5 s") as cut:
+            await read_to_the_end(stalled)
+        assert cut.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def read_to_the_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass

@@ -11,7 +11,7 @@ from controlplane.edges.xds_server import BindError, Offer, XdsServer
 from controlplane.edges.xds_server.server import MAX_MESSAGE_BYTES
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
-from controlplane.xds.events import Disconnected
+from controlplane.xds.events import FAULT, Disconnected
 from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until
 from tests.xds.snapshots import snapshot
 
@@ -100,6 +100,23 @@ async def test_a_fault_of_ours_ends_a_stream_and_not_the_server(
                 await client.request()
                 assert await client.call.code() is grpc.StatusCode.INTERNAL
         assert "ZeroDivisionError" in caplog.text
+        async with envoy(plane.address) as client:
+            await client.request()
+            assert (await client.got()).resources == {"a": "1"}
+
+
+async def test_a_fault_of_ours_while_it_writes_tells_a_client_no_more(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(A) as plane:
+        with monkeypatch.context() as patch:
+            patch.setattr("controlplane.xds.stream.Stream.next_response", lambda *_: 1 / 0)
+            async with envoy(plane.address) as client:
+                await client.request()
+                assert await client.call.code() is grpc.StatusCode.INTERNAL
+                assert await client.call.details() == FAULT
+        assert "ZeroDivisionError" in caplog.text
+        assert plane.events[-1] == ("sidecar-1", Disconnected(FAULT))
         async with envoy(plane.address) as client:
             await client.request()
             assert (await client.got()).resources == {"a": "1"}

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build
+from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
@@ -127,3 +128,25 @@ async def test_a_stream_that_slept_through_more_changes_than_are_remembered_conv
         second = await client.accept()
     assert len(first.resources) == len(second.resources) == 1
     assert (first.version, first.resources) != (second.version, second.resources)
+
+
+@PROTOCOLS
+async def test_a_stream_that_is_shown_one_pool_hears_of_where_its_long_requests_go(
+    protocol: type[Envoy],
+) -> None:
+    fleet = a_pool(a=1, b=2)
+    portions = {"p": dict.fromkeys("ab", TIER)}
+
+    def parted(fast: str, previous: Catalog) -> Watched:
+        long = {"p": LongRequests(1000, frozenset(fast), routed=True, part=0.4)}
+        return Watched(build(fleet, portions, previous, long=long))
+
+    now = parted("a", Catalog())
+    async with serving(now) as plane, envoy(plane.address, protocol=protocol) as client:
+        client.metadata({"plimsoll": {"pools": ["p"]}})
+        await client.want(ENDPOINT, "p", "p:long")
+        await client.accept()
+        other = parted("b", now.catalog)
+        assert other.changed_since(now.revision) == {ENDPOINT: frozenset({"p:long"})}
+        plane.show(other)
+        assert (await client.accept()).type_url == ENDPOINT

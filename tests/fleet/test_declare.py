@@ -192,3 +192,39 @@ def test_a_refused_file_changes_nothing_of_what_comes_before_the_conflict() -> N
 
 def test_an_empty_file_declares_nothing() -> None:
     assert declared(file()) == Fleet()
+
+
+@pytest.mark.parametrize(
+    ("before", "moved"), [("abcd", "ab"), ("abc", "a"), ("ab", "a"), ("a", "a")]
+)
+def test_half_of_a_pool_may_move_in_one_step_and_one_alone_may(before: str, moved: str) -> None:
+    fleet = declared(file(p={id_: ord(id_) for id_ in before}))
+    after_edit = {id_: ord(id_) + 100 * (id_ in moved) for id_ in before}
+    assert ports(declared(file(p=after_edit), fleet)) == after_edit
+
+
+@pytest.mark.parametrize(("before", "moved"), [("abcd", "abc"), ("abc", "ab"), ("ab", "ab")])
+def test_more_than_half_of_a_pool_may_not_move_in_one_step(before: str, moved: str) -> None:
+    fleet = declared(file(p={id_: ord(id_) for id_ in before}))
+    after_edit = {id_: ord(id_) + 100 * (id_ in moved) for id_ in before}
+    assert str(file_refusal(file(p=after_edit), fleet)) == (
+        f"pool 'p' would lose {len(moved)} of its {len(before)} replicas in one step, {len(moved)}"
+        " of them to other addresses, where nobody is ready yet; take smaller steps, or restart"
+        " with the file as it is"
+    )
+
+
+def test_replicas_that_are_all_renamed_would_be_gone() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2}))
+    assert file_refusal(file(p={"x": 1, "y": 2}), fleet).kind == "conflict"
+
+
+def test_those_that_go_and_those_that_move_are_counted_together() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2, "c": 3}))
+    assert ports(declared(file(p={"a": 1, "b": 2}), fleet)) == {"a": 1, "b": 2}
+    assert file_refusal(file(p={"a": 1, "b": 9}), fleet).kind == "conflict"
+
+
+def test_who_is_drained_may_move() -> None:
+    fleet = after(Drain("p", "a"), Drain("p", "b"), fleet=declared(file(p={"a": 1, "b": 2})))
+    assert ports(declared(file(p={"a": 8, "b": 9}), fleet)) == {"a": 8, "b": 9}

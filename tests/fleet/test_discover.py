@@ -237,3 +237,13 @@ def test_whatever_is_found_addresses_differ_and_no_step_drains_most_of_those_tha
         used = ports(fleet)
         assert len(set(used.values())) == len(used)
         assert len(leaving(fleet) & before) <= len(able(fleet))
+
+
+def test_what_a_source_cannot_read_whole_takes_nothing_away() -> None:
+    before = found(dir={"a": 1, "b": 2, "c": 3}, dns={"d": 4})
+    part = sets(dir={"a": 1, "e": 5}, dns={})
+    seen = discover(before, "p", part, lambda _: True, 0.0, {"dir"}).fleet
+    assert ports(seen) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
+    assert leaving(seen) == {"d"}
+    whole = discover(before, "p", part, lambda _: True, 0.0).fleet
+    assert leaving(whole) == set()  # Too many: they are withheld.

@@ -213,3 +213,17 @@ def test_many_put_at_once_are_layers_as_one_is_and_what_was_found_makes_room() -
     }
     assert replica(many).layers.overrides == {"address", "slots"}
     assert replica(many, "f").generation == replica(fleet, "f").generation
+
+
+def test_a_process_that_took_its_settings_away_is_known_when_the_next_one_comes() -> None:
+    # A replica of the file that registers itself, is stopped, and is started again.
+    fleet = after(
+        put("a", 1, instance="one"), Drain("p", "a"), fleet=declared(file(p={"a": 1, "b": 2}))
+    )
+    stopped = after(DeleteReplica("p", "a"), fleet=fleet)
+    assert replica(stopped).draining is Draining.OPERATOR
+    same = replica(after(put("a", 1, instance="one"), fleet=stopped))
+    assert (same.generation, same.draining) == (replica(fleet).generation, Draining.OPERATOR)
+    other = replica(after(put("a", 1, instance="two"), fleet=stopped))
+    assert other.generation > same.generation
+    assert other.draining is None

@@ -1,5 +1,7 @@
 """Leases that run out: drained first, removed when what is in flight has had time to finish."""
 
+import math
+
 import pytest
 
 from controlplane.fleet import (
@@ -8,14 +10,17 @@ from controlplane.fleet import (
     Fleet,
     Heartbeat,
     PutPool,
+    Source,
     discover,
     expire,
     given_back,
 )
-from controlplane.fleet.leases import DRAIN_SECONDS, PAUSE
+from controlplane.fleet.leases import DRAIN_SECONDS, PAUSE, ends_at
 from tests.fleet.fleets import (
     a_pool,
     after,
+    declared,
+    file,
     pool_settings,
     ports,
     put,
@@ -158,3 +163,29 @@ def test_a_pause_gives_no_lease_to_who_has_none() -> None:
 def test_looking_often_gives_nothing_back() -> None:
     fleet = leased()
     assert given_back(fleet, 10, 10 + PAUSE) is fleet
+
+
+def test_who_has_been_silent_for_long_is_not_silent_together_with_the_next_one() -> None:
+    said = {"ttl": "30s"}
+    fleet = after(
+        put("a", 1, **said),
+        put("b", 2, **said),
+        put("c", 3, **said),
+        fleet=declared(file(p={"a": 1, "b": 2, "c": 3})),
+    )
+    beating = after(Heartbeat("p", "b"), Heartbeat("p", "c"), fleet=fleet, now=20)
+    one = expire(beating, 31)
+    assert replica(one).draining is Draining.LEASE
+    later = after(Heartbeat("p", "b"), Heartbeat("p", "c"), fleet=one, now=1000)
+    alone = after(Heartbeat("p", "c"), fleet=later, now=1020)
+    assert replica(expire(alone, 1031), "b").draining is Draining.LEASE
+
+
+def test_what_the_file_declares_waits_drained_until_it_is_heard_of_again() -> None:
+    fleet = after(put("a", 1, ttl="30s", slots=4), fleet=declared(file(p={"a": 1, "b": 2})))
+    silent = expire(expire(fleet, 31), 31 + 10 * DRAIN_SECONDS)
+    assert replica(silent).draining is Draining.LEASE
+    assert ends_at(replica(silent)) == math.inf
+    back = replica(after(Heartbeat("p", "a"), fleet=silent, now=200))
+    assert (back.draining, back.lease_until, back.settings.slots) == (None, 230, 4)
+    assert back.source is Source.FILE

@@ -24,7 +24,7 @@ from controlplane.fleet import (
     registered,
     restored,
 )
-from controlplane.settings import Config
+from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
     after,
     declared,
@@ -36,6 +36,7 @@ from tests.fleet.fleets import (
     replica_settings,
 )
 
+POOL = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 FILE = file(p={"a": 1, "b": 2})
 FOUND = file(p={"a": 1, "b": 2}, sources={"p": ("one", "two")})
 """The same with two folders in which more are found."""
@@ -252,3 +253,32 @@ def test_a_heartbeat_is_nothing_to_write() -> None:
     renewed = after(PutReplica("p", "c", replica(fleet, "c").settings), fleet=fleet, now=10)
     assert renewed is not fleet
     assert not changes(fleet, renewed)
+
+
+def test_which_process_it_was_is_known_though_nobody_says_so_any_more() -> None:
+    fleet = after(
+        put("a", 1, instance="one"),
+        Drain("p", "a"),
+        DeleteReplica("p", "a"),
+        fleet=declared(FILE),
+    )
+    restarted = again(fleet)
+    assert replica(restarted).draining is Draining.OPERATOR
+    assert replica(after(put("a", 1, instance="two"), fleet=restarted)).draining is None
+
+
+def test_all_that_the_api_said_of_a_pool_counts_once_the_file_says_nothing() -> None:
+    said = validated(PoolSettings, {**POOL, "objective": {"p99": "1s"}})
+    fleet = after(PutPool("p", said), fleet=declared(FILE))
+    assert fleet.pool("p").layers.sources()["model"] == "file"
+    restarted = again(fleet, file())
+    assert restarted.pool("p").source is Source.API
+    assert restarted.pool("p").layers.sources()["model"] == "api"
+
+
+def test_a_lease_that_there_is_no_longer_has_drained_nobody() -> None:
+    body = {"id": "a", "address": "127.0.0.1:1", "ttl": "30s"}
+    leased = validated(Config, {"pools": [{"name": "p", **POOL, "replicas": [body]}]})
+    fleet = expire(declared(leased), 31)
+    assert replica(again(fleet, leased)).draining is Draining.LEASE
+    assert replica(again(fleet)).draining is None

@@ -7,6 +7,7 @@ from controlplane.plane import Failure, Plane, Probe, ReplicaReport
 from controlplane.plane.devices import exporters_of
 from controlplane.settings import Config, load_config
 from controlplane.signals import Device, GpuMemory, Histogram, Reading
+from tests.lines import lines_run
 
 REPLICAS = """
       - {id: a, address: "127.0.0.1:9001", gpu: {uuid: GPU-1}}
@@ -153,3 +154,25 @@ def test_replicas_that_are_never_scraped_get_equal_shares(plane: Plane) -> None:
         assert weighing is not None
         shares.add(weighing.share)
     assert shares == {0.25}
+
+
+def test_the_work_to_join_a_replica_does_not_grow_with_the_devices() -> None:
+    def work(count: int) -> int:
+        addresses = ", ".join(f'"10.0.0.{number}:9400"' for number in range(1, count + 1))
+        plane = Plane(0.0)
+        plane.declare(config(f"profile: none, gpu: {{addresses: [{addresses}]}}"), 0.0)
+        for number, exporter in enumerate(plane.exporters()):
+            devices = (device(f"GPU-{number}", 10), device(f"GPU-{number}-b", 10, ("a", "b")))
+            plane.record_devices(exporter, devices, 1.0)
+        settings = plane.fleet.pool("m").settings.metrics.gpu
+        replica = plane.fleet.pool("m").replica("a").settings
+
+        def join() -> None:
+            found = plane._devices.joined(settings, replica, 1.0)
+            assert found is not None
+            assert [gpu.fraction for gpu in found.memory] == [0.1]
+
+        join()
+        return lines_run(join)
+
+    assert work(100) == work(5)

@@ -170,3 +170,30 @@ def test_an_unchanged_answer_is_no_change(plane: Plane) -> None:
     before = plane.fleet
     answered(plane, 1, now=5.0)
     assert plane.fleet is before
+
+
+def test_a_part_of_a_set_takes_nothing_away(plane: Plane) -> None:
+    answered(plane, 1, 2, 3)
+    serve(plane)
+    plane.discoveries.found("m", SOURCE, found(1, 2), "one file is wrong", 1.0, is_whole=False)
+    plane.discover(1.0)
+    assert {it.draining for it in plane.fleet.pool("m").replicas.values()} == {None}
+    answered(plane, 1, 2, now=2.0)
+    assert plane.fleet.pool("m").replica("r3").draining is not None
+
+
+def test_who_is_replaced_stays_until_envoys_are_told_of_the_one_in_its_place(plane: Plane) -> None:
+    answered(plane, 1)
+    serve(plane)
+    plane.decide(1.0)
+    answered(plane, 2, now=2.0)
+    serve(plane, 2.0)
+    plane.discover(2.1)
+    before = plane.catalog
+    assert plane.refresh() is before
+    assert [(it.id, it.draining) for it in plane.catalog.pools["m"].members] == [("r1", False)]
+    plane.decide(2.2)
+    answered(plane, 2, now=2.3)
+    plane.refresh()
+    told = {it.id: it.draining for it in plane.catalog.pools["m"].members}
+    assert told == {"r1": True, "r2": False}

@@ -1,10 +1,7 @@
 """Work that grows with the change comes to what all the work would have come to."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +30,7 @@ from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from tests.lines import lines_run
 
 IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
@@ -137,23 +135,6 @@ def large(replicas: int, policy: str = "least-request") -> Plane:
     )
     decided(plane, 0.0)
     return plane
-
-
-def lines_run(work: Callable[[], object]) -> int:
-    """How many lines of Python it takes; each turn of a loop counts."""
-    count, before = 0, sys.gettrace()
-
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any]:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def test_a_heartbeat_has_nothing_weighed_or_built() -> None:

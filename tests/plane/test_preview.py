@@ -18,6 +18,7 @@ from controlplane.resources.readable import readable
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Histogram, Reading
+from controlplane.signals.load import Endpoint, Load
 from tests.plane.lives import measured, restarted, steadily
 
 INF = float("inf")
@@ -129,3 +130,10 @@ def test_a_pool_that_is_held_after_a_restart_is_held_in_a_preview_too() -> None:
     same = PutReplica("m", "fast", after.plane.fleet.pool("m").replica("fast").settings)
     # A scrape later, so that a step could be taken.
     assert preview(after.plane, same, after.now + 0.6).pools == ()
+
+
+@pytest.mark.parametrize("command", [DeleteReplica("p", "a", force=True), DeletePool("p")])
+def test_what_envoys_report_of_who_would_leave_is_kept(plane: Plane, command: Command) -> None:
+    plane.reported("one", {Endpoint("p", "127.0.0.1", 1): Load(1, 0, 3)}, 1.0, 12.0)
+    preview(plane, command, 12.0)
+    assert plane.report("p", "a", 12.0).in_flight == 3

@@ -35,6 +35,18 @@ def test_a_loading_replica_stays_hidden_however_long_it_takes() -> None:
     assert not NEW.after(Probe.UNHEALTHY, 3600.0).is_shown
 
 
+@pytest.mark.parametrize("answer", [Probe.UNHEALTHY, Probe.REFUSED])
+@pytest.mark.parametrize("since", [0.0, -math.inf])
+def test_a_loading_replica_that_once_does_not_answer_in_time_stays_hidden(
+    answer: Probe, since: float
+) -> None:
+    loading = Readiness(State.STARTING, since).after(answer, 100.0)
+    assert not loading.after(Probe.UNREACHABLE, 101.0).is_shown
+    assert loading.after(Probe.UNREACHABLE, 100.0 + UNREACHABLE_SECONDS).is_shown
+    twice = loading.after(Probe.UNREACHABLE, 101.0).after(answer, 102.0)
+    assert not twice.after(Probe.UNREACHABLE, 101.0 + UNREACHABLE_SECONDS).is_shown
+
+
 def test_a_replica_whose_port_is_closed_stays_shown_since_envoy_sees_it_too() -> None:
     assert GONE.state is State.GONE
     assert GONE.is_shown

@@ -48,7 +48,7 @@ def at(port: int) -> ReplicaSettings:
 def test_a_drain_and_its_end_are_told_and_nothing_is_weighed(plane: Plane) -> None:
     weighing = plane.weighing("minilm")
     plane.apply(Drain("minilm", "a"), 1.0)
-    assert plane.refresh() is plane.catalog
+    plane.refresh()
     assert {name: it.draining for name, it in told(plane).items()} == {"a": True, "b": False}
     plane.apply(Undrain("minilm", "a"), 1.0)
     plane.refresh()

@@ -161,7 +161,7 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
 
 
 def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counted() -> None:
-    timeline = _Timeline(1)
+    timeline = _Timeline()
     for second in range(2000):
         timeline.add(_Kept(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
     assert timeline.size == sum(it.size for it in timeline.entries) <= MOST_BYTES

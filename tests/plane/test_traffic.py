@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
-from controlplane.settings import Config, load_config
+from controlplane.settings import Address, Config, load_config
 from controlplane.signals.load import Endpoint, Load
 from controlplane.weighing import InFlight
 from tests.plane.test_plane import reading
@@ -168,3 +169,78 @@ def test_reports_of_replicas_that_are_not_there_are_dropped() -> None:
     plane.reported("one", {FAST: Load(1, 0, 3), Endpoint("q", "10.0.0.1", 1): Load(1, 0, 3)}, 1, 1)
     assert plane.fleet.pool("p").replicas.keys() == {"slow"}
     assert plane.report("p", "slow", 1.0).in_flight is None
+
+
+@pytest.mark.parametrize("change", ["removed", "moved", "pool removed"])
+def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
+    plane = serving("none")
+    plane.reported("one", {FAST: Load(1, 0, 3), SLOW: Load(1, 0, 1)}, 1.0, 1.0)
+    (entry,) = config("none").pools
+    fast, slow = entry.replicas
+    moved = fast.model_copy(update={"address": Address("127.0.0.1", 9003)})
+    left = {
+        "removed": (entry.model_copy(update={"replicas": (slow,)}),),
+        "moved": (entry.model_copy(update={"replicas": (moved, slow)}),),
+        "pool removed": (),
+    }[change]
+    plane.declare(Config(pools=left), 1.5)
+    # Nor does a report without it renew what there was.
+    plane.reported("one", {}, 1.0, 2.0)
+    kept = plane._traffic._reports.endpoints()
+    assert kept == (frozenset() if change == "pool removed" else {SLOW})
+
+
+def test_a_replica_that_is_changed_where_it_is_keeps_its_reports() -> None:
+    plane = serving("none")
+    plane.reported("one", {FAST: Load(1, 0, 3)}, 1.0, 1.0)
+    plane.apply(Drain("p", "fast"), 1.5)
+    assert plane.report("p", "fast", 1.5).in_flight == 3
+
+
+def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
+    plane = serving("none")
+    reported(plane, 30)
+    weighing = plane.weighing("p")
+    assert weighing is not None
+    tiers = {id_: it.tier for id_, it in weighing.replicas.items()}
+    for envoy in range(4):
+        plane.reporter_left(envoy, 30.6)
+    plane.decide(30.7)
+    for second in range(31, 35):
+        loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
+        plane.reported("another", loads, 1.0, float(second))
+        plane.decide(second + 0.1)
+        now = plane.weighing("p")
+        assert now is not None
+        assert {id_: it.tier for id_, it in now.replicas.items()} == tiers
+        found = capacities(plane)
+        assert found["fast"] is not None
+        assert found["slow"] is not None
+        assert found["fast"] / found["slow"] > 2.5
+
+
+@pytest.mark.parametrize("counted", [1e6, 10.0], ids=["far more", "fewer"])
+def test_counts_of_another_source_are_not_requests_of_this_second(counted: float) -> None:
+    plane = serving("none")
+    reported(plane, 30)
+    before = capacities(plane)["fast"]
+    plane.declare(config("tei"), 31.0)
+    for second in range(32, 40):
+        for name, port in (("fast", 9001), ("slow", 9002)):
+            target = plane.target("p", name)
+            assert target is not None
+            assert target.replica.address.port == port
+            seen = reading(float(second), counted + 40 * (second - 31), 0.01)
+            plane.record(target, seen, float(second))
+        plane.decide(second + 0.1)
+        if second == 32:
+            # What was known is known still, by the first reading of the new source.
+            assert capacities(plane)["fast"] == pytest.approx(before, rel=0.01)
+    after = capacities(plane)["fast"]
+    assert before is not None
+    assert after is not None
+    assert after < 2 * max(before, 100.0)
+    weighing = plane.weighing("p")
+    assert weighing is not None
+    learned = [it.state.learned for it in weighing.replicas.values()]
+    assert all(it is not None and it.slots == 1 and it.levels[-1].requests == 0 for it in learned)

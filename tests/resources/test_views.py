@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.resources.places import Place
-from controlplane.resources.views import View
+from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 from controlplane.settings import Address
 
 
@@ -137,3 +137,26 @@ def test_a_role_that_is_not_known_is_refused(role: object) -> None:
 )
 def test_only_a_gateway_has_a_listener_for_all_pools_and_no_other(wanted: object) -> None:
     assert "a gateway, and nobody else" in refusal(wanted)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"pools": [f"p{n}" for n in range(MAX_POOLS + 1)]}, "pools names over 1000 pools"),
+        ({"pools": ["p" * (MAX_NAME + 1)]}, "pools: a name is longer than 256 characters"),
+        (
+            {"listen": {f"p{n}": "127.0.0.1:1" for n in range(MAX_POOLS + 1)}},
+            "listen names over 1000 pools",
+        ),
+        ({"listen": {"p" * (MAX_NAME + 1): "127.0.0.1:1"}}, "listen: a name is longer than 256"),
+    ],
+    ids=["pools", "a pool's name", "listeners", "a listener's name"],
+)
+def test_an_envoy_that_names_too_much_is_refused(said: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        View.of({METADATA_KEY: said})
+
+
+def test_as_much_as_an_envoy_may_name_is_understood() -> None:
+    names = [f"{n:0{MAX_NAME}}" for n in range(MAX_POOLS)]
+    assert View.of({METADATA_KEY: {"pools": names}}).pools == tuple(sorted(names))

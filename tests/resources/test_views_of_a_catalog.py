@@ -20,7 +20,7 @@ EU_A, EU_B, US = Place("eu", "a"), Place("eu", "b"), Place("us", "a")
 GATEWAY = View(gateway=Address("127.0.0.1", 8000))
 
 
-def spread(locality: str = "nearest") -> Catalog:
+def spread(locality: str = "nearest", previous: Catalog | None = None) -> Catalog:
     """Replicas in two zones of one region and one of another."""
     body = {
         "model": "m",
@@ -30,7 +30,7 @@ def spread(locality: str = "nearest") -> Catalog:
     fleet = after(PutPool("p", validated(PoolSettings, body)))
     fleet = in_zone("eu", "a", "a", fleet=fleet)
     fleet = in_zone("eu", "b", "b", fleet=fleet)
-    return catalog(in_zone("us", "a", "c", fleet=fleet))
+    return catalog(in_zone("us", "a", "c", fleet=fleet), previous=previous)
 
 
 def shown(held: Catalog, place: Place) -> Resource:
@@ -141,6 +141,16 @@ def test_a_changed_replica_leaves_the_other_types_as_they_are() -> None:
     )
     assert changes is not None
     assert {url for url, names in changes.items() if names} == {ENDPOINT}
+
+
+@pytest.mark.parametrize(("before", "now"), [("any", "nearest"), ("nearest", "any")])
+def test_that_distance_counts_from_now_on_or_no_longer_is_among_what_changed(
+    before: str, now: str
+) -> None:
+    held = spread(before)
+    after_it = spread(now, previous=held)
+    assert endpoints_changed(after_it, held) == {"p"}
+    assert priorities(shown(after_it, EU_A)) == priorities(shown(spread(now), EU_A))
 
 
 def test_a_removed_pool_is_among_what_changed() -> None:

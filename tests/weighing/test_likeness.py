@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.weighing.likeness import Measured, kinds
+from tests.lines import lines_run
 
 
 def one(capacity: float, error: float = 0.1, kind: str | None = None) -> Measured:
@@ -52,3 +53,11 @@ def test_the_order_does_not_matter(capacities: dict[str, float], chance: object)
     keys = list(ours)
     chance.shuffle(keys)  # type: ignore[attr-defined]
     assert kinds({id_: ours[id_] for id_ in keys}) == kinds(ours)
+
+
+def test_the_work_for_many_that_are_new_and_alike_grows_with_their_number() -> None:
+    def work(count: int) -> int:
+        new = {f"r{number:05}": one(100 + number / count) for number in range(count)}
+        return lines_run(lambda: kinds(new))
+
+    assert work(800) < 5 * work(200)

@@ -111,29 +111,29 @@ def test_who_is_not_counted_or_was_too_long_ago_has_no_line_that_is_known() -> N
 
 def test_the_horizon_is_two_looks_at_all_lines() -> None:
     own = {it.id: in_flight(it, 3, 0.0) for it in pool(*KINDS)}
-    assert horizon(own, 5.0, 2000) == HORIZON * 5.0
+    assert horizon(own, own, 5.0, 2000) == HORIZON * 5.0
     # Decisions are not made more often than four times a second.
-    assert horizon(own, 0.01, 1) == HORIZON * SOONEST
+    assert horizon(own, own, 0.01, 1) == HORIZON * SOONEST
     by_envoys = {id_: in_flight(it, 3, 0.0, ENVOYS) for id_, it in own.items()}
-    assert horizon(by_envoys, 5.0, 12) == HORIZON * SOONEST
-    assert horizon(by_envoys, 5.0, None) == HORIZON * SOONEST
+    assert horizon(by_envoys, by_envoys, 5.0, 12) == HORIZON * SOONEST
+    assert horizon(by_envoys, by_envoys, 5.0, None) == HORIZON * SOONEST
     # Two thousand Envoys are asked more rarely, so what they say is older.
-    assert horizon(by_envoys, 5.0, 2000) == HORIZON * 2000 / REPORTS
+    assert horizon(by_envoys, by_envoys, 5.0, 2000) == HORIZON * 2000 / REPORTS
     many = {f"{n}": in_flight(own["a"], 3, 0.0, ENVOYS) for n in range(1000)}
-    assert horizon(many, 5.0, 100) == HORIZON * 100 * 1000 / ENDPOINTS
+    assert horizon(many, many, 5.0, 100) == HORIZON * 100 * 1000 / ENDPOINTS
     both = {
         id_: replace(it, in_flight=(InFlight(OWN, 3, 0.0), *it.in_flight))
         for id_, it in by_envoys.items()
     }
-    assert horizon(both, 5.0, 12) == HORIZON * SOONEST
-    assert horizon(both, 5.0, 2000) == HORIZON * 5.0
+    assert horizon(both, both, 5.0, 12) == HORIZON * SOONEST
+    assert horizon(both, both, 5.0, 2000) == HORIZON * 5.0
 
 
 def test_where_neither_counts_at_all_replicas_the_horizon_is_that_of_who_is_later() -> None:
     own = {it.id: in_flight(it, 3, 0.0) for it in pool(*KINDS)}
     some = {**own, "a": in_flight(own["a"], 3, 0.0, ENVOYS)}
-    assert horizon(some, 5.0, 12) == HORIZON * 5.0
-    assert horizon(some, 5.0, 2000) == HORIZON * 2000 / REPORTS
+    assert horizon(some, some, 5.0, 12) == HORIZON * 5.0
+    assert horizon(some, some, 5.0, 2000) == HORIZON * 2000 / REPORTS
 
 
 def after_a_scrape(slow: float, *, fast: float = 1, source: str = OWN) -> tuple[Weighing, Weighing]:
@@ -239,6 +239,22 @@ def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
     assert shares(held) == pytest.approx(shares(found), abs=0.005)
 
 
+def test_what_leans_for_a_moment_moves_no_threshold() -> None:
+    before = None
+    for scrape in range(80):
+        before = weigh(before, SETTINGS, counting(before, scrape * INTERVAL), scrape * INTERVAL)
+    assert before is not None
+    # Nearly all that the fast replicas can do, two thirds of the pool, is long: that may be.
+    parted = Sizes(1000, frozenset("ab"), part=0.62, assumed=0.62, begun=0.0, since=0.0)
+    now = before.at + INTERVAL
+    inputs = [in_flight(it, 60 if it.id in "ab" else 1, now) for it in counting(before, now)]
+    found = weigh(replace(before, sizes=parted), SETTINGS, inputs, now)
+    assert found.leans
+    assert shares(found) < 0.65
+    assert found.sizes is not None
+    assert (found.sizes.threshold, found.sizes.since) == (1000, 0.0)
+
+
 def test_replicas_that_are_as_good_as_equal_have_equal_weights_whatever_is_in_line() -> None:
     before = settled(pool(100, 101, 99, 100))
     now = before.at + INTERVAL
@@ -277,3 +293,14 @@ def test_only_a_replica_with_nothing_in_flight_rests(
         weighing = weigh(weighing, SETTINGS, [given], at)
     assert weighing is not None
     assert weighing.replicas["a"].capacity == pytest.approx(capacity, rel=0.02)
+
+
+def test_who_may_not_have_requests_yet_makes_nobody_lean_more_slowly() -> None:
+    before = settled(pool(*KINDS))
+    now = before.at + INTERVAL
+    inputs = [in_flight(later(it, before, now), 16, now, ENVOYS) for it in pool(*KINDS)]
+    loading = replace(pool(100)[0], id="loading", ready=False, window=None, in_flight=())
+    alone = weigh(before, SETTINGS, inputs, now, envoys=1)
+    beside = weigh(before, SETTINGS, [*inputs, loading], now, envoys=1)
+    assert alone.leans
+    assert beside.leans == alone.leans

@@ -14,6 +14,9 @@ from controlplane.weighing.sizes import Member, Seen, Sizes
 from tests.weighing.members import FAST, pool
 from tests.weighing.pools import SETTINGS, replica, settled, window
 
+SHARES = {id_: it.share for id_, it in pool().items()}
+"""While nothing leans."""
+
 
 def counting(**changes: object) -> ReplicaInput:
     """A replica that counts tokens."""
@@ -74,21 +77,21 @@ def test_requests_stay_together_where_something_else_decides(settings: dict[str,
     assert may_divide(BalancingSettings())
     steps: dict[str, list[Step]] = {id_: [] for id_ in pool()}
     changed = SETTINGS.model_copy(update={"balancing": balancing})
-    assert divided(None, changed, pool(), steps, 0.0) == (None, {})
-    assert divided(None, SETTINGS, pool(), steps, 0.0)[0] is not None
+    assert divided(None, changed, pool(), SHARES, steps, 0.0) == (None, {})
+    assert divided(None, SETTINGS, pool(), SHARES, steps, 0.0)[0] is not None
 
 
 def test_long_requests_go_their_way_when_envoys_have_checked_every_replica_once() -> None:
     members = pool()
     steps: dict[str, list[Step]] = {id_: [] for id_ in members}
     notice = SETTINGS.health_check.timeout + CHECKED
-    found, of_short = divided(None, SETTINGS, members, steps, 10.0)
+    found, of_short = divided(None, SETTINGS, members, SHARES, steps, 10.0)
     assert found is not None
     assert (found.begun, of_short) == (10.0 + notice, {})
     assert not any(steps.values())
     before = parted_before(found)
-    assert divided(before, SETTINGS, members, steps, 9.9 + notice)[1] == {}
-    after, of_short = divided(before, SETTINGS, members, steps, 10.0 + notice)
+    assert divided(before, SETTINGS, members, SHARES, steps, 9.9 + notice)[1] == {}
+    after, of_short = divided(before, SETTINGS, members, SHARES, steps, 10.0 + notice)
     assert after is not None
     assert set(of_short) == set(FAST)
     assert of_short["f0"] == pytest.approx(1 - after.part / (8 / 14))
@@ -98,3 +101,36 @@ def test_long_requests_go_their_way_when_envoys_have_checked_every_replica_once(
 
 def parted_before(sizes: Sizes) -> Weighing:
     return replace(weigh(None, SETTINGS, [replica(id_) for id_ in pool()], 0.0), sizes=sizes)
+
+
+def test_traffic_that_leans_for_a_moment_moves_no_threshold() -> None:
+    members, steps = pool(), {id_: list[Step]() for id_ in pool()}
+    found, _ = divided(None, SETTINGS, members, SHARES, steps, 0.0)
+    assert found is not None
+    # Close to what the fast replicas can do, as it may be for a while.
+    before = parted_before(replace(found, part=0.45, begun=0.0, since=0.0))
+    leaned = {id_: it * (0.6 if id_ in FAST else 1.3) for id_, it in SHARES.items()}
+    straight, of_short = divided(before, SETTINGS, members, SHARES, steps, 1.0)
+    leaning, of_less = divided(before, SETTINGS, members, leaned, steps, 1.0)
+    assert leaning == straight
+    assert leaning is not None
+    assert (leaning.threshold, leaning.since) == (found.threshold, 0.0)
+    # They get fewer of the short ones all the same.
+    assert of_less["f0"] < of_short["f0"]
+
+
+def test_parting_does_not_end_because_it_ends_the_reserve() -> None:
+    # One of speed 4 and seventeen of 1: 0.19 of what they carry, 0.23 of the shares with a reserve.
+    members = {"f": replace(pool()["f0"], share=5.02)} | {f"s{n}": pool()["s0"] for n in range(17)}
+    shares = {id_: it.share for id_, it in members.items()}
+    steps = {id_: list[Step]() for id_ in members}
+    assert divided(None, SETTINGS, members, shares, steps, 0.0)[0] is None
+    # A little more, and it lasts when shares are what they carry, or a bit less for a while.
+    more = {id_: it for id_, it in members.items() if id_ not in ("s15", "s16")}
+    found, _ = divided(None, SETTINGS, more, shares, steps, 0.0)
+    assert found is not None
+    before = parted_before(found)
+    less = {**more, "f": replace(more["f"], share=3.2)}
+    assert divided(before, SETTINGS, less, shares, steps, 10.0)[0] is not None
+    ill = {**more, "f": replace(more["f"], share=0.5)}
+    assert divided(before, SETTINGS, ill, shares, steps, 10.0)[0] is None

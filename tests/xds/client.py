@@ -205,7 +205,7 @@ class DeltaClient(Client):
             type_url,
             None if self.stream.node else self.node,
             nonce,
-            None if error is None else ErrorDetail(13, error),
+            None if error is None else ErrorDetail(13, error[:4_000], error),
             tuple(subscribe),
             tuple(unsubscribe),
             held or {},
@@ -270,7 +270,7 @@ class SotwClient(Client):
             type_url,
             None if self.stream.node else self.node,
             self.nonce[type_url] if nonce is None else nonce,
-            None if error is None else ErrorDetail(13, error),
+            None if error is None else ErrorDetail(13, error[:4_000], error),
             self.names[type_url],
             self.version[type_url] if version is None else version,
         )

@@ -10,9 +10,10 @@ from controlplane.xds.delta import Delta
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Connected
 from controlplane.xds.identity import Locality, Node
-from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES
+from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
 from controlplane.xds.requests import DeltaRequest
 from controlplane.xds.stream import Stream
+from controlplane.xds.versions import mark
 from tests.xds.client import ENVOY, DeltaClient
 from tests.xds.snapshots import snapshot
 
@@ -119,3 +120,11 @@ def test_duplicate_names_are_answered_once() -> None:
     client.request(subscribe=["a", "a", "b", "b"])
     got = client.got()
     assert (got.resources, got.removed) == ({"a": "1"}, ["b"])
+
+
+def test_a_claim_that_is_no_version_of_ours_is_not_kept() -> None:
+    client = DeltaClient(snapshot(clusters={"a": "1"}))
+    kept = mark.cache_info()
+    client.request(held={"a": "x" * (MAX_VERSION_LENGTH + 1)})
+    assert mark.cache_info() == kept
+    assert client.accept().resources == {"a": "1"}

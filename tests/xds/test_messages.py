@@ -94,7 +94,7 @@ def test_a_request_is_read_as_betterproto2_writes_it(
         url,
         None,
         nonce,
-        ErrorDetail(13, error) if error else None,
+        ErrorDetail(13, error, error) if error else None,
         tuple(subscribe),
         tuple(unsubscribe),
         versions,
@@ -114,7 +114,7 @@ def test_a_request_for_the_state_of_the_world_is_read_as_betterproto2_writes_it(
         error_detail=rpc.Status(code=13, message=error) if error else None,
     )
     assert decode_sotw(bytes(message)) == SotwRequest(
-        url, None, nonce, ErrorDetail(13, error) if error else None, tuple(names), version
+        url, None, nonce, ErrorDetail(13, error, error) if error else None, tuple(names), version
     )
 
 
@@ -198,6 +198,14 @@ def test_the_words_of_a_rejection_are_cut_and_cleaned() -> None:
     assert error.message.startswith(" [31mno x")
     assert error.message.endswith("xx: it has no port")
     assert len(error.message) == 4_000
+    assert error.words == " [31mno " + "x" * 10_000 + ": it has no port"
+
+
+def test_no_more_of_a_rejection_is_read_than_it_can_say() -> None:
+    status = delimited(2, b"x" * 1_000_000)
+    error = decode_delta(delimited(7, status)).error
+    assert error is not None
+    assert error.words == "x" * 65_536 + "...(truncated)"
 
 
 @given(st.sampled_from(TYPE_URLS), st.integers(1, 10**6))

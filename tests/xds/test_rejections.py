@@ -38,6 +38,9 @@ def test_a_rejection_that_names_the_bad_cluster_accepts_the_others(protocol: Pro
     client.want(CLUSTER)
     client.nack(client.got(), words)
     assert client.events[-1] == Rejected(CLUSTER, ("b",), words)
+    # It has the other one, and notes its version with a response that it accepts.
+    if isinstance(client, DeltaClient):
+        assert client.accept().resources == {"a": "1"}
     assert client.next() is None
 
 
@@ -115,3 +118,55 @@ def test_a_resource_that_stands_rejected_takes_no_other_down_with_it(protocol: P
     client.nack(client.got())
     client.show(snapshot(endpoints={"bad": "1", "good": "1", "well": "1"}))
     assert [got.resources for got in client.accept_all()] == [{"good": "1"}, {"well": "1"}]
+
+
+def cut(*names: str) -> str:
+    """Envoy's words about clusters, cut after so many of them."""
+    words = ", ".join(f"{name}: {'unknown ' * 100}" for name in names)
+    return f"Error adding/updating cluster(s) {words}...(truncated)"
+
+
+def test_what_envoy_had_no_room_to_name_is_not_taken_for_accepted(protocol: Protocol) -> None:
+    names = ["bad1", "bad2", "good"]
+    client = protocol(snapshot(clusters=dict.fromkeys(names, "1")))
+    client.want(CLUSTER)
+    client.accept()
+    client.show(snapshot(clusters=dict.fromkeys(names, "2")))
+    client.nack(client.got(), cut("bad1"))
+    # Of the others each is asked for alone.
+    second = client.got()
+    assert {name for name, it in second.resources.items() if it == "2"} == {"bad2"}
+    client.nack(second, "Error adding/updating cluster(s) bad2: unknown")
+    assert "good" in client.accept().resources
+    assert client.next() is None
+
+
+def test_long_words_are_shown_short_and_read_whole(protocol: Protocol) -> None:
+    names = [f"c{number:02}" for number in range(40)]
+    client = protocol(snapshot(clusters=dict.fromkeys(names, "1")))
+    client.want(CLUSTER)
+    client.accept()
+    client.show(snapshot(clusters=dict.fromkeys(names, "2")))
+    words = "Error adding/updating cluster(s) " + ", ".join(
+        f"{name}: {'unknown ' * 20}" for name in names[:39]
+    )
+    client.nack(client.got(), words)
+    rejected = client.events[-1]
+    assert isinstance(rejected, Rejected)
+    assert rejected.names == tuple(names[:39])
+    assert rejected.message == words[:4_000] != words
+
+
+def test_what_a_client_took_of_a_response_that_it_rejected_is_known_when_it_reconnects() -> None:
+    client = DeltaClient(snapshot(clusters={"a": "1", "b": "1"}))
+    client.want(CLUSTER)
+    client.accept()
+    client.show(snapshot(clusters={"a": "2", "b": "bad", "c": "1"}))
+    client.nack(client.got(), "Error adding/updating cluster(s) b: bad")
+    client.accept_all()
+    # All of it is taken back while the client is away.
+    back = client.reconnected(snapshot(clusters={"a": "1", "b": "1"}))
+    back.want(CLUSTER)
+    sent = back.accept_all()
+    assert {name: it for got in sent for name, it in got.resources.items()} == {"a": "1"}
+    assert [name for got in sent for name in got.removed] == ["c"]

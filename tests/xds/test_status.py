@@ -64,7 +64,7 @@ def test_a_rejection_keeps_the_acknowledged_version_and_shows_the_clients_words(
     before = clusters(client)
     client.show(snapshot(clusters={"a": "2", "b": "1"}))
     got = client.got()
-    request = DeltaRequest(CLUSTER, nonce=got.nonce, error=ErrorDetail(13, "no port"))
+    request = DeltaRequest(CLUSTER, nonce=got.nonce, error=ErrorDetail(13, "no port", "no port"))
     assert client.stream.apply(request, 7.0) == [Rejected(CLUSTER, ("a",), "no port")]
     after = clusters(client)
     assert after == replace(

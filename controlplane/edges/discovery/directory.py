@@ -8,7 +8,7 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,11 +36,17 @@ class _File:
         stamp: Differs once the file is another one, or another's content.
         entries: Its replicas with their lines, while it was right.
         problem: Why it was not; None if it was.
+        was_right: Whether it ever was, as far as we have seen.
     """
 
     stamp: _Stamp | None
     entries: _Entries = ()
     problem: str | None = None
+    was_right: bool = False
+
+    def wrong(self, stamp: _Stamp | None, problem: str) -> "_File":
+        """The same file with something in it that cannot be used: it keeps what it had."""
+        return replace(self, stamp=stamp, problem=problem)
 
 
 class DirectorySource:
@@ -94,22 +100,22 @@ def _read(path: Path, before: _File) -> _File:
             return before
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             problem = f"{path} is no file of at most {MAX_BYTES} bytes"
-            return _File(stamp, before.entries, problem)
+            return before.wrong(stamp, problem)
         entries = load_replicas(path.read_text(encoding="utf-8"), str(path))
         if _stamp(path.stat()) != stamp:
             # It was written while it was read; the next look sees it whole.
             return before
     except FileNotFoundError:
         # Gone since it was listed, or a link to nothing: the next look sees which.
-        return _File(None, before.entries, f"{path} cannot be read: it leads to nothing")
+        return before.wrong(None, f"{path} cannot be read: it leads to nothing")
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror or error}"
-        return _File(None, before.entries, problem)
+        return before.wrong(None, problem)
     except UnicodeDecodeError:
-        return _File(stamp, before.entries, f"{path} is not UTF-8 text")
+        return before.wrong(stamp, f"{path} is not UTF-8 text")
     except SettingsError as error:
-        return _File(stamp, before.entries, str(error))
-    return _File(stamp, entries)
+        return before.wrong(stamp, str(error))
+    return _File(stamp, entries, was_right=True)
 
 
 def _stamp(status: os.stat_result) -> _Stamp:
@@ -134,4 +140,6 @@ def _put_together(files: dict[str, _File]) -> Found:
                 here = f"{name}:{line}"
                 places |= {("id", entry.id): here, ("address", settings.address): here}
                 found[entry.id] = settings
-    return Found(found, listed(problems))
+    # After a restart of ours nobody knows what was in a file that is wrong now.
+    is_whole = all(it.was_right for it in files.values())
+    return Found(found, listed(problems), is_whole)

@@ -107,7 +107,12 @@ class Discovery:
                         pause = FIRST_PAUSE
                         said = _say(pool, name, found.problem, said)
                         self._plane.discoveries.found(
-                            pool, name, found.replicas, found.problem, self._clock()
+                            pool,
+                            name,
+                            found.replicas,
+                            found.problem,
+                            self._clock(),
+                            is_whole=found.is_whole,
                         )
                         self._discover()
                 problem = "it ended, which no source should"

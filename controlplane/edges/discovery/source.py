@@ -18,10 +18,13 @@ class Found:
     Attributes:
         replicas: By an id that stays with a replica: a file's, a container's name, an address.
         problem: What it saw and cannot use, in a sentence; None if that is nothing.
+        is_whole: Whether nothing can be missing: False where a part was never read, so that what
+            is not in the others may be in that, and is to stay.
     """
 
     replicas: Mapping[str, ReplicaSettings]
     problem: str | None = None
+    is_whole: bool = True
 
 
 class Source(Protocol):
@@ -35,7 +38,7 @@ class Source(Protocol):
 
         Raises:
             SourceError: The set cannot be known. The last one holds on: a part of it, or an empty
-                one, must not be yielded in its place.
+                one, must not be yielded as a whole one in its place.
         """
 
 

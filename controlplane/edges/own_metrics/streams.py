@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from controlplane.xds.events import (
+    FAULT,
     Acknowledged,
     Connected,
     Disconnected,
@@ -27,7 +28,7 @@ _OTHER: Final = "other"
 _CAUSES: Final = (
     ("the server is shutting down", "shutdown"),
     ("the client read nothing", "stalled"),
-    ("internal error", "internal_error"),
+    (FAULT, "internal_error"),
 )
 """How the reasons of `Disconnected` begin; every other one names what the client did wrong."""
 _LEFT: Final = "left"

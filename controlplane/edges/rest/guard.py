@@ -18,7 +18,7 @@ from controlplane.edges.rest.problems import Handler, Problem
 from controlplane.settings import Address, Role, Token
 from controlplane.settings.tokens import holder
 
-_OPEN: Final = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
+_OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
 """Asked by orchestrators, which have no token and use addresses of their own, and by browsers,
 which send none by themselves. What they are told is the same of every control plane."""
 

@@ -62,10 +62,12 @@ def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:
     elif replica.draining is Draining.LEASE and replica.lease_until is not None:
         late = now - replica.lease_until
         left = duration(max(DRAIN_SECONDS - late, 0.0))
-        yield (
-            f"drained because its lease ran out {_ago(late)}: no new requests, and it is removed"
-            f" unless a heartbeat comes within {left}"
+        then = (
+            f"and it is removed unless a heartbeat comes within {left}"
+            if replica.layers.file is None
+            else "until a heartbeat comes"
         )
+        yield f"drained because its lease ran out {_ago(late)}: no new requests, {then}"
     elif replica.draining is Draining.DISCOVERY and replica.lease_until is not None:
         late = now - replica.lease_until
         left = duration(max(DRAIN_SECONDS - late, 0.0))

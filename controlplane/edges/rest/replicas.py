@@ -198,14 +198,15 @@ class Replicas:
                 return await self.changes.preview(command)
             before = self.changes.plane.fleet.pool(name).replicas
             await self.changes.apply(command, request)
-        after = self.changes.plane.fleet.pool(name).replicas
+        pool = self.changes.plane.fleet.pools.get(name)
         put: dict[str, list[str]] = {"added": [], "changed": [], "unchanged": []}
         for id_ in batch.by_id():
             if id_ not in before:
                 put["added"].append(id_)
             else:
-                old, new = before[id_], after[id_]
-                same = (old.settings, old.source) == (new.settings, new.source)
+                # Who asked at the same time may have removed it again, or all of the pool.
+                old, new = before[id_], pool.replicas.get(id_) if pool else None
+                same = new is not None and (old.settings, old.source) == (new.settings, new.source)
                 put["unchanged" if same else "changed"].append(id_)
         return answer(put)
 
@@ -244,7 +245,10 @@ class Replicas:
         return await self._act(Undrain, request)
 
     async def heartbeat(self, request: web.Request) -> web.Response:
-        """Without one for its `ttl` a replica is drained, and ten seconds later removed."""
+        """Without one for its `ttl` a replica is drained, and ten seconds later removed.
+
+        One that the config file declares stays, drained, until it is heard of again.
+        """
         return await self._act(Heartbeat, request)
 
     async def _act(self, action: _Action, request: web.Request) -> web.Response:

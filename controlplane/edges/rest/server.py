@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from controlplane.edges.rest import dashboard
 from controlplane.edges.rest.body import MAX_BYTES
 from controlplane.edges.rest.changes import CarryOut, Changes
 from controlplane.edges.rest.doorway import MAX_CONNECTIONS, delivered, doorway
@@ -186,7 +187,7 @@ class RestServer:
 
 
 def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
-    """The endpoints that describe the others."""
+    """The endpoints that describe the others, and the page that shows what they say."""
     described = document(operations)
     text, page = json.dumps(described, indent=2) + "\n", reference(described)
 
@@ -197,4 +198,8 @@ def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
         headers = {"Content-Security-Policy": _PAGE_POLICY}
         return web.Response(text=page, content_type="text/html", headers=headers)
 
-    return web.get("/openapi.json", openapi), web.get("/docs", docs)
+    async def overview(_request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": dashboard.POLICY}
+        return web.Response(text=dashboard.PAGE, content_type="text/html", headers=headers)
+
+    return web.get("/openapi.json", openapi), web.get("/docs", docs), web.get("/", overview)

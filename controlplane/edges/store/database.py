@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.store import rows
-from controlplane.edges.store.errors import Cause, DamagedError, StoreError, WriteError
+from controlplane.edges.store.causes import cause_of, is_busy, is_damage
+from controlplane.edges.store.errors import DamagedError, StoreError, WriteError
 from controlplane.edges.store.schema import migrate
 from controlplane.edges.store.tables import log_on, put, read
 from controlplane.fleet import Changes, Entry, Registered, Unkept
@@ -56,6 +57,8 @@ class Database:
         """Prepare; `load` opens it."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        # Nothing was there to be read, and none could be made.
+        self._was_missing = False
 
     @property
     def is_open(self) -> bool:
@@ -81,9 +84,9 @@ class Database:
             return Loaded(complaint=self._put_aside(str(damage)))
         except sqlite3.Error as error:
             self.close()
-            if _is_damage(error):
+            if is_damage(error):
                 return Loaded(complaint=self._put_aside(str(error)))
-            if _is_busy(error):
+            if is_busy(error):
                 raise StoreError(
                     f"{self._path} is in use by another process: is a second plimsoll running? Each"
                     " needs a store.path of its own"
@@ -182,6 +185,7 @@ class Database:
         """What can be read of a file that cannot be written, or of none that could be made."""
         complaint = f"{self._path} cannot be written: {error}"
         if not self._path.exists():
+            self._was_missing = True
             return Loaded(complaint=complaint)
         # SQLite wants to lock and to write where there is a log to be played back, so it gets a
         # copy of both.
@@ -221,6 +225,21 @@ class Database:
             said += f"; nothing can be written either: {error}"
         return said
 
+    def _is_empty(self, connection: sqlite3.Connection) -> None:
+        """Nobody has read what is in a file that came after the start, say with its volume.
+
+        Raises:
+            StoreError: There is something in it, which what we have would take the place of.
+        """
+        (count,) = connection.execute(
+            "SELECT (SELECT count(*) FROM pools) + (SELECT count(*) FROM replicas)"
+        ).fetchone()
+        if count:
+            raise StoreError(
+                "it was not there at the start, and now it is, with pools or replicas in it;"
+                " restart to use them, or move it away"
+            )
+
     @contextmanager
     def _writing(self, synchronous: str) -> Iterator[sqlite3.Connection]:
         """A transaction."""
@@ -228,6 +247,9 @@ class Database:
             if self._connection is None:
                 self._connection = self._open()
             connection = self._connection
+            if self._was_missing:
+                self._is_empty(connection)
+                self._was_missing = False
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("BEGIN IMMEDIATE")
             yield connection
@@ -236,7 +258,7 @@ class Database:
             # Whatever is left of it must not become part of the next one: all anew.
             self.close()
             sentence = f"{self._path.name} cannot be written: {error}"
-            raise WriteError(sentence, _cause(error)) from None
+            raise WriteError(sentence, cause_of(error)) from None
         except BaseException:
             self.close()
             raise
@@ -246,37 +268,6 @@ def _check(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DamagedError(str(found).splitlines()[0])
-
-
-_CAUSES: Final = {
-    "SQLITE_FULL": Cause.DISK_FULL,
-    "SQLITE_READONLY": Cause.NOT_WRITABLE,
-    "SQLITE_CANTOPEN": Cause.NOT_WRITABLE,
-    "SQLITE_PERM": Cause.NOT_WRITABLE,
-    "SQLITE_IOERR": Cause.IO_ERROR,
-    "SQLITE_CORRUPT": Cause.DAMAGED,
-    "SQLITE_NOTADB": Cause.DAMAGED,
-    "SQLITE_BUSY": Cause.BUSY,
-    "SQLITE_LOCKED": Cause.BUSY,
-}
-"""By how the names of SQLite's errors begin."""
-
-
-def _cause(error: Exception) -> Cause:
-    if isinstance(error, (DamagedError, UnicodeDecodeError)):
-        return Cause.DAMAGED
-    name = str(getattr(error, "sqlite_errorname", ""))
-    return next((it for start, it in _CAUSES.items() if name.startswith(start)), Cause.OTHER)
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    return str(name).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    return str(name).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _beside(path: Path, suffix: str) -> Path:

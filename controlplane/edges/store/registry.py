@@ -104,13 +104,17 @@ class Registry:
             return fleets.apply(fleet, command, now)
 
         after = change(self._head)
-        # A sign of life counts, disk or no disk.
-        is_kept = not isinstance(command, Heartbeat) and bool(fleets.changes(self._head, after))
+        is_sign = isinstance(command, Heartbeat)
+        if isinstance(command, Heartbeat) and self._has_seen_lease(command):
+            # A sign of life counts, disk or no disk.
+            self._at_once(change, who)
+            return
+        is_kept = not is_sign and bool(fleets.changes(self._head, after))
         if not is_kept and not self._waiting and self._writing is None:
             self._adopt(after, who)
             self._head = after
             return
-        waiting = Waiting(change, who, is_kept)
+        waiting = Waiting(change, who, is_kept=is_kept, is_sign=is_sign)
         self._head = after
         self._waiting.append(waiting)
         self._write_soon()
@@ -160,6 +164,12 @@ class Registry:
         self._write_soon()
         while self._writing is not None:
             await asyncio.shield(self._writing)
+
+    def _has_seen_lease(self, sign: Heartbeat) -> bool:
+        """Whether a replica has a lease for all to see, and not only once it is on disk."""
+        pool = self._plane.fleet.pools.get(sign.pool)
+        known = pool.replicas.get(sign.replica) if pool else None
+        return known is not None and known.settings.ttl is not None
 
     def _at_once(self, change: Change, who: str) -> None:
         """Change what everybody sees, and what will be once those who wait are through."""
@@ -249,10 +259,12 @@ class Registry:
         """Forget what could not be written, except for what need not be."""
         kept_waiting, self._waiting = self._waiting, []
         sentence = f"nothing can be kept at the moment, so nothing was changed: {reason}"
+        others = []
         for waiting in batch:
-            if waiting.is_kept:
+            if waiting.needs_disk(self._plane.fleet):
                 waiting.done.set_exception(Refused("unavailable", sentence))
-        others = [it for it in batch if not it.is_kept]
+            else:
+                others.append(waiting)
         outcome = played(self._plane.fleet, others)
         self._show(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
         self._head = self._plane.fleet

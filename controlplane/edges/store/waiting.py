@@ -14,14 +14,39 @@ Change: TypeAlias = Callable[[Fleet], Fleet]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A change that somebody waits for."""
+    """A change that somebody waits for.
+
+    Attributes:
+        change: What is to be done to the fleet.
+        who: Waits.
+        is_kept: Something of it has to be written, after all that was asked for before.
+        is_sign: It is a sign of life, which counts whether it is written or not.
+        done: When it is answered.
+    """
 
     change: Change
     who: str
     is_kept: bool
+    is_sign: bool
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    def needs_disk(self, seen: Fleet) -> bool:
+        """Whether it is nothing as long as nothing can be written.
+
+        What changes nothing behind another that asked for the same is a change without that one.
+
+        Args:
+            seen: The fleet that everybody sees, without what could not be written.
+        """
+        if self.is_kept or self.is_sign:
+            return self.is_kept
+        try:
+            after = self.change(seen)
+        except (Refused, SettingsError):
+            return False
+        return bool(fleets.changes(seen, after))
 
 
 @dataclass(frozen=True, slots=True)

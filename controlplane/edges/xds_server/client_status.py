@@ -21,20 +21,30 @@ MAX_RESPONSE_BYTES: Final = 64 << 20
 """A longer answer is refused, so that asking for a whole fleet cannot exhaust our memory."""
 
 
+AT_ONCE: Final = 4
+"""Answers on streams that are made or wait to be read; others wait for their turn."""
+
+
 class ClientStatusService:
     """Answers requests about the clients that are connected."""
 
     def __init__(
-        self, streams: Callable[[], Iterable[AnyStream]], newest: Callable[[], Catalog | None]
+        self,
+        streams: Callable[[], Iterable[AnyStream]],
+        newest: Callable[[], Catalog | None],
+        write_timeout: float,
     ) -> None:
         """Prepare to answer.
 
         Args:
             streams: The open ones, the oldest first.
             newest: What clients should hold; None as long as nothing is loaded.
+            write_timeout: Seconds after which a stream is cut on which nobody reads.
         """
         self._streams = streams
         self._newest = newest
+        self._write_timeout = write_timeout
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Its two methods, for a gRPC server."""
@@ -52,7 +62,16 @@ class ClientStatusService:
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async for request in requests:
-            await context.write(await self._fetch(request, context))
+            async with self._turns:
+                answer = await self._fetch(request, context)
+                try:
+                    async with asyncio.timeout(self._write_timeout):
+                        await context.write(answer)
+                except TimeoutError:
+                    reason = f"the client read nothing for {self._write_timeout:g} s"
+                else:
+                    continue
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
 
     async def _answer(self, request: StatusRequest) -> bytes:
         catalog, parts, size = self._newest(), [], 0

@@ -12,7 +12,7 @@ from controlplane.edges.xds_server.audience import Catalog
 from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.services import AnyStream
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.events import Disconnected, Event
+from controlplane.xds.events import FAULT, Disconnected, Event
 from controlplane.xds.stream import Response
 
 _log = logging.getLogger(__name__)
@@ -100,8 +100,7 @@ class Connection:
             self.end(grpc.StatusCode[error.code], error.message)
         except Exception:  # noqa: BLE001 - the last frame of a task; it is logged
             # No client may learn of our faults, nor wait for a stream that nobody reads.
-            _log.exception("a fault of ours ends the stream of a client")
-            self.end(grpc.StatusCode.INTERNAL, "a fault of the control plane; see its log")
+            self._fail()
 
     async def write(
         self, context: Context, newest: Callable[[], Catalog], entrance: Entrance
@@ -136,10 +135,19 @@ class Connection:
             # Ours, and not gRPC's because the client has gone: its task goes on to end the stream.
             if not self._stalled or self._writer is None or self._writer.uncancel():
                 raise
+        except grpc.aio.BaseError:
+            # The client has gone in the middle of a write, which gRPC knows.
+            raise
+        except Exception:  # noqa: BLE001 - as in `read`
+            self._fail()
         finally:
             # Whoever leaves while it waits at the entrance has no place, and was connected.
             self._give_place_up()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
+
+    def _fail(self) -> None:
+        _log.exception("a fault of ours ends the stream of a client")
+        self.end(grpc.StatusCode.INTERNAL, FAULT)
 
     async def _until_woken(self) -> None:
         while not self._is_woken:

@@ -15,6 +15,7 @@ from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
 from controlplane.edges.xds_server.observers import Observer, PushObserver
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.resources.long_requests import pool_of
 from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event, Sent
@@ -124,6 +125,7 @@ class XdsServer:
         status = ClientStatusService(
             lambda: [connection.stream for connection in self._connections],
             lambda: offer.catalog if (offer := self._offered.value) else None,
+            self._write_timeout,
         )
         server.add_generic_rpc_handlers((status.handler(),))
         if self._loads:
@@ -204,7 +206,9 @@ class XdsServer:
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
             return self._connections
-        return self._audience.concerned(frozenset().union(*changes.values()))
+        # A pool may have a resource beside the one of its own name.
+        names = frozenset().union(*changes.values())
+        return self._audience.concerned({pool_of(name) for name in names})
 
     def _handler(
         self, begin: Callable[[], AnyStream]

@@ -122,6 +122,12 @@ async def test_a_file_that_was_never_good_has_no_replicas_and_hinders_no_other(
     found = await looked.look()
     assert list(found.replicas) == ["c"]
     assert found.problem is not None
+    # Of what it had before a restart of ours nothing is known, so it may have had something.
+    assert not found.is_whole
+    looked.write("one.yaml", "a")
+    assert (await looked.look()).is_whole
+    looked.put("one.yaml", "nonsense")
+    assert (await looked.look()).is_whole
 
 
 async def test_a_bad_file_that_is_deleted_takes_its_last_good_content_with_it(

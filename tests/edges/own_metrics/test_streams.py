@@ -6,6 +6,7 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.xds.events import (
+    FAULT,
     Acknowledged,
     Connected,
     Disconnected,
@@ -58,7 +59,7 @@ def test_every_series_of_a_counter_is_there_before_its_first_count() -> None:
         ("", "left"),
         ("the server is shutting down", "shutdown"),
         ("the client read nothing for 20 s", "stalled"),
-        ("internal error: KeyError", "internal_error"),
+        (FAULT, "internal_error"),
         ("a resource name is longer than 1024 characters", "refused"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.fleet import Source
+from controlplane.fleet import Command, DeleteReplica, PutReplicas, Source
 from controlplane.settings import PoolEntry, ReplicaSettings, validated
 from tests.edges.rest.served import POOL, REPLICA, Answer, Served, served
 
@@ -103,3 +103,21 @@ async def test_a_dry_run_of_many_names_those_that_are_not_ready_yet() -> None:
         answer = await put(api, replica("c", 9003), replica("d", 9004), query="?dry_run=true")
         assert answer.body["when_ready"] == ["c", "d"]
         assert (api.plane.fleet, api.changes) == (before, 0)
+
+
+async def test_who_is_removed_by_somebody_else_at_the_same_time_was_put(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with served() as api:
+        await api.filled()
+        apply = api.plane.apply
+
+        def together(command: Command, now: float) -> None:
+            apply(command, now)
+            if isinstance(command, PutReplicas):
+                apply(DeleteReplica("m", "a", force=True), now)
+
+        monkeypatch.setattr(api.plane, "apply", together)
+        answer = await put(api, replica("a", 9001, slots=2))
+        assert answer.status == 200
+        assert answer.body == {"added": [], "changed": ["a"], "unchanged": []}

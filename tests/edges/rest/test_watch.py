@@ -30,7 +30,7 @@ class Watched:
 
     def weigh(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        weighings = self.life.plane._weighings
+        weighings = self.life.plane._decided.weighings
         weighing = weighings["m"]
         slow = weighing.replicas["slow"]._replace(**changed)
         weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})
@@ -52,7 +52,7 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._portions["m"]["slow"]
+    del here.life.plane._decided.portions["m"]["slow"]
     # As the next decision would do it.
     here.weigh(weight=777)
     assert here.told() == [("replica", "changed", "slow")]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -270,6 +271,24 @@ def test_a_file_that_cannot_be_made_is_made_when_it_can(tmp_path: Path) -> None:
             assert "cannot be written" in (found.complaint or "")
             remount(folder, "rw")
             database.write(changes(None, FLEET))
+        assert loaded(path).registered == registered(FLEET)
+
+
+def test_a_file_that_comes_after_the_start_is_not_written_over(tmp_path: Path) -> None:
+    folder, other = tmp_path / "small", tmp_path / "plimsoll.db"
+    folder.mkdir()
+    with opened(other) as (database, _):
+        database.write(changes(None, FLEET))
+    with mounted(folder):
+        path = folder / "plimsoll.db"
+        remount(folder, "ro")
+        with opened(path) as (database, found):
+            assert "cannot be written" in (found.complaint or "")
+            remount(folder, "rw")
+            shutil.copyfile(other, path)
+            for _ in range(2):
+                with pytest.raises(WriteError, match="was not there at the start, and now it is"):
+                    database.write(changes(None, a_pool(z=9)))
         assert loaded(path).registered == registered(FLEET)
 
 

@@ -12,6 +12,7 @@ from controlplane.fleet import (
     Draining,
     Fleet,
     Heartbeat,
+    PutReplica,
     PutReplicas,
     Refused,
 )
@@ -126,6 +127,35 @@ async def test_what_cannot_be_written_is_refused_and_changes_nothing(tmp_path: P
         assert await here.is_kept()
 
 
+@pytest.mark.parametrize("again", [put("b", 2), put("b", 2, slots=4)], ids=["same", "other"])
+async def test_what_was_asked_for_twice_is_not_answered_by_a_write_that_failed(
+    tmp_path: Path, again: PutReplica
+) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a")
+        here.store.fails, before = True, here.fleet
+        first = await here.writing(put("a", 1))
+        # A client that has waited for too long asks for the same again.
+        others = [here.soon(it) for it in (put("a", 1), put("b", 2), again)]
+        await asyncio.sleep(0)
+        here.finish()
+        answers = await asyncio.gather(first, *others, return_exceptions=True)
+        kinds = [it.kind for it in answers if isinstance(it, Refused)]
+        assert kinds == ["unavailable"] * 4
+        assert here.fleet is before
+
+
+async def test_what_is_there_already_is_answered_though_nothing_can_be_written(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a")
+        here.store.fails = True
+        failing, same = here.soon(put("b", 2)), here.soon(put("a", 97))
+        first, second = await asyncio.gather(failing, same, return_exceptions=True)
+        assert (type(first), second) == (Refused, None)
+
+
 async def test_all_who_wait_for_one_write_are_refused_and_those_behind_are_tried(
     tmp_path: Path,
 ) -> None:
@@ -188,6 +218,33 @@ async def test_a_heartbeat_among_writes_that_fail_counts(tmp_path: Path) -> None
         first, second = await asyncio.gather(failing, beat, return_exceptions=True)
         assert (type(first), second) == (Refused, None)
         assert replica(here.fleet).lease_until == 40
+
+
+async def test_heartbeats_go_on_while_a_write_does_not_end(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here, "a", "b", "c", ttl="10s")
+        writing = await here.writing(put("d", 1))
+        until = here.now + 45
+        while here.now < until:
+            here.now += TICK
+            if here.now % 1 == 0:
+                await asyncio.gather(*(here.soon(Heartbeat("p", it)) for it in "abc"))
+            here.registry.look()
+        assert {it.draining for it in here.fleet.pool("p").replicas.values()} == {None}
+        here.finish()
+        await writing
+        assert await here.is_kept()
+
+
+async def test_a_heartbeat_of_who_is_not_seen_yet_waits_for_the_disk(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        await with_pool(here)
+        writing = await here.writing(put("a", 1, ttl="10s"))
+        beat = here.soon(Heartbeat("p", "a"))
+        await asyncio.sleep(0)
+        assert not beat.done()
+        here.finish()
+        await asyncio.gather(writing, beat)
 
 
 async def test_leases_run_out_when_the_disk_fails_and_that_is_written_later(

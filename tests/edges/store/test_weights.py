@@ -60,8 +60,8 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     assert weighing.sizes is not None
     assert long is not None
     # As the next decision would leave them.
-    plane._weighings["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
-    plane._long["m"] = replace(long, threshold=777)
+    plane._decided.weighings["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
+    plane._decided.long["m"] = replace(long, threshold=777)
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
     assert (pool, id_, json.loads(text)["sizes"]["threshold"]) == ("m", "", 777)
@@ -75,7 +75,7 @@ async def test_only_those_are_written_soon_that_envoys_were_told_something_else_
     assert weighing is not None
     slow = weighing.replicas["slow"]
     told = {**weighing.replicas, "slow": slow._replace(weight=slow.weight + 1)}
-    life.plane._weighings["m"] = replace(weighing, replicas=told)
+    life.plane._decided.weighings["m"] = replace(weighing, replicas=told)
     rows.kept = []
     await follower.save(everything=False)
     assert [id_ for _, id_, _, _ in rows.kept] == ["", "slow"]

@@ -1,0 +1,60 @@
+"""The page about the config file shows every key, with the default that it has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from controlplane.settings import Config, load_config
+from controlplane.settings.balancing import BalancingSettings
+from controlplane.settings.config import AdminSettings, StoreSettings, XdsSettings
+from controlplane.settings.memory import MemorySettings
+from controlplane.settings.metrics import FAMILIES, MetricsSettings
+from controlplane.settings.pool import (
+    HealthCheckSettings,
+    ListenerSettings,
+    PoolEntry,
+    RouteSettings,
+)
+from controlplane.settings.replica import Locality, ReplicaEntry
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+(BLOCK,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+LEAST = """
+pools:
+  - name: minilm
+    model: all-MiniLM-L6-v2
+    listener: {address: "127.0.0.1:10000"}
+    replicas: [{id: a, address: "10.0.0.11:8080"}]
+"""
+
+
+def test_what_it_shows_is_what_there_is_without_a_word_of_it() -> None:
+    assert load_config(BLOCK, "page").model_dump() == load_config(LEAST, "least").model_dump()
+
+
+def test_it_shows_every_key() -> None:
+    data = yaml.safe_load(BLOCK)
+    (pool,) = data["pools"]
+    (replica,) = pool["replicas"]
+    shown: list[tuple[type[BaseModel], dict[str, Any]]] = [
+        (Config, data),
+        (AdminSettings, data["admin"]),
+        (XdsSettings, data["xds"]),
+        (StoreSettings, data["store"]),
+        (PoolEntry, pool),
+        (ListenerSettings, pool["listener"]),
+        (RouteSettings, pool["route"]),
+        (BalancingSettings, pool["balancing"]),
+        (HealthCheckSettings, pool["health_check"]),
+        (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
+        (MemorySettings, pool["memory"]),
+        (ReplicaEntry, replica),
+        (Locality, replica["locality"]),
+    ]
+    for model, keys in shown:
+        assert keys.keys() == model.model_fields.keys(), model
+    for family in FAMILIES:
+        assert f"`{family}`" in PAGE
