@@ -39,6 +39,7 @@ def discover(
     serves: Callable[[Replica], bool],
     now: float,
     parts: Collection[str] = (),
+    is_told: Callable[[Replica], bool] = lambda _: True,
 ) -> Merged:
     """Bring a pool in line with what its sources have found.
 
@@ -49,6 +50,7 @@ def discover(
         serves: Whether a replica answers at present.
         now: Seconds of a monotonic clock.
         parts: Sources whose set is only a part of what they have: nothing goes for being missing.
+        is_told: Whether Envoys know of a replica: only then does it serve in another's place.
 
     Returns:
         The same fleet object where nothing changes.
@@ -71,8 +73,13 @@ def discover(
     ]
     # Those that do not serve carry nothing, so they may go, and hold up nobody's leaving.
     going = sum(it.draining is None and serves(it) for it in gone)
-    able = sum(it.draining is None and serves(it) for it in pool.replicas.values())
-    if going > able - going:
+    left = pool.replicas.keys() - {it.id for it in gone}
+    staying = sum(
+        it.draining is None and serves(it) and is_told(it)
+        for it in pool.replicas.values()
+        if it.id in left
+    )
+    if going > staying:
         return Merged(fleet, tuple(it.id for it in gone), clashes)
     for it in gone:
         leaving = replace(it, draining=it.draining or Draining.DISCOVERY, lease_until=now)

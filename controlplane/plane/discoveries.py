@@ -143,12 +143,19 @@ class Discoveries:
             for it in sources.known.values()
         )
 
-    def merged(self, fleet: Fleet, serves: Callable[[str, Replica], bool], now: float) -> Fleet:
+    def merged(
+        self,
+        fleet: Fleet,
+        serves: Callable[[str, Replica], bool],
+        is_told: Callable[[str, Replica], bool],
+        now: float,
+    ) -> Fleet:
         """The fleet with what the sources have found since it was last `taken_in`.
 
         Args:
             fleet: As it is, or as it will be.
             serves: Whether a replica of a pool answers at present.
+            is_told: Whether Envoys know of it.
             now: Seconds.
 
         Returns:
@@ -159,7 +166,9 @@ class Discoveries:
                 continue
             sets = {it.source: it.found for it in sources.known.values()}
             parts = {it.source for it in sources.known.values() if not it.is_whole}
-            merged = discover(fleet, name, sets, partial(serves, name), now, parts)
+            merged = discover(
+                fleet, name, sets, partial(serves, name), now, parts, partial(is_told, name)
+            )
             fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes
         return fleet

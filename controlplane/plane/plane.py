@@ -76,7 +76,7 @@ class Plane:
 
     def discovered(self, fleet: Fleet, now: float) -> Fleet:
         """A fleet in line with what the sources have found; the same object if it is already."""
-        return self.discoveries.merged(fleet, self._serves, now)
+        return self.discoveries.merged(fleet, self._observed.serves, self._is_told, now)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
@@ -279,7 +279,6 @@ class Plane:
         self._gone.add(pool)
         self._decided.forget(pool)
 
-    def _serves(self, pool: str, replica: Replica) -> bool:
-        """Whether a replica serves as far as we know, and Envoys know of it."""
-        is_told = not self._has_decided or replica.id in self._decided.portions.get(pool, {})
-        return is_told and self._observed.serves(pool, replica)
+    def _is_told(self, pool: str, replica: Replica) -> bool:
+        """Whether Envoys know of a replica, as far as we have told them anything."""
+        return not self._has_decided or replica.id in self._decided.portions.get(pool, {})

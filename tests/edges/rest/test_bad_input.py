@@ -179,7 +179,7 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for() -> None:
 
 async def test_a_path_that_is_not_served_says_so() -> None:
     async with served() as api:
-        for path in ("/", "/v1", "/v1/pools/m/replicas/a/reboot", "/v2/pools"):
+        for path in ("/v0", "/v1", "/v1/pools/m/replicas/a/reboot", "/v2/pools"):
             answer = await api.ask("GET", path)
             assert (answer.status, answer.detail) == (404, "nothing is served at this path")
 
