@@ -7,8 +7,9 @@ from controlplane.settings import BalancingSettings, PoolSettings
 from controlplane.weighing import lengths
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.explanation import Step
+from controlplane.weighing.fast import Member, Seen
 from controlplane.weighing.replica import ReplicaInput, Weighing
-from controlplane.weighing.sizes import Member, Seen, Sizes, parted, sizes_step
+from controlplane.weighing.sizes import Sizes, parted, sizes_step
 
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:

@@ -8,11 +8,12 @@ request before it chooses; the work is in tokens, because that is what a replica
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane.weighing.explanation import Step, percent
+from controlplane.weighing.fast import Member, Seen, fast_replicas, part_of, share_of
 from controlplane.weighing.long_part import NOTHING, Tally, multiple, part_beyond
 
 BYTES_PER_TOKEN: Final = 4.0
@@ -37,55 +38,8 @@ LONGEST_PAUSE: Final = 600.0
 FLOODED: Final = 3600.0
 """Seconds for which the threshold stays after it came down and everything was long: where all
 requests are alike, there is nothing to find."""
-FASTER: Final = 1.6
-"""Times as fast as the rest that fast replicas must be, request by request."""
-STILL_FASTER: Final = 1.4
-"""As long as long requests go there already."""
-LEAST: Final = 0.2
-"""Part of the pool's capacity that the fast replicas must have, at least."""
-STILL_LEAST: Final = 0.15
-"""As long as long requests go there already."""
-KNOWN: Final = 200.0
-"""Requests that must have been measured on either side."""
 QUANTUM: Final = 0.05
 """Steps in which the part counts: each one changes weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a replica had done at its last reading: requests and tokens since its start."""
-
-    generation: int
-    requests: float
-    tokens: float
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A replica that may get requests, as far as sizes go.
-
-    Attributes:
-        band: Of its tier; higher is faster. None while it starts slowly.
-        share: Of the pool's work, relative to the others.
-        carries: Requests per second.
-        slots: In which it computes them.
-        requests: How many its capacity rests on.
-        seen: At its newest reading; None where it does not count tokens.
-        tokens: Of its requests lately, on average, and how many they were.
-    """
-
-    band: int | None
-    share: float
-    carries: float
-    slots: int
-    requests: float
-    seen: Seen | None
-    tokens: tuple[float, float] | None = None
-
-    @property
-    def speed(self) -> float:
-        """Requests per second and slot."""
-        return self.carries / self.slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +84,7 @@ class Sizes:
         """
         if not self.is_in_force(now):
             return 1.0
-        return max(1 - self.part / max(_part(shares, self.fast), 1e-9), 0.02)
+        return max(1 - self.part / max(part_of(shares, self.fast), 1e-9), 0.02)
 
 
 def parted(
@@ -149,7 +103,7 @@ def parted(
         now: Seconds of a monotonic clock.
         notice: Seconds that Envoys need until they can part them.
     """
-    fast = _fast(members, already=previous is not None)
+    fast = fast_replicas(members, previous.fast if previous else None)
     counting = [member for member in members.values() if member.band is not None]
     count = [member.seen is not None for member in counting]
     # Once they are parted, a newcomer that has not been read yet does not change that.
@@ -163,11 +117,11 @@ def parted(
             return None
         mean = math.fsum(tokens * count for tokens, count in lately) / requests
         # Shares have a reserve by the square-root rule as long as requests are not parted.
-        capacity = _part({id_: member.carries for id_, member in members.items()}, fast)
+        capacity = part_of({id_: member.carries for id_, member in members.items()}, fast)
         wanted = _wanted(capacity)
         threshold = _rounded(multiple(wanted) * BYTES_PER_TOKEN * mean)
         return Sizes(threshold, fast, wanted, wanted, now + notice, now + notice, seen=seen)
-    capacity = _share(members, fast)
+    capacity = share_of(members, fast)
     wanted = _wanted(capacity)
     found = _measured(previous, told, seen, now)
     if fast != previous.fast:
@@ -187,53 +141,6 @@ def _afresh(sizes: Sizes, times: float, part: float, now: float) -> Sizes:
     """With a threshold that is now set to so many times what it was, and what is assumed of it."""
     threshold = _rounded(sizes.threshold * times)
     return replace(sizes, threshold=threshold, part=part, assumed=part, since=now, tally=NOTHING)
-
-
-def _fast(members: Mapping[str, Member], *, already: bool) -> frozenset[str] | None:
-    """The fastest bands that have enough of the capacity, if they are fast enough."""
-    placed = {id_: it for id_, it in members.items() if it.band is not None}
-    bands = sorted({it.band for it in placed.values() if it.band is not None}, reverse=True)
-    for count in range(1, len(bands)):
-        chosen = set(bands[:count])
-        fast = frozenset(id_ for id_, it in placed.items() if it.band in chosen)
-        if not _is_enough(members, fast, already=already):
-            continue
-        rest = placed.keys() - fast
-        speeds = [_speed([placed[id_] for id_ in ids]) for ids in (fast, rest)]
-        known = (math.fsum(placed[id_].requests for id_ in ids) >= KNOWN for ids in (fast, rest))
-        if not already and not all(known):
-            return None
-        ratio = STILL_FASTER if already else FASTER
-        return fast if speeds[0] >= ratio * speeds[1] else None
-    return None
-
-
-def _is_enough(members: Mapping[str, Member], fast: frozenset[str], *, already: bool) -> bool:
-    """Whether the fast replicas have enough of the pool's capacity.
-
-    Shares have a reserve by the square-root rule as long as requests are not parted, so what lasts
-    is what they can carry; what they get is less than that where one of them is not well.
-    """
-    share = _share(members, fast)
-    if already:
-        return share >= STILL_LEAST
-    carries = _part({id_: member.carries for id_, member in members.items()}, fast)
-    return min(share, carries) >= LEAST
-
-
-def _speed(members: Sequence[Member]) -> float:
-    """The mean, each counting as much as it gets."""
-    total = math.fsum(member.share for member in members)
-    return math.fsum(member.share * member.speed for member in members) / total if total else 0.0
-
-
-def _share(members: Mapping[str, Member], ids: frozenset[str]) -> float:
-    return _part({id_: member.share for id_, member in members.items()}, ids)
-
-
-def _part(shares: Mapping[str, float], ids: frozenset[str]) -> float:
-    total = math.fsum(shares.values())
-    return math.fsum(it for id_, it in shares.items() if id_ in ids) / total if total else 0.0
 
 
 def _measured(

@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 
-from controlplane.weighing.sizes import Member, Seen, Sizes
+from controlplane.weighing.fast import Member, Seen
+from controlplane.weighing.sizes import Sizes
 
 FAST, SLOW = ("f0", "f1"), ("s0", "s1", "s2", "s3", "s4", "s5")
 

@@ -9,8 +9,9 @@ from controlplane.weighing import ReplicaInput, Weighing, weigh
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.conclusion import known_states
 from controlplane.weighing.explanation import Step
+from controlplane.weighing.fast import Member, Seen
 from controlplane.weighing.long_requests import CHECKED, divided, may_divide, members_of
-from controlplane.weighing.sizes import Member, Seen, Sizes
+from controlplane.weighing.sizes import Sizes
 from tests.weighing.members import FAST, pool
 from tests.weighing.pools import SETTINGS, replica, settled, window
 
@@ -132,5 +133,8 @@ def test_parting_does_not_end_because_it_ends_the_reserve() -> None:
     before = parted_before(found)
     less = {**more, "f": replace(more["f"], share=3.2)}
     assert divided(before, SETTINGS, less, shares, steps, 10.0)[0] is not None
+    # Others of as little do not take their place.
+    other = replace(before, sizes=replace(found, fast=frozenset({"f", "s0"})))
+    assert divided(other, SETTINGS, less, shares, steps, 10.0)[0] is None
     ill = {**more, "f": replace(more["f"], share=0.5)}
     assert divided(before, SETTINGS, ill, shares, steps, 10.0)[0] is None

@@ -8,19 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.weighing.fast import LEAST, Member, Seen
 from controlplane.weighing.long_part import KEPT, NOTHING
-from controlplane.weighing.sizes import (
-    BRIM,
-    ENOUGH,
-    LEAST,
-    PAUSE,
-    SETTLED,
-    STEP,
-    Member,
-    Seen,
-    Sizes,
-    parted,
-)
+from controlplane.weighing.sizes import BRIM, ENOUGH, PAUSE, SETTLED, STEP, Sizes, parted
 from tests.weighing.members import FAST, SLOW, member, pool, told
 
 

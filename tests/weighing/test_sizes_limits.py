@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.weighing.fast import LEAST, Member, Seen
 from controlplane.weighing.long_part import (
     NOTHING,
     SPREAD,
@@ -17,7 +18,6 @@ from controlplane.weighing.sizes import (
     BRIM,
     ENOUGH,
     HIGH,
-    LEAST,
     LONGEST_PAUSE,
     LOW,
     MOST,
@@ -26,8 +26,6 @@ from controlplane.weighing.sizes import (
     QUANTUM,
     SETTLED,
     STEP,
-    Member,
-    Seen,
     Sizes,
     parted,
 )

@@ -89,7 +89,8 @@ def test_a_weight_is_what_its_steps_come_to(
                 assert step.before is not None
                 value *= step.after / step.before
             # Envoy keeps what it was told within the dead band, and gets whole numbers.
-            assert weighed.weight == pytest.approx(1000 * value, rel=DEAD_BAND * 1.06 + 1e-6, abs=1)
+            kept = DEAD_BAND * weighed.weight + 1
+            assert weighed.weight == pytest.approx(1000 * value, abs=kept)
 
 
 @few
