@@ -80,7 +80,8 @@ class Readiness:
         heard = now if probe in (Probe.UNHEALTHY, Probe.REFUSED) else self.heard
         if state is self.state:
             return replace(self, probed=True, heard=heard)
-        found_ready = not self.probed and self.since == -math.inf
+        # A probe without an answer says nothing of it: a busy machine of ours is enough for one.
+        found_ready = self.heard == self.since == -math.inf
         ready_since = now if state is State.READY and not found_ready else None
         return Readiness(state, now, probed=True, ready_since=ready_since, heard=heard)
 

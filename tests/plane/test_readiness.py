@@ -90,3 +90,9 @@ def test_a_replica_that_was_seen_loading_has_been_ready_since_it_answered() -> N
 def test_a_replica_that_comes_back_has_been_ready_since_then() -> None:
     assert GONE.ready_since is None
     assert GONE.after(Probe.HEALTHY, 5.0).ready_since == 5.0
+
+
+def test_who_served_before_us_and_does_not_answer_our_first_probe_in_time_is_warm() -> None:
+    known = Readiness(State.GONE, since=-math.inf)
+    assert known.after(Probe.UNREACHABLE, 0.0).after(Probe.HEALTHY, 0.5).ready_since is None
+    assert known.after(Probe.REFUSED, 0.0).after(Probe.HEALTHY, 0.5).ready_since == 0.5
