@@ -243,10 +243,9 @@ class Subscription:
         self._commit(verdict.doubted)
         for name, resource in verdict.taken.items():
             self.holdings.accept(name, resource)
-        taken = sent.keys() - verdict.doubted
-        if taken and not self.refusals.past_is_unknown:
-            # A client that names the bad ones has the others, but notes their versions only with a
-            # response that it accepts, and goes by these when it connects again.
+        if (taken := sent.keys() - verdict.doubted) and not self.refusals.past_is_unknown:
+            # It has the others, but notes their versions, by which it goes when it connects again,
+            # only with a response that it accepts.
             if self._semantics.repeats:
                 self.owes_answer = True
             else:
