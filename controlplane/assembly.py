@@ -186,6 +186,7 @@ async def steer(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     cpu: Callable[[], float] = time.thread_time,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Decide whenever something was noticed, and hand out what has changed, until cancelled.
 
@@ -199,17 +200,18 @@ async def steer(
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
+        clock: Seconds that never go back; the one of the plane.
     """
-    pacing = Pacing(time.monotonic())
+    pacing = Pacing(clock())
     undecided: float | None = None
     while True:
-        now = time.monotonic()
+        now = clock()
         try:
             async with asyncio.timeout(IDLE_INTERVAL if undecided is None else pacing.wait(now)):
                 await woken.wait()
         except TimeoutError:
             pass
-        now = time.monotonic()
+        now = clock()
         noticed = woken.clear(now)
         if plane.is_settled(now):
             if pacing.wait(now) > 0:
@@ -220,8 +222,8 @@ async def steer(
                 noticed, undecided = noticed if undecided is None else undecided, None
                 begun = cpu()
                 catalog = plane.decide(now, envoys())
-                decided(time.monotonic() - now)
-                pacing.spend(cpu() - begun, time.monotonic())
+                decided(clock() - now)
+                pacing.spend(cpu() - begun, clock())
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
         await sleep(PUSH_INTERVAL)

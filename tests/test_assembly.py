@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import chain, count, repeat
 from pathlib import Path
 
@@ -44,10 +45,12 @@ class Steered:
         self.decisions: list[float] = []
         self.asleep: asyncio.Queue[float] = asyncio.Queue()
         self.resume: asyncio.Queue[None] = asyncio.Queue()
+        self.now = 100.0
 
     async def sleep(self, seconds: float) -> None:
         self.asleep.put_nowait(seconds)
         await self.resume.get()
+        self.now += seconds
 
     async def run(self) -> None:
         await steer(
@@ -57,7 +60,14 @@ class Steered:
             self.decisions.append,
             sleep=self.sleep,
             cpu=self.cpu,
+            clock=lambda: self.now,
         )
+
+    async def round(self) -> None:
+        """Let it do what there is to do, and sleep."""
+        self.woken.set()
+        assert await self.asleep.get() == PUSH_INTERVAL
+        self.resume.put_nowait(None)
 
     def answer(self, probe: Probe) -> None:
         target = self.plane.target("minilm", "a")
@@ -66,10 +76,21 @@ class Steered:
         self.woken.set()
 
 
-async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() -> None:
-    steered = Steered()
+@asynccontextmanager
+async def steering(cpu: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Steered]:
+    """A plane that is steered until the test is over."""
+    steered = Steered(cpu)
     task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield steered
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() -> None:
+    async with steering() as steered:
         steered.answer(Probe.UNHEALTHY)
         assert await steered.asleep.get() == PUSH_INTERVAL
         assert steered.slot.revision == 1
@@ -81,98 +102,69 @@ async def test_a_change_is_pushed_at_once_and_the_next_one_after_the_interval() 
         steered.resume.put_nowait(None)
         assert await steered.asleep.get() == PUSH_INTERVAL
         assert steered.slot.revision == 2
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
-    steered = Steered()
-    task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
+    async with steering() as steered:
         for _ in range(3):
             steered.answer(Probe.HEALTHY)
-            await steered.asleep.get()
-            steered.resume.put_nowait(None)
-    assert steered.slot.revision == 1
-    assert len(steered.decisions) == 3
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            await steered.round()
+        assert steered.slot.revision == 1
+        assert len(steered.decisions) == 3
 
 
 async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
     cpu = iter([0.0, 60.0, 60.0, 130.0])
-    steered = Steered(lambda: next(cpu))
-    task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
+    async with steering(lambda: next(cpu)) as steered:
         for _ in range(3):
             steered.answer(Probe.HEALTHY)
-            assert await steered.asleep.get() == PUSH_INTERVAL
-            steered.resume.put_nowait(None)
-    assert len(steered.decisions) == 2
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            await steered.round()
+        assert len(steered.decisions) == 2
 
 
 async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
     cpu = iter([0.0, 60.0, 60.0, 130.0])
-    steered = Steered(lambda: next(cpu))
-    task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
+    async with steering(lambda: next(cpu)) as steered:
         for _ in range(2):
             steered.answer(Probe.HEALTHY)
-            await steered.asleep.get()
-            steered.resume.put_nowait(None)
+            await steered.round()
         steered.plane.apply(Drain("minilm", "a"), 0.0)
-        steered.woken.set()
-        await steered.asleep.get()
-    assert len(steered.decisions) == 2
-    assert steered.slot.revision == 2
-    assert steered.slot.value is not None
-    catalog = steered.slot.value.catalog
-    assert isinstance(catalog, Catalog)
-    (member,) = catalog.pools["minilm"].members
-    assert member.draining
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        await steered.round()
+        assert len(steered.decisions) == 2
+        assert steered.slot.revision == 2
+        assert steered.slot.value is not None
+        catalog = steered.slot.value.catalog
+        assert isinstance(catalog, Catalog)
+        (member,) = catalog.pools["minilm"].members
+        assert member.draining
 
 
 async def test_what_is_told_meanwhile_does_not_put_the_decision_off() -> None:
-    # The first decision takes all that was saved up, and whatever else is measured a fiftieth of a
-    # second, so that a decision can be made every fifth of one.
-    cpu = chain([0.0], (1 + step / 50 for step in count()))
-    steered = Steered(lambda: next(cpu))
-    task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
-        while len(steered.decisions) < 3:
-            is_drained = steered.plane.fleet.pool("minilm").replica("a").draining is not None
-            command: Command = Undrain("minilm", "a") if is_drained else Drain("minilm", "a")
+    # The first decision takes all that was saved up; then whatever is measured takes a twentieth of
+    # a second, which is saved up in two rounds.
+    cpu = chain([0.0], (1 + step / 20 for step in count()))
+    async with steering(lambda: next(cpu)) as steered:
+        steered.answer(Probe.HEALTHY)
+        for step in range(40):
+            command: Command = Undrain("minilm", "a") if step % 2 else Drain("minilm", "a")
             steered.plane.apply(command, 0.0)
-            steered.woken.set()
-            await steered.asleep.get()
-            steered.resume.put_nowait(None)
-            await asyncio.sleep(0.02)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            await steered.round()
+        assert len(steered.decisions) == pytest.approx(20, abs=2)
 
 
 async def test_what_waited_for_a_decision_was_noticed_when_it_was_noticed() -> None:
-    # A hundredth of a second more than was saved up: the next decision waits a tenth of one.
-    times, cpu = iter([1.0, 2.0, 3.0]), chain([0.0, 60.0, 60.0], repeat(60.01))
-    steered = Steered(lambda: next(cpu))
-    steered.woken = Notice(lambda: next(times))
-    task = asyncio.create_task(steered.run())
-    async with asyncio.timeout(DEADLINE):
+    # A little more than was saved up: the next decision waits for longer than a round.
+    times, cpu = count(1.0), chain([0.0, 60.0, 60.0], repeat(60.06))
+    async with steering(lambda: next(cpu)) as steered:
+        steered.woken = Notice(lambda: next(times))
         for probe in (Probe.UNHEALTHY, Probe.UNHEALTHY, Probe.HEALTHY):
             steered.answer(probe)
-            await steered.asleep.get()
-            steered.resume.put_nowait(None)
+            await steered.round()
+        assert len(steered.decisions) == 2
         while steered.slot.revision < 2:
-            await steered.asleep.get()
-            steered.resume.put_nowait(None)
-    assert steered.slot.value is not None
-    assert steered.slot.value.noticed_at == 3.0
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+            await steered.round()
+        assert steered.slot.value is not None
+        assert steered.slot.value.noticed_at == 3.0
 
 
 async def test_a_registry_that_served_with_nothing_in_it_was_not_lost(

@@ -91,7 +91,8 @@ async def watch(path: Path, known: Config, adopt: Callable[[Config], None]) -> N
         adopt: Takes the new config; may raise `SettingsError` or another exception whose text
             says why it does not.
     """
-    seen: bytes | None = b""
+    # What no config is, so that the first look reads it.
+    seen: bytes | None = b"\0"
     said: str | None = None
     waiting: Config | None = None
     looks = 0

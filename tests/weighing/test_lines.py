@@ -219,11 +219,17 @@ def counting(previous: Weighing | None, now: float) -> list[ReplicaInput]:
     return found
 
 
-def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
+def settled_counting() -> Weighing:
+    """What is decided of them once they have been watched for a while."""
     before = None
     for scrape in range(80):
         before = weigh(before, SETTINGS, counting(before, scrape * INTERVAL), scrape * INTERVAL)
     assert before is not None
+    return before
+
+
+def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
+    before = settled_counting()
     parted = Sizes(1000, frozenset("ab"), part=0.3, assumed=0.3, begun=0.0, since=0.0)
     now = before.at + INTERVAL
     inputs = counting(before, now)
@@ -240,10 +246,7 @@ def test_long_requests_are_made_up_for_by_what_a_tier_gets_for_now() -> None:
 
 
 def test_what_leans_for_a_moment_moves_no_threshold() -> None:
-    before = None
-    for scrape in range(80):
-        before = weigh(before, SETTINGS, counting(before, scrape * INTERVAL), scrape * INTERVAL)
-    assert before is not None
+    before = settled_counting()
     # Nearly all that the fast replicas can do, two thirds of the pool, is long: that may be.
     parted = Sizes(1000, frozenset("ab"), part=0.62, assumed=0.62, begun=0.0, since=0.0)
     now = before.at + INTERVAL

@@ -225,11 +225,11 @@ class Database:
             said += f"; nothing can be written either: {error}"
         return said
 
-    def _is_empty(self, connection: sqlite3.Connection) -> None:
-        """Nobody has read what is in a file that came after the start, say with its volume.
+    def _refuse_unread(self, connection: sqlite3.Connection) -> None:
+        """Leave a file alone that came after the start, say with its volume, and was not read.
 
         Raises:
-            StoreError: There is something in it, which what we have would take the place of.
+            StoreError: There is something in it, and what we have would take its place.
         """
         (count,) = connection.execute(
             "SELECT (SELECT count(*) FROM pools) + (SELECT count(*) FROM replicas)"
@@ -248,7 +248,7 @@ class Database:
                 self._connection = self._open()
             connection = self._connection
             if self._was_missing:
-                self._is_empty(connection)
+                self._refuse_unread(connection)
                 self._was_missing = False
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("BEGIN IMMEDIATE")
