@@ -162,7 +162,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(keeper.run(), name="weights"),
             ]
             if path is not None:
-                tasks.append(group.create_task(watch(path, config, adopt), name="config file"))
+                follow = watch(path, config, adopt, metrics.config_file)
+                tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
                 follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file)
                 tasks.append(group.create_task(follow, name="token file"))

@@ -80,7 +80,12 @@ async def watch_tokens(
         said = None
 
 
-async def watch(path: Path, known: Config, adopt: Callable[[Config], None]) -> None:
+async def watch(
+    path: Path,
+    known: Config,
+    adopt: Callable[[Config], None],
+    looked: Callable[[str | None], None],
+) -> None:
     """Have a changed file adopted, until cancelled. A bad one is logged and changes nothing.
 
     One that is right and does not go with what the API said is tried again: that may be taken back.
@@ -90,6 +95,7 @@ async def watch(path: Path, known: Config, adopt: Callable[[Config], None]) -> N
         known: What was read of it at the start; it may have changed since.
         adopt: Takes the new config; may raise `SettingsError` or another exception whose text
             says why it does not.
+        looked: Told why what the file says by now is not used; None when it is.
     """
     # What no config is, so that the first look reads it.
     seen: bytes | None = b"\0"
@@ -113,7 +119,9 @@ async def watch(path: Path, known: Config, adopt: Callable[[Config], None]) -> N
             elif said is not None:
                 _log.info("%s is as it was", path)
             waiting = said = None
+            looked(None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old config stays
+            looked(str(error))
             if str(error) != said:
                 _log.error("the changed config is not used, the old one stays: %s", error)
             said = str(error)

@@ -88,6 +88,7 @@ async def test_a_changed_config_file_is_followed_and_a_wrong_one_is_not(tmp_path
             return "the old one stays" in (tmp_path / "plimsoll.log").read_text()
 
         await until("the wrong file is refused", is_refused)
+        assert "plimsoll_config_file_problem 1.0" in await plane.text("/metrics")
         assert await names(plane) == ["minilm"]
         config(tmp_path, data | {"pools": [POOL, second]})
 
@@ -95,6 +96,7 @@ async def test_a_changed_config_file_is_followed_and_a_wrong_one_is_not(tmp_path
             return await names(plane) == ["minilm", "second"]
 
         await until("the right file is followed", is_followed)
+        assert "plimsoll_config_file_problem 0.0" in await plane.text("/metrics")
 
 
 async def test_paths_in_the_config_file_are_relative_to_it(tmp_path: Path) -> None:

@@ -173,11 +173,13 @@ class Config:
     Attributes:
         refuses: Why what is read is not taken; None: it is.
         asked: How often something was to be taken.
+        problem: Why what the file says is not used, as it was told last.
     """
 
     path: Path
     refuses: str | None = None
     asked: int = 0
+    problem: str | None = None
     adopted: list[int] = field(default_factory=list)
 
     def write(self, replicas: int) -> None:
@@ -191,6 +193,9 @@ class Config:
         if self.refuses is not None:
             raise Refused("conflict", self.refuses)
         self.adopted.append(len(config.pools[0].replicas))
+
+    def looked(self, problem: str | None) -> None:
+        self.problem = problem
 
     async def until(self, what: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
@@ -206,7 +211,7 @@ async def changed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     known = read_config(here.path)
     # Before anybody looks for changes: while the store is opened, say.
     here.write(2)
-    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt))
+    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt, here.looked))
     yield here
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -221,8 +226,10 @@ async def test_a_config_that_was_refused_is_tried_again_and_told_of_once(
 ) -> None:
     changed_config.refuses = "the API has something against it"
     await changed_config.until(lambda: changed_config.asked > 3)
+    assert changed_config.problem == "the API has something against it"
     changed_config.refuses = None
     await changed_config.until(lambda: changed_config.adopted == [2])
+    assert changed_config.problem is None
     said = [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
     assert said == [
         "the changed config is not used, the old one stays: the API has something against it"
@@ -235,7 +242,9 @@ async def test_a_config_that_is_wrong_is_told_of_once_and_may_come_back(
     caplog.set_level(logging.INFO)
     await changed_config.until(lambda: changed_config.adopted == [2])
     changed_config.path.write_text("pools: [")
-    await changed_config.until(lambda: "is not used" in caplog.text)
+    await changed_config.until(lambda: changed_config.problem is not None)
+    assert "is not used" in caplog.text
     changed_config.write(2)
-    await changed_config.until(lambda: "is as it was" in caplog.text)
-    assert changed_config.adopted == [2]
+    await changed_config.until(lambda: changed_config.problem is None)
+    assert "is as it was" in caplog.text
+    assert (changed_config.adopted, changed_config.problem) == ([2], None)

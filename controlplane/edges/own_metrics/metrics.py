@@ -65,6 +65,11 @@ class OwnMetrics:
             buckets=_DECISION_BUCKETS,
             registry=registry,
         )
+        self._config_file = Gauge(
+            "plimsoll_config_file_problem",
+            "1 while what the config file says is not used, and what it said before still holds.",
+            registry=registry,
+        )
         self._token_file = Gauge(
             "plimsoll_token_file_problem",
             "1 while the token file is wrong or cannot be read, and what it last had still holds.",
@@ -81,6 +86,10 @@ class OwnMetrics:
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""
         self._scrapes.labels("ok" if ok else "failed").inc()
+
+    def config_file(self, problem: str | None) -> None:
+        """Take in why the config file cannot be used; None if it can."""
+        self._config_file.set(problem is not None)
 
     def token_file(self, problem: str | None) -> None:
         """Take in why the token file cannot be used; None if it can."""

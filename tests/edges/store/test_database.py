@@ -1,57 +1,23 @@
 """One file: what is read is what was written, or it is said why not, and nothing is destroyed."""
 
-import os
 import random
-import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from controlplane.edges.store.database import Database, Loaded
-from controlplane.edges.store.errors import Cause, StoreError, WriteError
+from controlplane.edges.store.errors import StoreError, WriteError
 from controlplane.edges.store.schema import MIGRATIONS
-from controlplane.fleet import Drain, Fleet, Registered, changes, discover, registered
-from tests.fleet.fleets import a_pool, after, put, replica_settings
-
-FLEET = discover(
-    after(
-        *(Drain("p", "b"), put("c", 3, ttl="1.5s", locality={"zone": "z"}, labels={"k": "v"})),
-        fleet=a_pool(a=1, b=2),
-    ),
-    "p",
-    {"dns x:1": {"d": replica_settings(4, slots=2, instance="one")}},
-    lambda _: True,
-    0.0,
-).fleet
+from controlplane.fleet import Fleet, Registered, changes, registered
+from tests.edges.store.files import FLEET, filled, loaded, opened
+from tests.fleet.fleets import a_pool, after, put
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "plimsoll.db"
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[Database, Loaded]]:
-    database = Database(path)
-    try:
-        yield database, database.load()
-    finally:
-        database.close()
-
-
-def filled(path: Path, fleet: Fleet = FLEET) -> None:
-    with opened(path) as (database, _):
-        database.write(changes(None, fleet))
-
-
-def loaded(path: Path) -> Loaded:
-    with opened(path) as (_, found):
-        return found
 
 
 def test_a_file_that_is_not_there_is_made_and_is_empty(path: Path) -> None:
@@ -188,119 +154,3 @@ def test_a_file_cut_short_is_noticed(path: Path, cut: float) -> None:
     is_whole = found.registered == registered(FLEET)
     assert is_whole or found.registered == Registered()
     assert bool(found.complaint) == (bool(cut) and not is_whole)
-
-
-@contextmanager
-def mounted(folder: Path) -> Iterator[None]:
-    """A small file system of its own, where this is allowed."""
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder],  # noqa: S607
-        capture_output=True,
-    )
-    if made.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)  # noqa: S607
-
-
-def remount(folder: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)  # noqa: S607
-
-
-def killed_after_writing(path: Path) -> None:
-    """Leave a file whose newest content is in its log alone, as after a kill."""
-    code = (
-        "import os, sys; from pathlib import Path;"
-        "from tests.edges.store.test_database import *;"
-        "database = Database(Path(sys.argv[1])); database.load();"
-        "database.write(changes(None, FLEET)); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, path])
-
-
-def test_a_full_disk_is_said_and_nothing_of_a_write_is_kept(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    with mounted(folder):
-        path = folder / "plimsoll.db"
-        with opened(path) as (database, _):
-            database.write(changes(None, FLEET))
-            ballast = folder / "ballast"
-            with suppress(OSError), ballast.open("wb", buffering=0) as full:
-                while True:
-                    full.write(bytes(1024))
-            big = after(*(put(f"r{n}", 100 + n) for n in range(300)), fleet=FLEET)
-            for _ in range(2):
-                with pytest.raises(WriteError, match="database or disk is full") as full_disk:
-                    database.write(changes(FLEET, big))
-                assert full_disk.value.cause is Cause.DISK_FULL
-            ballast.unlink()
-            less = after(put("d", 4), fleet=FLEET)
-            database.write(changes(FLEET, less))
-        assert loaded(path).registered == registered(less)
-
-
-def test_a_file_that_cannot_be_written_is_read_even_after_a_kill(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    with mounted(folder):
-        path = folder / "plimsoll.db"
-        killed_after_writing(path)
-        remount(folder, "ro")
-        with opened(path) as (database, found):
-            assert found.registered == registered(FLEET)
-            assert "cannot be written" in (found.complaint or "")
-            with pytest.raises(WriteError) as read_only:
-                database.write(changes(None, a_pool()))
-            # With a log to be written SQLite does not say more.
-            assert read_only.value.cause in (Cause.NOT_WRITABLE, Cause.IO_ERROR)
-            remount(folder, "rw")
-            database.write(changes(None, a_pool(z=9)))
-        assert loaded(path).registered == registered(a_pool(z=9))
-
-
-def test_a_file_that_cannot_be_made_is_made_when_it_can(tmp_path: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    with mounted(folder):
-        path = folder / "plimsoll.db"
-        remount(folder, "ro")
-        with opened(path) as (database, found):
-            assert "cannot be written" in (found.complaint or "")
-            remount(folder, "rw")
-            database.write(changes(None, FLEET))
-        assert loaded(path).registered == registered(FLEET)
-
-
-def test_a_file_that_comes_after_the_start_is_not_written_over(tmp_path: Path) -> None:
-    folder, other = tmp_path / "small", tmp_path / "plimsoll.db"
-    folder.mkdir()
-    with opened(other) as (database, _):
-        database.write(changes(None, FLEET))
-    with mounted(folder):
-        path = folder / "plimsoll.db"
-        remount(folder, "ro")
-        with opened(path) as (database, found):
-            assert "cannot be written" in (found.complaint or "")
-            remount(folder, "rw")
-            shutil.copyfile(other, path)
-            for _ in range(2):
-                with pytest.raises(WriteError, match="was not there at the start, and now it is"):
-                    database.write(changes(None, a_pool(z=9)))
-        assert loaded(path).registered == registered(FLEET)
-
-
-def test_a_limit_on_file_sizes_is_a_full_disk(path: Path) -> None:
-    code = (
-        "import resource, sys; from pathlib import Path;"
-        "from tests.edges.store.test_database import *;"
-        "database = Database(Path(sys.argv[1])); database.load();"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "database.write(changes(None, FLEET))"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
-    assert "WriteError: plimsoll.db cannot be written:" in ended.stderr
-    assert loaded(path).registered == Registered()
-    assert os.listdir(path.parent) == ["plimsoll.db"]

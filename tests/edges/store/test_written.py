@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.fleet import Fleet, PutPool, changes, registered
-from tests.edges.store.test_database import FLEET, filled, loaded, opened
+from tests.edges.store.files import FLEET, filled, loaded, opened
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 
 
