@@ -10,6 +10,9 @@ def main() -> None:
     """Run the command line and exit; bad usage is one line and exit code 2."""
     try:
         code = plimsoll.main(prog_name="plimsoll", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "plimsoll"
         problem = error.format_message().rstrip(".")

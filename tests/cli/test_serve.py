@@ -73,6 +73,12 @@ async def test_bad_usage_is_one_line() -> None:
     )
 
 
+async def test_without_a_command_the_help_is_printed_as_it_is() -> None:
+    code, errors = await run()
+    assert (code, errors.splitlines()[0]) == (2, "Usage: plimsoll [OPTIONS] COMMAND [ARGS]...")
+    assert errors.splitlines()[-1] == "  top        watch the replicas of each pool, live"
+
+
 async def names(plane: Plimsoll) -> list[str]:
     return [pool["name"] for pool in (await plane.get("/v1/pools"))["pools"]]
 
