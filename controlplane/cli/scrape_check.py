@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from controlplane.edges.scrape import MAX_DEADLINE, scrape, scraping_session
+from controlplane.edges.http_get import Getter
+from controlplane.edges.scrape import MAX_DEADLINE, receiver, scrape
 from controlplane.settings import Address, parse_address
 from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
 from controlplane.weighing.explanation import duration, number, percent
@@ -37,11 +39,11 @@ async def scraped_twice(address: Address, path: str, seconds: float) -> list[tup
     Raises:
         ScrapeError: When a scrape yields nothing.
     """
-    async with scraping_session() as session:
-        texts = [await scrape(session, address, path, MAX_DEADLINE)]
+    with closing(Getter(receiver())) as getter:
+        texts = [await scrape(getter, address, path, MAX_DEADLINE)]
         if seconds > 0:
             await asyncio.sleep(max(texts[0][1] + seconds - time.monotonic(), 0.0))
-            texts.append(await scrape(session, address, path, MAX_DEADLINE))
+            texts.append(await scrape(getter, address, path, MAX_DEADLINE))
     return texts
 
 

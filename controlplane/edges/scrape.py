@@ -1,12 +1,12 @@
 """One scrape: the text that an address answers a GET with, within a deadline and a size."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
-import aiohttp
-
+from controlplane.edges.http_get import AnswerError, Getter, Receiver, TooLongError
 from controlplane.settings import Address
 
 MAX_BYTES: Final = 4 << 20
@@ -14,10 +14,6 @@ MAX_BYTES: Final = 4 << 20
 
 MAX_DEADLINE: Final = 10.0
 """Seconds; the deadline of a scrape is its interval, and never more than this."""
-
-# No redirects: an address is a host and a port that somebody registered, not a place to be sent
-# on from. No compression: nothing that is small on the wire can be large in memory.
-_HEADERS: Final = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
 
 
 class ScrapeError(Exception):
@@ -32,31 +28,26 @@ class ScrapeError(Exception):
         super().__init__(sentence)
 
 
-@asynccontextmanager
-async def scraping_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for scrapes of any number of addresses."""
-    connector = aiohttp.TCPConnector(limit=0, force_close=False)
-    async with aiohttp.ClientSession(
-        connector=connector, headers=_HEADERS, trust_env=False, auto_decompress=False
-    ) as session:
-        yield session
-
-
-async def scrape(
-    session: aiohttp.ClientSession,
-    address: Address,
-    path: str,
-    deadline: float,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[str, float]:
-    """Ask for an exposition.
+def receiver(clock: Callable[[], float] = time.monotonic) -> Receiver:
+    """What all scrapes of one event loop share.
 
     Args:
-        session: Of `scraping_session`.
+        clock: Seconds that never go back.
+    """
+    return Receiver(clock, MAX_BYTES)
+
+
+async def scrape(getter: Getter, address: Address, path: str, deadline: float) -> tuple[str, float]:
+    """Ask for an exposition.
+
+    An address is a host and a port that somebody registered, not a place to be sent on from: an
+    answer that leads elsewhere is none.
+
+    Args:
+        getter: Keeps the connection.
         address: Where it is served.
         path: Of the request.
         deadline: Seconds for all of it.
-        clock: Seconds that never go back.
 
     Returns:
         The text, and when its first byte came.
@@ -65,44 +56,24 @@ async def scrape(
         ScrapeError: Whatever went wrong.
     """
     where = f"GET {path} on {address}"
-    timeout = aiohttp.ClientTimeout(total=deadline)
     try:
-        async with session.get(
-            f"http://{address}{path}", allow_redirects=False, timeout=timeout
-        ) as response:
-            if response.status != 200:
-                raise ScrapeError(f"{where} answers {response.status}, not 200")
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise ScrapeError(f"{where} answers compressed, which was not asked for")
-            at = clock()
-            body = await _body(response)
+        async with asyncio.timeout(deadline):
+            answer = await getter.get(address, path)
     except TimeoutError:
         raise ScrapeError(f"{where} took longer than {deadline:g} s") from None
-    except aiohttp.ClientConnectorError as error:
-        refused = is_refused(error)
-        why = "nobody listens" if refused else error.os_error.strerror or "cannot connect"
+    except TooLongError as error:
+        raise ScrapeError(f"{where} {error}") from None
+    except AnswerError as error:
+        raise ScrapeError(f"{where}: {error}") from None
+    except OSError as error:
+        refused = isinstance(error, ConnectionRefusedError)
+        why = "nobody listens" if refused else error.strerror or "cannot connect"
         raise ScrapeError(f"{where}: {why}", refused=refused) from None
-    except aiohttp.ClientError as error:
-        raise ScrapeError(f"{where}: {type(error).__name__}: {str(error)[:200]}") from None
-    if body is None:
-        raise ScrapeError(f"{where} is longer than {MAX_BYTES >> 20} MiB")
+    if answer.status != HTTPStatus.OK:
+        raise ScrapeError(f"{where} answers {answer.status}, not 200")
+    if answer.encoding != "identity":
+        raise ScrapeError(f"{where} answers compressed, which was not asked for")
     try:
-        return body.decode("utf-8"), at
+        return answer.body.decode("utf-8"), answer.began_at
     except UnicodeDecodeError:
         raise ScrapeError(f"{where} is not UTF-8 text") from None
-
-
-def is_refused(error: aiohttp.ClientConnectorError) -> bool:
-    """Whether nobody listened."""
-    return isinstance(error.os_error, ConnectionRefusedError)
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None when it is longer than `MAX_BYTES`."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            response.close()
-            return None
-    return bytes(body)

@@ -12,18 +12,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Final, Protocol
 from zlib import crc32
 
 import aiohttp
 
-from controlplane.edges.scrape import (
-    MAX_DEADLINE,
-    ScrapeError,
-    is_refused,
-    scrape,
-    scraping_session,
-)
+from controlplane.edges.http_get import Getter
+from controlplane.edges.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.fleet import Difference, Fleet, Pool, Replica, differences
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.signals import (
@@ -100,6 +96,7 @@ class Scraper:
         # Those that have been asked and were not ready.
         self._unready: set[Hashable] = set()
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._receiver = receiver(clock)
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -110,7 +107,9 @@ class Scraper:
     async def run(self) -> None:
         """Scrape until cancelled."""
         seen = Fleet()
-        async with scraping_session() as session, asyncio.TaskGroup() as group:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        probing = aiohttp.ClientSession(connector=connector, trust_env=False)
+        async with probing as session, asyncio.TaskGroup() as group:
 
             def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> None:
                 self._tasks[key] = group.create_task(following, name=f"scrape {key}")
@@ -131,7 +130,7 @@ class Scraper:
                     for gone in self._exporters - wanted:
                         self._tasks.pop(gone).cancel()
                     for exporter in wanted - self._exporters:
-                        begin(exporter, self._watch(session, exporter))
+                        begin(exporter, self._watch(exporter))
                     self._exporters = wanted
 
     def _targets(self, found: Difference) -> Iterator[Target]:
@@ -155,8 +154,12 @@ class Scraper:
             if (task := self._tasks.pop(key, None)) is not None:
                 task.cancel()
 
-    async def _watch(self, session: aiohttp.ClientSession, exporter: Exporter) -> None:
+    async def _watch(self, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
+        with closing(Getter(self._receiver)) as getter:
+            await self._read(getter, exporter)
+
+    async def _read(self, getter: Getter, exporter: Exporter) -> None:
         settings = exporter.settings
         profile = device_profile_of(settings)
         deadline = min(settings.interval, MAX_DEADLINE)
@@ -164,7 +167,7 @@ class Scraper:
             due = self._clock() + settings.interval
             outcome: tuple[Device, ...] | Failure
             try:
-                text, _ = await scrape(session, exporter.address, settings.path, deadline)
+                text, _ = await scrape(getter, exporter.address, settings.path, deadline)
                 outcome = read_devices(text, profile)
             except ScrapeError as error:
                 outcome = Failure(str(error), error.refused)
@@ -180,11 +183,12 @@ class Scraper:
     async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
         """Ask one replica for as long as it is the same one and there is anything to be asked."""
         try:
-            await self._ask(session, target)
+            with closing(Getter(self._receiver)) as getter:
+                await self._ask(session, getter, target)
         finally:
             self._unready.discard(target.key)
 
-    async def _ask(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, getter: Getter, target: Target) -> None:
         due = probe_due = self._clock()
         first = True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
@@ -196,7 +200,7 @@ class Scraper:
                     await self._probe(session, now)
                     probe_due = due + self._probe_interval(interval) - interval
                 if is_scraped:
-                    await self._scrape(session, now)
+                    await self._scrape(getter, now)
             except Exception as error:  # noqa: BLE001 - one replica must not end all the others
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
@@ -231,9 +235,9 @@ class Scraper:
         self._plane.probed(target, probe, self._clock())
         self._noticed()
 
-    async def _scrape(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _scrape(self, getter: Getter, target: Target) -> None:
         deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
-        outcome = await _read(session, target, deadline, self._clock)
+        outcome = await _read(getter, target, deadline)
         self._record(target, outcome)
         self._noticed()
 
@@ -256,18 +260,17 @@ async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
         async with session.get(url, allow_redirects=False, timeout=timeout) as response:
             return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
     except aiohttp.ClientConnectorError as error:
-        return Probe.REFUSED if is_refused(error) else Probe.UNREACHABLE
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return Probe.REFUSED if refused else Probe.UNREACHABLE
     except (aiohttp.ClientError, TimeoutError):
         return Probe.UNREACHABLE
 
 
-async def _read(
-    session: aiohttp.ClientSession, target: Target, deadline: float, clock: Callable[[], float]
-) -> Reading | Failure:
+async def _read(getter: Getter, target: Target, deadline: float) -> Reading | Failure:
     metrics = target.settings.metrics
     address = metrics.where(target.replica.settings.address)
     try:
-        text, at = await scrape(session, address, metrics.path, deadline, clock)
+        text, at = await scrape(getter, address, metrics.path, deadline)
         return read(text, profile_of(metrics), at)
     except ScrapeError as error:
         # Who refuses on a port of its metrics alone may still serve requests.

@@ -173,7 +173,7 @@ async def redirect(request: web.Request) -> web.StreamResponse:
         (redirect, "answers 302, not 200"),
         (hang, "took longer than 0.2 s"),
         (drip, "took longer than 0.2 s"),
-        (reset, "ServerDisconnectedError"),
+        (reset, "the connection was closed without an answer"),
         (text("<html><body>hello</body></html>\n"), "GET /metrics"),
         (text(b"\xff\xfe\n"), "is not UTF-8 text"),
         (

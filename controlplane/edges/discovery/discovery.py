@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.edges.discovery.directory import DirectorySource
-from controlplane.edges.discovery.dns import DnsSource
 from controlplane.edges.discovery.docker import DockerSource
 from controlplane.edges.discovery.source import Source, SourceError
 from controlplane.plane import Plane
@@ -35,6 +34,9 @@ def open_source(settings: DiscoverySettings, base: Path = Path()) -> Source:
     """
     match settings.source:
         case DnsSettings() as dns:
+            # Not before it is needed: with what it can do beside, it takes 6 MB.
+            from controlplane.edges.discovery.dns import DnsSource
+
             return DnsSource(dns)
         case DirectorySettings() as directory:
             return DirectorySource(directory, base)
