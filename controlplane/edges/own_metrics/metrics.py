@@ -54,11 +54,9 @@ class OwnMetrics:
         registry.register(FleetCollector(plane, clock))
         registry.register(DiscoveryCollector(plane, clock))
         ProcessCollector(registry=registry)
-        self._scrapes = Counter(
-            "plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry
-        )
-        for result in ("ok", "failed"):
-            self._scrapes.labels(result)
+        scrapes = Counter("plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry)
+        # Looked up once: there may be thousands a second.
+        self._good, self._failed = scrapes.labels("ok"), scrapes.labels("failed")
         self._decision = Histogram(
             "plimsoll_decision_seconds",
             "Weighing what is new and building what Envoys should hold.",
@@ -85,7 +83,7 @@ class OwnMetrics:
 
     def scraped(self, ok: bool) -> None:  # noqa: FBT001 - the one thing that a scrape has to tell
         """Count a scrape."""
-        self._scrapes.labels("ok" if ok else "failed").inc()
+        (self._good if ok else self._failed).inc()
 
     def config_file(self, problem: str | None) -> None:
         """Take in why the config file cannot be used; None if it can."""
