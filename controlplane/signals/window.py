@@ -7,7 +7,6 @@ requests took so much longer or shorter than those before that it is no longer t
 """
 
 import math
-from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import lt
@@ -15,6 +14,7 @@ from typing import Final
 
 from controlplane.signals.histogram import Resolution, quantile
 from controlplane.signals.memory import GpuMemory
+from controlplane.signals.points import Points
 from controlplane.signals.reading import Reading
 
 WINDOW: Final = 5.0
@@ -86,21 +86,6 @@ class Window:
     looks: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """A reading as the history keeps it: totals since the process started."""
-
-    at: float
-    counts: "array[float]"
-    total: float
-    errors: float
-    tokens: float | None = None
-
-    @property
-    def requests(self) -> float:
-        return _counted(self) + self.errors
-
-
 class History:
     """The readings of one replica over the last minute.
 
@@ -115,7 +100,7 @@ class History:
             generation: How many restarts were seen before.
         """
         self.generation = generation
-        self._points: list[_Point] = []
+        self._points = Points()
         self._bounds: tuple[float, ...] = ()
         self._started_at: float | None = None
 
@@ -125,80 +110,72 @@ class History:
         A counter that went down, other buckets or another start of the process: the replica has
         restarted, its history is dropped and `generation` rises.
         """
-        point = self._point(reading)
-        if self._points and self._is_restart(reading, point):
+        if self._points and self._is_restart(reading):
             self.generation += 1
-            self._points.clear()
+            self._points = Points()
             self._bounds, self._started_at = (), None
-            point = self._point(reading)
         if reading.latency is not None:
             self._bounds = reading.latency.bounds
         if reading.started_at is not None:
             self._started_at = reading.started_at
-        if not self._points or point.at > self._points[-1].at:
-            self._points.append(point)
+        points = self._points
+        if not points or reading.at > points.at[-1]:
+            self._append(reading)
         # Two are always kept, so that a pool scraped once in five minutes has windows as well.
-        while len(self._points) > 2 and self._points[1].at <= point.at - LONGEST:
-            del self._points[0]
+        old = bisect_right(points.at, reading.at - LONGEST) - 1
+        points.forget(min(old, len(points) - 2))
         self._forget_if_changed()
         return self._window(reading)
+
+    def _append(self, reading: Reading) -> None:
+        """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
+        points, latency = self._points, reading.latency
+        points.append(
+            reading.at,
+            None if latency is None else latency.counts,
+            points.total if latency is None else latency.total,
+            points.errors if reading.errors is None else reading.errors,
+            reading.tokens,
+        )
 
     def _forget_if_changed(self) -> None:
         """Drop what was before the newest requests when they are not like it any more."""
         points = self._points
-        telling = self._start(TELLING)
-        before, newest = _mean(points[0], points[telling]), _mean(points[telling], points[-1])
+        telling = points.start(WINDOW, TELLING)
+        before, newest = points.mean(0, telling), points.mean(telling, -1)
         if before and newest and not 1 / CHANGED < newest / before < CHANGED:
-            del points[:telling]
+            points.forget(telling)
 
-    def _start(self, enough: float) -> int:
-        """The point that a window begins at which is to hold so many requests."""
-        points, last = self._points, self._points[-1]
-        old = bisect_right(points, last.at - WINDOW, key=lambda point: point.at)
-        holds = bisect_right(points, last.requests - enough, key=lambda point: point.requests)
-        return max(min(old, holds) - 1, 0)
-
-    def _point(self, reading: Reading) -> _Point:
-        """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
-        last = self._points[-1] if self._points else _Point(-math.inf, array("d"), 0.0, 0.0)
-        errors = last.errors if reading.errors is None else reading.errors
-        if reading.latency is None:
-            return _Point(reading.at, last.counts, last.total, errors, reading.tokens)
-        counts = array("d", reading.latency.counts)
-        return _Point(reading.at, counts, reading.latency.total, errors, reading.tokens)
-
-    def _is_restart(self, reading: Reading, point: _Point) -> bool:
-        last = self._points[-1]
+    def _is_restart(self, reading: Reading) -> bool:
+        points, latency = self._points, reading.latency
         if (
             self._started_at is not None
             and reading.started_at is not None
             and abs(reading.started_at - self._started_at) > _SAME_START
         ):
             return True
-        if reading.latency is not None and self._bounds not in ((), reading.latency.bounds):
+        # NaN, where the reading before did not say, is not more than anything.
+        if reading.tokens is not None and reading.tokens < points.tokens:
             return True
-        if point.tokens is not None and last.tokens is not None and point.tokens < last.tokens:
+        if reading.errors is not None and reading.errors < points.errors:
             return True
-        return (
-            point.errors < last.errors
-            or point.total < last.total
-            or any(map(lt, point.counts, last.counts))
+        return latency is not None and (
+            self._bounds not in ((), latency.bounds)
+            or latency.total < points.total
+            or any(map(lt, latency.counts, points.counts))
         )
 
     def _window(self, reading: Reading) -> Window:
-        first, last = self._points[self._start(ENOUGH)], self._points[-1]
-        seconds = last.at - first.at
-        counts = last.counts
-        if first.counts:
-            counts = array("d", map(float.__sub__, last.counts, first.counts))
-        samples = counts[-1] if counts else 0.0
-        failed = last.errors - first.errors
-        total = last.total - first.total
+        points = self._points
+        first = points.start(WINDOW, ENOUGH)
+        seconds = points.at[-1] - points.at[first]
+        samples = points.counted[-1] - points.counted[first]
+        latency = points.mean(first, -1)
+        counts, failed, tokens = points.grown(first)
         p99 = quantile(0.99, self._bounds, counts)
         rate = samples / seconds if seconds > 0 else 0.0
-        latency = total / samples if samples > 0 else None
         return Window(
-            at=last.at,
+            at=points.at[-1],
             seconds=seconds,
             samples=samples,
             errors=failed,
@@ -212,20 +189,12 @@ class History:
             memory=reading.memory,
             note=reading.note,
             running=reading.running,
-            count=_counted(last),
-            total=last.total,
-            tokens=last.tokens,
-            tokens_in=None
-            if first.tokens is None or last.tokens is None
-            else last.tokens - first.tokens,
+            count=points.counted[-1],
+            total=points.total,
+            tokens=_known(points.tokens),
+            tokens_in=_known(tokens),
         )
 
 
-def _counted(point: _Point) -> float:
-    return point.counts[-1] if point.counts else 0.0
-
-
-def _mean(first: _Point, last: _Point) -> float | None:
-    """Mean latency in seconds of what came between two points; None where nothing did."""
-    samples = _counted(last) - _counted(first)
-    return (last.total - first.total) / samples if samples > 0 else None
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
