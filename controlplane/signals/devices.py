@@ -9,9 +9,10 @@ from typing import Final
 
 from controlplane.settings import GpuSettings
 from controlplane.signals.exposition import Exposition, parse
-from controlplane.signals.memory import GpuMemory, fraction_of, scaled_sum
+from controlplane.signals.memory import GpuMemory, fraction_of
 from controlplane.signals.profile import Memory, Source
 from controlplane.signals.series import Labels
+from controlplane.signals.sums import Sum
 
 Pod = tuple[str, str]
 """Namespace and name."""
@@ -110,9 +111,10 @@ def read_devices(text: str, profile: DeviceProfile) -> tuple[Device, ...]:
 def _by_device(exposition: Exposition, source: Source, profile: DeviceProfile) -> dict[str, float]:
     """The largest, not the sum: a device that is shared is exposed once for each pod on it."""
     values: dict[str, float] = {}
-    for sample in exposition.of(source):
-        value = scaled_sum((sample,), source, profile.memory.blank)
-        uuid = _uuid(sample.labels, profile)
+    for labels, index in exposition.layout.of(source):
+        amount = Sum(source.family, source.scale, (index,))
+        value = amount.of(exposition.values, profile.memory.blank)
+        uuid = _uuid(labels, profile)
         if value is not None and uuid is not None:
             values[uuid] = max(value, values.get(uuid, 0.0))
     return values

@@ -10,7 +10,7 @@ all but the values, is parsed once. The tests hold both parsers equal.
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Final
@@ -62,6 +62,20 @@ class Layout:
     types: Mapping[str, str]
     known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def of(self, source: Source, suffix: str = "") -> Sequence[Place]:
+        """Where the samples of a family are that have the labels its source asks for."""
+        found = self.places.get(source.family + suffix, ())
+        if not source.labels:
+            return found
+        return [place for place in found if source.takes(place[0].values)]
+
+    def of_counter(self, source: Source) -> Sequence[Place]:
+        """The same of a counter, under whichever of its two spellings it is exposed."""
+        for family in spellings(source.family):
+            if found := self.of(Source(family, source.unit, source.labels)):
+                return found
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
@@ -80,24 +94,16 @@ class Exposition:
         """What the text says the type of a family is."""
         return self.layout.types
 
-    def places(self, source: Source, suffix: str = "") -> Sequence[Place]:
-        """Where the values of a family are that have the labels its source asks for."""
-        found = self.layout.places.get(source.family + suffix, ())
-        if not source.labels:
-            return found
-        return [place for place in found if source.takes(place[0].values)]
-
     def of(self, source: Source, suffix: str = "") -> list[Sample]:
         """The samples of a family that have the labels its source asks for."""
-        places = self.places(source, suffix)
-        return [Sample(labels, self.values[index]) for labels, index in places]
+        return self._samples(self.layout.of(source, suffix))
 
     def counter(self, source: Source) -> list[Sample]:
         """The samples of a counter, under whichever of its two spellings it is exposed."""
-        for family in spellings(source.family):
-            if found := self.of(replace(source, family=family)):
-                return found
-        return []
+        return self._samples(self.layout.of_counter(source))
+
+    def _samples(self, places: Sequence[Place]) -> list[Sample]:
+        return [Sample(labels, self.values[index]) for labels, index in places]
 
 
 def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset()) -> Exposition:

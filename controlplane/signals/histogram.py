@@ -111,13 +111,13 @@ class _Grid:
 
 def _grid(exposition: Exposition, source: Source, bounds: tuple[float, ...]) -> _Grid:
     columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
-    for labels, index in exposition.places(source, "_bucket"):
+    for labels, index in exposition.layout.of(source, "_bucket"):
         assert labels.bound is not None  # noqa: S101 - `_by_labels` has looked
         columns.setdefault(labels.others, {})[labels.bound] = index
     return _Grid(
         bounds,
         tuple(tuple(column[bound] for bound in sorted(column)) for column in columns.values()),
-        tuple(index for _, index in exposition.places(source, "_sum")),
+        tuple(index for _, index in exposition.layout.of(source, "_sum")),
         source.scale,
     )
 

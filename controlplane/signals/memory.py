@@ -1,12 +1,12 @@
 """GPU memory as an exposition has it: used and total of every GPU for which both are known."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Exposition
+from controlplane.signals.exposition import Layout
 from controlplane.signals.profile import Memory, Source
-from controlplane.signals.series import ExpositionError, Sample
+from controlplane.signals.series import ExpositionError
+from controlplane.signals.sums import Sum, by_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,54 @@ class GpuMemory:
         return self.used / self.total
 
 
-def memory_of(exposition: Exposition, memory: Memory) -> tuple[GpuMemory, ...]:
+Amounts = Mapping[str | None, Sum]
+"""By GPU; None where it is not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySums:
+    """Which values of an exposition say what of GPU memory.
+
+    Attributes:
+        used: What is in use.
+        totals: What adds up to what there is.
+        also: More that is added to it.
+    """
+
+    used: Amounts
+    totals: tuple[Amounts, ...]
+    also: tuple[Amounts, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return any((self.used, *self.totals, *self.also))
+
+
+def memory_sums(layout: Layout, memory: Memory) -> MemorySums:
+    """Which values of expositions of one layout say what of GPU memory."""
+
+    def by_gpu(source: Source) -> Amounts:
+        return by_label(layout, source, memory.gpu_label)
+
+    return MemorySums(
+        by_gpu(memory.used), tuple(map(by_gpu, memory.total)), tuple(map(by_gpu, memory.also))
+    )
+
+
+def memory_of(values: Sequence[float], sums: MemorySums, memory: Memory) -> tuple[GpuMemory, ...]:
     """Used and total of every GPU for which both are known.
 
     Raises:
         ExpositionError: When more is in use than there is, or a value is none that memory has.
     """
-    used = _by_gpu(exposition, memory.used, memory)
-    totals = [_by_gpu(exposition, source, memory) for source in memory.total]
-    also = [_by_gpu(exposition, source, memory) for source in memory.also]
+
+    def known(amounts: Amounts) -> dict[str | None, float]:
+        found = {gpu: amount.of(values, memory.blank) for gpu, amount in amounts.items()}
+        return {gpu: value for gpu, value in found.items() if value is not None}
+
+    used = known(sums.used)
+    totals = [*map(known, sums.totals)]
+    also = [*map(known, sums.also)]
     found = []
     for gpu, amount in used.items():
         if any(gpu not in total for total in totals):
@@ -61,28 +100,3 @@ def fraction_of(family: str, used: float, total: float) -> float:
     if used > total:
         raise ExpositionError(f"{family} says that {used:g} of {total:g} is in use")
     return used / total
-
-
-def scaled_sum(samples: Iterable[Sample], source: Source, blank: float = math.inf) -> float | None:
-    """The sum in our units; None when there is nothing but NaN and blank values.
-
-    Raises:
-        ExpositionError: When a value is negative, or the sum too large for a number.
-    """
-    values = [sample.value for sample in samples if sample.value < blank]
-    if not values:
-        return None
-    if min(values) < 0:
-        raise ExpositionError(f"{source.family} is negative")
-    total = sum(values) * source.scale
-    if math.isinf(total):
-        raise ExpositionError(f"{source.family} adds up to more than a number can hold")
-    return total
-
-
-def _by_gpu(exposition: Exposition, source: Source, memory: Memory) -> dict[str | None, float]:
-    groups: dict[str | None, list[Sample]] = {}
-    for sample in exposition.of(source):
-        groups.setdefault(sample.labels.values.get(memory.gpu_label), []).append(sample)
-    sums = {gpu: scaled_sum(samples, source, memory.blank) for gpu, samples in groups.items()}
-    return {gpu: value for gpu, value in sums.items() if value is not None}

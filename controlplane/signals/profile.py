@@ -6,7 +6,7 @@ spelt out by the user.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -127,6 +127,14 @@ class Profile:
     errors: Source | None = None
     started: Source | None = Source("process_start_time_seconds")
     tokens: Source | None = None
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Asked for at every scrape."""
+        return hash(tuple(getattr(self, it.name) for it in fields(self)))
 
     @cached_property
     def samples(self) -> frozenset[str]:

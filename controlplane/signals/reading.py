@@ -1,12 +1,14 @@
 """What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Exposition, parse
+from controlplane.signals.exposition import Layout, parse
 from controlplane.signals.histogram import Histogram
 from controlplane.signals.latency import latency_of
-from controlplane.signals.memory import GpuMemory, memory_of, scaled_sum
-from controlplane.signals.profile import Profile, Source
+from controlplane.signals.memory import GpuMemory, MemorySums, memory_of, memory_sums
+from controlplane.signals.profile import Memory, Profile
+from controlplane.signals.sums import Sum, counter, gauge
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +61,55 @@ def read(text: str, profile: Profile, at: float) -> Reading:
             f"no family {families} yet; if the replica has answered requests, does"
             f" the server match profile {profile.name}?"
         )
+    values, sums = exposition.values, _sums(exposition.layout, profile)
     return Reading(
         at=at,
         latency=durations,
-        memory=memory_of(exposition, profile.memory) if profile.memory else (),
-        queue=_gauge(exposition, profile.queue),
-        errors=_counter(exposition, profile.errors),
-        started_at=_gauge(exposition, profile.started),
+        memory=sums.memory_of(values),
+        queue=sums.queue.of(values),
+        errors=sums.errors.of(values),
+        started_at=sums.started.of(values),
         note=note,
-        running=_gauge(exposition, profile.running),
-        tokens=_counter(exposition, profile.tokens),
+        running=sums.running.of(values),
+        tokens=sums.tokens.of(values),
     )
 
 
-def _gauge(exposition: Exposition, source: Source | None) -> float | None:
-    """A family summed over its label sets; None when there is nothing but NaN."""
-    return scaled_sum(exposition.of(source), source) if source else None
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Which values of expositions of one layout a profile reads, but for the durations.
+
+    Attributes:
+        memory: And how to read it; None where nothing is said of it.
+        queue: See `Profile`, as the following.
+        errors: A counter.
+        started: A gauge.
+        running: A gauge.
+        tokens: A counter.
+    """
+
+    memory: tuple[MemorySums, Memory] | None
+    queue: Sum
+    errors: Sum
+    started: Sum
+    running: Sum
+    tokens: Sum
+
+    def memory_of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
+        return memory_of(values, *self.memory) if self.memory else ()
 
 
-def _counter(exposition: Exposition, source: Source | None) -> float | None:
-    return scaled_sum(exposition.counter(source), source) if source else None
+def _sums(layout: Layout, profile: Profile) -> _Sums:
+    """Found once for each layout."""
+    known: _Sums | None = layout.known.get(profile)
+    if known is None:
+        memory = memory_sums(layout, profile.memory) if profile.memory else None
+        known = layout.known[profile] = _Sums(
+            memory=(memory, profile.memory) if memory and profile.memory else None,
+            queue=gauge(layout, profile.queue),
+            errors=counter(layout, profile.errors),
+            started=gauge(layout, profile.started),
+            running=gauge(layout, profile.running),
+            tokens=counter(layout, profile.tokens),
+        )
+    return known
