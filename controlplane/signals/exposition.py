@@ -9,18 +9,19 @@ all but the values, is parsed once. The tests hold both parsers equal.
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
-from controlplane.signals.profile import Source, spellings
+from controlplane.signals.layouts import Layout, Place, as_before, take_type
+from controlplane.signals.profile import Source
 from controlplane.signals.series import (
     BLOCK,
+    MAX_LINE,
     NAME,
     ExpositionError,
-    Labels,
     Sample,
     labels_of,
     number_of,
@@ -32,49 +33,11 @@ MAX_LINES: Final = 100_000
 """A server with a hundred models and forty buckets each stays far below."""
 MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
-MAX_LINE: Final = 2_048
-"""Characters of a wanted line; a label set that is longer is not one we could show anybody."""
-_CACHED_LAYOUTS: Final = 1_024
-"""Expositions of which everything but the values is remembered; replicas of a kind share one."""
-
 _LINE: Final = re.compile(
     rf"(?P<name>{NAME})?(?P<block>[ \t]*+{BLOCK})?[ \t]*+(?P<value>[^ \t{{}}]++)"
     r"(?:[ \t]++[-+]?[0-9]++)?[ \t\r]*+(?:\#.*)?"
 )
 _TYPE: Final = "# TYPE "
-
-
-Place = tuple[Labels, int]
-"""The labels of a wanted sample, and which of the values is its."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """All of an exposition's wanted part but its values: the same from scrape to scrape.
-
-    Attributes:
-        places: By sample name, such as ``te_request_duration_bucket``.
-        types: What the text says the type of a family is.
-        known: What was worked out of the layout alone, by what it is of.
-    """
-
-    places: Mapping[str, tuple[Place, ...]]
-    types: Mapping[str, str]
-    known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    def of(self, source: Source, suffix: str = "") -> Sequence[Place]:
-        """Where the samples of a family are that have the labels its source asks for."""
-        found = self.places.get(source.family + suffix, ())
-        if not source.labels:
-            return found
-        return [place for place in found if source.takes(place[0].values)]
-
-    def of_counter(self, source: Source) -> Sequence[Place]:
-        """The same of a counter, under whichever of its two spellings it is exposed."""
-        for family in spellings(source.family):
-            if found := self.of(Source(family, source.unit, source.labels)):
-                return found
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,72 +88,22 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     if len(lines) > MAX_SAMPLES:
         raise ExpositionError(f"the exposition has more than {MAX_SAMPLES} wanted samples")
     _must_be_exposition(text, only_first=bool(lines))
-    return _as_before(lines, names) or _line_by_line(lines, names)
+    return Exposition(*(as_before(lines, names) or _line_by_line(lines, names)))
 
 
-def _as_before(lines: Sequence[str], names: frozenset[str]) -> Exposition | None:
-    """Only the values are read where everything else has been seen; None where that will not do."""
-    if max(map(len, lines), default=0) > MAX_LINE:
-        return None
-    series, texts = [], []
-    for line in lines:
-        if line[0] == "#":
-            series.append(line)
-        else:
-            before, _, text = line.rpartition(" ")
-            series.append(before)
-            texts.append(text)
-    layout = _layout(tuple(series), names)
-    if layout is None or "_" in "".join(texts):
-        return None
-    try:
-        values = [*map(float, texts)]
-    except ValueError:
-        return None
-    return None if math.inf in values or -math.inf in values else Exposition(layout, values)
-
-
-@lru_cache(maxsize=_CACHED_LAYOUTS)
-def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
-    """Of lines without their values; None when that is not all that is to be said of them."""
-    places: dict[str, list[Place]] = {}
-    types: dict[str, str] = {}
-    index = 0
-    for text in series:
-        if text.startswith("#"):
-            _take_type(text, types)
-            continue
-        try:
-            name, labels = series_of(text)
-        except ExpositionError:
-            return None
-        if name is None:
-            return None
-        if name in names:
-            places.setdefault(name, []).append((labels, index))
-        index += 1
-    return Layout({name: tuple(found) for name, found in places.items()}, types)
-
-
-def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> Exposition:
+def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]]:
     """The same for any lines; what is wrong with them is found here."""
     places: dict[str, list[Place]] = {}
     types: dict[str, str] = {}
     values: list[float] = []
     for line in lines:
         if line.startswith(_TYPE):
-            _take_type(line, types)
+            take_type(line, types)
         elif (named := _sample(line, names)) is not None:
             name, (labels, value) = named
             places.setdefault(name, []).append((labels, len(values)))
             values.append(value)
-    layout = Layout({name: tuple(found) for name, found in places.items()}, types)
-    return Exposition(layout, values)
-
-
-def _take_type(line: str, types: dict[str, str]) -> None:
-    words = line.split()
-    types[words[2]] = words[3] if len(words) > 3 else "untyped"
+    return Layout({name: tuple(found) for name, found in places.items()}, types), values
 
 
 @lru_cache(maxsize=256)

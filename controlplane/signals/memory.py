@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Layout
+from controlplane.signals.layouts import Layout
 from controlplane.signals.profile import Memory, Source
 from controlplane.signals.series import ExpositionError
 from controlplane.signals.sums import Sum, by_label

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.signals.exposition import Layout, parse
+from controlplane.signals.exposition import parse
 from controlplane.signals.histogram import Histogram
 from controlplane.signals.latency import latency_of
+from controlplane.signals.layouts import Layout
 from controlplane.signals.memory import GpuMemory, MemorySums, memory_of, memory_sums
 from controlplane.signals.profile import Memory, Profile
 from controlplane.signals.sums import Sum, counter, gauge

@@ -8,6 +8,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+MAX_LINE: Final = 2_048
+"""Characters of a wanted line; a label set that is longer is not one we could show anybody."""
 _CACHED_SERIES: Final = 8_192
 """Names with labels remembered over all replicas, at most `MAX_LINE` characters each."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.signals.exposition import Layout
+from controlplane.signals.layouts import Layout
 from controlplane.signals.profile import Source
 from controlplane.signals.series import ExpositionError
 

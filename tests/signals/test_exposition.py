@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from controlplane.settings import LatencyFamily, MemoryFamily, MetricsSettings
-from controlplane.signals import ExpositionError, Profile, Reading, Source, profile_of, read
-from controlplane.signals import exposition as expositions
+from controlplane.signals import (
+    ExpositionError,
+    Profile,
+    Source,
+    profile_of,
+    read,
+)
 from controlplane.signals.exposition import MAX_LINES, MAX_SAMPLES, parse
 from tests.signals.texts import TEI, histogram, tei
 
@@ -291,55 +296,3 @@ def test_of_a_whole_text_the_wanted_samples_are_those_that_prometheus_client_rea
 def test_a_counter_is_found_with_total_and_without(exposed: str) -> None:
     text = f'# TYPE {exposed} counter\n{exposed}{{err="overloaded"}} 2\n{exposed}{{err="x"}} 3\n'
     assert read(text, TEI, 0.0).errors == 5
-
-
-def test_a_type_is_found_wherever_it_stands() -> None:
-    text = 'up 1\n# TYPE other gauge\n# TYPE d histogram\nd_bucket{le="+Inf"} 1\n# TYPE e counter\n'
-    assert parse(text, frozenset({"d_bucket"}), frozenset({"d"})).types == {"d": "histogram"}
-
-
-def outcome(text: str) -> Reading | str:
-    try:
-        return read(text, TEI, 0.0)
-    except ExpositionError as error:
-        return str(error)
-
-
-exposed_values = st.one_of(
-    st.integers(0, 9).map(str),
-    st.sampled_from(["1e3", "-1", "NaN", "+Inf", "1_0", "x", "2 1700000000", "3 # {} 1", ""]),
-)
-
-
-def exposed(values: list[str]) -> str:
-    labels = [(f'method="{method}",', le) for method in "ab" for le in ("0.1", "1", "+Inf")]
-    buckets = [f'te_request_duration_bucket{{{before}le="{le}"}}' for before, le in labels]
-    series = [*buckets, *(f'te_request_duration_sum{{method="{it}"}}' for it in "ab")]
-    pairs = zip([*series, "te_queue_size"], values, strict=True)
-    return "".join(f"{name} {value}\n" for name, value in pairs)
-
-
-GOOD = ["1", "2", "2", "0", "3", "3", "0.5", "1", "0"]
-
-
-@pytest.mark.parametrize("value", ["1_0", "-1", "+Inf", "-Inf", "x"])
-@pytest.mark.parametrize("index", [2, 5, 6, 8])
-def test_a_value_that_is_none_is_refused_in_a_layout_that_is_known(index: int, value: str) -> None:
-    assert isinstance(outcome(exposed(GOOD)), Reading)
-    assert isinstance(outcome(exposed([*GOOD[:index], value, *GOOD[index + 1 :]])), str)
-
-
-exposed_lists = st.lists(exposed_values, min_size=9, max_size=9)
-
-
-@given(st.one_of(exposed_lists, exposed_lists.map(sorted)))
-def test_what_is_known_from_the_scrape_before_changes_nothing_of_what_is_read(
-    values: list[str],
-) -> None:
-    text = exposed(values)
-    expositions._layout.cache_clear()
-    first = outcome(text)
-    assert isinstance(outcome(exposed(GOOD)), Reading)
-    again = outcome(text)
-    # NaN is not equal to itself, and no reading has it.
-    assert again == first
