@@ -4,10 +4,14 @@ Above each stands where its names were read; where a server counts several thing
 why this one.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from controlplane.settings import MetricsSettings
 from controlplane.signals.profile import Latency, Memory, Profile, Source, declared
+
+_CACHED_PROFILES: Final = 1_024
+"""Pools that choose or spell out one of their own."""
 
 _TRITON: Final = Latency(
     Source("nv_inference_request_duration_us", "us"), "counters", "nv_inference_request_success"
@@ -162,5 +166,16 @@ def profile_of(settings: MetricsSettings) -> Profile:
     if not settings.is_scraped:
         raise ValueError("profile none is not scraped")
     if settings.profile == "prometheus":
-        return declared(settings)
-    return PROFILES[settings.profile].narrowed(settings.labels)
+        return _known(declared(settings))
+    return _narrowed(settings.profile, tuple(settings.labels.items()))
+
+
+# The same object at every scrape: it knows what it has worked out, and layouts know it at once.
+@lru_cache(maxsize=_CACHED_PROFILES)
+def _narrowed(name: str, labels: tuple[tuple[str, str], ...]) -> Profile:
+    return PROFILES[name].narrowed(dict(labels))
+
+
+@lru_cache(maxsize=_CACHED_PROFILES)
+def _known(profile: Profile) -> Profile:
+    return profile

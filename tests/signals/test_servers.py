@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -283,3 +283,16 @@ def test_buckets_in_other_units_are_scaled_with_their_sum() -> None:
 def test_profile_none_has_no_families() -> None:
     with pytest.raises(ValueError, match="is not scraped"):
         profile_of(MetricsSettings(profile="none"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"profile": "vllm"},
+        {"profile": "vllm", "labels": {"model_name": "a"}},
+        {"profile": "prometheus", "latency": {"family": "d"}},
+    ],
+)
+def test_what_a_profile_has_worked_out_it_knows_at_the_next_scrape(said: dict[str, Any]) -> None:
+    first, again = (profile_of(MetricsSettings.model_validate(said)) for _ in range(2))
+    assert again is first
