@@ -4,9 +4,13 @@ The rules for one replica are in `tiers`; here is what they are applied to.
 """
 
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from controlplane.weighing import tiers
 from controlplane.weighing.tiers import Placement
+
+FOLLOWING: Final = 3.0
+"""How many times sooner a replica moves to where most of its kind are."""
 
 
 def placements(
@@ -59,9 +63,13 @@ def placements(
                 alone[id(old), log, own] = found
             placed[id_] = found
     for (_, log), ids in together.items():
-        band = tiers.home([before[id_] for id_ in ids if id_ in before], log, anchor)
+        earlier = [before[id_] for id_ in ids if id_ in before]
+        band = tiers.home(earlier, log, anchor)
+        # What most of a kind have earned needs less to show that it is right for the others.
+        settled = sum(it.earned and it.band == band for it in earlier)
+        shown = patience / FOLLOWING if settled > len(ids) / 2 else patience
         for id_ in ids:
             if id_ not in placed:
                 old, own = before.get(id_), id_ in earned
-                placed[id_] = tiers.placed(old, band, log, anchor, patience, now, earned=own)
+                placed[id_] = tiers.placed(old, band, log, anchor, shown, now, earned=own)
     return placed, anchor
