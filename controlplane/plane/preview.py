@@ -7,6 +7,7 @@ from controlplane.fleet import Command, differences
 from controlplane.plane.observations import Observations
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
+from controlplane.plane.timeline import Timelines
 from controlplane.resources.catalog import Catalog
 
 
@@ -25,6 +26,13 @@ class Preview:
     wanted: Catalog
     pools: tuple[str, ...]
     unready: tuple[str, ...]
+
+
+class _Unrecorded(Timelines):
+    """Nobody is ever told why what is only imagined came to be; an entry for each replica costs."""
+
+    def record(self, *_: object) -> None:
+        """Keep nothing."""
 
 
 def preview(plane: Plane, command: Command, now: float) -> Preview:
@@ -63,4 +71,5 @@ def _copied(plane: Plane, now: float) -> Plane:
     imagined._decided = plane._decided.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined._has_decided = True
+    imagined.timelines = _Unrecorded()
     return imagined

@@ -119,6 +119,16 @@ def test_the_plane_stays_as_it_is(plane: Plane, what: str) -> None:
     assert state(plane) == before
 
 
+def test_no_history_is_made_of_what_is_only_imagined(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(_: object) -> bytes:
+        raise AssertionError("an entry was made")
+
+    monkeypatch.setattr("controlplane.plane.timeline.packed", made)
+    assert preview(plane, Drain("p", "a"), 100.0).pools == ("p",)
+
+
 def test_what_would_be_refused_is(plane: Plane) -> None:
     with pytest.raises(Refused):
         preview(plane, PutReplica("p", "c", replica(1)), 12.0)
