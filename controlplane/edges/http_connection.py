@@ -1,0 +1,234 @@
+"""One connection to a server of HTTP, and what has come over it; see `http_get`.
+
+The protocol itself is left to llhttp, the parser of Node.js.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+MAX_HEAD: Final = 32 << 10
+"""Bytes of an answer's headers, and of what comes between or after the pieces of its body."""
+
+_OK: Final = HTTPStatus.OK.value
+_RECEIVED: Final = 1 << 18
+"""Bytes that are taken from a socket at a time: most expositions are one piece."""
+
+
+class AnswerError(Exception):
+    """What came is no answer; the message says why in a few words."""
+
+
+class DisconnectedError(AnswerError):
+    """The connection was closed before a byte of an answer had come."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed without an answer")
+
+
+class TooLongError(AnswerError):
+    """The body is longer than it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole one.
+
+    Attributes:
+        status: Of its first line.
+        encoding: Of its body; "identity" is none.
+        body: As it came; empty where the status is above 200.
+        began_at: When its first byte came, seconds of the clock.
+    """
+
+    status: int
+    encoding: str
+    body: bytes
+    began_at: float
+
+
+class Receiver:
+    """Room for what comes, shared by connections of one event loop: it is read at once."""
+
+    def __init__(self, clock: Callable[[], float], most: int) -> None:
+        """Prepare.
+
+        Args:
+            clock: Seconds that never go back.
+            most: Bytes that a body may have.
+        """
+        self.clock = clock
+        self.most = most
+        self.buffer = memoryview(bytearray(_RECEIVED))
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One connection; one request at a time. It is also what the parser tells of what it finds.
+
+    Attributes:
+        used_at: When the last answer was there, or it was opened; seconds of the clock.
+    """
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._parser = HttpResponseParser(self)
+        # Servers that people wrote in an hour end lines with LF alone; nobody is misled by that.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        self._transport: asyncio.Transport | None = None
+        self._answered: asyncio.Future[Answer] | None = None
+        self.used_at = receiver.clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._began_at: float | None = None
+        # Bytes that came, of them those since the last piece of a body, and those of headers.
+        self._come = self._bare = self._named = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._encoding = "identity"
+        self._body = bytearray()
+        # Whether the headers are over, and whether they say where the body ends.
+        self._has_head = self._has_end = False
+
+    def close(self) -> None:
+        """Close it, whatever is on the way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a request and wait for the whole answer.
+
+        Raises:
+            AnswerError: What came is none, or nothing came.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise DisconnectedError
+        self._begin()
+        self._answered = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        try:
+            return await self._answered
+        finally:
+            self._answered = None
+            self.used_at = self._receiver.clock()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's always is
+        self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Where to put what comes."""
+        return self._receiver.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much has come."""
+        if self._answered is None or self._answered.done():
+            # Nobody has asked for that: whatever comes next would not be an answer either.
+            self.close()
+            return
+        if self._began_at is None:
+            self._began_at = self._receiver.clock()
+        self._come += nbytes
+        self._bare += nbytes
+        try:
+            self._parser.feed_data(self._receiver.buffer[:nbytes])
+        except HttpParserUpgrade:
+            self._fail(AnswerError("it answers 101, which nobody asked for"))
+        except HttpParserError as error:
+            self._fail(AnswerError(f"this is no HTTP answer: {str(error)[:100]}"))
+        else:
+            if self._bare > MAX_HEAD:
+                self._fail(AnswerError(f"its headers are longer than {MAX_HEAD} bytes"))
+            elif self._come > 2 * self._receiver.most + MAX_HEAD:
+                self._fail(self._too_long())
+
+    def eof_received(self) -> None:
+        """The other side has nothing more to say; asyncio closes the connection then."""
+        self._ended()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """It is closed."""
+        self._ended()
+        # The parser knows this object too, and garbage is looked for rarely.
+        self._forget()
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        """The parser sees the begin of an answer."""
+        if self._answered is None or self._answered.done():
+            # Nobody has asked for that: whatever comes next would not be an answer either.
+            self.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser has a header, or a trailer."""
+        self._named += len(name) + len(value)
+        if self._named > MAX_HEAD:
+            self._fail(AnswerError(f"its headers are longer than {MAX_HEAD} bytes"))
+        match name.lower():
+            case b"content-encoding":
+                self._encoding = value.decode("latin-1").strip().lower()
+            case b"content-length":
+                self._has_end = True
+            case b"transfer-encoding":
+                self._has_end = value.strip().lower().endswith(b"chunked")
+
+    def on_headers_complete(self) -> None:
+        """The parser has all headers."""
+        self._has_head = True
+        if (status := self._parser.get_status_code()) > _OK:
+            # Its body says nothing that is looked at.
+            self.close()
+            self._succeed(status)
+
+    def on_body(self, piece: bytes) -> None:
+        """The parser has a part of the body."""
+        self._bare = 0
+        if len(self._body) + len(piece) > self._receiver.most:
+            self._fail(self._too_long())
+        elif self._answered is not None and not self._answered.done():
+            self._body += piece
+
+    def on_message_complete(self) -> None:
+        """The parser has the whole answer."""
+        status = self._parser.get_status_code()
+        if status < _OK:
+            # Only a word beforehand: the answer is still to come.
+            self._forget()
+            return
+        if not self._parser.should_keep_alive():
+            self.close()
+        self._succeed(status)
+
+    def _ended(self) -> None:
+        """The other side has nothing more to say."""
+        if self._answered is None or self._answered.done():
+            return
+        if self._began_at is None:
+            self._fail(DisconnectedError())
+        elif self._has_head and not self._has_end:
+            self._succeed(self._parser.get_status_code())
+        else:
+            self._fail(AnswerError("the connection was closed before the answer was whole"))
+
+    def _succeed(self, status: int) -> None:
+        if self._answered is not None and not self._answered.done():
+            assert self._began_at is not None  # noqa: S101 - it has come
+            answer = Answer(status, self._encoding, bytes(self._body), self._began_at)
+            # A thousand connections would else keep a thousand bodies until the next ones come.
+            self._forget()
+            self._answered.set_result(answer)
+
+    def _too_long(self) -> TooLongError:
+        return TooLongError(f"is longer than {self._receiver.most >> 20} MiB")
+
+    def _fail(self, error: AnswerError) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(error)
