@@ -87,8 +87,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self) -> None:
         self._began_at: float | None = None
-        # Bytes that came, of them those since the last piece of a body, and those of headers.
-        self._come = self._bare = self._named = 0
+        # Bytes that came, and of them those since the last piece of a body.
+        self._come = self._bare = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -169,9 +169,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser has a header, or a trailer."""
-        self._named += len(name) + len(value)
-        if self._named > MAX_HEAD:
-            self._fail(AnswerError(f"its headers are longer than {MAX_HEAD} bytes"))
         match name.lower():
             case b"content-encoding":
                 self._encoding = value.decode("latin-1").strip().lower()
@@ -193,7 +190,7 @@ class Connection(asyncio.BufferedProtocol):
         self._bare = 0
         if len(self._body) + len(piece) > self._receiver.most:
             self._fail(self._too_long())
-        elif self._answered is not None and not self._answered.done():
+        else:
             self._body += piece
 
     def on_message_complete(self) -> None:
