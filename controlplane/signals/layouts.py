@@ -3,14 +3,17 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
+from controlplane.signals.newest import Newest
 from controlplane.signals.profile import Source, spellings
 from controlplane.signals.series import MAX_LINE, ExpositionError, Labels, series_of
 
-_CACHED_LAYOUTS: Final = 1_024
+_KEPT: Final = 1_024
 """Expositions of which everything but the values is remembered; replicas of a kind share one."""
+_KEPT_CHARACTERS: Final = 8_000_000
+"""Of their lines, altogether: a thousand replicas that all have labels of their own come to half of
+that, and one that changes them at every scrape to no more."""
 
 Place = tuple[Labels, int]
 """The labels of a wanted sample, and which of the values is its."""
@@ -61,9 +64,10 @@ def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list
     if not lines:
         return None
     # Most often the layout is that of the last text with as many lines of which the last is this.
-    last = _last_like(len(lines), lines[-1].rpartition(" ")[0], names)
-    if last and (values := last[0].values(lines)) is not None:
-        return last[0].layout, values
+    like = (len(lines), lines[-1].rpartition(" ")[0], names)
+    last = _frames.get(like)
+    if last is not None and (values := last.values(lines)) is not None:
+        return last.layout, values
     if max(map(len, lines)) > MAX_LINE:
         return None
     series, texts = [], []
@@ -74,11 +78,11 @@ def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list
             before, _, text = line.rpartition(" ")
             series.append(before)
             texts.append(text)
-    layout = _layout(tuple(series), names)
-    if layout is None or (values := _numbers(texts, "".join(texts))) is None:
+    frame = _frame(tuple(series), names)
+    if frame is None or (values := _numbers(texts, "".join(texts))) is None:
         return None
-    last[:] = [_frame(series, layout)]
-    return layout, values
+    _frames.put(like, frame, frame.length)
+    return frame.layout, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +121,18 @@ class _Frame:
         return _numbers(texts, joined)
 
 
-@lru_cache(maxsize=_CACHED_LAYOUTS)
-def _last_like(number: int, last: str, names: frozenset[str]) -> list[_Frame]:  # noqa: ARG001
-    """Where the last frame is kept of so many lines of which the last is this one; or nothing."""
-    return []
-
-
-def _frame(series: Sequence[str], layout: Layout) -> _Frame:
-    before = tuple(f"{text} " for text in series if not text.startswith("#"))
-    return _Frame(
-        layout=layout,
-        types=tuple((index, text) for index, text in enumerate(series) if text.startswith("#")),
-        before=before,
-        length=sum(map(len, before)),
-        longest=max(map(len, before), default=0),
-    )
+def _frame(series: tuple[str, ...], names: frozenset[str]) -> _Frame | None:
+    """Of lines without their values; None when that is not all that is to be said of them."""
+    if (series, names) not in _layouts:
+        layout = _layout(series, names)
+        before = tuple(f"{text} " for text in series if not text.startswith("#"))
+        frame = None
+        if layout is not None:
+            types = [(at, text) for at, text in enumerate(series) if text.startswith("#")]
+            lengths = [*map(len, before)]
+            frame = _Frame(layout, tuple(types), before, sum(lengths), max(lengths, default=0))
+        _layouts.put((series, names), frame, 2 * sum(map(len, series)))
+    return _layouts.get((series, names))
 
 
 def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
@@ -147,7 +148,6 @@ def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
     return values
 
 
-@lru_cache(maxsize=_CACHED_LAYOUTS)
 def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
     """Of lines without their values; None when that is not all that is to be said of them."""
     places: dict[str, list[Place]] = {}
@@ -167,3 +167,9 @@ def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
             places.setdefault(name, []).append((labels, index))
         index += 1
     return Layout({name: tuple(found) for name, found in places.items()}, types)
+
+
+_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(
+    _KEPT, _KEPT_CHARACTERS
+)
+_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(_KEPT, _KEPT_CHARACTERS)

@@ -1,5 +1,7 @@
 """What is remembered of expositions changes nothing of what is read from the next."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +19,21 @@ def outcome(text: str) -> Reading | str:
 
 
 def forget() -> None:
-    layouts._layout.cache_clear()
-    layouts._last_like.cache_clear()
+    for kept in (layouts._layouts, layouts._frames):
+        kept.clear()
+
+
+def test_what_is_remembered_has_a_limit_to_all_of_it_however_long_each_is() -> None:
+    forget()
+    tracemalloc.start()
+    try:
+        for number in range(120):
+            labels = [f'a="{number:04}{"x" * 1_500}{index}"' for index in range(120)]
+            read("".join(f"te_queue_size{{{it}}} 1\n" for it in labels), TEI, 0.0)
+        # Of each there are three copies, more or less.
+        assert tracemalloc.get_traced_memory()[0] < 48_000_000
+    finally:
+        tracemalloc.stop()
 
 
 exposed_values = st.one_of(
