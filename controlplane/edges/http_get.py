@@ -1,6 +1,6 @@
 """GET over a connection that is kept: what a scrape needs of HTTP, and no more.
 
-A general client took longer for a scrape than it takes to read and to weigh what was scraped; see
+A general client took half as long again for a scrape as reading what was scraped takes; see
 docs/decisions/0010. The protocol itself is left to llhttp, the parser of Node.js.
 """
 

@@ -1,5 +1,7 @@
 """Replicas by DNS, asked of a real server over real sockets."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -203,3 +205,8 @@ async def test_many_targets_are_looked_up_side_by_side_and_not_all_at_once(
     monkeypatch.setattr(dns_source, "_ask", counting)
     assert len(await addresses(server, srv="_http._tcp.tei", family="ipv4")) == 100
     assert 1 < most <= dns_source.AT_ONCE
+
+
+def test_who_asks_no_name_server_does_not_load_what_asks_them() -> None:
+    code = "import sys, controlplane.assembly; sys.exit('dns' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
