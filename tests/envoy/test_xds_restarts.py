@@ -70,7 +70,7 @@ async def told(plane: Plimsoll) -> list[dict[str, Any]]:
     ]
 
 
-def kept(folder: Path) -> set[tuple[str, str, str, int]]:
+def kept(folder: Path) -> set[tuple[str, str, str | None, int]]:
     """Pool, id, tier and weight of each replica, as a control plane has them on disk by now."""
     # It lets nobody else read: what a kill now would leave is what is copied.
     copy = folder / "copy"
@@ -80,7 +80,7 @@ def kept(folder: Path) -> set[tuple[str, str, str, int]]:
     with contextlib.closing(sqlite3.connect(copy / "plimsoll.db")) as database:
         rows = database.execute("SELECT pool, replica, data FROM weighings WHERE replica != ''")
         read = [(pool, id_, json.loads(data)["weighing"]) for pool, id_, data in rows]
-    return {(pool, id_, it["tier"], it["weight"]) for pool, id_, it in read}
+    return {(pool, id_, it["tier"] or None, it["weight"]) for pool, id_, it in read}
 
 
 async def versions(plane: Plimsoll) -> dict[str, str]:
@@ -89,22 +89,33 @@ async def versions(plane: Plimsoll) -> dict[str, str]:
     return {it["type_url"]: it["acknowledged"] for it in node["types"]}
 
 
-async def quiet(
-    plane: Plimsoll, envoy: Envoy
-) -> tuple[dict[str, int], dict[str, int], list[dict[str, Any]]]:
-    """What Envoy has made and what replicas get, once nothing has changed for a while."""
-    before, since = await told(plane), 0
+async def settled(plane: Plimsoll, folder: Path) -> list[dict[str, Any]]:
+    """What replicas get, once it has not changed for a while, Envoy has it and it is on disk.
 
-    async def is_quiet() -> bool:
-        nonlocal before, since
+    A machine that stands still for seconds may change it at any time, so all of it is looked at
+    together, and again until all of it holds.
+    """
+    before, since, differs = await told(plane), 0, set[tuple[str, str, str | None, int]]()
+
+    async def is_settled() -> bool:
+        nonlocal before, since, differs
         await asyncio.sleep(0.25)
         now = await told(plane)
         since = since + 1 if now == before and await connected(plane, 1) else 0
         before = now
-        return since >= 10
+        with contextlib.suppress(sqlite3.DatabaseError):  # copied in the middle of a write
+            differs = kept(folder) ^ {
+                (it["pool"], it["id"], it["tier"], it["weight"]) for it in now
+            }
+            return since >= 10 and not differs
+        return False
 
-    await until("what replicas get stands still", is_quiet)
-    return await built(envoy), await updated(envoy), before
+    try:
+        await until("what replicas get stands still and is on disk", is_settled)
+    except AssertionError as error:
+        error.add_note(f"still for {since} looks; on disk or told, not both: {differs}")
+        raise
+    return before
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -130,16 +141,9 @@ async def test_a_control_plane_that_restarts_with_unchanged_state_rebuilds_nothi
             # Without traffic nothing new is learned of them. One that is alone has no others to
             # differ from.
             statuses = await stack.enter_async_context(load(envoy, "q", workers=2))
-            before, updates, weights = await quiet(plane, envoy)
-            wanted = {(it["pool"], it["id"], it["tier"], it["weight"]) for it in weights}
-
-            async def is_kept() -> bool:
-                with contextlib.suppress(sqlite3.DatabaseError):  # copied in the middle of a write
-                    return kept(tmp_path) == wanted
-                return False
-
-            await until("what replicas get is on disk", is_kept)
+            weights = await settled(plane, tmp_path)
             held = await versions(plane)
+        before, updates = await built(envoy), await updated(envoy)
         again = await stack.enter_async_context(serving(tmp_path, pools, port))
         await until("Envoy is connected again", lambda: connected(again, 1))
         seen = replicas[3].served
