@@ -14,6 +14,10 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 MAX_HEAD: Final = 32 << 10
 """Bytes of an answer's headers, and of what comes between or after the pieces of its body."""
 
+LOOK: Final = 0.05
+"""Seconds between two looks for answers that are overdue; a timer for each costs more than a tenth
+of what it is to receive one."""
+
 _OK: Final = HTTPStatus.OK.value
 _RECEIVED: Final = 1 << 18
 """Bytes that are taken from a socket at a time: most expositions are one piece."""
@@ -52,7 +56,7 @@ class Answer:
 
 
 class Receiver:
-    """Room for what comes, shared by connections of one event loop: it is read at once."""
+    """What connections of one event loop share: room for what comes, and whose time is up."""
 
     def __init__(self, clock: Callable[[], float], most: int) -> None:
         """Prepare.
@@ -63,7 +67,29 @@ class Receiver:
         """
         self.clock = clock
         self.most = most
+        # Whatever comes is taken out of it at once.
         self.buffer = memoryview(bytearray(_RECEIVED))
+        self._due: dict[Connection, float] = {}
+        self._looks = False
+
+    def expect(self, connection: "Connection", due: float) -> None:
+        """Have an answer be overdue at a time, or up to `LOOK` later, until it is settled."""
+        self._due[connection] = due
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_later(LOOK, self._look)
+
+    def settle(self, connection: "Connection") -> None:
+        """Expect nothing more of it."""
+        self._due.pop(connection, None)
+
+    def _look(self) -> None:
+        now = self.clock()
+        for connection in [it for it, due in self._due.items() if due <= now]:
+            connection.overdue()
+        self._looks = bool(self._due)
+        if self._looks:
+            asyncio.get_running_loop().call_later(LOOK, self._look)
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -93,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _forget(self) -> None:
         self._encoding = "identity"
-        self._body = bytearray()
+        self._body: bytes | bytearray = b""
         # Whether the headers are over, and whether they say where the body ends.
         self._has_head = self._has_end = False
 
@@ -102,22 +128,33 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes, due: float) -> Answer:
         """Send a request and wait for the whole answer.
+
+        Args:
+            request: All of it.
+            due: When it must be there, seconds of the clock.
 
         Raises:
             AnswerError: What came is none, or nothing came.
+            TimeoutError: It was not there by then.
         """
         if self._transport is None or self._transport.is_closing():
             raise DisconnectedError
         self._begin()
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
+        self._receiver.expect(self, due)
         try:
             return await self._answered
         finally:
+            self._receiver.settle(self)
             self._answered = None
             self.used_at = self._receiver.clock()
+
+    def overdue(self) -> None:
+        """Nobody waits any longer for what was asked for."""
+        self._fail(TimeoutError())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -190,8 +227,13 @@ class Connection(asyncio.BufferedProtocol):
         self._bare = 0
         if len(self._body) + len(piece) > self._receiver.most:
             self._fail(self._too_long())
-        else:
+        elif not self._body:
+            # Most are one piece, and need not be copied.
+            self._body = piece
+        elif isinstance(self._body, bytearray):
             self._body += piece
+        else:
+            self._body = bytearray(self._body) + piece
 
     def on_message_complete(self) -> None:
         """The parser has the whole answer."""
@@ -226,6 +268,6 @@ class Connection(asyncio.BufferedProtocol):
     def _too_long(self) -> TooLongError:
         return TooLongError(f"is longer than {self._receiver.most >> 20} MiB")
 
-    def _fail(self, error: AnswerError) -> None:
+    def _fail(self, error: AnswerError | TimeoutError) -> None:
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(error)

@@ -41,32 +41,36 @@ class Getter:
         self._address: Address | None = None
         self._connection: Connection | None = None
 
-    async def get(self, address: Address, path: str) -> Answer:
+    async def get(self, address: Address, path: str, deadline: float) -> Answer:
         """Ask once; whoever is cancelled meanwhile has the connection closed.
 
         Args:
             address: Whom.
             path: For what, with a query if there is one.
+            deadline: Seconds for all of it.
 
         Raises:
             OSError: Nobody can be reached there.
             AnswerError: What came is no answer, or a longer one than may be.
+            TimeoutError: It was not there by then.
         """
-        request = _request(address, path)
+        request, now = _request(address, path), self._receiver.clock()
+        due = now + deadline
         if address != self._address:
             self.close()
             self._address = address
         known = self._connection
         try:
-            if known is not None and self._receiver.clock() - known.used_at <= IDLE:
+            if known is not None and now - known.used_at <= IDLE:
                 try:
-                    return await known.ask(request)
+                    return await known.ask(request, due)
                 except DisconnectedError:
                     # It was closed for having been idle, perhaps while the request was on its way.
                     pass
             self.close()
-            self._connection = await self._connected(address)
-            return await self._connection.ask(request)
+            async with asyncio.timeout(due - self._receiver.clock()):
+                self._connection = await self._connected(address)
+            return await self._connection.ask(request, due)
         except BaseException:
             self.close()
             raise

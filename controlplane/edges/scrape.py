@@ -1,6 +1,5 @@
 """One scrape: the text that an address answers a GET with, within a deadline and a size."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -58,8 +57,7 @@ async def scrape(getter: Getter, address: Address, path: str, deadline: float) -
     """
     where = f"GET {path} on {address}"
     try:
-        async with asyncio.timeout(deadline):
-            answer = await getter.get(address, path)
+        answer = await getter.get(address, path, deadline)
     except TimeoutError:
         raise ScrapeError(f"{where} took longer than {deadline:g} s") from None
     except TooLongError as error:

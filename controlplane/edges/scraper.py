@@ -205,7 +205,7 @@ class Scraper:
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
                 self._record(now, fault)
-            after = self._plane.target(target.pool, target.replica.id)
+            after = self._plane.target(target.pool, target.replica.id) if now.probe else now
             if after is not None and not after.probe:
                 self._unready.discard(target.key)
                 probe_due = due

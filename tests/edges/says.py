@@ -80,4 +80,4 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
 
 
 async def bodies(getter: Getter, server: Server, count: int) -> Sequence[bytes]:
-    return [(await getter.get(server.address, "/metrics")).body for _ in range(count)]
+    return [(await getter.get(server.address, "/metrics", DEADLINE)).body for _ in range(count)]

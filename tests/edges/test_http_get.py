@@ -14,6 +14,7 @@ from controlplane.edges.http_connection import DisconnectedError, Receiver
 from controlplane.edges.http_get import IDLE, Getter
 from controlplane.settings import Address
 from tests.edges.says import CHUNKED, HINTS, MOST, OK, Say, bodies, hang_up, in_pieces, ok, saying
+from tests.processes import DEADLINE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ async def test_what_is_asked_for_names_the_host_and_takes_nothing_compressed(
     getter: Getter,
 ) -> None:
     async with saying(ok(b"")) as server:
-        await getter.get(server.address, "/metrics?für=a b")
+        await getter.get(server.address, "/metrics?für=a b", DEADLINE)
     lines = server.requests[0].split("\r\n")
     assert lines[0] == "GET /metrics?f%C3%BCr=a+b HTTP/1.1"
     assert f"Host: {server.address}" in lines
@@ -41,7 +42,7 @@ async def test_what_is_asked_for_names_the_host_and_takes_nothing_compressed(
 
 async def test_a_name_is_looked_up(getter: Getter) -> None:
     async with saying(ok(b"one")) as server:
-        answer = await getter.get(Address("localhost", server.address.port), "/")
+        answer = await getter.get(Address("localhost", server.address.port), "/", DEADLINE)
     assert answer.body == b"one"
 
 
@@ -56,7 +57,7 @@ async def test_a_name_is_not_looked_up_where_everything_else_would_wait(
 
     monkeypatch.setattr(socket, "getaddrinfo", looked_up)
     async with saying(ok(b"one")) as server:
-        await getter.get(Address("localhost", server.address.port), "/")
+        await getter.get(Address("localhost", server.address.port), "/", DEADLINE)
 
 
 async def test_another_address_is_another_connection(getter: Getter) -> None:
@@ -86,7 +87,7 @@ async def test_a_request_that_meets_the_end_of_an_idle_connection_is_sent_again(
 async def test_who_hangs_up_on_a_new_connection_is_not_asked_again(getter: Getter) -> None:
     async with saying(hang_up, ok(b"never")) as server:
         with pytest.raises(DisconnectedError):
-            await getter.get(server.address, "/")
+            await getter.get(server.address, "/", DEADLINE)
     assert server.connections == 1
 
 
@@ -124,9 +125,39 @@ async def test_who_no_longer_waits_leaves_no_answer_to_the_next(getter: Getter) 
     async with saying(say_late, ok(b"two")) as server:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await getter.get(server.address, "/")
+                await getter.get(server.address, "/", DEADLINE)
         late.set()
         assert await bodies(getter, server, 1) == [b"two"]
+
+
+@pytest.mark.parametrize("begins", [b"", ok(b"late")[:-2]], ids=["nothing", "a part"])
+@pytest.mark.parametrize("before", [[], [ok(b"one")]], ids=["new", "kept"])
+async def test_what_is_overdue_is_given_up_for_itself_alone(
+    before: list[bytes], begins: bytes
+) -> None:
+    now = 0.0
+    is_asked, may_end = asyncio.Event(), asyncio.Event()
+
+    async def say_late(writer: asyncio.StreamWriter) -> None:
+        writer.write(begins)
+        is_asked.set()
+        await may_end.wait()
+        writer.write(ok(b"late")[len(begins) :])
+
+    receiver = Receiver(lambda: now, MOST)
+    with closing(Getter(receiver)) as getter, closing(Getter(receiver)) as patient:
+        async with saying(*before, say_late, ok(b"two")) as server, saying(say_late) as other:
+            await bodies(getter, server, len(before))
+            late = asyncio.create_task(getter.get(server.address, "/", 2.0))
+            waits = asyncio.create_task(patient.get(other.address, "/", 3.0))
+            await is_asked.wait()
+            now = 2.0
+            with pytest.raises(TimeoutError):
+                await late
+            may_end.set()
+            assert (await waits).body == b"late"
+            assert await bodies(getter, server, 1) == [b"two"]
+            assert server.connections == 2
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
@@ -161,5 +192,5 @@ async def test_what_nobody_is_misled_by_is_read(getter: Getter, say: bytes | Say
 async def test_a_word_beforehand_is_no_part_of_the_answer(getter: Getter) -> None:
     early = b"HTTP/1.1 104 Early\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\n\r\nearl"
     async with saying(early + ok(b"body")) as server:
-        answer = await getter.get(server.address, "/")
+        answer = await getter.get(server.address, "/", DEADLINE)
     assert (answer.body, answer.encoding) == (b"body", "identity")

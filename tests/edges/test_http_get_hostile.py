@@ -18,6 +18,7 @@ from controlplane.edges.http_connection import (
 )
 from controlplane.edges.http_get import Getter
 from tests.edges.says import CHUNKED, HINTS, MOST, OK, Say, bodies, in_pieces, ok, saying
+from tests.processes import DEADLINE
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 async def test_of_an_answer_that_is_none_the_body_is_not_awaited(getter: Getter) -> None:
     async with saying(endless, ok(b"two")) as server:
-        answer = await getter.get(server.address, "/")
+        answer = await getter.get(server.address, "/", DEADLINE)
         assert (answer.status, answer.body) == (500, b"")
         assert await bodies(getter, server, 1) == [b"two"]
 
@@ -75,7 +76,7 @@ async def test_what_is_no_answer_is_said_to_be_none_and_its_connection_is_closed
 ) -> None:
     async with saying(say, ok(b"two")) as server:
         with pytest.raises(AnswerError, match=problem):
-            await getter.get(server.address, "/")
+            await getter.get(server.address, "/", DEADLINE)
         assert await bodies(getter, server, 1) == [b"two"]
 
 
@@ -95,7 +96,7 @@ async def test_a_body_is_only_so_long(getter: Getter, *, chunked: bool) -> None:
     async with saying(ok(b"x" * MOST), too_much, ok(b"two")) as server:
         assert [len(it) for it in await bodies(getter, server, 1)] == [MOST]
         with pytest.raises(TooLongError, match="is longer than 1 MiB"):
-            await getter.get(server.address, "/")
+            await getter.get(server.address, "/", DEADLINE)
         assert await bodies(getter, server, 1) == [b"two"]
 
 
@@ -103,10 +104,10 @@ async def test_a_body_is_gone_with_its_answer_and_not_when_the_next_one_comes(
     getter: Getter,
 ) -> None:
     async with saying(ok(b""), ok(b"x" * MOST)) as server:
-        await getter.get(server.address, "/")
+        await getter.get(server.address, "/", DEADLINE)
         tracemalloc.start()
         try:
-            answer = await getter.get(server.address, "/")
+            answer = await getter.get(server.address, "/", DEADLINE)
             assert tracemalloc.get_traced_memory()[0] > MOST
             server.says.clear()
             del answer
@@ -149,7 +150,7 @@ async def test_what_is_no_body_ends_as_well(getter: Getter, begin: bytes, more: 
 
     async with saying(say, ok(b"two")) as server:
         with pytest.raises(AnswerError, match="its headers are longer"):
-            await getter.get(server.address, "/")
+            await getter.get(server.address, "/", DEADLINE)
         assert sent < 64 * MAX_HEAD + MOST * 8
         assert await bodies(getter, server, 1) == [b"two"]
 
@@ -161,7 +162,7 @@ async def test_a_body_in_tiny_chunks_is_no_larger_than_it_is(getter: Getter, chu
         try:
             if chunks * 6 > 2 * MOST + MAX_HEAD:
                 with pytest.raises(TooLongError):
-                    await getter.get(server.address, "/")
+                    await getter.get(server.address, "/", DEADLINE)
             else:
                 assert await bodies(getter, server, 1) == [b"x" * chunks]
             assert tracemalloc.get_traced_memory()[1] < 8 * MOST
@@ -187,7 +188,7 @@ async def test_of_an_answer_that_failed_nothing_waits_for_the_garbage_collector(
         async with saying(*[say] * 5) as server:
             for _ in range(5):
                 with suppress(AnswerError):
-                    await getter.get(server.address, "/")
+                    await getter.get(server.address, "/", DEADLINE)
             await asyncio.sleep(0.01)
         alive = [it for it in gc.get_objects() if isinstance(it, Connection)]
         assert len(alive) <= 1
