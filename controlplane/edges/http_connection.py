@@ -15,8 +15,7 @@ MAX_HEAD: Final = 32 << 10
 """Bytes of an answer's headers, and of what comes between or after the pieces of its body."""
 
 LOOK: Final = 0.05
-"""Seconds between two looks for answers that are overdue; a timer for each costs more than a tenth
-of what it is to receive one."""
+"""Seconds between two looks for answers that are overdue: one timer for all that are awaited."""
 
 _OK: Final = HTTPStatus.OK.value
 _RECEIVED: Final = 1 << 18
