@@ -3,18 +3,19 @@
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 
-from benchmarks.balance import haproxy, nginx
+from benchmarks.balance import haproxy, journal, nginx
 from benchmarks.balance.contenders import BY_NAME
 from benchmarks.balance.journal import JournalError
 from benchmarks.balance.overhead import TooCostlyError
 from benchmarks.balance.results import write
-from benchmarks.balance.scenario import Timing
+from benchmarks.balance.scenario import Scenario, Timing
 from benchmarks.balance.session import Plan, Result, Session
 from benchmarks.balance.table import SCENARIOS
 
@@ -67,8 +68,13 @@ def main(
     scenarios = [SCENARIOS[name].behind(count) for name in chosen for count in sorted({*sidecars})]
     if quick:
         scenarios = [replace(it, timing=QUICK) for it in scenarios]
+    try:
+        also = _had(resume, scenarios)
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
     plan = Plan(
         scenarios=tuple(scenarios),
+        also=also,
         contenders=contenders,
         repetitions=repetitions or (1 if quick else 5),
         lanes=lanes,
@@ -85,6 +91,14 @@ def main(
     except asyncio.CancelledError:
         click.echo("\nterminated; --resume goes on with the journal, if one was begun", err=True)
         sys.exit(128 + signal.SIGTERM)
+
+
+def _had(resume: Path | None, scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """What a journal has runs of beside these: a report is written anew, and is to keep them."""
+    entries = journal.read(resume)[1] if resume is not None else []
+    cells = dict.fromkeys((entry.key.scenario, entry.key.sidecars) for entry in entries)
+    had = [SCENARIOS[name].behind(count) for name, count in cells if name in SCENARIOS]
+    return tuple(it for it in had if it not in scenarios)
 
 
 async def _main(plan: Plan) -> Result:

@@ -26,6 +26,7 @@ class Plan:
 
     Attributes:
         scenarios: Each, with its number of sidecars.
+        also: Those that are only reported, from what the journal has of them.
         contenders: Who is compared.
         repetitions: Of everything.
         lanes: Runs that go side by side.
@@ -36,6 +37,7 @@ class Plan:
     """
 
     scenarios: tuple[Scenario, ...]
+    also: tuple[Scenario, ...]
     contenders: tuple[Contender, ...]
     repetitions: int
     lanes: int
@@ -52,8 +54,8 @@ class Result:
     Attributes:
         path: Of the journal.
         opening: Of the journal.
-        scenarios: As they were run.
-        units: All that were to be run.
+        scenarios: As they were run, the ones that were only reported included.
+        units: All that were to be run, those included.
         entries: One for each run, of whole units only.
     """
 
@@ -84,9 +86,13 @@ class Session:
         """Run everything, or as much as there is time for."""
         opening = await self._open()
         lanes = opening.lanes
-        scenarios = tuple(it.stretched(opening.stretch) for it in self._plan.scenarios)
-        journal.check(opening, scenarios)
-        everything = tuple(units(scenarios, self._plan.contenders, self._plan.repetitions))
+        plan = self._plan
+        scenarios, also = (
+            tuple(it.stretched(opening.stretch) for it in some)
+            for some in (plan.scenarios, plan.also)
+        )
+        journal.check(opening, (*scenarios, *also))
+        everything = tuple(units(scenarios, plan.contenders, plan.repetitions))
         if self._had:
             # A repetition that was whole but for a stalled machine is soon worth something.
             await self._repeat(everything, lanes)
@@ -102,9 +108,10 @@ class Session:
         await self._repeat(everything, lanes)
         done = journal.settled(self._entries)
         keys = {entry.key for entry in done}
-        whole = {job.key for unit in everything if not unit.left(keys) for job in unit.jobs}
+        told = (*everything, *units(also, plan.contenders, plan.repetitions))
+        whole = {job.key for unit in told if not unit.left(keys) for job in unit.jobs}
         entries = tuple(entry for entry in done if entry.key in whole)
-        return Result(self._path, opening, scenarios, everything, entries)
+        return Result(self._path, opening, (*also, *scenarios), told, entries)
 
     async def _open(self) -> Opening:
         plan = self._plan
