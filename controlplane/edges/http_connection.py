@@ -17,6 +17,10 @@ MAX_HEAD: Final = 32 << 10
 LOOK: Final = 0.05
 """Seconds between two looks for answers that are overdue: one timer for all that are awaited."""
 
+STILL: Final = 0.25
+"""Seconds between two looks from where on this process, or all of its machine, stood still: that
+time is not held against those who were to answer in it."""
+
 _OK: Final = HTTPStatus.OK.value
 _RECEIVED: Final = 1 << 18
 """Bytes that are taken from a socket at a time: most expositions are one piece."""
@@ -70,13 +74,13 @@ class Receiver:
         self.buffer = memoryview(bytearray(_RECEIVED))
         self._due: dict[Connection, float] = {}
         self._looks = False
+        self._looked_at = clock()
 
     def expect(self, connection: "Connection", due: float) -> None:
         """Have an answer be overdue at a time, or up to `LOOK` later, until it is settled."""
         self._due[connection] = due
         if not self._looks:
-            self._looks = True
-            asyncio.get_running_loop().call_later(LOOK, self._look)
+            self._look_later(self.clock())
 
     def settle(self, connection: "Connection") -> None:
         """Expect nothing more of it."""
@@ -84,11 +88,17 @@ class Receiver:
 
     def _look(self) -> None:
         now = self.clock()
+        if (passed := now - self._looked_at) > STILL:
+            self._due = {it: due + passed for it, due in self._due.items()}
         for connection in [it for it, due in self._due.items() if due <= now]:
             connection.overdue()
-        self._looks = bool(self._due)
-        if self._looks:
-            asyncio.get_running_loop().call_later(LOOK, self._look)
+        self._looks = False
+        if self._due:
+            self._look_later(now)
+
+    def _look_later(self, now: float) -> None:
+        self._looks, self._looked_at = True, now
+        asyncio.get_running_loop().call_later(LOOK, self._look)
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.edges.http_connection import DisconnectedError, Receiver
+from controlplane.edges.http_connection import LOOK, DisconnectedError, Receiver
 from controlplane.edges.http_get import IDLE, Getter
 from controlplane.settings import Address
 from tests.edges.says import CHUNKED, HINTS, MOST, OK, Say, bodies, hang_up, in_pieces, ok, saying
@@ -151,13 +151,39 @@ async def test_what_is_overdue_is_given_up_for_itself_alone(
             late = asyncio.create_task(getter.get(server.address, "/", 2.0))
             waits = asyncio.create_task(patient.get(other.address, "/", 3.0))
             await is_asked.wait()
-            now = 2.0
+            while not late.done():
+                assert now < 2.0 + 4 * LOOK
+                now += LOOK
+                await asyncio.sleep(LOOK)
             with pytest.raises(TimeoutError):
                 await late
             may_end.set()
             assert (await waits).body == b"late"
             assert await bodies(getter, server, 1) == [b"two"]
             assert server.connections == 2
+
+
+async def test_while_we_stand_still_nobody_is_late() -> None:
+    now = 0.0
+    stood_still, may_end = asyncio.Event(), asyncio.Event()
+
+    async def say_later(writer: asyncio.StreamWriter) -> None:
+        nonlocal now
+        now += 5.0
+        stood_still.set()
+        await may_end.wait()
+        writer.write(ok(b"body"))
+
+    receiver = Receiver(lambda: now, MOST)
+    with closing(Getter(receiver)) as getter, closing(Getter(receiver)) as other:
+        async with saying(say_later) as server, saying(ok(b"else")) as soon:
+            asked = asyncio.create_task(getter.get(server.address, "/", 2.0))
+            await stood_still.wait()
+            # Whoever is asked now has all of its time.
+            assert await bodies(other, soon, 1) == [b"else"]
+            await asyncio.sleep(2 * LOOK)
+            may_end.set()
+            assert (await asked).body == b"body"
 
 
 async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
