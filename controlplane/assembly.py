@@ -19,7 +19,7 @@ from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
-from controlplane.edges.scraper import Scraper
+from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Registered, registered, restored

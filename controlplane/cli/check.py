@@ -12,7 +12,7 @@ import click
 
 from controlplane.cli import scrape_check
 from controlplane.cli.failure import USAGE, fail
-from controlplane.edges.scrape import ScrapeError
+from controlplane.edges.scraping.scrape import ScrapeError
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.settings import Config, SettingsError, load_config
 

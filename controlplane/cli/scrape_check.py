@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from controlplane.edges.http_get import Getter
-from controlplane.edges.scrape import MAX_DEADLINE, receiver, scrape
+from controlplane.edges.scraping.http_get import Getter
+from controlplane.edges.scraping.scrape import MAX_DEADLINE, receiver, scrape
 from controlplane.settings import Address, parse_address
 from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
 from controlplane.weighing.explanation import duration, number, percent

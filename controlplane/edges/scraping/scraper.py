@@ -18,8 +18,8 @@ from zlib import crc32
 
 import aiohttp
 
-from controlplane.edges.http_get import Getter
-from controlplane.edges.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
+from controlplane.edges.scraping.http_get import Getter
+from controlplane.edges.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.fleet import Difference, Fleet, Pool, Replica, differences
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.signals import (

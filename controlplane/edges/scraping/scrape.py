@@ -5,8 +5,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
-from controlplane.edges.http_connection import AnswerError, Receiver, TooLongError
-from controlplane.edges.http_get import Getter
+from controlplane.edges.scraping.http_connection import AnswerError, Receiver, TooLongError
+from controlplane.edges.scraping.http_get import Getter
 from controlplane.settings import Address
 
 MAX_BYTES: Final = 4 << 20

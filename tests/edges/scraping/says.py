@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from controlplane.edges.http_get import Getter
+from controlplane.edges.scraping.http_get import Getter
 from controlplane.settings import Address
 from tests.processes import DEADLINE
 

@@ -9,15 +9,15 @@ from contextlib import closing, suppress
 
 import pytest
 
-from controlplane.edges.http_connection import (
+from controlplane.edges.scraping.http_connection import (
     MAX_HEAD,
     AnswerError,
     Connection,
     Receiver,
     TooLongError,
 )
-from controlplane.edges.http_get import Getter
-from tests.edges.says import CHUNKED, HINTS, MOST, OK, Say, bodies, in_pieces, ok, saying
+from controlplane.edges.scraping.http_get import Getter
+from tests.edges.scraping.says import CHUNKED, HINTS, MOST, OK, Say, bodies, in_pieces, ok, saying
 from tests.processes import DEADLINE
 
 

@@ -12,7 +12,12 @@ from typing import Final
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from controlplane.edges.http_connection import Answer, Connection, DisconnectedError, Receiver
+from controlplane.edges.scraping.http_connection import (
+    Answer,
+    Connection,
+    DisconnectedError,
+    Receiver,
+)
 from controlplane.settings import Address
 
 IDLE: Final = 15.0

@@ -10,10 +10,21 @@ from typing import Any
 
 import pytest
 
-from controlplane.edges.http_connection import LOOK, DisconnectedError, Receiver
-from controlplane.edges.http_get import IDLE, Getter
+from controlplane.edges.scraping.http_connection import LOOK, DisconnectedError, Receiver
+from controlplane.edges.scraping.http_get import IDLE, Getter
 from controlplane.settings import Address
-from tests.edges.says import CHUNKED, HINTS, MOST, OK, Say, bodies, hang_up, in_pieces, ok, saying
+from tests.edges.scraping.says import (
+    CHUNKED,
+    HINTS,
+    MOST,
+    OK,
+    Say,
+    bodies,
+    hang_up,
+    in_pieces,
+    ok,
+    saying,
+)
 from tests.processes import DEADLINE
 
 

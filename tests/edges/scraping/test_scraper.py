@@ -9,9 +9,9 @@ from string import ascii_lowercase
 import pytest
 from aiohttp import web
 
-from controlplane.edges import scraper as scrapers
-from controlplane.edges.scrape import MAX_BYTES
-from controlplane.edges.scraper import Scraper
+from controlplane.edges.scraping import scraper as scrapers
+from controlplane.edges.scraping.scrape import MAX_BYTES
+from controlplane.edges.scraping.scraper import Scraper
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
 from controlplane.signals import Device, Reading
@@ -240,7 +240,7 @@ async def test_a_fault_of_ours_with_one_replica_is_a_failed_scrape_too(
     def broken(*_: object) -> Reading:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr("controlplane.edges.scraper.read", broken)
+    monkeypatch.setattr("controlplane.edges.scraping.scraper.read", broken)
     async with scraped(text(GOOD)) as plane:
         for _ in range(2):
             outcome = await first(plane.outcomes)
