@@ -3,8 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -26,12 +24,6 @@ from tests.edges.scraping.says import (
     saying,
 )
 from tests.processes import DEADLINE
-
-
-@pytest.fixture
-def getter() -> Iterator[Getter]:
-    with closing(Getter(Receiver(time.monotonic, MOST))) as it:
-        yield it
 
 
 async def test_a_connection_is_kept_for_the_next_request(getter: Getter) -> None:

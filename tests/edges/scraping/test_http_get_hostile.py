@@ -2,10 +2,8 @@
 
 import asyncio
 import gc
-import time
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -13,18 +11,11 @@ from controlplane.edges.scraping.http_connection import (
     MAX_HEAD,
     AnswerError,
     Connection,
-    Receiver,
     TooLongError,
 )
 from controlplane.edges.scraping.http_get import Getter
 from tests.edges.scraping.says import CHUNKED, HINTS, MOST, OK, Say, bodies, in_pieces, ok, saying
 from tests.processes import DEADLINE
-
-
-@pytest.fixture
-def getter() -> Iterator[Getter]:
-    with closing(Getter(Receiver(time.monotonic, MOST))) as it:
-        yield it
 
 
 @pytest.mark.parametrize("more", [ok(b"forged"), OK + b"Content-Length: 9\r\n\r\n", b"x"])
