@@ -69,22 +69,18 @@ def main(
     if quick:
         scenarios = [replace(it, timing=QUICK) for it in scenarios]
     try:
-        also = _had(resume, scenarios)
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
-    plan = Plan(
-        scenarios=tuple(scenarios),
-        also=also,
-        contenders=contenders,
-        repetitions=repetitions or (1 if quick else 5),
-        lanes=lanes,
-        minutes=minutes,
-        resume=resume,
-        folder=RESULTS,
-        # Results that are kept are named by when they began; a trial replaces the last one.
-        name="quick" if quick else None,
-    )
-    try:
+        plan = Plan(
+            scenarios=tuple(scenarios),
+            also=_had(resume, scenarios),
+            contenders=contenders,
+            repetitions=repetitions or (1 if quick else 5),
+            lanes=lanes,
+            minutes=minutes,
+            resume=resume,
+            folder=RESULTS,
+            # Results that are kept are named by when they began; a trial replaces the last one.
+            name="quick" if quick else None,
+        )
         write(asyncio.run(_main(plan)), plan.repetitions)
     except (JournalError, TooCostlyError) as error:
         raise click.ClickException(str(error)) from error
