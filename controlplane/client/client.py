@@ -151,15 +151,20 @@ class Client(General):
         )
 
     async def put_replicas(
-        self, pool: str, replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]]
+        self,
+        pool: str,
+        replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]],
+        *,
+        force: bool = False,
     ) -> Put:
         """Add or change up to 1,000 replicas in one step, all of them or none; others stay.
 
         Args:
             pool: Its name.
             replicas: All settings of each, by id.
+            force: Even if most of the pool moves to other addresses.
         """
-        return Put.of(await self._body(endpoints.put_replicas(pool, replicas)))
+        return Put.of(await self._body(endpoints.put_replicas(pool, replicas, force=force)))
 
     async def patch_replica(self, pool: str, id_: str, changes: Mapping[str, Any]) -> Replica:
         """Change some settings of a replica and leave the others; as `patch_pool` does.

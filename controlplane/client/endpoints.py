@@ -42,7 +42,7 @@ GET_POOL: Final = Endpoint("getPool", "GET", _POOL)
 PUT_POOL: Final = Endpoint("putPool", "PUT", _POOL, ("dry_run",), (IF_MATCH, IF_NONE_MATCH))
 DELETE_POOL: Final = Endpoint("deletePool", "DELETE", _POOL, ("dry_run",), (IF_MATCH,))
 LIST_REPLICAS: Final = Endpoint("listReplicas", "GET", _REPLICAS, ("limit", "after", "label"))
-PUT_REPLICAS: Final = Endpoint("putReplicas", "PUT", _REPLICAS, ("dry_run",))
+PUT_REPLICAS: Final = Endpoint("putReplicas", "PUT", _REPLICAS, ("dry_run", "force"))
 GET_REPLICA: Final = Endpoint("getReplica", "GET", _REPLICA)
 PUT_REPLICA: Final = Endpoint(
     "putReplica", "PUT", _REPLICA, ("dry_run",), (IF_MATCH, IF_NONE_MATCH)
@@ -155,10 +155,13 @@ def put_replica(
     return Call(PUT_REPLICA, (pool, replica), headers=headers, body=plain(settings))
 
 
-def put_replicas(pool: str, replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]]) -> Call:
+def put_replicas(
+    pool: str, replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]], *, force: bool
+) -> Call:
     """All settings of many, by id."""
     entries = [{**plain(settings), "id": id_} for id_, settings in replicas.items()]
-    return Call(PUT_REPLICAS, (pool,), body={"replicas": entries})
+    query = {"force": force or None}
+    return Call(PUT_REPLICAS, (pool,), query, body={"replicas": entries})
 
 
 def delete_replica(pool: str, replica: str, if_match: str | None, *, force: bool) -> Call:

@@ -54,10 +54,14 @@ class Previews:
         )
 
     async def put_replicas(
-        self, pool: str, replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]]
+        self,
+        pool: str,
+        replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]],
+        *,
+        force: bool = False,
     ) -> Preview:
         """What adding or changing many would come to."""
-        return await self._ask(endpoints.put_replicas(pool, replicas))
+        return await self._ask(endpoints.put_replicas(pool, replicas, force=force))
 
     async def delete_replica(
         self, pool: str, replica: str, *, force: bool = False, if_match: str | None = None

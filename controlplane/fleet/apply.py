@@ -14,7 +14,7 @@ from controlplane.fleet.commands import (
     PutReplicas,
     Undrain,
 )
-from controlplane.fleet.departures import departed
+from controlplane.fleet.departures import departed, unless_most_move
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
@@ -105,6 +105,8 @@ def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
         before = known.layers if known else Layers[ReplicaSettings]()
         is_file = command.source is Source.FILE
         layers[id_] = before.with_file(settings) if is_file else before.with_api(settings)
+    if not command.force:
+        unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
     return with_replica_layers(fleet, pool, layers, now)
 
 

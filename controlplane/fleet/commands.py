@@ -39,11 +39,13 @@ class PutReplicas:
 
     Attributes:
         replicas: By id; no two with the same address.
+        force: Even if most of the pool moves to other addresses in this one step.
     """
 
     pool: str
     replicas: Mapping[str, ReplicaSettings]
     source: Source = Source.API
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,16 @@ async def test_force_removes_what_the_guard_of_the_pool_keeps(here: Client) -> N
     assert await here.replicas("m") == ()
 
 
+async def test_force_moves_most_of_a_pool(here: Client) -> None:
+    both = {"a": {"address": "127.0.0.1:9011"}, "b": {"address": "127.0.0.1:9012"}}
+    with pytest.raises(ConflictError, match="force it"):
+        await here.put_replicas("m", both)
+    with pytest.raises(ConflictError, match="force it"):
+        await here.preview.put_replicas("m", both)
+    assert (await here.preview.put_replicas("m", both, force=True)).diff
+    assert (await here.put_replicas("m", both, force=True)).changed == ("a", "b")
+
+
 async def test_a_connected_envoy_is_read_with_its_types(api: Served, here: Client) -> None:
     rejection = Rejection(("m",), "no port", 88.0)
     status = TypeStatus(

@@ -189,6 +189,28 @@ def test_drained_replicas_can_be_removed_all_at_once() -> None:
     assert ports(deleted(fleet, 4)) == {}
 
 
+def moved(fleet: Fleet, *numbers: int, force: bool = False) -> Fleet:
+    """Those replicas of pool p at other addresses, in one step."""
+    there = {f"r{number}": replica_settings(100 + number) for number in numbers}
+    return apply(fleet, PutReplicas("p", there, force=force), 0)
+
+
+@pytest.mark.parametrize(("count", "may"), [(1, 1), (2, 1), (3, 1), (4, 2), (7, 3)])
+def test_no_more_than_half_of_a_pool_can_move_in_one_step(count: int, may: int) -> None:
+    fleet = pool_of(count)
+    assert set(ports(moved(fleet, *range(may))).values()) >= {100 + it for it in range(may)}
+    if may < count:
+        with pytest.raises(Refused, match=f"{may + 1} of the {count} .* would move .* force it"):
+            moved(fleet, *range(may + 1))
+
+
+def test_all_can_move_where_that_is_forced_or_they_were_drained() -> None:
+    everywhere = {"r0": 100, "r1": 101, "r2": 102}
+    assert ports(moved(pool_of(3), 0, 1, 2, force=True)) == everywhere
+    drained = after(*(Drain("p", f"r{number}") for number in range(3)), fleet=pool_of(3))
+    assert ports(moved(drained, 0, 1, 2)) == everywhere
+
+
 def test_removals_can_be_forced() -> None:
     fleet = deleted(pool_of(2), 1)
     assert ports(apply(fleet, DeleteReplica("p", "r1", force=True), 0)) == {}

@@ -76,6 +76,13 @@ class Removal(Change):
     """Remove it however many went before."""
 
 
+class Batch(Change):
+    """Of what puts many replicas."""
+
+    force: Annotated[bool, BeforeValidator(_boolean)] = False
+    """Put them even if most of the pool moves to other addresses."""
+
+
 class Page(Query):
     """Of lists. Names are in alphabetical order, so that a page means the same after a change."""
 

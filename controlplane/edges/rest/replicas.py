@@ -19,6 +19,7 @@ from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
 from controlplane.edges.rest.history_view import history_view
 from controlplane.edges.rest.operations import Endpoint, Operation
 from controlplane.edges.rest.query import (
+    Batch,
     Change,
     Query,
     Removal,
@@ -82,7 +83,7 @@ class Replicas:
                 "Add or change many replicas together",
                 self.put_many,
                 {HTTPStatus.OK: Put},
-                query=Change,
+                query=Batch,
                 body=ReplicaBatch,
                 example={"replicas": [{"id": "gpu-7", **_EXAMPLE}]},
                 problems=_BATCH,
@@ -188,13 +189,14 @@ class Replicas:
     async def put_many(self, request: web.Request) -> web.Response:
         """All of them or none, in one step that Envoys see at once; replicas not named here stay.
 
-        Two may swap their addresses.
+        Two may swap their addresses. At other addresses nobody is ready yet: no more than half of
+        those that serve can move together.
         """
-        name = name_in_path(request, "pool")
+        name, query = name_in_path(request, "pool"), query_of(request, Batch)
         batch = await body_as(request, ReplicaBatch, self.read_timeout)
-        command = PutReplicas(name, batch.by_id())
+        command = PutReplicas(name, batch.by_id(), force=query.force)
         with batch.pointing():
-            if query_of(request, Change).dry_run:
+            if query.dry_run:
                 return await self.changes.preview(command)
             before = self.changes.plane.fleet.pool(name).replicas
             await self.changes.apply(command, request)

@@ -53,6 +53,17 @@ async def test_it_is_one_step() -> None:
         assert len(api.plane.fleet.pool("m").replicas) == 502
 
 
+async def test_most_of_a_pool_moves_only_where_that_is_forced() -> None:
+    async with served() as api:
+        await api.filled()
+        both = replica("a", 9011), replica("b", 9012)
+        answer = await put(api, *both)
+        assert answer.status == 409
+        assert "2 of the 2 replicas that serve pool 'm' would move" in answer.body["detail"]
+        assert (await put(api, *both, query="?dry_run=true")).status == 409
+        assert (await put(api, *both, query="?force=true")).body["changed"] == ["a", "b"]
+
+
 async def test_two_may_swap_their_addresses() -> None:
     async with served() as api:
         await api.filled()
