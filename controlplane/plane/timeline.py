@@ -121,14 +121,18 @@ class Timelines:
         regular = math.ceil(_AT_A_TIME * len(inputs))
         serving = sum(weighed.share != 0 for weighed in weighing.replicas.values())
         replicas, decided, name = dict(pool.replicas.items()), weighing.replicas, pool.name
+        # Where thousands are alike, they share their steps.
+        telling: dict[int, tuple[str, ...]] = {}
         for given in inputs:
             replica, weighed = replicas[given.id], decided[given.id]
             key = (name, given.id)
             timeline = self._timelines.get(key)
             if timeline is None:
                 timeline = self._timelines[key] = _Timeline()
-            seen = observed[key]
-            marks = _marks(replica, seen, given, weighed)
+            seen, steps = observed[key], weighed.steps
+            if (names := telling.get(id(steps))) is None:
+                names = telling[id(steps)] = tuple([it.name for it in steps if is_telling(it)])
+            marks = _marks(replica, seen, given, weighed, names)
             jump = _jump(timeline.share, weighed.share)
             if marks != timeline.marks:
                 jump += 1.0
@@ -170,7 +174,11 @@ def _jump(before: float | None, after: float | None) -> float:
 
 
 def _marks(
-    replica: Replica, seen: Observed, given: ReplicaInput, weighed: ReplicaWeighing
+    replica: Replica,
+    seen: Observed,
+    given: ReplicaInput,
+    weighed: ReplicaWeighing,
+    telling: tuple[str, ...],
 ) -> _Marks:
     """What is worth an entry whenever it is another than before."""
     return (
@@ -181,7 +189,7 @@ def _marks(
         weighed.drained,
         weighed.stale,
         weighed.tier,
-        *[it.name for it in weighed.steps if it.name not in _ALWAYS and is_telling(it)],
+        telling,
     )
 
 

@@ -97,11 +97,8 @@ def concluded(
         # Said of thousands in the same words: most of a tier has the same share.
         step = last_steps.get((name, relative, leaving))
         if step is None:
-            if is_tiered:
-                facts = (name, sizes[name] - 1, means[name], leaving)
-                step = Step("tier", relative, means[name], _placed, facts)
-            else:
-                step = Step("weight", relative, relative, _told, (policy, weight))
+            others, mean = sizes[name] - 1, means[name]
+            step = last_step(policy, name, others, mean, relative, leaving, weight)
             last_steps[name, relative, leaving] = step
         weighed[id_] = ReplicaWeighing(
             capacities[id_],
@@ -114,6 +111,31 @@ def concluded(
             state,
         )
     return MappingProxyType(weighed)
+
+
+def last_step(
+    policy: Policy,
+    tier: str,
+    others: int,
+    mean: float,
+    relative: float,
+    leaving: int,
+    weight: int,
+) -> Step:
+    """What to tell of the end: in its tier a replica gets the mean, else its own share.
+
+    Args:
+        policy: One with weights.
+        tier: That it is in; not looked at where the policy has none.
+        others: How many more are in it.
+        mean: Of the shares of the tier.
+        relative: Its own share, relative to the pool's median.
+        leaving: See `Placement`.
+        weight: That Envoy is told.
+    """
+    if policy == "capacity-tiers":
+        return Step("tier", relative, mean, _placed, (tier, others, mean, leaving))
+    return Step("weight", relative, relative, _told, (policy, weight))
 
 
 def _placed(tier: str, others: int, mean: float, leaving: int) -> str:

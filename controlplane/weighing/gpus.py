@@ -2,15 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
 
 from controlplane.settings import PoolSettings
 from controlplane.weighing import filling
-from controlplane.weighing.guard import Guard, watched, within_limits
+from controlplane.weighing.guard import UNKNOWN, Guard, watched, within_limits
 from controlplane.weighing.replica import ReplicaInput, State
 from controlplane.weighing.staleness import FORGOTTEN
-
-_UNKNOWN: Final = Guard()
 
 
 def gpu_use(pools: Iterable[tuple[PoolSettings, Sequence[ReplicaInput]]]) -> dict[str, float]:
@@ -68,7 +65,7 @@ def guarded(
     interval, found = settings.metrics.interval, {}
     for id_, replica in replicas.items():
         known = prior.get(id_)
-        before = known.guard if known is not None else _UNKNOWN
+        before = known.guard if known is not None else UNKNOWN
         if replica.window is None and replica.gpu_uuid is None and before.fraction is None:
             # Nobody ever speaks of its memory, as in most pools.
             found[id_] = before

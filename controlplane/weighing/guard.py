@@ -41,6 +41,10 @@ class Guard:
     ahead: float = 0.0
 
 
+UNKNOWN: Final = Guard()
+"""Of a replica of whose memory nobody has ever spoken."""
+
+
 def watched(
     previous: Guard, fraction: float | None, memory: MemorySettings, patience: float, now: float
 ) -> Guard:

@@ -17,6 +17,7 @@ from controlplane.weighing.replica import ReplicaInput, State, Weighing
 from controlplane.weighing.round import Round
 from controlplane.weighing.sizes import sizes_step
 from controlplane.weighing.tiers import Placement
+from controlplane.weighing.unmeasured import unmeasured
 from controlplane.weighing.unweighed import unweighed
 
 _SILENT: Final = "most of the pool is silent, so it may be us: nothing changes until that is over"
@@ -53,6 +54,9 @@ def weigh(
     if previous is not None and (suspect or held is not None):
         words = _SILENT if suspect or held is None else held
         return _frozen(previous, settings, replicas, ready, now, words, suspect=suspect)
+    alike = unmeasured(previous, settings, replicas, ready, now)
+    if alike is not None:
+        return alike
     return Round(previous, settings, replicas, ready, now, envoys).weighing(gpus, suspect=suspect)
 
 

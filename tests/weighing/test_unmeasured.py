@@ -1,0 +1,127 @@
+"""A pool of which nothing is measured is weighed in one pass, to the same end as by every rule."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.settings import PoolSettings
+from controlplane.signals import GpuMemory
+from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.round import Round
+from controlplane.weighing.unmeasured import unmeasured
+from tests.weighing.pools import SETTINGS, pool, replica, rounds, window
+from tests.weighing.test_policies import TIERS, WEIGHTED
+
+plain = st.builds(
+    ReplicaInput,
+    id=st.sampled_from("abcdefgh"),
+    slots=st.one_of(st.none(), st.integers(1, 64)),
+    generation=st.integers(0, 1),
+    ready=st.booleans(),
+    ready_since=st.one_of(st.none(), st.floats(0, 100)),
+)
+measured = st.builds(
+    ReplicaInput,
+    id=st.sampled_from("abcdefgh"),
+    slots=st.one_of(st.none(), st.integers(1, 64)),
+    window=st.builds(window, st.floats(1, 1000), samples=st.sampled_from([0, 10, 200])),
+    age=st.floats(0, 3),
+    ready=st.booleans(),
+)
+pools = st.lists(plain, min_size=1, max_size=8, unique_by=lambda each: each.id)
+any_pools = st.lists(st.one_of(plain, plain, measured), max_size=8, unique_by=lambda each: each.id)
+settings = st.sampled_from([TIERS, WEIGHTED])
+
+
+def in_turn(
+    given_settings: PoolSettings, history: Sequence[tuple[float, list[ReplicaInput]]]
+) -> tuple[Weighing | None, float]:
+    weighing, now = None, 0.0
+    for passed, inputs in history:
+        now += passed
+        weighing = weigh(weighing, given_settings, inputs, now)
+    return weighing, now
+
+
+def by_every_rule(
+    previous: Weighing | None, of: PoolSettings, inputs: list[ReplicaInput], now: float
+) -> Weighing:
+    replicas = {it.id: it for it in inputs}
+    ready = {it.id for it in inputs if it.ready}
+    return Round(previous, of, replicas, ready, now, None).weighing({}, suspect=False)
+
+
+def in_one_pass(
+    previous: Weighing | None, of: PoolSettings, inputs: list[ReplicaInput], now: float
+) -> Weighing | None:
+    ready = {it.id for it in inputs if it.ready}
+    return unmeasured(previous, of, {it.id: it for it in inputs}, ready, now)
+
+
+@given(settings, st.lists(st.tuples(st.floats(0, 40), any_pools), max_size=4), pools)
+def test_it_is_what_every_rule_makes_of_it(
+    of: PoolSettings, history: list[tuple[float, list[ReplicaInput]]], inputs: list[ReplicaInput]
+) -> None:
+    previous, now = in_turn(of, history)
+    found = in_one_pass(previous, of, inputs, now)
+    assert found is None or found == by_every_rule(previous, of, inputs, now)
+
+
+@given(settings, st.lists(st.tuples(st.floats(0, 40), pools), max_size=4), pools)
+def test_where_nothing_was_ever_measured_one_pass_is_enough(
+    of: PoolSettings, history: list[tuple[float, list[ReplicaInput]]], inputs: list[ReplicaInput]
+) -> None:
+    long_ready = [
+        (passed, [replace(it, ready_since=None) for it in its]) for passed, its in history
+    ]
+    previous, now = in_turn(of, long_ready)
+    inputs = [replace(it, ready_since=None) for it in inputs]
+    assert in_one_pass(previous, of, inputs, now) == by_every_rule(previous, of, inputs, now)
+
+
+def test_all_that_get_traffic_get_alike_and_are_told_so() -> None:
+    inputs = [ReplicaInput("a"), ReplicaInput("b", slots=None), ReplicaInput("c", ready=False)]
+    weighing = weigh(None, SETTINGS, inputs, 0.0)
+    assert {id_: it.share for id_, it in weighing.replicas.items()} == {"a": 0.5, "b": 0.5, "c": 0}
+    assert explain(weighing.replicas["b"].steps) == (
+        "slots are not declared and not learned yet: taken for 1",
+        "1.00 × the pool's median, and so are all, near enough: all are equal",
+        "in tier-8 with 2 others, at their mean of 1.00 × the median",
+    )
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        replica("b"),
+        ReplicaInput("b", age=0.0),
+        ReplicaInput("b", gpu_uuid="GPU-1"),
+        ReplicaInput("b", in_flight=(InFlight("envoys", 3.0, 100.0),)),
+        ReplicaInput("b", ready_since=100.0),
+    ],
+    ids=["a window", "known before a restart", "a GPU", "in flight", "slow start"],
+)
+def test_with_anything_known_of_one_the_rules_are_gone_through(known: ReplicaInput) -> None:
+    others = [ReplicaInput("a"), ReplicaInput("c")]
+    assert in_one_pass(None, SETTINGS, [*others, known], 100.0) is None
+    assert in_one_pass(None, SETTINGS, [*others, ReplicaInput("b")], 100.0) is not None
+
+
+def test_what_was_learned_holds_on_when_nobody_measures_any_more() -> None:
+    *_, before = rounds(pool(100, 25), 30)
+    silent = [ReplicaInput("a"), ReplicaInput("b")]
+    assert in_one_pass(before, SETTINGS, silent, before.at) is None
+    again = weigh(before, SETTINGS, silent, before.at)
+    assert again.replicas["a"].capacity == before.replicas["a"].capacity
+
+
+def test_a_replica_that_was_cut_stays_cut_when_nobody_speaks_of_its_memory_any_more() -> None:
+    full = replace(
+        replica("a"), window=replace(window(samples=0), memory=(GpuMemory(None, 99, 100),))
+    )
+    cut = weigh(None, SETTINGS, [full, *pool(1, 1, 1)[1:]], 0.0)
+    silent = [ReplicaInput(id_) for id_ in "abcd"]
+    assert in_one_pass(cut, SETTINGS, silent, 1.0) is None
