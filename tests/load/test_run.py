@@ -36,7 +36,9 @@ async def test_every_request_is_counted_with_its_bytes() -> None:
     )
     async with server(again := Counting()) as url:
         await sent(workload(url))
-    assert again.bodies[:20] == handler.bodies[:20]
+    # On connections of their own, two that are close in time may overtake each other.
+    sent_before = sorted(it["input"] for it in handler.bodies)
+    assert sorted(it["input"] for it in again.bodies) == sent_before
     assert handler.bodies[0]["model"] == "m"
     assert len(handler.bodies[0]["input"].split()) == 5
     assert step.record.cpu is not None
