@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.settings import PoolSettings
-from controlplane.signals import GpuMemory
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
+from controlplane.weighing.guard import Guard
 from controlplane.weighing.round import Round
+from controlplane.weighing.tiers import Placement
 from controlplane.weighing.unmeasured import unmeasured
 from tests.weighing.pools import SETTINGS, pool, replica, rounds, window
 from tests.weighing.test_policies import TIERS, WEIGHTED
@@ -118,10 +120,36 @@ def test_what_was_learned_holds_on_when_nobody_measures_any_more() -> None:
     assert again.replicas["a"].capacity == before.replicas["a"].capacity
 
 
-def test_a_replica_that_was_cut_stays_cut_when_nobody_speaks_of_its_memory_any_more() -> None:
-    full = replace(
-        replica("a"), window=replace(window(samples=0), memory=(GpuMemory(None, 99, 100),))
-    )
-    cut = weigh(None, SETTINGS, [full, *pool(1, 1, 1)[1:]], 0.0)
-    silent = [ReplicaInput(id_) for id_ in "abcd"]
-    assert in_one_pass(cut, SETTINGS, silent, 1.0) is None
+MEASURED = rounds(pool(100, 25), 30)[-1]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"relative": 0.5},
+        {"estimate": MEASURED.replicas["a"].state.estimate},
+        {"kind": "a"},
+        {"line": InFlight("envoys", 3.0, 0.0)},
+        {"guard": Guard(wanted=True, cut=True)},
+        {"guard": Guard(fraction=0.5)},
+        {"placement": Placement(band=1)},
+        {"placement": Placement(earned=True)},
+    ],
+    ids=lambda it: next(iter(it)),
+)
+def test_one_thing_that_is_still_known_of_one_replica_is_enough_to_go_through_the_rules(
+    kept: dict[str, Any],
+) -> None:
+    inputs = [ReplicaInput("a"), ReplicaInput("b")]
+    plainly = weigh(None, SETTINGS, inputs, 0.0)
+    assert in_one_pass(plainly, SETTINGS, inputs, 1.0) is not None
+    state = replace(plainly.replicas["a"].state, **kept)
+    known = {**plainly.replicas, "a": plainly.replicas["a"]._replace(state=state)}
+    assert in_one_pass(replace(plainly, replicas=known), SETTINGS, inputs, 1.0) is None
+
+
+def test_how_busy_the_pool_was_is_not_forgotten_in_one_pass() -> None:
+    inputs = [ReplicaInput("a"), ReplicaInput("b")]
+    busy = replace(weigh(None, SETTINGS, inputs, 0.0), used=0.8)
+    assert in_one_pass(busy, SETTINGS, inputs, 1.0) is None
+    assert weigh(busy, SETTINGS, inputs, 1.0).used == 0.8
