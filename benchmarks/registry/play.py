@@ -168,22 +168,23 @@ class Stage:
     async def _changes(self, layout: Layout, plane: Plane, follower: Follower) -> Figures:
         """Drain and undrain replicas in turn, each long after the one before."""
         rested = await _at_rest(plane)
-        idle = await _cores(plane, QUIET)
-        acknowledged, told, cpu = [], [], []
+        acknowledged, told, cpu, idle = [], [], [], []
         for change in range(self.plan.changes):
             if change % 2 == 0:
                 number = self.chance.randrange(layout.replicas)
             verb = "undrain" if change % 2 else "drain"
+            # Right before each: now and then all that is known is written down.
+            idle.append(await _cores(plane, WINDOW))
             async with connections(plane.admin, 1) as (connection,):
                 begun, spent = time.monotonic(), cpu_of(plane.pid)
                 acknowledged.append(await connection.ask(_act(layout, number, verb)))
             told.append(1000 * (await follower.told(begun) - begun))
             await asyncio.sleep(max(begun + WINDOW - time.monotonic(), WINDOW / 2))
             over = time.monotonic() - begun
-            cpu.append(1000 * (cpu_of(plane.pid) - spent - idle * over))
+            cpu.append(1000 * (cpu_of(plane.pid) - spent - idle[-1] * over))
         return {
             "at rest after, s": rested,
-            "idle, of one core": idle,
+            "idle, of one core": median(idle),
             "one change: acknowledged, ms": median(acknowledged),
             "one change: an Envoy has it, ms": median(told),
             "one change: at most, ms": max(told),

@@ -61,6 +61,12 @@ class PersistentMap(Mapping[str, V]):
         """All entries, in the same order."""
         return _Items(self)
 
+    def some(self, keys: Collection[str] | None) -> Iterable[tuple[str, V]]:
+        """The entries of these keys, without those that it does not have; None: all entries."""
+        if keys is None:
+            return self.items()
+        return ((key, self[key]) for key in keys if key in self)
+
     def updated(self, put: Mapping[str, V], gone: Collection[str] = ()) -> Self:
         """The map with these entries put and these keys gone, whether they were there or not.
 

@@ -55,6 +55,28 @@ class Decided:
             for id_, it in weighing.replicas.items()
             if shown[id_]
         }
+        self._part(pool, weighing, now)
+
+    def amend(self, pool: str, weighing: Weighing, shown: Mapping[str, bool]) -> None:
+        """Take in a weighing that says the same as the last one, but of some replicas.
+
+        Args:
+            pool: Its name.
+            weighing: The newest, of a pool whose requests are not parted and shares do not move.
+            shown: Whether Envoys may know of each of these, by id; of one that has gone they may
+                not.
+        """
+        self.weighings[pool] = weighing
+        portions = dict(self.portions[pool])
+        for id_, is_shown in shown.items():
+            if is_shown:
+                it = weighing.replicas[id_]
+                portions[id_] = portion_of(it.tier, it.weight, it.drained)
+            else:
+                portions.pop(id_, None)
+        self.portions[pool] = portions
+
+    def _part(self, pool: str, weighing: Weighing, now: float) -> None:
         sizes = weighing.sizes
         if sizes is None:
             self.long.pop(pool, None)

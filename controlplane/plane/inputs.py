@@ -1,6 +1,7 @@
 """What a weighing is told of each replica: what was declared, scraped and reported."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.devices import Devices, Joined
@@ -10,22 +11,29 @@ from controlplane.plane.traffic import Traffic
 from controlplane.weighing import ENVOYS, InFlight, ReplicaInput, gpu_use
 
 
+class Seen(NamedTuple):
+    """Everything that was seen.
+
+    Attributes:
+        observed: Of each replica by itself.
+        traffic: What Envoys report.
+        devices: What exporters report.
+    """
+
+    observed: Observations
+    traffic: Traffic
+    devices: Devices
+
+
 def gathered(
-    fleet: Fleet,
-    due: Iterable[str],
-    observed: Observations,
-    traffic: Traffic,
-    devices: Devices,
-    now: float,
+    fleet: Fleet, due: Iterable[str], seen: Seen, now: float
 ) -> tuple[dict[str, list[ReplicaInput]], Mapping[str, float]]:
     """Everything that the weighings of some pools are told.
 
     Args:
         fleet: All pools.
         due: Names of those that are to be weighed.
-        observed: What was seen.
-        traffic: What Envoys report.
-        devices: What exporters report.
+        seen: Until now.
         now: Seconds of a monotonic clock.
 
     Returns:
@@ -35,30 +43,63 @@ def gathered(
 
     def of(names: Iterable[str]) -> dict[str, list[ReplicaInput]]:
         pools = fleet.pools
-        return {name: _of_pool(pools[name], observed, traffic, devices, now) for name in names}
+        return {name: _of_pool(pools[name], seen, now) for name in names}
 
     inputs = of(due)
     if not any(it.gpus for known in inputs.values() for it in known if it.may_have_gpus):
         return inputs, {}
     # Those of other pools may share one.
     everything = inputs | of(fleet.pools.keys() - inputs.keys())
-    return inputs, _gpu_memory(fleet.pools.values(), everything, devices, now)
+    return inputs, _gpu_memory(fleet.pools.values(), everything, seen.devices, now)
 
 
-def _of_pool(
-    pool: Pool, observed: Observations, traffic: Traffic, devices: Devices, now: float
-) -> list[ReplicaInput]:
-    metrics, name = pool.settings.metrics, pool.name
-    is_silent = metrics.gpu is None and not traffic.is_about(name)
+def _of_pool(pool: Pool, seen: Seen, now: float) -> list[ReplicaInput]:
+    is_silent = _is_silent(pool, seen.traffic)
     found = []
     for replica in pool.replicas.values():
-        seen = observed[name, replica.id]
-        has_age = metrics.is_scraped and seen.recalled_at is not None
-        if is_silent and seen.window is None and not has_age:
-            found.append(seen.unmeasured(replica))
+        observed = seen.observed[pool.name, replica.id]
+        if is_silent and _is_unread(pool, observed):
+            found.append(observed.unmeasured(replica))
         else:
-            found.append(_measured(pool, replica, seen, traffic, devices, now))
+            found.append(_measured(pool, replica, observed, seen.traffic, seen.devices, now))
     return found
+
+
+def of_some(pool: Pool, ids: Collection[str], seen: Seen) -> dict[str, ReplicaInput | None] | None:
+    """What the weighing of a pool is told of some replicas of which nothing is measured.
+
+    Args:
+        pool: As it is.
+        ids: Of replicas that there are, or were.
+        seen: Until now.
+
+    Returns:
+        By id; None stands for one that there is no longer. None for all where anything is
+        measured, or may be.
+    """
+    if not _is_silent(pool, seen.traffic):
+        return None
+    found = dict[str, ReplicaInput | None]()
+    for id_ in ids:
+        if (replica := pool.replicas.get(id_)) is None:
+            found[id_] = None
+            continue
+        observed = seen.observed[pool.name, id_]
+        if not _is_unread(pool, observed):
+            return None
+        found[id_] = observed.unmeasured(replica)
+    return found
+
+
+def _is_silent(pool: Pool, traffic: Traffic) -> bool:
+    """Whether nobody but a replica itself could say what it does."""
+    return pool.settings.metrics.gpu is None and not traffic.is_about(pool.name)
+
+
+def _is_unread(pool: Pool, observed: Observed) -> bool:
+    """Whether a replica has not said it either, as far as is known."""
+    has_age = pool.settings.metrics.is_scraped and observed.recalled_at is not None
+    return observed.window is None and not has_age
 
 
 def _measured(

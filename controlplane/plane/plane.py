@@ -1,14 +1,16 @@
 """The state that everything else asks and tells: fleet, observations, weighings, catalog."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Replica
 from controlplane.plane.decided import Decided
+from controlplane.plane.deciding import decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.inputs import gathered, joined
+from controlplane.plane.due import Due
+from controlplane.plane.inputs import Seen, joined
 from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
@@ -24,7 +26,7 @@ from controlplane.resources.long_requests import LongRequests
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import Weighing, weigh
+from controlplane.weighing import Weighing
 
 
 class Plane:
@@ -38,7 +40,7 @@ class Plane:
         self._started = now
         self._observed = Observations()
         self._decided = Decided()
-        self._to_weigh: set[str] = set()
+        self._due = Due()
         self._gone: set[str] = set()
         self._untold = Untold()
         self._traffic = Traffic()
@@ -113,14 +115,14 @@ class Plane:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
         if observed := self._observed.current(target):
             observed.record(outcome, now)
-            self._to_weigh.add(target.pool)
+            self._due.add_replica(target.pool, target.replica.id)
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
         observed = self._observed.current(target)
         # Thousands may be asked in vain, and what is decided of them stays the same.
         if observed is not None and observed.probed(probe, now):
-            self._to_weigh.add(target.pool)
+            self._due.add_replica(target.pool, target.replica.id)
 
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
@@ -131,17 +133,17 @@ class Plane:
     ) -> None:
         """Take in a scrape of an exporter."""
         self._devices.record(exporter, outcome, now)
-        self._to_weigh |= {
+        self._due.add(
             name
             for name, pool in self.fleet.pools.items()
             if exporter.key in exporters_of((pool.settings,))
-        }
+        )
 
     def reported(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
         """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
-        self._to_weigh |= self._traffic.reported(self.fleet, reporter, loads, seconds, now)
+        self._due.add(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
@@ -174,19 +176,10 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided, self._envoys = True, envoys
-        self._to_weigh.update(self._decided.due(now))
-        due, gpus = gathered(
-            self.fleet, self._to_weigh, self._observed, self._traffic, self._devices, now
-        )
-        for name, inputs in due.items():
-            pool, previous = self.fleet.pools[name], self._decided.weighings.get(name)
-            held = self._decided.held(name, now)
-            weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
-            self.timelines.record(pool, self._observed, inputs, weighing)
-            shown = {it.id: self._observed[name, it.id].readiness.is_shown for it in inputs}
-            self._decided.take(name, weighing, shown, pool.settings.metrics.interval, now)
-        touched = self._to_weigh | self._gone
-        self._to_weigh.clear()
+        self._due.add(self._decided.due(now))
+        touched = self._due.pools() | self._gone
+        seen = Seen(self._observed, self._traffic, self._devices)
+        decide(self.fleet, self._due.taken(), seen, self._decided, self.timelines, envoys, now)
         self._gone.clear()
         self._untold.clear()
         portions, long = self._decided.portions, self._decided.long
@@ -236,20 +229,34 @@ class Plane:
             by_envoys=self._traffic.window(known, replica),
         )
 
-    def outlines(self, pool: str) -> Iterator[tuple[str, Outline]]:
-        """Each replica of a pool by its id, as far as it is to be seen from afar."""
+    def outlines(
+        self, pool: str, of: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Outline]]:
+        """Replicas of a pool by their ids, as far as they are to be seen from afar.
+
+        Args:
+            pool: Its name.
+            of: Ids; those that there are not (any more) are left out. None: all that there are.
+        """
         weighing = self._decided.weighings.get(pool)
         portions = self._decided.portions.get(pool, {})
-        for id_, replica in self.fleet.pools[pool].replicas.items():
+        for id_, replica in self.fleet.pools[pool].replicas.some(of):
             weighed = weighing.replicas.get(id_) if weighing else None
             seen = self._observed[pool, id_]
             yield id_, Outline.of(replica, seen, weighed, shown=id_ in portions)
 
-    def remembered(self, pool: str) -> Mapping[str, tuple[int, bool]]:
-        """The generation of each replica of a pool, and whether Envoys know of it."""
+    def remembered(
+        self, pool: str, of: Collection[str] | None = None
+    ) -> Mapping[str, tuple[int, bool]]:
+        """The generation of replicas of a pool, and whether Envoys know of each.
+
+        Args:
+            pool: Its name.
+            of: See `outlines`.
+        """
         return {
             id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
-            for id_, replica in self.fleet.pools[pool].replicas.items()
+            for id_, replica in self.fleet.pools[pool].replicas.some(of)
         }
 
     def adopt(self, fleet: Fleet, now: float) -> None:
@@ -267,15 +274,17 @@ class Plane:
             self._traffic.adopt(found)
             if is_read_anew(found):
                 self._decided.read_anew(found.pool)
-            if found.replica is not None or found.after is not None:
-                self._to_weigh.add(found.pool)
+            if found.replica is not None:
+                self._due.add_replica(found.pool, found.replica)
+            elif found.after is not None:
+                self._due.add((found.pool,))
             else:
                 self._forget(found.pool)
         if has_other_pools:
             self._devices.forget_but(self.exporters())
 
     def _forget(self, pool: str) -> None:
-        self._to_weigh.discard(pool)
+        self._due.discard(pool)
         self._gone.add(pool)
         self._decided.forget(pool)
 

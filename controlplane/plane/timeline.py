@@ -13,7 +13,14 @@ from typing import Final
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.entry import Entry, packed, unpacked
 from controlplane.plane.observed import Observed
-from controlplane.weighing import ENVOYS, ReplicaInput, ReplicaWeighing, Step, Weighing
+from controlplane.weighing import (
+    ENVOYS,
+    ReplicaInput,
+    ReplicaWeighing,
+    Step,
+    Weighing,
+    serving,
+)
 from controlplane.weighing.damping import DEAD_BAND
 
 KEPT: Final = 3600.0
@@ -115,12 +122,12 @@ class Timelines:
         Args:
             pool: That it is about.
             observed: By pool and replica.
-            inputs: Of the decision.
+            inputs: Of the decision; of those that were looked at, where not all were.
             weighing: The decision.
         """
         regular = math.ceil(_AT_A_TIME * len(inputs))
-        serving = sum(weighed.share != 0 for weighed in weighing.replicas.values())
-        replicas, decided, name = dict(pool.replicas.items()), weighing.replicas, pool.name
+        many = serving(weighing)
+        replicas, decided, name = pool.replicas, weighing.replicas, pool.name
         # Where thousands are alike, they share their steps.
         telling: dict[int, tuple[str, ...]] = {}
         for given in inputs:
@@ -141,7 +148,7 @@ class Timelines:
                     continue
                 regular -= 1
             timeline.share, timeline.marks = weighed.share, marks
-            entry = _entry(pool, seen, given, weighed, serving, weighing.at)
+            entry = _entry(pool, seen, given, weighed, many, weighing.at)
             timeline.add(_Kept(weighing.at, jump, packed(entry)))
 
     def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
@@ -207,7 +214,7 @@ def _entry(
     seen: Observed,
     given: ReplicaInput,
     weighed: ReplicaWeighing,
-    serving: int,
+    many: int,
     now: float,
 ) -> Entry:
     replica = pool.replicas[given.id]
@@ -226,7 +233,7 @@ def _entry(
         weight=weighed.weight,
         tier=weighed.tier,
         share=weighed.share,
-        serving=serving,
+        serving=many,
         drained=weighed.drained,
         stale=weighed.stale,
         steps=weighed.steps,

@@ -49,4 +49,7 @@ class Untold:
                 continue
             seen = {id_: observed.get((pool, id_)) for id_ in changed}
             gone = {id_ for id_, it in seen.items() if it is None or not it.readiness.is_shown}
-            yield pool, {id_: it for id_, it in known.items() if id_ not in gone}
+            kept = dict(known)
+            for id_ in gone:
+                del kept[id_]
+            yield pool, kept

@@ -3,6 +3,7 @@
 In come windows of readings and the time; out comes a `Weighing` of a pool, explained step by step.
 """
 
+from controlplane.weighing.alike import differing, serving
 from controlplane.weighing.explanation import Step, explain
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.kept import (
@@ -13,6 +14,7 @@ from controlplane.weighing.kept import (
 )
 from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
 from controlplane.weighing.uncounted import uncounted
+from controlplane.weighing.unmeasured import amended
 from controlplane.weighing.veto import ENVOYS, OWN, InFlight
 from controlplane.weighing.weigh import weigh
 
@@ -25,12 +27,15 @@ __all__ = [
     "State",
     "Step",
     "Weighing",
+    "amended",
+    "differing",
     "explain",
     "gpu_use",
     "pool_data",
     "replica_data",
     "restored_replica",
     "restored_weighing",
+    "serving",
     "uncounted",
     "weigh",
 ]

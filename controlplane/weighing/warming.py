@@ -33,6 +33,17 @@ def warmth(ready_since: float | None, seconds: float, now: float) -> float:
     return (math.floor(passed * STEPS) + 1) / (STEPS + 1)
 
 
+def is_warm(ready_since: float | None, seconds: float | None, now: float) -> bool:
+    """Whether a replica that became ready then may have all of its share.
+
+    Args:
+        ready_since: See `warmth`.
+        seconds: That a slow start takes; None: there is none.
+        now: Seconds of the same clock.
+    """
+    return seconds is None or warmth(ready_since, seconds, now) >= 1
+
+
 def cold(
     ready_since: Mapping[str, float | None], seconds: float | None, now: float
 ) -> dict[str, float]:

@@ -36,7 +36,9 @@ IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
 LINES = 260
-"""Of Python that a replica of which nothing is known takes in the decision about another one."""
+"""Of Python that a replica of which nothing is known takes in a decision about all of its pool."""
+FEW_LINES = 8
+"""Likewise in a decision about another one: it is among the endpoints that Envoy gets anew."""
 METRICS = ({"profile": "none"}, {"profile": "tei"}, {"profile": "tei", "path": "/other"})
 
 
@@ -176,15 +178,24 @@ def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
 
 
 @pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
-def test_a_change_takes_a_bounded_number_of_lines_for_each_other_replica(policy: str) -> None:
+def test_a_decision_takes_a_bounded_number_of_lines_for_each_replica(policy: str) -> None:
     plane = large(500, policy)
-    commands: tuple[Command, ...] = (Drain("p", "r7"), Undrain("p", "r7"))
-    for step, command in enumerate(commands):
-        plane.apply(command, 10.0 + step)
-        plane.decide(10.0 + step)
-    plane.apply(Drain("p", "r7"), 20.0)
-    # Shares are of a pool, so all are looked at; without readings there is little to see.
+    plane.apply(PutPool("p", pool_of(10_000, METRICS[1], policy)), 10.0)
     assert lines_run(partial(plane.decide, 20.0)) < LINES * 500
+
+
+@pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
+def test_a_change_among_many_that_are_alike_takes_hardly_a_look_at_the_others(policy: str) -> None:
+    took = {}
+    for replicas in (100, 3_000):
+        plane = large(replicas, policy)
+        commands: tuple[Command, ...] = (Drain("p", "r7"), Undrain("p", "r7"))
+        for step, command in enumerate(commands):
+            plane.apply(command, 10.0 + step)
+            plane.decide(10.0 + step)
+        plane.apply(Drain("p", "r7"), 20.0)
+        took[replicas] = lines_run(partial(plane.decide, 20.0))
+    assert took[3_000] - took[100] < FEW_LINES * 2_900
 
 
 def test_of_a_changed_pool_only_the_endpoints_that_changed_are_encoded(

@@ -7,7 +7,7 @@ from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.views import in_short
 from controlplane.fleet import Difference, differences
 from controlplane.plane import Plane, ReplicaReport
-from controlplane.weighing import Weighing
+from controlplane.weighing import Weighing, differing
 
 
 class Watch:
@@ -40,12 +40,13 @@ class Watch:
             if found.is_declared:
                 self._tell(found, now)
         for name in self._fleet.pools:
-            weighing = self._plane.weighing(name)
-            if weighing is self._weighings.get(name):
+            before, weighing = self._weighings.get(name), self._plane.weighing(name)
+            if weighing is before:
                 continue
             self._weighings[name] = weighing
+            some = None if weighing is None else differing(before, weighing)
             # Weights alone change all the time, and make no event.
-            for id_, state in self._plane.outlines(name):
+            for id_, state in self._plane.outlines(name, some):
                 if self._states.get((name, id_)) != state:
                     self._states[name, id_] = state
                     self._replica("changed", name, id_, self._plane.report(name, id_, now))

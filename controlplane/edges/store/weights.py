@@ -16,7 +16,13 @@ from controlplane.edges.store.rows import KeptPool, weighing_row
 from controlplane.edges.store.store import Store
 from controlplane.plane import Plane, RememberedPool
 from controlplane.resources.long_requests import LongRequests
-from controlplane.weighing import ReplicaWeighing, Weighing, pool_data, replica_data
+from controlplane.weighing import (
+    ReplicaWeighing,
+    Weighing,
+    differing,
+    pool_data,
+    replica_data,
+)
 
 SOON: Final = 1.0
 """Seconds between two writes of what Envoys were told."""
@@ -30,11 +36,19 @@ _Told: TypeAlias = tuple[str, int, bool, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What was written last of a pool."""
+    """What was written last of a pool.
+
+    Attributes:
+        weighing: Of which what Envoys were told is written.
+        told: Of every replica, by id.
+        long: How requests are parted by length.
+        full: The last weighing of which everything is written.
+    """
 
     weighing: Weighing
     told: Mapping[str, _Told]
     long: LongRequests | None
+    full: Weighing | None
 
 
 class WeightKeeper:
@@ -81,15 +95,24 @@ class WeightKeeper:
             weighing, before = self._plane.weighing(name), self._kept.get(name)
             if weighing is None or (before is not None and before.weighing is weighing):
                 continue
-            told = _told(weighing, self._plane.remembered(name))
+            changed = differing(before.weighing if before else None, weighing)
             old = before.told if before else {}
-            ids = told.keys() if everything else {id_ for id_ in told if told[id_] != old.get(id_)}
+            new = _told(weighing, self._plane.remembered(name, changed))
+            ids = {id_ for id_, it in new.items() if it != old.get(id_)}
+            told = {**old, **new}
+            for id_ in changed - new.keys():
+                told.pop(id_, None)
+            if everything:
+                stale = differing(before.full if before else None, weighing)
+                there = self._plane.fleet.pools[name].replicas
+                ids |= {id_ for id_ in stale if id_ in told and id_ in there}
             long = self._plane.long_requests(name)
             is_told = bool(ids) or (before is not None and long != before.long)
             if is_told:
                 jobs.append(_Job(name, weighing, {id_: told[id_] for id_ in ids}))
             if everything or is_told:
-                kept[name] = _Kept(weighing, told, long)
+                full = weighing if everything else before.full if before else None
+                kept[name] = _Kept(weighing, told, long, full)
         # Once is enough to say that there was something to decide, be it about nothing.
         has_decided = any(self._plane.weighing(name) for name in self._plane.fleet.pools)
         if not jobs and (self._has_said_so or not has_decided):
@@ -125,10 +148,11 @@ def _data(weighed: ReplicaWeighing, generation: int, *, shown: bool) -> dict[str
 
 
 def _told(weighing: Weighing, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
+    weighed = weighing.replicas
     return {
-        id_: (it.tier, it.weight, it.drained, *known[id_])
-        for id_, it in weighing.replicas.items()
-        if id_ in known
+        id_: (it.tier, it.weight, it.drained, *of)
+        for id_, of in known.items()
+        if (it := weighed.get(id_)) is not None
     }
 
 

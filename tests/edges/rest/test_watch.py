@@ -8,9 +8,11 @@ import pytest
 
 from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.watch import Watch
-from controlplane.fleet import Drain
-from controlplane.settings import Config
+from controlplane.fleet import Drain, PutPool, PutReplica
+from controlplane.plane import Plane, Probe
+from controlplane.settings import Config, ReplicaSettings, validated
 from tests.plane.lives import Life, measured
+from tests.weighing.pools import SETTINGS
 
 
 class Watched:
@@ -82,4 +84,29 @@ def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:
     assert here.told() == [
         ("pool", "added", None),
         *(("replica", "added", id_) for id_ in ("fast", "same", "slow")),
+    ]
+
+
+def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
+    plane = Plane(0.0)
+    plane.apply(PutPool("m", SETTINGS), 0.0)
+    for n in range(60):
+        address = validated(ReplicaSettings, {"address": f"127.0.0.1:{9000 + n}"})
+        plane.apply(PutReplica("m", f"r{n}", address), 0.0)
+    for it in plane.targets():
+        plane.probed(it, Probe.HEALTHY, 0.0)
+    plane.decide(0.0)
+    feed = Feed()
+    watch = Watch(plane, feed)
+    for id_ in ("r7", "r8"):
+        target = plane.target("m", id_)
+        assert target is not None
+        plane.probed(target, Probe.REFUSED, 100.0)
+        # It looks less often than there are decisions.
+        plane.decide(100.0)
+    watch.look(100.0)
+    told = [json.loads(it.data) for it in feed.after(0) or ()]
+    assert [(it["change"], it["id"], it["state"]) for it in told] == [
+        ("changed", "r7", "gone"),
+        ("changed", "r8", "gone"),
     ]

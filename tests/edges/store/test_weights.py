@@ -9,8 +9,8 @@ from controlplane.edges.store import Store, WeightKeeper, remembered
 from controlplane.edges.store.database import Weighing as Row
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.rows import KeptPool
-from controlplane.fleet import PutPool, PutReplica
-from controlplane.plane import Plane, Remembered
+from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
+from controlplane.plane import Plane, Probe, Remembered
 from controlplane.settings import Config, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, Life, measured, steadily
 from tests.weighing.pools import SETTINGS
@@ -156,3 +156,55 @@ async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_
     assert remembered(kept, 160.0)["m"].age == 60.0
     assert remembered(kept, 40.0)["m"].age == 0.0
     assert remembered(kept, 160.0)["m"].replicas == kept["m"].replicas
+
+
+def alike(life: Life, replicas: int) -> None:
+    """A pool of which nothing is measured, decided once."""
+    plane = life.plane
+    plane.apply(PutPool("m", SETTINGS), 0.0)
+    for n in range(replicas):
+        address = validated(ReplicaSettings, {"address": f"127.0.0.1:{9000 + n}"})
+        plane.apply(PutReplica("m", f"r{n}", address), 0.0)
+    for it in plane.targets():
+        plane.probed(it, Probe.HEALTHY, 0.0)
+    plane.decide(0.0)
+
+
+async def test_of_many_that_are_alike_only_those_that_have_changed_are_written() -> None:
+    life = Life(Plane(0.0), 100.0)
+    alike(life, 60)
+    follower, rows = keeper(life)
+    await follower.save()
+    assert len(rows.kept) == 61
+    life.plane.apply(Drain("m", "r7"), 100.0)
+    life.plane.decide(100.0)
+    life.plane.apply(DeleteReplica("m", "r8"), 101.0)
+    life.plane.decide(101.0)
+    rows.kept = []
+    # What Envoys are told of it is the same, so it can wait.
+    await follower.save(everything=False)
+    assert rows.kept == []
+    await follower.save()
+    assert [id_ for _, id_, _, _ in rows.kept] == ["", "r7"]
+    share = json.loads(rows.kept[1][3])["weighing"]["share"]
+    assert share == 0.0
+    rows.kept = []
+    await follower.save()
+    assert rows.kept == []
+
+
+async def test_of_one_that_has_gone_when_everything_is_written_nothing_is() -> None:
+    life = Life(Plane(0.0), 100.0)
+    alike(life, 60)
+    follower, rows = keeper(life)
+    life.plane.apply(Drain("m", "r7"), 100.0)
+    life.plane.decide(100.0)
+    await follower.save(everything=False)
+    life.plane.apply(Undrain("m", "r8"), 101.0)
+    life.plane.apply(Drain("m", "r8"), 101.0)
+    life.plane.decide(101.0)
+    # Nothing was decided of that yet.
+    life.plane.apply(DeleteReplica("m", "r7"), 102.0)
+    await follower.save()
+    assert "r7" not in {id_ for _, id_, _, _ in rows.kept}
+    assert len(rows.kept) == 60

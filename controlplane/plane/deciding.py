@@ -1,0 +1,74 @@
+"""What a decision comes to for pools of which something new is known."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from controlplane.fleet import Fleet, Pool
+from controlplane.plane.decided import Decided
+from controlplane.plane.inputs import Seen, gathered, of_some
+from controlplane.plane.timeline import Timelines
+from controlplane.weighing import amended, weigh
+
+MOST_LOOKS: Final = 0.5
+"""Part of a pool; where more has changed, a look at all of it takes no longer."""
+
+
+def decide(
+    fleet: Fleet,
+    due: Mapping[str, Collection[str] | None],
+    seen: Seen,
+    decided: Decided,
+    timelines: Timelines,
+    envoys: int | None,
+    now: float,
+) -> None:
+    """Weigh pools.
+
+    Args:
+        fleet: All of them.
+        due: Ids of the replicas of which something is new, by pool; None: it may be anything.
+        seen: Until now.
+        decided: Takes what each replica is to get.
+        timelines: Take why.
+        envoys: How many are connected; None where that is not known.
+        now: Seconds of a monotonic clock.
+    """
+    pools = fleet.pools
+    whole = [
+        name
+        for name, some in due.items()
+        if some is None or not _amend(pools[name], some, seen, decided, timelines, now)
+    ]
+    inputs_of, gpus = gathered(fleet, whole, seen, now)
+    for name, inputs in inputs_of.items():
+        pool, previous = pools[name], decided.weighings.get(name)
+        held = decided.held(name, now)
+        weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
+        timelines.record(pool, seen.observed, inputs, weighing)
+        shown = {it.id: seen.observed[name, it.id].readiness.is_shown for it in inputs}
+        decided.take(name, weighing, shown, pool.settings.metrics.interval, now)
+
+
+def _amend(
+    pool: Pool,
+    some: Collection[str],
+    seen: Seen,
+    decided: Decided,
+    timelines: Timelines,
+    now: float,
+) -> bool:
+    """Weigh a pool by a look at some replicas; returns whether that was enough."""
+    name, observed = pool.name, seen.observed
+    if len(some) > MOST_LOOKS * len(pool.replicas) or decided.held(name, now) is not None:
+        return False
+    if (inputs := of_some(pool, some, seen)) is None:
+        return False
+    weighing = amended(decided.weighings.get(name), pool.settings, inputs, now)
+    if weighing is None:
+        return False
+    timelines.record(pool, observed, [it for it in inputs.values() if it is not None], weighing)
+    shown = {
+        id_: it is not None and observed[name, id_].readiness.is_shown for id_, it in inputs.items()
+    }
+    decided.amend(name, weighing, shown)
+    return True

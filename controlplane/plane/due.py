@@ -1,0 +1,34 @@
+"""What is to be weighed: whole pools, or of a pool no more than the replicas that have changed."""
+
+from collections.abc import Iterable, KeysView, Mapping
+
+
+class Due:
+    """Of what something new is known since the last decision."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._replicas: dict[str, set[str] | None] = {}
+
+    def add(self, pools: Iterable[str]) -> None:
+        """Anything may be new in these pools."""
+        self._replicas |= dict.fromkeys(pools)
+
+    def add_replica(self, pool: str, replica: str) -> None:
+        """Something is new of a replica, or it has come or gone."""
+        known = self._replicas.setdefault(pool, set())
+        if known is not None:
+            known.add(replica)
+
+    def discard(self, pool: str) -> None:
+        """A pool has gone."""
+        self._replicas.pop(pool, None)
+
+    def pools(self) -> KeysView[str]:
+        """The names of all of which anything is new."""
+        return self._replicas.keys()
+
+    def taken(self) -> Mapping[str, set[str] | None]:
+        """The ids of the replicas that have changed, by pool; None: it may be all. Once."""
+        taken, self._replicas = self._replicas, {}
+        return taken

@@ -1,0 +1,214 @@
+"""A pool whose replicas are all alike is weighed by a look at those that have changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.settings import PoolSettings
+from controlplane.weighing import ReplicaInput, Weighing, amended, differing, serving, weigh
+from controlplane.weighing.alike import Alike
+from tests.lines import lines_run
+from tests.weighing.pools import SETTINGS, replica
+from tests.weighing.test_policies import TIERS, WEIGHTED
+
+IDS = [f"r{n}" for n in range(60)]
+SLOW_START = SETTINGS.balancing.slow_start or 0.0
+
+Step = tuple[float, Mapping[str, ReplicaInput | None]]
+
+
+def plain(id_: str, **said: Any) -> ReplicaInput:
+    return ReplicaInput(id_, **said)
+
+
+def all_of(ids: Sequence[str] = IDS) -> dict[str, ReplicaInput]:
+    return {id_: plain(id_) for id_ in ids}
+
+
+def weighed(
+    known: Mapping[str, ReplicaInput], settings: PoolSettings = SETTINGS, now: float = 0.0
+) -> Weighing:
+    return weigh(None, settings, list(known.values()), now)
+
+
+def changed(
+    known: Mapping[str, ReplicaInput], of: Mapping[str, ReplicaInput | None]
+) -> dict[str, ReplicaInput]:
+    put = {id_: it for id_, it in of.items() if it is not None}
+    return {**{id_: it for id_, it in known.items() if id_ not in of}, **put}
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> Step:
+    passed = draw(st.sampled_from([0.0, 0.25, 5.0, 30.0]))
+    found: dict[str, ReplicaInput | None] = {}
+    for id_ in draw(st.lists(st.sampled_from([*IDS, "new", "newer"]), max_size=4, unique=True)):
+        found[id_] = draw(
+            st.one_of(
+                st.none(),
+                st.builds(
+                    plain,
+                    st.just(id_),
+                    slots=st.one_of(st.none(), st.integers(1, 4)),
+                    generation=st.integers(0, 1),
+                    ready=st.booleans(),
+                    ready_since=st.one_of(st.none(), st.floats(0, 60)),
+                    age=st.sampled_from([None, None, None, None, None, 1.0]),
+                ),
+            )
+        )
+    return passed, found
+
+
+@given(st.sampled_from([TIERS, WEIGHTED]), st.lists(steps(), max_size=8))
+def test_it_is_what_a_look_at_all_of_them_makes_of_it(
+    settings: PoolSettings, life: list[Step]
+) -> None:
+    known, now = all_of(), 0.0
+    weighing = weighed(known, settings)
+    for passed, of in life:
+        now += passed
+        known = changed(known, of)
+        by_a_look_at_all = weigh(weighing, settings, list(known.values()), now)
+        found = amended(weighing, settings, of, now)
+        assert found in (None, by_a_look_at_all)
+        weighing = found or by_a_look_at_all
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"r1": plain("r1", ready=False)},
+        {"r1": plain("r1", slots=None)},
+        {"r1": plain("r1", generation=1)},
+        {"r1": None, "r2": None},
+        {"new": plain("new")},
+        {"r1": plain("r1", ready=False), "new": plain("new"), "r2": None},
+        {},
+    ],
+    ids=["drained", "undeclared", "restarted", "gone", "new", "several", "nothing"],
+)
+@pytest.mark.parametrize("settings", [TIERS, WEIGHTED], ids=["tiers", "weights"])
+def test_of_a_few_that_changed_no_other_is_looked_at(
+    settings: PoolSettings, of: Mapping[str, ReplicaInput | None]
+) -> None:
+    known = all_of()
+    before = weighed(known, settings)
+    found = amended(before, settings, of, 7.0)
+    assert found is not None
+    assert found == weigh(before, settings, list(changed(known, of).values()), 7.0)
+    assert found.at == 7.0
+    # The one before still says what it said.
+    assert before == weighed(known, settings)
+
+
+@pytest.mark.parametrize("settings", [TIERS, WEIGHTED], ids=["tiers", "weights"])
+def test_the_work_grows_with_what_has_changed(settings: PoolSettings) -> None:
+    took = {}
+    for many in (100, 3_000):
+        before = weighed(all_of([f"r{n}" for n in range(many)]), settings)
+        drained = {"r1": plain("r1", ready=False)}
+
+        def work(before: Weighing = before, of: Mapping[str, ReplicaInput] = drained) -> None:
+            assert amended(before, settings, of, 7.0) is not None
+
+        took[many] = lines_run(work)
+    assert took[3_000] < 2 * took[100]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        replica("r1"),
+        plain("r1", age=0.0),
+        plain("r1", gpu_uuid="GPU-1"),
+        plain("r1", ready_since=100.0),
+    ],
+    ids=["a window", "known before a restart", "a GPU", "slow start"],
+)
+def test_one_that_is_not_like_the_others_takes_a_look_at_all(one: ReplicaInput) -> None:
+    assert amended(weighed(all_of()), SETTINGS, {"r1": one}, 100.0) is None
+
+
+def test_nor_is_it_enough_while_one_that_has_not_changed_starts_slowly() -> None:
+    known = all_of()
+    known["r1"] = plain("r1", ready_since=100.0 - SLOW_START)
+    before = weighed(known, now=100.0)
+    drained = {"r2": plain("r2", ready=False)}
+    assert amended(before, SETTINGS, drained, 100.0) is not None
+    late = {**drained, "r3": plain("r3", ready_since=101.0)}
+    assert amended(before, SETTINGS, late, 101.0 + SLOW_START - 0.1) is None
+    found = amended(before, SETTINGS, late, 101.0 + SLOW_START)
+    assert found is not None
+    # It is remembered of those that have changed as well.
+    assert amended(found, SETTINGS, {"r2": plain("r2")}, 101.0 + SLOW_START - 0.1) is None
+
+
+def test_where_all_start_slowly_together_none_is_held_back_and_all_are_looked_at() -> None:
+    known = {id_: plain(id_, ready_since=100.0) for id_ in IDS}
+    before = weighed(known, now=100.0)
+    assert isinstance(before.replicas, Alike)
+    assert amended(before, SETTINGS, {"r1": None}, 101.0) is None
+    assert amended(before, SETTINGS, {"r1": None}, 100.0 + SLOW_START) is not None
+
+
+def test_once_shares_have_moved_all_are_looked_at_again() -> None:
+    weighing: Weighing | None = weighed(all_of())
+    drained = 0
+    while weighing is not None and drained < 60:
+        last, id_ = weighing, IDS[drained]
+        weighing = amended(weighing, SETTINGS, {id_: plain(id_, ready=False)}, 0.0)
+        drained += 1
+    # 5 % of 60 is 3.
+    assert drained == 4
+    assert serving(last) == 57
+
+
+def test_a_pool_that_becomes_empty_or_has_another_policy_is_weighed_as_a_whole() -> None:
+    alone = {"r1": plain("r1", ready=False)}
+    assert amended(weighed(alone), SETTINGS, {"r1": None}, 0.0) is None
+    assert amended(weighed(all_of(), TIERS), WEIGHTED, {"r1": None}, 0.0) is None
+
+
+def test_what_was_weighed_by_the_rules_is_weighed_by_them_again() -> None:
+    measured = weigh(None, SETTINGS, [replica("r1"), plain("r2")], 0.0)
+    assert amended(measured, SETTINGS, {"r2": None}, 1.0) is None
+    assert amended(None, SETTINGS, {"r2": None}, 1.0) is None
+
+
+def test_tokens_are_kept() -> None:
+    before = replace(weighed(all_of()), tokens=12.0)
+    found = amended(before, SETTINGS, {"r1": None}, 1.0)
+    assert found is not None
+    assert found.tokens == 12.0
+
+
+def test_those_that_differ_are_those_that_were_looked_at_since() -> None:
+    first = weighed(all_of())
+    second = amended(first, SETTINGS, {"r1": plain("r1", ready=False), "r2": None}, 0.0)
+    assert second is not None
+    third = amended(second, SETTINGS, {"new": plain("new"), "r3": plain("r3")}, 0.0)
+    assert third is not None
+    assert differing(first, second) == {"r1", "r2"}
+    # Of r3 nothing is known that was not known before; that it was looked at is enough.
+    assert differing(first, third) == {"r1", "r2", "r3", "new"}
+    assert differing(third, third) == set()
+    assert differing(None, third) == third.replicas.keys()
+    again = weigh(third, SETTINGS, list(all_of().values()), 1.0)
+    assert differing(third, again) == {*IDS, "new"}
+
+
+def test_of_those_that_were_weighed_by_the_rules_all_may_differ() -> None:
+    rules = weigh(None, SETTINGS, [replica("r1"), plain("gone")], 0.0)
+    assert differing(rules, weighed(all_of())) == {*IDS, "gone"}
+    assert differing(weighed(all_of()), rules) == {*IDS, "gone"}
+
+
+def test_how_many_serve_is_counted() -> None:
+    inputs = [plain("a"), plain("b", ready=False), plain("c")]
+    assert serving(weigh(None, SETTINGS, inputs, 0.0)) == 2
+    assert serving(weigh(None, SETTINGS, [*inputs, replica("d")], 0.0)) == 3
