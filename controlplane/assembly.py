@@ -210,8 +210,9 @@ async def steer(
         try:
             async with asyncio.timeout(IDLE_INTERVAL if undecided is None else pacing.wait(now)):
                 await woken.wait()
+            is_idle = False
         except TimeoutError:
-            pass
+            is_idle = undecided is None
         now = clock()
         noticed = woken.clear(now)
         if plane.is_settled(now):
@@ -227,7 +228,10 @@ async def steer(
                 pacing.spend(cpu() - begun, clock())
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
-        await sleep(PUSH_INTERVAL)
+                is_idle = False
+        # What comes after a look at nothing new need not wait for another.
+        if not is_idle:
+            await sleep(PUSH_INTERVAL)
 
 
 class _Loads:

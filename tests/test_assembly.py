@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from controlplane import assembly
 from controlplane.assembly import running, steer
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.store.database import Database
@@ -111,6 +112,21 @@ async def test_what_changes_nothing_for_envoy_is_not_pushed() -> None:
             await steered.round()
         assert steered.slot.revision == 1
         assert len(steered.decisions) == 3
+
+
+async def test_a_look_at_nothing_new_does_not_put_off_what_comes_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(assembly, "IDLE_INTERVAL", 0.0)
+    async with steering() as steered:
+        steered.answer(Probe.HEALTHY)
+        await steered.round()
+        while len(steered.decisions) < 5:
+            await asyncio.sleep(0)
+        assert steered.asleep.empty()
+        steered.plane.apply(Drain("minilm", "a"), 0.0)
+        await steered.round()
+        assert steered.slot.revision == 2
 
 
 async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
