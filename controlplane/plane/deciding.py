@@ -59,7 +59,7 @@ def _amend(
 ) -> bool:
     """Weigh a pool by a look at some replicas; returns whether that was enough."""
     name, observed = pool.name, seen.observed
-    if len(some) > MOST_LOOKS * len(pool.replicas) or decided.held(name, now) is not None:
+    if len(some) > MOST_LOOKS * len(pool.replicas):
         return False
     if (inputs := of_some(pool, some, seen)) is None:
         return False

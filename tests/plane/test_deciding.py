@@ -20,6 +20,7 @@ from controlplane.fleet import (
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import Outline
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.signals import Device, GpuMemory
 from controlplane.weighing import Weighing, differing
 from controlplane.weighing.alike import Alike
 from tests.plane.test_growth import versions
@@ -188,8 +189,15 @@ def of_most(plane: Plane, now: float) -> None:
         probed(id_, Probe.REFUSED)(plane, now)
 
 
+def of_a_replica_and_its_pool(plane: Plane, now: float) -> None:
+    asked(Drain("p", "r1"))(plane, now)
+    asked(PutPool("p", pool_of("capacity-tiers", None)))(plane, now)
+
+
 @pytest.mark.parametrize(
-    "step", [of_another_pool, of_most], ids=["other settings", "most have changed"]
+    "step",
+    [of_another_pool, of_a_replica_and_its_pool, of_most],
+    ids=["other settings", "and then other settings", "most have changed"],
 )
 def test_else_everything_is_looked_at(step: Step) -> None:
     assert not is_amended(begun(pool_of("capacity-tiers", "10s")), step)
@@ -203,3 +211,19 @@ def test_history_tells_of_those_that_have_changed() -> None:
     assert [it.entry.draining for it in drained] == [None, "operator"]
     assert drained[-1].entry.serving == len(IDS) - 1
     assert len(other) == 1
+
+
+def test_a_replica_that_joins_on_a_gpu_of_which_an_exporter_tells_is_weighed_by_that() -> None:
+    metrics = {"profile": "none", "gpu": {"addresses": ["127.0.0.1:9400"]}}
+    said = pool_of("capacity-tiers", None).model_dump(mode="json") | {"metrics": metrics}
+    plane = begun(validated(PoolSettings, said))
+    (exporter,) = plane.exporters()
+    full = Device("GPU-1", GpuMemory("GPU-1", 99.0, 100.0), frozenset([("search", "minilm-1")]))
+    plane.record_devices(exporter, (full,), 1.0)
+    plane.decide(1.0)
+    assert isinstance(weighing_of(plane).replicas, Alike)
+    labels = {"namespace": "search", "pod": "minilm-1"}
+    plane.apply(PutReplica("p", "new", replica_of(8_000, labels=labels)), 2.0)
+    probed("new", READY)(plane, 2.0)
+    plane.decide(2.0)
+    assert weighing_of(plane).replicas["new"].drained

@@ -153,7 +153,14 @@ def test_where_all_start_slowly_together_none_is_held_back_and_all_are_looked_at
     before = weighed(known, now=100.0)
     assert isinstance(before.replicas, Alike)
     assert amended(before, SETTINGS, {"r1": None}, 101.0) is None
+    # One that was ready long before them is not the last.
+    assert amended(before, SETTINGS, {"r1": plain("r1", ready_since=50.0)}, 101.0) is None
     assert amended(before, SETTINGS, {"r1": None}, 100.0 + SLOW_START) is not None
+
+
+def test_one_that_is_drained_starts_nothing() -> None:
+    late = plain("r1", ready=False, ready_since=100.0)
+    assert amended(weighed(all_of()), SETTINGS, {"r1": late}, 101.0) is not None
 
 
 def test_once_shares_have_moved_all_are_looked_at_again() -> None:
