@@ -97,7 +97,9 @@ def pool_resources(
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known
     encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
-    resources = dict(known.resources) if known is not None and same_shape else _fixed(pool, long)
+    resources = (
+        dict(known.resources) if known is not None and same_shape else _fixed(pool, encoded, long)
+    )
     resources[ENDPOINT] = _assignments(pool.name, listed, encoded, long)
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
@@ -118,11 +120,16 @@ def _shape(pool: Pool, long: LongRequests | None) -> tuple[object, ...]:
     return (pool.settings, is_scanned(pool), long is not None, routed)
 
 
-def _fixed(pool: Pool, long: LongRequests | None) -> dict[str, tuple[Resource, ...]]:
+def _fixed(
+    pool: Pool, encoded: bytes, long: LongRequests | None
+) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
-    names = [pool.name] if long is None else [pool.name, long_cluster(pool.name)]
+    clusters = {pool.name: encoded}
+    if long is not None:
+        name = long_cluster(pool.name)
+        clusters[name] = cluster(pool, name)
     return {
-        CLUSTER: tuple(Resource.of(CLUSTER, name, cluster(pool, name)) for name in names),
+        CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, long)),),
     }

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, PutPool
+from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, Pool, PutPool
+from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.clusters import cluster
 from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
@@ -110,6 +112,18 @@ def test_a_touched_pool_that_is_gone_or_was_never_there_is_left_out() -> None:
     built = build(a_pool(a=1, b=2), {"p": dict.fromkeys("ab", TIER)}, held, {"q", "nobody"})
     assert built.pools.keys() == {"p"}
     assert build(a_pool(a=1, b=2), {}, built, {"q", "nobody"}) is built
+
+
+def test_a_new_pools_cluster_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = list[str]()
+
+    def counted(pool: Pool, name: str | None = None) -> bytes:
+        encoded.append(name or pool.name)
+        return cluster(pool, name)
+
+    monkeypatch.setattr(pool_resources, "cluster", counted)
+    catalog(two_pools())
+    assert sorted(encoded) == ["p", "q"]
 
 
 def test_a_changed_weight_encodes_endpoints_only() -> None:
