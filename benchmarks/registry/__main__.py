@@ -22,8 +22,8 @@ from benchmarks.xds.progress import Progress
 
 RESULTS: Final = Path(__file__).parent / "results"
 
-USUAL: Final = Plan(10_000, 100, 100, 6, 6, 1_000, 3)
-QUICK: Final = Plan(2_000, 20, 100, 2, 2, 200, 1)
+USUAL: Final = Plan(10_000, 100, 100, 6, 13, 6, 1_000, 3)
+QUICK: Final = Plan(2_000, 20, 100, 2, 13, 2, 200, 1)
 
 
 @click.command

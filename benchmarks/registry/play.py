@@ -50,6 +50,7 @@ class Plan:
         pools: That they are dealt out to, where it is not one.
         few: Replicas of the small fleet.
         changes: Of one replica, in each fleet.
+        joining: Seconds after which the slow start of one that joins is over; it takes 10.
         beating: Seconds of heartbeats.
         commits: Of bare sqlite3.
         repetitions: Of everything.
@@ -59,6 +60,7 @@ class Plan:
     pools: int
     few: int
     changes: int
+    joining: float
     beating: float
     commits: int
     repetitions: int
@@ -138,6 +140,7 @@ class Stage:
                 figures["RSS, MB more per 1,000 replicas"] = 1000 * grown / layout.replicas
                 self.told(f"{layout}, changes of one replica")
                 figures |= await self._changes(layout, plane, follower)
+                figures |= await self._joins(layout, plane, follower)
                 if layout.replicas > self.plan.few:
                     self.told(f"{layout}, heartbeats")
                     figures |= await _beats(layout, plane, self.plan.beating)
@@ -190,6 +193,22 @@ class Stage:
             "one change: at most, ms": max(told),
             "one change: CPU, ms": median(cpu),
             "one change: kB to an Envoy": follower.bytes / 1000,
+        }
+
+    async def _joins(self, layout: Layout, plane: Plane, follower: Follower) -> Figures:
+        """Register one more, and wait until its slow start is over."""
+        number = layout.replicas
+        path = f"/v1/pools/{layout.pool_of(number - 1)}/replicas/{replica_id(number)}"
+        idle = await _cores(plane, self.plan.joining)
+        async with connections(plane.admin, 1) as (connection,):
+            begun, spent = time.monotonic(), cpu_of(plane.pid)
+            await connection.ask(("PUT", path, settings(number, self.replicas)))
+        told = await follower.told(begun) - begun
+        await asyncio.sleep(begun + self.plan.joining - time.monotonic())
+        over = time.monotonic() - begun
+        return {
+            "one joins: an Envoy has it, ms": 1000 * told,
+            "one joins: CPU, ms": 1000 * (cpu_of(plane.pid) - spent - idle * over),
         }
 
     def _made(self, name: str) -> Path:

@@ -14,6 +14,7 @@ Round = dict[str, Figures]
 RATIOS = (
     ("one change: CPU, ms", "CPU of one change"),
     ("one change: an Envoy has it, ms", "latency of one change"),
+    ("one joins: CPU, ms", "CPU of one that joins"),
 )
 
 

@@ -48,25 +48,33 @@ class Decided:
             interval: Seconds between two scrapes.
             now: Seconds of a monotonic clock.
         """
-        self.weighings[pool] = weighing
-        self._moving[pool] = now + interval if weighing.is_moving else math.inf
+        self._follow(pool, weighing, interval, now)
         self.portions[pool] = {
             id_: portion_of(it.tier, it.weight, it.drained)
             for id_, it in weighing.replicas.items()
             if shown[id_]
         }
-        self._part(pool, weighing, now)
+        sizes = weighing.sizes
+        if sizes is None:
+            self.long.pop(pool, None)
+            return
+        routed = sizes.is_in_force(now)
+        self.long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
 
-    def amend(self, pool: str, weighing: Weighing, shown: Mapping[str, bool]) -> None:
+    def amend(
+        self, pool: str, weighing: Weighing, shown: Mapping[str, bool], interval: float, now: float
+    ) -> None:
         """Take in a weighing that says the same as the last one, but of some replicas.
 
         Args:
             pool: Its name.
-            weighing: The newest, of a pool whose requests are not parted and shares do not move.
+            weighing: The newest, of a pool whose requests are not parted.
             shown: Whether Envoys may know of each of these, by id; of one that has gone they may
                 not.
+            interval: Seconds between two scrapes.
+            now: Seconds of a monotonic clock.
         """
-        self.weighings[pool] = weighing
+        self._follow(pool, weighing, interval, now)
         portions = dict(self.portions[pool])
         for id_, is_shown in shown.items():
             if is_shown:
@@ -76,13 +84,9 @@ class Decided:
                 portions.pop(id_, None)
         self.portions[pool] = portions
 
-    def _part(self, pool: str, weighing: Weighing, now: float) -> None:
-        sizes = weighing.sizes
-        if sizes is None:
-            self.long.pop(pool, None)
-            return
-        routed = sizes.is_in_force(now)
-        self.long[pool] = LongRequests(sizes.threshold, sizes.fast, routed, sizes.part)
+    def _follow(self, pool: str, weighing: Weighing, interval: float, now: float) -> None:
+        self.weighings[pool] = weighing
+        self._moving[pool] = now + interval if weighing.is_moving else math.inf
 
     def due(self, now: float) -> Iterator[str]:
         """The pools whose shares are on their way, so that the next step is due."""

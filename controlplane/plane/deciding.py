@@ -7,7 +7,7 @@ from controlplane.fleet import Fleet, Pool
 from controlplane.plane.decided import Decided
 from controlplane.plane.inputs import Seen, gathered, of_some
 from controlplane.plane.timeline import Timelines
-from controlplane.weighing import amended, weigh
+from controlplane.weighing import amended, differing, moving, weigh
 
 MOST_LOOKS: Final = 0.5
 """Part of a pool; where more has changed, a look at all of it takes no longer."""
@@ -59,16 +59,20 @@ def _amend(
 ) -> bool:
     """Weigh a pool by a look at some replicas; returns whether that was enough."""
     name, observed = pool.name, seen.observed
-    if len(some) > MOST_LOOKS * len(pool.replicas):
+    previous = decided.weighings.get(name)
+    # What is on its way goes on, whatever else has changed.
+    looked_at = moving(previous) | set(some)
+    if len(looked_at) > MOST_LOOKS * len(pool.replicas):
         return False
-    if (inputs := of_some(pool, some, seen)) is None:
+    if (inputs := of_some(pool, looked_at, seen)) is None:
         return False
-    weighing = amended(decided.weighings.get(name), pool.settings, inputs, now)
+    weighing = amended(previous, pool.settings, inputs, now)
     if weighing is None:
         return False
     timelines.record(pool, observed, [it for it in inputs.values() if it is not None], weighing)
     shown = {
-        id_: it is not None and observed[name, id_].readiness.is_shown for id_, it in inputs.items()
+        id_: id_ in pool.replicas and observed[name, id_].readiness.is_shown
+        for id_ in differing(previous, weighing)
     }
-    decided.amend(name, weighing, shown)
+    decided.amend(name, weighing, shown, pool.settings.metrics.interval, now)
     return True

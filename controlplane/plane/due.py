@@ -20,6 +20,10 @@ class Due:
         if known is not None:
             known.add(replica)
 
+    def add_moving(self, pool: str) -> None:
+        """Nothing is new of a pool, but what was decided of it goes on."""
+        self._replicas.setdefault(pool, set())
+
     def discard(self, pool: str) -> None:
         """A pool has gone."""
         self._replicas.pop(pool, None)

@@ -176,7 +176,8 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided, self._envoys = True, envoys
-        self._due.add(self._decided.due(now))
+        for name in self._decided.due(now):
+            self._due.add_moving(name)
         touched = self._due.pools() | self._gone
         seen = Seen(self._observed, self._traffic, self._devices)
         decide(self.fleet, self._due.taken(), seen, self._decided, self.timelines, envoys, now)

@@ -3,7 +3,7 @@
 In come windows of readings and the time; out comes a `Weighing` of a pool, explained step by step.
 """
 
-from controlplane.weighing.alike import differing, serving
+from controlplane.weighing.alike import differing, moving, serving
 from controlplane.weighing.explanation import Step, explain
 from controlplane.weighing.gpus import gpu_use
 from controlplane.weighing.kept import (
@@ -31,6 +31,7 @@ __all__ = [
     "differing",
     "explain",
     "gpu_use",
+    "moving",
     "pool_data",
     "replica_data",
     "restored_replica",

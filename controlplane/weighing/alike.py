@@ -2,11 +2,12 @@
 
 The share of each one changes with every replica that comes, goes or drains. Where all get alike it
 follows from how many serve, so that a change of one replica is an entry in a map of thousands and
-not another result for each of them.
+not another result for each of them. Those that start slowly are few; these have their own results.
 """
 
-from collections.abc import Iterator, Mapping, Set
-from typing import Final, NamedTuple, Self
+import math
+from collections.abc import Collection, Iterator, Mapping, Set
+from typing import Final, NamedTuple
 
 from controlplane.fleet.persistent import PersistentMap
 from controlplane.settings import Policy
@@ -15,7 +16,7 @@ from controlplane.weighing.conclusion import MEDIAN_WEIGHT, last_step
 from controlplane.weighing.damping import median_step
 from controlplane.weighing.explanation import Step
 from controlplane.weighing.replica import ReplicaWeighing, State, Weighing
-from controlplane.weighing.tiers import Placement
+from controlplane.weighing.tiers import Placement, named
 
 ALL: Final = 1.0
 """A share relative to the median, where all are alike."""
@@ -39,72 +40,136 @@ class Standing(NamedTuple):
     state: State
 
 
+class Moving(NamedTuple):
+    """What one has for itself whose share is not yet that of the others.
+
+    Attributes:
+        cohort: See `warming.cohort`; None: it no longer starts slowly, and moves to its share.
+        steps: That are told of it alone.
+    """
+
+    cohort: int | None
+    steps: tuple[Step, ...]
+
+
+class _Given(NamedTuple):
+    """What all get that are together."""
+
+    tier: str
+    weight: int
+    mean: float
+    others: int
+
+
 class Alike(Mapping[str, ReplicaWeighing]):
     """What each replica of a pool gets, by id; it never changes.
 
     Attributes:
-        serving: How many get traffic.
-        looked: How many did when all of them were looked at last.
-        latest: When the last of them became ready, seconds of a monotonic clock, as far as that
-            was seen; that one may have gone since.
         standings: All that differs between one and another.
+        moving: Those whose shares are not yet those of the others, by id.
+        serving: How many get traffic.
+        share: Of the pool's traffic, what each gets that is not on its way.
+        looked: The same when all replicas were looked at last.
+        latest: When the last of those became ready that should start slowly but are too many for
+            that, seconds of a monotonic clock; None where there were none.
     """
 
-    __slots__ = ("_share", "_steps", "_tier", "latest", "looked", "serving", "standings")
+    __slots__ = (
+        "_given",
+        "_own",
+        "_policy",
+        "_steps",
+        "_total",
+        "latest",
+        "looked",
+        "moving",
+        "serving",
+        "share",
+        "standings",
+    )
 
     def __init__(
         self,
         policy: Policy,
         standings: PersistentMap[Standing],
+        moving: Mapping[str, Moving],
         serving: int,
-        looked: int,
         latest: float | None,
+        looked: float | None = None,
     ) -> None:
-        """See the attributes; the policy is one with weights."""
-        self.standings, self.serving, self.looked, self.latest = standings, serving, looked, latest
-        self._share = 1 / serving if serving else 0.0
-        self._tier = ORDINARY.tier if policy == "capacity-tiers" else ""
-        last = last_step(policy, self._tier, len(standings) - 1, ALL, ALL, 0, MEDIAN_WEIGHT)
+        """See the attributes; the policy is one with weights.
+
+        Args:
+            policy: By which they are weighed.
+            standings: Of every replica.
+            moving: Those of them that have something for themselves.
+            serving: How many of them serve.
+            latest: See above.
+            looked: See above; None: all are looked at now.
+        """
+        self._policy, self.standings, self.moving = policy, standings, moving
+        self.serving, self.latest = serving, latest
+        self._given, self._own = self._together()
+        serving_own = [it.weight for id_, it in self._own.items() if standings[id_].serves]
+        ordinary = self._given.weight
+        self._total = ordinary * (serving - len(serving_own)) + sum(serving_own)
+        self.share = ordinary / self._total if self._total else 0.0
+        self.looked = self.share if looked is None else looked
+        last = self._last(self._given, ALL)
         # The same words for all that are in the same case.
         self._steps = {
-            (declared, serves): _steps(last, declared=declared, serves=serves)
+            (declared, serves): (*_first(declared=declared, serves=serves), last)
             for declared in (False, True)
             for serves in (False, True)
         }
 
-    @classmethod
-    def of(cls, policy: Policy, standings: Mapping[str, Standing]) -> Self:
-        """Of a pool that was looked at as a whole."""
-        serving = [it for it in standings.values() if it.serves]
-        latest = max((it.ready_since for it in serving if it.ready_since is not None), default=None)
-        return cls(policy, PersistentMap(standings), len(serving), len(serving), latest)
+    @property
+    def weight(self) -> int:
+        """Of each that is not on its way."""
+        return self._given.weight
 
-    def with_changed(self, policy: Policy, changed: Mapping[str, Standing | None]) -> Self:
-        """The same but for some replicas; None stands for one that has gone.
+    def _together(self) -> tuple[_Given, dict[str, _Given]]:
+        """What the ordinary ones get, and what those that are on their way get, by id."""
+        standings, moving = self.standings, self.moving
+        shares = {id_: standings[id_].state.relative for id_ in moving}
+        if self._policy != "capacity-tiers":
+            own = {id_: _given("", 0, (share,), 1) for id_, share in shares.items()}
+            return _Given("", MEDIAN_WEIGHT, ALL, len(standings) - 1), own
+        cohorts = {id_: it.cohort for id_, it in moving.items() if it.cohort is not None}
+        tiers = named(dict.fromkeys(cohorts, ORDINARY), cohorts, ())
+        together: dict[str, list[str]] = {}
+        for id_, tier in tiers.items():
+            together.setdefault(tier, []).append(id_)
+        own = {}
+        for tier, ids in together.items():
+            given = _given(tier, 0, [shares[id_] for id_ in ids], len(ids))
+            own |= dict.fromkeys(ids, given)
+        # Who starts slowly serves. Where none of the others does, the mean is of all of them.
+        members, serving = len(standings) - len(cohorts), self.serving - len(cohorts)
+        among = [id_ for id_ in moving if id_ not in cohorts]
+        counted = [shares[id_] for id_ in among if not serving or standings[id_].serves]
+        ordinary = _given(ORDINARY.tier, (serving or members) - len(counted), counted, members)
+        return ordinary, own | dict.fromkeys(among, ordinary)
 
-        The work grows with what has changed.
-        """
-        put = {id_: it for id_, it in changed.items() if it is not None}
-        before = [it for id_ in changed if (it := self.standings.get(id_)) is not None]
-        serving = self.serving - sum(it.serves for it in before)
-        serving += sum(it.serves for it in put.values())
-        times = (it.ready_since for it in put.values() if it.serves and it.ready_since is not None)
-        latest = max(times, default=self.latest)
-        if latest is not None and self.latest is not None:
-            latest = max(latest, self.latest)
-        standings = self.standings.updated(put, changed.keys() - put.keys())
-        return type(self)(policy, standings, serving, self.looked, latest)
+    def _last(self, given: _Given, relative: float) -> Step:
+        return last_step(
+            self._policy, given.tier, given.others, given.mean, relative, 0, given.weight
+        )
 
     def __getitem__(self, id_: str) -> ReplicaWeighing:
         serves, declared, _, state = self.standings[id_]
+        given, steps = self._given, self._steps[declared, serves]
+        if (own := self.moving.get(id_)) is not None:
+            given, last = self._own[id_], self._last(self._own[id_], state.relative)
+            steps = (*_first(declared=declared, serves=serves), *own.steps, last)
         return ReplicaWeighing(
             capacity=None,
-            weight=MEDIAN_WEIGHT,
-            tier=self._tier,
+            weight=given.weight,
+            tier=given.tier,
             drained=False,
             stale=False,
-            share=self._share if serves else 0.0,
-            steps=self._steps[declared, serves],
+            share=given.weight / self._total if serves else 0.0,
+            steps=steps,
             state=state,
         )
 
@@ -126,6 +191,15 @@ def serving(weighing: Weighing) -> int:
     return sum(it.share != 0 for it in replicas.values())
 
 
+def moving(weighing: Weighing | None) -> Set[str]:
+    """Ids of the replicas that a weighing with nothing new is about: their shares follow the clock.
+
+    Only of pools in which all others are alike; of others it is not known.
+    """
+    replicas = weighing.replicas if weighing is not None else None
+    return replicas.moving.keys() if isinstance(replicas, Alike) else frozenset()
+
+
 def differing(before: Weighing | None, after: Weighing) -> Set[str]:
     """Ids of the replicas of which one weighing may say more than another share than the other.
 
@@ -138,11 +212,20 @@ def differing(before: Weighing | None, after: Weighing) -> Set[str]:
         in between it is these; else all.
     """
     old, new = before.replicas if before is not None else {}, after.replicas
-    if isinstance(old, Alike) and isinstance(new, Alike):
-        return dict.fromkeys(new.standings.differing(old.standings)).keys()
+    if isinstance(old, Alike) and isinstance(new, Alike) and old.weight == new.weight:
+        changed = new.standings.differing(old.standings)
+        return dict.fromkeys((*changed, *old.moving, *new.moving)).keys()
     return dict.fromkeys((*new, *old)).keys()
 
 
-def _steps(last: Step, *, declared: bool, serves: bool) -> tuple[Step, ...]:
+def _given(tier: str, ordinary: int, others: Collection[float], members: int) -> _Given:
+    """The mean of so many that have the ordinary share and of some that have others."""
+    count = ordinary + len(others)
+    # fsum: the same to the last bit as if each were counted for itself.
+    mean = math.fsum((float(ordinary), *others)) / count if count else ALL
+    return _Given(tier, max(round(MEDIAN_WEIGHT * mean), 1), mean, members - 1)
+
+
+def _first(*, declared: bool, serves: bool) -> tuple[Step, ...]:
     of_slots = () if declared else (slots.slots_step(None, ALL),)
-    return (*of_slots, median_step(ALL, serves), last)
+    return (*of_slots, median_step(ALL, serves))

@@ -3,20 +3,24 @@
 Replicas may have a health check and nothing else, and before the first requests every pool is like
 that. `Round` comes to the same rule by rule. Here it is one look at each replica, and where only
 some may have changed a look at these, so that a change among thousands of them is soon decided.
+Those that have just become ready start slowly by the same rules as everywhere.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
+from controlplane.fleet.persistent import PersistentMap
 from controlplane.settings import PoolSettings
-from controlplane.weighing import warming
-from controlplane.weighing.alike import ALL, ORDINARY, Alike, Standing
-from controlplane.weighing.damping import DEAD_BAND
+from controlplane.weighing import damping, warming
+from controlplane.weighing.alike import ALL, ORDINARY, Alike, Moving, Standing
+from controlplane.weighing.conclusion import known_states
+from controlplane.weighing.explanation import Step
 from controlplane.weighing.guard import UNKNOWN
-from controlplane.weighing.replica import ReplicaInput, ReplicaWeighing, State, Weighing
+from controlplane.weighing.replica import ReplicaInput, State, Weighing
+from controlplane.weighing.steps_taken import steps_taken
 
-MOST_DRIFT: Final = DEAD_BAND
+MOST_DRIFT: Final = damping.DEAD_BAND
 """By so much, relatively, shares change at most before all replicas are looked at again: history
 is to tell of what each one gets."""
 
@@ -38,31 +42,32 @@ def unmeasured(
         now: Seconds of a monotonic clock.
 
     Returns:
-        None where a replica was measured, now or before, or starts slowly: not all are alike.
+        None where a replica was measured, now or before: not all are alike.
     """
     if not replicas or (previous is not None and previous.used is not None):
         return None
-    if any(_is_measured(it) for it in replicas.values()):
+    prior = known_states(previous, replicas)
+    if any(_is_measured(it) for it in replicas.values()) or not all(map(_is_plain, prior.values())):
         return None
-    since = {id_: replicas[id_].ready_since for id_ in ready}
-    if warming.cold(since, settings.balancing.slow_start, now):
-        return None
-    before = previous.replicas if previous is not None else {}
-    found = {}
-    for id_, replica in replicas.items():
-        standing = _standing(replica, before.get(id_))
-        if standing is None:
-            return None
-        found[id_] = standing
+    standings = {id_: _standing(replica, prior.get(id_)) for id_, replica in replicas.items()}
+    slow_start = settings.balancing.slow_start
+    some = {
+        id_: it
+        for id_, it in standings.items()
+        if it.state.relative != ALL or not warming.is_warm(it.ready_since, slow_start, now)
+    }
+    moved = _moved(some, prior, settings, len(ready), previous, now)
+    standings |= moved.standings
     policy = settings.balancing.policy
     return Weighing(
         policy,
-        Alike.of(policy, found),
+        Alike(policy, PersistentMap(standings), moved.moving, len(ready), moved.latest),
         suspect=False,
         at=now,
         equal=True,
         anchor=0.0,
         tokens=previous.tokens if previous is not None else None,
+        is_moving=moved.goes_on,
     )
 
 
@@ -87,30 +92,97 @@ def amended(
     alike = previous.replicas if previous is not None else None
     if previous is None or not isinstance(alike, Alike):
         return None
-    policy, found = settings.balancing.policy, dict[str, Standing | None]()
+    policy = settings.balancing.policy
+    if policy != previous.policy or any(it and _is_measured(it) for it in changed.values()):
+        return None
+    if not warming.is_warm(alike.latest, settings.balancing.slow_start, now):
+        return None
+    before = dict(alike.standings.some(alike.moving.keys() | changed.keys()))
+    some = {id_: before[id_] for id_ in alike.moving if id_ not in changed}
+    prior = {id_: it.state for id_, it in some.items()}
     for id_, replica in changed.items():
-        standing = None if replica is None else _standing(replica, alike.get(id_))
-        if replica is not None and (standing is None or _is_measured(replica)):
-            return None
-        found[id_] = standing
-    made = alike.with_changed(policy, found)
-    drift = abs(made.serving - made.looked)
-    if not made or policy != previous.policy or drift > MOST_DRIFT * made.looked:
+        if replica is None:
+            continue
+        if id_ in before and before[id_].state.generation == replica.generation:
+            prior[id_] = before[id_].state
+        some[id_] = _standing(replica, prior.get(id_))
+    serving = alike.serving - sum(it.serves for it in before.values())
+    serving += sum(it.serves for it in some.values())
+    moved = _moved(some, prior, settings, serving, previous, now)
+    standings = alike.standings.updated(moved.standings, changed.keys() - some.keys())
+    latest = alike.latest if moved.latest is None else moved.latest
+    made = Alike(policy, standings, moved.moving, serving, latest, alike.looked)
+    if not made or abs(made.share - made.looked) > MOST_DRIFT * made.looked:
         return None
-    if not warming.is_warm(made.latest, settings.balancing.slow_start, now):
-        return None
-    return replace(previous, replicas=made, at=now)
+    return replace(previous, replicas=made, at=now, is_moving=moved.goes_on)
 
 
-def _standing(replica: ReplicaInput, before: ReplicaWeighing | None) -> Standing | None:
-    """Among others that are like it; None where what was known of it makes it another."""
-    if before is None or before.state.generation != replica.generation:
-        state = State(replica.generation, None, None, None, ALL, UNKNOWN, ORDINARY)
-    elif _is_plain(before.state):
-        state = before.state
-    else:
-        return None
-    return Standing(replica.ready, replica.slots is not None, replica.ready_since, state)
+class _Moved(NamedTuple):
+    """What became of some replicas.
+
+    Attributes:
+        standings: As they are now, by id.
+        moving: Those whose shares are not those of the others yet.
+        latest: See `Alike`.
+        goes_on: Whether some share moves by the clock alone.
+    """
+
+    standings: Mapping[str, Standing]
+    moving: Mapping[str, Moving]
+    latest: float | None
+    goes_on: bool
+
+
+def _moved(
+    some: Mapping[str, Standing],
+    prior: Mapping[str, State],
+    settings: PoolSettings,
+    serving: int,
+    previous: Weighing | None,
+    now: float,
+) -> _Moved:
+    """Let those start slowly that have just become ready, and move on those that have.
+
+    Args:
+        some: Of the pool, all that may; by id.
+        prior: What is still known of them, by id.
+        settings: Of the pool.
+        serving: How many of the pool get traffic.
+        previous: The last weighing of the pool.
+        now: Seconds of a monotonic clock.
+    """
+    slow_start, steps = settings.balancing.slow_start, dict[str, list[Step]]()
+    for id_ in some:
+        steps[id_] = []
+    since = {id_: it.ready_since for id_, it in some.items() if it.serves}
+    cold = warming.cold(since, slow_start, now, serving)
+    targets = dict.fromkeys(some, ALL)
+    left = warming.warmed(targets, cold, since, slow_start, now, steps)
+    at = previous.at if previous is not None else None
+    part = damping.rounds(at, now, settings.metrics.interval)
+    guards = dict.fromkeys(some, UNKNOWN)
+    shares = steps_taken(targets, left, prior, dict.fromkeys(some), guards, part, now, steps)
+    standings, moving, times = {}, {}, []
+    for id_, it in some.items():
+        share, ready_since = shares[id_], it.ready_since
+        known = it.state.relative == share
+        standings[id_] = it if known else it._replace(state=replace(it.state, relative=share))
+        if id_ in cold:
+            cohort = warming.cohort(ready_since or 0.0, slow_start or 1.0)
+            moving[id_] = Moving(cohort, tuple(steps[id_]))
+        elif share != ALL:
+            moving[id_] = Moving(None, tuple(steps[id_]))
+        elif it.serves and not warming.is_warm(ready_since, slow_start, now):
+            times.append(ready_since or 0.0)
+    goes_on = bool(cold) or shares != left
+    return _Moved(standings, moving, max(times, default=None), goes_on)
+
+
+def _standing(replica: ReplicaInput, known: State | None) -> Standing:
+    """Among others that are like it."""
+    if known is None:
+        known = State(replica.generation, None, None, None, ALL, UNKNOWN, ORDINARY)
+    return Standing(replica.ready, replica.slots is not None, replica.ready_since, known)
 
 
 def _is_measured(replica: ReplicaInput) -> bool:
@@ -126,8 +198,7 @@ def _is_plain(state: State) -> bool:
     """Whether a replica was like all others, and nothing that was learned of it holds on."""
     placement, guard = state.placement, state.guard
     return (
-        state.relative == ALL
-        and state.estimate is None
+        state.estimate is None
         and state.learned is None
         and state.kind is None
         and state.line is None

@@ -45,14 +45,18 @@ def is_warm(ready_since: float | None, seconds: float | None, now: float) -> boo
 
 
 def cold(
-    ready_since: Mapping[str, float | None], seconds: float | None, now: float
+    ready_since: Mapping[str, float | None],
+    seconds: float | None,
+    now: float,
+    serving: int | None = None,
 ) -> dict[str, float]:
     """The warmth of those that are not warm yet, by id.
 
     Args:
-        ready_since: Of every replica that gets traffic.
+        ready_since: Of every replica that gets traffic; those that are warm can be left out.
         seconds: That a slow start takes; None: there is none.
         now: Seconds of a monotonic clock.
+        serving: How many get traffic; None: those of `ready_since`.
     """
     if seconds is None:
         return {}
@@ -61,7 +65,8 @@ def cold(
         for id_, since in ready_since.items()
         if since is not None and (part := warmth(since, seconds, now)) < 1
     }
-    return {} if len(some) > MOST_COLD * len(ready_since) else some
+    many = len(ready_since) if serving is None else serving
+    return {} if len(some) > MOST_COLD * many else some
 
 
 def warmed(

@@ -115,7 +115,11 @@ def test_rows_of_bare_sqlite_are_those_that_the_store_writes(tmp_path: Path) -> 
 
 
 def fleet(cpu: float, latency: float) -> dict[str, float]:
-    return {"one change: CPU, ms": cpu, "one change: an Envoy has it, ms": latency}
+    return {
+        "one change: CPU, ms": cpu,
+        "one change: an Envoy has it, ms": latency,
+        "one joins: CPU, ms": 2 * cpu,
+    }
 
 
 def test_what_a_change_costs_is_compared_with_the_small_fleet_by_medians() -> None:
@@ -126,6 +130,7 @@ def test_what_a_change_costs_is_compared_with_the_small_fleet_by_medians() -> No
     text = report.table(rounds)
     assert "CPU of one change, to that of few: 1.50 × many." in text
     assert "latency of one change, to that of few: 0.50 × many." in text
+    assert "CPU of one that joins, to that of few: 1.50 × many." in text
     assert "| one change: CPU, ms | 10 (10–10) | 15 (12–900) |" in text
     assert "| rows | 5 (5–5) |" in text
 
@@ -154,7 +159,7 @@ async def test_its_control_plane_serves_and_is_measured(tmp_path: Path) -> None:
 
 
 async def test_all_of_it_plays_with_a_small_fleet(tmp_path: Path) -> None:
-    plan = Plan(40, 2, 4, changes=2, beating=0.05, commits=2, repetitions=1)
+    plan = Plan(40, 2, 4, changes=2, joining=0.5, beating=0.05, commits=2, repetitions=1)
     async with process("benchmarks.registry.replicas") as replicas:
         port = (await replicas.answer())["port"]
         stage = Stage(plan, port, tmp_path, lambda _: None, random.Random(1))  # noqa: S311 - which replica changes

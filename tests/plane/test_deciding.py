@@ -162,16 +162,22 @@ def is_amended(plane: Plane, step: Step) -> bool:
     return len(differing(before, weighing_of(plane))) < len(IDS)
 
 
+def that_joins(plane: Plane, now: float) -> None:
+    asked(PutReplica("p", "new", replica_of(8_000)))(plane, now)
+    probed("new", READY)(plane, now)
+
+
 @pytest.mark.parametrize(
     "step",
     [
+        that_joins,
         asked(Drain("p", "r1")),
         asked(DeleteReplica("p", "r1", force=True)),
         asked(PutReplica("p", "new", replica_of(8_000))),
         probed("r1", Probe.REFUSED),
         failed("r1"),
     ],
-    ids=["drained", "removed", "new", "gone", "a scrape that fails"],
+    ids=["joins", "drained", "removed", "new", "gone", "a scrape that fails"],
 )
 def test_of_a_pool_in_which_nothing_is_measured_only_what_has_changed_is_looked_at(
     step: Step,
@@ -227,3 +233,22 @@ def test_a_replica_that_joins_on_a_gpu_of_which_an_exporter_tells_is_weighed_by_
     probed("new", READY)(plane, 2.0)
     plane.decide(2.0)
     assert weighing_of(plane).replicas["new"].drained
+
+
+def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None:
+    plane, now = begun(pool_of("capacity-tiers", "10s")), 100.0
+    that_joins(plane, now)
+    tiers, weights = [], []
+    while now < 115.0:
+        catalog = plane.decide(now)
+        (member,) = (it for it in catalog.pools["p"].members if it.id == "new")
+        tiers.append(member.tier)
+        weights.append(member.weight)
+        assert {it.weight for it in catalog.pools["p"].members if it.tier == "tier-8"} == {
+            weighing_of(plane).replicas["r1"].weight
+        }
+        now += 0.25
+    assert tiers[0].startswith("warming-")
+    assert weights[0] == 167
+    assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
+    assert not list(plane._decided.due(1_000.0))

@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.settings import PoolSettings
-from controlplane.weighing import ReplicaInput, Weighing, amended, differing, serving, weigh
+from controlplane.weighing import (
+    ReplicaInput,
+    Weighing,
+    amended,
+    differing,
+    moving,
+    serving,
+    weigh,
+)
 from controlplane.weighing.alike import Alike
+from controlplane.weighing.round import Round
 from tests.lines import lines_run
 from tests.weighing.pools import SETTINGS, replica
 from tests.weighing.test_policies import TIERS, WEIGHTED
@@ -126,26 +135,69 @@ def test_the_work_grows_with_what_has_changed(settings: PoolSettings) -> None:
         replica("r1"),
         plain("r1", age=0.0),
         plain("r1", gpu_uuid="GPU-1"),
-        plain("r1", ready_since=100.0),
     ],
-    ids=["a window", "known before a restart", "a GPU", "slow start"],
+    ids=["a window", "known before a restart", "a GPU"],
 )
 def test_one_that_is_not_like_the_others_takes_a_look_at_all(one: ReplicaInput) -> None:
     assert amended(weighed(all_of()), SETTINGS, {"r1": one}, 100.0) is None
 
 
-def test_nor_is_it_enough_while_one_that_has_not_changed_starts_slowly() -> None:
+@pytest.mark.parametrize("settings", [TIERS, WEIGHTED], ids=["tiers", "weights"])
+def test_those_that_join_start_slowly_and_no_other_is_looked_at(settings: PoolSettings) -> None:
     known = all_of()
-    known["r1"] = plain("r1", ready_since=100.0 - SLOW_START)
-    before = weighed(known, now=100.0)
-    drained = {"r2": plain("r2", ready=False)}
-    assert amended(before, SETTINGS, drained, 100.0) is not None
-    late = {**drained, "r3": plain("r3", ready_since=101.0)}
-    assert amended(before, SETTINGS, late, 101.0 + SLOW_START - 0.1) is None
-    found = amended(before, SETTINGS, late, 101.0 + SLOW_START)
-    assert found is not None
-    # It is remembered of those that have changed as well.
-    assert amended(found, SETTINGS, {"r2": plain("r2")}, 101.0 + SLOW_START - 0.1) is None
+    weighing, now = weighed(known, settings), 100.0
+    changes: dict[float, dict[str, ReplicaInput | None]] = {
+        100.0: {"new": plain("new", ready_since=100.0)},
+        101.5: {"newer": plain("newer", ready_since=101.5), "r1": plain("r1", ready=False)},
+        # Those that are on their way go on, and may be drained, restart or go.
+        103.0: {"new": plain("new", ready_since=100.0, ready=False)},
+        104.0: {"new": plain("new", ready_since=100.0), "r1": None},
+        106.0: {"newer": plain("newer", generation=1, ready_since=106.0)},
+        118.0: {"newest": plain("newest", ready_since=118.0)},
+        119.0: {"newest": None},
+    }
+    while now < 119.5:
+        of = changes.get(now, {})
+        known = changed(known, of)
+        found = amended(weighing, settings, of, now)
+        assert found is not None
+        replicas = {it.id: it for it in known.values()}
+        ready = {it.id for it in known.values() if it.ready}
+        rules = Round(weighing, settings, replicas, ready, now, None)
+        assert found == rules.weighing({}, suspect=False)
+        assert moving(found) == {
+            id_ for id_, it in found.replicas.items() if it.state.relative != 1
+        }
+        weighing, now = found, now + 0.25
+    assert moving(weighing) == set()
+    assert not weighing.is_moving
+
+
+def test_the_work_of_a_slow_start_grows_with_those_that_start() -> None:
+    took = {}
+    for many in (100, 3_000):
+        before = weighed(all_of([f"r{n}" for n in range(many)]))
+        joined = amended(before, SETTINGS, {"new": plain("new", ready_since=100.0)}, 100.0)
+        assert moving(joined) == {"new"}
+
+        def work(before: Weighing | None = joined) -> None:
+            assert amended(before, SETTINGS, {}, 103.0) is not None
+
+        took[many] = lines_run(work)
+    assert took[3_000] < 2 * took[100]
+
+
+def test_while_as_many_start_slowly_as_do_not_they_are_held_back_and_with_one_more_none_is() -> (
+    None
+):
+    known = all_of(IDS[:4])
+    before = weighed(known)
+    late = {id_: plain(id_, ready_since=100.0) for id_ in ("n1", "n2", "n3", "n4", "n5")}
+    four = dict(list(late.items())[:4])
+    for joining, is_slow in ((four, True), (late, False)):
+        found = weigh(before, SETTINGS, [*known.values(), *joining.values()], 100.0)
+        assert (moving(found) == joining.keys()) is is_slow
+        assert bool(moving(found)) is is_slow
 
 
 def test_where_all_start_slowly_together_none_is_held_back_and_all_are_looked_at() -> None:
@@ -170,9 +222,9 @@ def test_once_shares_have_moved_all_are_looked_at_again() -> None:
         last, id_ = weighing, IDS[drained]
         weighing = amended(weighing, SETTINGS, {id_: plain(id_, ready=False)}, 0.0)
         drained += 1
-    # 5 % of 60 is 3.
-    assert drained == 4
-    assert serving(last) == 57
+    # One of 57 has 5.3 % more than one of 60.
+    assert drained == 3
+    assert serving(last) == 58
 
 
 def test_a_pool_that_becomes_empty_or_has_another_policy_is_weighed_as_a_whole() -> None:
@@ -205,8 +257,25 @@ def test_those_that_differ_are_those_that_were_looked_at_since() -> None:
     assert differing(first, third) == {"r1", "r2", "r3", "new"}
     assert differing(third, third) == set()
     assert differing(None, third) == third.replicas.keys()
+    fourth = amended(third, SETTINGS, {"late": plain("late", ready_since=0.0)}, 0.0)
+    assert fourth is not None
+    assert differing(third, fourth) == {"late"}
+    fifth = amended(fourth, SETTINGS, {}, 1.0)
+    assert fifth is not None
+    assert differing(fourth, fifth) == {"late"}
     again = weigh(third, SETTINGS, list(all_of().values()), 1.0)
     assert differing(third, again) == {*IDS, "new"}
+
+
+def test_where_the_weight_of_all_has_changed_all_differ() -> None:
+    late = {"late": plain("late", ready_since=0.0)}
+    before = amended(weighed(all_of()), SETTINGS, late, 0.0)
+    after = amended(before, SETTINGS, {}, SLOW_START)
+    assert before is not None
+    assert after is not None
+    # It has come to the tier of the others, on its last step.
+    assert after.replicas["r1"].weight < 1000
+    assert differing(before, after) == {*IDS, "late"}
 
 
 def test_of_those_that_were_weighed_by_the_rules_all_may_differ() -> None:

@@ -76,11 +76,7 @@ def test_it_is_what_every_rule_makes_of_it(
 def test_where_nothing_was_ever_measured_one_pass_is_enough(
     of: PoolSettings, history: list[tuple[float, list[ReplicaInput]]], inputs: list[ReplicaInput]
 ) -> None:
-    long_ready = [
-        (passed, [replace(it, ready_since=None) for it in its]) for passed, its in history
-    ]
-    previous, now = in_turn(of, long_ready)
-    inputs = [replace(it, ready_since=None) for it in inputs]
+    previous, now = in_turn(of, history)
     assert in_one_pass(previous, of, inputs, now) == by_every_rule(previous, of, inputs, now)
 
 
@@ -102,9 +98,8 @@ def test_all_that_get_traffic_get_alike_and_are_told_so() -> None:
         ReplicaInput("b", age=0.0),
         ReplicaInput("b", gpu_uuid="GPU-1"),
         ReplicaInput("b", in_flight=(InFlight("envoys", 3.0, 100.0),)),
-        ReplicaInput("b", ready_since=100.0),
     ],
-    ids=["a window", "known before a restart", "a GPU", "in flight", "slow start"],
+    ids=["a window", "known before a restart", "a GPU", "in flight"],
 )
 def test_with_anything_known_of_one_the_rules_are_gone_through(known: ReplicaInput) -> None:
     others = [ReplicaInput("a"), ReplicaInput("c")]
@@ -126,7 +121,6 @@ MEASURED = rounds(pool(100, 25), 30)[-1]
 @pytest.mark.parametrize(
     "kept",
     [
-        {"relative": 0.5},
         {"estimate": MEASURED.replicas["a"].state.estimate},
         {"kind": "a"},
         {"line": InFlight("envoys", 3.0, 0.0)},
@@ -146,6 +140,29 @@ def test_one_thing_that_is_still_known_of_one_replica_is_enough_to_go_through_th
     state = replace(plainly.replicas["a"].state, **kept)
     known = {**plainly.replicas, "a": plainly.replicas["a"]._replace(state=state)}
     assert in_one_pass(replace(plainly, replicas=known), SETTINGS, inputs, 1.0) is None
+
+
+@pytest.mark.parametrize("of", [TIERS, WEIGHTED], ids=["tiers", "weights"])
+def test_those_that_join_start_slowly_step_by_step_as_by_every_rule(of: PoolSettings) -> None:
+    # One that is soon drained, and one that never gets anything.
+    others = [ReplicaInput(id_) for id_ in "abcde"] + [ReplicaInput("idle", ready=False)]
+    previous, now = weigh(None, of, others, 0.0), 1.0
+    shares = []
+    while previous.is_moving or now < 5.0:
+        late = [
+            ReplicaInput("late", ready_since=1.0),
+            ReplicaInput("later", ready_since=2.25, slots=None),
+            ReplicaInput("drained", ready_since=1.0, ready=now < 4.0),
+        ]
+        inputs = others + late[: 3 if now >= 2.25 else 1]
+        found = in_one_pass(previous, of, inputs, now)
+        assert found is not None
+        assert found == by_every_rule(previous, of, inputs, now)
+        shares.append(found.replicas["late"].share or 0.0)
+        previous, now = found, now + 0.25
+    assert shares[0] < 0.05
+    assert shares[-1] == pytest.approx(1 / 7)
+    assert now > 12.0
 
 
 def test_how_busy_the_pool_was_is_not_forgotten_in_one_pass() -> None:
