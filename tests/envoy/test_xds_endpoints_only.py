@@ -70,7 +70,14 @@ async def test_an_envoy_with_clusters_of_its_own_gets_their_endpoints(
                 return set(await envoy.hosts("p")) == {"r0", "r1"}
 
             await until("Envoy has the new replica", has_both)
-            (node,) = (await plane.get("/v1/nodes"))["nodes"]
-            (only,) = node["types"]
-            assert only["type_url"].endswith("ClusterLoadAssignment")
-            assert (only["in_sync"], only["last_rejection"]) == (True, None)
+
+            # It has the hosts a moment before its answer is here, and weights go on changing while
+            # the new one starts slowly.
+            async def is_in_sync() -> bool:
+                (node,) = (await plane.get("/v1/nodes"))["nodes"]
+                (only,) = node["types"]
+                assert only["type_url"].endswith("ClusterLoadAssignment")
+                assert only["last_rejection"] is None
+                return bool(only["in_sync"])
+
+            await until("Envoy is in sync", is_in_sync)
