@@ -252,3 +252,7 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     assert weights[0] == 167
     assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
     assert not list(plane._decided.due(1_000.0))
+    # And its history tells of each step.
+    told = [it.entry.weight for it in plane.timelines.of("p", "new", now)]
+    assert told[0] == 167
+    assert len(set(told)) > 5
