@@ -70,9 +70,10 @@ def _amend(
     if weighing is None:
         return False
     timelines.record(pool, observed, [it for it in inputs.values() if it is not None], weighing)
+    told = differing(previous, weighing)
     shown = {
         id_: id_ in pool.replicas and observed[name, id_].readiness.is_shown
-        for id_ in differing(previous, weighing)
+        for id_ in (inputs.keys() | weighing.replicas.keys() if told is None else told)
     }
     decided.amend(name, weighing, shown, pool.settings.metrics.interval, now)
     return True

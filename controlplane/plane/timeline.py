@@ -127,7 +127,10 @@ class Timelines:
         """
         regular = math.ceil(_AT_A_TIME * len(inputs))
         many = serving(weighing)
-        replicas, decided, name = pool.replicas, weighing.replicas, pool.name
+        decided, name = weighing.replicas, pool.name
+        # Of all of a pool each is looked up sooner in a plain dict; for a few it is not worth it.
+        is_whole = len(inputs) == len(pool.replicas)
+        replicas = dict(pool.replicas.items()) if is_whole else pool.replicas
         # Where thousands are alike, they share their steps.
         telling: dict[int, tuple[str, ...]] = {}
         for given in inputs:

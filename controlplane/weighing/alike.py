@@ -200,7 +200,7 @@ def moving(weighing: Weighing | None) -> Set[str]:
     return replicas.moving.keys() if isinstance(replicas, Alike) else frozenset()
 
 
-def differing(before: Weighing | None, after: Weighing) -> Set[str]:
+def differing(before: Weighing | None, after: Weighing) -> Set[str] | None:
     """Ids of the replicas of which one weighing may say more than another share than the other.
 
     Args:
@@ -208,14 +208,14 @@ def differing(before: Weighing | None, after: Weighing) -> Set[str]:
         after: The later one.
 
     Returns:
-        Those that came or went as well, always in the same order. Where only some were looked at
-        in between it is these; else all.
+        Those that were looked at in between, that came and that went, always in the same order.
+        None where it may be all.
     """
-    old, new = before.replicas if before is not None else {}, after.replicas
-    if isinstance(old, Alike) and isinstance(new, Alike) and old.weight == new.weight:
-        changed = new.standings.differing(old.standings)
-        return dict.fromkeys((*changed, *old.moving, *new.moving)).keys()
-    return dict.fromkeys((*new, *old)).keys()
+    old, new = before.replicas if before is not None else None, after.replicas
+    if not isinstance(old, Alike) or not isinstance(new, Alike) or old.weight != new.weight:
+        return None
+    changed = new.standings.differing(old.standings)
+    return dict.fromkeys((*changed, *old.moving, *new.moving)).keys()
 
 
 def _given(tier: str, ordinary: int, others: Collection[float], members: int) -> _Given:

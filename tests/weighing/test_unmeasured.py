@@ -12,6 +12,7 @@ from controlplane.settings import PoolSettings
 from controlplane.weighing import InFlight, ReplicaInput, Weighing, explain, weigh
 from controlplane.weighing.guard import Guard
 from controlplane.weighing.round import Round
+from controlplane.weighing.slots import Learned
 from controlplane.weighing.tiers import Placement
 from controlplane.weighing.unmeasured import unmeasured
 from tests.weighing.pools import SETTINGS, pool, replica, rounds, window
@@ -122,6 +123,7 @@ MEASURED = rounds(pool(100, 25), 30)[-1]
     "kept",
     [
         {"estimate": MEASURED.replicas["a"].state.estimate},
+        {"learned": Learned(2, (), 0.0, 0.0, 0.0, 0.0)},
         {"kind": "a"},
         {"line": InFlight("envoys", 3.0, 0.0)},
         {"guard": Guard(wanted=True, cut=True)},

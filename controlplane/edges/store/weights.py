@@ -5,7 +5,7 @@ time to time. In between, and if the disk fails, nothing waits for it.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -95,17 +95,16 @@ class WeightKeeper:
             weighing, before = self._plane.weighing(name), self._kept.get(name)
             if weighing is None or (before is not None and before.weighing is weighing):
                 continue
-            changed = differing(before.weighing if before else None, weighing)
+            changed = differing(before.weighing, weighing) if before else None
             old = before.told if before else {}
-            new = _told(weighing, self._plane.remembered(name, changed))
+            told = new = _told(weighing, self._plane.remembered(name, changed))
             ids = {id_ for id_, it in new.items() if it != old.get(id_)}
-            told = {**old, **new}
-            for id_ in changed - new.keys():
-                told.pop(id_, None)
+            if changed is not None:
+                told = {**old, **new}
+                for id_ in changed - new.keys():
+                    told.pop(id_, None)
             if everything:
-                stale = differing(before.full if before else None, weighing)
-                there = self._plane.fleet.pools[name].replicas
-                ids |= {id_ for id_ in stale if id_ in told and id_ in there}
+                ids |= self._stale(name, weighing, told)
             long = self._plane.long_requests(name)
             is_told = bool(ids) or (before is not None and long != before.long)
             if is_told:
@@ -125,6 +124,15 @@ class WeightKeeper:
         self._kept = {
             name: it for name, it in self._kept.items() if name in self._plane.fleet.pools
         }
+
+    def _stale(self, name: str, weighing: Weighing, told: Mapping[str, _Told]) -> Set[str]:
+        """The replicas of a pool of which something is known that is not written."""
+        before = self._kept.get(name)
+        full = before.full if before else None
+        some = differing(full, weighing)
+        # What has gone since has no row any more.
+        there = self._plane.fleet.pools[name].replicas
+        return {id_ for id_ in (told if some is None else some) if id_ in told and id_ in there}
 
 
 @dataclass(frozen=True, slots=True)
