@@ -257,3 +257,15 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     told = [it.entry.weight for it in plane.timelines.of("p", "new", now)]
     assert told[0] == 167
     assert len(set(told)) > 5
+
+
+def test_envoys_are_told_of_all_whose_weight_has_changed_with_the_one_that_joined() -> None:
+    plane = begun(pool_of("capacity-tiers", "10s"))
+    that_joins(plane, 100.0)
+    for now in (100.0, 109.9):
+        plane.decide(now)
+    # A moment later its slow start is over, and its last step only a part of one.
+    plane.apply(Drain("p", "r1"), 110.0)
+    weights = {it.weight for it in plane.decide(110.0).pools["p"].members}
+    assert weights == {weighing_of(plane).replicas["r2"].weight}
+    assert weights != {1000}

@@ -209,3 +209,19 @@ async def test_of_one_that_has_gone_when_everything_is_written_nothing_is() -> N
     await follower.save()
     assert "r7" not in {id_ for _, id_, _, _ in rows.kept}
     assert len(rows.kept) == 60
+
+
+async def test_one_of_many_that_another_process_has_replaced_is_written_as_that_one() -> None:
+    life = Life(Plane(0.0), 100.0)
+    alike(life, 60)
+    follower, rows = keeper(life)
+    await follower.save()
+    moved = validated(ReplicaSettings, {"address": "127.0.0.1:9103"})
+    life.plane.apply(PutReplica("m", "r7", moved), 100.0)
+    life.plane.decide(100.0)
+    rows.kept = []
+    await follower.save(everything=False)
+    ((_, id_, _, text),) = rows.kept[1:]
+    data = json.loads(text)
+    assert (id_, data["shown"]) == ("r7", False)
+    assert data["generation"] == life.plane.fleet.pool("m").replica("r7").generation
