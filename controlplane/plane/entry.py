@@ -58,7 +58,10 @@ class Entry:
 
 _JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PLAIN: Final = tuple(it.name for it in fields(Entry) if it.name not in ("window", "steps"))
-_WINDOW: Final = tuple(it.name for it in fields(Window) if it.name != "memory")
+_WINDOW: Final = tuple(
+    it.name for it in fields(Window) if it.name not in ("memory", "batches", "batches_total")
+)
+"""What is kept of a window beside its GPUs; what it says of batches is not kept."""
 
 _PHRASES: Final = (
     '","the last scrape failed: no answer within connection refused starting gone operator lease'

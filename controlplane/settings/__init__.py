@@ -24,6 +24,8 @@ from controlplane.settings.families import (
     LatencyFamily,
     MemoryFamily,
     MemoryTotalFamily,
+    QueueFamily,
+    QueueUnit,
 )
 from controlplane.settings.metrics import GpuSettings, MetricsSettings
 from controlplane.settings.pool import PoolEntry, PoolSettings
@@ -62,6 +64,8 @@ __all__ = [
     "PoolEntry",
     "PoolSettings",
     "ProfileName",
+    "QueueFamily",
+    "QueueUnit",
     "ReplicaEntry",
     "ReplicaSettings",
     "Role",

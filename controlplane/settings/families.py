@@ -15,6 +15,7 @@ LabelSelection = Annotated[dict[LabelName, str], Field(max_length=16)]
 for anything, ``!`` before it for all that is not like it."""
 
 TimeUnit = Literal["s", "ms", "us"]
+QueueUnit = Literal["requests", "texts"]
 MemoryUnit = Literal["bytes", "KiB", "MiB", "GiB", "fraction", "percent"]
 
 
@@ -28,6 +29,16 @@ class CountFamily(Settings):
 
     family: FamilyName
     labels: LabelSelection = Field(default_factory=dict)
+
+
+class QueueFamily(CountFamily):
+    """A gauge of what waits or is being computed.
+
+    Attributes:
+        unit: What it counts: requests, or texts, of which a request may have many.
+    """
+
+    unit: QueueUnit = "requests"
 
 
 class LatencyFamily(Settings):

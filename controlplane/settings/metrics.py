@@ -10,6 +10,8 @@ from controlplane.settings.families import (
     LatencyFamily,
     MemoryFamily,
     MemoryTotalFamily,
+    QueueFamily,
+    QueueUnit,
 )
 from controlplane.settings.problems import SettingsError
 from controlplane.settings.servers import SERVERS, ProfileName
@@ -63,8 +65,8 @@ class MetricsSettings(Settings):
         latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.
         memory_total: Gauge of the GPU memory there is.
-        queue: Gauge of requests that wait.
-        running: Gauge of requests that are being computed.
+        queue: Gauge of requests or texts that wait.
+        running: Gauge of requests or texts that are being computed.
         errors: Counter of requests that failed.
         tokens: Counter of the tokens of the texts that were computed.
         gpu: Where to read GPU memory from that the replicas do not expose themselves.
@@ -78,8 +80,8 @@ class MetricsSettings(Settings):
     latency: LatencyFamily | None = None
     memory_used: MemoryFamily | None = None
     memory_total: MemoryTotalFamily | None = None
-    queue: CountFamily | None = None
-    running: CountFamily | None = None
+    queue: QueueFamily | None = None
+    running: QueueFamily | None = None
     errors: CountFamily | None = None
     tokens: CountFamily | None = None
     gpu: GpuSettings | None = None
@@ -88,6 +90,12 @@ class MetricsSettings(Settings):
     def is_scraped(self) -> bool:
         """Whether the replicas are asked for metrics at all."""
         return self.profile != "none"
+
+    @property
+    def queue_unit(self) -> QueueUnit:
+        """What the families given here as queue and running count."""
+        given = self.queue or self.running
+        return given.unit if given else "requests"
 
     def where(self, replica: Address) -> Address:
         """Where the exposition of a replica at this address is served."""
@@ -130,6 +138,8 @@ class MetricsSettings(Settings):
                 f"{(given or ['labels'])[0]} is {'known' if self.is_scraped else 'not read'} for"
                 f" profile {self.profile}: leave it out, or choose profile prometheus"
             )
+        if self.queue and self.running and self.queue.unit != self.running.unit:
+            raise ValueError("queue and running must have the same unit: requests or texts")
         used, total = self.memory_used, self.memory_total
         if (used is None) != (total is None) and not (used is not None and used.is_fraction):
             raise ValueError(

@@ -3,11 +3,12 @@
 In come scraped texts and the time they were scraped at; out come `Reading` and `Window`.
 """
 
+from controlplane.signals.batches import Batches, BatchTotals
 from controlplane.signals.devices import Device, DeviceProfile, device_profile_of, read_devices
 from controlplane.signals.fitting import Fit, fits
 from controlplane.signals.histogram import Histogram, Resolution
 from controlplane.signals.memory import GpuMemory
-from controlplane.signals.profile import Latency, Memory, Profile, Source
+from controlplane.signals.profile import BatchFamilies, Latency, Memory, Profile, Source
 from controlplane.signals.reading import Reading, read
 from controlplane.signals.series import ExpositionError
 from controlplane.signals.servers import PROFILES, profile_of
@@ -16,6 +17,9 @@ from controlplane.signals.window import WINDOW, History, Window
 __all__ = [
     "PROFILES",
     "WINDOW",
+    "BatchFamilies",
+    "BatchTotals",
+    "Batches",
     "Device",
     "DeviceProfile",
     "ExpositionError",

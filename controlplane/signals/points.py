@@ -6,13 +6,18 @@ as long as a window may begin with it.
 """
 
 import math
+import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import sub
 from typing import Final
 
+from controlplane.signals.batches import Batches, BatchTotals
+
 _NOTHING: Final = array("f")
+_ROW: Final = struct.Struct(f"{len(BatchTotals._fields)}d")
+"""The totals of batches at a reading: half the bytes of an array, a third of a tuple's."""
 
 
 class Points:
@@ -24,7 +29,17 @@ class Points:
         totals: Of these durations, in seconds.
     """
 
-    __slots__ = ("_begin", "_counts", "_errors", "_requests", "_tokens", "at", "counted", "totals")
+    __slots__ = (
+        "_batches",
+        "_begin",
+        "_counts",
+        "_errors",
+        "_requests",
+        "_tokens",
+        "at",
+        "counted",
+        "totals",
+    )
 
     def __init__(self) -> None:
         """Begin without a reading."""
@@ -37,6 +52,7 @@ class Points:
         self._errors = array("d")
         self._requests = array("d")
         self._tokens = array("d")
+        self._batches: list[bytes | None] = []
 
     def __len__(self) -> int:
         return len(self.at)
@@ -61,6 +77,12 @@ class Points:
         """That had been computed at the newest reading; NaN where it did not say."""
         return self._tokens[-1] if self._tokens else math.nan
 
+    @property
+    def batches(self) -> BatchTotals | None:
+        """That had been computed at the newest reading; None where it did not say."""
+        row = self._batches[-1] if self._batches else None
+        return BatchTotals(*_ROW.unpack(row)) if row is not None else None
+
     def append(
         self,
         at: float,
@@ -68,6 +90,7 @@ class Points:
         total: float,
         errors: float,
         tokens: float | None,
+        batches: BatchTotals | None = None,
     ) -> None:
         """Take in a newer reading.
 
@@ -77,6 +100,7 @@ class Points:
             total: Of all durations, in seconds.
             errors: Requests that failed.
             tokens: That were computed; None where it does not say.
+            batches: The same.
         """
         before = self._counts[-1] if self._counts else _NOTHING
         kept = before if counts is None else _packed(counts)
@@ -88,6 +112,10 @@ class Points:
         self._errors.append(errors)
         self._requests.append(counted + errors)
         self._tokens.append(math.nan if tokens is None else tokens)
+        row = None if batches is None else _ROW.pack(*batches)
+        self._batches.append(
+            self._batches[-1] if self._batches and row == self._batches[-1] else row
+        )
         self.at.append(at)
         self.counted.append(counted)
         self.totals.append(total)
@@ -103,7 +131,7 @@ class Points:
 
     def _begin_with(self, first: int) -> None:
         gone = first - self._begin
-        del self._counts[:gone]
+        del self._counts[:gone], self._batches[:gone]
         for column in (self._errors, self._requests, self._tokens):
             del column[:gone]
         self._begin = first
@@ -119,11 +147,11 @@ class Points:
         samples = self.counted[last] - self.counted[first]
         return (self.totals[last] - self.totals[first]) / samples if samples > 0 else None
 
-    def grown(self, first: int) -> tuple[Sequence[float], float, float]:
+    def grown(self, first: int) -> tuple[Sequence[float], float, float, Batches | None]:
         """What was counted since a reading, the last time that anything is asked of those before.
 
         Returns:
-            By bucket, errors, and tokens; NaN where these are not known.
+            By bucket, errors, tokens, and batches; NaN and None where these are not known.
         """
         if first > self._begin:
             self._begin_with(first)
@@ -132,7 +160,14 @@ class Points:
             [*map(sub, last, before)] if before else last,
             self._errors[-1] - self._errors[0],
             self._tokens[-1] - self._tokens[0],
+            self._computed(),
         )
+
+    def _computed(self) -> Batches | None:
+        before, last = self._batches[0], self._batches[-1]
+        if before is None or last is None:
+            return None
+        return BatchTotals(*_ROW.unpack(last)).since(BatchTotals(*_ROW.unpack(before)))
 
 
 def _packed(counts: tuple[float, ...]) -> "array[float]":

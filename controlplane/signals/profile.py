@@ -5,12 +5,12 @@ spelt out by the user.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Final, Literal
 
-from controlplane.settings import CountFamily, MetricsSettings
+from controlplane.settings import CountFamily, MetricsSettings, QueueUnit
 
 _SCALES: Final = {
     "s": 1.0,
@@ -104,6 +104,46 @@ class Memory:
         return (self.used, *self.total, *self.also)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchFamilies:
+    """Where the batches that a server computed are read from.
+
+    Attributes:
+        tokens: Histogram of the tokens of each batch.
+        count: Counter of batches, of a server without that histogram.
+        texts: Counters of the texts that were computed, which add up.
+        seconds: Counters of the time of the batch that each was in, which add up.
+        billed: Counters of how many durations `seconds` has, where these are not the texts.
+    """
+
+    tokens: Source | None = None
+    count: Source | None = None
+    texts: tuple[Source, ...] = ()
+    seconds: tuple[Source, ...] = ()
+    billed: tuple[Source, ...] = ()
+
+    @property
+    def samples(self) -> set[str]:
+        """The names of the samples that are read."""
+        counters = (*self.texts, *self.seconds, *self.billed)
+        if self.count is not None:
+            counters = (*counters, self.count)
+        names = {name for source in counters for name in spellings(source.family)}
+        if self.tokens is not None:
+            names |= {f"{self.tokens.family}_bucket", f"{self.tokens.family}_sum"}
+        return names
+
+    def narrowed(self, narrow: Callable[[Source], Source]) -> "BatchFamilies":
+        """The same with each source narrowed."""
+        return BatchFamilies(
+            narrow(self.tokens) if self.tokens else None,
+            narrow(self.count) if self.count else None,
+            tuple(map(narrow, self.texts)),
+            tuple(map(narrow, self.seconds)),
+            tuple(map(narrow, self.billed)),
+        )
+
+
 @dataclass(frozen=True)
 class Profile:
     """How to read one kind of server; None for what it does not expose.
@@ -112,11 +152,13 @@ class Profile:
         name: As the config file names it.
         latency: Request durations; of several the first that has counted anything.
         memory: GPU memory.
-        queue: Gauge of requests that wait.
-        running: Gauge of requests that are being computed, or that it has in all.
+        queue: Gauge of what waits.
+        running: Gauge of what is being computed, or that it has in all.
+        queue_unit: What these two count: requests, or the texts in them.
         errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
         tokens: Counter of the tokens of the texts that were computed.
+        batches: What was computed at a time.
     """
 
     name: str
@@ -127,6 +169,8 @@ class Profile:
     errors: Source | None = None
     started: Source | None = Source("process_start_time_seconds")
     tokens: Source | None = None
+    batches: BatchFamilies | None = None
+    queue_unit: QueueUnit = "requests"
 
     def __hash__(self) -> int:
         return self._hash
@@ -148,6 +192,8 @@ class Profile:
         for counter in (self.errors, self.tokens):
             if counter is not None:
                 names.update(spellings(counter.family))
+        if self.batches is not None:
+            names |= self.batches.samples
         return frozenset(names)
 
     @cached_property
@@ -171,6 +217,7 @@ class Profile:
             running=narrow(self.running) if self.running else None,
             errors=narrow(self.errors) if self.errors else None,
             tokens=narrow(self.tokens) if self.tokens else None,
+            batches=self.batches.narrowed(narrow) if self.batches else None,
         )
 
 
@@ -210,6 +257,7 @@ def declared(settings: MetricsSettings) -> Profile:
         running=_counted(settings.running),
         errors=_counted(settings.errors),
         tokens=_counted(settings.tokens),
+        queue_unit=settings.queue_unit,
     )
 
 

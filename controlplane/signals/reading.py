@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from controlplane.settings import QueueUnit
+from controlplane.signals.batches import BatchError, BatchSums, BatchTotals, batch_sums
 from controlplane.signals.exposition import parse
 from controlplane.signals.histogram import Histogram
 from controlplane.signals.latency import latency_of
@@ -20,12 +22,15 @@ class Reading:
         at: When it was scraped, seconds of a monotonic clock.
         latency: Request durations since its start.
         memory: One entry for each GPU.
-        queue: Requests that wait.
+        queue: Requests or texts that wait.
         errors: Requests that failed since its start.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
-        running: Requests that are being computed, or that it has in all, as its server counts.
+        running: Requests or texts that are being computed, or that it has in all, as its server
+            counts.
         tokens: That it computed since its start.
+        batches: That it computed since its start; None as well where what it says cannot be true.
+        queue_unit: What `queue` and `running` count.
     """
 
     at: float
@@ -37,6 +42,8 @@ class Reading:
     note: str | None = None
     running: float | None = None
     tokens: float | None = None
+    batches: BatchTotals | None = None
+    queue_unit: QueueUnit = "requests"
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
@@ -63,6 +70,13 @@ def read(text: str, profile: Profile, at: float) -> Reading:
             f" the server match profile {profile.name}?"
         )
     values, sums = exposition.values, _sums(exposition.layout, profile)
+    batches, tokens = None, None
+    try:
+        batches = sums.batches.of(values) if sums.batches else None
+        tokens = sums.tokens.of(values)
+    except BatchError as error:
+        wrong = f"what it says of its batches cannot be true: {error}"
+        note = f"{note}; {wrong}" if note else wrong
     return Reading(
         at=at,
         latency=durations,
@@ -72,7 +86,9 @@ def read(text: str, profile: Profile, at: float) -> Reading:
         started_at=sums.started.of(values),
         note=note,
         running=sums.running.of(values),
-        tokens=sums.tokens.of(values),
+        tokens=tokens,
+        batches=batches,
+        queue_unit=profile.queue_unit,
     )
 
 
@@ -87,6 +103,7 @@ class _Sums:
         started: A gauge.
         running: A gauge.
         tokens: A counter.
+        batches: Histogram and counters; None where there are none.
     """
 
     memory: tuple[MemorySums, Memory] | None
@@ -95,6 +112,7 @@ class _Sums:
     started: Sum
     running: Sum
     tokens: Sum
+    batches: BatchSums | None
 
     def memory_of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
         return memory_of(values, *self.memory) if self.memory else ()
@@ -112,5 +130,6 @@ def _sums(layout: Layout, profile: Profile) -> _Sums:
             started=gauge(layout, profile.started),
             running=gauge(layout, profile.running),
             tokens=counter(layout, profile.tokens),
+            batches=batch_sums(layout, profile.batches),
         )
     return known

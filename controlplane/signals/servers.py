@@ -8,7 +8,14 @@ from functools import lru_cache
 from typing import Final
 
 from controlplane.settings import MetricsSettings
-from controlplane.signals.profile import Latency, Memory, Profile, Source, declared
+from controlplane.signals.profile import (
+    BatchFamilies,
+    Latency,
+    Memory,
+    Profile,
+    Source,
+    declared,
+)
 
 _CACHED_PROFILES: Final = 1_024
 """Pools that choose or spell out one of their own."""
@@ -34,6 +41,22 @@ _PROFILES: Final = (
         errors=Source("te_request_failure"),
         # Of each batch that it computes (core/src/queue.rs); its sum grows like a counter.
         tokens=Source("te_batch_next_tokens_sum"),
+        # The same, recorded as a batch leaves the queue, and for each poll that finds it empty.
+        # Each text bills the whole time of its batch when that is over (core/src/infer.rs,
+        # `backend_task` and what reads its metadata); a server has one kind of model.
+        batches=BatchFamilies(
+            tokens=Source("te_batch_next_tokens"),
+            texts=(
+                Source("te_embed_inference_duration_count"),
+                Source("te_predict_inference_duration_count"),
+            ),
+            seconds=(
+                Source("te_embed_inference_duration_sum", "s"),
+                Source("te_predict_inference_duration_sum", "s"),
+            ),
+        ),
+        # An entry for each input of a request (core/src/queue.rs).
+        queue_unit="texts",
     ),
     # michaelfeil/infinity: libs/infinity_emb/infinity_emb/infinity_server.py, which takes
     # trallnag/prometheus-fastapi-instrumentator as it comes (metrics.py there). The histogram with
@@ -56,6 +79,15 @@ _PROFILES: Final = (
         queue=Source("vllm:num_requests_waiting"),
         running=Source("vllm:num_requests_running"),
         tokens=Source("vllm:prompt_tokens_total"),
+        # Of each step with output (`record` there): the prompts that it ended, which is all of a
+        # step unless a prompt is longer than one. No time is told of a step.
+        batches=BatchFamilies(
+            tokens=Source("vllm:iteration_tokens_total"),
+            texts=(Source("vllm:e2e_request_latency_seconds_count"),),
+        ),
+        # Each text of a request is one of the engine (vllm/entrypoints/pooling and
+        # vllm/v1/engine/async_llm.py), so all that it counts is texts.
+        queue_unit="texts",
     ),
     # sgl-project/sglang: python/sglang/srt/metrics/collector.py, with --enable-metrics.
     # sglang:token_usage is the share of the cache in use and says nothing of the device.
@@ -65,6 +97,9 @@ _PROFILES: Final = (
         queue=Source("sglang:num_queue_reqs"),
         running=Source("sglang:num_running_reqs"),
         tokens=Source("sglang:prompt_tokens_total"),
+        # Each text of a request goes to the scheduler by itself (`_handle_batch_request` in
+        # python/sglang/srt/managers/tokenizer_manager.py).
+        queue_unit="texts",
     ),
     # triton-inference-server/server: docs/user_guide/metrics.md; core: src/metrics.cc. Counters
     # are on by default, summaries (nv_inference_request_summary_us) are not and say no more here.
@@ -77,6 +112,15 @@ _PROFILES: Final = (
         ),
         queue=Source("nv_inference_pending_request_count"),
         errors=Source("nv_inference_request_failure"),
+        # core: src/infer_stats.cc. An execution counts once; each request of it counts its texts
+        # and bills the whole time of it in the model (`UpdateSuccessWithDuration`), the latter once
+        # for all of its texts. With a response cache requests count as well that bill nothing.
+        batches=BatchFamilies(
+            count=Source("nv_inference_exec_count"),
+            texts=(Source("nv_inference_count"),),
+            seconds=(Source("nv_inference_compute_infer_duration_us", "us"),),
+            billed=(Source("nv_inference_request_success"),),
+        ),
     ),
     # https://docs.nvidia.com/nim/large-language-models/latest/observability.html has the first
     # latency, the queue and the GPUs; releases on vLLM and on Triton expose theirs as it comes.
@@ -96,6 +140,7 @@ _PROFILES: Final = (
         queue=Source("num_requests_waiting"),
         running=Source("num_requests_running"),
         tokens=Source("prompt_tokens_total"),
+        queue_unit="texts",
     ),
     # openvinotoolkit/model_server: docs/metrics.md, and 33 buckets, times 1.8 from 10 µs, in
     # src/model_metric_reporter.cpp. /v3/embeddings is a MediaPipe graph, of which only the first

@@ -68,6 +68,16 @@ def counter(layout: Layout, source: Source | None) -> Sum:
     return Sum(source.family, source.scale, indices)
 
 
+def counters(layout: Layout, sources: Sequence[Source]) -> Sum:
+    """Counters in one unit, added up."""
+    found = [counter(layout, source) for source in sources]
+    there = [one for one in found if one.indices]
+    if not there:
+        return NO_SUM
+    indices = tuple(index for one in there for index in one.indices)
+    return Sum(there[0].family, there[0].scale, indices)
+
+
 def by_label(layout: Layout, source: Source, name: str) -> dict[str | None, Sum]:
     """A sum for each value of a label; None where it is not there."""
     groups: dict[str | None, list[int]] = {}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from operator import lt
 from typing import Final
 
+from controlplane.settings import QueueUnit
+from controlplane.signals.batches import Batches, BatchTotals, impossible
 from controlplane.signals.histogram import Resolution, quantile
 from controlplane.signals.memory import GpuMemory
 from controlplane.signals.points import Points
@@ -52,10 +54,10 @@ class Window:
         error_fraction: Failed of all requests, 0 to 1. Failures are taken not to be among the
             measured durations, as in text-embeddings-inference; where they are, a fraction of 1
             shows as ½.
-        queue: Requests that waited at the newest reading.
+        queue: Requests or texts that waited at the newest reading; see `queue_unit`.
         memory: Of every GPU at the newest reading; empty where unknown.
         note: Of the newest reading.
-        running: Requests that its server counted as under way at the newest reading.
+        running: Requests or texts that its server counted as under way at the newest reading.
         count: Requests measured since the process started, for those who take differences of their
             own.
         total: What they took altogether, in seconds.
@@ -63,6 +65,11 @@ class Window:
         tokens_in: Of them those in this window.
         looks: How many times it was looked at what is in flight, since the process started, where
             `total` is only the sum over these; None where durations were measured.
+        batches: Computed in this window; None where they are not exposed at both of its ends, and
+            where what is said of them cannot be true.
+        batches_total: Since the process started, for those who take differences of their own with
+            `BatchTotals.since`; None as `batches`.
+        queue_unit: What `queue` and `running` count.
     """
 
     at: float
@@ -84,6 +91,9 @@ class Window:
     tokens: float | None = None
     tokens_in: float | None = None
     looks: float | None = None
+    batches: Batches | None = None
+    batches_total: BatchTotals | None = None
+    queue_unit: QueueUnit = "requests"
 
 
 class History:
@@ -136,6 +146,7 @@ class History:
             points.total if latency is None else latency.total,
             points.errors if reading.errors is None else reading.errors,
             reading.tokens,
+            reading.batches,
         )
 
     def _forget_if_changed(self) -> None:
@@ -159,6 +170,9 @@ class History:
             return True
         if reading.errors is not None and reading.errors < points.errors:
             return True
+        counted = points.batches if reading.batches is not None else None
+        if counted and reading.batches and reading.batches.is_less(counted):
+            return True
         return latency is not None and (
             self._bounds not in ((), latency.bounds)
             or latency.total < points.total
@@ -171,7 +185,12 @@ class History:
         seconds = points.at[-1] - points.at[first]
         samples = points.counted[-1] - points.counted[first]
         latency = points.mean(first, -1)
-        counts, failed, tokens = points.grown(first)
+        counts, failed, tokens, batches = points.grown(first)
+        totals, note = points.batches, reading.note
+        if batches and (wrong := impossible(batches, seconds, settled=seconds >= WINDOW)):
+            batches = totals = None
+            wrong = f"what it says of its batches cannot be true: {wrong}"
+            note = f"{note}; {wrong}" if note else wrong
         p99 = quantile(0.99, self._bounds, counts)
         rate = samples / seconds if seconds > 0 else 0.0
         return Window(
@@ -187,12 +206,15 @@ class History:
             error_fraction=failed / (samples + failed) if failed > 0 else 0.0,
             queue=reading.queue,
             memory=reading.memory,
-            note=reading.note,
+            note=note,
             running=reading.running,
             count=points.counted[-1],
             total=points.total,
             tokens=_known(points.tokens),
             tokens_in=_known(tokens),
+            batches=batches,
+            batches_total=totals,
+            queue_unit=reading.queue_unit,
         )
 
 

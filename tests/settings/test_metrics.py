@@ -40,7 +40,12 @@ from tests.settings.files import POOL, load, refusal_in_pool
         ),
         (
             "metrics: {profile: prometheus, latency: {family: l}, queue: {family: q, unit: s}}",
-            "metrics.queue.unit: unknown key; known here are family, labels",
+            "metrics.queue.unit: 's' is not one of 'requests' or 'texts'",
+        ),
+        (
+            "metrics: {profile: prometheus, latency: {family: l}, queue: {family: q, unit: texts},"
+            " running: {family: r}}",
+            "metrics: queue and running must have the same unit: requests or texts",
         ),
         (
             "metrics: {profile: prometheus, latency: {family: l, kind: counters}}",

@@ -64,7 +64,7 @@ def test_a_window_is_the_difference_of_what_was_counted_whatever_was_dropped(
         ]
         first = points.start(SECONDS, enough)
         assert first == (fits[-1] if fits else 0)
-        by_bucket, failed, tokens = points.grown(first)
+        by_bucket, failed, tokens, _ = points.grown(first)
         _, counts_then, errors_then, tokens_then = known[first]
         assert by_bucket == [now - then for now, then in zip(counts, counts_then, strict=True)]
         assert failed == errors - errors_then
@@ -75,7 +75,7 @@ def test_a_window_is_the_difference_of_what_was_counted_whatever_was_dropped(
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.8, 10.0])
-def test_a_minute_of_readings_twice_a_second_takes_twelve_kilobytes(rate: float) -> None:
+def test_a_minute_of_readings_twice_a_second_takes_fifteen_kilobytes(rate: float) -> None:
     page, history = Page("tei", seed=1, rate=rate), History()
     history.add(read(page.after(0.5).decode(), PROFILES["tei"], 0.0))
     gc.collect()
@@ -85,6 +85,6 @@ def test_a_minute_of_readings_twice_a_second_takes_twelve_kilobytes(rate: float)
         for tick in range(1, 240):
             history.add(read(page.after(0.5).decode(), PROFILES["tei"], tick / 2))
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 12e3
+        assert tracemalloc.get_traced_memory()[0] - before < 15e3
     finally:
         tracemalloc.stop()

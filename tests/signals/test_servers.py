@@ -15,6 +15,7 @@ from controlplane.settings import (
     MemoryTotalFamily,
     MetricsSettings,
     ProfileName,
+    QueueFamily,
 )
 from controlplane.signals import (
     PROFILES,
@@ -244,8 +245,8 @@ def test_a_users_own_families_may_have_any_unit_that_fits() -> None:
         latency=LatencyFamily(family="d", kind="counters", count="n", unit="us"),
         memory_used=MemoryFamily(family="used", unit="MiB", gpu_label="gpu"),
         memory_total=MemoryTotalFamily(family="used", plus=("free", "kept"), unit="MiB"),
-        queue=CountFamily(family="q", labels={"state": "!done"}),
-        running=CountFamily(family="r"),
+        queue=QueueFamily(family="q", labels={"state": "!done"}),
+        running=QueueFamily(family="r"),
         errors=CountFamily(family="e", labels={"code": "5*"}),
     )
     text = (

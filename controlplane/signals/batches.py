@@ -1,0 +1,243 @@
+"""What a server says of the batches that it computed: values of an exposition in, totals out.
+
+A histogram of the tokens of each batch gives their number, their tokens and, from its buckets, the
+sum of their squares. Beside it servers count texts, and the time of the batch that each was in.
+Figures that cannot be true are told apart from a server that is idle.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import lt, mul, sub
+from typing import Final, NamedTuple
+
+from controlplane.signals.layouts import Layout
+from controlplane.signals.profile import BatchFamilies, Source
+from controlplane.signals.series import ExpositionError
+from controlplane.signals.sums import Sum, counter, counters
+
+EMPTY: Final = 1.0
+"""Tokens up to which a batch is none. text-embeddings-inference records each poll of an empty queue
+as a batch of 0 tokens (core/src/queue.rs), vLLM some steps without output; the first bucket of both
+ends at 1, and no text has a single token: a tokenizer adds at least one."""
+_LAST_BUCKET: Final = math.sqrt(2.0)
+"""What the middle of the bucket without an upper bound is taken to be, times its lower bound."""
+LONGEST_BATCH: Final = 60.0
+"""Seconds that no batch lasts: whoever waits for it would have given up."""
+_TELLING: Final = 3
+"""Batches from where on one that began before a window does not explain its seconds."""
+
+
+class BatchError(ValueError):
+    """Batch figures cannot be true; the message is a part of a sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What was computed in some time.
+
+    Attributes:
+        count: Batches, polls of an empty queue left out.
+        tokens: Of all of them together; None where that is not exposed.
+        squares: Sum over batches of tokens²; at least tokens² / count. None as `tokens`.
+        texts: Computed; None where that is not exposed.
+        seconds: Sum over `billed` of the time that the batch took in which each was: a batch of ten
+            that lasts a second adds ten. None where that is not exposed.
+        billed: How many durations `seconds` is the sum of: texts, or requests of several texts.
+            None as `seconds`.
+    """
+
+    count: float
+    tokens: float | None = None
+    squares: float | None = None
+    texts: float | None = None
+    seconds: float | None = None
+    billed: float | None = None
+
+
+class BatchTotals(NamedTuple):
+    """The same since the process started, kept so that differences of it are right.
+
+    All are numbers, NaN where they are not exposed, so that histories pack them at little cost.
+
+    Attributes:
+        batches: How many.
+        tokens: As exposed.
+        middles: Sum over batches of the middle of the bucket that each fell into.
+        squares: Sum over batches of that middle squared.
+        texts: Computed.
+        seconds: See `Batches`.
+        billed: See `Batches`.
+    """
+
+    batches: float
+    tokens: float = math.nan
+    middles: float = math.nan
+    squares: float = math.nan
+    texts: float = math.nan
+    seconds: float = math.nan
+    billed: float = math.nan
+
+    def since(self, before: "BatchTotals") -> Batches:
+        """What was computed between two readings of one process, `before` the older one.
+
+        Within a bucket tokens are taken to be at its middle, times one factor for all buckets by
+        which they add up to the tokens that were counted.
+        """
+        batches, tokens, middles, squares, texts, seconds, billed = map(sub, self, before)
+        if middles > 0:
+            squares *= (tokens / middles) ** 2
+        return Batches(
+            batches, _known(tokens), _known(squares), _known(texts), _known(seconds), _known(billed)
+        )
+
+    def is_less(self, before: "BatchTotals") -> bool:
+        """Whether something went down that a process only counts up."""
+        return any(map(lt, self, before))  # which NaN never is
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
+    """Say why what was computed in so many seconds cannot be true; None where it can.
+
+    Args:
+        done: In a window.
+        seconds: That it spans.
+        settled: Whether it is so long that few batches of it began before.
+    """
+    if done.tokens is not None and done.tokens < done.count:
+        return f"{done.count:g} batches of {done.tokens:g} tokens"
+    if done.seconds is None or done.billed is None:
+        return None
+    most = seconds if settled and done.count >= _TELLING else seconds + LONGEST_BATCH
+    if done.seconds > done.billed * most:
+        return (
+            f"{done.billed:g} texts were {done.seconds:g} s in batches, each longer than the"
+            f" {seconds:g} s in which it was"
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """Where the histogram of the tokens of batches is in expositions of one layout.
+
+    Attributes:
+        columns: Indices of the buckets of each label set, by bound.
+        first: The first bucket that holds batches.
+        middles: Of the buckets from there on.
+        squares: These squared.
+        total: Sum of the tokens.
+    """
+
+    columns: tuple[tuple[int, ...], ...]
+    first: int
+    middles: tuple[float, ...]
+    squares: tuple[float, ...]
+    total: Sum
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSums:
+    """Which values of expositions of one layout tell of batches.
+
+    Attributes:
+        tokens: The histogram; None where there is none.
+        count: Counter of batches, where there is no histogram.
+        texts: See `Batches`, as the following.
+        seconds: A counter.
+        billed: A counter.
+    """
+
+    tokens: _Tokens | None
+    count: Sum
+    texts: Sum
+    seconds: Sum
+    billed: Sum
+
+    def of(self, values: Sequence[float]) -> BatchTotals | None:
+        """The totals; None where no batches are exposed.
+
+        Raises:
+            BatchError: When they cannot be true.
+        """
+        try:
+            return self._of(values)
+        except ExpositionError as error:
+            raise BatchError(str(error)) from None
+
+    def _of(self, values: Sequence[float]) -> BatchTotals | None:
+        found = self._batches(values)
+        if found is None:
+            return None
+        texts, seconds = self.texts.of(values), self.seconds.of(values)
+        billed = texts if self.billed is self.texts else self.billed.of(values)
+        if seconds is None or billed is None:
+            seconds = billed = math.nan
+        elif seconds > 0 and billed == 0:
+            raise BatchError(f"{seconds:g} s in batches without a text")
+        return BatchTotals(*found, math.nan if texts is None else texts, seconds, billed)
+
+    def _batches(self, values: Sequence[float]) -> tuple[float, float, float, float] | None:
+        grid = self.tokens
+        if grid is None:
+            count = self.count.of(values)
+            return None if count is None else (count, math.nan, math.nan, math.nan)
+        columns = [[values[index] for index in column] for column in grid.columns]
+        counts = columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
+        first = grid.first
+        empty = counts[first - 1] if first else 0.0
+        within = [*map(sub, counts[first:], [empty, *counts[first:]])]
+        count = counts[-1] - empty
+        if not math.isfinite(count):
+            return None
+        if empty < 0 or min(within) < 0:
+            raise BatchError(f"{grid.total.family.removesuffix('_sum')} is not cumulative")
+        tokens = grid.total.of(values)
+        if tokens is None:
+            return None
+        if count > tokens or (count == 0 and tokens > empty):
+            raise BatchError(f"{count:g} batches of {tokens:g} tokens")
+        middles = sum(map(mul, within, grid.middles))
+        return count, tokens, middles, sum(map(mul, within, grid.squares))
+
+
+def batch_sums(layout: Layout, families: BatchFamilies | None) -> BatchSums | None:
+    """Where a profile's batches are; None where an exposition has none."""
+    if families is None:
+        return None
+    tokens = _tokens(layout, families.tokens) if families.tokens else None
+    count = counter(layout, families.count)
+    if tokens is None and not count.indices:
+        return None
+    texts = counters(layout, families.texts)
+    billed = counters(layout, families.billed) if families.billed else texts
+    return BatchSums(tokens, count, texts, counters(layout, families.seconds), billed)
+
+
+def _tokens(layout: Layout, source: Source) -> _Tokens | None:
+    """Where a histogram is; None where its label sets are not of the same buckets up to +Inf."""
+    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
+    for labels, index in layout.of(source, "_bucket"):
+        if labels.bound is not None:
+            columns.setdefault(labels.others, {})[labels.bound] = index
+    grids = {tuple(sorted(column)) for column in columns.values()}
+    if len(grids) != 1:
+        return None
+    (bounds,) = grids
+    if bounds[-1] != math.inf:
+        return None
+    first = sum(bound <= EMPTY for bound in bounds)
+    lower = [EMPTY, *bounds[first:-1]]
+    middles = [math.sqrt(low * high) for low, high in zip(lower, bounds[first:-1], strict=False)]
+    middles.append(lower[-1] * _LAST_BUCKET)
+    return _Tokens(
+        columns=tuple(tuple(column[bound] for bound in bounds) for column in columns.values()),
+        first=first,
+        middles=tuple(middles),
+        squares=tuple(middle * middle for middle in middles),
+        total=counter(layout, Source(f"{source.family}_sum", "", source.labels)),
+    )
