@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.simulation import balancing
 from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Dispatching, Fleet
 from benchmarks.simulation.peers import (
@@ -54,6 +55,14 @@ CONTENDERS: Final[Sequence[Contender]] = (
     Contender(
         f"{WEIGHING}, all lengths alike",
         lambda fleet: Envoys(fleet, Measuring(fleet, long_requests="any-replica")),
+    ),
+    Contender("Plimsoll", lambda fleet: Envoys(fleet, balancing.Balanced(fleet))),
+    Contender(
+        "Plimsoll, not parted",
+        lambda fleet: Envoys(fleet, balancing.Balanced(fleet, long_requests="any-replica")),
+    ),
+    Contender(
+        "Plimsoll, load reports only", lambda fleet: Envoys(fleet, balancing.Reported(fleet))
     ),
     Contender(f"{WEIGHING}, load reports only", lambda fleet: Envoys(fleet, Reported(fleet))),
 )
