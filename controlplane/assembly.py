@@ -7,7 +7,7 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Registered, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.settings import Address, Config, SettingsError
+from controlplane.signals.sizes import Sample
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
 
@@ -93,7 +94,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         rest.observe(node, event)
 
     xds = XdsServer(
-        config.xds.address, slot, observe, loads=_Loads(plane, woken), pushes=metrics.pushes
+        config.xds.address,
+        slot,
+        observe,
+        loads=_Loads(plane, woken),
+        samples=_Samples(plane),
+        pushes=metrics.pushes,
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
@@ -248,6 +254,16 @@ class _Loads:
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+
+
+class _Samples:
+    """Hands what Envoys tell of some requests to the plane, which looks when it decides."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def sampled(self, samples: Sequence[Sample]) -> None:
+        self._plane.sampled(samples, time.monotonic())
 
 
 def _folder(path: Path | None) -> Path:

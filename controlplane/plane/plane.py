@@ -1,7 +1,7 @@
 """The state that everything else asks and tells: fleet, observations, weighings, catalog."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
 from controlplane.fleet import Command, Fleet, Replica
@@ -26,6 +26,7 @@ from controlplane.resources.long_requests import LongRequests
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.sizes import Sample, Sizes
 from controlplane.weighing import Weighing
 
 
@@ -34,6 +35,7 @@ class Plane:
 
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+        sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
     """
 
     def __init__(self, now: float) -> None:
@@ -44,6 +46,7 @@ class Plane:
         self._gone: set[str] = set()
         self._untold = Untold()
         self._traffic = Traffic()
+        self.sizes: dict[str, Sizes] = {}
         self._has_decided = False
         self._envoys: int | None = None
         self._devices = Devices()
@@ -148,6 +151,15 @@ class Plane:
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._traffic.left(reporter, now)
+
+    def sampled(self, samples: Sequence[Sample], now: float) -> None:
+        """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
+        found: dict[str, list[int]] = {}
+        for sample in samples:
+            if sample.pool in self.fleet.pools:
+                found.setdefault(sample.pool, []).append(sample.bytes)
+        for pool, sizes in found.items():
+            self.sizes.setdefault(pool, Sizes()).add(sizes, now)
 
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -287,6 +299,7 @@ class Plane:
     def _forget(self, pool: str) -> None:
         self._due.discard(pool)
         self._gone.add(pool)
+        self.sizes.pop(pool, None)
         self._decided.forget(pool)
 
     def _is_told(self, pool: str, replica: Replica) -> bool:

@@ -42,7 +42,8 @@ def bootstrap(
         gateway: Where it opens one listener for all its pools, instead of one for each.
         protocol: What it speaks with the control plane.
     """
-    wanted: dict[str, Any] = {}
+    # Its listeners then tell the control plane of some requests; without it they tell of none.
+    wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
     if pools:
         wanted["pools"] = sorted(set(pools))
     if gateway:
@@ -52,8 +53,7 @@ def bootstrap(
     node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
     if locality is not None:
         node["locality"] = locality.model_dump(exclude_none=True)
-    if wanted:
-        node["metadata"] = {METADATA_KEY: wanted}
+    node["metadata"] = {METADATA_KEY: wanted}
     return {
         "node": node,
         "admin": {"address": _socket_address(Address("127.0.0.1", admin_port))},

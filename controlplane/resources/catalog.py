@@ -99,8 +99,9 @@ class Shown(Snapshot):
             return None
         if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
-        if type_url == LISTENER and name in self._moved:
-            return listener_at(name, self._moved[name])
+        if type_url == LISTENER and (name in self._moved or self._view.access_log):
+            address = self._moved.get(name, held.pool.settings.listener.address)
+            return listener_at(name, address, self._view.access_log)
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
@@ -131,7 +132,8 @@ class Shown(Snapshot):
 
     def _of_gateway(self, type_url: str) -> Resource | None:
         if type_url == LISTENER:
-            return listener_at(GATEWAY, self._view.gateway) if self._view.gateway else None
+            gateway, access_log = self._view.gateway, self._view.access_log
+            return listener_at(GATEWAY, gateway, access_log) if gateway else None
         pools = self._catalog.pools
         return gateway_routes(
             tuple(Routed.to(pools[name].pool, pools[name].long) for name in sorted(self._shown()))

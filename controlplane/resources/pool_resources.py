@@ -156,7 +156,7 @@ def _endpoints(
     return Resource.of(ENDPOINT, name, assignment(name, listed, rank), salt=cluster_bytes)
 
 
-@lru_cache(maxsize=4096)
-def listener_at(name: str, address: Address) -> Resource:
-    """A listener; every sidecar on a host may have moved its own, and encoding takes long."""
-    return Resource.of(LISTENER, name, listener(name, address))
+@lru_cache(maxsize=16_384)
+def listener_at(name: str, address: Address, access_log: str | None = None) -> Resource:
+    """A listener, the same object for all who have it there; see `listener`."""
+    return Resource.of(LISTENER, name, listener(name, address, access_log))

@@ -32,17 +32,20 @@ class View:
         place: Where it runs.
         gateway: Where it opens its one listener for all of them, if it is a gateway; None if it
             is a sidecar, which opens one for each.
+        access_log: The cluster over which it tells the control plane of some of its requests; None
+            if it tells of none.
     """
 
     pools: tuple[str, ...] | None = None
     listen: tuple[tuple[str, Address], ...] = ()
     place: Place = NOWHERE
     gateway: Address | None = None
+    access_log: str | None = None
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        said = hash((self.pools, self.listen, self.place, self.gateway))
+        said = hash((self.pools, self.listen, self.place, self.gateway, self.access_log))
         object.__setattr__(self, "_hash", said)
 
     def __hash__(self) -> int:
@@ -84,6 +87,7 @@ class View:
             () if gateway else tuple(sorted(addresses.items())),
             place,
             gateway,
+            _access_log(wanted.get("access_log")),
         )
 
     def shows(self, pool: str) -> bool:
@@ -97,9 +101,25 @@ def _shared(
     listen: tuple[tuple[str, Address], ...],
     place: Place,
     gateway: Address | None,
+    access_log: str | None,
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    return View(pools, listen, place, gateway)
+    return View(pools, listen, place, gateway, access_log)
+
+
+def _access_log(cluster: object) -> str | None:
+    if cluster is None:
+        return None
+    if (
+        not isinstance(cluster, str)
+        or not cluster.isprintable()
+        or not 0 < len(cluster) <= MAX_NAME
+    ):
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.access_log must be the name of a cluster, of"
+            f" {MAX_NAME} characters at most"
+        )
+    return cluster
 
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:

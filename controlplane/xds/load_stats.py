@@ -12,13 +12,16 @@ from controlplane.resources.long_requests import pool_of
 from controlplane.signals.load import Endpoint, Load
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.identity import Node, decode_node
-from controlplane.xds.wire import fields, text
+from controlplane.xds.wire import duration, fields, socket_address, text
 
 MAX_ENDPOINTS: Final = 100_000
 """Endpoints that one report may be about."""
 
 MAX_REQUESTS_PER_SECOND: Final = 1_000_000
 """More of one Envoy to one endpoint is no measurement."""
+
+MAX_SECONDS: Final = 3600.0
+"""A report that covers longer counts as one that covers so long."""
 
 MAX_IN_PROGRESS: Final = 1_000_000
 """Likewise, at one time."""
@@ -90,7 +93,7 @@ def _cluster(data: memoryview, loads: dict[Endpoint, Load]) -> float:
         elif key == tag(2):
             localities.append(value)
         elif key == tag(4):
-            seconds = _duration(value)
+            seconds = min(duration(value), MAX_SECONDS)
     for locality in localities:
         for key, _, value in fields(locality):
             if key == tag(7):
@@ -104,7 +107,7 @@ def _endpoint(cluster: str, data: memoryview, loads: dict[Endpoint, Load]) -> No
     host, port = "", 0
     for key, number, value in fields(data):
         if key == tag(1):
-            host, port = _address(value)
+            host, port = socket_address(value)
         elif key in numbers:
             numbers[key] = number
     succeeded, in_progress, failed = numbers.values()
@@ -120,26 +123,3 @@ def _endpoint(cluster: str, data: memoryview, loads: dict[Endpoint, Load]) -> No
     loads[at] = Load(
         known.succeeded + succeeded, known.failed + failed, known.in_progress + in_progress
     )
-
-
-def _address(data: memoryview) -> tuple[str, int]:
-    """The host and port of an ``Address`` that is a ``SocketAddress``."""
-    host, port = "", 0
-    for key, _, value in fields(data):
-        if key == tag(1):
-            for part, number, inner in fields(value):
-                if part == tag(2):
-                    host = text(inner)
-                elif part == tag(3, VARINT):
-                    port = number
-    return host, port
-
-
-def _duration(data: memoryview) -> float:
-    """A ``google.protobuf.Duration`` in seconds."""
-    parts = {tag(1, VARINT): 0, tag(2, VARINT): 0}
-    for key, number, _ in fields(data):
-        if key in parts:
-            parts[key] = number
-    seconds, nanos = parts.values()
-    return min(seconds + nanos / 1e9, 3600.0)

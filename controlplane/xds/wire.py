@@ -8,7 +8,7 @@ reconnect at once when a control plane restarts. It also lets only one kind of e
 from collections.abc import Iterator
 from typing import Final
 
-from controlplane.resources.encoding import tag
+from controlplane.resources.encoding import VARINT, tag
 from controlplane.xds.errors import MalformedRequestError
 
 _EMPTY: Final = memoryview(b"")
@@ -71,6 +71,29 @@ def texts(data: memoryview, *numbers: int) -> list[str]:
         if key in found:
             found[key] = text(value)
     return list(found.values())
+
+
+def socket_address(data: memoryview) -> tuple[str, int]:
+    """The host and port of an ``Address``; empty and 0 of one that is no ``SocketAddress``."""
+    host, port = "", 0
+    for key, _, value in fields(data):
+        if key == tag(1):
+            for part, number, inner in fields(value):
+                if part == tag(2):
+                    host = text(inner)
+                elif part == tag(3, VARINT):
+                    port = number
+    return host, port
+
+
+def duration(data: memoryview) -> float:
+    """A ``google.protobuf.Duration`` in seconds; a negative one reads as a very long one."""
+    parts = {tag(1, VARINT): 0, tag(2, VARINT): 0}
+    for key, number, _ in fields(data):
+        if key in parts:
+            parts[key] = number
+    seconds, nanos = parts.values()
+    return seconds + nanos / 1e9
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:

@@ -30,7 +30,11 @@ def test_pools_and_moved_listeners_travel_as_node_metadata() -> None:
     arguments = ["--pool", "p", "--pool", "q", "--listen", "p=127.0.0.1:10001"]
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
     assert yaml.safe_load(result.output)["node"]["metadata"] == {
-        "plimsoll": {"pools": ["p", "q"], "listen": {"p": "127.0.0.1:10001"}}
+        "plimsoll": {
+            "access_log": "_plimsoll",
+            "pools": ["p", "q"],
+            "listen": {"p": "127.0.0.1:10001"},
+        }
     }
 
 

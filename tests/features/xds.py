@@ -14,7 +14,7 @@ import envoy_data_plane.google.rpc as rpc
 import grpc
 
 from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Catalog, Offer, PushObserver, XdsServer
+from controlplane.edges.xds_server import Catalog, Offer, PushObserver, SampleSink, XdsServer
 from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
@@ -67,6 +67,8 @@ async def serving(
     pushes: PushObserver | None = None,
     max_streams: int = 100,
     loads: LoadSink | None = None,
+    samples: SampleSink | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -81,6 +83,8 @@ async def serving(
         pushes=pushes,
         max_streams=max_streams,
         loads=loads,
+        samples=samples,
+        clock=clock,
     )
     address = await server.start()
     try:

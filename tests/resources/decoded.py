@@ -93,15 +93,16 @@ def locality_weights(
     }
 
 
-def decoded_listener(name: str, address: Address) -> listener_v3.Listener:
-    return listener_v3.Listener.parse(listener(name, address))
+def decoded_listener(
+    name: str, address: Address, access_log: str | None = None
+) -> listener_v3.Listener:
+    return listener_v3.Listener.parse(listener(name, address, access_log))
 
 
-def connection_manager(name: str) -> hcm_v3.HttpConnectionManager:
+def connection_manager(name: str, access_log: str | None = None) -> hcm_v3.HttpConnectionManager:
     """The one filter of a pool's listener."""
-    ((only,),) = [
-        chain.filters for chain in decoded_listener(name, Address("127.0.0.1", 1)).filter_chains
-    ]
+    found = decoded_listener(name, Address("127.0.0.1", 1), access_log)
+    ((only,),) = [chain.filters for chain in found.filter_chains]
     assert only.typed_config is not None
     return hcm_v3.HttpConnectionManager.parse(only.typed_config.value)
 

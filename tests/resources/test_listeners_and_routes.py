@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as grpc_log_v3
 import pytest
 
 from controlplane.settings import Address
@@ -45,6 +46,36 @@ def test_a_listener_takes_the_route_of_its_own_name_over_the_same_stream() -> No
     assert rds.route_config_name == "p" == decoded_route(a_pool_of(0)).name
     assert rds.config_source is not None
     assert rds.config_source.ads is not None
+
+
+def test_a_listener_tells_nobody_of_its_requests_unless_it_is_told_over_which_cluster() -> None:
+    assert connection_manager("p").access_log == []
+    (log,) = connection_manager("p", "ours").access_log
+    assert log.name == "envoy.access_loggers.http_grpc"
+    assert log.typed_config is not None
+    config = grpc_log_v3.HttpGrpcAccessLogConfig.parse(log.typed_config.value).common_config
+    assert config is not None
+    assert config.grpc_service is not None
+    assert config.grpc_service.envoy_grpc is not None
+    assert config.grpc_service.envoy_grpc.cluster_name == "ours"
+    assert config.buffer_flush_interval == timedelta(seconds=1)
+
+
+def test_one_request_in_five_is_told_of_whatever_its_id() -> None:
+    (log,) = connection_manager("p", "ours").access_log
+    assert log.filter is not None
+    sampled = log.filter.runtime_filter
+    assert sampled is not None
+    assert sampled.use_independent_randomness
+    assert sampled.percent_sampled is not None
+    # The denominator is a hundred by default.
+    assert (sampled.percent_sampled.numerator, sampled.percent_sampled.denominator) == (20, 0)
+
+
+def test_a_listener_is_the_same_but_for_that() -> None:
+    plain, told = connection_manager("p"), connection_manager("p", "ours")
+    told.access_log = []
+    assert bytes(told) == bytes(plain)
 
 
 def test_requests_of_every_host_go_to_the_pools_cluster() -> None:

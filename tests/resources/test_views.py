@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 from controlplane.settings import Address
@@ -82,7 +82,7 @@ PLAIN: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(PLAIN | st.dictionaries(st.sampled_from(["pools", "listen", "x"]), PLAIN))
+@given(PLAIN | st.dictionaries(st.sampled_from(["pools", "listen", "access_log", "x"]), PLAIN))
 def test_whatever_the_metadata_it_is_a_view_or_refused(wanted: object) -> None:
     try:
         found = View.of({"plimsoll": wanted})
@@ -100,7 +100,9 @@ def test_a_bootstrap_says_what_its_view_reads() -> None:
         listen={"a": Address("::1", 1), "b": Address("0.0.0.0", 2)},
     )
     assert View.of(made["node"]["metadata"]) == View(
-        ("a", "b"), (("a", Address("::1", 1)), ("b", Address("0.0.0.0", 2)))
+        ("a", "b"),
+        (("a", Address("::1", 1)), ("b", Address("0.0.0.0", 2))),
+        access_log=XDS_CLUSTER,
     )
 
 
@@ -112,7 +114,20 @@ def test_a_gateway_says_where_it_listens() -> None:
     address = Address("0.0.0.0", 8000)
     assert view(role="gateway", listen={"*": "0.0.0.0:8000"}) == View(gateway=address)
     made = bootstrap("n", Address("127.0.0.1", 1), gateway=address)
-    assert View.of(made["node"]["metadata"]) == View(gateway=address)
+    assert View.of(made["node"]["metadata"]) == View(gateway=address, access_log=XDS_CLUSTER)
+
+
+def test_an_envoy_that_names_no_cluster_tells_of_no_requests() -> None:
+    assert view().access_log is None
+    assert view(access_log="ours") == View(access_log="ours")
+    assert view(access_log="ours") != view() != view(access_log="others")
+
+
+@pytest.mark.parametrize("cluster", [1, True, [], {}, "", "a\n", "\ud800", "c" * (MAX_NAME + 1)])
+def test_a_cluster_to_tell_of_requests_that_cannot_be_one_is_refused(cluster: object) -> None:
+    assert refusal({"access_log": cluster}) == (
+        "node metadata plimsoll.access_log must be the name of a cluster, of 256 characters at most"
+    )
 
 
 def test_a_sidecar_may_say_that_it_is_one() -> None:

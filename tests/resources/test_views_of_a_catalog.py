@@ -172,3 +172,31 @@ def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
 @pytest.mark.parametrize("url", ["type.googleapis.com/other", ""])
 def test_a_type_that_is_not_served_has_no_names(url: str) -> None:
     assert [*catalog(two_pools()).view(View()).names(url)] == []
+
+
+LOGS = View(access_log="ours")
+
+
+def told_over(resource: Resource) -> bool:
+    """Whether a listener tells of requests over the cluster `ours`."""
+    return b"ours" in resource.packed
+
+
+def test_only_who_says_over_which_cluster_tells_of_requests() -> None:
+    held = catalog(a_pool(a=1))
+    assert not told_over(held.view(View()).type(LISTENER)["p"])
+    assert told_over(held.view(LOGS).type(LISTENER)["p"])
+    moved = View(listen=(("p", Address("127.0.0.1", 7)),), access_log="ours")
+    assert told_over(held.view(moved).type(LISTENER)["p"])
+    gateway = View(gateway=Address("127.0.0.1", 8000), access_log="ours")
+    assert told_over(held.view(gateway).type(LISTENER)["gateway"])
+    assert not told_over(held.view(GATEWAY).type(LISTENER)["gateway"])
+
+
+def test_all_who_tell_over_the_same_cluster_share_the_same_listener_whatever_changes() -> None:
+    held = catalog(a_pool(a=1))
+    later = catalog(a_pool(a=1, b=2), previous=held)
+    one = held.view(LOGS).type(LISTENER)["p"]
+    other = later.view(View(pools=("p",), access_log="ours")).type(LISTENER)["p"]
+    assert one is other
+    assert one.version != held.view(View()).type(LISTENER)["p"].version

@@ -8,6 +8,7 @@ from typing import Final
 import grpc
 
 from controlplane.edges.latest import Latest
+from controlplane.edges.xds_server.access_logging import AccessLogService, SampleSink
 from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
 from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
@@ -68,6 +69,7 @@ class XdsServer:
         observe: Observer,
         *,
         loads: LoadSink | None = None,
+        samples: SampleSink | None = None,
         pushes: PushObserver | None = None,
         max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
@@ -82,6 +84,7 @@ class XdsServer:
             offered: What to serve; None as long as nothing is loaded.
             observe: Told of everything that happens.
             loads: Takes the load reports of Envoys; None: they are not asked for any.
+            samples: Takes what Envoys tell of some requests; None: it is not served to them.
             pushes: Told how far each catalog got.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
@@ -93,6 +96,7 @@ class XdsServer:
         self._offered = offered
         self._observe = observe
         self._loads = loads
+        self._samples = samples
         self._pushes = pushes
         self._max_streams = max_streams
         self._write_timeout = write_timeout
@@ -131,6 +135,11 @@ class XdsServer:
         if self._loads:
             reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
             server.add_generic_rpc_handlers((reporting.handler(),))
+        if self._samples:
+            logging = AccessLogService(
+                self._samples, lambda: self._offered.value is not None, self._clock
+            )
+            server.add_generic_rpc_handlers((logging.handler(),))
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:

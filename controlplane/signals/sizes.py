@@ -1,0 +1,218 @@
+"""How large a pool's requests are: what Envoys sampled of them in, a threshold between classes out.
+
+A histogram of the bytes of request bodies that forgets: bins of a quarter octave, in each the
+requests and their bytes. Envoys tell of a part of the requests only, so it says which part of the
+requests and of the bytes is how large, and load reports say how many there are.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS_PER_OCTAVE: Final = 4
+OCTAVES: Final = 26
+"""From 1 B to 64 MiB; what is larger counts as so large."""
+HALF_LIFE: Final = 60.0
+"""Seconds after which a request counts half."""
+REMEMBERED: Final = 200.0
+"""Requests that are not forgotten however long ago they were: with less, a pool without traffic for
+some minutes would begin anew. Of them a class of one request in a hundred has two."""
+
+_NONE: Final = 1e-3
+"""Requests of which so little is left are forgotten."""
+
+LARGEST: Final = 1 << OCTAVES
+
+_BINS: Final = BINS_PER_OCTAVE * OCTAVES + 1
+_EDGES: Final = np.array(
+    [math.ceil(2 ** (index / BINS_PER_OCTAVE)) for index in range(_BINS)], dtype=np.int64
+)
+"""The least whole number of bytes of each bin; below 5 some bins are empty."""
+
+Bins = NDArray[np.float64]
+
+
+class Sample(NamedTuple):
+    """What an Envoy tells of one request.
+
+    Attributes:
+        pool: Whose cluster it was sent to.
+        class_name: Of the traffic class whose cluster it was; empty for the pool's own.
+        host: The replica; empty where it reached none.
+        port: Of the replica; 0 where it reached none.
+        bytes: Of its body.
+        seconds: From its first byte to the last one of the answer.
+        status: Of the answer; 0 where there was none.
+    """
+
+    pool: str
+    class_name: str
+    host: str
+    port: int
+    bytes: int
+    seconds: float
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The requests on one side of a threshold, as many as were sampled and not forgotten.
+
+    Attributes:
+        requests: How many.
+        bytes: Of all of them together.
+        squares: Sum over requests of bytes², at most 2 % too small.
+    """
+
+    requests: float
+    bytes: float
+    squares: float
+
+    @property
+    def mean(self) -> float:
+        """Bytes of a request; NaN where there is none."""
+        return self.bytes / self.requests if self.requests else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A threshold, and what is on either side of it.
+
+    Attributes:
+        threshold: Bytes of body from which on a request is above.
+        below: The others.
+        above: Those.
+    """
+
+    threshold: int
+    below: Side
+    above: Side
+
+    @property
+    def separation(self) -> float:
+        """How many times larger the mean request above is than the one below; NaN without both."""
+        return self.above.mean / self.below.mean
+
+    @property
+    def requests_above(self) -> float:
+        """The fraction of the requests that are above: times their true rate, that of those."""
+        total = self.below.requests + self.above.requests
+        return self.above.requests / total if total else 0.0
+
+    @property
+    def bytes_above(self) -> float:
+        """The fraction of the bytes that are above."""
+        total = self.below.bytes + self.above.bytes
+        return self.above.bytes / total if total else 0.0
+
+
+class Sizes:
+    """The sizes of one pool's requests of late."""
+
+    __slots__ = ("_at", "_bytes", "_requests")
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self._at = -math.inf
+        self._requests: Bins = np.zeros(_BINS)
+        self._bytes: Bins = np.zeros(_BINS)
+
+    def copy(self) -> "Sizes":
+        """The same, for whoever tries something."""
+        other = Sizes()
+        other._at = self._at
+        other._requests, other._bytes = self._requests.copy(), self._bytes.copy()
+        return other
+
+    def add(self, sizes: Sequence[int], now: float) -> None:
+        """Take in requests.
+
+        Args:
+            sizes: Bytes of the body of each; one without a body is no request for an embedding.
+            now: The time, seconds of a monotonic clock.
+        """
+        found = np.array([min(size, LARGEST) for size in sizes if size > 0], dtype=np.int64)
+        if not found.size:
+            return
+        self._forget(now)
+        bins = np.searchsorted(_EDGES, found, side="right") - 1
+        self._requests += np.bincount(bins, minlength=_BINS)
+        self._bytes += np.bincount(bins, weights=found, minlength=_BINS)
+
+    def _forget(self, now: float) -> None:
+        elapsed, total = now - self._at, self.samples
+        if total > REMEMBERED and elapsed > 0:
+            kept = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
+            self._requests *= kept
+            self._bytes *= kept
+            gone = self._requests < _NONE
+            self._requests[gone] = self._bytes[gone] = 0.0
+        self._at = max(now, self._at)
+
+    @property
+    def samples(self) -> float:
+        """Requests, those of some time ago counted as less than one."""
+        return float(self._requests.sum())
+
+    @property
+    def mean(self) -> float:
+        """Bytes of a request; NaN where none was seen."""
+        total = self.samples
+        return float(self._bytes.sum()) / total if total else math.nan
+
+    def quantile(self, q: float) -> float:
+        """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any.
+
+        Args:
+            q: The part, 0 to 1.
+        """
+        total = self.samples
+        if not total:
+            return math.nan
+        counts = np.cumsum(self._requests)
+        index = int(np.searchsorted(counts, q * counts[-1] * (1 - 1e-12)))
+        index = max(index, int(np.flatnonzero(self._requests)[0]))
+        return float(self._bytes[index] / self._requests[index])
+
+    def split(self, threshold: int) -> Split:
+        """What is below and above a threshold, which counts as the bound of bins next to it."""
+        index = int(np.abs(np.log(_EDGES) - math.log(max(threshold, 1))).argmin())
+        # Of bins that begin at the same size the last one has the requests of that size.
+        return self._split(int(np.searchsorted(_EDGES, _EDGES[index])), threshold)
+
+    def _split(self, index: int, threshold: int) -> Split:
+        squares = np.divide(
+            self._bytes**2, self._requests, out=np.zeros(_BINS), where=self._requests > 0
+        )
+
+        def side(part: slice) -> Side:
+            return Side(*(float(it[part].sum()) for it in (self._requests, self._bytes, squares)))
+
+        return Split(threshold, side(slice(None, index)), side(slice(index, None)))
+
+    def threshold(self) -> Split | None:
+        """The threshold that parts the sizes best; None where all requests are in one bin.
+
+        Otsu's method on the logarithm of the bytes: the threshold with the most variance between
+        both sides. Half of a bin's weight is that of its requests and half that of its bytes, so
+        that neither a few large requests nor many small ones go under.
+        """
+        used = np.flatnonzero(self._requests)
+        if used.size < 2:
+            return None
+        requests, sizes = self._requests[used], self._bytes[used]
+        weights = requests / requests.sum() + sizes / sizes.sum()
+        weights /= weights.sum()
+        logs = np.log2(sizes / requests)
+        below = np.cumsum(weights)[:-1]
+        moment = np.cumsum(weights * logs)
+        between = (moment[-1] * below - moment[:-1]) ** 2 / (below * (1 - below))
+        best = int(between.argmax())
+        # Any threshold between the two bins says the same of what was seen; the middle one is least
+        # likely to be crossed by what was not.
+        index = int(used[best] + 1 + used[best + 1]) // 2
+        return self._split(index, int(_EDGES[index]))
