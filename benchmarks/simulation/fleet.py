@@ -1,6 +1,6 @@
 """A scenario played through: arrivals, servers, changes, and whoever dispatches requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Protocol
@@ -115,19 +115,33 @@ class Fleet:
         clock.wind()
         return self._record
 
-    def admit(self, arrival: Arrival, number: int, token: Any) -> None:
-        """Let a replica take a request in; what comes of it, the one who dispatched is told."""
-        counts = arrival.at >= self.scenario.timing.warm_up
+    def admit(
+        self, arrival: Arrival, number: int, token: Any, texts: Sequence[int] | None = None
+    ) -> None:
+        """Let a replica take a request in; what comes of it, the one who dispatched is told.
+
+        Args:
+            arrival: The request.
+            number: Of the replica.
+            token: Given back when it has ended.
+            texts: Some of the request's; whoever parts it says when it is `done`. None: all.
+        """
 
         def answer(_: float) -> None:
-            self._in_flight -= 1
-            if counts:
-                self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
+            if texts is None:
+                self.done(arrival)
             self._dispatching.ended(arrival, number, token, good=True)
 
-        if self.servers[number].admit(self.clock.now, arrival.texts, answer) != TAKEN:
+        now, all_of_it = self.clock.now, arrival.texts if texts is None else texts
+        if self.servers[number].admit(now, all_of_it, answer) != TAKEN:
             self.refuse(arrival)
             self._dispatching.ended(arrival, number, token, good=False)
+
+    def done(self, arrival: Arrival) -> None:
+        """A request is answered."""
+        self._in_flight -= 1
+        if arrival.at >= self.scenario.timing.warm_up:
+            self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
 
     def refuse(self, arrival: Arrival) -> None:
         """Answer a request with an error at once."""
