@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -161,7 +162,7 @@ class Fleet:
         scenario, call_at = self.scenario, self.clock.call_at
         for change in scenario.changes:
             pace = self.servers[change.replica].pace
-            call_at(change.at, lambda it=change, pace=pace: pace(it.at, it.factor))  # type: ignore[misc]
+            call_at(change.at, partial(pace, change.at, change.factor))
         if scenario.joins is not None:
             call_at(scenario.joins, lambda: self._turns(len(self.servers) - 1, ready=True))
         if scenario.dies is not None:
@@ -176,12 +177,12 @@ class Fleet:
         if ready:
             self.healthy = sorted([*self.healthy, number])
         else:
-            self.healthy = [it for it in self.healthy if it != number]
+            self.healthy = [other for other in self.healthy if other != number]
         self._dispatching.health_changed()
 
     def _remember(self) -> None:
         now = self.clock.now
-        self._before = [(it.busy(now), it.tokens_answered) for it in self.servers]
+        self._before = [(server.busy(now), server.tokens_answered) for server in self.servers]
 
     def _summarize(self) -> None:
         now = self.clock.now

@@ -123,8 +123,8 @@ class Pooled:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         scenario = fleet.scenario
-        streams = sorted(scenario.traffic.streams, key=lambda it: it.tokens)
-        self._queues: dict[str, deque[_Waiting]] = {it.kind: deque() for it in streams}
+        streams = sorted(scenario.traffic.streams, key=lambda stream: stream.tokens)
+        self._queues: dict[str, deque[_Waiting]] = {stream.kind: deque() for stream in streams}
         self._fastest_first = scenario.slowest_first[::-1]
         self._asked = False
 
@@ -167,7 +167,10 @@ class Pooled:
         """Which texts of which requests go next."""
         if not texts:
             queue = next((queue for queue in self._queues.values() if queue), None)
-            return [(it := queue.popleft(), 0, it.left)] if queue else []
+            if queue is None:
+                return []
+            waiting = queue.popleft()
+            return [(waiting, 0, waiting.left)]
         parts: list[tuple[_Waiting, int, int]] = []
         for queue in self._queues.values():
             while queue:
@@ -226,7 +229,7 @@ class Split(Blind):
     def __init__(self, fleet: Fleet) -> None:
         scenario = self._scenario = fleet.scenario
         self._capacities = [scenario.carries(n) for n in range(len(fleet.servers))]
-        streams = sorted(scenario.traffic.streams, key=lambda it: it.bytes)
+        streams = sorted(scenario.traffic.streams, key=lambda stream: stream.bytes)
         self._limit = math.inf
         self._searches: frozenset[int] = frozenset()
         if len(streams) == 2:
@@ -284,7 +287,7 @@ def equal_slack(capacities: dict[int, float], rate: float) -> dict[int, float]:
         slack = (total - rate) / count
         if count == len(ordered) or slack >= ordered[count]:
             break
-    return {n: max(it - slack, 0.001 * it) for n, it in capacities.items()}
+    return {n: max(carried - slack, 0.001 * carried) for n, carried in capacities.items()}
 
 
 def tiers(capacities: Sequence[float], shares: dict[int, float]) -> Tiers:

@@ -94,11 +94,12 @@ class Infinity(OneBatchAtATime):
 
     def _next(self, at: float) -> None:
         if not self._batches and self._queue:
-            # A timer may have fired late, and these came since.
             at = max(at, self._queue[0][1].arrived)
         self._pop(at)
         if self._batches:
             batch = self._batch = self._batches.popleft()
+            # A timer may have fired late, and these came since.
+            at = max(at, *(request.arrived for _, request in batch))
             self._compute(at, len(batch) * max(tokens for tokens, _ in batch))
             self._pop(at)
 

@@ -207,4 +207,6 @@ _BATCHING_ROWS: Final = (
     ),
 )  # fmt: skip
 
-SCENARIOS: Final = {it.name: it for it in (*_CLASSES_ROWS, *_BATCHING_ROWS, *_SLOTS_ROWS)}
+SCENARIOS: Final = {
+    scenario.name: scenario for scenario in (*_CLASSES_ROWS, *_BATCHING_ROWS, *_SLOTS_ROWS)
+}

@@ -207,7 +207,7 @@ class Traffic:
 
     def part(self, kind: str) -> float:
         """Of all tokens, those of a class while no rate changes."""
-        return sum(it.share * it.tokens for it in self.streams if it.kind == kind) / self.tokens
+        return sum(s.share * s.tokens for s in self.streams if s.kind == kind) / self.tokens
 
     def factor(self, kind: str, at: float) -> float:
         """How many times as often a class comes at a time."""

@@ -87,7 +87,7 @@ class Triton(OneBatchAtATime):
         most = self._limits.rows
         parts = [texts[first : first + most] for first in range(0, len(texts), most)]
         request = _Request(texts, answer, len(parts))
-        self._waiting.extend(_Tensor(request, len(it), sum(it), now) for it in parts)
+        self._waiting.extend(_Tensor(request, len(part), sum(part), now) for part in parts)
         if self._handle is None:
             self._next(now)
         return TAKEN
