@@ -113,7 +113,8 @@ def test_as_much_as_there_can_be_is_taken_in(load: Load, seconds: float) -> None
 
 @pytest.mark.parametrize(("load", "seconds"), MOST)
 def test_more_than_there_can_be_is_refused(load: Load, seconds: float) -> None:
-    more = Load(*(count + 1 if count else 0 for count in load))
+    succeeded, failed, in_progress = (count + 1 if count else 0 for count in load[:3])
+    more = Load(succeeded, failed, in_progress)
     with pytest.raises(ProtocolError, match=r"INVALID_ARGUMENT.*more than there can be"):
         reading(more, seconds)
 
