@@ -19,7 +19,7 @@ DEFAULT: Final = "default"
 MAX_CLASSES: Final = 8
 """Of one pool: every Envoy checks the health of every replica once for each of them."""
 
-MAX_BYTES: Final = 1 << 62
+MAX_BYTES: Final = 1 << 50
 """More than any request has."""
 
 HeaderValue = Annotated[

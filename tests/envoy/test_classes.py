@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 
 from controlplane.fleet import Fleet, PutPool
-from controlplane.resources.bootstrap import Protocol
+from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluster_of
 from controlplane.resources.portion import Portion
-from controlplane.settings import ClassMatch, PoolSettings, validated
+from controlplane.settings import Address, ClassMatch, PoolSettings, validated
 from tests.envoy.load import load
-from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, serves
+from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves
 from tests.features.xds import Plane, serving
 from tests.fleet.fleets import after
 from tests.fleet.fleets import put as registered
@@ -174,6 +174,27 @@ async def test_a_request_that_says_no_length_is_one_of_the_others(tmp_path: Path
             async with client.post(url, data=text()) as response:
                 assert response.status == 200
         assert here.replicas[0].served == before
+
+
+async def test_a_gateway_finds_the_classes_of_a_pool_by_path_and_by_header(tmp_path: Path) -> None:
+    port = free_port()
+    address = Address("127.0.0.1", port)
+    async with stage(tmp_path, ClassMatch(prefix="/v1/batch")) as here:
+        here.part("r0 r1")
+        data = bootstrap("gateway", here.plane.address, admin_port=free_port(), gateway=address)
+        async with running(tmp_path, data, port, POOL) as gateway:
+            here.envoy = gateway
+            await until("it knows the classes", lambda: here.is_parted("r0 r1"))
+            named = {"headers": {"x-plimsoll-pool": POOL}}
+
+            async def is_routed() -> bool:
+                return await gateway.post(POOL, path=f"/{POOL}/v1/batch") == 200
+
+            await until("it serves", is_routed)
+            for request in ({"path": f"/{POOL}/v1/batch"}, {"path": "/v1/batch", **named}):
+                assert (await here.served(20, **request)).keys() == {"r0", "r1"}
+            for request in ({"path": f"/{POOL}/v1/embeddings"}, named):
+                assert (await here.served(20, **request)).keys() == {"r2", "r3"}
 
 
 @pytest.mark.parametrize("dying", ["r0 r1", "r2 r3"])
