@@ -38,7 +38,7 @@ class TrafficClass:
         portions: What each of its own replicas gets, by id. The tier is not looked at: a replica
             is in the tier that it has in the pool, because one that moved to another locality with
             every change would be a new host to Envoy. If none of them is known to Envoy, all
-            replicas of the pool serve it.
+            replicas of the pool serve it. One that drains stands behind the others of the class.
         routed: Whether routes lead to it: not before every Envoy had the time to check the
             replicas' health for its cluster.
     """

@@ -183,12 +183,18 @@ def _served(
             in_cluster = members(pool, in_class, before.members, (known.pool, before.portions))
         else:
             in_cluster = members(pool, in_class)
-        made = _endpoints(
-            cluster_of(pool.name, one.name),
-            in_cluster,
-            encoded,
-            _first(first),
-        )
+        # One that drains would look like an unhealthy one, and send a part of the class elsewhere.
+        first = frozenset(it.id for it in in_cluster if it.id in first and not it.draining) or first
+        if (
+            known is not None
+            and before is not None
+            and (before.members, before.first) == (in_cluster, first)
+            and known.cluster_bytes == encoded
+        ):
+            made = before.assignment
+        else:
+            name = cluster_of(pool.name, one.name)
+            made = _endpoints(name, in_cluster, encoded, _first(first))
         found[one.name] = _Served(in_class, in_cluster, first, made)
     return found
 

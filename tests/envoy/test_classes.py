@@ -1,23 +1,26 @@
 """Classes of requests through a real Envoy: each reaches its own replicas, and always somebody."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from controlplane.fleet import Fleet, PutPool
+from controlplane.edges.xds_server.load_reporting import LoadSink
+from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluster_of
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address, ClassMatch, PoolSettings, validated
+from controlplane.signals.load import Endpoint, LoadReports
+from controlplane.xds.load_stats import LoadStats
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves
 from tests.features.xds import Plane, serving
@@ -40,6 +43,7 @@ class Stage:
 
     Attributes:
         match: Which requests are jobs.
+        job: What makes a request one.
     """
 
     fleet: Fleet
@@ -48,6 +52,7 @@ class Stage:
     replicas: list[FakeReplica]
     stops: list[AsyncExitStack]
     match: ClassMatch = OF_JOBS
+    job: Mapping[str, Any] = field(default_factory=lambda: {"headers": JOB})
     catalog: Catalog = field(default_factory=Catalog)
 
     def part(self, jobs: str, *, routed: bool = True) -> None:
@@ -57,6 +62,16 @@ class Stage:
         rest = {id_: it for id_, it in self.portions.items() if id_ not in of_jobs}
         others = TrafficClass(OTHERS, None, rest, routed=True)
         self.show(Parting((TrafficClass(JOBS, self.match, own, routed), others)))
+
+    async def parted(self, jobs: str) -> None:
+        """Part them so, and wait until Envoy does."""
+        self.part(jobs)
+        await until("Envoy knows the classes", lambda: self.is_parted(jobs))
+
+        async def is_routed() -> bool:
+            return (await self.served(1, **self.job)).keys() <= set(jobs.split())
+
+        await until("jobs go to their replicas", is_routed)
 
     def show(self, parting: Parting | None) -> None:
         """Tell Envoy."""
@@ -96,8 +111,10 @@ class Stage:
 async def stage(
     folder: Path,
     match: ClassMatch = OF_JOBS,
+    job: Mapping[str, Any] | None = None,
     protocol: Protocol = "delta",
     health_check: Mapping[str, str] = HEALTH_CHECK,
+    loads: LoadSink | None = None,
 ) -> AsyncIterator[Stage]:
     """Replicas r0 to r3, each of which can be stopped, and an Envoy that knows of no classes."""
     body = {
@@ -116,10 +133,10 @@ async def stage(
             pool, *(registered(f"r{i}", it.port, pool=POOL) for i, it in enumerate(replicas))
         )
         async with (
-            serving(Catalog()) as plane,
+            serving(Catalog(), loads=loads) as plane,
             sidecar(folder, plane.address, [POOL], protocol=protocol) as envoy,
         ):
-            made = Stage(fleet, plane, envoy, replicas, stops, match)
+            made = Stage(fleet, plane, envoy, replicas, stops, match, job or {"headers": JOB})
             made.show(None)
 
             async def knows_all() -> bool:
@@ -141,14 +158,8 @@ async def stage(
 async def test_each_class_reaches_its_own_replicas_only(
     tmp_path: Path, match: ClassMatch, job: dict[str, Any]
 ) -> None:
-    async with stage(tmp_path, match) as here:
-        here.part("r0 r1")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0 r1"))
-
-        async def is_routed() -> bool:
-            return (await here.served(1, **job)).keys() <= {"r0", "r1"}
-
-        await until("jobs go to their replicas", is_routed)
+    async with stage(tmp_path, match, job) as here:
+        await here.parted("r0 r1")
         assert (await here.served(40, **job)).keys() == {"r0", "r1"}
         assert (await here.served(40)).keys() == {"r2", "r3"}
 
@@ -158,16 +169,10 @@ async def test_a_request_that_says_no_length_is_one_of_the_others(tmp_path: Path
         yield LONG.encode()
 
     async with (
-        stage(tmp_path, ClassMatch(min_bytes=4096)) as here,
+        stage(tmp_path, ClassMatch(min_bytes=4096), {"text": LONG}) as here,
         aiohttp.ClientSession() as client,
     ):
-        here.part("r0")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0"))
-
-        async def is_routed() -> bool:
-            return (await here.served(1, text=LONG)).keys() == {"r0"}
-
-        await until("long ones go to their replica", is_routed)
+        await here.parted("r0")
         before = here.replicas[0].served
         url = f"http://127.0.0.1:{here.envoy.listeners[POOL]}/v1/embeddings"
         for _ in range(12):
@@ -179,22 +184,79 @@ async def test_a_request_that_says_no_length_is_one_of_the_others(tmp_path: Path
 async def test_a_gateway_finds_the_classes_of_a_pool_by_path_and_by_header(tmp_path: Path) -> None:
     port = free_port()
     address = Address("127.0.0.1", port)
-    async with stage(tmp_path, ClassMatch(prefix="/v1/batch")) as here:
+    async with stage(tmp_path, ClassMatch(prefix="/v1/batch"), {"path": "/v1/batch"}) as here:
         here.part("r0 r1")
         data = bootstrap("gateway", here.plane.address, admin_port=free_port(), gateway=address)
         async with running(tmp_path, data, port, POOL) as gateway:
             here.envoy = gateway
             await until("it knows the classes", lambda: here.is_parted("r0 r1"))
-            named = {"headers": {"x-plimsoll-pool": POOL}}
+            named: dict[str, Any] = {"headers": {"x-plimsoll-pool": POOL}}
 
             async def is_routed() -> bool:
                 return await gateway.post(POOL, path=f"/{POOL}/v1/batch") == 200
 
             await until("it serves", is_routed)
-            for request in ({"path": f"/{POOL}/v1/batch"}, {"path": "/v1/batch", **named}):
-                assert (await here.served(20, **request)).keys() == {"r0", "r1"}
-            for request in ({"path": f"/{POOL}/v1/embeddings"}, named):
-                assert (await here.served(20, **request)).keys() == {"r2", "r3"}
+            assert (await here.served(20, path=f"/{POOL}/v1/batch")).keys() == {"r0", "r1"}
+            assert (await here.served(20, path="/v1/batch", **named)).keys() == {"r0", "r1"}
+            assert (await here.served(20, path=f"/{POOL}/v1/embeddings")).keys() == {"r2", "r3"}
+            assert (await here.served(20, **named)).keys() == {"r2", "r3"}
+
+
+async def test_while_one_of_a_class_drains_its_others_serve_it_alone(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        await here.parted("r0 r1")
+        here.fleet = after(Drain(POOL, "r0"), fleet=here.fleet)
+        here.part("r0 r1")
+
+        async def is_draining() -> bool:
+            return (await here.priorities())["r0"] == 1
+
+        await until("Envoy knows that it drains", is_draining)
+        assert (await here.served(40, headers=JOB)).keys() == {"r1"}
+
+
+class Sink:
+    """Adds up what Envoys report."""
+
+    def __init__(self) -> None:
+        self.reports, self.count = LoadReports(), 0
+
+    def reported(self, reporter: object, stats: LoadStats) -> None:
+        self.count += 1
+        self.reports.record(reporter, stats.loads, stats.seconds, time.monotonic())
+
+    def left(self, reporter: object) -> None:
+        self.reports.gone(reporter, time.monotonic())
+
+    async def everything(self) -> None:
+        """Wait until all that there was is reported; the next report may be on its way already."""
+        seen = self.count
+
+        async def is_reported() -> bool:
+            return self.count >= seen + 2
+
+        await until("Envoy reports", is_reported)
+
+
+async def test_what_envoy_reports_is_told_apart_by_class(tmp_path: Path) -> None:
+    sink = Sink()
+    async with stage(tmp_path, loads=sink) as here:
+        await here.parted("r0 r1")
+
+        def ended() -> Counter[str]:
+            found = Counter[str]()
+            for one in here.replicas:
+                at = Endpoint(POOL, "127.0.0.1", one.port)
+                for name, it in sink.reports.by_class(at, time.monotonic()).items():
+                    found[name] += it.succeeded
+            return found
+
+        await sink.everything()
+        before = ended()
+        await here.served(30, headers=JOB)
+        await here.served(20)
+        await sink.everything()
+        assert ended() - before == Counter({JOBS: 30, OTHERS: 20})
 
 
 @pytest.mark.parametrize("dying", ["r0 r1", "r2 r3"])
@@ -202,8 +264,7 @@ async def test_when_all_replicas_of_a_class_die_the_others_serve_it(
     tmp_path: Path, dying: str
 ) -> None:
     async with stage(tmp_path) as here:
-        here.part("r0 r1")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0 r1"))
+        await here.parted("r0 r1")
         async with load(here.envoy, POOL) as others, load(here.envoy, POOL, headers=JOB) as jobs:
             for id_ in dying.split():
                 await here.stops[int(id_[1])].aclose()
@@ -221,8 +282,7 @@ async def test_the_first_request_after_all_replicas_of_its_class_died_is_answere
 ) -> None:
     # No health check sees it first.
     async with stage(tmp_path, health_check=HEALTH_CHECK | {"interval": "60s"}) as here:
-        here.part("r0 r1")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0 r1"))
+        await here.parted("r0 r1")
         for stop in here.stops[:2]:
             await stop.aclose()
         assert await here.envoy.post(POOL, headers=JOB) == 200
@@ -232,8 +292,7 @@ async def test_requests_at_a_replica_that_moves_between_classes_are_finished(
     tmp_path: Path,
 ) -> None:
     async with stage(tmp_path) as here:
-        here.part("r0 r1")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0 r1"))
+        await here.parted("r0 r1")
         of_jobs, moved = here.replicas[:2], here.replicas[1]
         await here.served(8, headers=JOB)
         begun = [it.started for it in of_jobs]
@@ -271,12 +330,10 @@ async def test_replicas_move_between_classes_under_load_and_no_request_fails(
     tmp_path: Path, protocol: Protocol
 ) -> None:
     async with stage(tmp_path, protocol=protocol) as here:
-        here.part("r0 r1")
-        await until("Envoy knows the classes", lambda: here.is_parted("r0 r1"))
+        await here.parted("r0 r1")
         async with load(here.envoy, POOL) as others, load(here.envoy, POOL, headers=JOB) as jobs:
             for of_jobs in ("r0", "r0 r3", "r2", "r1 r2 r3", "r0 r1"):
-                here.part(of_jobs)
-                await until("Envoy knows", partial(here.is_parted, of_jobs))
+                await here.parted(of_jobs)
         assert (set(others), set(jobs)) == ({200}, {200})
 
 

@@ -148,6 +148,17 @@ def test_a_replica_that_moves_between_priorities_stays_in_its_locality() -> None
         assert tiers[0] == tiers[1]
 
 
+def test_one_that_drains_sends_no_part_of_its_class_elsewhere() -> None:
+    bulk = by_length(OF_P, "ab")
+    portions = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
+    held = build(fleet(), portions, Catalog(), None, {"p": bulk})
+    assert ranks(held, "p:bulk") == {"a": 1, "b": 0, "c": 1}
+    # Where all of them drain, the others serve it.
+    drained = OF_P | {id_: replace(OF_P[id_], draining=True) for id_ in "ab"}
+    held = build(fleet(), {**portions, "p": drained}, held, None, {"p": bulk})
+    assert ranks(held, "p:bulk") == {"a": 0, "b": 0, "c": 1}
+
+
 def test_whom_a_drain_concerns_gets_nothing_of_any_class() -> None:
     portions = {"p": OF_P | {"a": replace(FAST, draining=True)}, "q": PORTIONS["q"]}
     held = build(fleet(), portions, Catalog(), None, {"p": BULK})
