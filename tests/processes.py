@@ -246,16 +246,24 @@ class Envoy:
         }
 
     async def post(
-        self, pool: str, text: str = "a text", headers: Mapping[str, str] | None = None
+        self,
+        pool: str,
+        text: str = "a text",
+        headers: Mapping[str, str] | None = None,
+        path: str = "/v1/embeddings",
     ) -> int:
         """Send a request through the pool's listener; returns the status, 0 if none came."""
-        return (await self.ask(pool, text, headers))[0]
+        return (await self.ask(pool, text, headers, path))[0]
 
     async def ask(
-        self, pool: str, text: str = "a text", headers: Mapping[str, str] | None = None
+        self,
+        pool: str,
+        text: str = "a text",
+        headers: Mapping[str, str] | None = None,
+        path: str = "/v1/embeddings",
     ) -> tuple[int, Mapping[str, str]]:
         """Send a request; returns the status, 0 if none came, and the headers of the answer."""
-        url = f"http://127.0.0.1:{self.listeners[pool]}/v1/embeddings"
+        url = f"http://127.0.0.1:{self.listeners[pool]}{path}"
         try:
             data = {"model": "m", "input": text}
             async with self._session.post(url, json=data, headers=headers) as response:

@@ -102,6 +102,7 @@ async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterat
             web.get("/health", fake.health),
             web.get("/metrics", fake.metrics),
             web.post("/v1/embeddings", fake.embeddings),
+            web.post("/v1/batch", fake.embeddings),
         ]
     )
     runner = web.AppRunner(app, shutdown_timeout=0.1)

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.printable import printable
-from controlplane.cli.replica_table import percent
 from controlplane.client import Pool
 
 _WIDE: Final = 200
@@ -50,11 +49,11 @@ def described(pool: Pool) -> Iterator[str]:
         yield printable(f"  {key}: {_short(value)}  ({pool.sources[key]})")
     if pool.policy_in_force not in (None, pool.balancing.policy):
         yield printable(f"  policy {pool.policy_in_force} is still in force")
-    if (long := pool.long_requests) is not None:
-        ids = ", ".join(long.replicas)
-        verb = "go" if long.routed else "are about to go"
-        part = f", {percent(long.part_of_work)} of the work" if long.part_of_work else ""
-        yield printable(f"  requests from {long.from_bytes} bytes on{part}, {verb} to {ids}")
+    for served in pool.parting or ():
+        which = f"requests {served.match}" if served.match is not None else "all others"
+        verb = "go" if served.routed else "are about to go"
+        ids = ", ".join(served.replicas)
+        yield printable(f"  class {served.name}: {which} {verb} to {ids}")
     for source in pool.discovery.sources:
         found = "not answered yet" if source.replicas is None else f"{source.replicas} replicas"
         failing = f"; fails: {source.problem}" if source.failing else ""

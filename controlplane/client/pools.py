@@ -60,16 +60,52 @@ class Counts(Answer):
     """Whose last good scrape is too old."""
 
 
-class LongRequests(Answer):
-    """How a pool's requests are parted by their length."""
+class HeaderMatch(Answer):
+    """A request header that has exactly this value."""
 
-    from_bytes: int
-    """Of body, from which on a request is long."""
-    part_of_work: float | None = None
+    name: str
+    value: str
+
+
+class ClassMatch(Answer):
+    """Which requests belong to a class: those for which everything that is given holds."""
+
+    header: HeaderMatch | None = None
+    prefix: str | None = None
+    """The start of the path."""
+    min_bytes: int | None = None
+    """The length of the body is at least so much."""
+    max_bytes: int | None = None
+    """It is at most so much."""
+
+    def __str__(self) -> str:
+        parts = [
+            f"with {self.header.name}: {self.header.value}" if self.header is not None else "",
+            f"to {self.prefix}" if self.prefix is not None else "",
+            f"from {self.min_bytes} bytes on" if self.min_bytes is not None else "",
+            f"of up to {self.max_bytes} bytes" if self.max_bytes is not None else "",
+        ]
+        return " ".join(filter(None, parts))
+
+
+class Class(Answer):
+    """A class of requests as it is declared."""
+
+    name: str
+    match: ClassMatch
+    objective: Objective | None = None
+
+
+class ServedClass(Answer):
+    """A class of requests, and who serves it."""
+
+    name: str
+    match: ClassMatch | None = None
+    """Which requests belong to it; None for the one of all others."""
     replicas: tuple[str, ...]
-    """Ids of the fast ones, to which they go."""
+    """Ids of those that it has for itself; the others serve it where these are not healthy."""
     routed: bool
-    """Whether they do already."""
+    """Whether requests go there already."""
 
 
 class FoundIn(Answer):
@@ -101,6 +137,8 @@ class Pool(Tagged):
     listener: Listener
     route: Route
     objective: Objective | None = None
+    classes: tuple[Class, ...] | None = None
+    """Of requests; None: they are parted by length where that helps."""
     balancing: Balancing
     health_check: HealthCheck
     metrics: Metrics
@@ -115,8 +153,9 @@ class Pool(Tagged):
     """Whether that policy tells Envoys what each replica is to get."""
     suspect: bool
     """Most of it is silent, so that its weights stand still."""
-    long_requests: LongRequests | None = None
-    """None where they go where the others go."""
+    parting: tuple[ServedClass, ...] | None = None
+    """The classes of its requests, in the order in which they are matched; None where all go
+    anywhere."""
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts

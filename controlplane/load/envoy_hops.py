@@ -6,12 +6,10 @@ missing, and its buckets are wide: a quantile is known to be at most some bound.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
-
-from controlplane.resources.long_requests import long_cluster
 
 Buckets = Mapping[float, int]
 """How many durations were at most a bound, by the bound in seconds."""
@@ -32,17 +30,26 @@ class Hop:
     p99: float
 
 
-def query(pool: str) -> str:
-    """The path that answers with the histograms of a pool; Envoy has no colons in their names."""
-    name, long = re.escape(pool), re.escape(long_cluster(pool).replace(":", "_"))
-    wanted = rf"^(http\.{name}\.downstream_rq_time|cluster\.({name}|{long})\.upstream_rq_time)$"
+def query(pool: str, clusters: Iterable[str]) -> str:
+    """The path that answers with the histograms of a pool.
+
+    Args:
+        pool: Its name.
+        clusters: The names of those that it has; Envoy has no colons in those of histograms.
+    """
+    names = "|".join(re.escape(it.replace(":", "_")) for it in clusters)
+    down, up = (
+        rf"http\.{re.escape(pool)}\.downstream_rq_time",
+        rf"cluster\.({names})\.upstream_rq_time",
+    )
+    wanted = rf"^({down}|{up})$"
     return f"/stats?format=json&histogram_buckets=cumulative&filter={quote(wanted, safe='')}"
 
 
 def histograms(answer: Mapping[str, Any]) -> dict[str, Buckets]:
     """Read the answer: ``downstream`` and ``upstream``, where Envoy has them.
 
-    Upstream may be two clusters, the second for long requests; what they counted is added up.
+    Upstream is a cluster for each class of requests; what they counted is added up.
     """
     found: dict[str, dict[float, int]] = {}
     for stat in answer.get("stats", ()):

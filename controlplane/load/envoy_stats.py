@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controlplane.resources.long_requests import long_cluster
+from controlplane.resources.classes import pool_of
 
 Counts = Mapping[str, int]
 """Requests by replica id."""
@@ -31,7 +31,7 @@ class Host:
     pending: int = 0
 
 
-def hosts(clusters: Mapping[str, Any], pool: str) -> dict[str, Host]:
+def hosts(clusters: Mapping[str, Any], name: str) -> dict[str, Host]:
     """Read the hosts of one cluster by hostname, which is the replica's id; else by address."""
     return {
         _name(host): Host(
@@ -41,9 +41,15 @@ def hosts(clusters: Mapping[str, Any], pool: str) -> dict[str, Host]:
             pending=_stat(host, "rq_pending_active"),
         )
         for cluster in clusters.get("cluster_statuses", ())
-        if cluster.get("name") == pool
+        if cluster.get("name") == name
         for host in cluster.get("host_statuses", ())
     }
+
+
+def clusters_of(clusters: Mapping[str, Any], pool: str) -> list[str]:
+    """The names of a pool's clusters that an Envoy has: its own, and one for each class."""
+    names = (str(it.get("name")) for it in clusters.get("cluster_statuses", ()))
+    return sorted(name for name in names if pool_of(name) == pool)
 
 
 def hosts_of_all(answers: Mapping[str, Any], pool: str) -> dict[str, dict[str, Host]]:
@@ -54,16 +60,17 @@ def hosts_of_all(answers: Mapping[str, Any], pool: str) -> dict[str, dict[str, H
         pool: Its name.
 
     Returns:
-        By Envoy, and beside each those of its cluster for the pool's long requests where it has
-        one: the same replicas, which it counts there anew.
+        By Envoy, and beside each those of its cluster for each class of the pool's requests: the
+        same replicas, which it counts there anew.
     """
     found = {}
     for envoy, answer in answers.items():
         if not isinstance(answer, Mapping):
             continue
         found[envoy] = hosts(answer, pool)
-        if long := hosts(answer, long_cluster(pool)):
-            found[f"{envoy} ({long_cluster(pool)})"] = long
+        for name in clusters_of(answer, pool):
+            if name != pool and (of_class := hosts(answer, name)):
+                found[f"{envoy} ({name})"] = of_class
     return found
 
 

@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from controlplane.load import envoy_hops
-from controlplane.load.envoy_stats import Host, hosts_of_all
+from controlplane.load.envoy_stats import Host, clusters_of, hosts_of_all
 from controlplane.load.errors import LoadError
 from controlplane.load.replicas import StepWatch
 from controlplane.load.schedule import Step, looks
@@ -80,13 +80,18 @@ class Watch:
         return hosts_of_all(dict(zip(urls, answers, strict=True)), self._sources.pool)
 
     async def _histograms(self) -> dict[str, dict[str, envoy_hops.Buckets]]:
-        urls, path = self._sources.envoys, envoy_hops.query(self._sources.pool)
-        answers = await asyncio.gather(*(self._get(it + path) for it in urls))
+        urls = self._sources.envoys
+        answers = await asyncio.gather(*(self._histograms_at(it) for it in urls))
         return {
             url: envoy_hops.histograms(answer)
             for url, answer in zip(urls, answers, strict=True)
             if isinstance(answer, dict)
         }
+
+    async def _histograms_at(self, url: str) -> Any:
+        pool, known = self._sources.pool, await self._get(f"{url}/clusters?format=json")
+        clusters = clusters_of(known, pool) if isinstance(known, dict) else [pool]
+        return await self._get(url + envoy_hops.query(pool, clusters))
 
     async def _standings(self) -> dict[str, Standing]:
         if self._sources.admin is None:

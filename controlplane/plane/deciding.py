@@ -46,7 +46,7 @@ def decide(
         weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
         timelines.record(pool, seen.observed, inputs, weighing)
         shown = {it.id: seen.observed[name, it.id].readiness.is_shown for it in inputs}
-        decided.take(name, weighing, shown, pool.settings.metrics.interval, now)
+        decided.take(pool, weighing, shown, now)
 
 
 def _amend(
@@ -75,5 +75,5 @@ def _amend(
         id_: id_ in pool.replicas and observed[name, id_].readiness.is_shown
         for id_ in (inputs.keys() | weighing.replicas.keys() if told is None else told)
     }
-    decided.amend(name, weighing, shown, pool.settings.metrics.interval, now)
+    decided.amend(pool, weighing, shown, now)
     return True

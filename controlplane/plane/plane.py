@@ -22,7 +22,7 @@ from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.long_requests import LongRequests
+from controlplane.resources.classes import Parting
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
@@ -195,8 +195,8 @@ class Plane:
         decide(self.fleet, self._due.taken(), seen, self._decided, self.timelines, envoys, now)
         self._gone.clear()
         self._untold.clear()
-        portions, long = self._decided.portions, self._decided.long
-        self.catalog = build(self.fleet, portions, self.catalog, touched, long)
+        portions, parting = self._decided.portions, self._decided.parting
+        self.catalog = build(self.fleet, portions, self.catalog, touched, parting)
         return self.catalog
 
     def refresh(self) -> Catalog:
@@ -205,19 +205,19 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
-        portions, long = self._decided.portions, self._decided.long
+        portions, parting = self._decided.portions, self._decided.parting
         if told := dict(self._untold.taken(portions, self._observed)):
             portions |= told
-            self.catalog = build(self.fleet, portions, self.catalog, told, long)
+            self.catalog = build(self.fleet, portions, self.catalog, told, parting)
         return self.catalog
 
     def weighing(self, pool: str) -> Weighing | None:
         """The last weighing of a pool."""
         return self._decided.weighings.get(pool)
 
-    def long_requests(self, pool: str) -> LongRequests | None:
-        """How a pool's requests are parted by length; None: they are not."""
-        return self._decided.long.get(pool)
+    def parting(self, pool: str) -> Parting | None:
+        """How a pool's requests are parted into classes; None: they are not."""
+        return self._decided.parting.get(pool)
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Everything known of a replica.

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from controlplane.fleet import Difference, Fleet, Pool, Replica
+from controlplane.resources.classes import BULK
 from controlplane.settings import Address
 from controlplane.signals import Window
-from controlplane.signals.load import Endpoint, Load, LoadReports
+from controlplane.signals.load import ClassLoad, Endpoint, Load, LoadReports
 
 
 class Traffic:
@@ -41,7 +42,11 @@ class Traffic:
         Returns:
             The names of the pools that it is about.
         """
-        known = {endpoint: load for endpoint, load in loads.items() if _is_in(fleet, endpoint)}
+        known = {
+            endpoint: _in_classes(fleet.pools[endpoint.pool], load)
+            for endpoint, load in loads.items()
+            if _is_in(fleet, endpoint)
+        }
         self._reports.record(reporter, known, seconds, now)
         pools = {endpoint.pool for endpoint in known}
         self._pools |= pools
@@ -73,6 +78,17 @@ class Traffic:
             return None
         return self._reports.in_flight(_endpoint(pool.name, replica), now)
 
+    def by_class(self, pool: Pool, replica: Replica, now: float) -> Mapping[str, ClassLoad]:
+        """What all Envoys together count of each class of requests at a replica.
+
+        Returns:
+            By the class's name, that of all requests in no other under `OTHERS`; what has ended is
+            counted since the replica is known. Empty where no Envoy reports.
+        """
+        if pool.name not in self._pools:
+            return {}
+        return self._reports.by_class(_endpoint(pool.name, replica), now)
+
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
         if pool.name not in self._pools:
@@ -83,6 +99,14 @@ class Traffic:
 def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
     pool = fleet.pools.get(endpoint.pool)
     return pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)) is not None
+
+
+def _in_classes(pool: Pool, load: Load) -> Load:
+    """A load in the classes that the pool can have: names of others are anybody's invention."""
+    if not load.classes:
+        return load
+    named = {it.name for it in pool.settings.classes or ()} | {BULK}
+    return load._replace(classes={name: it for name, it in load.classes.items() if name in named})
 
 
 def _endpoint(pool: str, replica: Replica) -> Endpoint:

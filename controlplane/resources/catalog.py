@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.fleet import Fleet
+from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.gateways import GATEWAY, gateway_routes
-from controlplane.resources.long_requests import LongRequests, long_cluster, pool_of
 from controlplane.resources.pool_resources import (
     POOL_TYPES,
     PoolResources,
@@ -22,7 +22,7 @@ from controlplane.resources.views import View
 Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
-NONE_PARTED: Final[Mapping[str, LongRequests]] = {}
+NONE_PARTED: Final[Mapping[str, Parting]] = {}
 
 REMEMBERED: Final = 64
 """So many changes are remembered by name. A stream that has not looked for longer, because none of
@@ -37,7 +37,7 @@ class Catalog:
         pools: By name.
         revision: Increases with every change.
         recent: What the last changes were, the newest last, by the resources' names.
-        parted: The pools whose long requests have a cluster of their own.
+        parted: The pools whose requests are parted into classes.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -113,7 +113,15 @@ class Shown(Snapshot):
         shown = self._shown()
         if type_url not in (CLUSTER, ENDPOINT) or not self._catalog.parted:
             return shown
-        return [*shown, *(long_cluster(name) for name in shown if name in self._catalog.parted)]
+        # Of either type there is one for each class, the pool's own first.
+        pools, parted = self._catalog.pools, self._catalog.parted
+        of_classes = (
+            it.name
+            for name in shown
+            if name in parted
+            for it in pools[name].resources[type_url][1:]
+        )
+        return [*shown, *of_classes]
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""
@@ -136,7 +144,9 @@ class Shown(Snapshot):
             return listener_at(GATEWAY, gateway, access_log) if gateway else None
         pools = self._catalog.pools
         return gateway_routes(
-            tuple(Routed.to(pools[name].pool, pools[name].long) for name in sorted(self._shown()))
+            tuple(
+                Routed.to(pools[name].pool, pools[name].parting) for name in sorted(self._shown())
+            )
         )
 
 
@@ -145,7 +155,7 @@ def build(
     portions: Portions,
     previous: Catalog,
     touched: Collection[str] | None = None,
-    long: Mapping[str, LongRequests] = NONE_PARTED,
+    parting: Mapping[str, Parting] = NONE_PARTED,
 ) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
@@ -154,7 +164,7 @@ def build(
         portions: How much each replica gets.
         previous: The catalog before; what it was built from tells what has changed.
         touched: The pools that may have come, changed or gone; None: any of them.
-        long: How requests are parted by length, by pool; those that are left out are not.
+        parting: How requests are parted into classes, by pool; those that are left out are not.
 
     Returns:
         `previous` itself where nothing has changed.
@@ -162,7 +172,9 @@ def build(
     pools, changed = dict(previous.pools), set()
     for name in previous.pools.keys() | fleet.pools.keys() if touched is None else touched:
         pool, known = fleet.pools.get(name), previous.pools.get(name)
-        held = pool_resources(pool, portions.get(name, {}), known, long.get(name)) if pool else None
+        held = (
+            pool_resources(pool, portions.get(name, {}), known, parting.get(name)) if pool else None
+        )
         if held is not known:
             changed.add(name)
         if held is not None:
@@ -183,7 +195,7 @@ def build(
         )
     }
     kept = previous.parted - changed
-    parted = kept | {name for name in changed if name in pools and pools[name].long is not None}
+    parted = kept | {name for name in changed if name in pools and pools[name].parting is not None}
     return Catalog(
         pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:], parted
     )
@@ -202,4 +214,4 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
 
 
 def _is_near(pool: PoolResources) -> bool:
-    return pool.pool.settings.balancing.locality == "nearest"
+    return pool.parting is None and pool.pool.settings.balancing.locality == "nearest"

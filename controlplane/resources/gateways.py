@@ -9,7 +9,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 
 from controlplane.resources.resource import ROUTE, Resource
-from controlplane.resources.routes import Routed, by_length
+from controlplane.resources.routes import Routed, by_class
 
 GATEWAY: Final = "gateway"
 """The name of a gateway's listener and of its route configuration."""
@@ -36,15 +36,15 @@ def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
     by_header = [
         route
         for to in pools
-        for route in by_length(
+        for route in by_class(
             to, route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.cluster)])
         )
     ]
     by_path = [
         route
         for to in pools
-        for route in by_length(
-            to, route_v3.RouteMatch(prefix=f"/{to.cluster}/"), prefix_rewrite="/"
+        for route in by_class(
+            to, route_v3.RouteMatch(prefix=f"/{to.cluster}/"), below=f"/{to.cluster}"
         )
     ]
     unknown = route_v3.Route(

@@ -1,15 +1,15 @@
 """What one pool is to Envoy, encoded once for all who see it alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from controlplane.fleet import Pool
+from controlplane.resources.classes import OTHERS, Parting, cluster_of, portions_in
 from controlplane.resources.clusters import cluster
-from controlplane.resources.endpoints import Member, alike, assignment, members
+from controlplane.resources.endpoints import Member, Members, alike, assignment, members
 from controlplane.resources.listeners import listener
-from controlplane.resources.long_requests import LongRequests, long_cluster
 from controlplane.resources.places import Place, priorities
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
@@ -18,8 +18,25 @@ from controlplane.resources.routes import route_configuration
 from controlplane.settings import Address
 
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
-"""The types of which every pool has a resource of its own name. Of the first two it may have
-another, for its long requests."""
+"""The types of which every pool has a resource of its own name. Of the first two it has another for
+each class of its requests."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Served:
+    """Who serves a class.
+
+    Attributes:
+        portions: Of all replicas in its cluster, by id.
+        members: Made of these.
+        first: Ids of those that are used first.
+        assignment: Tells an Envoy so.
+    """
+
+    portions: Mapping[str, Portion]
+    members: Members
+    first: frozenset[str]
+    assignment: Resource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,17 +48,18 @@ class PoolResources:
         portions: Built from, by replica id.
         members: The replicas that Envoy is told of.
         cluster_bytes: The encoded cluster.
-        long: Built from: how requests are parted by length.
+        parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
-            particular: the pool's own, and where requests are parted that for the long ones.
+            particular: the pool's own, and after it that for each class.
     """
 
     pool: Pool
     portions: Mapping[str, Portion]
-    members: tuple[Member, ...]
+    members: Members
     cluster_bytes: bytes
-    long: LongRequests | None
+    parting: Parting | None
     resources: Mapping[str, tuple[Resource, ...]]
+    _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
     _near: dict[tuple[int, ...], Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
@@ -50,7 +68,8 @@ class PoolResources:
 
     def endpoints(self, here: Place) -> Resource:
         """The assignment for an Envoy that runs here; those that see the same get the same."""
-        if self.pool.settings.balancing.locality == "any":
+        if self.parting is not None or self.pool.settings.balancing.locality == "any":
+            # Where requests are parted, their class says which replicas come first.
             return self.resources[ENDPOINT][0]
         places = sorted({member.place for member in self.members})
         ranks = priorities(here, places)
@@ -68,7 +87,7 @@ def pool_resources(
     pool: Pool,
     portions: Mapping[str, Portion],
     known: PoolResources | None,
-    long: LongRequests | None = None,
+    parting: Parting | None = None,
 ) -> PoolResources:
     """Build a pool's resources, encoding only what has changed.
 
@@ -76,7 +95,7 @@ def pool_resources(
         pool: The pool.
         portions: By replica id; Envoy is not told of replicas without one.
         known: The same pool's resources before.
-        long: How requests are parted by length; None: they are not.
+        parting: How requests are parted into classes; None: they are not.
 
     Returns:
         `known` itself where nothing has changed for Envoy.
@@ -85,25 +104,32 @@ def pool_resources(
         known is not None
         and known.pool == pool
         and known.portions == portions
-        and known.long == long
+        and known.parting == parting
     ):
         return known
-    same_shape = known is not None and _shape(known.pool, known.long) == _shape(pool, long)
+    same_shape = known is not None and _shape(known.pool, known.parting) == _shape(pool, parting)
     if known is None:
         listed = members(pool, portions)
     else:
         listed = members(pool, portions, known.members, (known.pool, known.portions))
-    if known is not None and same_shape and known.members == listed and known.long == long:
+    if known is not None and same_shape and known.members == listed and known.parting == parting:
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known
     encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
     resources = (
-        dict(known.resources) if known is not None and same_shape else _fixed(pool, encoded, long)
+        dict(known.resources)
+        if known is not None and same_shape
+        else _fixed(pool, encoded, parting)
     )
-    resources[ENDPOINT] = _assignments(pool.name, listed, encoded, long)
+    served = _served(pool, portions, listed, known, encoded, parting) if parting is not None else {}
+    resources[ENDPOINT] = (
+        tuple(served[it].assignment for it in _names(parting))
+        if served
+        else (_endpoints(pool.name, listed, encoded),)
+    )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    return PoolResources(pool, portions, listed, encoded, long, resources)
+    return PoolResources(pool, portions, listed, encoded, parting, resources, served)
 
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
@@ -114,42 +140,73 @@ def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[R
     )
 
 
-def _shape(pool: Pool, long: LongRequests | None) -> tuple[object, ...]:
+def _names(parting: Parting | None) -> tuple[str, ...]:
+    """The classes that have a cluster, the pool's own first."""
+    return (OTHERS, *(it.name for it in parting.named)) if parting is not None else (OTHERS,)
+
+
+def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
     """All that a pool's clusters, listener and route depend on."""
-    routed = long.threshold if long is not None and long.routed else None
-    return (pool.settings, is_scanned(pool), long is not None, routed)
+    routes = parting.routes if parting is not None else ()
+    return (pool.settings, is_scanned(pool), _names(parting), routes)
 
 
-def _fixed(
-    pool: Pool, encoded: bytes, long: LongRequests | None
-) -> dict[str, tuple[Resource, ...]]:
+def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
     clusters = {pool.name: encoded}
-    if long is not None:
-        name = long_cluster(pool.name)
-        clusters[name] = cluster(pool, name)
+    for name in _names(parting)[1:]:
+        of_class = cluster_of(pool.name, name)
+        clusters[of_class] = cluster(pool, of_class)
     return {
         CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address),),
-        ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, long)),),
+        ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
 
 
-def _assignments(
-    name: str, listed: tuple[Member, ...], cluster_bytes: bytes, long: LongRequests | None
-) -> tuple[Resource, ...]:
-    own = _endpoints(name, listed, cluster_bytes)
-    if long is None:
-        return (own,)
-    fast = long.fast
-    return own, _endpoints(
-        long_cluster(name), listed, cluster_bytes, lambda it: 0 if it.id in fast else 1
-    )
+def _served(
+    pool: Pool,
+    portions: Mapping[str, Portion],
+    listed: Members,
+    known: PoolResources | None,
+    encoded: bytes,
+    parting: Parting,
+) -> dict[str, _Served]:
+    """Who serves each class, by its name."""
+    found = {}
+    for one in parting.classes:
+        in_class, first = portions_in(one.portions, portions)
+        before = known._served.get(one.name) if known is not None else None
+        if in_class is portions:
+            in_cluster = listed
+        elif known is not None and before is not None:
+            in_cluster = members(pool, in_class, before.members, (known.pool, before.portions))
+        else:
+            in_cluster = members(pool, in_class)
+        # One that drains would look like an unhealthy one, and send a part of the class elsewhere.
+        first = frozenset(it.id for it in in_cluster if it.id in first and not it.draining) or first
+        if (
+            known is not None
+            and before is not None
+            and (before.members, before.first) == (in_cluster, first)
+            and known.cluster_bytes == encoded
+        ):
+            made = before.assignment
+        else:
+            name = cluster_of(pool.name, one.name)
+            made = _endpoints(name, in_cluster, encoded, _first(first))
+        found[one.name] = _Served(in_class, in_cluster, first, made)
+    return found
+
+
+def _first(ids: Container[str]) -> Callable[[Member], int]:
+    """The rank of members where some are used first, and the others behind them."""
+    return lambda it: 0 if it.id in ids else 1
 
 
 def _endpoints(
     name: str,
-    listed: tuple[Member, ...],
+    listed: Members,
     cluster_bytes: bytes,
     rank: Callable[[Member], int] = alike,
 ) -> Resource:

@@ -1,18 +1,19 @@
 """RDS: which requests of a listener go to its pool, and what is tried again."""
 
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
 import envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 as priorities_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
+from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
-from controlplane.resources.long_requests import LongRequests, long_cluster
-from controlplane.settings import HashSettings
+from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
 
 
@@ -23,57 +24,73 @@ class Routed(NamedTuple):
         cluster: The name of its cluster, which is its own.
         settings: Of the route.
         hashed: What of a request is hashed; None where nothing is.
-        long_from: Bytes from which on a request goes to the cluster for long ones; None: none do.
+        classes: The names of the classes of its requests that have a cluster of their own, and
+            what belongs to each, in the order in which they are matched.
     """
 
     cluster: str
     settings: RouteSettings
     hashed: HashSettings | None
-    long_from: int | None = None
+    classes: tuple[tuple[str, ClassMatch], ...] = ()
 
     @classmethod
-    def to(cls, pool: Pool, long: LongRequests | None) -> "Routed":
+    def to(cls, pool: Pool, parting: Parting | None) -> "Routed":
         """A route to this pool."""
         settings = pool.settings
-        threshold = long.threshold if long is not None and long.routed else None
-        return cls(pool.name, settings.route, settings.balancing.hash, threshold)
+        classes = parting.routes if parting is not None else ()
+        return cls(pool.name, settings.route, settings.balancing.hash, classes)
 
 
-_LONGEST: Final = 1 << 62
-"""Bytes; more than any request has."""
-
-
-def route_configuration(pool: Pool, long: LongRequests | None = None) -> bytes:
-    """Encode a pool's ``RouteConfiguration``; `long`: how its requests are parted by length."""
-    to = Routed.to(pool, long)
-    routes = by_length(to, route_v3.RouteMatch(prefix=to.settings.prefix))
+def route_configuration(pool: Pool, parting: Parting | None = None) -> bytes:
+    """Encode a pool's ``RouteConfiguration``; `parting`: how its requests are parted."""
+    to = Routed.to(pool, parting)
+    routes = by_class(to, route_v3.RouteMatch(prefix=to.settings.prefix))
     host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=routes)
     return bytes(route_v3.RouteConfiguration(name=pool.name, virtual_hosts=[host]))
 
 
-def by_length(
-    to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = ""
-) -> list[route_v3.Route]:
-    """The routes of the requests that match: first of the long ones, where they are parted.
+def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list[route_v3.Route]:
+    """The routes of the requests that match: of each class, and then of all others.
 
-    A request that does not say how long it is goes with the short ones.
+    Args:
+        to: The pool.
+        match: Of all of them.
+        below: A path that stands before those that the pool knows, as in ``/minilm``; it is taken
+            away.
     """
-    route = route_v3.Route(match=match, route=action(to, prefix_rewrite=prefix_rewrite))
-    if to.long_from is None:
-        return [route]
-    long = route_v3.HeaderMatcher(
-        name="content-length",
-        range_match=type_v3.Int64Range(start=to.long_from, end=_LONGEST),
-    )
-    return [
-        route_v3.Route(
-            match=route_v3.RouteMatch(prefix=match.prefix, headers=[*match.headers, long]),
-            route=action(
-                to._replace(cluster=long_cluster(to.cluster)), prefix_rewrite=prefix_rewrite
-            ),
-        ),
-        route,
-    ]
+    routes = []
+    for name, of_class in to.classes:
+        prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
+        rewrite = (of_class.prefix or "/") if below else ""
+        routes.append(
+            route_v3.Route(
+                match=route_v3.RouteMatch(
+                    prefix=prefix, headers=[*match.headers, *_headers(of_class)]
+                ),
+                route=action(
+                    to._replace(cluster=cluster_of(to.cluster, name)), prefix_rewrite=rewrite
+                ),
+            )
+        )
+    others = action(to, prefix_rewrite="/" if below else "")
+    return [*routes, route_v3.Route(match=match, route=others)]
+
+
+def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
+    """What the headers of a request must be. One that says no length matches no range of them."""
+    found = []
+    if match.header is not None:
+        found.append(
+            route_v3.HeaderMatcher(
+                name=match.header.name,
+                string_match=matcher_v3.StringMatcher(exact=match.header.value),
+            )
+        )
+    if match.lengths is not None:
+        # Envoy leaves out the end of a range.
+        lengths = type_v3.Int64Range(start=match.lengths.first, end=match.lengths.last + 1)
+        found.append(route_v3.HeaderMatcher(name="content-length", range_match=lengths))
+    return found
 
 
 def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:

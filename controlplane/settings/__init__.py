@@ -11,6 +11,7 @@ from controlplane.settings.balancing import (
     HashSettings,
     Policy,
 )
+from controlplane.settings.classes import ClassMatch, ClassSettings, HeaderMatch
 from controlplane.settings.config import AdminSettings, Config, XdsSettings, load_config
 from controlplane.settings.discovery import (
     DirectorySettings,
@@ -47,6 +48,8 @@ __all__ = [
     "Address",
     "AdminSettings",
     "BalancingSettings",
+    "ClassMatch",
+    "ClassSettings",
     "Config",
     "CountFamily",
     "DirectorySettings",
@@ -55,6 +58,7 @@ __all__ = [
     "DockerSettings",
     "GpuSettings",
     "HashSettings",
+    "HeaderMatch",
     "LatencyFamily",
     "Locality",
     "MemoryFamily",

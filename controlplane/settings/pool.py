@@ -5,6 +5,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from controlplane.settings.balancing import BalancingSettings
+from controlplane.settings.classes import (
+    MAX_CLASSES,
+    ClassSettings,
+    ObjectiveSettings,
+    check_classes,
+)
 from controlplane.settings.discovery import DiscoverySettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
@@ -39,16 +45,6 @@ class RouteSettings(Settings):
     timeout: Duration = 60.0
 
 
-class ObjectiveSettings(Settings):
-    """What the pool is meant to keep to.
-
-    Attributes:
-        p99: The 99th percentile of request durations, in seconds.
-    """
-
-    p99: Duration
-
-
 class HealthCheckSettings(Settings):
     """Envoy's active health check.
 
@@ -69,12 +65,17 @@ class PoolSettings(Settings):
     Attributes:
         model: The model that its replicas serve, as applications name it.
         objective: None where no latency is promised.
+        classes: Of requests, in the order in which they are matched; None: they are parted by
+            length where that helps.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
     listener: ListenerSettings
     route: RouteSettings = RouteSettings()
     objective: ObjectiveSettings | None = None
+    classes: tuple[ClassSettings, ...] | None = Field(
+        default=None, strict=False, max_length=MAX_CLASSES
+    )
     balancing: BalancingSettings = BalancingSettings()
     health_check: HealthCheckSettings = HealthCheckSettings()
     metrics: MetricsSettings = MetricsSettings()
@@ -91,6 +92,12 @@ class PoolSettings(Settings):
         if server is None or not isinstance(check, dict):
             return data
         return {**data, "health_check": {"path": server.health, **check}}
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if self.classes is not None:
+            check_classes(self.classes, self.route.prefix, self.balancing)
+        return self
 
 
 class PoolEntry(PoolSettings):

@@ -7,9 +7,10 @@ come a `Window` and the requests in flight of each endpoint.
 
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from controlplane.signals.window import ENOUGH, LONGEST, WINDOW, Window
@@ -30,6 +31,9 @@ FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
 
+NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})
+
+
 class Endpoint(NamedTuple):
     """A replica as Envoy knows it."""
 
@@ -45,11 +49,45 @@ class Load(NamedTuple):
         succeeded: Ended well since the report before.
         failed: Ended with an error of the server or not at all, since the report before.
         in_progress: Not ended yet at the time of the report.
+        classes: Of them those of each class of requests that has a name, by it.
     """
 
     succeeded: int
     failed: int
     in_progress: int
+    classes: Mapping[str, "Load"] = NO_CLASSES
+
+    def plus(self, other: "Load", class_name: str) -> "Load":
+        """The same with what came to the endpoint by way of another cluster.
+
+        Args:
+            other: What came that way.
+            class_name: Of its class; empty for that of all requests that belong to no other.
+        """
+        classes = self.classes
+        if class_name:
+            known = classes.get(class_name, Load(0, 0, 0))
+            classes = {**classes, class_name: known.plus(other, "")}
+        return Load(
+            self.succeeded + other.succeeded,
+            self.failed + other.failed,
+            self.in_progress + other.in_progress,
+            classes,
+        )
+
+
+class ClassLoad(NamedTuple):
+    """Requests of one class to one endpoint, of all Envoys.
+
+    Attributes:
+        succeeded: Ended well, since the endpoint is known.
+        failed: Ended otherwise.
+        in_flight: Not ended yet.
+    """
+
+    succeeded: int
+    failed: int
+    in_flight: float
 
 
 @dataclass(slots=True)
@@ -57,6 +95,7 @@ class _Reporter:
     """One Envoy's view of one endpoint."""
 
     in_progress: int = 0
+    of_classes: Mapping[str, int] = field(default_factory=dict)
     until: float = -math.inf
     rate: float = 0.0
     busy: float = 0.0
@@ -85,6 +124,8 @@ class _Total:
     reporters: dict[Hashable, _Reporter] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
+    # What ended well and what did not, of each class that has a name.
+    classes: dict[str, tuple[int, int]] = field(default_factory=dict)
     # Request-seconds: the integral of what was in flight.
     busy: float = 0.0
     # Times that all its Envoys looked at that.
@@ -147,6 +188,28 @@ class LoadReports:
             return None
         return _in_flight(total, now)
 
+    def by_class(self, endpoint: Endpoint, now: float) -> dict[str, ClassLoad]:
+        """What all Envoys together count of each class at a replica, by the class's name.
+
+        What belongs to no class that has a name is there under the empty one. Together they are
+        what `in_flight` says, and what has ended; nothing where no Envoy reports.
+        """
+        total = self._totals.get(endpoint)
+        if total is None:
+            return {}
+        in_flight = dict.fromkeys(total.classes, 0.0)
+        others = 0.0
+        for reporter, counted in _counted(total, now):
+            others += counted
+            for name, count in reporter.of_classes.items():
+                part = counted * count / reporter.in_progress
+                in_flight[name] += part
+                others -= part
+        found = {name: ClassLoad(*total.classes[name], it) for name, it in in_flight.items()}
+        done = total.done - sum(it.succeeded for it in found.values())
+        failed = total.failed - sum(it.failed for it in found.values())
+        return found | {"": ClassLoad(done, failed, max(others, 0.0))}
+
     def window(self, endpoint: Endpoint) -> Window | None:
         """What a replica did in the last seconds, as far as Envoys can tell.
 
@@ -201,6 +264,10 @@ class LoadReports:
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded
         total.failed += load.failed
+        known.of_classes = {name: it.in_progress for name, it in load.classes.items() if it[2]}
+        for name, it in load.classes.items():
+            done, failed = total.classes.get(name, (0, 0))
+            total.classes[name] = (done + it.succeeded, failed + it.failed)
         total.looks += 1 / len(total.reporters)
         total.in_flight = _in_flight(total, now)
         _keep(total, now)
@@ -225,7 +292,12 @@ def _advance(total: _Total, now: float) -> None:
 
 
 def _in_flight(total: _Total, now: float) -> float:
-    """The sum over Envoys, each held to what most of them say.
+    """The sum over Envoys."""
+    return float(sum(counted for _, counted in _counted(total, now)))
+
+
+def _counted(total: _Total, now: float) -> Iterator[tuple[_Reporter, float]]:
+    """How much of what each Envoy has in flight counts: each is held to what most of them say.
 
     A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
     more than `TIMES` what its requests would come to if they took as long as in the median of all.
@@ -234,6 +306,6 @@ def _in_flight(total: _Total, now: float) -> float:
     recent = [it for it in total.reporters.values() if now <= it.until]
     used = [it for it in recent if it.in_progress or it.rate > 0]
     usual = median(it.seconds for it in used) if len(used) >= FEW else math.inf
-    if math.isinf(usual):
-        return float(sum(it.in_progress for it in recent))
-    return sum(min(it.in_progress, 1 + TIMES * usual * it.rate) for it in recent)
+    for reporter in recent:
+        most = math.inf if math.isinf(usual) else 1 + TIMES * usual * reporter.rate
+        yield reporter, min(reporter.in_progress, most)

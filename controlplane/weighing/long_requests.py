@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from controlplane.settings import BalancingSettings, PoolSettings
+from controlplane.settings import PoolSettings
 from controlplane.weighing import lengths
 from controlplane.weighing.capacities import Capacities
 from controlplane.weighing.explanation import Step
@@ -52,10 +52,12 @@ def members_of(
     return members
 
 
-def may_divide(settings: BalancingSettings) -> bool:
+def may_divide(pool: PoolSettings) -> bool:
     """Whether a pool's requests may be parted. Where the nearest come first, distance decides."""
+    settings = pool.balancing
     return (
-        settings.policy == "capacity-tiers"
+        pool.classes is None
+        and settings.policy == "capacity-tiers"
         and settings.long_requests != "any-replica"
         and settings.locality != "nearest"
     )
@@ -84,7 +86,7 @@ def divided(
         How requests are parted, None where they are not; and what each of the replicas that get
         the long ones gets of the short ones, of its share.
     """
-    if not may_divide(settings.balancing):
+    if not may_divide(settings):
         return None, NONE
     before = previous.replicas if previous else {}
     told = {id_: float(before[id_].weight) for id_ in members if id_ in before}

@@ -89,7 +89,7 @@ def _frozen(
     step = "suspect" if suspect else "held"
     steps = {id_: [Step(step, s.relative, s.relative, words)] for id_, s in states.items()}
     serving = {id_ for id_ in ready if not guards[id_].cut}
-    sizes = previous.sizes if may_divide(settings.balancing) else None
+    sizes = previous.sizes if may_divide(settings) else None
     tiers = {
         id_: (previous.replicas[id_].tier if id_ in known else "") or state.placement.tier
         for id_, state in states.items()

@@ -7,8 +7,8 @@ envoy/config/endpoint/v3/load_report.proto.
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.encoding import VARINT, delimited, tag, varint
-from controlplane.resources.long_requests import pool_of
 from controlplane.signals.load import Endpoint, Load
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.identity import Node, decode_node
@@ -118,8 +118,6 @@ def _endpoint(cluster: str, data: memoryview, loads: dict[Endpoint, Load]) -> No
             "RESOURCE_EXHAUSTED", f"a load report of over {MAX_ENDPOINTS} endpoints"
         )
     at = Endpoint(pool_of(cluster), host, port)
-    # A replica may be in two clusters, and in two localities for the time of a tier move.
+    # A replica is in a cluster for each class, and in two localities for the time of a tier move.
     known = loads.get(at, Load(0, 0, 0))
-    loads[at] = Load(
-        known.succeeded + succeeded, known.failed + failed, known.in_progress + in_progress
-    )
+    loads[at] = known.plus(Load(succeeded, failed, in_progress), class_of(cluster))

@@ -74,12 +74,12 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
         "withheld": ["q"],
         "clashes": ["that one"],
     }
-    body["long_requests"] = {
-        "from_bytes": 900,
-        "part_of_work": 0.25,
-        "replicas": ["a"],
-        "routed": False,
-    }
+    match = {"header": {"name": "x-job", "value": "nightly"}, "prefix": "/v1", "max_bytes": 9}
+    body["parting"] = [
+        {"name": "bulk", "match": {"min_bytes": 900}, "replicas": ["a"], "routed": False},
+        {"name": "jobs", "match": match, "replicas": ["a"], "routed": True},
+        {"name": "search", "match": None, "replicas": ["a", "b"], "routed": True},
+    ]
     body |= {"suspect": True, "policy_in_force": "maglev"}
     text = "\n".join(described(Pool.of(body)))
     for words in (
@@ -87,7 +87,9 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
         "found by dns x: not answered yet; fails: no",
         "no source has them any more, too few would be left: q",
         "not used: that one",
-        "requests from 900 bytes on, 25.0 % of the work, are about to go to a",
+        "class bulk: requests from 900 bytes on are about to go to a",
+        "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes go to a",
+        "class search: all others go to a, b",
         "policy maglev is still in force",
     ):
         assert words in text

@@ -16,7 +16,7 @@ from tests.edges.rest.served import POOL, REPLICA, served
 PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (served_answers.Counts, pools.Counts),
     (served_answers.ReplicaInShort, replicas.ReplicaInShort),
-    (served_answers.LongRequestsView, pools.LongRequests),
+    (served_answers.ClassView, pools.ServedClass),
     (served_answers.SourceView, pools.FoundIn),
     (served_answers.DiscoveryView, pools.Discovery),
     (served_answers.PoolView, pools.Pool),

@@ -34,6 +34,15 @@ pools:
     balancing: {policy: maglev, hash: {cookie: c, ttl: 1h}}
     replicas: [{id: a, address: "[2001:db8::1]:80"}]
   - {name: gateway, model: m, listener: {address: "0.0.0.0:10002"}}
+  - name: classes
+    model: m
+    listener: {address: "127.0.0.1:10003"}
+    route: {prefix: /v1}
+    classes:
+      - {name: jobs, match: {header: {name: x-job, value: "a b"}, prefix: /v1/x, max_bytes: 0}}
+      - {name: batch, match: {prefix: /v1/batch}}
+      - {name: bulk, match: {min_bytes: 1125899906842624}}
+    replicas: [{id: a, address: "10.0.0.1:80"}, {id: b, address: "10.0.0.2:80"}]
 """
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 
@@ -16,6 +16,7 @@ async def load(
     workers: int = 4,
     pause: float = 0.005,
     texts: Sequence[str] = ("a text",),
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Counter[int]]:
     """Send requests until the context closes; counts the statuses, 0 for no answer at all.
 
@@ -25,6 +26,7 @@ async def load(
         workers: As many at a time.
         pause: Seconds between two of a worker.
         texts: Sent in turn, again and again.
+        headers: Of all of them.
     """
     statuses: Counter[int] = Counter()
     stopped = asyncio.Event()
@@ -32,7 +34,7 @@ async def load(
 
     async def work() -> None:
         while not stopped.is_set():
-            statuses[await envoy.post(pool, next(turn))] += 1
+            statuses[await envoy.post(pool, next(turn), headers)] += 1
             await asyncio.sleep(pause)
 
     async with asyncio.TaskGroup() as group:

@@ -49,8 +49,10 @@ async def fleet(
 
 async def parting(plane: Plimsoll) -> tuple[int, list[str]] | None:
     """From how many bytes on a request goes to which replicas only; None: none does."""
-    long = (await plane.get(f"/v1/pools/{POOL}"))["long_requests"]
-    return (long["from_bytes"], long["replicas"]) if long and long["routed"] else None
+    parting = (await plane.get(f"/v1/pools/{POOL}"))["parting"]
+    if parting is None or not parting[0]["routed"]:
+        return None
+    return parting[0]["match"]["min_bytes"], parting[0]["replicas"]
 
 
 async def are_parted(plane: Plimsoll) -> bool:
@@ -101,7 +103,7 @@ async def test_long_requests_reach_fast_replicas_only_and_none_is_lost_on_the_wa
         await put(plane, {**entry, "balancing": {"long_requests": "any-replica"}, "replicas": []})
 
         async def are_together() -> bool:
-            return f"{POOL}:long" not in await envoy.clusters()
+            return f"{POOL}:bulk" not in await envoy.clusters()
 
         await until("the second cluster is gone", are_together)
         assert sum((await after_more(replicas, 60))[2:]) > 0

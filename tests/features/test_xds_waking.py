@@ -8,12 +8,12 @@ import pytest
 
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build
-from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 from tests.features.xds import Envoy, SotwEnvoy, envoy, serving
 from tests.fleet.fleets import a_pool, after, pool_settings, put
+from tests.resources.classes import by_length
 from tests.resources.decoded import TIER
 from tests.xds.client import Got
 
@@ -131,22 +131,22 @@ async def test_a_stream_that_slept_through_more_changes_than_are_remembered_conv
 
 
 @PROTOCOLS
-async def test_a_stream_that_is_shown_one_pool_hears_of_where_its_long_requests_go(
+async def test_a_stream_that_is_shown_one_pool_hears_of_who_serves_a_class_of_it(
     protocol: type[Envoy],
 ) -> None:
     fleet = a_pool(a=1, b=2)
     portions = {"p": dict.fromkeys("ab", TIER)}
 
-    def parted(fast: str, previous: Catalog) -> Watched:
-        long = {"p": LongRequests(1000, frozenset(fast), routed=True, part=0.4)}
-        return Watched(build(fleet, portions, previous, long=long))
+    def parted(of_bulk: str, previous: Catalog) -> Watched:
+        parting = {"p": by_length(portions["p"], of_bulk)}
+        return Watched(build(fleet, portions, previous, parting=parting))
 
     now = parted("a", Catalog())
     async with serving(now) as plane, envoy(plane.address, protocol=protocol) as client:
         client.metadata({"plimsoll": {"pools": ["p"]}})
-        await client.want(ENDPOINT, "p", "p:long")
+        await client.want(ENDPOINT, "p", "p:bulk")
         await client.accept()
         other = parted("b", now.catalog)
-        assert other.changed_since(now.revision) == {ENDPOINT: frozenset({"p:long"})}
+        assert other.changed_since(now.revision) == {ENDPOINT: frozenset({"p", "p:bulk"})}
         plane.show(other)
         assert (await client.accept()).type_url == ENDPOINT

@@ -29,15 +29,15 @@ def answer(**histograms: dict[float, int]) -> dict[str, Any]:
 
 
 def test_only_the_histograms_of_the_pool_are_asked_for() -> None:
-    asked = parse_qs(urlsplit(query("a.b")).query)
+    asked = parse_qs(urlsplit(query("a.b", ["a.b", "a.b:bulk"])).query)
     (wanted,) = asked["filter"]
     for name in (
         "http.a.b.downstream_rq_time",
         "cluster.a.b.upstream_rq_time",
-        "cluster.a.b_long.upstream_rq_time",
+        "cluster.a.b_bulk.upstream_rq_time",
     ):
         assert re.search(wanted, name)
-    for name in ("cluster.axb.upstream_rq_time", "cluster.a.b.c.upstream_rq_time", "x.upstream"):
+    for name in ("cluster.axb.upstream_rq_time", "cluster.a.b_c.upstream_rq_time", "x.upstream"):
         assert not re.search(wanted, name)
     assert asked["histogram_buckets"] == ["cumulative"]
 

@@ -98,14 +98,15 @@ def test_a_share_is_of_the_samples_after_its_start_and_up_to_its_end() -> None:
     assert tally.shares(1.0, 2.0) == {"a": 10 / 11, "b": 1 / 11}
 
 
-def test_the_cluster_for_long_requests_is_counted_beside_the_pools_own() -> None:
+def test_the_cluster_of_a_class_is_counted_beside_the_pools_own() -> None:
     both = {
         "cluster_statuses": [
             *clusters(host("a", 12))["cluster_statuses"],
-            *clusters(host("a", 3), name="minilm:long")["cluster_statuses"],
+            *clusters(host("a", 3), name="minilm:bulk")["cluster_statuses"],
+            *clusters(host("a", 4), name="minilm_bulk")["cluster_statuses"],
         ]
     }
     found = hosts_of_all({"e1": both, "e2": clusters(host("a", 5)), "e3": None}, "minilm")
     assert {name: it["a"].requests for name, it in found.items()} == {
-        "e1": 12, "e1 (minilm:long)": 3, "e2": 5,
+        "e1": 12, "e1 (minilm:bulk)": 3, "e2": 5,
     }  # fmt: skip

@@ -12,11 +12,12 @@ from controlplane.settings import PoolSettings, validated
 from tests.fleet.fleets import after, put
 
 
-def of(count: int, **balancing: object) -> Catalog:
+def of(count: int, classes: object = None, **balancing: object) -> Catalog:
     body: dict[str, Any] = {
         "model": "m",
         "listener": {"address": "127.0.0.1:10000"},
         "balancing": balancing,
+        "classes": classes,
     }
     pool = PutPool("p", validated(PoolSettings, body))
     return catalog_if_healthy(after(pool, *(put(f"r{i}", 9000 + i) for i in range(count))))
@@ -39,20 +40,34 @@ def test_every_replica_is_told_of_though_none_was_asked() -> None:
 
 def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
     (held,) = of(2).pools.values()
-    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:long"]
-    assert held.long is not None
-    assert (held.long.fast, held.long.routed) == (frozenset({"r0"}), True)
+    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:bulk"]
+    assert held.parting is not None
+    assert {it.name: (set(it.portions), it.routed) for it in held.parting.classes} == {
+        "bulk": ({"r0"}, True),
+        "": ({"r1"}, True),
+    }
+
+
+def test_classes_that_are_named_take_the_place_of_that() -> None:
+    classes = [{"name": "x", "match": {"prefix": "/x"}}, {"name": "y", "match": {"min_bytes": 9}}]
+    (held,) = of(2, classes).pools.values()
+    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:x", "p:y"]
 
 
 @pytest.mark.parametrize(
     ("count", "balancing"),
-    [(1, {}), (2, {"long_requests": "any-replica"}), (2, {"policy": "least-request"})],
+    [
+        (1, {}),
+        (2, {"long_requests": "any-replica"}),
+        (2, {"policy": "least-request"}),
+        (2, {"locality": "nearest"}),
+    ],
 )
 def test_requests_are_not_parted_where_they_never_are(
     count: int, balancing: dict[str, str]
 ) -> None:
     (held,) = of(count, **balancing).pools.values()
-    assert held.long is None
+    assert held.parting is None
 
 
 def test_of_no_pools_nothing_is_told() -> None:

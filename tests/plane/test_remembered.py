@@ -21,7 +21,7 @@ def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
 
 def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -> None:
     before = measured(tokens=100.0)
-    assert before.plane.long_requests("m") is not None
+    assert before.plane.parting("m") is not None
     after = restarted(before)
     for _ in range(int(HELD)):
         after.live(1.0, steadily)

@@ -5,11 +5,11 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 
 from controlplane.fleet import PutPool
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.long_requests import LongRequests
 from controlplane.resources.portion import Portion
 from controlplane.resources.standalone import gateway_parts, sidecar_parts, standalone
 from controlplane.settings import PoolSettings, validated
 from tests.fleet.fleets import a_pool, after
+from tests.resources.classes import by_length
 from tests.resources.decoded import (
     catalog,
     connection_manager,
@@ -20,12 +20,13 @@ from tests.resources.decoded import (
 )
 
 TIER = Portion("tier-1", 100)
-LONG = LongRequests(100, frozenset({"a"}), routed=True)
 
 
 def parted() -> Catalog:
     """A pool of two replicas whose requests are parted by length."""
-    return build(a_pool(a=1, b=2), {"p": {"a": TIER, "b": TIER}}, Catalog(), long={"p": LONG})
+    portions = {"a": TIER, "b": TIER}
+    parting = {"p": by_length(portions, "a")}
+    return build(a_pool(a=1, b=2), {"p": portions}, Catalog(), parting=parting)
 
 
 def static(made: bytes) -> bootstrap_v3.BootstrapStaticResources:
@@ -37,9 +38,9 @@ def static(made: bytes) -> bootstrap_v3.BootstrapStaticResources:
 def test_every_resource_of_a_sidecar_is_there_after_what_it_refers_to() -> None:
     assert [str(part) for part in sidecar_parts(parted())] == [
         "the cluster p",
-        "the cluster p:long",
+        "the cluster p:bulk",
         "the endpoints of p",
-        "the endpoints of p:long",
+        "the endpoints of p:bulk",
         "the listener p",
         "the routes of p",
     ]
@@ -48,7 +49,7 @@ def test_every_resource_of_a_sidecar_is_there_after_what_it_refers_to() -> None:
 def test_a_gateway_has_a_listener_and_routes_of_its_own() -> None:
     assert [str(part) for part in gateway_parts(parted())] == [
         "the cluster p",
-        "the cluster p:long",
+        "the cluster p:bulk",
         "the listener gateway",
         "the routes of gateway",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from controlplane.settings import Config, load_config
+from controlplane.settings import ClassMatch, Config, load_config
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.config import AdminSettings, StoreSettings, XdsSettings
 from controlplane.settings.memory import MemorySettings
@@ -21,7 +21,7 @@ from controlplane.settings.pool import (
 from controlplane.settings.replica import Locality, ReplicaEntry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-(BLOCK,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+BLOCK, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 LEAST = """
 pools:
   - name: minilm
@@ -33,6 +33,11 @@ pools:
 
 def test_what_it_shows_is_what_there_is_without_a_word_of_it() -> None:
     assert load_config(BLOCK, "page").model_dump() == load_config(LEAST, "least").model_dump()
+
+
+def test_the_classes_that_it_shows_are_read() -> None:
+    (pool,) = load_config(LEAST.rstrip() + "\n" + CLASSES, "page").pools
+    assert [it.name for it in pool.classes or ()] == ["nightly", "index", "long"]
 
 
 def test_it_shows_every_key() -> None:
@@ -56,5 +61,7 @@ def test_it_shows_every_key() -> None:
     ]
     for model, keys in shown:
         assert keys.keys() == model.model_fields.keys(), model
+    for key in ClassMatch.model_fields:
+        assert f"`{key}" in PAGE
     for family in FAMILIES:
         assert f"`{family}`" in PAGE

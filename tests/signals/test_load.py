@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.signals.load import FORGOTTEN, STEP, TIMES, Endpoint, Load, LoadReports
+from controlplane.signals.load import (
+    FORGOTTEN,
+    STEP,
+    TIMES,
+    ClassLoad,
+    Endpoint,
+    Load,
+    LoadReports,
+)
 
 A, B = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
 
@@ -237,3 +245,50 @@ def test_whatever_is_reported_comes_to_finite_numbers_that_are_not_negative(
                 numbers = (window.rate, window.latency or 0.0, window.in_flight, window.samples)
                 assert all(0 <= number < math.inf for number in numbers)
                 assert 0 <= window.error_fraction <= 1
+
+
+def test_what_came_for_each_class_is_told_apart_and_is_the_sum_together() -> None:
+    reports, bulk = LoadReports(), Load(2, 1, 3)
+    reports.record("one", {A: Load(5, 0, 2).plus(bulk, "bulk")}, 1.0, 1.0)
+    reports.record("two", {A: Load(1, 0, 1)}, 1.0, 1.0)
+    reports.record("one", {A: Load(4, 0, 0).plus(bulk, "bulk")}, 1.0, 2.0)
+    assert reports.by_class(A, 2.0) == {
+        "bulk": ClassLoad(4, 2, 3.0),
+        "": ClassLoad(10, 0, 1.0),
+    }
+    assert reports.in_flight(A, 2.0) == 4.0
+
+
+def test_classes_change_nothing_of_what_all_requests_come_to() -> None:
+    told, untold = LoadReports(), LoadReports()
+    for second in range(1, 6):
+        told.record("one", {A: Load(3, 0, 1).plus(Load(2, 1, 3), "x")}, 1.0, float(second))
+        untold.record("one", {A: Load(5, 1, 4)}, 1.0, float(second))
+    assert told.window(A) == untold.window(A)
+    assert told.in_flight(A, 5.0) == untold.in_flight(A, 5.0)
+
+
+def test_a_class_of_which_nothing_is_reported_any_more_has_nothing_in_flight() -> None:
+    reports = LoadReports()
+    reports.record("one", {A: Load(0, 0, 0).plus(Load(0, 0, 3), "x")}, 1.0, 1.0)
+    reports.record("one", {A: Load(0, 0, 1)}, 1.0, 2.0)
+    assert reports.by_class(A, 2.0) == {"x": ClassLoad(0, 0, 0.0), "": ClassLoad(0, 0, 1.0)}
+    reports.record("one", {}, 1.0, 3.0)
+    assert reports.by_class(A, 3.0)[""].in_flight == 0.0
+
+
+def test_of_a_replica_that_nobody_reports_of_no_class_is_known() -> None:
+    assert LoadReports().by_class(A, 0.0) == {}
+
+
+def test_an_envoy_that_claims_too_much_is_held_to_the_same_in_every_class() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        for envoy in range(4):
+            most = 1000 if envoy == 0 else 1
+            load = Load(5, 0, most).plus(Load(5, 0, most), "x")
+            reports.record(envoy, {A: load}, 1.0, float(second))
+    found, total = reports.by_class(A, 10.0), reports.in_flight(A, 10.0)
+    assert total is not None
+    assert total < 100
+    assert found["x"].in_flight == pytest.approx(found[""].in_flight) == pytest.approx(total / 2)

@@ -74,10 +74,10 @@ def test_how_long_its_requests_were_lately() -> None:
 )
 def test_requests_stay_together_where_something_else_decides(settings: dict[str, str]) -> None:
     balancing = BalancingSettings.model_validate(settings)
-    assert not may_divide(balancing)
-    assert may_divide(BalancingSettings())
-    steps: dict[str, list[Step]] = {id_: [] for id_ in pool()}
     changed = SETTINGS.model_copy(update={"balancing": balancing})
+    assert not may_divide(changed)
+    assert may_divide(SETTINGS)
+    steps: dict[str, list[Step]] = {id_: [] for id_ in pool()}
     assert divided(None, changed, pool(), SHARES, steps, 0.0) == (None, {})
     assert divided(None, SETTINGS, pool(), SHARES, steps, 0.0)[0] is not None
 

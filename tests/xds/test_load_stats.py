@@ -61,7 +61,7 @@ def request(
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(ENDPOINTS, st.builds(Load, COUNTS, COUNTS, COUNTS), max_size=5))
+@given(st.dictionaries(ENDPOINTS, st.builds(Load, COUNTS, COUNTS, COUNTS, st.just({})), max_size=5))
 def test_a_report_is_read_as_betterproto2_writes_it(loads: dict[Endpoint, Load]) -> None:
     found = decode_load_stats(bytes(request([*loads.items()], 2.5)), first=True)
     assert found.loads == loads
@@ -113,7 +113,8 @@ def test_as_much_as_there_can_be_is_taken_in(load: Load, seconds: float) -> None
 
 @pytest.mark.parametrize(("load", "seconds"), MOST)
 def test_more_than_there_can_be_is_refused(load: Load, seconds: float) -> None:
-    more = Load(*(count + 1 if count else 0 for count in load))
+    succeeded, failed, in_progress = (count + 1 if count else 0 for count in load[:3])
+    more = Load(succeeded, failed, in_progress)
     with pytest.raises(ProtocolError, match=r"INVALID_ARGUMENT.*more than there can be"):
         reading(more, seconds)
 
@@ -158,7 +159,10 @@ def test_an_envoy_is_asked_for_every_endpoint_of_every_cluster(interval: float) 
     assert message.load_reporting_interval == timedelta(seconds=interval)
 
 
-def test_what_a_pools_cluster_for_long_requests_did_is_the_pools() -> None:
+def test_what_the_clusters_of_classes_did_is_added_up_and_told_apart() -> None:
     at = Endpoint("p", "10.0.0.1", 80)
-    loads = [(at, Load(5, 1, 2)), (at._replace(pool="p:long"), Load(3, 0, 1))]
-    assert decode_load_stats(bytes(request(loads)), first=True).loads == {at: Load(8, 1, 3)}
+    of_bulk = (at._replace(pool="p:bulk"), Load(3, 0, 1))
+    loads = [of_bulk, (at, Load(5, 1, 2)), of_bulk, (at._replace(pool="p:x"), Load(1, 0, 0))]
+    assert decode_load_stats(bytes(request(loads)), first=True).loads == {
+        at: Load(12, 1, 4, {"bulk": Load(6, 0, 2), "x": Load(1, 0, 0)})
+    }

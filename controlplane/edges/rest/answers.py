@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from controlplane.settings import Policy, PoolSettings, ReplicaSettings
+from controlplane.settings import ClassMatch, Policy, PoolSettings, ReplicaSettings
 
 _OPEN = ConfigDict(
     extra="allow",
@@ -73,17 +73,16 @@ class InForce(Answer):
     """Whether that policy tells Envoys what each replica is to get."""
 
 
-class LongRequestsView(Answer):
-    """How a pool's requests are parted by their length."""
+class ClassView(Answer):
+    """A class of a pool's requests, and who serves it."""
 
-    from_bytes: int
-    """Of body, from which on a request is long."""
-    part_of_work: float | None
-    """That long requests are, 0 to 1."""
+    name: str
+    match: ClassMatch | None
+    """Which requests belong to it; null for the one of all others."""
     replicas: list[str]
-    """Ids of the fast ones, to which they go."""
+    """Ids of those that it has for itself; the others serve it where these are not healthy."""
     routed: bool
-    """Whether they do already: Envoys check the replicas' health first."""
+    """Whether requests go there already: Envoys check the replicas' health first."""
 
 
 class SourceView(Answer):
@@ -120,8 +119,9 @@ class PoolView(PoolSettings, InForce):
     """Where the value of each setting comes from."""
     suspect: bool
     """Most of it is silent, so that its weights stand still."""
-    long_requests: LongRequestsView | None
-    """Null where they go where the others go."""
+    parting: list[ClassView] | None
+    """The classes of its requests, in the order in which they are matched; null where all go
+    anywhere."""
     discovery: DiscoveryView
     replicas: list[ReplicaInShort]
     counts: Counts

@@ -13,7 +13,7 @@ from typing import Any
 from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
-from controlplane.resources.long_requests import LongRequests
+from controlplane.resources.classes import Parting, class_shown
 from controlplane.settings import WEIGHED, Policy
 from controlplane.signals import GpuMemory, Window
 from controlplane.weighing import ReplicaWeighing, Step, Weighing
@@ -23,7 +23,7 @@ def pool_view(
     pool: Pool,
     reports: Iterable[ReplicaReport],
     weighing: Weighing | None,
-    long: LongRequests | None = None,
+    parting: Parting | None = None,
 ) -> dict[str, Any]:
     """A pool: its settings, its replicas in short, and how many are in which state.
 
@@ -31,7 +31,7 @@ def pool_view(
         pool: The pool.
         reports: Of all of its replicas.
         weighing: The last one; None before any.
-        long: How its requests are parted by length; None: they are not.
+        parting: How its requests are parted into classes; None: they are not.
     """
     known = tuple(reports)
     weighed = [report.weighing for report in known if report.weighing is not None]
@@ -43,7 +43,7 @@ def pool_view(
         **pool.settings.model_dump(mode="json"),
         **_in_force(weighing.policy if weighing else None),
         "suspect": weighing is not None and weighing.suspect,
-        "long_requests": None if long is None else _long_requests(long),
+        "parting": None if parting is None else _parting(pool, parting),
         "replicas": [in_short(report) for report in known],
         "counts": {
             "total": len(known),
@@ -57,13 +57,16 @@ def pool_view(
     }
 
 
-def _long_requests(long: LongRequests) -> dict[str, Any]:
-    return {
-        "from_bytes": long.threshold,
-        "part_of_work": plain(long.part),
-        "replicas": sorted(long.fast),
-        "routed": long.routed,
-    }
+def _parting(pool: Pool, parting: Parting) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": class_shown(pool.settings, it.name),
+            "match": None if it.match is None else it.match.model_dump(mode="json"),
+            "replicas": sorted(it.portions),
+            "routed": it.routed,
+        }
+        for it in parting.classes
+    ]
 
 
 def _in_force(policy: Policy | None) -> dict[str, Any]:

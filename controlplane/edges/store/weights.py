@@ -15,7 +15,7 @@ from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.rows import KeptPool, weighing_row
 from controlplane.edges.store.store import Store
 from controlplane.plane import Plane, RememberedPool
-from controlplane.resources.long_requests import LongRequests
+from controlplane.resources.classes import Parting
 from controlplane.weighing import (
     ReplicaWeighing,
     Weighing,
@@ -41,13 +41,13 @@ class _Kept:
     Attributes:
         weighing: Of which what Envoys were told is written.
         told: Of every replica, by id.
-        long: How requests are parted by length.
+        parting: How requests are parted into classes.
         full: The last weighing of which everything is written.
     """
 
     weighing: Weighing
     told: Mapping[str, _Told]
-    long: LongRequests | None
+    parting: Parting | None
     full: Weighing | None
 
 
@@ -105,13 +105,13 @@ class WeightKeeper:
                     told.pop(id_, None)
             if everything:
                 ids |= self._stale(name, weighing, told)
-            long = self._plane.long_requests(name)
-            is_told = bool(ids) or (before is not None and long != before.long)
+            parting = self._plane.parting(name)
+            is_told = bool(ids) or (before is not None and parting != before.parting)
             if is_told:
                 jobs.append(_Job(name, weighing, {id_: told[id_] for id_ in ids}))
             if everything or is_told:
                 full = weighing if everything else before.full if before else None
-                kept[name] = _Kept(weighing, told, long, full)
+                kept[name] = _Kept(weighing, told, parting, full)
         # Once is enough to say that there was something to decide, be it about nothing.
         has_decided = any(self._plane.weighing(name) for name in self._plane.fleet.pools)
         if not jobs and (self._has_said_so or not has_decided):

@@ -16,7 +16,7 @@ from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
 from controlplane.edges.xds_server.observers import Observer, PushObserver
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
-from controlplane.resources.long_requests import pool_of
+from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
 from controlplane.settings import Address
 from controlplane.xds.events import Connected, Event, Sent

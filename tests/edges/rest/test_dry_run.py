@@ -116,14 +116,14 @@ def clusters(life: Life, command: Command) -> set[str]:
     return set(shown["resources"][CLUSTER])
 
 
-def test_the_cluster_of_a_pools_long_requests_is_shown_where_there_is_one() -> None:
+def test_the_cluster_of_a_class_is_shown_where_there_is_one() -> None:
     parted = measured(tokens=100.0)
-    assert clusters(parted, Drain("m", "same")) == {"m", "m:long"}
+    assert clusters(parted, Drain("m", "same")) == {"m", "m:bulk"}
     # All that are left are as fast.
     assert clusters(parted, Drain("m", "slow")) == {"m"}
     found = preview_view(preview(parted.plane, Drain("m", "slow"), parted.now), "m")["diff"]
     assert {(it["name"], it["after"]) for it in found if it["type_url"] == CLUSTER} == {
-        ("m:long", None)
+        ("m:bulk", None)
     }
     assert clusters(measured(), Drain("m", "same")) == {"m"}
 

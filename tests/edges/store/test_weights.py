@@ -11,7 +11,8 @@ from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.rows import KeptPool
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
 from controlplane.plane import Plane, Probe, Remembered
-from controlplane.settings import Config, ReplicaSettings, validated
+from controlplane.resources.classes import Parting
+from controlplane.settings import ClassMatch, Config, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, Life, measured, steadily
 from tests.weighing.pools import SETTINGS
 
@@ -55,13 +56,14 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     follower, rows = keeper(life)
     await follower.save(everything=False)
     plane, rows.kept = life.plane, []
-    weighing, long = plane.weighing("m"), plane.long_requests("m")
+    weighing, parting = plane.weighing("m"), plane.parting("m")
     assert weighing is not None
     assert weighing.sizes is not None
-    assert long is not None
+    assert parting is not None
     # As the next decision would leave them.
     plane._decided.weighings["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
-    plane._decided.long["m"] = replace(long, threshold=777)
+    bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
+    plane._decided.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
     assert (pool, id_, json.loads(text)["sizes"]["threshold"]) == ("m", "", 777)

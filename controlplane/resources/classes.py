@@ -1,0 +1,117 @@
+"""A pool's classes of requests: each has a cluster of its own, with its own replicas first.
+
+Every cluster of a pool has all of its replicas, in two priorities: those of the class, and the
+others for as much of it as the first are not healthy. A part of the pool's own cluster (a subset of
+its hosts) would need no further health checks of each replica, but where all replicas of the class
+are down Envoy would go on sending there: a subset that has lost most of its hosts panics by itself,
+however healthy the rest is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.resources.portion import Portion, portion_of
+from controlplane.settings import ClassMatch, PoolSettings
+from controlplane.settings.classes import DEFAULT
+
+OTHERS: Final = ""
+"""The name of the class that every request belongs to that no other class takes."""
+
+BULK: Final = "bulk"
+"""The class of long requests, where requests are parted by their length alone."""
+
+SEARCH: Final = "search"
+"""What the class of all other requests is shown as then."""
+
+_SEPARATOR: Final = ":"
+"""In a cluster's name, between its pool and its class: neither of the two can have a colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficClass:
+    """A class of requests, and who serves it.
+
+    Attributes:
+        name: `OTHERS` for all that no other class takes; these have the pool's own cluster.
+        match: Which requests belong to it; None for `OTHERS` alone.
+        portions: What each of its own replicas gets, by id. The tier is not looked at: a replica
+            is in the tier that it has in the pool, because one that moved to another locality with
+            every change would be a new host to Envoy. If none of them is known to Envoy, all
+            replicas of the pool serve it. One that drains stands behind the others of the class.
+        routed: Whether routes lead to it: not before every Envoy had the time to check the
+            replicas' health for its cluster.
+    """
+
+    name: str
+    match: ClassMatch | None
+    portions: Mapping[str, Portion]
+    routed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """How a pool's requests are parted.
+
+    Attributes:
+        classes: In the order in which they are matched; `OTHERS`, which is always there, the last.
+    """
+
+    classes: tuple[TrafficClass, ...]
+
+    def __getitem__(self, name: str) -> TrafficClass:
+        """The class of this name."""
+        return next(it for it in self.classes if it.name == name)
+
+    @property
+    def named(self) -> tuple[TrafficClass, ...]:
+        """All but `OTHERS`: those that have a cluster beside the pool's own."""
+        return self.classes[:-1]
+
+    @property
+    def routes(self) -> tuple[tuple[str, ClassMatch], ...]:
+        """The names of the classes that routes lead to, and what belongs to each."""
+        return tuple(
+            (it.name, it.match) for it in self.classes if it.routed and it.match is not None
+        )
+
+
+def cluster_of(pool: str, class_name: str) -> str:
+    """The name of the cluster for a class of a pool's requests."""
+    return f"{pool}{_SEPARATOR}{class_name}" if class_name else pool
+
+
+def pool_of(cluster: str) -> str:
+    """The pool that a cluster belongs to."""
+    return cluster.partition(_SEPARATOR)[0]
+
+
+def class_of(cluster: str) -> str:
+    """The class that a cluster is for."""
+    return cluster.partition(_SEPARATOR)[2]
+
+
+def class_shown(settings: PoolSettings, name: str) -> str:
+    """A class's name as users read it: the class of all others has one, too."""
+    return name or (SEARCH if settings.classes is None else DEFAULT)
+
+
+def portions_in(
+    own: Mapping[str, Portion], base: Mapping[str, Portion]
+) -> tuple[Mapping[str, Portion], frozenset[str]]:
+    """What every replica gets in the cluster of a class.
+
+    Args:
+        own: What the class's own replicas get, by id.
+        base: What every replica that Envoy may know gets in the pool, by id.
+
+    Returns:
+        By id, in the tiers of `base`; and the ids of those that are used first.
+    """
+    first = frozenset(own.keys() & base.keys()) or frozenset(base)
+    changed = {
+        id_: portion_of(there.tier, it.weight, it.draining or there.draining)
+        for id_ in first
+        if (it := own.get(id_)) is not None and it is not (there := base[id_])
+    }
+    return ({**base, **changed} if changed else base), first

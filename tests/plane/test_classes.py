@@ -1,0 +1,98 @@
+"""Pools whose requests a user parts into classes: what Envoys are told, and what they tell."""
+
+from controlplane.fleet import PutPool, PutReplica
+from controlplane.plane import Plane, Probe
+from controlplane.plane.partings import notice
+from controlplane.plane.preview import preview
+from controlplane.resources.classes import OTHERS, class_of
+from controlplane.resources.resource import CLUSTER
+from controlplane.resources.views import View
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.signals.load import ClassLoad, Endpoint, Load
+
+ADDRESSES = {"a": "127.0.0.1:9001", "b": "127.0.0.1:9002"}
+AT_A = Endpoint("p", "127.0.0.1", 9001)
+
+
+def settings(*classes: str, profile: str = "none") -> PoolSettings:
+    named = [{"name": it, "match": {"prefix": f"/{it}"}} for it in classes]
+    body = {
+        "model": "m",
+        "listener": {"address": "127.0.0.1:10000"},
+        "metrics": {"profile": profile},
+        "classes": named or None,
+    }
+    return validated(PoolSettings, body)
+
+
+def serving(*classes: str) -> Plane:
+    """A pool of two replicas that are ready, of which Envoys have been told."""
+    plane = Plane(0.0)
+    plane.apply(PutPool("p", settings(*classes)), 0.0)
+    for id_, address in ADDRESSES.items():
+        entry = validated(ReplicaSettings, {"address": address})
+        plane.apply(PutReplica("p", id_, entry), 0.0)
+        target = plane.target("p", id_)
+        assert target is not None
+        plane.probed(target, Probe.HEALTHY, 0.0)
+    plane.decide(0.0)
+    return plane
+
+
+def routed(plane: Plane) -> dict[str, bool]:
+    """Whether routes lead to each class that has a cluster of its own."""
+    parting = plane.parting("p")
+    found = {it.name: it.routed for it in parting.named} if parting else {}
+    names = plane.catalog.view(View()).names(CLUSTER)
+    assert {class_of(it) for it in names} - {OTHERS} == found.keys()
+    return found
+
+
+def test_a_pool_that_comes_with_classes_has_them_at_once() -> None:
+    assert routed(serving("x", "y")) == {"x": True, "y": True}
+    assert routed(serving()) == {}
+
+
+def test_classes_that_a_user_adds_and_removes_come_and_go_step_by_step() -> None:
+    plane = serving()
+    plane.apply(PutPool("p", settings("x")), 10.0)
+    plane.decide(10.0)
+    assert routed(plane) == {"x": False}
+    # Nothing else happens, and yet it goes on.
+    later = 10.0 + notice(settings())
+    for now in (later - 0.1, later + 1.0):
+        plane.decide(now)
+    assert routed(plane) == {"x": True}
+    plane.apply(PutPool("p", settings()), 20.0)
+    plane.decide(20.0)
+    assert routed(plane) == {"x": False}
+    plane.decide(21.0)
+    assert routed(plane) == {}
+
+
+def test_all_replicas_that_envoys_may_know_serve_each_class_until_they_are_divided() -> None:
+    plane = serving("x")
+    parting = plane.parting("p")
+    assert parting is not None
+    assert [set(it.portions) for it in parting.classes] == [{"a", "b"}, {"a", "b"}]
+
+
+def test_a_preview_shows_what_it_comes_to_in_the_end() -> None:
+    plane = serving("x")
+    wanted = preview(plane, PutPool("p", settings("y")), 10.0).wanted
+    parting = wanted.pools["p"].parting
+    assert parting is not None
+    assert {it.name: it.routed for it in parting.named} == {"y": True}
+    assert routed(plane) == {"x": True}
+
+
+def test_what_envoys_report_of_a_class_is_known_by_its_name() -> None:
+    plane = serving("x")
+    loads = {AT_A: Load(5, 0, 1).plus(Load(3, 1, 2), "x").plus(Load(1, 0, 0), "invented")}
+    plane.reported("envoy", loads, 1.0, 1.0)
+    pool = plane.fleet.pool("p")
+    assert plane._traffic.by_class(pool, pool.replica("a"), 1.0) == {
+        "x": ClassLoad(3, 1, 2.0),
+        OTHERS: ClassLoad(6, 0, 1.0),
+    }
+    assert plane._traffic.by_class(pool, pool.replica("b"), 1.0) == {}
