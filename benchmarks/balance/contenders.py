@@ -8,8 +8,12 @@ from benchmarks.balance.haproxy import SETTINGS as HAPROXY
 from benchmarks.balance.haproxy import haproxy
 from benchmarks.balance.nginx import SETTINGS as NGINX
 from benchmarks.balance.nginx import nginx
+from benchmarks.balance.smg import SETTINGS as SMG
+from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
 from benchmarks.balance.table import ALIKE, OURS, REPORTS
+from benchmarks.balance.traefik import SETTINGS as TRAEFIK
+from benchmarks.balance.traefik import traefik
 
 _ENVOY: Final = "health checks, retries and outlier detection as Plimsoll sets them"
 
@@ -28,6 +32,8 @@ CONTENDERS: Final = (
     ),
     Contender("haproxy", "HAProxy leastconn, true weights", haproxy, HAPROXY, "HAProxy"),
     Contender("nginx", "nginx least_conn", nginx, NGINX, "nginx"),
+    Contender("traefik", "Traefik least-time", traefik, TRAEFIK, "Traefik"),
+    Contender("smg", "smg least-load, central", smg, SMG, "smg"),
     Contender(
         OURS, "Plimsoll", plimsoll.by_metrics, "defaults; replicas declare their slots", "Plimsoll"
     ),

@@ -47,7 +47,7 @@ backend pool
 
 def path() -> str:
     """Where it is."""
-    return path_of("haproxy", "haproxy")
+    return path_of("haproxy", "apt-get install -y haproxy")
 
 
 def config(listen: Address, replicas: Sequence[Address], speeds: Sequence[float]) -> str:

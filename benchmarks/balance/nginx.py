@@ -61,7 +61,7 @@ http {{
 
 def path() -> str:
     """Where it is."""
-    return path_of("nginx", "nginx-light")
+    return path_of("nginx", "apt-get install -y nginx-light")
 
 
 def config(port: int, replicas: Sequence[Address], folder: Path) -> str:
