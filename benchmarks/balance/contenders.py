@@ -11,7 +11,7 @@ from benchmarks.balance.nginx import nginx
 from benchmarks.balance.smg import SETTINGS as SMG
 from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import ALIKE, OURS, REPORTS
+from benchmarks.balance.table import OURS, REPORTS
 from benchmarks.balance.traefik import SETTINGS as TRAEFIK
 from benchmarks.balance.traefik import traefik
 
@@ -35,21 +35,17 @@ CONTENDERS: Final = (
     Contender("traefik", "Traefik least-time", traefik, TRAEFIK, "Traefik"),
     Contender("smg", "smg least-load, central", smg, SMG, "smg"),
     Contender(
-        OURS, "Plimsoll", plimsoll.by_metrics, "defaults; replicas declare their slots", "Plimsoll"
+        OURS,
+        "Plimsoll",
+        plimsoll.by_metrics,
+        "defaults; replicas that have slots declare them",
+        "Plimsoll",
     ),
     Contender(
         REPORTS,
         "Plimsoll, load reports only",
         plimsoll.by_load_reports,
-        "metrics: {profile: none}; else defaults; replicas declare their slots",
-        "Plimsoll",
-        only="mixed-80",
-    ),
-    Contender(
-        ALIKE,
-        "Plimsoll, all lengths alike",
-        plimsoll.all_lengths_alike,
-        "balancing: {long_requests: any-replica}; else defaults; replicas declare their slots",
+        "metrics: {profile: none}; else defaults; replicas that have slots declare them",
         "Plimsoll",
         only="mixed-80",
     ),

@@ -1,4 +1,4 @@
-"""Programs of peers that are installed, or are not: none of them comes with the development tools."""
+"""Programs of peers, which are installed or not: none comes with the development tools."""
 
 import os
 import shutil

@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import click
 
 from benchmarks.balance import journal, machine, report
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.journal import Entry, Opening
 from benchmarks.balance.lanes import costs, play
 from benchmarks.balance.measures import Run
 from benchmarks.balance.plan import Job, Pace, Unit, units
-from benchmarks.balance.scenario import Scenario
 
 REPEATS: Final = 2
 """So often a disturbed run is run again, at most."""
@@ -25,7 +25,7 @@ class Plan:
     """What is to be run.
 
     Attributes:
-        scenarios: Each, with its number of sidecars.
+        cells: Scenarios with numbers of sidecars.
         also: Those that are only reported, from what the journal has of them.
         contenders: Who is compared.
         repetitions: Of everything.
@@ -36,8 +36,8 @@ class Plan:
         name: What it is called there; None: by when it began.
     """
 
-    scenarios: tuple[Scenario, ...]
-    also: tuple[Scenario, ...]
+    cells: tuple[Cell, ...]
+    also: tuple[Cell, ...]
     contenders: tuple[Contender, ...]
     repetitions: int
     lanes: int
@@ -54,14 +54,14 @@ class Result:
     Attributes:
         path: Of the journal.
         opening: Of the journal.
-        scenarios: As they were run, the ones that were only reported included.
+        cells: As they were run, the ones that were only reported included.
         units: All that were to be run, those included.
         entries: One for each run, of whole units only.
     """
 
     path: Path
     opening: Opening
-    scenarios: tuple[Scenario, ...]
+    cells: tuple[Cell, ...]
     units: tuple[Unit, ...]
     entries: tuple[Entry, ...]
 
@@ -87,12 +87,12 @@ class Session:
         opening = await self._open()
         lanes = opening.lanes
         plan = self._plan
-        scenarios, also = (
-            tuple(it.stretched(opening.stretch) for it in some)
-            for some in (plan.scenarios, plan.also)
+        cells, also = (
+            tuple(replace(it, stretch=opening.stretch) for it in some)
+            for some in (plan.cells, plan.also)
         )
-        journal.check(opening, (*scenarios, *also))
-        everything = tuple(units(scenarios, plan.contenders, plan.repetitions))
+        journal.check(opening, [it.scenario for it in (*cells, *also)])
+        everything = tuple(units(cells, plan.contenders, plan.repetitions))
         if self._had:
             # A repetition that was whole but for a stalled machine is soon worth something.
             await self._repeat(everything, lanes)
@@ -111,7 +111,7 @@ class Session:
         told = (*everything, *units(also, plan.contenders, plan.repetitions))
         whole = {job.key for unit in told if not unit.left(keys) for job in unit.jobs}
         entries = tuple(entry for entry in done if entry.key in whole)
-        return Result(self._path, opening, (*also, *scenarios), told, entries)
+        return Result(self._path, opening, (*also, *cells), told, entries)
 
     async def _open(self) -> Opening:
         plan = self._plan
@@ -122,9 +122,8 @@ class Session:
             return opening
         described = machine.describe()
         self._say(" · ".join(f"{name} {value}" for name, value in described.items()))
-        factor, sentences = await costs(plan.scenarios, plan.contenders, plan.lanes)
-        stretched = [it.stretched(factor) for it in plan.scenarios]
-        data = journal.as_data(stretched)
+        factor, sentences = await costs(plan.cells, plan.contenders, plan.lanes)
+        data = journal.as_data(it.scenario for it in plan.cells)
         opening = Opening(described, plan.lanes, factor, tuple(sentences), data)
         name = plan.name or str(described["when"])[:16].replace(":", "")
         self._path = plan.folder / f"{name}.jsonl"
@@ -140,7 +139,7 @@ class Session:
             by_cell: dict[str, list[Job]] = {}
             for key in keys:
                 if key in jobs:
-                    by_cell.setdefault(jobs[key].scenario.cell, []).append(jobs[key])
+                    by_cell.setdefault(jobs[key].cell.name, []).append(jobs[key])
             for cell, again in by_cell.items():
                 if self._is_time_for(again, lanes):
                     self._say(f"[again, because disturbed] {cell}")

@@ -11,10 +11,10 @@ from typing import Final
 
 import aiohttp
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.balance.installed import path_of
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.settings import Address
 from tests.processes import process, until
 
@@ -30,9 +30,7 @@ def path() -> str:
 
 
 @asynccontextmanager
-async def smg(
-    folder: Path, scenario: Scenario, replicas: Sequence[Address]
-) -> AsyncIterator[Running]:
+async def smg(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run one process."""
     port, metrics = free_ports(2)
     command = (
@@ -52,10 +50,10 @@ async def smg(
         async def knows_all() -> bool:
             try:
                 async with session.get(f"http://127.0.0.1:{port}/workers") as response:
-                    workers = (await response.json())["workers"]
+                    healthy = [it for it in (await response.json())["workers"] if it["is_healthy"]]
             except aiohttp.ClientError:
                 return False
-            return sum(worker["is_healthy"] for worker in workers) >= scenario.ready_at_first
+            return len(healthy) >= cell.ready_at_first
 
         await until(f"smg knows the replicas; see {folder}", knows_all)
         yield Running([port], {"sidecars": [started.pid]})

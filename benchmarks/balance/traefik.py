@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.balance.answering import all_answer
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.balance.installed import path_of
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.settings import Address
 from tests.processes import process
 
@@ -44,11 +44,9 @@ def config(replicas: Sequence[Address]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def traefik(
-    folder: Path, scenario: Scenario, replicas: Sequence[Address]
-) -> AsyncIterator[Running]:
+async def traefik(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run one process for each sidecar."""
-    ports, pids = free_ports(scenario.sidecars), []
+    ports, pids = free_ports(cell.sidecars), []
     # The provider reads YAML, of which JSON is a part.
     file = folder / "traefik.yaml"
     file.write_text(json.dumps(config(replicas)))
