@@ -88,10 +88,16 @@ class Fleet:
             pace, at = self.replicas[change.replica].pace, now + change.at
             call_at(at, pace, at, change.factor)
         if scenario.joins is not None:
-            call_at(now + scenario.joins, setattr, self.replicas[-1], "ready", True)
+            call_at(now + scenario.joins, self._joins)
         if scenario.dies is not None:
             at, number = scenario.dies
-            call_at(now + at, setattr, self.replicas[number], "ready", False)
+            call_at(now + at, self._dies, number)
+
+    def _joins(self) -> None:
+        self.replicas[-1].ready = True
+
+    def _dies(self, number: int) -> None:
+        self.replicas[number].ready = False
 
 
 class Connection(asyncio.Protocol):

@@ -47,7 +47,8 @@ def text(result: Result, rows: list[Judged], wanted: int) -> str:
         "Settings:",
         report.settings(names),
         "Latencies are in ms, by class. Each is compared with the best peer's that did not"
-        " collapse, with the same seeds: median of the ratios (lowest–highest). CPU is in cores, of all.",
+        " collapse, with the same seeds: median of the ratios (lowest–highest)."
+        " CPU is in cores, of all.",
         report.overview(rows),
         report.missing(whole, wanted),
         *(
