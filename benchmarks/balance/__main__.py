@@ -73,11 +73,12 @@ def main(
             contenders=contenders,
             repetitions=repetitions or (1 if quick else 5),
             lanes=lanes or (3 if quick else 1),
-            minutes=minutes,
+            minutes=minutes or (10.0 if quick else None),
             resume=resume,
             folder=RESULTS,
             # Results that are kept are named by when they began; a trial replaces the last one.
             name="quick" if quick else None,
+            quick=quick,
         )
         write(asyncio.run(_main(plan)), plan.repetitions)
     except (JournalError, TooCostlyError) as error:

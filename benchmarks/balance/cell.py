@@ -35,6 +35,14 @@ class Cell:
         """Of the scenario with the number of sidecars, which together nothing else has."""
         return f"{self.scenario.name}, {self.sidecars} sidecar{'s' * (self.sidecars > 1)}"
 
+    def stretched(self, factor: float) -> Self:
+        """The same with that stretch, where a service is short.
+
+        A batch is not: it takes ten times what measuring adds, and a control plane that looks
+        every so many seconds would be another one in a world that is slower.
+        """
+        return replace(self, stretch=factor if self.slots else 1.0)
+
     @property
     def slowness(self) -> float:
         """Times as long that replicas take."""

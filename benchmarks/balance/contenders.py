@@ -8,10 +8,12 @@ from benchmarks.balance.haproxy import SETTINGS as HAPROXY
 from benchmarks.balance.haproxy import haproxy
 from benchmarks.balance.nginx import SETTINGS as NGINX
 from benchmarks.balance.nginx import nginx
+from benchmarks.balance.oracle import SETTINGS as SPLIT
+from benchmarks.balance.oracle import oracle
 from benchmarks.balance.smg import SETTINGS as SMG
 from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import OURS, REPORTS
+from benchmarks.balance.table import ORACLE, OURS, REPORTS
 from benchmarks.balance.traefik import SETTINGS as TRAEFIK
 from benchmarks.balance.traefik import traefik
 
@@ -34,6 +36,7 @@ CONTENDERS: Final = (
     Contender("nginx", "nginx least_conn", nginx, NGINX, "nginx"),
     Contender("traefik", "Traefik least-time", traefik, TRAEFIK, "Traefik"),
     Contender("smg", "smg least-load, central", smg, SMG, "smg"),
+    Contender(ORACLE, "Oracle split", oracle, f"{_ENVOY}; {SPLIT}", "Envoy"),
     Contender(
         OURS,
         "Plimsoll",
@@ -55,4 +58,6 @@ BY_NAME: Final = {each.name: each for each in CONTENDERS}
 
 TITLES: Final = {each.name: each.title for each in CONTENDERS}
 
-PEERS: Final = tuple(each.name for each in CONTENDERS if each.proxy != "Plimsoll")
+PEERS: Final = tuple(
+    each.name for each in CONTENDERS if each.proxy != "Plimsoll" and each.name != ORACLE
+)

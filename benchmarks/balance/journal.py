@@ -71,7 +71,9 @@ _ENTRIES = TypeAdapter(Entry)
 
 def as_data(scenarios: Iterable[Scenario]) -> dict[str, Any]:
     """Scenarios as a journal has them."""
-    return {it.name: json.loads(json.dumps(asdict(it))) for it in scenarios}
+    # What has no limit is null there: infinity is no JSON.
+    texts = {it.name: json.dumps(asdict(it)) for it in scenarios}
+    return {name: json.loads(it, parse_constant=lambda _: None) for name, it in texts.items()}
 
 
 def begin(path: Path, opening: Opening) -> None:

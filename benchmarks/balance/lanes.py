@@ -81,7 +81,12 @@ async def _lowest(jobs: Sequence[Job], lanes: int) -> list[tuple[Job, Run]]:
 
 
 async def play(
-    jobs: Sequence[Job], lanes: int, pace: Pace, finished: Callable[[Job, Run], None]
+    jobs: Sequence[Job],
+    lanes: int,
+    pace: Pace,
+    finished: Callable[[Job, Run], None],
+    *,
+    patient: bool,
 ) -> None:
     """Run jobs of a unit, slot after slot.
 
@@ -90,9 +95,11 @@ async def play(
         lanes: At most so many side by side.
         pace: Learns how long it takes.
         finished: Is told of each run, once its slot is over.
+        patient: Whether slots wait for a machine that others use.
     """
     for slot in slots(jobs, lanes):
-        await until_quiet(click.echo)
+        if patient:
+            await until_quiet(click.echo)
         begun = time.monotonic()
         done = await _patiently(slot)
         load = max(job.cell.scenario.timing.total for job in slot)

@@ -84,4 +84,4 @@ def verdict(factor: float) -> str:
     limits = f"p99 {LIMIT_P99:g} ms, {LIMIT_CPU:.0%} of a core for any process"
     if factor == 1:
         return f"Within the limits ({limits}): service times are as they should be."
-    return f"Over the limits ({limits}): service times are stretched {factor:g} times."
+    return f"Over the limits ({limits}): requests in slots take {factor:g} times as long."

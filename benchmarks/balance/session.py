@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,7 @@ class Plan:
         resume: A journal to go on with.
         folder: Where a new one begins.
         name: What it is called there; None: by when it began.
+        quick: Costs are not measured, and a machine that others use is not waited for.
     """
 
     cells: tuple[Cell, ...]
@@ -45,6 +46,7 @@ class Plan:
     resume: Path | None
     folder: Path
     name: str | None
+    quick: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,7 @@ class Session:
         lanes = opening.lanes
         plan = self._plan
         cells, also = (
-            tuple(replace(it, stretch=opening.stretch) for it in some)
-            for some in (plan.cells, plan.also)
+            tuple(it.stretched(opening.stretch) for it in some) for some in (plan.cells, plan.also)
         )
         journal.check(opening, [it.scenario for it in (*cells, *also)])
         everything = tuple(units(cells, plan.contenders, plan.repetitions))
@@ -104,7 +105,7 @@ class Session:
                 break
             left = sum(self._left(it, lanes) for it in everything[number:])
             self._say(f"[{number + 1}/{len(everything)}, {_minutes(left)} left] {unit.name}")
-            await play(jobs, lanes, self._pace, self._finished)
+            await self._play(jobs, lanes)
         await self._repeat(everything, lanes)
         done = journal.settled(self._entries)
         keys = {entry.key for entry in done}
@@ -122,7 +123,9 @@ class Session:
             return opening
         described = machine.describe()
         self._say(" · ".join(f"{name} {value}" for name, value in described.items()))
-        factor, sentences = await costs(plan.cells, plan.contenders, plan.lanes)
+        factor, sentences = 1.0, ["not measured"]
+        if not plan.quick:
+            factor, sentences = await costs(plan.cells, plan.contenders, plan.lanes)
         data = journal.as_data(it.scenario for it in plan.cells)
         opening = Opening(described, plan.lanes, factor, tuple(sentences), data)
         name = plan.name or str(described["when"])[:16].replace(":", "")
@@ -143,7 +146,10 @@ class Session:
             for cell, again in by_cell.items():
                 if self._is_time_for(again, lanes):
                     self._say(f"[again, because disturbed] {cell}")
-                    await play(again, lanes, self._pace, self._finished)
+                    await self._play(again, lanes)
+
+    async def _play(self, jobs: Sequence[Job], lanes: int) -> None:
+        await play(jobs, lanes, self._pace, self._finished, patient=not self._plan.quick)
 
     def _finished(self, job: Job, run: Run) -> None:
         entry = Entry(job.key, run)

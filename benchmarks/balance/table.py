@@ -9,6 +9,8 @@ from benchmarks.balance.cell import Cell
 from benchmarks.worlds.scenarios import SCENARIOS
 
 OURS: Final = "plimsoll"
+ORACLE: Final = "oracle"
+"""Who knows sizes and capacities: shown beside the others, and nobody's peer."""
 REPORTS: Final = "plimsoll-reports"
 """Plimsoll without metrics, steered by load reports alone."""
 

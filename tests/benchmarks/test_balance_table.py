@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from benchmarks.balance.cell import Cell, body
+from benchmarks.balance.table import QUICK, ROWS, Target
+from benchmarks.worlds.scenarios import SCENARIOS
+from benchmarks.worlds.traffic import arrivals
+
+
+def test_every_row_has_a_scenario_and_wants_something_of_classes_that_come_there() -> None:
+    for row in ROWS:
+        assert row.scenario in SCENARIOS
+        assert row.wanted
+        kinds = {it.kind for it in row.wanted if isinstance(it, Target)}
+        assert kinds <= {"all", *row.cell.kinds}
+
+
+def test_no_two_rows_ask_for_the_same() -> None:
+    keys = [(row.scenario, row.sidecars, row.contender) for row in ROWS]
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_is_run_quickly_is_in_the_table() -> None:
+    assert {*QUICK} <= {(row.scenario, row.sidecars) for row in ROWS}
+
+
+def test_stretching_leaves_the_load_as_it_is_and_changes_servers_with_slots_alone() -> None:
+    slots = Cell(SCENARIOS["mixed-80"], 1)
+    assert slots.stretched(2).rate == pytest.approx(slots.rate / 2)
+    assert slots.stretched(2).rate / slots.stretched(2).capacity == pytest.approx(0.8)
+    batching = Cell(SCENARIOS["classes-70"], 1)
+    assert batching.stretched(2) == batching
+
+
+def test_a_replica_that_joins_is_not_ready_at_first() -> None:
+    assert Cell(SCENARIOS["cold-80"], 1).ready_at_first == 7
+    assert Cell(SCENARIOS["equal-80"], 1).ready_at_first == 8
+
+
+def test_a_body_has_the_texts_and_the_bytes_of_its_request() -> None:
+    for arrival in list(arrivals(SCENARIOS["classes-70"].traffic, 1, 100, 1)):
+        data = body(arrival)
+        texts = json.loads(data)["input"]
+        assert len(data) == arrival.bytes
+        assert [len(text) // 4 for text in texts] == [*arrival.texts]
