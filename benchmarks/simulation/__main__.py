@@ -31,14 +31,16 @@ def main(
 ) -> None:
     """Compare how contenders balance, in simulated time."""
     if only_list:
-        click.echo("\n".join(_described(it) for it in SCENARIOS.values()))
-        click.echo("\n" + "\n".join(it.name for it in CONTENDERS))
+        click.echo("\n".join(_described(scenario) for scenario in SCENARIOS.values()))
+        click.echo("\n" + "\n".join(contender.name for contender in CONTENDERS))
         return
-    unknown = [name for name in names if not any(it.startswith(name) for it in SCENARIOS)]
+    unknown = [name for name in names if not any(known.startswith(name) for known in SCENARIOS)]
     if unknown:
         raise click.BadParameter(f"no scenario begins with {unknown[0]!r}; see --list")
     contenders = [
-        it for it in CONTENDERS if it.peer or not wanted or any(part in it.name for part in wanted)
+        each
+        for each in CONTENDERS
+        if each.peer or not wanted or any(part in each.name for part in wanted)
     ]
     every = range(first_seed, first_seed + seeds)
     for scenario in SCENARIOS.values():
@@ -76,7 +78,7 @@ def table(
     """Medians over seeds, and ratios to the peer with the lowest median."""
     kinds = list(next(iter(runs.values()))[0].percentiles)
     kinds = [*(kind for kind in kinds if kind != ALL), ALL]
-    peers = [it.name for it in contenders if it.peer]
+    peers = [each.name for each in contenders if each.peer]
     lines = [
         f"\n{scenario.name}; {sidecars} sidecar{'s' * (sidecars > 1)}",
         " " * 34
@@ -92,17 +94,18 @@ def table(
             for which in (0, 1):
                 best = min(peers, key=lambda peer: _median(runs[peer], kind, which))
                 middle, low, high = ratios(
-                    *([run.percentiles[kind][which] for run in runs[it]] for it in (name, best))
+                    *([run.percentiles[kind][which] for run in runs[each]] for each in (name, best))
                 )
                 line += f"{f'{middle:.2f} ({low:.2f}–{high:.2f})':18}"
-        line += f"{median(it.busy for it in found):5.2f}{median(it.tokens for it in found):9.0f}"
-        line += f"{max(it.failed for it in found):7.1%}"
-        still = [it.stillness for it in found if it.stillness]
+        line += (
+            f"{median(run.busy for run in found):5.2f}{median(run.tokens for run in found):9.0f}"
+        )
+        line += f"{max(run.failed for run in found):7.1%}"
+        still = [run.stillness for run in found if run.stillness]
         if still:
-            line += (
-                f"{median(it.pushes for it in still):7.1f}{median(it.moves for it in still):6.1f}"
-            )
-        if any(it.collapsed for it in found):
+            line += f"{median(each.pushes for each in still):7.1f}"
+            line += f"{median(each.moves for each in still):6.1f}"
+        if any(run.collapsed for run in found):
             line += "  collapsed"
         lines.append(line)
     return "\n".join(lines)

@@ -196,7 +196,7 @@ class Envoys:
         told = self._control.decide(fleet.healthy, now)
         if told == self._told:
             return
-        before = {it.name: it for it in self._told.classes}
+        before = {each.name: each for each in self._told.classes}
         self._told = told
         self.history.append((now, told))
         for each in told.classes:

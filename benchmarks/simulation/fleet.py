@@ -1,7 +1,8 @@
 """A scenario played through: arrivals, servers, changes, and whoever dispatches requests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -115,19 +116,33 @@ class Fleet:
         clock.wind()
         return self._record
 
-    def admit(self, arrival: Arrival, number: int, token: Any) -> None:
-        """Let a replica take a request in; what comes of it, the one who dispatched is told."""
-        counts = arrival.at >= self.scenario.timing.warm_up
+    def admit(
+        self, arrival: Arrival, number: int, token: Any, texts: Sequence[int] | None = None
+    ) -> None:
+        """Let a replica take a request in; what comes of it, the one who dispatched is told.
+
+        Args:
+            arrival: The request.
+            number: Of the replica.
+            token: Given back when it has ended.
+            texts: Some of the request's; whoever parts it says when it is `done`. None: all.
+        """
 
         def answer(_: float) -> None:
-            self._in_flight -= 1
-            if counts:
-                self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
+            if texts is None:
+                self.done(arrival)
             self._dispatching.ended(arrival, number, token, good=True)
 
-        if self.servers[number].admit(self.clock.now, arrival.texts, answer) != TAKEN:
+        now, all_of_it = self.clock.now, arrival.texts if texts is None else texts
+        if self.servers[number].admit(now, all_of_it, answer) != TAKEN:
             self.refuse(arrival)
             self._dispatching.ended(arrival, number, token, good=False)
+
+    def done(self, arrival: Arrival) -> None:
+        """A request is answered."""
+        self._in_flight -= 1
+        if arrival.at >= self.scenario.timing.warm_up:
+            self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
 
     def refuse(self, arrival: Arrival) -> None:
         """Answer a request with an error at once."""
@@ -147,7 +162,7 @@ class Fleet:
         scenario, call_at = self.scenario, self.clock.call_at
         for change in scenario.changes:
             pace = self.servers[change.replica].pace
-            call_at(change.at, lambda it=change, pace=pace: pace(it.at, it.factor))  # type: ignore[misc]
+            call_at(change.at, partial(pace, change.at, change.factor))
         if scenario.joins is not None:
             call_at(scenario.joins, lambda: self._turns(len(self.servers) - 1, ready=True))
         if scenario.dies is not None:
@@ -162,12 +177,12 @@ class Fleet:
         if ready:
             self.healthy = sorted([*self.healthy, number])
         else:
-            self.healthy = [it for it in self.healthy if it != number]
+            self.healthy = [other for other in self.healthy if other != number]
         self._dispatching.health_changed()
 
     def _remember(self) -> None:
         now = self.clock.now
-        self._before = [(it.busy(now), it.tokens_answered) for it in self.servers]
+        self._before = [(server.busy(now), server.tokens_answered) for server in self.servers]
 
     def _summarize(self) -> None:
         now = self.clock.now

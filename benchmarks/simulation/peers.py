@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from benchmarks.simulation.envoys import Counts, fewest
@@ -104,19 +105,27 @@ class Router:
         """Who is healthy is asked each time."""
 
 
-class Pooled:
-    """One queue for all replicas: whoever is free takes what is short first. Nobody can do that.
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request of which some texts are not under way yet, or not done."""
 
-    A replica takes as much at a time as makes one batch.
+    arrival: Arrival
+    following: int = 0
+    left: int = 0
+
+
+class Pooled:
+    """One queue of texts for all replicas: whoever is free takes a batch, shortest requests first.
+
+    Nobody can do that. Of servers that pad short texts to long ones it is no optimum.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        streams = sorted(fleet.scenario.traffic.streams, key=lambda it: it.tokens)
-        self._queues: dict[str, deque[Arrival]] = {it.kind: deque() for it in streams}
-        self._order = sorted(
-            range(len(fleet.servers)), key=lambda number: -fleet.scenario.speeds[number]
-        )
+        scenario = fleet.scenario
+        streams = sorted(scenario.traffic.streams, key=lambda stream: stream.tokens)
+        self._queues: dict[str, deque[_Waiting]] = {stream.kind: deque() for stream in streams}
+        self._fastest_first = scenario.slowest_first[::-1]
         self._asked = False
 
     def start(self) -> None:
@@ -124,11 +133,15 @@ class Pooled:
 
     def send(self, dispatcher: int, arrival: Arrival) -> None:  # noqa: ARG002 - there is one queue
         """Wait for a replica that is free."""
-        self._queues[arrival.kind].append(arrival)
+        self._queues[arrival.kind].append(_Waiting(arrival, left=len(arrival.texts)))
         self._serve()
 
     def ended(self, arrival: Arrival, number: int, token: Any, *, good: bool) -> None:  # noqa: ARG002
         """Once all of a batch is answered, its replica is free."""
+        waiting, texts = token
+        waiting.left -= texts
+        if good and not waiting.left:
+            self._fleet.done(arrival)
         if not self._asked:
             self._asked = True
             self._fleet.clock.call_at(self._fleet.clock.now, self._serve)
@@ -141,23 +154,43 @@ class Pooled:
         self._asked = False
         fleet = self._fleet
         healthy = set(fleet.healthy)
-        for number in self._order:
-            server = fleet.servers[number]
-            while number in healthy and server.hungry:
-                batch = self._batch(fleet.scenario.world.batch)
-                if not batch:
+        for number in self._fastest_first:
+            while number in healthy and fleet.servers[number].hungry:
+                parts = self._batch(*fleet.scenario.world.most)
+                if not parts:
                     return
-                for arrival in batch:
-                    fleet.admit(arrival, number, None)
+                for waiting, first, last in parts:
+                    arrival, texts = waiting.arrival, waiting.arrival.texts[first:last]
+                    fleet.admit(arrival, number, (waiting, last - first), texts)
 
-    def _batch(self, most: int) -> list[Arrival]:
-        taken: list[Arrival] = []
-        tokens = 0
+    def _batch(self, tokens: float, texts: float) -> list[tuple[_Waiting, int, int]]:
+        """Which texts of which requests go next."""
+        if not texts:
+            queue = next((queue for queue in self._queues.values() if queue), None)
+            if queue is None:
+                return []
+            waiting = queue.popleft()
+            return [(waiting, 0, waiting.left)]
+        parts: list[tuple[_Waiting, int, int]] = []
         for queue in self._queues.values():
-            while queue and (not taken or tokens + queue[0].tokens <= most):
-                tokens += queue[0].tokens
-                taken.append(queue.popleft())
-        return taken
+            while queue:
+                waiting = queue[0]
+                first = last = waiting.following
+                for length in waiting.arrival.texts[first:]:
+                    # The first is taken however long it is.
+                    if (length > tokens or texts < 1) and (parts or last > first):
+                        break
+                    tokens -= length
+                    texts -= 1
+                    last += 1
+                if last == first:
+                    return parts
+                parts.append((waiting, first, last))
+                waiting.following = last
+                if last < len(waiting.arrival.texts):
+                    return parts
+                queue.popleft()
+        return parts
 
 
 class Flat(Blind):
@@ -183,18 +216,20 @@ class Knowing(Blind):
 class Split(Blind):
     """Knows sizes and capacities, and gives searches some of the slowest replicas for themselves.
 
-    They get as many as bring them to `LIGHT` of what these carry, unless the scenario says how
-    many; bulk requests get the others by equal slack. Where all requests are of one class it is
+    They get as many as bring them to `LIGHT` of what these carry, or if bulk requests need too many
+    for that, as many as are left up to `BUSY`, unless the scenario says how many; bulk requests get
+    the others by equal slack. Where that cannot be, or all requests are of one class, it is
     `Knowing`.
     """
 
     LIGHT: Final = 0.4
+    BUSY: Final = 0.8
     FULL: Final = 0.96
 
     def __init__(self, fleet: Fleet) -> None:
         scenario = self._scenario = fleet.scenario
         self._capacities = [scenario.carries(n) for n in range(len(fleet.servers))]
-        streams = sorted(scenario.traffic.streams, key=lambda it: it.bytes)
+        streams = sorted(scenario.traffic.streams, key=lambda stream: stream.bytes)
         self._limit = math.inf
         self._searches: frozenset[int] = frozenset()
         if len(streams) == 2:
@@ -207,14 +242,18 @@ class Split(Blind):
         slowest = self._scenario.slowest_first
         if (given := self._scenario.searches_on) is not None:
             return frozenset(slowest[:given])
+        found: frozenset[int] = frozenset()
         for count in range(1, len(slowest)):
             chosen = slowest[:count]
             rest = sum(self._capacities[number] for number in slowest[count:])
             if self._scenario.tokens_rate - rate > self.FULL * rest:
                 break
-            if rate <= self.LIGHT * sum(self._capacities[number] for number in chosen):
-                return frozenset(chosen)
-        return frozenset()
+            used = rate / sum(self._capacities[number] for number in chosen)
+            if used <= self.BUSY:
+                found = frozenset(chosen)
+            if used <= self.LIGHT:
+                break
+        return found
 
     def decide(self, present: Sequence[int], now: float) -> Told:  # noqa: ARG002
         """Two classes."""
@@ -248,7 +287,7 @@ def equal_slack(capacities: dict[int, float], rate: float) -> dict[int, float]:
         slack = (total - rate) / count
         if count == len(ordered) or slack >= ordered[count]:
             break
-    return {n: max(it - slack, 0.001 * it) for n, it in capacities.items()}
+    return {n: max(carried - slack, 0.001 * carried) for n, carried in capacities.items()}
 
 
 def tiers(capacities: Sequence[float], shares: dict[int, float]) -> Tiers:

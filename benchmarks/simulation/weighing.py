@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.told import Load, Tiers, Told, TrafficClass
-from benchmarks.worlds.scenarios import SlotsWorld
+from benchmarks.worlds.worlds import SlotsWorld
 from controlplane.settings import PoolSettings
 from controlplane.signals import Histogram, History, Reading, Window, profile_of, read
 from controlplane.weighing import ENVOYS, InFlight, ReplicaInput, Weighing, weigh

@@ -1,83 +1,22 @@
 """What is asked of every contender alike: servers, fleet, traffic, load, and what happens to it."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from benchmarks.worlds import traffic
-from benchmarks.worlds.memory import Filling, Memory
-from benchmarks.worlds.server import CallAt, Curve, Server
-from benchmarks.worlds.slots import Slots
-from benchmarks.worlds.tei import Limits, Tei
+from benchmarks.worlds.memory import Filling
 from benchmarks.worlds.traffic import Traffic
-
-
-class World(Protocol):
-    """A kind of server."""
-
-    @property
-    def profile(self) -> str:
-        """The metric profile of the control plane that reads it."""
-
-    @property
-    def batch(self) -> int:
-        """Tokens that a replica takes in at a time; 0: one request."""
-
-    def server(self, speed: float, call_at: CallAt, memory: Memory | None) -> Server:
-        """A replica that is so many times as fast as one of speed 1."""
-
-    def carries(self, speed: float, of: Traffic) -> float:
-        """Tokens a second that such a replica computes at most, of some traffic."""
-
-
-@dataclass(frozen=True, slots=True)
-class TeiWorld:
-    """text-embeddings-inference."""
-
-    curve: Curve
-    limits: Limits
-    profile: str = "tei"
-
-    @property
-    def batch(self) -> int:
-        """Of the budget."""
-        return self.limits.tokens
-
-    def server(self, speed: float, call_at: CallAt, memory: Memory | None) -> Server:
-        """A replica."""
-        return Tei(self.curve.at(speed), self.limits, call_at, memory)
-
-    def carries(self, speed: float, of: Traffic) -> float:
-        """Full batches one after the other, which are as full as texts of these lengths fit."""
-        return batches_carry(self.curve.at(speed), self.limits.tokens - of.pad)
-
-
-def batches_carry(curve: Curve, tokens: float) -> float:
-    """Tokens a second of batches of so many tokens, one after the other."""
-    return tokens / curve.seconds(tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class SlotsWorld:
-    """No batches: so many requests at a time.
-
-    Attributes:
-        slots: How many.
-        token_seconds: Service time of one token at speed 1. Long enough that proxies, the
-            generator and a machine's noise are small beside it.
-    """
-
-    slots: int = 1
-    token_seconds: float = 0.0006
-    profile: str = "tei"
-    batch: int = 0
-
-    def server(self, speed: float, call_at: CallAt, memory: Memory | None) -> Server:
-        """A replica."""
-        return Slots(self.slots, self.token_seconds / speed, call_at, memory)
-
-    def carries(self, speed: float, of: Traffic) -> float:  # noqa: ARG002 - the same of any
-        """All slots all the time."""
-        return self.slots * speed / self.token_seconds
+from benchmarks.worlds.worlds import (
+    BATCHING,
+    GPU,
+    INFINITY,
+    SLOTS,
+    TEI,
+    TRITON,
+    VLLM,
+    SlotsWorld,
+    World,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +115,6 @@ class Scenario:
         return replace(self, name=f"{self.name.rpartition('-')[0]}-{load:.0%}"[:-1], load=load)
 
 
-BATCHES: Final = Curve(0.030, 0.00035)
-"""A small GPU, or a CPU with many cores, and MiniLM: 2,048 tokens in three quarters of a second."""
-SMALL: Final = Limits(tokens=2_048, prefetches=False)
-
-BATCHING: Final = TeiWorld(BATCHES, SMALL)
-"""The benchmark's: long batches, and none is put together before it is computed."""
-TEI: Final = TeiWorld(BATCHES, Limits(tokens=2_048))
-"""The same as the real server does it, which puts one batch together ahead."""
-SLOTS: Final = SlotsWorld()
-
 FAST_AND_SLOW: Final = (4.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 EIGHT_EQUAL: Final = (1.0,) * 8
 FOUR_SPEEDS: Final = (4.0, 4.0, 2.0, 2.0, 1.0, 1.0, 0.5, 0.5)
@@ -237,8 +166,13 @@ _CLASSES_ROWS: Final = (
     Scenario("classes-unequal3-50", BATCHING, THREE_UNEQUAL, _MIXED, 0.5),
     Scenario("classes-equal3-70", BATCHING, THREE_EQUAL, _MIXED, 0.7),
     Scenario("classes-40-replicas-70", BATCHING, FORTY, _MIXED, 0.7),
-    Scenario("classes-slots-70", SlotsWorld(2, 0.0012), FAST_AND_SLOW, _MIXED, 0.7),
+    Scenario("classes-slots-70", SlotsWorld(2, 0.0005), FAST_AND_SLOW, _MIXED, 0.7),
+    # Thousands of requests a second: less time is as many of them.
+    Scenario("classes-gpu-70", GPU, FAST_AND_SLOW, _MIXED, 0.7, Timing(40, 20)),
     Scenario("classes-tei-70", TEI, FAST_AND_SLOW, _MIXED, 0.7),
+    Scenario("classes-vllm-70", VLLM, FAST_AND_SLOW, _MIXED, 0.7),
+    Scenario("classes-triton-70", TRITON, FAST_AND_SLOW, _MIXED, 0.7),
+    Scenario("classes-infinity-70", INFINITY, FAST_AND_SLOW, _MIXED, 0.7),
     Scenario("rare-bulk-70", BATCHING, FAST_AND_SLOW, traffic.RARE_BULK, 0.7),
     Scenario("half-bulk-70", BATCHING, FAST_AND_SLOW, traffic.HALF_BULK, 0.7),
     Scenario("bulk-job-70", BATCHING, FAST_AND_SLOW, traffic.bulk_job(50, 85), 0.7),
@@ -273,4 +207,6 @@ _BATCHING_ROWS: Final = (
     ),
 )  # fmt: skip
 
-SCENARIOS: Final = {it.name: it for it in (*_CLASSES_ROWS, *_BATCHING_ROWS, *_SLOTS_ROWS)}
+SCENARIOS: Final = {
+    scenario.name: scenario for scenario in (*_CLASSES_ROWS, *_BATCHING_ROWS, *_SLOTS_ROWS)
+}

@@ -6,6 +6,7 @@ It speaks text-embeddings-inference's families, those that the first benchmark's
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from benchmarks.worlds.counting import Counts
@@ -74,7 +75,7 @@ class Slots(Server):
         self._changes(at)
         self._running.append(request)
         request.end = at + request.tokens * self._token_seconds * self._slowness
-        request.handle = self._call_at(request.end, lambda: self._over(request))
+        request.handle = self._call_at(request.end, partial(self._over, request))
         self._tell_partner(at)
 
     def _over(self, request: _Request) -> None:
@@ -94,7 +95,7 @@ class Slots(Server):
                 request.end = at + (request.end - at) * factor
                 assert request.handle is not None
                 request.handle.cancel()
-                request.handle = self._call_at(request.end, lambda it=request: self._over(it))  # type: ignore[misc]
+                request.handle = self._call_at(request.end, partial(self._over, request))
 
     def exposition(self, now: float) -> str:
         """What it answers to ``GET /metrics``."""

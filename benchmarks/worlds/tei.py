@@ -59,11 +59,12 @@ class _Request:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Texts that are computed together: how many of which request."""
+    """Texts that are computed together: how many of which request; and when they were chosen."""
 
     parts: tuple[tuple[_Request, int], ...]
     size: int
     tokens: int
+    at: float
 
 
 class Tei(OneBatchAtATime):
@@ -121,6 +122,8 @@ class Tei(OneBatchAtATime):
     def _next(self, at: float) -> None:
         batch, self._ready_batch = self._ready_batch, None
         if batch is not None:
+            # A timer may have fired late, and these came since.
+            at = max(at, batch.at)
             self._begin(at, batch)
         if not self._waits:
             self._put_together(at)
@@ -168,7 +171,7 @@ class Tei(OneBatchAtATime):
                 break
             queue.popleft()
         self._queued -= size
-        return _Batch(tuple(parts), size, tokens) if parts else None
+        return _Batch(tuple(parts), size, tokens, at) if parts else None
 
     def _ended(self, began: float, end: float) -> None:
         batch, self._batch = self._batch, None

@@ -193,9 +193,21 @@ class Traffic:
         total = math.fsum(share * length.mean for share, length in texts)
         return math.fsum(share * length.mean_square for share, length in texts) / total / 2
 
+    @property
+    def tokens_of_text(self) -> float:
+        """Of a text, on average while no rate changes."""
+        return self.tokens / math.fsum(stream.share * stream.texts for stream in self.streams)
+
+    @property
+    def pad_of_texts(self) -> float:
+        """Texts that a full batch leaves, as the next request has too many; as `pad`."""
+        sizes = [(stream.share, stream.texts) for stream in self.streams]
+        total = math.fsum(share * texts for share, texts in sizes)
+        return math.fsum(share * texts * (texts - 1) for share, texts in sizes) / total / 2
+
     def part(self, kind: str) -> float:
         """Of all tokens, those of a class while no rate changes."""
-        return sum(it.share * it.tokens for it in self.streams if it.kind == kind) / self.tokens
+        return sum(s.share * s.tokens for s in self.streams if s.kind == kind) / self.tokens
 
     def factor(self, kind: str, at: float) -> float:
         """How many times as often a class comes at a time."""

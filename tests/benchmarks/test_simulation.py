@@ -6,14 +6,14 @@ from random import Random
 from statistics import median
 
 import pytest
+from benchmarks.simulation.control import Flat, Measuring
+from benchmarks.simulation.replica import Replica
 
 from benchmarks.balance.scenario import MEAN_TOKENS, Scenario, Timing
 from benchmarks.balance.table import SCENARIOS
 from benchmarks.simulation.__main__ import play
 from benchmarks.simulation.contenders import CONTENDERS, OURS, Contender
-from benchmarks.simulation.control import Flat, Measuring
 from benchmarks.simulation.fleet import Fleet
-from benchmarks.simulation.replica import Replica
 
 CHANCE = Random(1)  # noqa: S311 - a simulation, to be repeated
 
