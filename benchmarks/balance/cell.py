@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from benchmarks.worlds.scenarios import Scenario, SlotsWorld, Timing
+from benchmarks.worlds.scenarios import Scenario, Timing
 from benchmarks.worlds.traffic import Arrival
+from benchmarks.worlds.worlds import SlotsWorld
 
 MODEL: Final = "m"
 """As requests call it; model gateways want a name."""

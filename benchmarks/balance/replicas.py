@@ -18,9 +18,10 @@ from benchmarks.balance.cell import MODEL
 from benchmarks.balance.orca import Orca
 from benchmarks.balance.wire import ORCA, PATH, SERVED_BY, STATE, Message, response, split
 from benchmarks.worlds.memory import Memory
-from benchmarks.worlds.scenarios import SCENARIOS, Scenario, SlotsWorld
+from benchmarks.worlds.scenarios import SCENARIOS, Scenario
 from benchmarks.worlds.server import NOT_READY, OUT_OF_MEMORY, TAKEN, Server
 from benchmarks.worlds.traffic import BYTES_PER_TOKEN
+from benchmarks.worlds.worlds import SlotsWorld
 
 MODELS: Final = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode()
 

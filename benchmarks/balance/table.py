@@ -103,6 +103,8 @@ ROWS: Final = (
     Row(f"{_MIXED}, 3 equal", "classes-equal3-70", 12, "search p99 <= 1.05, bulk p99 <= 1.05"),
     Row("searches and bulk 90/10, two slots", "classes-slots-70", 12,
         "search p99 <= 0.10, bulk p99 <= 1.0"),
+    Row("the same, GPU-like: 8 ms, 16k tokens", "classes-gpu-70", 12,
+        "search p99 <= 0.30, bulk p99 <= 1.15"),
     Row("a bulk job starts from idle", "bulk-job-70", 12, "search p99 <= 0.35, bulk p99 <= 1.2"),
     Row("a burst to 95 % for 30 s", "burst-70", 12, "search p99 <= 0.25, bulk p99 <= 1.5"),
     Row("searches come 4 times as often", "searches-70", 12,

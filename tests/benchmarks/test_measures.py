@@ -16,7 +16,8 @@ from benchmarks.balance.measures import (
 from benchmarks.balance.outcome import Outcome, Request, decode, encode
 from benchmarks.balance.replicas import State
 from benchmarks.worlds import traffic
-from benchmarks.worlds.scenarios import Scenario, SlotsWorld, Timing
+from benchmarks.worlds.scenarios import Scenario, Timing
+from benchmarks.worlds.worlds import SlotsWorld
 
 TWO = Scenario(
     "two", SlotsWorld(1, 0.001), (4.0, 1.0), traffic.single_texts(1.0), 0.8, Timing(10, 20)
