@@ -10,6 +10,9 @@ from benchmarks.worlds.worlds import SlotsWorld
 MODEL: Final = "m"
 """As requests call it; model gateways want a name."""
 
+MOST: Final = 400.0
+"""Requests a second that two cores carry through twelve proxies, with as many beside them."""
+
 COST: Final = Timing(warm_up=5, measured=8)
 """What only a start costs (programs are read from the disk, connections opened) is over by then."""
 
@@ -21,8 +24,7 @@ class Cell:
     Attributes:
         scenario: Fleet and load.
         sidecars: Proxies that requests are dealt to in turn.
-        stretch: Times as long that everything takes, with as many times fewer requests: then what
-            proxies, the generator and this machine add is small beside it.
+        stretch: Times as long that requests take in slots; see `slower`.
         instant: Replicas answer at once, so that what is left is the cost of measuring.
     """
 
@@ -36,23 +38,25 @@ class Cell:
         """Of the scenario with the number of sidecars, which together nothing else has."""
         return f"{self.scenario.name}, {self.sidecars} sidecar{'s' * (self.sidecars > 1)}"
 
-    def stretched(self, factor: float) -> Self:
-        """The same with that stretch, where a service is short.
+    @property
+    def slower(self) -> float:
+        """Times as long that everything takes, with as many times fewer requests.
 
-        A batch is not: it takes ten times what measuring adds, and a control plane that looks
-        every so many seconds would be another one in a world that is slower.
+        What proxies, the generator and this machine add is to be small beside a request in a slot.
+        It is small beside a batch; and a control plane that looks every so many seconds would be
+        another one in a slower world. So batches are slower only where too many requests came.
         """
-        return replace(self, stretch=factor if self.slots else 1.0)
+        return max(self.stretch if self.slots else 1.0, self.scenario.rate / MOST)
 
     @property
     def slowness(self) -> float:
         """Times as long that replicas take."""
-        return 0.0 if self.instant else self.stretch
+        return 0.0 if self.instant else self.slower
 
     @property
     def rate(self) -> float:
         """Requests per second that arrive while no rate changes."""
-        return self.scenario.rate / self.stretch
+        return self.scenario.rate / self.slower
 
     @property
     def capacity(self) -> float:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +90,8 @@ class Session:
         lanes = opening.lanes
         plan = self._plan
         cells, also = (
-            tuple(it.stretched(opening.stretch) for it in some) for some in (plan.cells, plan.also)
+            tuple(replace(it, stretch=opening.stretch) for it in some)
+            for some in (plan.cells, plan.also)
         )
         journal.check(opening, [it.scenario for it in (*cells, *also)])
         everything = tuple(units(cells, plan.contenders, plan.repetitions))

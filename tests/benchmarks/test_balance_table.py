@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from benchmarks.balance.cell import Cell, body
+from benchmarks.balance.cell import MOST, Cell, body
 from benchmarks.balance.table import QUICK, ROWS, Target
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import arrivals
@@ -27,10 +28,18 @@ def test_what_is_run_quickly_is_in_the_table() -> None:
 
 def test_stretching_leaves_the_load_as_it_is_and_changes_servers_with_slots_alone() -> None:
     slots = Cell(SCENARIOS["mixed-80"], 1)
-    assert slots.stretched(2).rate == pytest.approx(slots.rate / 2)
-    assert slots.stretched(2).rate / slots.stretched(2).capacity == pytest.approx(0.8)
+    stretched = replace(slots, stretch=2)
+    assert stretched.rate == pytest.approx(slots.rate / 2)
+    assert stretched.rate / stretched.capacity == pytest.approx(0.8)
     batching = Cell(SCENARIOS["classes-70"], 1)
-    assert batching.stretched(2) == batching
+    assert replace(batching, stretch=2).rate == batching.rate == SCENARIOS["classes-70"].rate
+
+
+def test_no_world_sends_more_than_this_machine_carries() -> None:
+    gpu = Cell(SCENARIOS["classes-gpu-70"], 12)
+    assert gpu.scenario.rate > 2 * MOST
+    assert gpu.rate == pytest.approx(MOST)
+    assert gpu.slowness == pytest.approx(gpu.scenario.rate / MOST)
 
 
 def test_a_replica_that_joins_is_not_ready_at_first() -> None:
