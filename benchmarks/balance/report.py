@@ -9,7 +9,7 @@ from benchmarks.balance.cell import Cell
 from benchmarks.balance.contenders import BY_NAME, PEERS, TITLES
 from benchmarks.balance.journal import Entry
 from benchmarks.balance.measures import ALL, Run, spread
-from benchmarks.balance.table import Row
+from benchmarks.balance.table import ORACLE, Row
 from benchmarks.balance.verdicts import Finding, Verdict, judge, overall
 
 
@@ -45,7 +45,7 @@ def judged(row: Row, entries: Sequence[Entry]) -> Judged:
     peers = {TITLES[name]: runs[name] for name in PEERS if name in runs}
     if not ours or not peers:
         return Judged(row, 0, [])
-    return Judged(row, len(ours), judge(row.wanted, ours, peers))
+    return Judged(row, len(ours), judge(row.wanted, ours, peers, runs.get(ORACLE, [])))
 
 
 def by_contender(scenario: str, sidecars: int, entries: Sequence[Entry]) -> dict[str, list[Run]]:

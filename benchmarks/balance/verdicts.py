@@ -27,7 +27,10 @@ class Finding:
 
 
 def judge(
-    wanted: Sequence[Wanted], ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]
+    wanted: Sequence[Wanted],
+    ours: Sequence[Run],
+    peers: Mapping[str, Sequence[Run]],
+    oracle: Sequence[Run] = (),
 ) -> list[Finding]:
     """Hold runs to what was wanted.
 
@@ -35,11 +38,12 @@ def judge(
         wanted: In this row.
         ours: One run for each repetition, of which there is one at least.
         peers: The same of each peer, by its title; one at least.
+        oracle: The same of who knows everything; empty where it was not run.
     """
     findings = []
     for each in wanted:
         if isinstance(each, Target):
-            findings.append(_ratio(each, ours, peers))
+            findings.append(_ratio(each, ours, peers, oracle))
         elif each == STILL:
             findings.append(_stillness(ours))
         elif each == NO_ERROR:
@@ -63,7 +67,12 @@ def times(ratio: Spread) -> str:
     return text if ratio.low == ratio.high else f"{text} ({ratio.low:.2f}–{ratio.high:.2f})"
 
 
-def _ratio(target: Target, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> Finding:
+def _ratio(
+    target: Target,
+    ours: Sequence[Run],
+    peers: Mapping[str, Sequence[Run]],
+    oracle: Sequence[Run],
+) -> Finding:
     asked = f"{target.kind} {target.quantile} ≤ {target.most:g} × the best peer's"
     values = _values(target, ours)
     if inf in values:
@@ -74,6 +83,8 @@ def _ratio(target: Target, ours: Sequence[Run], peers: Mapping[str, Sequence[Run
     found = f"{times(compared.ratio)} that of {list(peers)[compared.peer]}"
     if compared.repetitions < len(ours):
         found += f", {len(ours) - compared.repetitions} disturbed"
+    if oracle and (gap := ratios(values, [_values(target, oracle)])) is not None:
+        found += f"; {times(gap.ratio)} the oracle's"
     return Finding(asked, found, "met" if compared.ratio.middle <= target.most else "MISSED")
 
 

@@ -33,6 +33,13 @@ def test_each_class_and_each_quantile_has_a_limit_of_its_own() -> None:
     assert [it.wanted.partition(" ≤")[0] for it in found] == ["search p99", "bulk p50"]
 
 
+def test_the_gap_to_who_knows_everything_is_told_and_is_no_target() -> None:
+    ours, oracle = [run_of(50), run_of(100)], [run_of(25), run_of(25)]
+    (found,) = judge([*wanted("all p99 <= 0.5")], ours, PEERS, oracle)
+    assert found.found == "0.50 × that of A; 3.00 × (2.00–4.00) the oracle's"
+    assert found.verdict == "met"
+
+
 def test_nobody_is_compared_with_a_peer_that_collapsed() -> None:
     peers = {"A": [run_of(1), run_of(inf)], "B": [run_of(300), run_of(300)]}
     found = judge([*wanted("all p99 <= 1.05")], [run_of(300), run_of(300)], peers)
