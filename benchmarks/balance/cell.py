@@ -10,7 +10,7 @@ from benchmarks.worlds.worlds import SlotsWorld
 MODEL: Final = "m"
 """As requests call it; model gateways want a name."""
 
-MOST: Final = 400.0
+MOST: Final = 300.0
 """Requests a second that two cores carry through twelve proxies, with as many beside them."""
 
 COST: Final = Timing(warm_up=5, measured=8)

@@ -147,12 +147,11 @@ def _queues(runs: Sequence[Run]) -> str:
 def line(run: Run) -> str:
     """One run, as it is shown when it ends."""
     it = run.summary
-    disturbed = f", disturbed: the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
-    if it.cut_at is not None:
-        return f"collapsed, cut after {it.cut_at:.0f} s{disturbed}"
+    late = f": the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
     said = [f"{kind} {of.p50:.0f} / {of.p99:.0f} ms" for kind, of in it.latency.items()]
-    busy = "" if run.work is None else f", busy max/avg {run.work.uneven:.2f}"
-    return f"{', '.join(said)}{busy}, CPU {sum(run.cpu.values()):.2f}, {_queues([run])}{disturbed}"
+    if run.work is not None:
+        said.append(f"busy max/avg {run.work.uneven:.2f}")
+    return f"{', '.join(said)}, CPU {sum(run.cpu.values()):.2f}, {_queues([run])}{late}"
 
 
 def missing(repetitions: Mapping[str, int], wanted: int) -> str:

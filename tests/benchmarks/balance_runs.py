@@ -11,14 +11,14 @@ def latency_of(p99: float, p50: float | None = None, failed: int = 0) -> Latency
     return Latency(1000, failed, p99 / 10 if p50 is None else p50, p99)
 
 
-def summary_of(p99: float, late: float = 1.0, **said: Any) -> Summary:
-    """Of a run that collapsed where the p99 is inf; bulk takes ten times as long as the others."""
+def summary_of(p99: float, late: float = 1.0, bulk: float | None = None, **said: Any) -> Summary:
+    """Of a run that collapsed where the p99 is inf; bulk takes ten times as long, unless said."""
     cut = p99 == inf
     of = latency_of(p99, **said)
     return Summary(
         verdict="collapsed" if cut else "steady",
         cut_at=12.0 if cut else None,
-        latency={ALL: of, "search": of, "bulk": latency_of(10 * p99)},
+        latency={ALL: of, "search": of, "bulk": latency_of(10 * p99 if bulk is None else bulk)},
         late=late,
         waiting=p99 / 10,
         overloaded=0,

@@ -25,6 +25,14 @@ def test_a_journal_says_what_was_written_into_it(tmp_path: Path) -> None:
     assert journal.read(path) == (OPENING, ENTRIES)
 
 
+def test_a_journal_is_json_that_anybody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    scenarios = journal.as_data(SCENARIOS.values())
+    journal.begin(path, Opening({}, 1, 1.0, (), scenarios))
+    assert "Infinity" not in path.read_text()
+    assert journal.read(path)[0].scenarios == scenarios
+
+
 def test_a_line_that_was_cut_short_is_as_if_never_begun(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     journal.begin(path, OPENING)

@@ -33,6 +33,12 @@ def test_each_class_and_each_quantile_has_a_limit_of_its_own() -> None:
     assert [it.wanted.partition(" ≤")[0] for it in found] == ["search p99", "bulk p50"]
 
 
+def test_a_class_is_held_to_its_own_best_peer() -> None:
+    peers = {"A": [run_of(100, bulk=900)], "B": [run_of(200, bulk=600)]}
+    found = judge([*wanted("search p99 <= 1, bulk p99 <= 1")], [run_of(50, bulk=1200)], peers)
+    assert [it.found for it in found] == ["0.50 × that of A", "2.00 × that of B"]
+
+
 def test_the_gap_to_who_knows_everything_is_told_and_is_no_target() -> None:
     ours, oracle = [run_of(50), run_of(100)], [run_of(25), run_of(25)]
     (found,) = judge([*wanted("all p99 <= 0.5")], ours, PEERS, oracle)
