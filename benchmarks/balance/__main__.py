@@ -20,7 +20,7 @@ from benchmarks.balance.overhead import TooCostlyError
 from benchmarks.balance.results import write
 from benchmarks.balance.session import Plan, Result, Session
 from benchmarks.balance.table import OURS, QUICK, ROWS
-from benchmarks.worlds.scenarios import SCENARIOS, Timing
+from benchmarks.worlds.scenarios import SCENARIOS, Scenario, Timing
 
 PROGRAMS: Final = {
     "HAProxy": haproxy.path, "nginx": nginx.path, "Traefik": traefik.path, "smg": smg.path,
@@ -29,6 +29,8 @@ PROGRAMS: Final = {
 RESULTS: Final = Path(__file__).parent / "results"
 
 SHORTER: Final = Timing(warm_up=30, measured=20)
+MANY: Final = 12
+"""Sidecars of scenarios that no row asks for."""
 QUICK_CONTENDERS: Final = ("full-scan", "haproxy", OURS)
 
 
@@ -65,11 +67,11 @@ def main(
 ) -> None:
     """Compare how contenders balance the same load over the same replicas."""
     contenders = _installed(wanted or (QUICK_CONTENDERS if quick else tuple(BY_NAME)))
-    cells = _cells(names, sidecars, quick=quick)
+    asked = cells(names, sidecars, quick=quick)
     try:
         plan = Plan(
-            cells=cells,
-            also=_had(resume, cells),
+            cells=asked,
+            also=_had(resume, asked),
             contenders=contenders,
             repetitions=repetitions or (1 if quick else 5),
             lanes=lanes or (3 if quick else 1),
@@ -102,27 +104,36 @@ def _installed(names: Sequence[str]) -> tuple[Contender, ...]:
     return tuple(found)
 
 
-def _cells(names: Sequence[str], sidecars: Sequence[int], *, quick: bool) -> tuple[Cell, ...]:
+def cells(names: Sequence[str], sidecars: Sequence[int], *, quick: bool) -> tuple[Cell, ...]:
     """What is to be run: what rows need, unless somebody asks for something else."""
-    rows = dict.fromkeys((row.scenario, row.sidecars) for row in ROWS)
-    wanted = QUICK if quick and not names else tuple(rows)
+    rows = tuple(dict.fromkeys((row.scenario, row.sidecars) for row in ROWS))
+    wanted = QUICK if quick and not names else rows
     if names:
-        wanted = tuple(it for it in rows if it[0] in names)
+        others = tuple((name, MANY) for name in names if name not in dict(rows))
+        wanted = (*(it for it in rows if it[0] in names), *others)
     if sidecars:
-        chosen = dict.fromkeys(name for name, _ in wanted) | dict.fromkeys(names)
+        chosen = dict.fromkeys(name for name, _ in wanted)
         wanted = tuple((name, count) for name in chosen for count in sorted({*sidecars}))
-    cells = [Cell(SCENARIOS[name], count) for name, count in wanted]
+    found = [Cell(SCENARIOS[name], count) for name, count in wanted]
     if quick:
-        cells = [replace(it, scenario=replace(it.scenario, timing=SHORTER)) for it in cells]
-    return tuple(cells)
+        found = [replace(it, scenario=_shorter(it.scenario)) for it in found]
+    return tuple(found)
 
 
-def _had(resume: Path | None, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+def _shorter(scenario: Scenario) -> Scenario:
+    """The same in less time, unless something happens in it at its time."""
+    events = (scenario.changes, scenario.filling, scenario.dies, scenario.traffic.phases)
+    if any(events) or scenario.joins is not None or scenario.timing.total <= SHORTER.total:
+        return scenario
+    return replace(scenario, timing=SHORTER)
+
+
+def _had(resume: Path | None, asked: Sequence[Cell]) -> tuple[Cell, ...]:
     """What a journal has runs of beside these: a report is written anew, and is to keep them."""
     entries = journal.read(resume)[1] if resume is not None else []
     keys = dict.fromkeys((entry.key.scenario, entry.key.sidecars) for entry in entries)
     had = [Cell(SCENARIOS[name], count) for name, count in keys if name in SCENARIOS]
-    names = {it.name for it in cells}
+    names = {it.name for it in asked}
     return tuple(it for it in had if it.name not in names)
 
 

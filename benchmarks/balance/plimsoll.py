@@ -87,7 +87,8 @@ async def plimsoll(
 
         async def changes() -> int:
             # All sidecars are served the same; the first speaks for them.
-            return await sidecars[0].stat(f"cluster.{POOL}.update_success")
+            # The clusters of classes are called after the pool's.
+            return await sidecars[0].stat(f"cluster.{POOL}.*update_success")
 
         processes = {"sidecars": pids(sidecars), "plane": [plane.pid]}
         yield Running([port for port, _ in ports], processes, told, changes)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.balance.__main__ import cells
 from benchmarks.balance.cell import MOST, Cell, body
 from benchmarks.balance.table import QUICK, ROWS, Target
 from benchmarks.worlds.scenarios import SCENARIOS
@@ -53,3 +54,22 @@ def test_a_body_has_the_texts_and_the_bytes_of_its_request() -> None:
         texts = json.loads(data)["input"]
         assert len(data) == arrival.bytes
         assert [len(text) // 4 for text in texts] == [*arrival.texts]
+
+
+def test_what_is_run_is_what_rows_need_unless_somebody_asks_for_something_else() -> None:
+    def found(*names: str, sidecars: tuple[int, ...] = (), quick: bool = False) -> list[str]:
+        return [cell.name for cell in cells(names, sidecars, quick=quick)]
+
+    assert len(found()) == len({row.cell for row in ROWS})
+    assert found("classes-70") == ["classes-70, 12 sidecars", "classes-70, 1 sidecar"]
+    assert found("rare-bulk-70") == ["rare-bulk-70, 12 sidecars"]
+    assert found("rare-bulk-70", sidecars=(1,)) == ["rare-bulk-70, 1 sidecar"]
+    assert len(found(quick=True)) == len(QUICK)
+
+
+def test_a_quick_run_is_no_shorter_than_what_happens_in_it() -> None:
+    asked = cells(("classes-70", "bulk-job-70", "mixed-80"), (12,), quick=True)
+    timings = {cell.scenario.name: cell.scenario.timing for cell in asked}
+    assert timings["classes-70"].total == 50
+    assert timings["bulk-job-70"] == SCENARIOS["bulk-job-70"].timing
+    assert timings["mixed-80"] == SCENARIOS["mixed-80"].timing
