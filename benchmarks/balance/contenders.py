@@ -9,11 +9,11 @@ from benchmarks.balance.haproxy import haproxy
 from benchmarks.balance.nginx import SETTINGS as NGINX
 from benchmarks.balance.nginx import nginx
 from benchmarks.balance.oracle import SETTINGS as SPLIT
-from benchmarks.balance.oracle import oracle
+from benchmarks.balance.oracle import oracle, with_gateway
 from benchmarks.balance.smg import SETTINGS as SMG
 from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import ORACLE, OURS, REPORTS
+from benchmarks.balance.table import GATEWAY, ORACLE, OURS, REPORTS
 from benchmarks.balance.traefik import SETTINGS as TRAEFIK
 from benchmarks.balance.traefik import traefik
 
@@ -38,6 +38,14 @@ CONTENDERS: Final = (
     Contender("smg", "smg least-load, central", smg, SMG, "smg"),
     Contender(ORACLE, "Oracle split", oracle, f"{_ENVOY}; {SPLIT}", "Envoy"),
     Contender(
+        GATEWAY,
+        "Oracle split, bulk through a gateway",
+        with_gateway,
+        f"{_ENVOY}; {SPLIT}; one more Envoy, which sees all of bulk",
+        "Envoy",
+        only="classes-70",
+    ),
+    Contender(
         OURS,
         "Plimsoll",
         plimsoll.by_metrics,
@@ -59,5 +67,7 @@ BY_NAME: Final = {each.name: each for each in CONTENDERS}
 TITLES: Final = {each.name: each.title for each in CONTENDERS}
 
 PEERS: Final = tuple(
-    each.name for each in CONTENDERS if each.proxy != "Plimsoll" and each.name != ORACLE
+    each.name
+    for each in CONTENDERS
+    if each.proxy != "Plimsoll" and each.name not in {ORACLE, GATEWAY}
 )

@@ -5,6 +5,7 @@ A reference beside which peers and Plimsoll are seen, and nobody that can be ins
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,30 @@ async def oracle(folder: Path, cell: Cell, replicas: Sequence[Address]) -> Async
     ]
     async with envoys(folder, cell.ready_at_first, static.CLUSTER, ports, configs) as running:
         yield Running([port for port, _ in ports], {"sidecars": pids(running)})
+
+
+@asynccontextmanager
+async def with_gateway(
+    folder: Path, cell: Cell, replicas: Sequence[Address]
+) -> AsyncIterator[Running]:
+    """Run the same with one more Envoy, through which all sidecars send bulk requests."""
+    gateway, *sidecars = pairs(free_ports(2 * cell.sidecars + 2))
+    bulk, searches = parts(cell)
+    through = replace(bulk, tiers=[Tier("gateway", 0, 1, (len(replicas),))])
+    known = [*replicas, loopback(gateway[0])]
+    configs = [
+        static.bootstrap(static.FULL_SCAN, known, loopback(port), loopback(admin), each)
+        for each, (port, admin) in (
+            ([bulk, searches], gateway),
+            *(([through, searches], ports) for ports in sidecars),
+        )
+    ]
+    ports = [gateway, *sidecars]
+    async with envoys(folder, cell.ready_at_first, static.CLUSTER, ports, configs) as running:
+        yield Running(
+            [port for port, _ in sidecars],
+            {"sidecars": pids(running[1:]), "gateway": pids(running[:1])},
+        )
 
 
 def parts(cell: Cell) -> list[Part]:

@@ -11,6 +11,8 @@ from benchmarks.worlds.scenarios import SCENARIOS
 OURS: Final = "plimsoll"
 ORACLE: Final = "oracle"
 """Who knows sizes and capacities: shown beside the others, and nobody's peer."""
+GATEWAY: Final = "oracle-gateway"
+"""The same with one Envoy for all bulk requests."""
 REPORTS: Final = "plimsoll-reports"
 """Plimsoll without metrics, steered by load reports alone."""
 
