@@ -66,8 +66,8 @@ BY_NAME: Final = {each.name: each for each in CONTENDERS}
 
 TITLES: Final = {each.name: each.title for each in CONTENDERS}
 
+REFERENCES: Final = frozenset({ORACLE, GATEWAY})
+
 PEERS: Final = tuple(
-    each.name
-    for each in CONTENDERS
-    if each.proxy != "Plimsoll" and each.name not in {ORACLE, GATEWAY}
+    it.name for it in CONTENDERS if it.proxy != "Plimsoll" and it.name not in REFERENCES
 )
