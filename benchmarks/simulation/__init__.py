@@ -1,8 +1,7 @@
 """How well a pool is balanced, in simulated time: minutes of load in a second, exactly repeatable.
 
-In come scenarios, contenders and seeds; out come latencies as ratios to the best peer. Replicas
-are queues in front of slots, sidecars choose as Envoy does and know only their own requests; the
-weighing is the real one, on readings such as a scrape yields. Scenarios, arrivals and lengths are
-those of ``make bench-balance``, whose repetitions are the seeds; there an estimator that was tried
-here runs behind real Envoys. Run ``python -m benchmarks.simulation``.
+In come scenarios (`benchmarks.worlds`), contenders and seeds; out come latencies by class, as
+ratios to the best peer. Servers are models made from the real ones' sources, dispatchers choose as
+Envoy does and know only their own requests, and a control plane gets what real Envoys and real
+servers tell it. Run ``python -m benchmarks.simulation``.
 """

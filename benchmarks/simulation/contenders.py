@@ -1,24 +1,23 @@
-"""Who is compared: how its sidecars choose, and what tells them."""
+"""Who is compared: how requests are dispatched, and what steers that."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Final
 
-from benchmarks.balance.scenario import Scenario
-from benchmarks.simulation.control import Control, Flat, Knowing, Measuring, Reported
-from benchmarks.simulation.sidecars import FullScan, LeastConn, Sidecar, Tiered, TwoChoices
-from controlplane.settings import PoolSettings
-
-SETTINGS: Final = PoolSettings.model_validate(
-    {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
+from benchmarks.simulation import balancing
+from benchmarks.simulation.envoys import Envoys
+from benchmarks.simulation.fleet import Dispatching, Fleet
+from benchmarks.simulation.peers import (
+    FullScan,
+    Knowing,
+    LeastConn,
+    Pooled,
+    Proxies,
+    Router,
+    Split,
+    TwoChoices,
 )
-
-ALIKE: Final = SETTINGS.model_copy(
-    update={
-        "balancing": SETTINGS.balancing.model_copy(update={"long_requests": "any-replica"}),
-    }
-)
+from benchmarks.simulation.weighing import Measuring, Reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +26,48 @@ class Contender:
 
     Attributes:
         name: As tables call it.
-        sidecar: Makes one, with its own source of chance.
-        control: Makes what tells so many of them.
+        make: Makes its dispatchers.
         peer: Whether it is something that users could pick instead.
     """
 
     name: str
-    sidecar: Callable[[Scenario, Random], Sidecar]
-    control: Callable[[Scenario, int], Control]
+    make: Callable[[Fleet], Dispatching]
     peer: bool = False
 
 
-def _true_weights(scenario: Scenario, _: Random) -> Sidecar:
-    return LeastConn(scenario.speeds)
+def _true_weights(fleet: Fleet) -> Dispatching:
+    weights = [fleet.scenario.carries(number) for number in range(len(fleet.servers))]
+    return Proxies(fleet, LeastConn(weights, fleet.dispatchers))
 
 
-OURS: Final = "Plimsoll"
+WEIGHING: Final = "Plimsoll (weighing)"
 
 CONTENDERS: Final[Sequence[Contender]] = (
-    Contender("two choices", lambda _, random: TwoChoices(random), lambda *_: Flat(), peer=True),
-    Contender("FULL_SCAN", lambda _, random: FullScan(random), lambda *_: Flat(), peer=True),
-    Contender("leastconn, true weights", _true_weights, lambda *_: Flat(), peer=True),
-    Contender("tiers of true capacities", lambda _, random: Tiered(random), lambda *_: Knowing()),
+    Contender("two choices", lambda fleet: Proxies(fleet, TwoChoices()), peer=True),
+    Contender("FULL_SCAN", lambda fleet: Proxies(fleet, FullScan()), peer=True),
+    Contender("leastconn, true weights", _true_weights, peer=True),
+    Contender("central router", Router),
+    Contender("tiers of true capacities", lambda fleet: Envoys(fleet, Knowing(fleet))),
+    Contender("oracle split", lambda fleet: Envoys(fleet, Split(fleet))),
+    Contender("oracle split, gateway", lambda fleet: Envoys(fleet, Split(fleet), gateways=1)),
+    Contender("pooled optimum", Pooled),
+    Contender(WEIGHING, lambda fleet: Envoys(fleet, Measuring(fleet))),
     Contender(
-        OURS,
-        lambda _, random: Tiered(random),
-        lambda scenario, envoys: Measuring(SETTINGS, scenario.slots, envoys),
+        f"{WEIGHING}, all lengths alike",
+        lambda fleet: Envoys(fleet, Measuring(fleet, long_requests="any-replica")),
+    ),
+    Contender("Plimsoll", lambda fleet: Envoys(fleet, balancing.Balanced(fleet))),
+    Contender(
+        "Plimsoll, not parted",
+        lambda fleet: Envoys(fleet, balancing.Balanced(fleet, long_requests="any-replica")),
     ),
     Contender(
-        f"{OURS}, all lengths alike",
-        lambda _, random: Tiered(random),
-        lambda scenario, envoys: Measuring(ALIKE, scenario.slots, envoys),
+        "Plimsoll, load reports only", lambda fleet: Envoys(fleet, balancing.Reported(fleet))
     ),
-    Contender(
-        f"{OURS}, load reports only",
-        lambda _, random: Tiered(random),
-        lambda scenario, envoys: Reported(SETTINGS, scenario.slots, envoys),
-    ),
+    Contender(f"{WEIGHING}, load reports only", lambda fleet: Envoys(fleet, Reported(fleet))),
 )
+
+
+def named(name: str) -> Contender:
+    """The contender of a name."""
+    return next(each for each in CONTENDERS if each.name == name)

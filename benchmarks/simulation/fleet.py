@@ -1,122 +1,192 @@
-"""A scenario played through: arrivals, choices, queues, changes and decisions in simulated time."""
+"""A scenario played through: arrivals, servers, changes, and whoever dispatches requests."""
 
-from collections.abc import Sequence
-from itertools import chain
-from math import inf
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any, Final, Protocol
 
-from benchmarks.balance.scenario import MEAN_TOKENS, Scenario
-from benchmarks.balance.schedule import Arrival, arrivals
-from benchmarks.simulation.control import LOOK, TICK, Control
-from benchmarks.simulation.replica import Replica
-from benchmarks.simulation.sidecars import Sidecar, Tiers, Told
+from benchmarks.simulation.clock import Clock
+from benchmarks.worlds.memory import Memory
+from benchmarks.worlds.scenarios import Scenario
+from benchmarks.worlds.server import TAKEN, Server
+from benchmarks.worlds.traffic import Arrival, arrivals
 
 LEAD: Final = 1.25
 """Seconds for which replicas are watched before the first request comes."""
 MOST: Final = 4000
 """Requests in flight at which a run has collapsed."""
+NOTICED: Final = 1.0
+"""Seconds after which health checks have found that a replica does not serve any more."""
+
+
+class Dispatching(Protocol):
+    """Whoever chooses replicas: all proxies of a contender, and what steers them."""
+
+    def start(self) -> None:
+        """Time begins."""
+
+    def send(self, dispatcher: int, arrival: Arrival) -> None:
+        """Send a request that has come to one of the dispatchers to a replica."""
+
+    def ended(self, arrival: Arrival, number: int, token: Any, *, good: bool) -> None:
+        """A request that was sent with this token has ended; not good: it was refused."""
+
+    def health_changed(self) -> None:
+        """Other replicas are healthy than before."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What is to be known of a run.
+
+    Attributes:
+        latencies: Seconds, by class, of the requests that count.
+        failed: Requests that count and got an error.
+        busy: Of each replica, the part of the time that counts in which it had something to do.
+        tokens: Tokens a second that were served in the time that counts.
+        collapsed: More and more requests were waiting until the run was given up.
+    """
+
+    latencies: dict[str, list[float]]
+    failed: int = 0
+    busy: list[float] = field(default_factory=list)
+    tokens: float = 0.0
+    collapsed: bool = False
 
 
 class Fleet:
-    """Replicas and sidecars while they are played."""
+    """Replicas while a scenario is played.
+
+    Attributes:
+        scenario: What is played.
+        clock: Its time.
+        servers: All replicas.
+        dispatchers: How many there are.
+        healthy: Numbers of the replicas that health checks find well.
+        random: Chance, for whoever dispatches.
+    """
 
     def __init__(
         self,
         scenario: Scenario,
-        sidecars: Sequence[Sidecar],
+        dispatchers: int,
         seed: int,
-        long: Sequence[Sidecar] = (),
+        contender: Callable[["Fleet"], Dispatching],
     ) -> None:
-        self._scenario, self._sidecars = scenario, sidecars
+        self.scenario = scenario
+        self.clock = Clock(-LEAD)
+        self.dispatchers = dispatchers
+        self.random = Random(seed + 1000)
         self._seed = seed
-        service = MEAN_TOKENS * scenario.token_seconds
-        self._replicas = [Replica(service / speed, scenario.slots) for speed in scenario.speeds]
+        self.servers: list[Server] = [
+            scenario.world.server(speed, self.clock.call_at, self._memory(number))
+            for number, speed in enumerate(scenario.speeds)
+        ]
         for pair in scenario.gpus:
-            one, other = (self._replicas[number] for number in pair)
+            one, other = (self.servers[number] for number in pair)
             one.share_with(other)
             other.share_with(one)
-        # Those of long requests last: they are a cluster of their own, which counts for itself.
-        self._long = list(long)
-        self._counts = [[0] * len(self._replicas) for _ in (*sidecars, *long)]
-        self._places: dict[int, str] = {}
-        # How often Envoys have forgotten what they had sent to each.
-        self._moves = [0] * len(self._replicas)
-        self._latencies: list[float] = []
-        self._told = Told()
+        self.healthy = list(range(len(self.servers)))
+        if scenario.joins is not None:
+            self.servers[-1].ready = False
+            self.healthy.pop()
+        self._dispatching = contender(self)
+        self._record = Record({kind: [] for kind in scenario.traffic.kinds})
+        self._in_flight = 0
 
-    def play(self, control: Control) -> list[float]:
-        """Run the scenario from its begin to its end; the latencies that count."""
-        scenario = self._scenario
+    def play(self) -> Record:
+        """Run the scenario from its begin to its end."""
+        scenario, clock = self.scenario, self.clock
         end = scenario.timing.total
-        changes = list(scenario.changes)
+        self._dispatching.start()
+        self._prepare()
         # As the generator of real runs reads the rate.
-        sent = arrivals(self._seed, float(f"{scenario.rate:g}"), end)
-        requests = chain(sent, (Arrival(end, 0),))
-        decision, look, turn, request = -LEAD, -LEAD, 0, next(requests)
-        while (now := min(request.at, decision, look)) < end:
-            while changes and changes[0].at <= now:
-                change = changes.pop(0)
-                self._finish(change.at)
-                self._replicas[change.replica].slow_down(change.at, change.factor)
-            self._finish(now)
-            if look == now:
-                control.look(self._replicas, self._present(now), now)
-                look += LOOK
-                continue
-            if decision <= request.at:
-                self._decide(control, now)
-                decision += TICK
-                continue
-            sidecar = turn % len(self._sidecars)
-            turn += 1
-            size = request.tokens / MEAN_TOKENS
-            proxy = self._sidecars[sidecar]
-            if size >= self._told.threshold:
-                proxy, sidecar = self._long[sidecar], len(self._sidecars) + sidecar
-            counts = self._counts[sidecar]
-            chosen = proxy.choose(counts)
-            counts[chosen] += 1
-            self._replicas[chosen].admit(now, size, (sidecar, self._moves[chosen]))
-            request = next(requests)
-            if turn % 512 == 0 and sum(it.in_flight for it in self._replicas) > MOST:
+        sent = arrivals(scenario.traffic, self._seed, float(f"{scenario.rate:g}"), end)
+        for turn, arrival in enumerate(sent):
+            clock.wind(arrival.at)
+            if self._in_flight > MOST:
+                self._record.collapsed = True
                 break
-        self._finish(float("inf"))
-        return self._latencies
+            self._in_flight += 1
+            self._dispatching.send(turn % self.dispatchers, arrival)
+        else:
+            clock.wind(end)
+        self._summarize()
+        clock.wind()
+        return self._record
 
-    def _finish(self, until: float) -> None:
-        if self._scenario.gpus:
-            # In the order of time: who is done makes its partner faster.
-            while (first := min(it.next_end for it in self._replicas)) <= until and first < inf:
-                self._finish_each(first)
-        self._finish_each(until)
+    def admit(
+        self, arrival: Arrival, number: int, token: Any, texts: Sequence[int] | None = None
+    ) -> None:
+        """Let a replica take a request in; what comes of it, the one who dispatched is told.
 
-    def _finish_each(self, until: float) -> None:
-        for number, replica in enumerate(self._replicas):
-            for end, came, (sidecar, moves) in replica.finished(until):
-                self._counts[sidecar][number] -= moves == self._moves[number]
-                if came >= self._scenario.timing.warm_up:
-                    self._latencies.append(end - came)
+        Args:
+            arrival: The request.
+            number: Of the replica.
+            token: Given back when it has ended.
+            texts: Some of the request's; whoever parts it says when it is `done`. None: all.
+        """
 
-    def _decide(self, control: Control, now: float) -> None:
-        told = control.decide(self._replicas, self._present(now), now)
-        if told != self._told:
-            self._told = told
-            self._forget(told.tiers)
-            for sidecar in self._sidecars:
-                sidecar.tell(told.tiers)
-            for sidecar in self._long if told.long else ():
-                sidecar.tell(told.long)
+        def answer(_: float) -> None:
+            if texts is None:
+                self.done(arrival)
+            self._dispatching.ended(arrival, number, token, good=True)
 
-    def _forget(self, tiers: Tiers) -> None:
-        """An Envoy makes a host of another locality anew, and that has nothing in flight."""
-        for name, (members, _) in tiers.items():
-            for number in members:
-                if self._places.get(number, name) != name:
-                    self._moves[number] += 1
-                    for counts in self._counts:
-                        counts[number] = 0
-                self._places[number] = name
+        now, all_of_it = self.clock.now, arrival.texts if texts is None else texts
+        if self.servers[number].admit(now, all_of_it, answer) != TAKEN:
+            self.refuse(arrival)
+            self._dispatching.ended(arrival, number, token, good=False)
 
-    def _present(self, now: float) -> range:
-        joins = self._scenario.joins
-        return range(len(self._replicas) - (joins is not None and now < joins))
+    def done(self, arrival: Arrival) -> None:
+        """A request is answered."""
+        self._in_flight -= 1
+        if arrival.at >= self.scenario.timing.warm_up:
+            self._record.latencies[arrival.kind].append(self.clock.now - arrival.at)
+
+    def refuse(self, arrival: Arrival) -> None:
+        """Answer a request with an error at once."""
+        self._in_flight -= 1
+        self._record.failed += arrival.at >= self.scenario.timing.warm_up
+
+    def _memory(self, number: int) -> Memory | None:
+        filling = self.scenario.filling
+        if filling is None:
+            return None
+        memory = Memory(filling if filling.replica == number else None)
+        memory.begun = 0.0
+        return memory
+
+    def _prepare(self) -> None:
+        """What happens on the way."""
+        scenario, call_at = self.scenario, self.clock.call_at
+        for change in scenario.changes:
+            pace = self.servers[change.replica].pace
+            call_at(change.at, partial(pace, change.at, change.factor))
+        if scenario.joins is not None:
+            call_at(scenario.joins, lambda: self._turns(len(self.servers) - 1, ready=True))
+        if scenario.dies is not None:
+            at, number = scenario.dies
+            call_at(at, lambda: setattr(self.servers[number], "ready", False))
+            call_at(at + NOTICED, lambda: self._turns(number, ready=False))
+        self._before: list[tuple[float, int]] = [(0.0, 0)] * len(self.servers)
+        call_at(scenario.timing.warm_up, self._remember)
+
+    def _turns(self, number: int, *, ready: bool) -> None:
+        self.servers[number].ready = ready
+        if ready:
+            self.healthy = sorted([*self.healthy, number])
+        else:
+            self.healthy = [other for other in self.healthy if other != number]
+        self._dispatching.health_changed()
+
+    def _remember(self) -> None:
+        now = self.clock.now
+        self._before = [(server.busy(now), server.tokens_answered) for server in self.servers]
+
+    def _summarize(self) -> None:
+        now = self.clock.now
+        seconds = max(now - self.scenario.timing.warm_up, 1e-9)
+        for server, (busy, tokens) in zip(self.servers, self._before, strict=True):
+            self._record.busy.append((server.busy(now) - busy) / seconds)
+            self._record.tokens += (server.tokens_answered - tokens) / seconds

@@ -1,29 +1,28 @@
-"""From runs to figures: percentiles, ratios to the best peer, and how still the weights were."""
+"""From runs to figures: percentiles by class, ratios to the best peer, how still weights were."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from benchmarks.simulation.fleet import Record
+from benchmarks.simulation.told import Told
 from controlplane.load.percentiles import nearest_rank
-from controlplane.weighing import Weighing
+
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Stillness:
-    """How still weights were in the time that counts.
+    """How still what Envoys were told was in the time that counts.
 
     Attributes:
         pushes: Changes that Envoys were told of, per minute.
-        moves: Replicas that changed their tier, per minute.
-        split: Part of the time in which replicas of one speed were in different tiers.
-        error: Root mean square of how far a share is off, as a part of the true one.
+        moves: Replicas that changed their tier or their class, per minute.
     """
 
     pushes: float
     moves: float
-    split: float
-    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +30,79 @@ class Run:
     """One contender once.
 
     Attributes:
-        p50: Milliseconds.
-        p99: Milliseconds.
-        stillness: None of a contender without weights.
+        percentiles: p50 and p99 in milliseconds, by class and of all requests, see `ALL`.
+        failed: Part of the requests that got an error.
+        busy: Busy time of the replica that was busiest, over the mean.
+        tokens: Tokens a second that were served.
+        collapsed: It was given up.
+        stillness: None where nobody tells Envoys anything.
     """
 
-    p50: float
-    p99: float
-    stillness: Stillness | None
+    percentiles: dict[str, tuple[float, float]]
+    failed: float
+    busy: float
+    tokens: float
+    collapsed: bool
+    stillness: Stillness | None = None
+
+    def p50(self, kind: str = ALL) -> float:
+        """Milliseconds."""
+        return self.percentiles[kind][0]
+
+    def p99(self, kind: str = ALL) -> float:
+        """Milliseconds."""
+        return self.percentiles[kind][1]
 
 
-def run_of(latencies: Sequence[float], stillness: Stillness | None) -> Run:
-    """Summarize latencies in seconds."""
-    return Run(nearest_rank(latencies, 0.5) * 1e3, nearest_rank(latencies, 0.99) * 1e3, stillness)
+def run_of(record: Record, stillness: Stillness | None = None) -> Run:
+    """Summarize a run."""
+    together = [seconds for each in record.latencies.values() for seconds in each]
+    groups = {ALL: together}
+    if len(record.latencies) > 1:
+        groups |= record.latencies
+    mean = sum(record.busy) / len(record.busy)
+    return Run(
+        percentiles={
+            kind: (1e3 * nearest_rank(found, 0.5), 1e3 * nearest_rank(found, 0.99))
+            for kind, found in groups.items()
+            if found
+        },
+        failed=record.failed / max(len(together) + record.failed, 1),
+        busy=max(record.busy) / mean if mean else 1.0,
+        tokens=record.tokens,
+        collapsed=record.collapsed,
+        stillness=stillness,
+    )
 
 
-def stillness_of(weighings: Sequence[Weighing], speeds: Sequence[float], since: float) -> Stillness:
-    """Judge the weighings from some time on against the true speeds."""
-    counted = [weighing for weighing in weighings if weighing.at >= since]
-    minutes = (counted[-1].at - counted[0].at) / 60
-    told = [
-        tuple((id_, it.tier, it.weight, it.drained) for id_, it in weighing.replicas.items())
-        for weighing in counted
-    ]
+def stillness_of(history: Sequence[tuple[float, Told]], since: float, until: float) -> Stillness:
+    """Judge what Envoys were told in some time.
+
+    Args:
+        history: Each change, and when.
+        since: Seconds of the clock.
+        until: Likewise.
+    """
+    minutes = (until - since) / 60
+    changes = [(old, new) for (_, old), (at, new) in pairwise(history) if at >= since]
     moves = sum(
-        old.replicas[id_].tier != it.tier
-        for old, new in pairwise(counted)
-        for id_, it in new.replicas.items()
-        if id_ in old.replicas
+        place != after[key]
+        for old, new in changes
+        for before, after in ((_places(old), _places(new)),)
+        for key, place in before.items()
+        if key in after
     )
-    split, errors = 0, []
-    for weighing in counted:
-        tiers: dict[float, set[str]] = {}
-        fair = sum(speeds[int(id_)] for id_ in weighing.replicas)
-        for id_, it in weighing.replicas.items():
-            tiers.setdefault(speeds[int(id_)], set()).add(it.tier)
-            assert it.share is not None, "its policy has weights"
-            errors.append((it.share / (speeds[int(id_)] / fair) - 1) ** 2)
-        split += any(len(found) > 1 for found in tiers.values())
-    return Stillness(
-        pushes=sum(old != new for old, new in pairwise(told)) / minutes,
-        moves=moves / minutes,
-        split=split / len(counted),
-        error=(sum(errors) / len(errors)) ** 0.5,
-    )
+    return Stillness(pushes=len(changes) / minutes, moves=moves / minutes)
+
+
+def _places(told: Told) -> dict[tuple[str, int], str]:
+    """By class and replica: the tier, if it is one of priority 0."""
+    return {
+        (each.name, number): name
+        for each in told.classes
+        for name, (members, _) in each.first.items()
+        for number in members
+    }
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:

@@ -1,0 +1,183 @@
+"""Stages that look at the work that waits: one replica that has far too much, tiers that differ.
+
+Shares follow from what replicas carry, which is right over many requests. What has come too much so
+far waits in line, and that is known at once, while a latency tells of it only when it is over.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing.capacity import FROZEN, USUAL_LENGTH
+from controlplane.balancing.frame import Backlog, Frame
+from controlplane.balancing.headroom import CEILING, FLOOR
+from controlplane.balancing.table import Bools, Floats
+from controlplane.signals.reporting import report_interval
+
+SLACK: Final = 6.0
+"""Mean remaining requests (E[x²]/E[x]) of work in line that chance explains at a usual replica."""
+UNEVEN: Final = math.e
+"""E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
+TIMES: Final = 3.0
+"""How many times as long as usual a line may take to be served."""
+OVER: Final = 0.25
+"""Part of that slack to which a line must come down until it keeps nothing back any more."""
+
+MOST: Final = 0.5
+"""Part of its traffic that a tier may get more or less: whoever counts may be wrong."""
+LEAST: Final = 0.05
+"""Smallest change of that part that is worth telling Envoys."""
+HORIZON: Final = 2.0
+"""Times after which a line that was read has changed traffic, in which a difference between lines
+is to be gone: proportional control of an integrator is stable from about there on."""
+SOONEST: Final = 0.2
+"""That time at least, seconds."""
+
+
+def waiting(frame: Frame) -> None:
+    """Find how many seconds of work each replica has; NaN where nobody counts."""
+    table, now = frame.table, frame.now
+    oldest = now - FROZEN * frame.interval
+    own_at, seen_at = table.column("queue_at"), table.column("reported_at")
+    own = np.where(own_at >= oldest, _own_tokens(frame), np.nan)
+    seen = np.where(seen_at >= oldest, _reported_tokens(frame), np.nan)
+    # Its own count is complete, but as old as its last scrape. That of Envoys is newer, but they
+    # forget what they sent to a replica that changed its tier, and one may be stuck: it counts as
+    # far as the other can have become it since, at the pace of the replica.
+    since = frame.mixed * np.maximum(now - own_at, 0.0)
+    both = np.minimum(np.maximum(seen, own - since), own + since)
+    tokens = np.where(np.isnan(own), seen, np.where(np.isnan(seen), own, both))
+    computed = np.where(_are_batches(frame), 0.0, frame.slots * _lengths(frame))
+    frame.waits = np.maximum(tokens - computed, 0.0) / frame.mixed
+
+
+def _are_batches(frame: Frame) -> Bools:
+    return frame.state.records.shapes.batched
+
+
+def _lengths(frame: Frame) -> Floats:
+    """Tokens of a request, at each replica lately."""
+    usual = frame.pool.length or USUAL_LENGTH
+    length = frame.table.column("length")
+    return np.where(np.isnan(length), usual, length)
+
+
+def _own_tokens(frame: Frame) -> Floats:
+    """Tokens that each replica has by its own count: of texts, or of requests."""
+    table = frame.table
+    tokens, texts = table.column("batch_tokens"), table.column("texts")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_text = np.where(texts > 0, tokens / texts, _lengths(frame))
+    each = np.where(table.column("queue_texts") == 1, of_text, _lengths(frame))
+    return table.column("queue") * np.where(np.isnan(each), USUAL_LENGTH, each)
+
+
+def _reported_tokens(frame: Frame) -> Floats:
+    """Tokens that Envoys have in flight at each replica."""
+    reported = frame.table.column("reported")
+    demand = frame.demand
+    names = [*frame.table.class_names()]
+    if demand is None or "bulk" not in names:
+        return reported * _lengths(frame)
+    bulk = frame.table.in_flight("bulk")
+    rest = np.maximum(reported - bulk, 0.0)
+    return bulk * demand.long.mean + rest * demand.short.mean
+
+
+def overload(frame: Frame) -> None:
+    """Keep a replica at its minimum while it has far more work than its capacity explains."""
+    state, waits, now = frame.state, frame.waits, frame.now
+    known = frame.serving & ~np.isnan(waits)
+    frame.after_overload = frame.after_start
+    frame.overloaded = np.zeros(frame.size, np.bool_)
+    line, line_at = np.full(frame.size, np.nan), np.full(frame.size, np.nan)
+    for rows in frame.sets_before():
+        some = rows & known
+        if not some.any():
+            continue
+        ordered = np.sort(waits[some])
+        usual = float(ordered[(len(ordered) - 1) // 2])
+        slack = SLACK * _remaining(frame, rows) / float(np.median(frame.mixed[some]))
+        before = ~np.isnan(state.line)
+        limit = np.where(before, OVER * slack + usual, slack + TIMES * usual)
+        over = some & (waits > limit)
+        # The line of before is given the time that it takes.
+        held = some & before & ~over & (now < state.line_at + state.line)
+        held &= ~(waits <= OVER * slack)
+        line = np.where(over, waits, np.where(held, state.line, line))
+        line_at = np.where(over, now, np.where(held, state.line_at, line_at))
+        frame.overloaded |= over | held
+    frame.after_overload = np.where(
+        frame.overloaded, np.minimum(frame.after_start, FLOOR), frame.after_start
+    )
+    frame.state = replace(state, line=line, line_at=line_at)
+
+
+def _remaining(frame: Frame, rows: Bools) -> float:
+    """Tokens that a request in service has on average, by those who meet it: E[x²]/E[x]."""
+    demand = frame.demand
+    if demand is None:
+        return UNEVEN * float(np.median(_lengths(frame)[rows]))
+    flow = demand.all
+    parting = frame.pool.looked.parting
+    if parting is not None and parting.kind == "apart" and parting.is_in_force(frame.now):
+        first = next((row for row in np.flatnonzero(rows)), None)
+        is_search = first is not None and frame.ids[first] in parting.own
+        flow = demand.short if is_search else demand.long
+    return flow.square / flow.mean
+
+
+def horizon(frame: Frame) -> float:
+    """Seconds in which a difference between lines is to be gone."""
+    table = frame.table
+    reported = report_interval(frame.envoys or 1, len(table))
+    times = []
+    for seconds, name in ((frame.interval, "queue"), (reported, "reported")):
+        if not np.isnan(table.column(name)[frame.serving]).any():
+            times.append(seconds)
+    return HORIZON * max(min(times, default=max(frame.interval, reported)), SOONEST)
+
+
+def leans(
+    frame: Frame,
+    class_name: str,
+    rows: Bools,
+    shares: Floats,
+    before: Mapping[tuple[str, str], Backlog],
+) -> dict[tuple[str, str], Backlog]:
+    """How tiers of one set lean for now: ``1 + (usual − own) / horizon``, within limits.
+
+    Args:
+        frame: Of the decision, with tiers and waits.
+        class_name: Of the set.
+        rows: That belong to it and may get requests.
+        shares: Of each, relative to the others.
+        before: What was decided last.
+    """
+    counting = rows & ~np.isnan(frame.waits) & ~frame.starting & ~frame.overloaded
+    tiers = np.unique(frame.tier[counting])
+    if len(tiers) < 2:
+        return {}
+    seconds = horizon(frame)
+    usual = float(np.average(frame.waits[counting], weights=shares[counting]))
+    found = {}
+    for tier in tiers:
+        own = counting & (frame.tier == tier)
+        line = float(np.average(frame.waits[own], weights=shares[own]))
+        wanted = min(max(1 + (usual - line) / seconds, 1 - MOST), 1 + MOST)
+        key = (class_name, frame.tier_names[tier])
+        old = before.get(key)
+        # Two limits, so that one that hovers about the first does not come and go.
+        if abs(wanted - 1) < (LEAST if old is None else LEAST / 2):
+            continue
+        is_noise = old is not None and abs(wanted - old.factor) < LEAST
+        found[key] = old if old is not None and is_noise else Backlog(wanted, line, usual)
+    return found
+
+
+def leaned(share: float, backlog: Backlog | None) -> float:
+    """What is left of a share, within the limits of all shares."""
+    return share if backlog is None else min(max(share * backlog.factor, FLOOR), CEILING)

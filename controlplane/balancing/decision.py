@@ -1,0 +1,180 @@
+"""What was decided for a pool: weights for each class and replica, and all that explains them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from controlplane.balancing.frame import Frame, PoolState, State
+from controlplane.balancing.parting import Parting
+from controlplane.balancing.sentences import Step
+from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.settings import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDecision:
+    """One class of requests.
+
+    Attributes:
+        name: Empty for everything that no other class takes.
+        title: As people read it.
+        weights: Envoy's, by row; 0: this replica serves the class only in place of others.
+        shares: Part of the class that each replica gets, by row.
+        part: Of the pool's work that the class is, 0 to 1.
+    """
+
+    name: str
+    title: str
+    weights: Ints
+    shares: Floats
+    part: float
+
+
+class ReplicaDecision(NamedTuple):
+    """What one replica gets, and why.
+
+    Attributes:
+        capacity: Requests of the usual length per second that it is estimated to carry; None when
+            nothing of the pool was measured.
+        tokens: The same in tokens per second; None where tokens are not counted.
+        weight: Envoy's, 1 or more, the same for all in a tier; the pool's median is about 1000.
+        tier: The ``sub_zone`` of its locality; empty where the policy has no tiers.
+        drained: Cut: it must get no new request (health status DRAINING).
+        stale: Its last good scrape is too long ago.
+        share: Of the pool's traffic, expected, 0 to 1; None where Envoy goes by what only it sees.
+        classes: Names of the classes that it serves first; empty where requests are not parted.
+        steps: How it came to that.
+    """
+
+    capacity: float | None
+    tokens: float | None
+    weight: int
+    tier: str
+    drained: bool
+    stale: bool
+    share: float | None
+    classes: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+class Replicas(Mapping[str, ReplicaDecision]):
+    """Decisions by replica id, each made when somebody asks."""
+
+    def __init__(self, decision: "Decision") -> None:
+        self._decision = decision
+
+    def __getitem__(self, id_: str) -> ReplicaDecision:
+        return self._decision.of(id_)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decision.rows)
+
+    def __len__(self) -> int:
+        return len(self._decision.rows)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._decision.rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What every replica of a pool gets.
+
+    Attributes:
+        policy: That it was made for.
+        at: When, seconds of a monotonic clock.
+        rows: Of each replica, by id.
+        tier: Index into `tier_names`, by row.
+        tier_names: Of the tiers.
+        weight: Envoy's, over all requests, by row.
+        share: Of all requests, by row; NaN where only Envoys know.
+        drained: By row.
+        stale: By row.
+        capacity: Tokens per second, by row.
+        classes: How requests are parted; empty where they are not.
+        parting: What that rests on, also while Envoys are not told yet; None: nothing.
+        suspect: Most replicas cannot be scraped: the control plane may be at fault.
+        moving: Some share goes on to where it should be by the clock alone.
+        state: For the next decision.
+        pool: For the next decision.
+        frame: All columns, for explanations; None of a decision from before a restart.
+    """
+
+    policy: Policy
+    at: float
+    rows: Mapping[str, int]
+    tier: Ints
+    tier_names: tuple[str, ...]
+    weight: Ints
+    share: Floats
+    drained: Bools
+    stale: Bools
+    capacity: Floats
+    classes: tuple[ClassDecision, ...]
+    parting: Parting | None
+    suspect: bool
+    moving: bool
+    state: State
+    pool: PoolState
+    frame: Frame | None
+
+    @property
+    def replicas(self) -> Replicas:
+        """What each replica gets, by id."""
+        return Replicas(self)
+
+    @property
+    def equal(self) -> bool:
+        """All replicas are treated as equal."""
+        return self.pool.equal
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything is known of what replicas carry."""
+        return self.frame is not None and self.frame.median is not None
+
+    def tier_of(self, row: int) -> str:
+        """The name of a replica's tier; empty where the policy has none."""
+        return self.tier_names[self.tier[row]] if self.policy == "capacity-tiers" else ""
+
+    def of(self, id_: str) -> ReplicaDecision:
+        """What one replica gets, and why.
+
+        Raises:
+            KeyError: There is no such replica.
+        """
+        from controlplane.balancing.explain import steps_of
+
+        row = self.rows[id_]
+        length = self.pool.length if self.pool.length is not None else None
+        tokens = float(self.capacity[row]) if self.is_measured else None
+        share = float(self.share[row])
+        return ReplicaDecision(
+            capacity=None if tokens is None else tokens / (length or 100.0),
+            tokens=tokens if self.pool.counts_tokens else None,
+            weight=int(self.weight[row]),
+            tier=self.tier_of(row),
+            drained=bool(self.drained[row]),
+            stale=bool(self.stale[row]),
+            share=None if np.isnan(share) else share,
+            classes=tuple(each.title for each in self.classes if each.weights[row] > 0),
+            steps=steps_of(self, row),
+        )
+
+    def changed(self, before: "Decision | None") -> list[str]:
+        """Ids of replicas whose tier, weight, class or state is another than before."""
+        if before is None or before.tier_names != self.tier_names:
+            return [*self.rows]
+        size = min(len(self.weight), len(before.weight))
+        differs = np.ones(len(self.weight), np.bool_)
+        differs[:size] = (
+            (self.weight[:size] != before.weight[:size])
+            | (self.tier[:size] != before.tier[:size])
+            | (self.drained[:size] != before.drained[:size])
+            | (self.stale[:size] != before.stale[:size])
+        )
+        return [
+            id_ for id_, row in self.rows.items() if differs[row] or before.rows.get(id_) != row
+        ]

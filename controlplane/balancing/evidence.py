@@ -1,0 +1,121 @@
+"""What the requests of a replica say about its capacity: work done, and seconds it was busy with it.
+
+Two service models turn counters into these two numbers, and what was seen decides which of them:
+
+*Slots*: c requests are computed at a time. With L requests in flight and the mean duration R such a
+replica carries ``(c^q + L^q)^(1/q) / R`` requests per second with ``q = 1 + ½·log₂ c``: c/R when
+idle, L/R = X when saturated; for one slot exact for the M/M/1 queue, for more within 10 % of M/M/c.
+
+*Batches*: everything that waits is computed together, up to a budget of B tokens, in α + β·tokens
+seconds. With h = α/β, the tokens that cost as much as starting a batch, one batch of n tokens that
+took T seconds shows β = T / (n + h), and a full one carries B / (α + β·B) tokens per second.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from controlplane.balancing.table import Bools, Floats
+
+PER_LOOK: Final = 3.0
+"""Requests that one look at what is in flight is worth at most; see docs/decisions/0012."""
+PER_BATCH: Final = 2.5
+"""Requests that one measured batch is worth, of batches of one size. Its duration has no chance in
+it, but it is counted when it begins and timed when it ends, so one more or less is in doubt."""
+OVERHEAD: Final = 200.0
+"""Tokens that cost as much as starting a batch, where nothing else is known."""
+BUDGET: Final = 16_384.0
+"""Tokens of a full batch, where no full one was seen (the default of text-embeddings-inference)."""
+SHORTEST: Final = 0.01
+"""Least length that a request counts for, in usual ones: one without a token costs something."""
+_BRIEFEST, _LONGEST = 1e-6, 1e6
+
+
+class Counted(NamedTuple):
+    """What was counted at some replicas over a while; each is a column.
+
+    Attributes:
+        requests: That ended.
+        seconds: That these took altogether, waiting included.
+        elapsed: Seconds in which they ended.
+        tokens: Of theirs; NaN where nobody counts.
+        looks: That `seconds` is summed over; NaN where durations were measured.
+        batches: Computed meanwhile; NaN where nobody counts.
+        batch_tokens: In these batches.
+        middles: Sum over batches of the middle of the histogram bucket that each fell into.
+        squares: The same of these middles squared.
+        billed: Texts, or requests, that `batch_seconds` was added for.
+        batch_seconds: Sum over them of the duration of the batch that each was in.
+    """
+
+    requests: Floats
+    seconds: Floats
+    elapsed: Floats
+    tokens: Floats
+    looks: Floats
+    batches: Floats
+    batch_tokens: Floats
+    middles: Floats
+    squares: Floats
+    billed: Floats
+    batch_seconds: Floats
+
+    @property
+    def size(self) -> Floats:
+        """Tokens of the batch that a token was in, on average."""
+        scale = self.batch_tokens / np.maximum(self.middles, 1e-9)
+        mean = self.batch_tokens / np.maximum(self.batches, 1e-9)
+        return np.maximum(self.squares * scale**2 / np.maximum(self.batch_tokens, 1e-9), mean)
+
+    @property
+    def duration(self) -> Floats:
+        """Seconds of the batch that a text was in, on average."""
+        return self.batch_seconds / np.maximum(self.billed, 1e-9)
+
+    @property
+    def are_batches(self) -> Bools:
+        """Where the durations of batches were measured."""
+        known = (self.batches > 0) & (self.batch_tokens > 0) & (self.middles > 0)
+        return np.asarray(known & (self.batch_seconds > 0) & (self.billed > 0))
+
+
+def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> Floats:
+    """Worth in requests, busy seconds and work in tokens, as three columns.
+
+    Args:
+        counted: Of each replica.
+        slots: Requests that each computes at a time.
+        sharing: How many replicas, 1 or more, are as good as one queue: an Envoy that compares
+            live requests makes the replicas of a tier one queue in front of all their slots.
+        usual: Tokens of a request of the usual length, for those that count none.
+    """
+    requests = counted.requests
+    latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST)
+    cores = slots * sharing
+    load = sharing * latency * requests / np.maximum(counted.elapsed, _BRIEFEST)
+    q = 1 + 0.5 * np.log2(cores)
+    high, low = np.maximum(cores, load), np.minimum(cores, load)
+    carried = high * (1 + (low / high) ** q) ** (1 / q) / latency / sharing
+    length = np.where(np.isnan(counted.tokens), usual, counted.tokens / requests)
+    looks = np.where(np.isnan(counted.looks), np.inf, counted.looks)
+    worth = np.minimum(requests, PER_LOOK * looks)
+    work = requests * np.maximum(length, SHORTEST * usual)
+    return np.column_stack([worth, requests / carried, work])
+
+
+def by_batches(counted: Counted, overhead: Floats, budget: float) -> Floats:
+    """Worth in requests, busy seconds and work in tokens, as three columns.
+
+    Args:
+        counted: Of each replica.
+        overhead: Tokens that cost as much as starting a batch, h.
+        budget: Tokens of a full batch, B.
+    """
+    size = counted.size
+    per_token = counted.duration / (size + overhead)
+    capacity = budget / (budget + overhead) / np.maximum(per_token, 1e-12)
+    # A few large batches among many small ones are as good as those few, and where the start is
+    # most of the time a batch says little about what a full one would take.
+    alike = counted.batch_tokens / np.maximum(size, 1e-9)
+    worth = PER_BATCH * alike * (size / np.maximum(size + overhead, 1e-9)) ** 2
+    return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])

@@ -1,0 +1,237 @@
+"""One decision while it is made: what is given, what was known before, and a column for each result.
+
+Each stage of the pipeline reads columns of a frame and writes its own. Columns are indexed by row
+of the pool's table; rows that no replica uses hold whatever comes out and are never looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import numpy as np
+
+from controlplane.balancing.parting import Demand, Looked
+from controlplane.balancing.records import Records
+from controlplane.balancing.table import Bools, Floats, Ints, Table
+from controlplane.settings import PoolSettings
+from controlplane.signals import WINDOW
+from controlplane.signals.sizes import Sizes
+
+MEDIAN_WEIGHT: Final = 1000
+"""Envoy's weight of a replica at the pool's median: fine enough for the floor, 50, and so small
+that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
+PATIENCE: Final = 3
+"""Windows that must agree before a tier move or the end of a cut."""
+TRAIL: Final = 5
+"""Readings of GPU memory that are kept, an interval apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a tier gets of its share for now.
+
+    Attributes:
+        factor: Near 1.
+        seconds: Of work that waits at its replicas.
+        usual: In the set of replicas that it belongs to.
+    """
+
+    factor: float
+    seconds: float
+    usual: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the next decision has to know of this one, by row.
+
+    Attributes:
+        generation: That all of this was learned of; NaN: of none.
+        records: Of requests.
+        relative: Share relative to the pool's median, after damping; NaN before any.
+        wanted: GPU memory says that it should be cut.
+        cut: It is; fewer are than should be when too many would be.
+        below_since: Since when memory has been below soft, of one that should be cut.
+        trail: Times and fractions of memory in use, oldest first.
+        memory: Part of GPU memory in use; NaN: unknown.
+        band: Of its tier; higher is faster.
+        leaving: Direction of a tier move that waits for more windows.
+        leaving_since: When it began to wait.
+        earned: Its tier rests on its own measurements.
+        line: Seconds of work that keep it at its minimum; NaN: none.
+        line_at: When that was counted.
+    """
+
+    generation: Floats
+    records: Records
+    relative: Floats
+    wanted: Bools
+    cut: Bools
+    below_since: Floats
+    trail: Floats
+    memory: Floats
+    band: Ints
+    leaving: Ints
+    leaving_since: Floats
+    earned: Bools
+    line: Floats
+    line_at: Floats
+
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """Of so many rows of which nothing is known."""
+
+        def unknown(*shape: int) -> Floats:
+            return np.full((size, *shape), np.nan)
+
+        return cls(
+            generation=unknown(),
+            records=Records.empty(size),
+            relative=unknown(),
+            wanted=np.zeros(size, np.bool_),
+            cut=np.zeros(size, np.bool_),
+            below_since=unknown(),
+            trail=unknown(TRAIL, 2),
+            memory=unknown(),
+            band=np.zeros(size, np.int64),
+            leaving=np.zeros(size, np.int64),
+            leaving_since=unknown(),
+            earned=np.zeros(size, np.bool_),
+            line=unknown(),
+            line_at=unknown(),
+        )
+
+    def for_rows(self, generation: Floats) -> "State":
+        """The same for the rows that there are now; nothing of those that are others by now."""
+        size, known = len(generation), len(self.generation)
+        forgotten = np.ones(size, np.bool_)
+        forgotten[:known] = ~(self.generation == generation[:known])
+        fresh = State.empty(size)
+        columns = {}
+        for name in State.__slots__:
+            if name == "records":
+                continue
+            column = getattr(fresh, name)
+            kept = ~forgotten[:known]
+            column[:known][kept] = getattr(self, name)[kept]
+            columns[name] = column
+        records = self.records.resized(size, forgotten)
+        return State(**(columns | {"records": records, "generation": generation.copy()}))
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What the next decision has to know of the pool as a whole.
+
+    Attributes:
+        equal: All replicas are as good as equal.
+        anchor: Logarithm of the capacity in the middle of tier band 0; None before any.
+        used: How busy the pool is, 0 to 1; None: unknown.
+        length: Tokens of a request of the usual length; None: unknown.
+        counts_tokens: Replicas count tokens, so `length` was measured.
+        backlogs: By class and tier.
+        told: Weights that Envoys have, by class and tier (by id where there are no tiers).
+        looked: How requests are parted.
+    """
+
+    equal: bool = False
+    anchor: float | None = None
+    used: float | None = None
+    length: float | None = None
+    counts_tokens: bool = False
+    backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
+    told: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    looked: Looked = field(default_factory=Looked)
+
+
+class Frame:
+    """A decision while it is made.
+
+    Attributes:
+        settings: Of the pool.
+        table: What is known of its replicas.
+        now: Seconds of a monotonic clock.
+        envoys: How many Envoys the pool's requests come through; None: unknown.
+        sizes: Of its requests, as Envoys sample them; None: unknown.
+        memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
+        hold: Nothing is to change for replicas that were known before.
+        since: Seconds since the last decision; None: this is the first.
+        state: Of each row.
+        pool: Of the pool.
+        alive: Rows with a replica.
+        ready: Rows whose replica may get traffic.
+    """
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        table: Table,
+        state: State,
+        pool: PoolState,
+        now: float,
+        *,
+        since: float | None,
+        envoys: int | None,
+        sizes: Sizes | None,
+        memory_in_use: Floats,
+        suspect: bool,
+    ) -> None:
+        self.settings, self.table, self.now = settings, table, now
+        self.state, self.pool = state, pool
+        self.since, self.envoys, self.sizes = since, envoys, sizes
+        self.memory_in_use, self.suspect = memory_in_use, suspect
+        self.size = table.size
+        self.alive = table.alive.copy()
+        self.ready = self.alive & (table.column("ready") == 1)
+        self.interval = settings.metrics.interval
+        self.patience = PATIENCE * max(WINDOW, self.interval)
+        self.ids: list[str] = [""] * self.size
+        for id_, row in table.rows.items():
+            self.ids[row] = id_
+        # Written by the stages, in their order.
+        self.age: Floats
+        self.stale: Bools
+        self.fresh: Bools
+        self.slots: Floats
+        self.measured: Floats
+        self.worth: Floats
+        self.mixed: Floats
+        self.median: float | None
+        self.after_errors: Floats
+        self.after_memory: Floats
+        self.serving: Bools
+        self.aged: Floats
+        self.usual: float
+        self.to_median: Floats
+        self.target: Floats
+        self.warmth: Floats
+        self.after_start: Floats
+        self.waits: Floats
+        self.after_overload: Floats
+        self.overloaded: Bools
+        self.relative: Floats
+        self.starting: Bools
+        self.tier: Ints
+        self.tier_names: list[str]
+        self.spared: Floats
+        self.leans: dict[tuple[str, str], Backlog]
+        self.demand: Demand | None = None
+        self.looked: Looked
+        self.base: Ints
+        self.shares: dict[str, Floats]
+        self.weights: dict[str, Ints]
+
+    def sets_before(self) -> list[Bools]:
+        """Rows of each set of replicas that serve a class of their own, as decided last."""
+        known = self.pool.looked.parting
+        if known is None or known.kind != "apart" or not known.is_in_force(self.now):
+            return [self.alive]
+        own = np.asarray([id_ in known.own for id_ in self.ids])
+        return [self.alive & own, self.alive & ~own]
+
+    def counting(self) -> Bools:
+        """Rows that say what is usual in the pool."""
+        for rows in (self.serving & self.fresh, self.serving, self.alive):
+            if rows.any():
+                return rows
+        return self.alive

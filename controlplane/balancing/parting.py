@@ -1,0 +1,466 @@
+"""Which replicas serve short requests (searches) and which long ones (bulk), chosen by prediction.
+
+A search that waits behind a bulk request takes as long as that does. So where sizes fall into two
+classes, searches get replicas of their own: the slowest that are enough, because a search costs the
+start of a batch and hardly any speed. Where sizes have no classes but replicas differ in speed,
+long requests go to the fast replicas alone and these get fewer of the short ones (size-interval
+task assignment: Harchol-Balter, Crovella and Murta, 1999).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from controlplane.balancing.headroom import LEAST_BUSY, with_headroom
+from controlplane.balancing.prediction import Flow, Group, percentile
+from controlplane.balancing.table import Floats
+
+CLEAR: Final = 10.0
+"""Times the mean of short requests that the mean of long ones must be to be another class."""
+BULK_FULL: Final = 0.96
+"""Utilisation that bulk may bring its replicas to."""
+SEARCH_FULL: Final = 0.8
+"""Utilisation that searches may bring theirs to."""
+BULK_WORSE: Final = 1.4
+"""Times the p99 of bulk that parting may cost."""
+GAIN: Final = 1.25
+"""Times that the p99 of searches must be better."""
+NEAR: Final = 1.4
+"""Times the least p99 of searches within which fewer replicas for them are preferred."""
+LIKE: Final = 1.3
+"""Capacities within this factor are one group."""
+CANDIDATES: Final = 40
+"""Numbers of replicas that are tried, at most."""
+
+PART_AFTER, GROW_AFTER, SHRINK_AFTER = 10.0, 60.0, 40.0
+"""Seconds for which a prediction must ask for it."""
+TOGETHER_AFTER: Final = 600.0
+"""Seconds without one of the classes after which requests are together again."""
+TOO_MUCH: Final = 20.0
+"""Seconds for which bulk is more than its replicas carry, though all together would."""
+EVERY: Final = 2.0
+"""Seconds between two looks."""
+FASTER: Final = 1.6
+"""Times as fast as the rest that fast replicas must be, where long requests are to go there."""
+LEAST_FAST: Final = 0.2
+"""Part of the pool's capacity that the fast replicas must have."""
+OF_FAST, OF_ALL = 0.65, 0.5
+"""Part of what the fast replicas carry, and of all work, that long requests are to be at most."""
+MOVE: Final = 1.35
+"""Factor by which a threshold must be off to be moved."""
+
+Kind = Literal["apart", "long to fast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The replicas that may serve, slowest first.
+
+    Attributes:
+        ids: Of each.
+        capacity: Tokens per second.
+        start: Seconds that starting a batch takes; 0 where nothing is batched.
+        budget: Tokens of a full batch.
+        slots: Requests at a time.
+        are_batches: Whether it computes batches.
+    """
+
+    ids: tuple[str, ...]
+    capacity: Floats
+    start: Floats
+    budget: Floats
+    slots: Floats
+    are_batches: Floats
+
+    def of(self, chosen: np.typing.NDArray[np.bool_]) -> "Fleet":
+        """Some of them."""
+        ids = tuple(id_ for id_, each in zip(self.ids, chosen, strict=True) if each)
+        return Fleet(
+            ids,
+            self.capacity[chosen],
+            self.start[chosen],
+            self.budget[chosen],
+            self.slots[chosen],
+            self.are_batches[chosen],
+        )
+
+    def groups(self, tokens: float) -> tuple[list[Group], list[float]]:
+        """Like replicas together, and the part of the traffic that each group gets.
+
+        Args:
+            tokens: Per second that come.
+        """
+        found, begin, total = [], 0, float(self.capacity.sum())
+        edges = self.capacity
+        while begin < len(edges):
+            end = int(np.searchsorted(edges, edges[begin] * LIKE, side="right"))
+            some = slice(begin, max(end, begin + 1))
+            found.append(
+                Group(
+                    count=len(edges[some]),
+                    capacity=float(edges[some].mean()),
+                    start=float(self.start[some].mean()),
+                    budget=float(self.budget[some].mean()),
+                    slots=float(self.slots[some].mean()),
+                    are_batches=bool(self.are_batches[some].mean() > 0.5),
+                )
+            )
+            begin = some.stop
+        used = min(max(tokens / total, LEAST_BUSY), 1.0)
+        some = np.ones(len(self.ids), np.bool_)
+        shares = with_headroom(self.capacity / np.median(self.capacity), some, used)
+        shares /= shares.sum()
+        ends = np.cumsum([group.count for group in found])
+        return found, [float(each.sum()) for each in np.split(shares, ends[:-1])]
+
+
+def fleet_of(
+    ids: Sequence[str],
+    capacity: Floats,
+    start: Floats,
+    budget: Floats,
+    slots: Floats,
+    are_batches: Floats,
+) -> Fleet:
+    """Put replicas in order; equal ones by id."""
+    order = np.lexsort((np.asarray(ids, dtype=object).astype(str), capacity))
+    columns = [np.asarray(column)[order] for column in (capacity, start, budget, slots)]
+    return Fleet(tuple(ids[at] for at in order), *columns, np.asarray(are_batches)[order])
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What comes, by size.
+
+    Attributes:
+        threshold: Bytes from which on a request is long.
+        short: Requests below.
+        long: Requests from there on.
+        enough: There were enough of both sides to rely on it.
+    """
+
+    threshold: int
+    short: Flow
+    long: Flow
+    enough: bool
+
+    @property
+    def all(self) -> Flow:
+        """Both together."""
+        return self.short.plus(self.long)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the two sides are two classes."""
+        return self.long.mean >= CLEAR * self.short.mean
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What p99 a division of the replicas would come to, in seconds."""
+
+    search: float
+    bulk: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """How requests are parted.
+
+    Attributes:
+        kind: Sets apart, or long requests to the fast replicas.
+        threshold: Bytes from which on a request is long.
+        own: Ids of the replicas that one class has: searches theirs, where sets are apart; long
+            requests theirs, where those go to the fast replicas.
+        begun: From when on requests are parted: Envoys first check the health of a new cluster.
+        part: Part of all work that is long, 0 to 1.
+        together: Forecast without parting; None where none was made.
+        forecast: Forecast with it.
+        asked: What has been asked for since when, as (number of replicas, seconds).
+        seen: When both classes were last there.
+        crowded: Since when bulk has been more than its replicas carry; NaN: it is not.
+        joined: When a replica joined the set for searches, by id.
+    """
+
+    kind: Kind
+    threshold: int
+    own: frozenset[str]
+    begun: float
+    part: float
+    together: Forecast | None = None
+    forecast: Forecast | None = None
+    asked: tuple[int, float] = (0, 0.0)
+    seen: float = 0.0
+    crowded: float = math.nan
+    joined: dict[str, float] = field(default_factory=dict)
+
+    def is_in_force(self, now: float) -> bool:
+        """Whether requests go by class already."""
+        return now >= self.begun
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The last look at a pool.
+
+    Attributes:
+        at: When.
+        wanted_since: Since when parting has been wanted; NaN: it is not.
+        parting: In force, or about to be; None: requests are together.
+    """
+
+    at: float = -math.inf
+    wanted_since: float = math.nan
+    parting: Parting | None = None
+
+
+def looked(
+    before: Looked,
+    fleet: Fleet,
+    demand: Demand | None,
+    fast: Demand | None,
+    dispatchers: int,
+    notice: float,
+    now: float,
+) -> Looked:
+    """Decide anew how requests are parted.
+
+    Args:
+        before: The last look.
+        fleet: Replicas that may serve.
+        demand: By the threshold that parts classes best, or the one in force; None: unknown.
+        fast: By a threshold that suits the fast replicas; None: there are none, or it is unknown.
+        dispatchers: Envoys that share out requests.
+        notice: Seconds that Envoys need until they can part requests.
+        now: Seconds of a monotonic clock.
+    """
+    parting = before.parting
+    if parting is not None:
+        parting = _with_members(parting, fleet, now)
+    if now - before.at < EVERY and parting is not None:
+        return replace(before, parting=parting)
+    if now - before.at < EVERY or demand is None:
+        return replace(before, parting=parting)
+    if parting is None:
+        return _wanted(before, fleet, demand, fast, dispatchers, notice, now)
+    if parting.kind == "long to fast":
+        clear = demand.is_clear and demand.enough and _best(fleet, demand, dispatchers) is not None
+        if clear:
+            return _wanted(before, fleet, demand, fast, dispatchers, notice, now)
+        return Looked(now, math.nan, _long_to_fast(parting, fast, now))
+    return Looked(now, math.nan, _moved(parting, fleet, demand, dispatchers, now))
+
+
+def fast_set(fleet: Fleet) -> frozenset[str]:
+    """The fastest groups that have enough of the capacity, if they are fast enough."""
+    groups, _ = fleet.groups(0.0)
+    if len(groups) < 2:
+        return frozenset()
+    ids = list(fleet.ids)
+    taken, share = 0, 0.0
+    for index in range(len(groups) - 1, 0, -1):
+        taken += groups[index].count
+        share += groups[index].count * groups[index].capacity / float(fleet.capacity.sum())
+        if share < LEAST_FAST:
+            continue
+        rest = slice(0, len(ids) - taken)
+        speed = fleet.capacity / np.maximum(fleet.slots, 1.0)
+        quick = float(np.average(speed[len(ids) - taken :]))
+        if quick >= FASTER * float(np.average(speed[rest], weights=fleet.capacity[rest])):
+            return frozenset(ids[len(ids) - taken :])
+        return frozenset()
+    return frozenset()
+
+
+def part_for_fast(fleet: Fleet, fast: frozenset[str]) -> float:
+    """The part of all work that long requests are to be, where they go to the fast replicas."""
+    own = np.asarray([id_ in fast for id_ in fleet.ids])
+    share = float(fleet.capacity[own].sum() / fleet.capacity.sum())
+    return min(OF_FAST * share, OF_ALL)
+
+
+def forecast_together(fleet: Fleet, demand: Demand, dispatchers: int) -> Forecast:
+    """What comes of requests that are not parted."""
+    mixed = demand.all
+    groups, shares = fleet.groups(mixed.tokens)
+    return Forecast(
+        percentile(groups, shares, mixed, demand.short, dispatchers, short=True),
+        percentile(groups, shares, mixed, demand.long, dispatchers, short=False),
+    )
+
+
+def forecast_apart(fleet: Fleet, own: frozenset[str], demand: Demand, dispatchers: int) -> Forecast:
+    """What comes of sets apart."""
+    mask = np.asarray([id_ in own for id_ in fleet.ids])
+    for_search = fleet.of(mask).groups(demand.short.tokens)
+    for_bulk = fleet.of(~mask).groups(demand.long.tokens)
+    return Forecast(
+        percentile(*for_search, demand.short, demand.short, dispatchers, short=True),
+        percentile(*for_bulk, demand.long, demand.long, dispatchers, short=False),
+    )
+
+
+def _best(fleet: Fleet, demand: Demand, dispatchers: int) -> tuple[int, Forecast, Forecast] | None:
+    """How many of the slowest replicas searches are to have, and both forecasts."""
+    total = len(fleet.ids)
+    if total < 2:
+        return None
+    together = forecast_together(fleet, demand, dispatchers)
+    summed = np.cumsum(fleet.capacity)
+    found: list[tuple[float, float, int, Forecast]] = []
+    for count in _counts(total):
+        for_search = float(summed[count - 1])
+        for_bulk = float(summed[-1]) - for_search
+        if demand.long.tokens > BULK_FULL * for_bulk:
+            break
+        if demand.short.tokens > SEARCH_FULL * for_search:
+            continue
+        apart = forecast_apart(fleet, frozenset(fleet.ids[:count]), demand, dispatchers)
+        if apart.bulk <= BULK_WORSE * together.bulk and GAIN * apart.search <= together.search:
+            found.append((apart.search, for_search, count, apart))
+    if not found:
+        return None
+    least = min(search for search, *_ in found)
+    near = [each for each in found if each[0] <= NEAR * least]
+    _, _, count, apart = min(near, key=lambda each: (each[1], each[0]))
+    return count, together, apart
+
+
+def _counts(total: int) -> list[int]:
+    if total <= CANDIDATES:
+        return [*range(1, total)]
+    return sorted({round(each) for each in np.geomspace(1, total - 1, CANDIDATES)})
+
+
+def _wanted(
+    before: Looked,
+    fleet: Fleet,
+    demand: Demand,
+    fast: Demand | None,
+    dispatchers: int,
+    notice: float,
+    now: float,
+) -> Looked:
+    """Part requests once that has been wanted for long enough."""
+    best = _best(fleet, demand, dispatchers) if demand.is_clear and demand.enough else None
+    since = now if math.isnan(before.wanted_since) else before.wanted_since
+    if best is not None:
+        if now - since < PART_AFTER:
+            return Looked(now, since, before.parting)
+        count, together, apart = best
+        part = demand.long.tokens / max(demand.all.tokens, 1e-9)
+        own = frozenset(fleet.ids[:count])
+        return Looked(
+            now,
+            math.nan,
+            Parting(
+                "apart",
+                demand.threshold,
+                own,
+                now + notice,
+                part,
+                together,
+                apart,
+                (count, now),
+                now,
+            ),
+        )
+    if before.parting is None and fast is not None and fast.enough and not demand.is_clear:
+        own = fast_set(fleet)
+        if own:
+            part = fast.long.tokens / max(fast.all.tokens, 1e-9)
+            return Looked(
+                now,
+                math.nan,
+                Parting("long to fast", fast.threshold, own, now + notice, part, seen=now),
+            )
+    return Looked(now, math.nan, before.parting)
+
+
+def _long_to_fast(parting: Parting, fast: Demand | None, now: float) -> Parting | None:
+    """Follow the sizes of requests, where long ones go to the fast replicas."""
+    if fast is None or not fast.enough:
+        return parting if now - parting.seen < TOGETHER_AFTER else None
+    if not 1 / MOVE < fast.threshold / parting.threshold < MOVE:
+        parting = replace(parting, threshold=fast.threshold)
+    part = fast.long.tokens / max(fast.all.tokens, 1e-9)
+    return replace(parting, part=part, seen=now)
+
+
+def _with_members(parting: Parting, fleet: Fleet, now: float) -> Parting | None:
+    """Follow who may serve: a replica that has gone is replaced at once."""
+    if parting.kind == "long to fast":
+        fast = fast_set(fleet)
+        if not fast:
+            return None
+        return parting if fast == parting.own else replace(parting, own=fast)
+    present = [id_ for id_ in fleet.ids if id_ in parting.own]
+    missing = len(parting.own) - len(present)
+    if len(fleet.ids) < 2:
+        return None
+    if not missing:
+        return parting
+    rest = [id_ for id_ in fleet.ids if id_ not in parting.own]
+    most = len(fleet.ids) - 1
+    come = rest[: max(min(missing, most - len(present)), 0)]
+    own = frozenset([*present, *come])
+    joined = {id_: parting.joined.get(id_, now) for id_ in own if id_ in parting.joined or id_ in come}
+    return replace(parting, own=own, joined=joined) if own else None
+
+
+def _moved(
+    parting: Parting, fleet: Fleet, demand: Demand, dispatchers: int, now: float
+) -> Parting | None:
+    """Let the set for searches grow or shrink, or put requests together again."""
+    if demand.short.rate > 0 and demand.long.rate > 0:
+        parting = replace(parting, seen=now)
+    elif now - parting.seen >= TOGETHER_AFTER:
+        return None
+    mask = np.asarray([id_ in parting.own for id_ in fleet.ids])
+    for_search = float(fleet.capacity[mask].sum())
+    for_bulk = float(fleet.capacity[~mask].sum())
+    total = for_search + for_bulk
+    part = demand.long.tokens / max(demand.all.tokens, 1e-9)
+    parting = replace(parting, part=part)
+    crowded = demand.long.tokens > for_bulk and demand.all.tokens < BULK_FULL * total
+    if crowded and len(parting.own) == 1:
+        since = now if math.isnan(parting.crowded) else parting.crowded
+        if now - since >= TOO_MUCH:
+            return None
+        return replace(parting, crowded=since)
+    parting = replace(parting, crowded=math.nan)
+    count = len(parting.own)
+    if demand.short.tokens > SEARCH_FULL * for_search and count < len(fleet.ids) - 1:
+        return _resized(parting, fleet, count + 1, now)
+    if demand.long.tokens > BULK_FULL * for_bulk and count > 1:
+        slowest = float(fleet.capacity[mask].max())
+        if demand.short.tokens <= SEARCH_FULL * (for_search - slowest):
+            return _resized(parting, fleet, count - 1, now)
+        return parting
+    best = _best(fleet, demand, dispatchers) if demand.enough else None
+    if best is None:
+        return parting
+    wanted, together, _ = best
+    apart = forecast_apart(fleet, parting.own, demand, dispatchers)
+    parting = replace(parting, together=together, forecast=apart)
+    if wanted == count:
+        return replace(parting, asked=(count, now))
+    asked, since = parting.asked
+    if (asked > count) != (wanted > count) or asked == count:
+        return replace(parting, asked=(wanted, now))
+    if now - since < (GROW_AFTER if wanted > count else SHRINK_AFTER):
+        return replace(parting, asked=(wanted, since))
+    return _resized(parting, fleet, wanted, now)
+
+
+def _resized(parting: Parting, fleet: Fleet, count: int, now: float) -> Parting:
+    """Take the slowest replicas into the set, or the fastest out of it."""
+    inside = [id_ for id_ in fleet.ids if id_ in parting.own]
+    outside = [id_ for id_ in fleet.ids if id_ not in parting.own]
+    own = [*inside, *outside[: max(count - len(inside), 0)]][:count]
+    joined = {id_: at for id_, at in parting.joined.items() if id_ in own}
+    joined |= {id_: now for id_ in own if id_ not in parting.own}
+    return replace(parting, own=frozenset(own), joined=joined, asked=(count, now))

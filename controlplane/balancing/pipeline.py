@@ -1,0 +1,195 @@
+"""A pool's decision: what was decided before and what is known now in, the next decision out.
+
+`STAGES` lists every rule in its order. Each is a function that reads columns of the frame and
+writes its own; there is one path for every pool, measured or not, of three replicas or of ten
+thousand. A rule stands here only if p99 is worse by more than 3 % somewhere without it; the table
+of that is in docs/decisions/0021-every-step.md.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
+from controlplane.balancing.decision import ClassDecision, Decision
+from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
+from controlplane.balancing.table import Table
+from controlplane.settings import WEIGHED, PoolSettings
+from controlplane.signals.sizes import Sizes
+
+Stage = Callable[[Frame], None]
+
+STAGES: Final[tuple[Stage, ...]] = (
+    capacity.freshness,
+    capacity.measured,
+    capacity.mixed,
+    guards.errors,
+    guards.gpu_memory,
+    guards.silence,
+    shares.relative,
+    shares.slow_start,
+    sets.demands,
+    backlog.waiting,
+    backlog.overload,
+    shares.damping,
+    shares.utilisation,
+    tiers.placement,
+    tiers.names,
+    sets.part,
+    sets.divide,
+)
+
+WATCHED: Final[tuple[Stage, ...]] = (
+    capacity.freshness,
+    capacity.measured,
+    capacity.mixed,
+    guards.errors,
+    guards.gpu_memory,
+)
+"""For policies without weights: people read what replicas carry, and memory cuts all the same."""
+
+
+def decide(
+    before: Decision | None,
+    settings: PoolSettings,
+    table: Table,
+    now: float,
+    *,
+    gpus: Mapping[str, float] | None = None,
+    envoys: int | None = None,
+    sizes: Sizes | None = None,
+    hold: bool = False,
+    stages: tuple[Stage, ...] = STAGES,
+) -> Decision:
+    """Decide what each replica of a pool gets.
+
+    It may be called at any time: a reading counts once, and steps follow the clock.
+
+    Args:
+        before: The last decision about this pool; None for the first.
+        settings: Of the pool.
+        table: What is known of its replicas.
+        now: Seconds of a monotonic clock.
+        gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
+        envoys: How many Envoys the pool's requests come through; None: unknown.
+        sizes: Of its requests; None: unknown.
+        hold: Nothing is to change for replicas that were known before.
+        stages: The rules, in their order.
+    """
+    interval = settings.metrics.interval
+    if gpus is None:
+        gpus = {}
+    age = (now - table.column("scraped_at"))[table.alive & (table.column("ready") == 1)]
+    suspect = capacity.is_suspect(age, interval)
+    state = before.state if before is not None else State.empty(0)
+    frame = Frame(
+        settings,
+        table,
+        state.for_rows(table.column("generation")),
+        before.pool if before is not None else PoolState(),
+        now,
+        since=now - before.at if before is not None else None,
+        envoys=envoys,
+        sizes=sizes,
+        memory_in_use=guards.memory_by_row(table, gpus, interval, now),
+        suspect=suspect,
+    )
+    if settings.balancing.policy not in WEIGHED:
+        return _unweighed(frame)
+    frozen = before is not None and (hold or suspect)
+    for stage in _FROZEN if frozen else stages:
+        stage(frame)
+    return _decision(frame)
+
+
+def _keep(frame: Frame) -> None:
+    """Leave every known replica with what it had; newcomers are usual ones."""
+    before, state = frame.state.relative, frame.state
+    frame.serving = frame.ready & ~state.cut
+    frame.mixed, frame.measured = state.records.capacity, state.records.capacity
+    frame.worth = state.records.worth
+    known = frame.mixed[frame.alive & ~np.isnan(frame.mixed)]
+    frame.median = float(np.median(known)) if len(known) else None
+    frame.mixed = np.where(np.isnan(frame.mixed), frame.median or 1.0, frame.mixed)
+    frame.aged, frame.usual = frame.mixed, frame.median or 1.0
+    frame.relative = np.where(np.isnan(before), 1.0, before)
+    frame.target = frame.relative
+    frame.starting = np.zeros(frame.size, np.bool_)
+    frame.overloaded = ~np.isnan(state.line)
+    frame.waits = np.full(frame.size, np.nan)
+    frame.slots = np.ones(frame.size)
+    frame.looked = frame.pool.looked
+    frame.state = replace(state, relative=frame.relative)
+    frame.pool = replace(frame.pool, backlogs={})
+
+
+_FROZEN: Final[tuple[Stage, ...]] = (capacity.freshness, _keep, tiers.names, sets.divide)
+
+
+def _decision(frame: Frame) -> Decision:
+    table = frame.table
+    titles = {sets.DEFAULT: "search", sets.BULK: "bulk"}
+    parts = sets.class_parts(frame)
+    parting = frame.looked.parting
+    if parting is not None and parting.kind == "long to fast":
+        titles = {sets.DEFAULT: "short", sets.BULK: "long"}
+    classes = tuple(
+        ClassDecision(name, titles[name], weights, frame.shares[name], parts[name])
+        for name, weights in frame.weights.items()
+    )
+    share = sum((parts[name] * each for name, each in frame.shares.items()), np.zeros(frame.size))
+    line = frame.state.line
+    going = frame.serving & (frame.relative != getattr(frame, "after_overload", frame.relative))
+    return Decision(
+        policy=frame.settings.balancing.policy,
+        at=frame.now,
+        rows=dict(table.rows),
+        tier=frame.tier,
+        tier_names=tuple(frame.tier_names),
+        weight=frame.base,
+        share=np.where(frame.serving, share, 0.0),
+        drained=frame.state.cut & frame.alive,
+        stale=frame.stale,
+        capacity=frame.mixed,
+        classes=classes,
+        parting=parting,
+        suspect=frame.suspect,
+        moving=bool(
+            going.any() or frame.starting.any() or (~np.isnan(line[frame.alive])).any()
+            or (parting is not None and not classes)
+        ),
+        state=frame.state,
+        pool=frame.pool,
+        frame=frame,
+    )
+
+
+def _unweighed(frame: Frame) -> Decision:
+    """All replicas are told alike, but for one that must be spared."""
+    for stage in WATCHED:
+        stage(frame)
+    serving = frame.serving
+    turn = frame.settings.balancing.policy == "round-robin"
+    each = 1 / max(int(serving.sum()), 1) if turn else np.nan
+    frame.state = replace(frame.state, relative=np.ones(frame.size))
+    return Decision(
+        policy=frame.settings.balancing.policy,
+        at=frame.now,
+        rows=dict(frame.table.rows),
+        tier=np.zeros(frame.size, np.int64),
+        tier_names=("",),
+        weight=np.full(frame.size, MEDIAN_WEIGHT),
+        share=np.where(serving, each, 0.0),
+        drained=frame.state.cut & frame.alive,
+        stale=frame.stale,
+        capacity=frame.mixed,
+        classes=(),
+        parting=None,
+        suspect=frame.suspect,
+        moving=False,
+        state=frame.state,
+        pool=replace(frame.pool, equal=True, anchor=0.0),
+        frame=frame,
+    )

@@ -1,0 +1,369 @@
+"""What is remembered of each replica's requests, and how a change of the replica is seen.
+
+Readings are cut into chunks of `CHUNK` requests. The newest are kept apart, so that they can be
+held against all before them (a generalised likelihood ratio test for a change point); the rest is
+one sum, which fades. Each chunk is three numbers: what it is worth in requests, busy seconds, and
+work in tokens. Work over busy seconds is the capacity.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Final, Self
+
+import numpy as np
+
+from controlplane.balancing import batches, evidence
+from controlplane.balancing.batches import Shapes
+from controlplane.balancing.evidence import Counted
+from controlplane.balancing.table import Bools, Floats, Ints, Table
+
+CHUNK: Final = 20.0
+"""Requests in a chunk: chunks that are short beside the time in which a queue comes and goes make a
+replica look faster than it is."""
+RECENT: Final = 10
+"""Chunks that are kept apart."""
+MEMORY: Final = 1000.0
+"""Requests that count at least, so that chance is some 4 %."""
+MEMORY_SECONDS: Final = 60.0
+"""Seconds after which evidence fades where there is more of it than `MEMORY`."""
+SPREAD: Final = 1.2
+"""Relative error of a capacity by one request; by n requests it is √n times smaller. No estimate
+that knows only when requests end could do better than 1.31 for lognormal sizes with sigma 1."""
+UNLIKE: Final = 0.05
+"""What is left of that error by any number of requests."""
+FALL, SLOWER, RISE = 4.5, 5.5, 5.0
+"""Standard errors that show a change: to a fifth or less, to more than that, and up. A collapse is
+believed sooner: it costs latency at once, and chance seldom looks like it."""
+COLLAPSE: Final = float(np.log(5))
+AS_BEFORE: Final = 4.0
+"""Logarithm of how much better the newest requests must fit what a replica was before a change."""
+FITS: Final = 2.0
+"""Standard errors within which they must agree with it."""
+FEWEST: Final = 4.0
+"""Requests that can show a change."""
+HEALTHY: Final = 0.5
+"""Part of the capacity before at which a replica that delivers it has not become slower: durations
+behind one long request end together, at the pace of a healthy replica."""
+KNOWN: Final = 50.0
+"""Requests from which on it is remembered what a replica was before it changed."""
+REMEMBERED: Final = 200.0
+"""Requests that the past is worth when it counts again."""
+BELOW_USUAL: Final = 0.7
+"""Part of the pool's median below which a replica may be one that is not warm yet."""
+
+WORTH, BUSY, WORK = 0, 1, 2
+_COUNTERS: Final = ("requests", "seconds", "tokens", "looks")
+_BATCHES: Final = ("batches", "batch_tokens", "middles", "squares", "billed", "batch_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """By row.
+
+    Attributes:
+        at: Time of the newest reading that is in it; NaN before any.
+        since: Time of the reading that the open chunk begins with.
+        base: Counters at that reading, in the order of `_COUNTERS` and `_BATCHES`.
+        last: Counters at the newest reading.
+        spoke_at: Time of the newest reading with requests that had ended; NaN before any.
+        parts: Old sum, recent chunks (oldest first, zeros where there are none), open chunk.
+        past: What its requests said before the last change; zeros: nothing.
+        before: Capacity that few requests are mixed with; NaN: the pool's median.
+        pace: Tokens per second that ended between the last two readings.
+        changed_at: Time of the last change; NaN: none.
+        factor: By which the capacity changed then.
+        shapes: Of batches.
+    """
+
+    at: Floats
+    since: Floats
+    base: Floats
+    last: Floats
+    spoke_at: Floats
+    parts: Floats
+    past: Floats
+    before: Floats
+    pace: Floats
+    changed_at: Floats
+    factor: Floats
+    shapes: Shapes
+
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """Of so many rows of which nothing is known."""
+
+        def nothing(*shape: int) -> Floats:
+            return np.full((size, *shape), np.nan)
+
+        return cls(
+            at=nothing(),
+            since=nothing(),
+            base=nothing(len(_COUNTERS) + len(_BATCHES)),
+            last=nothing(len(_COUNTERS) + len(_BATCHES)),
+            spoke_at=nothing(),
+            parts=np.zeros((size, RECENT + 2, 3)),
+            past=np.zeros((size, 3)),
+            before=nothing(),
+            pace=np.zeros(size),
+            changed_at=nothing(),
+            factor=np.ones(size),
+            shapes=Shapes.unknown(size),
+        )
+
+    def resized(self, size: int, forgotten: Bools) -> "Records":
+        """The same for so many rows, with nothing in some of them.
+
+        Args:
+            size: Rows; not fewer than there are.
+            forgotten: Rows whose replica is another one by now.
+        """
+        fresh = Records.empty(size)
+        old, new = _columns(self), _columns(fresh)
+        for name, column in new.items():
+            count = len(old[name])
+            column[:count] = old[name]
+            if forgotten.any():
+                column[forgotten] = _columns(Records.empty(1))[name][0]
+        return _from_columns(new)
+
+    @property
+    def all(self) -> Floats:
+        """Everything that is remembered, as three columns."""
+        return np.asarray(self.parts.sum(axis=1))
+
+    @property
+    def worth(self) -> Floats:
+        """Requests that count."""
+        return np.asarray(self.parts[:, :, WORTH].sum(axis=1))
+
+    @property
+    def capacity(self) -> Floats:
+        """Tokens per second by its own requests; NaN of none."""
+        total = self.all
+        known = (total[:, WORTH] > 0) & (total[:, BUSY] > 0)
+        return np.where(known, total[:, WORK] / np.where(known, total[:, BUSY], 1.0), np.nan)
+
+
+def _columns(records: Records) -> dict[str, Floats]:
+    found = {each.name: getattr(records, each.name) for each in fields(records)}
+    shapes = found.pop("shapes")
+    return found | {f"shapes.{each.name}": getattr(shapes, each.name) for each in fields(shapes)}
+
+
+def _from_columns(columns: dict[str, Floats]) -> Records:
+    own = {name: column for name, column in columns.items() if "." not in name}
+    shapes = {name[7:]: column for name, column in columns.items() if "." in name}
+    return Records(**own, shapes=Shapes(**shapes))
+
+
+def recorded(
+    records: Records,
+    table: Table,
+    slots: Floats,
+    sharing: Floats,
+    usual: float,
+    median: float | None,
+    idle: Bools,
+) -> Records:
+    """Take in the readings that are new.
+
+    Args:
+        records: So far.
+        table: With the newest readings.
+        slots: Requests that each replica computes at a time.
+        sharing: See `evidence.by_slots`.
+        usual: Tokens of a request of the usual length.
+        median: Capacity of the pool's replicas so far, in tokens per second; None: not known. A
+            replica that is not warm yet may turn out to be like the others.
+        idle: Rows with nothing in flight, by all who count.
+    """
+    read_at = table.column("read_at")
+    new = ~np.isnan(read_at) & ~(records.at >= read_at)
+    if not new.any():
+        return records
+    records = replace(records, **{name: column.copy() for name, column in _own(records).items()})
+    rows = np.flatnonzero(new)
+    counters = np.column_stack([table.column(name)[rows] for name in (*_COUNTERS, *_BATCHES)])
+    base = records.base[rows]
+    grown = counters - base
+    restarted = (grown[:, :2] < 0).any(axis=1) | (grown[:, 2] < 0)
+    begins = np.isnan(base[:, 0]) | restarted
+    _begin(records, rows[begins], counters[begins], read_at)
+    # A chunk begins with its first request: a rest before that says nothing about the work.
+    resting = rows[~begins & (grown[:, 0] == 0) & idle[rows]]
+    records.since[resting] = read_at[resting]
+    waits = ~begins & (counters[:, 0] == records.last[rows, 0])
+    records.pace[rows[waits]] = 0.0
+    goes_on = ~begins & ~waits & (grown[:, 0] > 0)
+    active = rows[goes_on]
+    if len(active):
+        records = _counted(records, active, grown[goes_on], table, slots, sharing, usual)
+        complete = active[records.parts[active, -1, WORTH] >= CHUNK]
+        records = _completed(records, complete, counters, rows, table, read_at)
+    records.at[rows] = read_at[rows]
+    records.spoke_at[active] = read_at[active]
+    if len(active):
+        _follow_changes(records, active, median, read_at)
+    return records
+
+
+def _own(records: Records) -> dict[str, Floats]:
+    return {name: column for name, column in _columns(records).items() if "." not in name}
+
+
+def _begin(records: Records, rows: Ints, counters: Floats, read_at: Floats) -> None:
+    """Counters begin with this reading: what was counted before says nothing about now."""
+    records.base[rows] = counters
+    records.last[rows] = counters
+    records.since[rows] = read_at[rows]
+    records.pace[rows] = 0.0
+    records.parts[rows, 0] += records.parts[rows, -1]
+    records.parts[rows, -1] = 0.0
+
+
+def _counted(
+    records: Records,
+    rows: Ints,
+    grown: Floats,
+    table: Table,
+    slots: Floats,
+    sharing: Floats,
+    usual: float,
+) -> Records:
+    """Work out the open chunks anew, from their beginning."""
+    read_at = table.column("read_at")[rows]
+    counted = _differences(grown, read_at - records.since[rows])
+    chunk = evidence.by_slots(counted, slots[rows], sharing[rows], usual)
+    counters = records.base[rows] + grown
+    lately = _differences(counters - records.last[rows], read_at - records.at[rows])
+    if lately.are_batches.any():
+        some = lately.are_batches
+        of = rows[some]
+        waiting = table.column("queue")[of] > 0
+        each = Counted(*(column[some] for column in lately))
+        shapes = batches.learned(records.shapes, of, each, waiting, records.capacity[of])
+        records = replace(records, shapes=shapes)
+    batched = counted.are_batches
+    if batched.any():
+        overhead, full = records.shapes.known_overhead(), records.shapes.full()
+        of_batches = evidence.by_batches(counted, overhead[rows], full)
+        chunk = np.where(batched[:, None], of_batches, chunk)
+    # Until a batch has ended, a server that computes batches has said nothing.
+    unsure = records.shapes.batched[rows] & ~batched
+    chunk[unsure] = 0.0
+    length = np.where(np.isnan(lately.tokens), usual * lately.requests, lately.tokens)
+    records.pace[rows] = length / np.maximum(lately.elapsed, 1e-6)
+    records.last[rows] = counters
+    records.parts[rows, -1] = chunk
+    return records
+
+
+def _differences(grown: Floats, elapsed: Floats) -> Counted:
+    requests, seconds, tokens, looks, *of_batches = grown.T
+    return Counted(requests, seconds, elapsed, tokens, looks, *of_batches)
+
+
+def _completed(
+    records: Records, rows: Ints, counters: Floats, of: Ints, table: Table, read_at: Floats
+) -> Records:
+    """Put full chunks among the recent ones; the oldest of these becomes part of the old sum."""
+    if not len(rows):
+        return records
+    parts = records.parts
+    old = parts[rows, 0] + parts[rows, 1]
+    worth = np.maximum(old[:, WORTH], 1e-9)
+    fading = np.exp((records.since[rows] - read_at[rows]) / MEMORY_SECONDS)
+    left = np.where(worth > MEMORY, np.maximum(fading, MEMORY / worth), 1.0)
+    parts[rows, 0] = old * left[:, None]
+    parts[rows, 1:-1] = parts[rows, 2:]
+    parts[rows, -1] = 0.0
+    places = np.searchsorted(of, rows)
+    records.base[rows] = counters[places]
+    records.since[rows] = read_at[rows]
+    return records
+
+
+def _follow_changes(records: Records, rows: Ints, median: float | None, read_at: Floats) -> None:
+    """Forget what was before a replica changed, or came back to what it was."""
+    parts = records.parts[rows]
+    # By every way to part the newest from those before: sums of the parts from 1 on, 2 on, ….
+    newest = np.cumsum(parts[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    before = parts.sum(axis=1)[:, None] - newest
+    usable = (
+        (newest[:, :, WORTH] >= FEWEST)
+        & (before[:, :, WORTH] >= 1)
+        & (before[:, :, BUSY] > 0)
+        & (before[:, :, WORK] > 0)
+        & (newest[:, :, BUSY] > 0)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        now = np.log(newest[:, :, WORK] / newest[:, :, BUSY])
+        then = np.log(before[:, :, WORK] / before[:, :, BUSY])
+        noise = SPREAD**2 / newest[:, :, WORTH]
+    came_back = _came_back(records, rows, median, (now, then, noise, usable), read_at)
+    difference = now - then
+    paced = records.pace[rows][:, None] > HEALTHY * np.exp(then)
+    usable &= ~((difference < 0) & paced) & ~came_back[:, None]
+    limit = np.where(difference > 0, RISE, np.where(difference < -COLLAPSE, FALL, SLOWER))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = noise + SPREAD**2 / before[:, :, WORTH] + UNLIKE**2
+        excess = np.where(usable, np.abs(difference) / limit / np.sqrt(variance), 0.0)
+    best = excess.argmax(axis=1)
+    found = np.flatnonzero(excess[np.arange(len(rows)), best] > 1)
+    if not len(found):
+        return
+    at, split = rows[found], best[found]
+    factor = np.exp(difference[found, split])
+    total = parts[found].sum(axis=1)
+    own = total[:, WORK] / total[:, BUSY]
+    remember = total[:, WORTH] >= KNOWN
+    records.past[at[remember]] = (total - newest[found, split])[remember]
+    _forget_before(records, at, split)
+    kept = records.parts[at].sum(axis=1)
+    records.before[at] = np.where(factor < 1, kept[:, WORK] / kept[:, BUSY], own)
+    records.factor[at], records.changed_at[at] = factor, read_at[at]
+
+
+def _came_back(
+    records: Records,
+    rows: Ints,
+    median: float | None,
+    seen: tuple[Floats, Floats, Floats, Bools],
+    read_at: Floats,
+) -> Bools:
+    """Drop what was before a replica came back to what it used to be, or to what others are."""
+    now, then, noise, usable = seen
+    past = records.past[rows]
+    total = records.parts[rows].sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.log(past[:, WORK] / past[:, BUSY])
+        if median is not None:
+            low = total[:, WORK] < BELOW_USUAL * median * total[:, BUSY]
+            unknown = past[:, WORTH] == 0
+            expected = np.where(unknown, np.where(low, np.log(median), np.nan), expected)
+        off, was_off = now - expected[:, None], now - then
+        variance = noise + UNLIKE**2
+        fits = usable & (np.abs(off) <= FITS * np.sqrt(variance))
+        fits &= (was_off**2 - off**2) / 2 > AS_BEFORE * variance
+    any_fits = fits.any(axis=1)
+    if any_fits.any():
+        found = np.flatnonzero(any_fits)
+        at = rows[found]
+        # The fewest requests that show it.
+        split = fits.shape[1] - 1 - fits[found, ::-1].argmax(axis=1)
+        records.factor[at] = np.exp(was_off[found, split])
+        _forget_before(records, at, split)
+        past_worth = np.maximum(records.past[at, WORTH], 1e-9)
+        records.parts[at, 0] = records.past[at] * np.minimum(1.0, REMEMBERED / past_worth)[:, None]
+        records.past[at] = 0.0
+        records.before[at] = np.exp(expected[found])
+        records.changed_at[at] = read_at[at]
+    return np.asarray(any_fits)
+
+
+def _forget_before(records: Records, rows: Ints, split: Ints) -> None:
+    """Keep the parts from one on; `split` 0 keeps all but the old sum."""
+    index = np.arange(RECENT + 2)
+    drop = index[None, :] <= split[:, None]
+    some = records.parts[rows]
+    some[drop] = 0.0
+    records.parts[rows] = some

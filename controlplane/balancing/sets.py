@@ -1,0 +1,268 @@
+"""Stages that part requests by class, and divide each class among its replicas.
+
+What Envoys are told is a table: for each class of requests a weight for each replica, 0 where the
+replica serves that class only when those with a weight cannot.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing import parting
+from controlplane.balancing.backlog import leaned, leans
+from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame
+from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
+from controlplane.balancing.parting import Demand, Fleet, Parting
+from controlplane.balancing.prediction import Flow
+from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.signals.sizes import LARGEST, Sizes
+
+DEFAULT: Final = ""
+"""The class of everything that no other class takes."""
+BULK: Final = "bulk"
+"""The class of long requests, where requests are parted by size."""
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text."""
+ENOUGH: Final = 20.0
+"""Samples of each side that make a threshold one to rely on."""
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
+DEAD_BAND: Final = 0.05
+"""Changes of a weight below this are noise, and every change makes Envoy rebuild its balancer."""
+LEAST_SHORT: Final = 0.02
+"""Part of the short requests that a replica for long ones keeps, of what it would get."""
+SETTLING: Final = 120.0
+"""Seconds in which a replica that has changed sides first serves what it has."""
+
+
+def may_part(frame: Frame) -> bool:
+    """Whether requests may be parted. Where the nearest come first, distance decides."""
+    balancing = frame.settings.balancing
+    return (
+        balancing.policy == "capacity-tiers"
+        and balancing.long_requests != "any-replica"
+        and balancing.locality != "nearest"
+        and frame.sizes is not None
+    )
+
+
+def demands(frame: Frame) -> None:
+    """Find what comes, by the size of requests."""
+    frame.demand = None
+    looked = frame.pool.looked
+    if frame.sizes is None or not may_part(frame):
+        return
+    split = frame.sizes.threshold()
+    known = looked.parting
+    if known is not None and known.kind == "apart":
+        frame.demand = _demand(frame, known.threshold)
+    elif split is not None:
+        frame.demand = _demand(frame, _rounded(split.threshold))
+
+
+def part(frame: Frame) -> None:
+    """Decide which replicas serve which class."""
+    before = frame.pool.looked
+    if not may_part(frame):
+        frame.looked = parting.Looked()
+        frame.pool = replace(frame.pool, looked=frame.looked)
+        return
+    rows = np.flatnonzero(frame.serving & ~frame.starting & ~frame.overloaded)
+    if len(rows) < 2:
+        rows = np.flatnonzero(frame.serving)
+    fleet = _fleet(frame, rows)
+    notice = frame.settings.health_check.timeout + CHECKED
+    frame.looked = parting.looked(
+        before, fleet, frame.demand, _fast_demand(frame, fleet), frame.envoys or 1, notice, frame.now
+    )
+    frame.pool = replace(frame.pool, looked=frame.looked)
+
+
+def _fleet(frame: Frame, rows: Ints) -> Fleet:
+    shapes = frame.state.records.shapes
+    overhead, budget = shapes.known_overhead(), np.full(frame.size, shapes.full())
+    # Where a batch of some replicas was seen, all of the pool compute batches.
+    batched = np.full(frame.size, bool(shapes.batched[rows].any()))
+    start = np.where(batched, overhead * budget / (budget + overhead) / frame.mixed, 0.0)
+    return parting.fleet_of(
+        [frame.ids[row] for row in rows],
+        frame.relative[rows] * frame.usual if frame.pool.equal else frame.aged[rows],
+        start[rows],
+        budget[rows],
+        np.where(batched, 1.0, frame.slots)[rows],
+        batched[rows],
+    )
+
+
+def _demand(frame: Frame, threshold: int) -> Demand | None:
+    """Both sides of a threshold in bytes, as flows of tokens."""
+    sizes = frame.sizes
+    if sizes is None or not sizes.samples:
+        return None
+    split = sizes.split(threshold)
+    rate = _token_rate(frame) / (sizes.mean / BYTES_PER_TOKEN)
+    if rate <= 0 or not split.below.requests or not split.above.requests:
+        return None
+    above = split.requests_above
+    flows = [
+        Flow(
+            rate * part,
+            side.mean / BYTES_PER_TOKEN,
+            side.squares / side.requests / BYTES_PER_TOKEN**2,
+            sizes.quantile(percentile) / BYTES_PER_TOKEN,
+        )
+        for side, part, percentile in (
+            (split.below, 1 - above, 0.99 * (1 - above)),
+            (split.above, above, 1 - 0.01 * above),
+        )
+    ]
+    enough = min(split.below.requests, split.above.requests) >= ENOUGH
+    return Demand(threshold, flows[0], flows[1], enough)
+
+
+def _token_rate(frame: Frame) -> float:
+    """Tokens per second that the pool serves."""
+    rows = frame.serving & frame.fresh
+    rate = frame.table.column("token_rate")
+    if not frame.pool.counts_tokens:
+        mean = frame.sizes.mean / BYTES_PER_TOKEN if frame.sizes is not None else 100.0
+        rate = frame.table.column("rate") * mean
+    return math.fsum(np.nan_to_num(rate[rows]))
+
+
+def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
+    """Both sides of the threshold at which the fast replicas can do all that is long."""
+    known = frame.pool.looked.parting
+    if frame.sizes is None or (known is not None and known.kind == "apart"):
+        return None
+    fast = parting.fast_set(fleet)
+    if not fast:
+        return None
+    threshold = _threshold_for(frame.sizes, parting.part_for_fast(fleet, fast))
+    if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
+        threshold = known.threshold
+    return _demand(frame, threshold)
+
+
+def _threshold_for(sizes: Sizes, part: float) -> int:
+    """The bytes from which on requests are such a part of all bytes."""
+    low, high = 1.0, float(LARGEST)
+    for _ in range(10):
+        middle = math.sqrt(low * high)
+        if sizes.split(round(middle)).bytes_above > part:
+            low = middle
+        else:
+            high = middle
+    return _rounded(high)
+
+
+def _rounded(threshold: float) -> int:
+    """To two digits: nobody is to take it for more exact than it is."""
+    digits = len(str(int(threshold))) - 2
+    return max(round(round(threshold), -digits) if digits > 0 else round(threshold), 1)
+
+
+def divide(frame: Frame) -> None:
+    """Divide each class among its replicas, and turn shares into Envoy's weights."""
+    frame.leans, frame.weights, frame.shares = {}, {}, {}
+    told: dict[tuple[str, str], int] = {}
+    base = np.where(frame.serving, frame.relative, 0.0)
+    known = frame.looked.parting
+    in_force = known is not None and known.is_in_force(frame.now)
+    if known is None or not in_force:
+        shares = with_headroom(frame.relative, frame.serving, frame.pool.used)
+        frame.base = _weights(frame, DEFAULT, frame.serving, shares, told)
+        frame.shares[DEFAULT] = _share_of(frame, DEFAULT, frame.base, frame.serving)
+    else:
+        frame.base = _weights(frame, "*", frame.serving, base, told)
+        for name, rows, shares in _of_classes(frame, known):
+            weights = _weights(frame, name, rows, shares, told)
+            frame.weights[name] = np.where(rows, weights, 0)
+            frame.shares[name] = _share_of(frame, name, weights, rows)
+    frame.pool = replace(frame.pool, backlogs=frame.leans, told=told)
+
+
+def _of_classes(frame: Frame, known: Parting) -> list[tuple[str, Bools, Floats]]:
+    own = np.asarray([id_ in known.own for id_ in frame.ids])
+    if known.kind == "long to fast":
+        fast = frame.serving & own
+        if not fast.any():
+            fast = frame.serving
+        total = math.fsum(frame.relative[frame.serving])
+        share = math.fsum(frame.relative[fast]) / total
+        left = max(1 - known.part / share, LEAST_SHORT)
+        short = np.where(own, frame.relative * left, frame.relative)
+        return [(DEFAULT, frame.serving, short), (BULK, fast, frame.relative)]
+    searches = frame.serving & own & ~_still_full(frame, known)
+    if not searches.any():
+        searches = frame.serving & own if (frame.serving & own).any() else frame.serving
+    bulk = frame.serving & ~own
+    if not bulk.any():
+        bulk = frame.serving
+    found = []
+    for name, rows, work in ((DEFAULT, searches, 1 - known.part), (BULK, bulk, known.part)):
+        used = _used(frame, rows, work)
+        found.append((name, rows, with_headroom(frame.relative, rows, used)))
+    return found
+
+
+def _still_full(frame: Frame, known: Parting) -> Bools:
+    """Replicas that have just come to serve searches, and have more than half a batch to do."""
+    shapes = frame.state.records.shapes
+    half = shapes.full() / 2 / frame.mixed
+    recent = [frame.now - known.joined.get(id_, -math.inf) < SETTLING for id_ in frame.ids]
+    return np.asarray(recent) & (np.nan_to_num(frame.waits) > half)
+
+
+def _used(frame: Frame, rows: Bools, work: float) -> float | None:
+    """How busy a set is; in the steps in which that counts."""
+    if frame.pool.used is None:
+        return None
+    total = math.fsum(frame.mixed[frame.serving])
+    used = frame.pool.used * total * work / max(math.fsum(frame.mixed[rows]), 1e-9)
+    return round(min(max(used, LEAST_BUSY), 1.0) / QUANTUM) * QUANTUM
+
+
+def _weights(
+    frame: Frame, name: str, rows: Bools, shares: Floats, told: dict[tuple[str, str], int]
+) -> Ints:
+    """Envoy's weights for one class: in a tier the mean of those that serve it."""
+    tier = frame.tier
+    count = len(frame.tier_names)
+    counts = np.bincount(tier[rows], minlength=count)
+    sums = np.bincount(tier[rows], weights=shares[rows], minlength=count)
+    others = frame.alive & (counts[tier] == 0)
+    counts += np.bincount(tier[others], minlength=count)
+    sums += np.bincount(tier[others], weights=frame.relative[others], minlength=count)
+    means = sums / np.maximum(counts, 1)
+    if name != "*":
+        frame.leans |= leans(frame, name, rows, shares, frame.pool.backlogs)
+    found = np.ones(count, np.int64)
+    exact = frame.pool.equal and not frame.leans
+    for index in np.unique(tier[frame.alive]):
+        key = (name, frame.tier_names[index])
+        share = leaned(float(means[index]), frame.leans.get(key))
+        weight = max(round(MEDIAN_WEIGHT * share), 1)
+        before = frame.pool.told.get(key)
+        if before is not None and not exact and abs(weight / before - 1) <= DEAD_BAND:
+            weight = before
+        told[key] = found[index] = weight
+    return np.asarray(found[tier])
+
+
+def _share_of(frame: Frame, name: str, weights: Ints, rows: Bools) -> Floats:
+    """The part of a class that each replica gets."""
+    some = np.where(rows, weights, 0).astype(float)
+    total = some.sum()
+    return some / total if total else some
+
+
+def class_parts(frame: Frame) -> Mapping[str, float]:
+    """The part of all work that each class is."""
+    known = frame.looked.parting
+    if known is None or not frame.weights:
+        return {DEFAULT: 1.0}
+    return {DEFAULT: 1 - known.part, BULK: known.part}

@@ -1,0 +1,80 @@
+"""Stages from capacities to shares: relative to the median, slow start, damping, headroom."""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing.frame import Frame
+from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
+
+EQUAL_WITHIN, EQUAL_UNTIL = 0.15, 0.22
+"""Replicas of one kind differ by so much by chance. They become equal within the first limit and
+stop being so beyond the second, so that a pool at the limit does not flap."""
+STEP_DOWN, STEP_UP = 0.5, 1.5
+"""What one scrape interval may change a share by."""
+START_STEPS: Final = 5
+"""Steps of a slow start; each one makes every Envoy rebuild its load balancer."""
+MOST_STARTING: Final = 0.5
+"""Part of a pool that may start slowly. With more there is nobody to spare them."""
+JUST_FELL: Final = 5.0
+"""Seconds for which a capacity that was seen to fall is followed at once."""
+
+def relative(frame: Frame) -> None:
+    """Capacities relative to the median, within limits; all 1 where the pool is as good as equal."""
+    frame.to_median = frame.aged / frame.usual
+    some = frame.to_median[frame.serving]
+    limit = 1 + (EQUAL_UNTIL if frame.pool.equal else EQUAL_WITHIN)
+    equal = bool(((some >= 1 / limit) & (some <= limit)).all())
+    target = np.clip(frame.to_median, FLOOR, CEILING)
+    frame.target = np.where(frame.serving & equal, 1.0, target)
+    frame.pool = replace(frame.pool, equal=equal)
+
+
+def slow_start(frame: Frame) -> None:
+    """Give a replica that has just become ready a part of its share, and more step by step."""
+    seconds = frame.settings.balancing.slow_start
+    frame.warmth = np.ones(frame.size)
+    if seconds is not None:
+        passed = (frame.now - frame.table.column("ready_since")) / seconds
+        part = (np.floor(np.maximum(passed, 0.0) * START_STEPS) + 1) / (START_STEPS + 1)
+        cold = frame.serving & (passed < 1)
+        if cold.sum() <= MOST_STARTING * frame.serving.sum():
+            frame.warmth = np.where(cold, part, 1.0)
+    frame.starting = frame.warmth < 1
+    warmed = np.maximum(frame.target * frame.warmth, FLOOR)
+    frame.after_start = np.where(frame.starting, warmed, frame.target)
+
+
+def damping(frame: Frame) -> None:
+    """Let shares move step by step: down to a half and up by a half in a scrape interval.
+
+    Steps compose: a pool that is decided ten times in an interval moves as far as one that is
+    decided once. What is sure is not slowed down.
+    """
+    before, target = frame.state.relative, frame.after_overload
+    part = 1.0 if frame.since is None else min(max(frame.since / frame.interval, 0.0), 1.0)
+    moved = np.clip(target, before * STEP_DOWN**part, before * STEP_UP**part)
+    records = frame.state.records
+    fell = (records.factor < 1) & (frame.now - records.changed_at <= JUST_FELL)
+    at_once = (target < before) & ((target < frame.target) | fell)
+    found = np.where(np.isnan(before) | at_once, target, moved)
+    frame.relative = np.where(frame.state.cut & ~np.isnan(before), before, found)
+    frame.state = replace(frame.state, relative=frame.relative)
+
+
+def utilisation(frame: Frame) -> None:
+    """How busy the pool is; unchanged until most of it has been measured."""
+    rate = frame.table.column("token_rate")
+    if not frame.pool.counts_tokens:
+        rate = frame.table.column("rate") * (frame.pool.length or 100.0)
+    known = frame.serving & frame.fresh & (frame.worth >= 1) & ~np.isnan(rate)
+    if known.sum() * 2 <= frame.serving.sum():
+        return
+    total, capacity = math.fsum(rate[known]), math.fsum(frame.mixed[known])
+    if total <= 0 or capacity <= 0:
+        return
+    now = min(max(total / capacity, LEAST_BUSY), 1.0)
+    if frame.pool.used is None or abs(now - frame.pool.used) >= QUANTUM:
+        frame.pool = replace(frame.pool, used=round(now / QUANTUM) * QUANTUM)

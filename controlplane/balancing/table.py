@@ -1,0 +1,284 @@
+"""What a decision is based on: one row a replica, one column a quantity.
+
+Whoever learns something new about a replica writes its row with `Table.put`; a decision reads whole
+columns. So a pool of ten thousand replicas costs what has changed in it, and a few array operations.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from controlplane.settings.memory import MemorySettings
+from controlplane.signals import Window
+from controlplane.signals.batches import BatchTotals
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+ENVOYS: Final = "load reports"
+"""Requests in flight as all Envoys together count them."""
+OWN: Final = "queue"
+"""Requests in flight as the replica itself counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Requests that a replica had at one time, waiting ones included.
+
+    Attributes:
+        source: Who counted: `OWN` or `ENVOYS`.
+        requests: How many; texts where `are_texts`.
+        at: When, seconds of a monotonic clock.
+        are_texts: The source counts the texts of requests.
+        by_class: The same by the name of their class, where requests are parted.
+    """
+
+    source: str
+    requests: float
+    at: float
+    are_texts: bool = False
+    by_class: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaInput:
+    """What is known of one replica at the time of a decision.
+
+    Attributes:
+        id: Unique in the pool.
+        slots: Requests that it computes at the same time; None: unknown.
+        generation: Differs after every restart; what was learned before is then forgotten.
+        window: Its newest window; None before its first scrape.
+        scraped_at: When its last good scrape was, seconds of a monotonic clock; None: never.
+        gpu_uuid: The GPU that was declared for it.
+        memory: Soft and hard limits of its own; None: the pool's.
+        in_flight: What it has in flight, by everyone who counts.
+        ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
+        ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
+    """
+
+    id: str
+    slots: int | None = 1
+    generation: int = 0
+    window: Window | None = None
+    scraped_at: float | None = None
+    gpu_uuid: str | None = None
+    memory: MemorySettings | None = None
+    in_flight: tuple[InFlight, ...] = ()
+    ready: bool = True
+    ready_since: float | None = None
+
+    @property
+    def gpus(self) -> frozenset[str]:
+        """The GPUs it is on: declared, and as its own metrics say."""
+        declared = (self.gpu_uuid,) if self.gpu_uuid else ()
+        memory = self.window.memory if self.window else ()
+        return frozenset((*declared, *(gpu.uuid for gpu in memory if gpu.uuid)))
+
+
+_COLUMNS: Final = (
+    "slots",
+    "generation",
+    "ready",
+    "ready_since",
+    "scraped_at",
+    # Counters since the process started.
+    "read_at",
+    "requests",
+    "seconds",
+    "looks",
+    "tokens",
+    "batches",
+    "batch_tokens",
+    "middles",
+    "squares",
+    "texts",
+    "batch_seconds",
+    "billed",
+    # Of the newest window.
+    "errors",
+    "samples",
+    "latency",
+    "rate",
+    "token_rate",
+    "length",
+    # In flight: its own count and that of Envoys.
+    "queue",
+    "queue_at",
+    "queue_texts",
+    "reported",
+    "reported_at",
+    "soft",
+    "hard",
+)
+_PLACE: Final = {name: index for index, name in enumerate(_COLUMNS)}
+_EMPTY: Final = tuple([math.nan] * len(_COLUMNS))
+_NO_BATCHES: Final = (math.nan,) * len(BatchTotals._fields)
+
+
+class Table:
+    """The inputs of one pool's decisions; rows of replicas that have left are used again."""
+
+    def __init__(self, inputs: Iterable[ReplicaInput] = ()) -> None:
+        """Begin with these replicas."""
+        self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
+        self._alive: Bools = np.zeros(8, np.bool_)
+        self._rows: dict[str, int] = {}
+        self._free = [*range(7, -1, -1)]
+        self._inputs: dict[str, ReplicaInput] = {}
+        self._with_memory: set[str] = set()
+        self._classes: dict[str, dict[int, float]] = {}
+        self.revision = 0
+        for each in inputs:
+            self.put(each)
+
+    def copy(self) -> Self:
+        """The same, to be changed apart."""
+        other = type(self)()
+        other._values, other._alive = self._values.copy(), self._alive.copy()
+        other._rows, other._free = dict(self._rows), list(self._free)
+        other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
+        other._classes = {name: dict(each) for name, each in self._classes.items()}
+        other.revision = self.revision
+        return other
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._rows
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each replica, by id."""
+        return self._rows
+
+    @property
+    def size(self) -> int:
+        """How many rows there are, used or not."""
+        return len(self._alive)
+
+    @property
+    def alive(self) -> Bools:
+        """Which rows are used."""
+        return self._alive
+
+    def column(self, name: str) -> Floats:
+        """One quantity of all rows; NaN where it is not known."""
+        return self._values[:, _PLACE[name]]
+
+    def class_names(self) -> Iterator[str]:
+        """The classes of which Envoys report requests in flight."""
+        yield from self._classes
+
+    def in_flight(self, class_name: str) -> Floats:
+        """Requests of one class that Envoys have in flight, by row."""
+        found = np.zeros(self.size)
+        for row, count in self._classes.get(class_name, {}).items():
+            found[row] = count
+        return found
+
+    def get(self, id_: str) -> ReplicaInput | None:
+        """What was put of a replica last."""
+        return self._inputs.get(id_)
+
+    def inputs(self) -> Mapping[str, ReplicaInput]:
+        """What was put last, by id."""
+        return self._inputs
+
+    def with_memory(self) -> Iterator[tuple[str, ReplicaInput]]:
+        """Replicas whose GPU is known, with what was put last."""
+        return ((id_, self._inputs[id_]) for id_ in self._with_memory)
+
+    def put(self, given: ReplicaInput) -> int:
+        """Write what is known of a replica; returns its row."""
+        row = self._rows.get(given.id)
+        if row is None:
+            row = self._new_row(given.id)
+        self._inputs[given.id] = given
+        self._values[row] = _row_of(given)
+        if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
+            self._with_memory.add(given.id)
+        else:
+            self._with_memory.discard(given.id)
+        reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
+        by_class = reported.by_class if reported is not None else {}
+        for name, known in self._classes.items():
+            if name not in by_class:
+                known.pop(row, None)
+        for name, count in by_class.items():
+            self._classes.setdefault(name, {})[row] = count
+        self.revision += 1
+        return row
+
+    def remove(self, id_: str) -> None:
+        """Forget a replica that has left."""
+        row = self._rows.pop(id_, None)
+        if row is None:
+            return
+        del self._inputs[id_]
+        self._with_memory.discard(id_)
+        self._values[row] = _EMPTY
+        self._alive[row] = False
+        self._free.append(row)
+        for known in self._classes.values():
+            known.pop(row, None)
+        self.revision += 1
+
+    def _new_row(self, id_: str) -> int:
+        if not self._free:
+            size = self.size
+            self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
+            self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._free = [*range(2 * size - 1, size - 1, -1)]
+        row = self._free.pop()
+        self._rows[id_] = row
+        self._alive[row] = True
+        return row
+
+
+def _row_of(given: ReplicaInput) -> tuple[float, ...]:
+    nan = math.nan
+    window = given.window
+    counters: tuple[float, ...] = (nan,) * 18
+    if window is not None:
+        length = nan
+        if window.tokens_in is not None and window.samples:
+            length = window.tokens_in / window.samples
+        counters = (
+            window.at,
+            window.count,
+            window.total,
+            nan if window.looks is None else window.looks,
+            nan if window.tokens is None else window.tokens,
+            *(window.batches_total or _NO_BATCHES),
+            window.error_fraction,
+            window.samples,
+            nan if window.latency is None else window.latency,
+            window.rate,
+            window.rate * length,
+            length,
+        )
+    own = next((each for each in given.in_flight if each.source == OWN), None)
+    reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
+    memory = given.memory
+    return (
+        nan if given.slots is None else float(given.slots),
+        float(given.generation),
+        float(given.ready),
+        nan if given.ready_since is None else given.ready_since,
+        nan if given.scraped_at is None else given.scraped_at,
+        *counters,
+        nan if own is None else own.requests,
+        nan if own is None else own.at,
+        float(own is not None and own.are_texts),
+        nan if reported is None else reported.requests,
+        nan if reported is None else reported.at,
+        nan if memory is None else memory.soft,
+        nan if memory is None else memory.hard,
+    )
