@@ -1,4 +1,5 @@
 """placeholder"""
+
 from controlplane.balancing.decision import Decision
 from controlplane.balancing.sentences import Step
 

@@ -157,7 +157,9 @@ def _decision(frame: Frame) -> Decision:
         parting=parting,
         suspect=frame.suspect,
         moving=bool(
-            going.any() or frame.starting.any() or (~np.isnan(line[frame.alive])).any()
+            going.any()
+            or frame.starting.any()
+            or (~np.isnan(line[frame.alive])).any()
             or (parting is not None and not classes)
         ),
         state=frame.state,

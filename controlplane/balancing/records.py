@@ -52,7 +52,16 @@ BELOW_USUAL: Final = 0.7
 
 WORTH, BUSY, WORK = 0, 1, 2
 _COUNTERS: Final = ("requests", "seconds", "tokens", "looks")
-_BATCHES: Final = ("batches", "batch_tokens", "middles", "squares", "billed", "batch_seconds")
+_BATCHES: Final = (
+    "batches",
+    "batch_tokens",
+    "middles",
+    "squares",
+    "billed",
+    "batch_seconds",
+    "text_middles",
+    "text_squares",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +187,12 @@ def recorded(
     active = rows[goes_on]
     if len(active):
         records = _counted(records, active, grown[goes_on], table, slots, sharing, usual)
-        complete = active[records.parts[active, -1, WORTH] >= CHUNK]
-        records = _completed(records, complete, counters, rows, table, read_at)
+        full = records.parts[active, -1, WORTH] >= CHUNK
+        complete = active[full]
+        elapsed = read_at[complete] - records.since[complete]
+        line = batches.drawn(records.shapes, complete, _differences(grown[goes_on][full], elapsed))
+        records = replace(records, shapes=line)
+        records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
     records.spoke_at[active] = read_at[active]
     if len(active):
@@ -240,7 +253,7 @@ def _differences(grown: Floats, elapsed: Floats) -> Counted:
 
 
 def _completed(
-    records: Records, rows: Ints, counters: Floats, of: Ints, table: Table, read_at: Floats
+    records: Records, rows: Ints, counters: Floats, of: Ints, read_at: Floats
 ) -> Records:
     """Put full chunks among the recent ones; the oldest of these becomes part of the old sum."""
     if not len(rows):

@@ -100,6 +100,8 @@ _COLUMNS: Final = (
     "texts",
     "batch_seconds",
     "billed",
+    "text_middles",
+    "text_squares",
     # Of the newest window.
     "errors",
     "samples",
@@ -245,7 +247,7 @@ class Table:
 def _row_of(given: ReplicaInput) -> tuple[float, ...]:
     nan = math.nan
     window = given.window
-    counters: tuple[float, ...] = (nan,) * 18
+    counters: tuple[float, ...] = (nan,) * 20
     if window is not None:
         length = nan
         if window.tokens_in is not None and window.samples:

@@ -3,8 +3,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-
 from benchmarks.simulation.replica import Replica
+
 from controlplane.signals import History
 from controlplane.weighing import ReplicaInput, explain, weigh
 from controlplane.weighing.slots import LADDER, Learned, learned
