@@ -145,7 +145,7 @@ class Frame:
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests, as Envoys sample them; None: unknown.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
-        hold: Nothing is to change for replicas that were known before.
+        held: Why nothing changes for replicas that were known before; None: it may.
         since: Seconds since the last decision; None: this is the first.
         state: Of each row.
         pool: Of the pool.
@@ -171,6 +171,7 @@ class Frame:
         self.state, self.pool = state, pool
         self.since, self.envoys, self.sizes = since, envoys, sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
+        self.held: str | None = None
         self.size = table.size
         self.alive = table.alive.copy()
         self.ready = self.alive & (table.column("ready") == 1)

@@ -21,6 +21,10 @@ from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
 
+_SILENT: Final = (
+    "Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen."
+)
+
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.measured,
@@ -60,7 +64,7 @@ def decide(
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
     sizes: Sizes | None = None,
-    hold: bool = False,
+    hold: str | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
     """Decide what each replica of a pool gets.
@@ -75,7 +79,7 @@ def decide(
         gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
-        hold: Nothing is to change for replicas that were known before.
+        hold: Why nothing is to change for replicas that were known before; None: it may.
         stages: The rules, in their order.
     """
     interval = settings.metrics.interval
@@ -98,8 +102,9 @@ def decide(
     )
     if settings.balancing.policy not in WEIGHED:
         return _unweighed(frame)
-    frozen = before is not None and (hold or suspect)
-    for stage in _FROZEN if frozen else stages:
+    if before is not None and (suspect or hold is not None):
+        frame.held = _SILENT if suspect else hold
+    for stage in stages if frame.held is None else _FROZEN:
         stage(frame)
     return _decision(frame)
 
