@@ -188,6 +188,19 @@ def test_timers_that_fire_late_delay_no_answer_by_the_servers_own_reckoning(
     assert late.answers == pytest.approx(timely.answers)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SERVERS if kind != "slots"])
+def test_what_came_before_a_timer_fired_late_begins_when_it_came(kind: str) -> None:
+    # The first is done at 1.6 s by the server's reckoning, and its timer fires at 2.1 s.
+    requests = [(0.0, [60]), (1.7, [60]), (0.2, [60])]
+    timely, late = Played(SERVERS[kind]), Played(SERVERS[kind], Late())
+    timely.send(requests)
+    late.send(requests)
+    began = 2.2 if kind == "triton that waits" else 1.7
+    assert late.answers[1] == pytest.approx(timely.answers[1])
+    assert late.answers[1] >= began + 1.6 - 1e-9
+    assert late.answers == pytest.approx(timely.answers)
+
+
 def test_a_slot_that_is_free_begins_at_once() -> None:
     clock, answers = Clock(), dict[str, float]()
     server = Slots(2, 1.0, clock.call_at)
