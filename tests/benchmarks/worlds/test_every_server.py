@@ -180,8 +180,11 @@ class Late(Clock):
 def test_timers_that_fire_late_delay_no_answer_by_the_servers_own_reckoning(
     kind: str, requests: list[tuple[float, list[int]]]
 ) -> None:
-    # Half a second is less than any request takes; and no two come at the very same time.
-    requests = [(max(after, 0.001), [max(60, text) for text in texts]) for after, texts in requests]
+    # Half a second is less than any request takes. And none comes at the very time at which another
+    # one does or a batch ends: which of the two is first then nobody can say.
+    requests = [
+        (0.99937 * after + 0.00131, [max(60, text) for text in texts]) for after, texts in requests
+    ]
     timely, late = Played(SERVERS[kind]), Played(SERVERS[kind], Late())
     timely.send(requests)
     late.send(requests)
