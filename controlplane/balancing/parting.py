@@ -35,13 +35,13 @@ LIKE: Final = 1.3
 CANDIDATES: Final = 40
 """Numbers of replicas that are tried, at most."""
 
-PART_AFTER, GROW_AFTER, SHRINK_AFTER = 10.0, 60.0, 40.0
+PART_AFTER, GROW_AFTER, SHRINK_AFTER = 2.0, 60.0, 40.0
 """Seconds for which a prediction must ask for it."""
 TOGETHER_AFTER: Final = 600.0
 """Seconds without one of the classes after which requests are together again."""
 TOO_MUCH: Final = 20.0
 """Seconds for which bulk is more than its replicas carry, though all together would."""
-EVERY: Final = 2.0
+EVERY: Final = 1.0
 """Seconds between two looks."""
 FASTER: Final = 1.6
 """Times as fast as the rest that fast replicas must be, where long requests are to go there."""

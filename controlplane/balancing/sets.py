@@ -26,7 +26,11 @@ BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text."""
-ENOUGH: Final = 20.0
+MOST_AROUND: Final = 0.9
+"""Part of a short request that is no text, at most."""
+SETTLED: Final = 5.0
+"""Seconds after which what sets serve is what comes for their class: a window of readings."""
+ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
@@ -109,16 +113,20 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     if sizes is None or not sizes.samples:
         return None
     split = sizes.split(threshold)
-    rate = _token_rate(frame) / (sizes.mean / BYTES_PER_TOKEN)
-    if rate <= 0 or not split.below.requests or not split.above.requests:
+    if not split.below.requests or not split.above.requests:
+        return None
+    around = _bytes_around(frame, sizes, split.below.mean)
+    rate = _token_rate(frame, frame.serving) / _tokens(sizes.mean, around)
+    if rate <= 0:
         return None
     above = split.requests_above
     flows = [
         Flow(
             rate * part,
-            side.mean / BYTES_PER_TOKEN,
-            side.squares / side.requests / BYTES_PER_TOKEN**2,
-            sizes.quantile(percentile) / BYTES_PER_TOKEN,
+            _tokens(side.mean, around),
+            (side.squares / side.requests - 2 * around * side.mean + around**2)
+            / BYTES_PER_TOKEN**2,
+            _tokens(sizes.quantile(percentile), around),
         )
         for side, part, percentile in (
             (split.below, 1 - above, 0.99 * (1 - above)),
@@ -126,17 +134,44 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
-    return Demand(threshold, flows[0], flows[1], enough)
+    return _as_served(frame, Demand(threshold, flows[0], flows[1], enough))
 
 
-def _token_rate(frame: Frame) -> float:
-    """Tokens per second that the pool serves."""
+def _tokens(size: float, around: float) -> float:
+    return max((size - around) / BYTES_PER_TOKEN, 1.0)
+
+
+def _bytes_around(frame: Frame, sizes: Sizes, least: float) -> float:
+    """Bytes of a request that are no text, as far as replicas count tokens of requests."""
     rows = frame.serving & frame.fresh
+    requests = math.fsum(np.nan_to_num(frame.table.column("rate")[rows]))
+    tokens = math.fsum(np.nan_to_num(frame.table.column("token_rate")[rows]))
+    if not requests or not tokens:
+        return 0.0
+    found = sizes.mean - BYTES_PER_TOKEN * tokens / requests
+    return min(max(found, 0.0), MOST_AROUND * least)
+
+
+def _as_served(frame: Frame, demand: Demand) -> Demand:
+    """With the rates at which the sets serve, where each class has replicas of its own."""
+    known = frame.pool.looked.parting
+    if known is None or known.kind != "apart" or not known.is_in_force(frame.now - SETTLED):
+        return demand
+    own = np.asarray([id_ in known.own for id_ in frame.ids])
+    short = _token_rate(frame, frame.serving & own) / demand.short.mean
+    long = _token_rate(frame, frame.serving & ~own) / demand.long.mean
+    return replace(
+        demand, short=replace(demand.short, rate=short), long=replace(demand.long, rate=long)
+    )
+
+
+def _token_rate(frame: Frame, rows: Bools) -> float:
+    """Tokens per second that some replicas serve."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
         mean = frame.sizes.mean / BYTES_PER_TOKEN if frame.sizes is not None else 100.0
         rate = frame.table.column("rate") * mean
-    return math.fsum(np.nan_to_num(rate[rows]))
+    return math.fsum(np.nan_to_num(rate[rows & frame.fresh]))
 
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:

@@ -3,9 +3,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from benchmarks.simulation.replica import Replica
 
-from controlplane.signals import History
+from benchmarks.simulation.clock import Clock
+from benchmarks.worlds.slots import Slots
+from controlplane.settings import MetricsSettings
+from controlplane.signals import History, profile_of, read
 from controlplane.weighing import ReplicaInput, explain, weigh
 from controlplane.weighing.slots import LADDER, Learned, learned
 from tests.weighing.pools import INTERVAL, SETTINGS, replica
@@ -14,7 +16,9 @@ from tests.weighing.pools import INTERVAL, SETTINGS, replica
 def watched(slots: int, loads: tuple[float, float], seconds: float) -> list[int]:
     """What is learned of a replica whose load changes every minute, minute by minute."""
     chance = random.Random(3)  # noqa: S311 - a simulation, to be repeated
-    served, history = Replica(0.06, slots), History()
+    clock, history, profile = Clock(), History(), profile_of(MetricsSettings())
+    # 0.06 s for a request of the mean length, of a thousand tokens.
+    served = Slots(slots, 0.06 / 1000, clock.call_at)
     now = came = 0.0
     found: Learned | None = None
     minutes = []
@@ -22,11 +26,12 @@ def watched(slots: int, loads: tuple[float, float], seconds: float) -> list[int]
         now += INTERVAL
         load = loads[int(now // 60) % 2]
         while came < now:
-            served.finished(came)
-            served.admit(came, chance.lognormvariate(-0.5, 1), (0, 0))
+            clock.wind(came)
+            served.admit(came, [int(1000 * chance.lognormvariate(-0.5, 1)) + 1], lambda _: None)
             came += chance.expovariate(load * slots / 0.06)
-        served.finished(now)
-        found = learned(found, history.add(served.scrape(now)), 1.0)
+        clock.wind(now)
+        reading = read(served.exposition(now), profile, now)
+        found = learned(found, history.add(reading), 1.0)
         if now % 60 == 0:
             minutes.append(found.slots)
     return minutes
