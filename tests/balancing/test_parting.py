@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import parting
@@ -70,9 +70,9 @@ class Looking:
         self.fast: Demand | None = None
         self.looked, self.now = Looked(), 0.0
 
-    def go_on(self, seconds: float) -> Parting | None:
-        for _ in range(round(seconds)):
-            self.now += 1.0
+    def go_on(self, seconds: float, *, every: float = 1.0) -> Parting | None:
+        for _ in range(round(seconds / every)):
+            self.now += every
             self.looked = looked(
                 self.looked, self.fleet, self.demand, self.fast, 4, NOTICE, self.now
             )
@@ -142,6 +142,7 @@ def test_of_equal_replicas_the_first_by_id_are_taken() -> None:
     assert sorted(found.own) == sorted(same)[: len(found.own)]
 
 
+@settings(max_examples=10, deadline=None)
 @given(st.permutations(sorted(SPEEDS)))
 def test_the_order_in_which_replicas_are_given_does_not_matter(order: list[str]) -> None:
     other = fleet({id_: SPEEDS[id_] for id_ in order})
@@ -246,19 +247,19 @@ def test_what_is_asked_for_in_turn_with_its_opposite_is_not_done() -> None:
 def test_without_one_of_the_classes_requests_are_together_again_after_ten_minutes() -> None:
     looking = parted()
     looking.demand = replace(looking.demand, long=replace(looking.demand.long, rate=0.0))
-    assert looking.go_on(TOGETHER_AFTER - 10) is not None
-    assert looking.go_on(20) is None
+    assert looking.go_on(TOGETHER_AFTER - 20, every=10) is not None
+    assert looking.go_on(40, every=10) is None
 
 
 def test_a_class_that_comes_back_in_time_is_parted_as_before() -> None:
     looking = parted()
     both = looking.demand
     looking.demand = replace(both, long=replace(both.long, rate=0.0))
-    looking.go_on(TOGETHER_AFTER / 2)
+    looking.go_on(TOGETHER_AFTER / 2, every=10)
     looking.demand = both
     looking.go_on(5)
     looking.demand = replace(both, long=replace(both.long, rate=0.0))
-    assert looking.go_on(TOGETHER_AFTER / 2 + 20) is not None
+    assert looking.go_on(TOGETHER_AFTER / 2 + 20, every=10) is not None
 
 
 def test_bulk_that_its_replicas_cannot_carry_is_together_with_searches_again() -> None:
@@ -307,6 +308,25 @@ def test_both_sets_have_a_replica_whoever_dies() -> None:
     assert looking.go_on(2) is None
     looking.fleet = fleet({})
     assert looking.go_on(2) is None
+
+
+def test_when_all_replicas_for_bulk_die_one_of_the_others_takes_their_place() -> None:
+    looking = parted()
+    found = looking.looked.parting
+    assert found is not None
+    for short, long in ((1.0, 1.0), (0.1, 0.01), (0.1, 0.0), (0.0, 0.1), (0.0, 0.0)):
+        some = parted()
+        some.fleet = fleet({id_: SPEEDS[id_] for id_ in found.own})
+        flows = looking.demand.short, looking.demand.long
+        some.demand = replace(
+            looking.demand,
+            short=replace(flows[0], rate=short * flows[0].rate),
+            long=replace(flows[1], rate=long * flows[1].rate),
+        )
+        after = some.go_on(30)
+        assert after is None or after.own <= found.own
+        if long == 0.01:
+            assert after is None or after.own < found.own
 
 
 def test_a_replica_that_joins_changes_no_set_by_itself() -> None:
@@ -386,6 +406,7 @@ def test_classes_that_appear_take_the_place_of_long_and_short() -> None:
     assert found.kind == "apart"
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(0.1, 10), min_size=1, max_size=60),
     st.floats(0.05, 1.3),
