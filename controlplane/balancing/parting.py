@@ -246,10 +246,9 @@ def looked(
     parting = before.parting
     if parting is not None:
         parting = _with_members(parting, fleet, now)
-    if now - before.at < EVERY and parting is not None:
-        return replace(before, parting=parting)
+        before = replace(before, parting=parting)
     if now - before.at < EVERY or demand is None:
-        return replace(before, parting=parting)
+        return before
     if parting is None:
         return _wanted(before, fleet, demand, fast, dispatchers, notice, now)
     if parting.kind == "long to fast":
