@@ -22,6 +22,12 @@ MEDIAN_WEIGHT: Final = 1000
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut."""
+LATELY: Final = 3.0
+"""Seconds over which requests are counted."""
+SHORTEST: Final = 2.0
+"""Seconds that tell a rate."""
+COUNTED: Final = 1.0
+"""Seconds between two counts."""
 TRAIL: Final = 5
 """Readings of GPU memory that are kept, an interval apart."""
 
@@ -123,6 +129,7 @@ class PoolState:
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
         looked: How requests are parted.
+        ended: Requests that had ended by some times, by class, oldest first.
     """
 
     equal: bool = False
@@ -133,6 +140,7 @@ class PoolState:
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    ended: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
 
 class Frame:
@@ -189,6 +197,7 @@ class Frame:
         self.worth: Floats
         self.mixed: Floats
         self.median: float | None
+        self.alike: Ints
         self.after_errors: Floats
         self.after_memory: Floats
         self.serving: Bools
@@ -212,6 +221,17 @@ class Frame:
         self.base: Ints
         self.shares: dict[str, Floats]
         self.weights: dict[str, Ints]
+
+    def rate_of(self, class_name: str | None) -> float | None:
+        """Requests of a class (None: of all) that ended per second lately; None: not counted."""
+        points = self.pool.ended
+        if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
+            return None
+        (first, before), (last, after) = points[0], points[-1]
+        names = after.keys() if class_name is None else (class_name,)
+        if any(name not in before or name not in after for name in names):
+            return None
+        return sum(after[name] - before[name] for name in names) / (last - first)
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""

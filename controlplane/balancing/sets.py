@@ -13,7 +13,8 @@ import numpy as np
 
 from controlplane.balancing import parting
 from controlplane.balancing.backlog import leaned, leans
-from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame
+from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Demand, Fleet, Parting
 from controlplane.balancing.prediction import Flow
@@ -26,10 +27,10 @@ BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text."""
-MOST_AROUND: Final = 0.9
-"""Part of a short request that is no text, at most."""
-SETTLED: Final = 5.0
-"""Seconds after which what sets serve is what comes for their class: a window of readings."""
+AROUND: Final = 40.0
+"""Bytes of a request that are no text: JSON with the name of a model."""
+LEAST_TEXT: Final = 0.25
+"""Part of a request that is text, at least."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
 CHECKED: Final = 1.0
@@ -53,6 +54,18 @@ def may_part(frame: Frame) -> bool:
     )
 
 
+def counted(frame: Frame) -> None:
+    """Take note of how many requests have ended, by class."""
+    points = frame.pool.ended
+    if points and frame.now - points[-1][0] < COUNTED:
+        return
+    ended = frame.table.ended()
+    if points and any(ended.get(name, 0.0) < count for name, count in points[-1][1].items()):
+        points = ()  # A replica has gone, and its count with it.
+    kept = tuple(each for each in points if frame.now - each[0] <= LATELY)
+    frame.pool = replace(frame.pool, ended=(*kept, (frame.now, ended)) if ended else ())
+
+
 def demands(frame: Frame) -> None:
     """Find what comes, by the size of requests."""
     frame.demand = None
@@ -74,7 +87,10 @@ def part(frame: Frame) -> None:
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
         return
-    rows = np.flatnonzero(frame.serving & ~frame.starting & ~frame.overloaded)
+    rows = np.flatnonzero(frame.serving & ~frame.starting)
+    known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)
+    if frame.demand is not None and not known:
+        frame.demand = replace(frame.demand, enough=False)
     if len(rows) < 2:
         rows = np.flatnonzero(frame.serving)
     fleet = _fleet(frame, rows)
@@ -86,9 +102,23 @@ def part(frame: Frame) -> None:
         _fast_demand(frame, fleet),
         frame.envoys or 1,
         notice,
+        _search_waits(frame),
         frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
+
+
+def _search_waits(frame: Frame) -> float:
+    """Mean seconds of work at replicas that serve searches, those that just came left out."""
+    known = frame.pool.looked.parting
+    if known is None or known.kind != "apart":
+        return math.nan
+    settled = [
+        id_ in known.own and frame.now - known.joined.get(id_, -math.inf) > parting.RELIEF
+        for id_ in frame.ids
+    ]
+    rows = frame.serving & np.asarray(settled) & ~np.isnan(frame.waits)
+    return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
 def _fleet(frame: Frame, rows: Ints) -> Fleet:
@@ -115,18 +145,17 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     split = sizes.split(threshold)
     if not split.below.requests or not split.above.requests:
         return None
-    around = _bytes_around(frame, sizes, split.below.mean)
-    rate = _token_rate(frame, frame.serving) / _tokens(sizes.mean, around)
+    rate = frame.rate_of(None) or _token_rate(frame) / _tokens(sizes.mean)
     if rate <= 0:
         return None
     above = split.requests_above
     flows = [
         Flow(
             rate * part,
-            _tokens(side.mean, around),
-            (side.squares / side.requests - 2 * around * side.mean + around**2)
+            _tokens(side.mean),
+            (side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2)
             / BYTES_PER_TOKEN**2,
-            _tokens(sizes.quantile(percentile), around),
+            _tokens(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
             (split.below, 1 - above, 0.99 * (1 - above)),
@@ -134,44 +163,28 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
-    return _as_served(frame, Demand(threshold, flows[0], flows[1], enough))
+    by_class = [frame.rate_of(name) for name in (DEFAULT, BULK)]
+    if None not in by_class:
+        flows = [
+            replace(flow, rate=rate)
+            for flow, rate in zip(flows, by_class, strict=True)
+            if rate is not None
+        ]
+    return Demand(threshold, flows[0], flows[1], enough)
 
 
-def _tokens(size: float, around: float) -> float:
-    return max((size - around) / BYTES_PER_TOKEN, 1.0)
+def _tokens(size: float) -> float:
+    """Of a request, by the bytes of its body."""
+    return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
 
 
-def _bytes_around(frame: Frame, sizes: Sizes, least: float) -> float:
-    """Bytes of a request that are no text, as far as replicas count tokens of requests."""
-    rows = frame.serving & frame.fresh
-    requests = math.fsum(np.nan_to_num(frame.table.column("rate")[rows]))
-    tokens = math.fsum(np.nan_to_num(frame.table.column("token_rate")[rows]))
-    if not requests or not tokens:
-        return 0.0
-    found = sizes.mean - BYTES_PER_TOKEN * tokens / requests
-    return min(max(found, 0.0), MOST_AROUND * least)
-
-
-def _as_served(frame: Frame, demand: Demand) -> Demand:
-    """With the rates at which the sets serve, where each class has replicas of its own."""
-    known = frame.pool.looked.parting
-    if known is None or known.kind != "apart" or not known.is_in_force(frame.now - SETTLED):
-        return demand
-    own = np.asarray([id_ in known.own for id_ in frame.ids])
-    short = _token_rate(frame, frame.serving & own) / demand.short.mean
-    long = _token_rate(frame, frame.serving & ~own) / demand.long.mean
-    return replace(
-        demand, short=replace(demand.short, rate=short), long=replace(demand.long, rate=long)
-    )
-
-
-def _token_rate(frame: Frame, rows: Bools) -> float:
-    """Tokens per second that some replicas serve."""
+def _token_rate(frame: Frame) -> float:
+    """Tokens per second that the pool serves."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        mean = frame.sizes.mean / BYTES_PER_TOKEN if frame.sizes is not None else 100.0
+        mean = _tokens(frame.sizes.mean) if frame.sizes is not None else 100.0
         rate = frame.table.column("rate") * mean
-    return math.fsum(np.nan_to_num(rate[rows & frame.fresh]))
+    return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
 
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
