@@ -68,13 +68,13 @@ class Looking:
     def __init__(self, of: Fleet | None = None, what: Demand | None = None) -> None:
         self.fleet, self.demand = of or fleet(), what or demand()
         self.fast: Demand | None = None
-        self.looked, self.now = Looked(), 0.0
+        self.looked, self.now, self.waits = Looked(), 0.0, math.nan
 
     def go_on(self, seconds: float, *, every: float = 1.0) -> Parting | None:
         for _ in range(round(seconds / every)):
             self.now += every
             self.looked = looked(
-                self.looked, self.fleet, self.demand, self.fast, 4, NOTICE, self.now
+                self.looked, self.fleet, self.demand, self.fast, 4, NOTICE, self.waits, self.now
             )
         return self.looked.parting
 

@@ -42,7 +42,7 @@ TIERS, WEIGHTED = by("capacity-tiers"), by("weighted-least-request")
 
 
 def test_each_replica_has_a_weight_of_its_own_where_a_tier_would_have_one_for_all() -> None:
-    replicas = pool(100, 100, 100, 140, 70)
+    replicas = pool(100, 100, 100, 130, 70)
     in_tiers, own = (settled(replicas, settings=each) for each in (TIERS, WEIGHTED))
     assert len({*weights(in_tiers).values()}) == 1
     found = weights(own)
