@@ -100,6 +100,7 @@ def overload(frame: Frame) -> None:
     frame.after_overload = frame.after_start
     frame.overloaded = np.zeros(frame.size, np.bool_)
     line, line_at = np.full(frame.size, np.nan), np.full(frame.size, np.nan)
+    is_complete = now - frame.table.column("queue_at") <= FROZEN * frame.interval
     for rows in frame.sets_before():
         some = rows & known
         if not some.any():
@@ -111,9 +112,10 @@ def overload(frame: Frame) -> None:
         before = ~np.isnan(state.line)
         limit = np.where(before, OVER * slack + usual, slack + TIMES * usual)
         over = some & (waits > limit)
-        # The line of before is given the time that it takes.
+        # The line of before is given the time that it takes, unless the replica itself says that it
+        # is gone: Envoys forget it when the replica gets a tier of its own.
         held = some & before & ~over & (now < state.line_at + state.line)
-        held &= ~(waits <= OVER * slack)
+        held &= ~(is_complete & (waits <= OVER * slack))
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held
