@@ -28,6 +28,10 @@ TIMES: Final = 3.0
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
+STUCK, STUCK_AFTER = 5.0, 6.0
+"""Requests, and scrape intervals, that end while a replica's own count stays exactly as it is, until
+it is not believed any more where Envoys count less."""
+
 MOST: Final = 0.5
 """Part of its traffic that a tier may get more or less: whoever counts may be wrong."""
 LEAST: Final = 0.05
@@ -51,9 +55,23 @@ def waiting(frame: Frame) -> None:
     # far as the other can have become it since, at the pace of the replica.
     since = frame.mixed * np.maximum(now - own_at, 0.0)
     both = np.minimum(np.maximum(seen, own - since), own + since)
+    both = np.where(_is_stuck(frame), np.minimum(seen, both), both)
     tokens = np.where(np.isnan(own), seen, np.where(np.isnan(seen), own, both))
     computed = np.where(_are_batches(frame), 0.0, frame.slots * _lengths(frame))
     frame.waits = np.maximum(tokens - computed, 0.0) / frame.mixed
+
+
+def _is_stuck(frame: Frame) -> Bools:
+    """Rows whose own count does not move though requests end."""
+    state, table = frame.state, frame.table
+    gauge, read_at, ended = (table.column(name) for name in ("queue", "queue_at", "requests"))
+    # Counters that begin anew count from there.
+    same = (gauge == state.gauge) & (ended >= state.gauge_ended)
+    at = np.where(same, state.gauge_at, read_at)
+    before = np.where(same, state.gauge_ended, ended)
+    frame.state = replace(state, gauge=gauge.copy(), gauge_at=at, gauge_ended=before)
+    lasts = read_at - at >= STUCK_AFTER * frame.interval
+    return np.asarray((gauge > 0) & lasts & (ended - before >= STUCK))
 
 
 def _batched(frame: Frame) -> bool:

@@ -66,6 +66,9 @@ class State:
         earned: Its tier rests on its own measurements.
         line: Seconds of work that keep it at its minimum; NaN: none.
         line_at: When that was counted.
+        gauge: What it said to have in flight; NaN: nothing.
+        gauge_at: When it first said so.
+        gauge_ended: Requests that had ended by then.
     """
 
     generation: Floats
@@ -82,6 +85,9 @@ class State:
     earned: Bools
     line: Floats
     line_at: Floats
+    gauge: Floats
+    gauge_at: Floats
+    gauge_ended: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -105,6 +111,9 @@ class State:
             earned=np.zeros(size, np.bool_),
             line=unknown(),
             line_at=unknown(),
+            gauge=unknown(),
+            gauge_at=unknown(),
+            gauge_ended=unknown(),
         )
 
     def for_rows(self, generation: Floats) -> "State":

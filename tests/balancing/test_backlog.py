@@ -142,14 +142,26 @@ def test_a_queue_of_texts_is_no_queue_of_requests() -> None:
 
 
 def test_a_gauge_that_sticks_is_disbelieved_when_envoys_have_nothing_there() -> None:
-    def stuck(scrapes: bool) -> dict[str, Serving]:
-        found = waiting({"a": 400.0}, reported=0.5)
-        return {id_: replace(each, silent=not scrapes) for id_, each in found.items()}
-
     play = played(waiting({}, reported=0.5))
-    decisions = play.all_of(stuck(scrapes=True), 10)
-    assert not any(overloaded(each) for each in decisions[4:])
+    decisions = play.all_of(waiting({"a": 400.0}, reported=0.5), 15)
+    assert overloaded(decisions[0]) == {"a"}
+    assert overloaded(decisions[-1]) == set()
     assert relatives(decisions[-1])["a"] == pytest.approx(4, rel=0.1)
+
+
+def test_a_count_that_moves_is_believed_whatever_envoys_have_there() -> None:
+    """Clients that come by another way fill a queue as well."""
+    play = played(waiting({}, reported=0.5))
+    for turn in range(30):
+        decision = play.step(waiting({"a": 400.0 + turn % 2}, reported=0.5))
+        assert overloaded(decision) == {"a"}
+
+
+def test_a_replica_that_hangs_is_not_taken_for_one_whose_gauge_sticks() -> None:
+    play = played(waiting({}, reported=0.5))
+    hangs = waiting({"a": 400.0}, reported=0.5)
+    hangs = {**hangs, "a": replace(hangs["a"], load=0.0)}
+    assert all(overloaded(each) == {"a"} for each in play.all_of(hangs, 30))
 
 
 def test_reports_that_are_missing_are_no_sign_of_an_idle_replica() -> None:
