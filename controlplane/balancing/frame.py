@@ -197,7 +197,6 @@ class Frame:
         self.worth: Floats
         self.mixed: Floats
         self.median: float | None
-        self.alike: Ints
         self.after_errors: Floats
         self.after_memory: Floats
         self.serving: Bools

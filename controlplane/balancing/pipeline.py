@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import backlog, capacity, grouping, guards, sets, shares, tiers
+from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.table import Table
@@ -29,7 +29,6 @@ STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.measured,
     capacity.mixed,
-    grouping.grouping,
     guards.errors,
     guards.gpu_memory,
     guards.silence,

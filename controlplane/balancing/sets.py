@@ -33,6 +33,8 @@ LEAST_TEXT: Final = 0.25
 """Part of a request that is text, at least."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
+ENOUGH_SPREAD: Final = 30.0
+"""Samples of long requests where sizes are spread: a few very long ones are much of the work."""
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
 DEAD_BAND: Final = 0.05
@@ -198,7 +200,10 @@ def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
     threshold = _threshold_for(frame.sizes, parting.part_for_fast(fleet, fast))
     if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
         threshold = known.threshold
-    return _demand(frame, threshold)
+    found = _demand(frame, threshold)
+    if found is None or frame.sizes.split(threshold).above.requests >= ENOUGH_SPREAD:
+        return found
+    return replace(found, enough=False)
 
 
 def _threshold_for(sizes: Sizes, part: float) -> int:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 BINS_PER_OCTAVE: Final = 4
 OCTAVES: Final = 26
 """From 1 B to 64 MiB; what is larger counts as so large."""
-HALF_LIFE: Final = 30.0
+HALF_LIFE: Final = 60.0
 """Seconds after which a request counts half."""
 REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
