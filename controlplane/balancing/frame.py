@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from controlplane.balancing.classes import Division
 from controlplane.balancing.parting import Demand, Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
@@ -128,7 +129,8 @@ class PoolState:
         counts_tokens: Replicas count tokens, so `length` was measured.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
-        looked: How requests are parted.
+        looked: How requests are parted by size.
+        division: Who serves the classes that a user names; None where none are.
         ended: Requests that had ended by some times, by class, oldest first.
     """
 
@@ -140,6 +142,7 @@ class PoolState:
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    division: Division | None = None
     ended: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
 
@@ -152,6 +155,7 @@ class Frame:
         now: Seconds of a monotonic clock.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests, as Envoys sample them; None: unknown.
+        class_sizes: The same by class, where a user names classes.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
         held: Why nothing changes for replicas that were known before; None: it may.
         since: Seconds since the last decision; None: this is the first.
@@ -172,12 +176,14 @@ class Frame:
         since: float | None,
         envoys: int | None,
         sizes: Sizes | None,
+        class_sizes: Mapping[str, Sizes],
         memory_in_use: Floats,
         suspect: bool,
     ) -> None:
         self.settings, self.table, self.now = settings, table, now
         self.state, self.pool = state, pool
-        self.since, self.envoys, self.sizes = since, envoys, sizes
+        self.since, self.envoys = since, envoys
+        self.sizes, self.class_sizes = sizes, class_sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
         self.held: str | None = None
         self.size = table.size
@@ -234,6 +240,10 @@ class Frame:
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""
+        division = self.pool.division
+        if division is not None and division.sets and division.is_in_force(self.now):
+            found = [np.asarray([id_ in ids for id_ in self.ids]) for ids in division.sets.values()]
+            return [*found, self.alive & ~np.logical_or.reduce(found)]
         known = self.pool.looked.parting
         if known is None or known.kind != "apart" or not known.is_in_force(self.now):
             return [self.alive]

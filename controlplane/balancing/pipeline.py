@@ -17,6 +17,7 @@ from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.table import Table
 from controlplane.settings import WEIGHED, PoolSettings
+from controlplane.settings.classes import DEFAULT
 from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
@@ -65,6 +66,7 @@ def decide(
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
     sizes: Sizes | None = None,
+    class_sizes: Mapping[str, Sizes] | None = None,
     hold: str | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
@@ -80,6 +82,7 @@ def decide(
         gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
+        class_sizes: Of the requests of each class, where a user names classes.
         hold: Why nothing is to change for replicas that were known before; None: it may.
         stages: The rules, in their order.
     """
@@ -98,6 +101,7 @@ def decide(
         since=now - before.at if before is not None else None,
         envoys=envoys,
         sizes=sizes,
+        class_sizes=class_sizes or {},
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
     )
@@ -137,6 +141,9 @@ _FROZEN: Final[tuple[Stage, ...]] = (capacity.freshness, _keep, tiers.names, set
 def _decision(frame: Frame) -> Decision:
     table = frame.table
     titles = {sets.DEFAULT: "search", sets.BULK: "bulk"}
+    if frame.settings.classes is not None:
+        titles = {each.name: each.name for each in frame.settings.classes}
+        titles[sets.DEFAULT] = DEFAULT
     parts = sets.class_parts(frame)
     parting = frame.looked.parting
     if parting is not None and parting.kind == "long to fast":
