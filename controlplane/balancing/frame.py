@@ -154,7 +154,8 @@ class Frame:
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests, as Envoys sample them; None: unknown.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
-        hold: Nothing is to change for replicas that were known before.
+        held: Why nothing changes for replicas that were known before; None: it may.
+        keeps_told: Weights that Envoys have stay, whatever they would be now.
         since: Seconds since the last decision; None: this is the first.
         state: Of each row.
         pool: Of the pool.
@@ -175,11 +176,13 @@ class Frame:
         sizes: Sizes | None,
         memory_in_use: Floats,
         suspect: bool,
+        held: str | None = None,
     ) -> None:
         self.settings, self.table, self.now = settings, table, now
         self.state, self.pool = state, pool
         self.since, self.envoys, self.sizes = since, envoys, sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
+        self.held, self.keeps_told = held, False
         self.size = table.size
         self.alive = table.alive.copy()
         self.ready = self.alive & (table.column("ready") == 1)

@@ -41,6 +41,10 @@ STAGES: Final[tuple[Stage, ...]] = (
     sets.divide,
 )
 
+SUSPECT: Final = (
+    "Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen."
+)
+
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.measured,
@@ -60,7 +64,7 @@ def decide(
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
     sizes: Sizes | None = None,
-    hold: bool = False,
+    hold: str | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
     """Decide what each replica of a pool gets.
@@ -75,7 +79,7 @@ def decide(
         gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
-        hold: Nothing is to change for replicas that were known before.
+        hold: Why nothing is to change for replicas that were known before; None: it may.
         stages: The rules, in their order.
     """
     interval = settings.metrics.interval
@@ -95,17 +99,25 @@ def decide(
         sizes=sizes,
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
+        held=None if before is None else hold or (SUSPECT if suspect else None),
     )
+    # What leans on lines that nobody sees any more is taken back; a restart changes nothing.
+    frame.keeps_told = frame.held is not None and frame.held == hold
     if settings.balancing.policy not in WEIGHED:
         return _unweighed(frame)
-    frozen = before is not None and (hold or suspect)
-    for stage in _FROZEN if frozen else stages:
-        stage(frame)
+    if before is not None and frame.held is not None:
+        _keep(frame, before)
+    else:
+        for stage in stages:
+            stage(frame)
     return _decision(frame)
 
 
-def _keep(frame: Frame) -> None:
+def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
+    capacity.freshness(frame)
+    # What others left behind may be all that can serve: the limits of cuts hold even now.
+    guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state
     frame.serving = frame.ready & ~state.cut
     frame.mixed, frame.measured = state.records.capacity, state.records.capacity
@@ -123,9 +135,11 @@ def _keep(frame: Frame) -> None:
     frame.looked = frame.pool.looked
     frame.state = replace(state, relative=frame.relative)
     frame.pool = replace(frame.pool, backlogs={})
-
-
-_FROZEN: Final[tuple[Stage, ...]] = (capacity.freshness, _keep, tiers.names, sets.divide)
+    if decision.policy == frame.settings.balancing.policy:
+        tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
+    else:
+        tiers.names(frame)
+    sets.divide(frame)
 
 
 def _decision(frame: Frame) -> Decision:
