@@ -82,9 +82,7 @@ class Balanced:
             }
             seen.in_flight = round(sum(by_class.values()))
             seen.by_class = by_class if len(by_class) > 1 else {}
-            seen.ended = sum(
-                counts[number] for load in loads.values() for counts in load.ended
-            )
+            seen.ended = sum(counts[number] for load in loads.values() for counts in load.ended)
 
     def scraped(self, number: int, text: str, now: float) -> None:
         """Take in what a replica exposes."""

@@ -170,6 +170,7 @@ def _read(data: Mapping[str, Any], generation: int) -> dict[str, Any] | None:
             "share": _float(data["share"]),
             "capacity": _float(data["capacity"]),
             "relative": _float(data["relative"]),
+            "count": _float(data["count"]),
             "band": int(data["band"]),
             "earned": bool(data["earned"]),
             "wanted": bool(wanted),

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from controlplane.weighing import pool_data, replica_data
+
 from controlplane.fleet import registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
 from controlplane.resources.catalog import Catalog
@@ -12,7 +14,6 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
 from controlplane.settings import Config, load_config
 from controlplane.signals import Histogram, Reading
-from controlplane.weighing import pool_data, replica_data
 
 CONFIG = load_config(
     """

@@ -1,13 +1,13 @@
 """What sources find reaches the plane, and nothing is told before enough of them have answered."""
 
 import pytest
+from controlplane.weighing import pool_data, replica_data
 
 from controlplane.fleet import PutPool, PutReplica, registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS
 from controlplane.plane.settling import SETTLE_SECONDS
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
-from controlplane.weighing import pool_data, replica_data
 
 SOURCE = "directory replicas.d"
 

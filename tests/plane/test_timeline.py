@@ -12,7 +12,7 @@ from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR, _Kept, _Timel
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Histogram, Reading
 from tests.plane.histories import Watched
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 def test_an_entry_is_the_explanation_of_its_time() -> None:

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from controlplane.weighing import InFlight
 
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
 from controlplane.settings import Address, Config, load_config
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import InFlight
 from tests.plane.test_plane import reading
 
 CONFIG = """

@@ -13,7 +13,7 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 from controlplane.signals.load import Endpoint, Load
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 BOUNDS = (0.01, 0.1, inf)

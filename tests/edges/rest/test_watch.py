@@ -12,7 +12,7 @@ from controlplane.fleet import Drain, PutPool, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.settings import Config, ReplicaSettings, validated
 from tests.plane.lives import Life, measured
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 class Watched:

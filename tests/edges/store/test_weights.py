@@ -14,7 +14,7 @@ from controlplane.plane import Plane, Probe, Remembered
 from controlplane.resources.classes import Parting
 from controlplane.settings import ClassMatch, Config, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, Life, measured, steadily
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 class Rows(Store):
