@@ -42,7 +42,7 @@ format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-balance: $(READY)  ## against Envoy, HAProxy and nginx, hours (BENCH_ARGS="--lanes 2", "--quick")
+bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BENCH_ARGS="--lanes 3", "--quick")
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)
 
 bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS="--quick" for two)

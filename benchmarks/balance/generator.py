@@ -15,9 +15,8 @@ from typing import Final
 
 import click
 
+from benchmarks.balance.cell import body
 from benchmarks.balance.outcome import Request, encode
-from benchmarks.balance.scenario import BYTES_PER_TOKEN
-from benchmarks.balance.schedule import Arrival, arrivals
 from benchmarks.balance.wire import (
     PATH,
     SERVED_BY,
@@ -26,6 +25,8 @@ from benchmarks.balance.wire import (
     request,
     split,
 )
+from benchmarks.worlds.scenarios import SCENARIOS
+from benchmarks.worlds.traffic import Arrival, arrivals
 
 PATIENCE: Final = 60.0
 """Seconds after the last request for the answers; no run that is not cut comes near it."""
@@ -134,7 +135,7 @@ class Generator:
                     while self._missing:
                         await self._all_answered.wait()
         for arrival, late in self._missing.values():
-            self.requests.append(Request(arrival.at, late, None, None))
+            self._record(arrival, late, None, None, None)
         for task in self._opening:
             task.cancel()
 
@@ -142,7 +143,7 @@ class Generator:
         late = self._loop.time() - due
         self._missing[number] = (arrival, late)
         target = number % len(self._ports)
-        data = request("POST", PATH, "pool", b"x" * (BYTES_PER_TOKEN * arrival.tokens))
+        data = request("POST", PATH, "pool", body(arrival))
         while self._idle[target]:
             connection = self._idle[target].pop()
             if connection.is_open:
@@ -171,24 +172,41 @@ class Generator:
 
     def _settle(self, number: int, message: Message | None, due: float) -> None:
         arrival, late = self._missing.pop(number)
-        replica = latency = None
-        if message is not None and " 200" in message.start:
-            replica, latency = int(message.headers[SERVED_BY]), self._loop.time() - due
-        self.requests.append(Request(arrival.at, late, latency, replica))
+        status = replica = latency = None
+        if message is not None:
+            status = int(message.start.split(" ")[1])
+            if status == 200:
+                replica, latency = int(message.headers[SERVED_BY]), self._loop.time() - due
+        self._record(arrival, late, latency, status, replica)
         if not self._missing:
             self._all_answered.set()
+
+    def _record(
+        self,
+        arrival: Arrival,
+        late: float,
+        latency: float | None,
+        status: int | None,
+        replica: int | None,
+    ) -> None:
+        self.requests.append(
+            Request(arrival.at, arrival.kind, arrival.tokens, late, latency, status, replica)
+        )
 
 
 @click.command
 @click.option("--ports", required=True, help="Of the proxies, separated by commas.")
+@click.option("--scenario", required=True, type=click.Choice(list(SCENARIOS)))
 @click.option("--seed", required=True, type=int)
 @click.option("--rate", required=True, type=float, help="Requests per second.")
 @click.option("--seconds", required=True, type=float)
 @click.option("--most", required=True, type=int, help="Requests in flight that end the run.")
 @click.option("--folder", required=True, type=click.Path(path_type=Path), help="For its files.")
-def main(ports: str, seed: int, rate: float, seconds: float, most: int, folder: Path) -> None:
+def main(
+    ports: str, scenario: str, seed: int, rate: float, seconds: float, most: int, folder: Path
+) -> None:
     """Send load and write what came of it into a file."""
-    schedule = list(arrivals(seed, rate, seconds))
+    schedule = list(arrivals(SCENARIOS[scenario].traffic, seed, rate, seconds))
     targets = [int(port) for port in ports.split(",")]
     gc.freeze()
     (folder / READY).touch()

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.balance.answering import all_answer
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.balance.installed import path_of
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.settings import Address
 from tests.processes import process
 
 SETTINGS: Final = (
-    "weights in proportion to the true speeds, a check each second, connections reused always,"
+    "weights in proportion to the true capacities, a check each second, connections reused always,"
     " slowstart 10s, redispatch on 503"
 )
 
@@ -47,13 +47,13 @@ backend pool
 
 def path() -> str:
     """Where it is."""
-    return path_of("haproxy", "haproxy")
+    return path_of("haproxy", "apt-get install -y haproxy")
 
 
-def config(listen: Address, replicas: Sequence[Address], speeds: Sequence[float]) -> str:
+def config(listen: Address, replicas: Sequence[Address], carries: Sequence[float]) -> str:
     """The configuration file of one sidecar."""
     # HAProxy takes whole weights up to 256.
-    weights = [round(200 * speed / max(speeds)) for speed in speeds]
+    weights = [round(200 * each / max(carries)) for each in carries]
     servers = "\n".join(
         f"  server r{number} {address} weight {weight}"
         for number, (address, weight) in enumerate(zip(replicas, weights, strict=True))
@@ -62,15 +62,14 @@ def config(listen: Address, replicas: Sequence[Address], speeds: Sequence[float]
 
 
 @asynccontextmanager
-async def haproxy(
-    folder: Path, scenario: Scenario, replicas: Sequence[Address]
-) -> AsyncIterator[Running]:
+async def haproxy(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run one process for each sidecar."""
-    ports, pids = free_ports(scenario.sidecars), []
+    ports, pids = free_ports(cell.sidecars), []
+    carries = [cell.scenario.carries(number) for number in range(len(replicas))]
     async with AsyncExitStack() as stack:
         for number, port in enumerate(ports):
             file = folder / f"haproxy-{number}.cfg"
-            file.write_text(config(Address("127.0.0.1", port), replicas, scenario.speeds))
+            file.write_text(config(Address("127.0.0.1", port), replicas, carries))
             # In the foreground and without a master process.
             command = (path(), "-db", "-f", file)
             log = folder / f"haproxy-{number}.log"

@@ -1,27 +1,30 @@
-"""HAProxy and nginx, which come from the system's packages and not from PyPI."""
+"""Programs of peers, which are installed or not: none comes with the development tools."""
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
-import click
+_FOLDERS = os.pathsep.join(
+    (str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")
+)
 
-_SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+
+class NotInstalledError(Exception):
+    """A program is missing; the message says how to get it."""
 
 
-def path_of(program: str, package: str) -> str:
+def path_of(program: str, command: str) -> str:
     """Where a program is.
 
     Args:
         program: Its name.
-        package: The package of Debian and Ubuntu that has it.
+        command: What installs it.
 
     Raises:
-        click.ClickException: It is not installed; says how to install it, or to do without it.
+        NotInstalledError: It is not here.
     """
-    found = shutil.which(program, path=_SBIN)
+    found = shutil.which(program, path=_FOLDERS)
     if found is None:
-        raise click.ClickException(
-            f"{program} is not installed: run apt-get install -y {package}, or leave it out by"
-            " naming the others with --contender"
-        )
+        raise NotInstalledError(f"{program} is not installed: run {command}")
     return found

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.balance.measures import Run
-from benchmarks.balance.scenario import Scenario
+from benchmarks.worlds.scenarios import Scenario
 
 
 class JournalError(ValueError):
@@ -55,7 +55,7 @@ class Opening:
         lanes: How many went side by side.
         stretch: How many times as long service times were.
         costs: What measuring cost, in sentences.
-        scenarios: By name, as data, stretched.
+        scenarios: By name, as data.
     """
 
     machine: Mapping[str, Any]
@@ -71,7 +71,9 @@ _ENTRIES = TypeAdapter(Entry)
 
 def as_data(scenarios: Iterable[Scenario]) -> dict[str, Any]:
     """Scenarios as a journal has them."""
-    return {it.name: json.loads(json.dumps(asdict(it.behind(1)))) for it in scenarios}
+    # What has no limit is null there: infinity is no JSON.
+    texts = {it.name: json.dumps(asdict(it)) for it in scenarios}
+    return {name: json.loads(it, parse_constant=lambda _: None) for name, it in texts.items()}
 
 
 def begin(path: Path, opening: Opening) -> None:
@@ -109,10 +111,6 @@ def read(path: Path) -> tuple[Opening, list[Entry]]:
 
 def check(opening: Opening, scenarios: Iterable[Scenario]) -> None:
     """See that scenarios are still what they were when a journal began.
-
-    Args:
-        opening: Of the journal.
-        scenarios: Stretched as its were.
 
     Raises:
         JournalError: One is another now.

@@ -5,31 +5,25 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Final
 
 import click
 
 from benchmarks.balance import overhead
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.measures import Run
 from benchmarks.balance.plan import Job, Pace, slots
 from benchmarks.balance.run import run
-from benchmarks.balance.scenario import Scenario, Timing
 from benchmarks.balance.stillness import until_quiet
 
-COST: Final = Timing(warm_up=5, measured=8)
-"""What only a start costs (programs are read from the disk, connections opened) is over by then."""
 
-
-async def side_by_side(jobs: Sequence[Job], *, instant: bool = False) -> list[Run]:
+async def side_by_side(jobs: Sequence[Job]) -> list[Run]:
     """Run jobs at the same time: their loads begin together, once all are ready.
 
     Args:
         jobs: At least one.
-        instant: Replicas answer at once.
     """
     ready = asyncio.Barrier(len(jobs))
     # Stays where it is when something fails: what it has of logs says why.
@@ -39,16 +33,14 @@ async def side_by_side(jobs: Sequence[Job], *, instant: bool = False) -> list[Ru
         for number, job in enumerate(jobs):
             folder = base / str(number)
             folder.mkdir()
-            playing = run(
-                job.contender, job.scenario, job.repetition, folder, ready.wait, instant=instant
-            )
+            playing = run(job.contender, job.cell, job.repetition, folder, ready.wait)
             tasks.append(group.create_task(playing))
     shutil.rmtree(base)
     return [task.result() for task in tasks]
 
 
 async def costs(
-    scenarios: Sequence[Scenario], contenders: Sequence[Contender], lanes: int
+    cells: Sequence[Cell], contenders: Sequence[Contender], lanes: int
 ) -> tuple[float, list[str]]:
     """What measuring costs at the highest rate, for each kind of proxy and number of sidecars.
 
@@ -60,9 +52,9 @@ async def costs(
     kinds = list({each.proxy: each for each in contenders}.values())
     everything: list[Run] = []
     sentences = []
-    for sidecars in sorted({it.sidecars for it in scenarios}):
-        busiest = max((it for it in scenarios if it.sidecars == sidecars), key=lambda it: it.rate)
-        plain = replace(busiest, changes=(), joins=None, filling=None, gpus=(), timing=COST)
+    for sidecars in sorted({it.sidecars for it in cells}):
+        busiest = max((it for it in cells if it.sidecars == sidecars), key=lambda it: it.rate)
+        plain = busiest.at_no_cost()
         wanted = islice(cycle(kinds), max(len(kinds), lanes))
         seen = await _lowest([Job(plain, each, 1) for each in wanted], lanes)
         for kind in kinds:
@@ -79,7 +71,7 @@ async def _lowest(jobs: Sequence[Job], lanes: int) -> list[tuple[Job, Run]]:
     for _ in range(overhead.ATTEMPTS):
         seen: list[tuple[Job, Run]] = []
         for slot in slots(jobs, lanes):
-            seen += zip(slot, await side_by_side(slot, instant=True), strict=True)
+            seen += zip(slot, await side_by_side(slot), strict=True)
         for number, (job, done) in enumerate(seen):
             if number not in least or overhead.excess([done]) < overhead.excess([least[number][1]]):
                 least[number] = (job, done)
@@ -89,7 +81,12 @@ async def _lowest(jobs: Sequence[Job], lanes: int) -> list[tuple[Job, Run]]:
 
 
 async def play(
-    jobs: Sequence[Job], lanes: int, pace: Pace, finished: Callable[[Job, Run], None]
+    jobs: Sequence[Job],
+    lanes: int,
+    pace: Pace,
+    finished: Callable[[Job, Run], None],
+    *,
+    patient: bool,
 ) -> None:
     """Run jobs of a unit, slot after slot.
 
@@ -98,12 +95,14 @@ async def play(
         lanes: At most so many side by side.
         pace: Learns how long it takes.
         finished: Is told of each run, once its slot is over.
+        patient: Whether slots wait for a machine that others use.
     """
     for slot in slots(jobs, lanes):
-        await until_quiet(click.echo)
+        if patient:
+            await until_quiet(click.echo)
         begun = time.monotonic()
         done = await _patiently(slot)
-        load = max(job.scenario.timing.total for job in slot)
+        load = max(job.cell.scenario.timing.total for job in slot)
         pace.learn(load, time.monotonic() - begun)
         for job, its in zip(slot, done, strict=True):
             finished(job, its)

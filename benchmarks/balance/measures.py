@@ -6,24 +6,46 @@ from math import ceil, inf
 from statistics import median
 from typing import Any, Final, Literal
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.outcome import Outcome, Request
-from benchmarks.balance.scenario import Scenario
+from benchmarks.balance.replicas import State
 from controlplane.load.percentiles import nearest_rank
 from controlplane.load.queueing import queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 
-COLLAPSE: Final = 2.0
-"""Seconds of work for all replicas together: with so much of it waiting, a run is cut."""
+ALL: Final = "all"
+"""All requests, of whatever class."""
+
+COLLAPSE: Final = 10.0
+"""Seconds of work for all replicas together: with so much of it waiting, a run is cut. Servers that
+batch have a second of it or two waiting at 85 % load, and answer."""
 
 LATE: Final = 25.0
 """Milliseconds; where the generator was later than that (99th percentile), something else had the
 machine, and the run says more of that than of the contender."""
 
 
-def most_in_flight(scenario: Scenario) -> int:
+def most_in_flight(cell: Cell) -> int:
     """Requests without an answer at which a run has collapsed."""
-    return ceil(COLLAPSE * scenario.capacity)
+    return ceil(COLLAPSE * cell.capacity)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of the requests of one class that counted, those that were due after the warm-up.
+
+    Attributes:
+        requests: How many.
+        failed: Of them.
+        p50: Milliseconds from when a request should have been sent; a failed one took for ever.
+        p99: Likewise.
+    """
+
+    requests: int
+    failed: int
+    p50: float
+    p99: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +56,46 @@ class Summary:
         verdict: What the queues did. Latencies of a run that grew would be higher in a longer run;
             those of a collapsed one say nothing.
         cut_at: Seconds after the begin of the load when it was cut, if it was.
-        requests: That counted: were due after the warm-up.
-        failed: Of them.
-        p50: Milliseconds from when a request should have been sent; a failed one took for ever.
-        p99: Likewise.
+        latency: By class, `ALL` first.
         late: Milliseconds that the generator was late itself, 99th percentile.
         waiting: Requests without an answer, on average over the last third of the run.
-        fast: Part of the requests that fast replicas got.
+        overloaded: Requests that counted and were answered with 429.
+        errors: Those answered with 5xx, or not at all.
     """
 
     verdict: Verdict
     cut_at: float | None
-    requests: int
-    failed: int
-    p50: float
-    p99: float
+    latency: Mapping[str, Latency]
     late: float
     waiting: float
-    fast: float
+    overloaded: int
+    errors: int
 
     @property
     def is_disturbed(self) -> bool:
         """Whether the machine had too much else to do."""
         return self.late > LATE
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the replicas did in the time that counts.
+
+    Attributes:
+        tokens: That all together computed, per second.
+        uneven: The busiest one's busy time over the mean.
+    """
+
+    tokens: float
+    uneven: float
+
+
+def work(before: Sequence[State], after: Sequence[State], seconds: float) -> Work:
+    """What replicas did between two looks at them."""
+    busy = [late.busy - early.busy for early, late in zip(before, after, strict=True)]
+    tokens = sum(it.tokens for it in after) - sum(it.tokens for it in before)
+    mean = sum(busy) / len(busy)
+    return Work(tokens / seconds, max(busy) / mean if mean else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +108,7 @@ class Run:
         busiest: The same of the one process that took most.
         changes: How often proxies were told of other weights in the time that counts; None of a
             run that was cut.
+        work: Of the replicas; None of a run that was cut.
         out_of_memory: How often a replica ran out of memory.
         told: What the contender had learned at its end.
     """
@@ -77,33 +117,41 @@ class Run:
     cpu: Mapping[str, float]
     busiest: float
     changes: int | None
+    work: Work | None
     out_of_memory: int
     told: Mapping[str, Any]
 
 
-def summarize(outcome: Outcome, scenario: Scenario) -> Summary:
-    """What one run came to; of a run that was cut before it was measured, latencies are inf."""
-    timing = scenario.timing
+def summarize(outcome: Outcome, cell: Cell) -> Summary:
+    """What one run came to; of a run that was cut, latencies are inf."""
+    timing = cell.scenario.timing
     counted = [request for request in outcome.requests if request.at >= timing.warm_up]
-    latencies = [
-        inf if request.latency is None else 1000 * request.latency for request in counted
-    ] or [inf]
     lateness = [1000 * request.late for request in outcome.requests] or [0.0]
     third = timing.total / 3
     thirds = [waiting(outcome.requests, n * third, (n + 1) * third) for n in range(3)]
-    served = [request.replica for request in outcome.requests if request.replica is not None]
     cut = outcome.cut_at is not None
+    parts = {ALL: counted} | {
+        kind: [request for request in counted if request.kind == kind] for kind in cell.kinds
+    }
+    failed = [] if cut else [request for request in counted if request.latency is None]
     return Summary(
-        verdict="collapsed" if cut else queue(thirds, scenario.capacity),
+        verdict="collapsed" if cut else queue(thirds, cell.capacity),
         cut_at=outcome.cut_at,
-        requests=len(counted),
-        failed=0 if cut else sum(request.latency is None for request in counted),
-        p50=inf if cut else nearest_rank(latencies, 0.5),
-        p99=inf if cut else nearest_rank(latencies, 0.99),
+        latency={kind: _of(requests, cut=cut) for kind, requests in parts.items()},
         late=nearest_rank(lateness, 0.99),
         waiting=inf if cut else thirds[-1],
-        fast=sum(number in scenario.fast for number in served) / max(len(served), 1),
+        overloaded=sum(request.status == 429 for request in failed),
+        errors=sum(request.status is None or request.status >= 500 for request in failed),
     )
+
+
+def _of(requests: Sequence[Request], *, cut: bool) -> Latency:
+    failed = 0 if cut else sum(request.latency is None for request in requests)
+    latencies = [1000 * _latency(request) for request in requests]
+    if cut or not latencies:
+        return Latency(len(requests), failed, inf, inf)
+    p50, p99 = nearest_rank(latencies, 0.5), nearest_rank(latencies, 0.99)
+    return Latency(len(requests), failed, p50, p99)
 
 
 def waiting(requests: Sequence[Request], begin: float, end: float) -> float:

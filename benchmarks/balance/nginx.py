@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.balance.answering import all_answer
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.balance.installed import path_of
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.settings import Address
 from tests.processes import process
 
@@ -61,7 +61,7 @@ http {{
 
 def path() -> str:
     """Where it is."""
-    return path_of("nginx", "nginx-light")
+    return path_of("nginx", "apt-get install -y nginx-light")
 
 
 def config(port: int, replicas: Sequence[Address], folder: Path) -> str:
@@ -73,11 +73,9 @@ def config(port: int, replicas: Sequence[Address], folder: Path) -> str:
 
 
 @asynccontextmanager
-async def nginx(
-    folder: Path, scenario: Scenario, replicas: Sequence[Address]
-) -> AsyncIterator[Running]:
+async def nginx(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run a master and a worker for each sidecar."""
-    ports, masters = free_ports(scenario.sidecars), []
+    ports, masters = free_ports(cell.sidecars), []
     async with AsyncExitStack() as stack:
         for port in ports:
             file = folder / f"nginx-{port}.conf"

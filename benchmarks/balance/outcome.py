@@ -12,15 +12,21 @@ class Request:
 
     Attributes:
         at: Seconds after the begin of the load when it should have been sent.
-        late: Seconds after that when it was.
+        kind: Its class.
+        tokens: Of its texts.
+        late: Seconds after that when it was sent.
         latency: Seconds from when it should have been sent to the end of the answer; None for one
             that failed, or had no answer when the run was cut.
+        status: Of the answer; None when there was none.
         replica: Who answered; None when nobody did.
     """
 
     at: float
+    kind: str
+    tokens: int
     late: float
     latency: float | None
+    status: int | None
     replica: int | None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.balance.measures import Run
+from benchmarks.balance.measures import ALL, Run
 
 LIMIT_P99: Final = 5.0
 """Milliseconds that proxy, generator and this machine may add (99th percentile)."""
@@ -55,7 +55,7 @@ def _worst(runs: Sequence[Run]) -> tuple[float, float]:
 
 
 def _costs(run: Run) -> tuple[float, float]:
-    return run.summary.p99, run.busiest
+    return run.summary.latency[ALL].p99, run.busiest
 
 
 def sentence(proxy: str, sidecars: int, rate: float, runs: Sequence[Run]) -> str:
@@ -69,11 +69,12 @@ def sentence(proxy: str, sidecars: int, rate: float, runs: Sequence[Run]) -> str
     """
     worst = max(runs, key=_costs)
     p99, cpu = _costs(worst)
+    p50 = worst.summary.latency[ALL].p50
     shares = ", ".join(f"{name} {share:.0%}" for name, share in worst.cpu.items())
     fits = "" if p99 < LIMIT_P99 and cpu < LIMIT_CPU else "; OVER THE LIMIT"
     return (
         f"{proxy}, {sidecars} sidecar{'s' * (sidecars > 1)}, {rate:.0f} requests/s: p50"
-        f" {worst.summary.p50:.1f} ms, p99 {p99:.1f} ms, of which the generator was late (p99)"
+        f" {p50:.1f} ms, p99 {p99:.1f} ms, of which the generator was late (p99)"
         f" {worst.summary.late:.1f} ms; of one core: {shares}; the busiest process {cpu:.0%}{fits}"
     )
 
@@ -83,4 +84,4 @@ def verdict(factor: float) -> str:
     limits = f"p99 {LIMIT_P99:g} ms, {LIMIT_CPU:.0%} of a core for any process"
     if factor == 1:
         return f"Within the limits ({limits}): service times are as they should be."
-    return f"Over the limits ({limits}): service times are stretched {factor:g} times."
+    return f"Over the limits ({limits}): requests in slots take {factor:g} times as long."

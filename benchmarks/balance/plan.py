@@ -4,29 +4,29 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.journal import Key
-from benchmarks.balance.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One run that is to be."""
 
-    scenario: Scenario
+    cell: Cell
     contender: Contender
     repetition: int
 
     @property
     def key(self) -> Key:
         """What a journal calls it."""
-        scenario = self.scenario
-        return Key(scenario.name, scenario.sidecars, self.contender.name, self.repetition)
+        cell = self.cell
+        return Key(cell.scenario.name, cell.sidecars, self.contender.name, self.repetition)
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """All contenders in one scenario, once: it counts when it is whole.
+    """All contenders in one cell, once: it counts when it is whole.
 
     Attributes:
         jobs: One of each contender.
@@ -37,7 +37,7 @@ class Unit:
     @property
     def name(self) -> str:
         """As progress calls it."""
-        return f"{self.jobs[0].scenario.cell}, repetition {self.jobs[0].repetition}"
+        return f"{self.jobs[0].cell.name}, repetition {self.jobs[0].repetition}"
 
     def left(self, done: Collection[Key]) -> list[Job]:
         """What of it is still to be run."""
@@ -45,20 +45,20 @@ class Unit:
 
 
 def units(
-    scenarios: Sequence[Scenario], contenders: Sequence[Contender], repetitions: int
+    cells: Sequence[Cell], contenders: Sequence[Contender], repetitions: int
 ) -> Iterator[Unit]:
     """Everything, interleaved, so that a noisy minute does not hit one contender alone.
 
     Each repetition begins with another contender, so that not always the same are side by side.
     """
     for repetition in range(1, repetitions + 1):
-        for scenario in scenarios:
-            there = [each for each in contenders if each.is_in(scenario)]
+        for cell in cells:
+            there = [each for each in contenders if each.is_in(cell)]
             if not there:
                 continue
             first = (repetition - 1) % len(there)
             turned = (*there[first:], *there[:first])
-            yield Unit(tuple(Job(scenario, each, repetition) for each in turned))
+            yield Unit(tuple(Job(cell, each, repetition) for each in turned))
 
 
 def slots(jobs: Sequence[Job], lanes: int) -> list[list[Job]]:
@@ -85,6 +85,6 @@ class Pace:
     def seconds(self, jobs: Sequence[Job], lanes: int) -> float:
         """How long jobs of one unit will take."""
         return sum(
-            max(job.scenario.timing.total for job in slot) + self.around
+            max(job.cell.scenario.timing.total for job in slot) + self.around
             for slot in slots(jobs, lanes)
         )

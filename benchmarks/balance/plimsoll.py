@@ -10,10 +10,10 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.balance.envoys import envoys, pids
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.settings import Address
 from tests.processes import process, until
@@ -23,26 +23,27 @@ POOL: Final = "pool"
 
 @asynccontextmanager
 async def plimsoll(
-    settings: Mapping[str, Any], folder: Path, scenario: Scenario, replicas: Sequence[Address]
+    settings: Mapping[str, Any], folder: Path, cell: Cell, replicas: Sequence[Address]
 ) -> AsyncIterator[Running]:
     """Run the control plane and its Envoys.
 
     Args:
         settings: Of the pool; empty for the defaults.
         folder: For files.
-        scenario: Says how many sidecars, and how many slots replicas declare.
+        cell: Says how many sidecars, and how many slots replicas declare.
         replicas: Where they serve.
     """
-    admin, xds, listener, *rest = free_ports(3 + 2 * scenario.sidecars)
+    admin, xds, listener, *rest = free_ports(3 + 2 * cell.sidecars)
     ids = [f"r{number}" for number in range(len(replicas))]
     pool: dict[str, Any] = {
         "name": POOL,
         "model": "simulated",
         "listener": {"address": str(loopback(listener))},
         "replicas": [
-            {"id": name, "address": str(address), "slots": scenario.slots}
+            {"id": name, "address": str(address), "slots": cell.slots}
             for name, address in zip(ids, replicas, strict=True)
         ],
+        "metrics": {"profile": cell.scenario.world.profile},
         **settings,
     }
     config = folder / "plimsoll.yaml"
@@ -72,7 +73,7 @@ async def plimsoll(
     ):
         # An Envoy that finds nobody there waits longer each time before it tries again.
         await until(f"plimsoll serves; see {folder}", partial(_answers, session, admin))
-        started = envoys(folder, scenario.ready_at_first, POOL, ports, configs)
+        started = envoys(folder, cell.ready_at_first, POOL, ports, configs)
         sidecars = await stack.enter_async_context(started)
 
         async def told() -> dict[str, Any]:
@@ -86,7 +87,8 @@ async def plimsoll(
 
         async def changes() -> int:
             # All sidecars are served the same; the first speaks for them.
-            return await sidecars[0].stat(f"cluster.{POOL}.update_success")
+            # The clusters of classes are called after the pool's.
+            return await sidecars[0].stat(f"cluster.{POOL}.*update_success")
 
         processes = {"sidecars": pids(sidecars), "plane": [plane.pid]}
         yield Running([port for port, _ in ports], processes, told, changes)
@@ -94,7 +96,6 @@ async def plimsoll(
 
 by_metrics = partial(plimsoll, {})
 by_load_reports = partial(plimsoll, {"metrics": {"profile": "none"}})
-all_lengths_alike = partial(plimsoll, {"balancing": {"long_requests": "any-replica"}})
 
 
 async def _answers(session: aiohttp.ClientSession, admin: int) -> bool:

@@ -1,60 +1,73 @@
-"""A process with all replicas of a scenario: they queue, sleep, and report as TEI does.
+"""A process with all replicas of a scenario: what they compute takes time and nothing else.
 
-Run as ``python -m benchmarks.balance.replicas``. A request's body is as long as its tokens; the
+Run as ``python -m benchmarks.balance.replicas``. The models are those of `benchmarks.worlds`. The
 answer's ``x-replica`` header says who served it, ``endpoint-load-metrics`` how busy that one is.
 What happens to replicas on the way happens so many seconds after the first request.
 """
 
 import asyncio
 import gc
-from pathlib import Path
+import json
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Final
 
 import click
-from pydantic import TypeAdapter
 
-from benchmarks.balance.memory import Memory
-from benchmarks.balance.replica import Replica
-from benchmarks.balance.reports import Durations, Orca, exposition
-from benchmarks.balance.scenario import BYTES_PER_TOKEN, Scenario
-from benchmarks.balance.wire import (
-    ORCA,
-    OUT_OF_MEMORY,
-    PATH,
-    SERVED_BY,
-    Message,
-    response,
-    split,
-)
+from benchmarks.balance.cell import MODEL
+from benchmarks.balance.orca import Orca
+from benchmarks.balance.wire import ORCA, PATH, SERVED_BY, STATE, Message, response, split
+from benchmarks.worlds.memory import Memory
+from benchmarks.worlds.scenarios import SCENARIOS, Scenario
+from benchmarks.worlds.server import NOT_READY, OUT_OF_MEMORY, TAKEN, Server
+from benchmarks.worlds.traffic import BYTES_PER_TOKEN
+from benchmarks.worlds.worlds import SlotsWorld
+
+MODELS: Final = json.dumps({"object": "list", "data": [{"id": MODEL, "object": "model"}]}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a replica says of itself.
+
+    Attributes:
+        busy: Seconds in which it computed, so far; of all its slots together.
+        tokens: That it has computed so far.
+        out_of_memory: Times that it ran out of memory.
+    """
+
+    busy: float
+    tokens: int
+    out_of_memory: int
 
 
 class Fleet:
     """All replicas, and what happens to them."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, slowness: float) -> None:
         """Prepare replicas that are idle.
 
         Args:
             scenario: Says which.
+            slowness: Times as long that everything takes.
         """
         self._scenario = scenario
         self._loop = asyncio.get_running_loop()
-        self.durations = [Durations() for _ in scenario.speeds]
+        world = scenario.world
         self.replicas = [
-            Replica(
-                scenario.slots,
-                scenario.token_seconds / speed,
-                self._loop.call_at,
-                self.durations[number].observe,
-                self._memory(number),
-            )
+            world.server(speed, self._loop.call_at, self._memory(number))
             for number, speed in enumerate(scenario.speeds)
         ]
         for pair in scenario.gpus:
             one, other = (self.replicas[number] for number in pair)
             one.share_with(other)
             other.share_with(one)
-        self.orca = [Orca(replica) for replica in self.replicas]
-        self._ready = scenario.ready_at_first
+        slots = world.slots if isinstance(world, SlotsWorld) else 1
+        self.orca = [Orca(replica, slots) for replica in self.replicas]
+        for replica in self.replicas:
+            replica.pace(self._loop.time(), slowness)
+        if scenario.joins is not None:
+            self.replicas[-1].ready = False
         self._begun = False
 
     def _memory(self, number: int) -> Memory | None:
@@ -63,27 +76,29 @@ class Fleet:
             return None
         return Memory(filling if filling.replica == number else None)
 
-    def is_ready(self, number: int) -> bool:
-        """Whether a replica's model is loaded."""
-        return number < self._ready
-
     def begin(self) -> None:
         """The load has begun, if it had not."""
         if self._begun:
             return
         self._begun = True
-        now = self._loop.time()
+        now, scenario, call_at = self._loop.time(), self._scenario, self._loop.call_at
         for replica in self.replicas:
             if replica.memory is not None:
                 replica.memory.begun = now
-        for change in self._scenario.changes:
+        for change in scenario.changes:
             pace, at = self.replicas[change.replica].pace, now + change.at
-            self._loop.call_at(at, pace, at, change.factor)
-        if self._scenario.joins is not None:
-            self._loop.call_at(now + self._scenario.joins, self._join)
+            call_at(at, pace, at, change.factor)
+        if scenario.joins is not None:
+            call_at(now + scenario.joins, self._joins)
+        if scenario.dies is not None:
+            at, number = scenario.dies
+            call_at(now + at, self._dies, number)
 
-    def _join(self) -> None:
-        self._ready += 1
+    def _joins(self) -> None:
+        self.replicas[-1].ready = True
+
+    def _dies(self, number: int) -> None:
+        self.replicas[number].ready = False
 
 
 class Connection(asyncio.Protocol):
@@ -97,7 +112,7 @@ class Connection(asyncio.Protocol):
             number: The one that is asked.
         """
         self._fleet, self._number = fleet, number
-        self._replica = fleet.replicas[number]
+        self._replica: Server = fleet.replicas[number]
         self._served_by = str(number)
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
@@ -120,54 +135,63 @@ class Connection(asyncio.Protocol):
         if path == PATH:
             self._embed(message)
         elif path == "/metrics":
-            durations = self._fleet.durations[self._number]
-            text = exposition(self._replica, durations, self._loop.time())
-            self._answer(message, "200 OK", text.encode())
-        elif path == OUT_OF_MEMORY:
-            self._answer(message, "200 OK", str(self._replica.out_of_memory).encode())
-        elif self._fleet.is_ready(self._number):
-            self._answer(message, "200 OK")
+            text = self._replica.exposition(self._loop.time())
+            self._answer(message, HTTPStatus.OK, text.encode())
+        elif path == STATE:
+            self._answer(message, HTTPStatus.OK, json.dumps(asdict(self._state())).encode())
+        elif path == "/v1/models":
+            self._answer(message, HTTPStatus.OK, MODELS)
+        elif path == "/health":
+            self._answer(message, HTTPStatus.OK if self._replica.ready else HTTPStatus(NOT_READY))
         else:
-            self._answer(message, "503 Service Unavailable")
+            self._answer(message, HTTPStatus.NOT_FOUND)
+
+    def _state(self) -> State:
+        replica = self._replica
+        out_of_memory = replica.refused.get(OUT_OF_MEMORY, 0)
+        return State(replica.busy(self._loop.time()), replica.tokens_answered, out_of_memory)
 
     def _embed(self, message: Message) -> None:
         self._fleet.begin()
-        if not self._fleet.is_ready(self._number):
-            self._answer(message, "503 Service Unavailable", b"the model is not loaded")
-            return
-        now = self._loop.time()
+        texts = json.loads(message.body)["input"]
 
-        def done() -> None:
+        def done(_: float) -> None:
             headers = {SERVED_BY: self._served_by}
             if orca := self._fleet.orca[self._number].header(self._loop.time()):
                 headers[ORCA] = orca
-            self._answer(message, "200 OK", b"[]", headers)
+            self._answer(message, HTTPStatus.OK, b"[]", headers)
 
-        if not self._replica.admit(now, len(message.body) // BYTES_PER_TOKEN, done):
-            self._answer(message, "500 Internal Server Error", b"CUDA out of memory")
+        tokens = [len(text) // BYTES_PER_TOKEN for text in texts]
+        status = self._replica.admit(self._loop.time(), tokens, done)
+        if status != TAKEN:
+            self._answer(message, HTTPStatus(status))
 
     def _answer(
-        self, to: Message, status: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        to: Message,
+        status: HTTPStatus,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
     ) -> None:
         assert self._transport is not None
         if self._transport.is_closing():
             return
-        self._transport.write(response(status, headers or {}, body))
+        self._transport.write(response(f"{status.value} {status.phrase}", headers or {}, body))
         if to.is_last:
             self._transport.close()
 
 
 @click.command
 @click.option("--ports", required=True, help="One for each replica, separated by commas.")
-@click.option("--scenario", required=True, type=click.Path(path_type=Path), help="As JSON.")
-def main(ports: str, scenario: Path) -> None:
+@click.option("--scenario", required=True, type=click.Choice(list(SCENARIOS)))
+@click.option("--slowness", default=1.0, help="Times as long that everything takes.")
+def main(ports: str, scenario: str, slowness: float) -> None:
     """Serve until terminated."""
-    read = TypeAdapter(Scenario).validate_json(scenario.read_text())
-    asyncio.run(_serve([int(port) for port in ports.split(",")], read))
+    asyncio.run(_serve([int(port) for port in ports.split(",")], SCENARIOS[scenario], slowness))
 
 
-async def _serve(ports: list[int], scenario: Scenario) -> None:
-    loop, fleet = asyncio.get_running_loop(), Fleet(scenario)
+async def _serve(ports: list[int], scenario: Scenario, slowness: float) -> None:
+    loop, fleet = asyncio.get_running_loop(), Fleet(scenario, slowness)
     for number, port in enumerate(ports):
         await loop.create_server(lambda number=number: Connection(fleet, number), "127.0.0.1", port)  # type: ignore[misc]
     gc.freeze()

@@ -5,27 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contenders import BY_NAME, PEERS, TITLES
 from benchmarks.balance.journal import Entry
-from benchmarks.balance.measures import Run, Summary, spread
-from benchmarks.balance.scenario import Scenario
-from benchmarks.balance.table import Row
+from benchmarks.balance.measures import ALL, Run, spread
+from benchmarks.balance.table import ORACLE, Row
 from benchmarks.balance.verdicts import Finding, Verdict, judge, overall
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row of the table with one number of sidecars.
+    """A row of the table.
 
     Attributes:
         row: Which.
-        sidecars: How many.
         repetitions: In which everybody ran.
         findings: About each thing that was wanted; none where nothing was, or was run.
     """
 
     row: Row
-    sidecars: int
     repetitions: int
     findings: Sequence[Finding]
 
@@ -35,20 +33,19 @@ class Judged:
         return overall(self.findings) if self.findings else None
 
 
-def judged(row: Row, sidecars: int, entries: Sequence[Entry]) -> Judged:
+def judged(row: Row, entries: Sequence[Entry]) -> Judged:
     """Hold the runs of a row to what is wanted of it, repetition by repetition.
 
     Args:
         row: Which.
-        sidecars: How many.
         entries: One for each run, of whole repetitions only.
     """
-    runs = by_contender(row.scenario, sidecars, entries)
+    runs = by_contender(row.scenario, row.sidecars, entries)
     ours = runs.get(row.contender, [])
     peers = {TITLES[name]: runs[name] for name in PEERS if name in runs}
     if not ours or not peers:
-        return Judged(row, sidecars, 0, [])
-    return Judged(row, sidecars, len(ours), judge(row.wanted(sidecars), ours, peers))
+        return Judged(row, 0, [])
+    return Judged(row, len(ours), judge(row.wanted, ours, peers, runs.get(ORACLE, [])))
 
 
 def by_contender(scenario: str, sidecars: int, entries: Sequence[Entry]) -> dict[str, list[Run]]:
@@ -69,12 +66,11 @@ def overview(rows: Sequence[Judged]) -> str:
     lines = ["| scenario | sidecars | runs | wanted | found | |", "|---|---:|---:|---|---|---|"]
     for it in rows:
         if not it.findings:
-            said = "nothing is wanted; see below" if it.repetitions else "not run"
-            lines.append(f"| {it.row.title} | {it.sidecars} | {it.repetitions} | | {said} | |")
+            lines.append(f"| {it.row.title} | {it.row.sidecars} | 0 | | not run | |")
         for finding in it.findings:
             verdict = finding.verdict if finding.verdict == "met" else f"**{finding.verdict}**"
             lines.append(
-                f"| {it.row.title} | {it.sidecars} | {it.repetitions} | {finding.wanted}"
+                f"| {it.row.title} | {it.row.sidecars} | {it.repetitions} | {finding.wanted}"
                 f" | {finding.found} | {verdict} |"
             )
     counts = Counter(it.verdict for it in rows if it.verdict is not None)
@@ -82,24 +78,31 @@ def overview(rows: Sequence[Judged]) -> str:
     return "\n".join([*lines, "", f"Of {sum(counts.values())} rows: {said or 'none was run'}."])
 
 
-def table(scenario: Scenario, entries: Sequence[Entry]) -> str:
-    """A scenario's runs in Markdown, a line for each contender."""
+def table(cell: Cell, entries: Sequence[Entry]) -> str:
+    """A cell's runs in Markdown, a line for each contender."""
+    scenario = cell.scenario
+    kinds = [*cell.kinds, ALL]
+    names = [f"{kind} {quantile}" for kind in kinds for quantile in ("p50", "p99")]
+    speeds = ", ".join(f"{speed:.3g}" for speed in scenario.speeds)
     lines = [
-        f"### {scenario.cell}: {scenario.load:.0%} load, {scenario.rate:.0f} requests/s,"
-        f" speeds {', '.join(f'{speed:.3g}' for speed in scenario.speeds)}",
+        f"### {cell.name}: {scenario.load:.0%} load, {cell.rate:.0f} requests/s, speeds {speeds}",
         "",
-        f"| contender | p50 ms | p99 ms | waiting | to fast ({scenario.fair_to_fast:.0%} is fair)"
-        " | queues |",
-        "|---|---:|---:|---:|---:|---|",
+        f"| contender | {' | '.join(names)} | tokens/s | max/avg busy | CPU | queues |",
+        f"|---|{'---:|' * (len(names) + 3)}---|",
     ]
-    for name, runs in by_contender(scenario.name, scenario.sidecars, entries).items():
-        summaries = [run.summary for run in runs]
+    for name, runs in by_contender(scenario.name, cell.sidecars, entries).items():
+        latencies = [[run.summary.latency[kind] for run in runs] for kind in kinds]
+        did = [run.work for run in runs]
         cells = (
-            _range([it.p50 for it in summaries]),
-            _range([it.p99 for it in summaries]),
-            _range([it.waiting for it in summaries]),
-            _range([100 * it.fast for it in summaries], " %"),
-            _queues(runs, summaries),
+            *(
+                _range([getattr(it, q) for it in each])
+                for each in latencies
+                for q in ("p50", "p99")
+            ),
+            _range([inf if it is None else it.tokens for it in did]),
+            _range([inf if it is None else it.uneven for it in did], 2),
+            _range([sum(run.cpu.values()) for run in runs], 2),
+            _queues(runs),
         )
         lines.append(f"| {TITLES[name]} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -110,15 +113,16 @@ def settings(names: Sequence[str]) -> str:
     return "\n".join(f"- {TITLES[name]}: {BY_NAME[name].settings}" for name in names)
 
 
-def _range(values: Sequence[float], unit: str = "") -> str:
+def _range(values: Sequence[float], digits: int = 0) -> str:
     if max(values) == inf:
         return "–"
     seen = spread(values)
-    text = f"{seen.middle:.0f}{unit}"
-    return text if len(values) == 1 else f"{text} ({seen.low:.0f}–{seen.high:.0f})"
+    middle, low, high = (f"{it:.{digits}f}" for it in (seen.middle, seen.low, seen.high))
+    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
 
 
-def _queues(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
+def _queues(runs: Sequence[Run]) -> str:
+    summaries = [run.summary for run in runs]
     counts = Counter(it.verdict for it in summaries)
     said = [
         verdict if len(counts) == 1 else f"{verdict} {count} of {len(summaries)}"
@@ -127,8 +131,10 @@ def _queues(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
     cuts = [it.cut_at for it in summaries if it.cut_at is not None]
     if cuts:
         said.append(f"cut after {min(cuts):.0f} s")
-    if failed := sum(it.failed for it in summaries):
-        said.append(f"{failed} requests failed")
+    if overloaded := sum(it.overloaded for it in summaries):
+        said.append(f"{overloaded} × 429")
+    if errors := sum(it.errors for it in summaries):
+        said.append(f"{errors} × 5xx or no answer")
     if out := sum(run.out_of_memory for run in runs):
         said.append(f"out of memory {out} times")
     if changes := sum(run.changes or 0 for run in runs):
@@ -141,12 +147,11 @@ def _queues(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
 def line(run: Run) -> str:
     """One run, as it is shown when it ends."""
     it = run.summary
-    disturbed = f", disturbed: the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
-    if it.cut_at is not None:
-        return f"collapsed, cut after {it.cut_at:.0f} s{disturbed}"
-    memory = f", out of memory {run.out_of_memory} times" if run.out_of_memory else ""
-    failed = f", {it.failed} failed" if it.failed else ""
-    return f"p50 {it.p50:.0f} ms, p99 {it.p99:.0f} ms, {it.verdict}{failed}{memory}{disturbed}"
+    late = f": the generator was {it.late:.0f} ms late" if it.is_disturbed else ""
+    said = [f"{kind} {of.p50:.0f} / {of.p99:.0f} ms" for kind, of in it.latency.items()]
+    if run.work is not None:
+        said.append(f"busy max/avg {run.work.uneven:.2f}")
+    return f"{', '.join(said)}, CPU {sum(run.cpu.values()):.2f}, {_queues([run])}{late}"
 
 
 def missing(repetitions: Mapping[str, int], wanted: int) -> str:

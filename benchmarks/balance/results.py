@@ -11,13 +11,13 @@ from benchmarks.balance.table import ROWS
 
 
 def judge(result: Result) -> list[Judged]:
-    """All rows of the table that the session was to run, with its numbers of sidecars."""
+    """All rows of the table that the session was to run."""
     wanted = {job.key.contender for unit in result.units for job in unit.jobs}
+    names = {cell.name for cell in result.cells}
     return [
-        report.judged(row, scenario.sidecars, result.entries)
+        report.judged(row, result.entries)
         for row in ROWS
-        for scenario in result.scenarios
-        if scenario.name == row.scenario and row.contender in wanted
+        if row.cell.name in names and row.contender in wanted
     ]
 
 
@@ -32,9 +32,9 @@ def text(result: Result, rows: list[Judged], wanted: int) -> str:
     names = list(dict.fromkeys(job.contender.name for unit in result.units for job in unit.jobs))
     there = {(entry.key.scenario, entry.key.sidecars) for entry in result.entries}
     whole = Counter(
-        {scenario.cell: 0 for scenario in result.scenarios}
+        {cell.name: 0 for cell in result.cells}
         | Counter(
-            unit.jobs[0].scenario.cell
+            unit.jobs[0].cell.name
             for unit in result.units
             if not unit.left({entry.key for entry in result.entries})
         )
@@ -46,14 +46,15 @@ def text(result: Result, rows: list[Judged], wanted: int) -> str:
         "\n".join(f"- {sentence}" for sentence in result.opening.costs),
         "Settings:",
         report.settings(names),
-        "p99 and p50 are compared with the best peer's that did not collapse, with the same seeds:"
-        " median of the ratios (lowest–highest).",
+        "Latencies are in ms, by class. Each is compared with the best peer's that did not"
+        " collapse, with the same seeds: median of the ratios (lowest–highest)."
+        " CPU is in cores, of all.",
         report.overview(rows),
         report.missing(whole, wanted),
         *(
-            report.table(scenario, result.entries)
-            for scenario in result.scenarios
-            if (scenario.name, scenario.sidecars) in there
+            report.table(cell, result.entries)
+            for cell in result.cells
+            if (cell.scenario.name, cell.sidecars) in there
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -76,6 +77,6 @@ def write(result: Result, wanted: int) -> None:
     if result.entries:
         picture = result.path.with_suffix(".png")
         there = {(entry.key.scenario, entry.key.sidecars) for entry in result.entries}
-        shown = [it for it in result.scenarios if (it.name, it.sidecars) in there]
+        shown = [it for it in result.cells if (it.scenario.name, it.sidecars) in there]
         plot.draw(shown, result.entries, picture)
         click.echo(f"written: {picture}")

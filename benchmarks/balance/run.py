@@ -1,25 +1,27 @@
 """One run: start replicas and a contender, send the load, end everything, summarize."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
-from pydantic import TypeAdapter
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender, Running, loopback
 from benchmarks.balance.generator import BEGIN, OUTCOME, READY
 from benchmarks.balance.machine import seconds_of_process
-from benchmarks.balance.measures import Run, most_in_flight, summarize
+from benchmarks.balance.measures import Run, Work, most_in_flight, summarize, work
 from benchmarks.balance.outcome import Outcome, decode
 from benchmarks.balance.ports import free_ports
-from benchmarks.balance.scenario import Scenario, Timing
-from benchmarks.balance.wire import OUT_OF_MEMORY
+from benchmarks.balance.replicas import State
+from benchmarks.balance.wire import STATE
+from benchmarks.worlds.scenarios import Timing
 from controlplane.settings import Address
 from tests.processes import process, until
 
@@ -29,42 +31,39 @@ LEAD: Final = 0.3
 
 async def run(
     contender: Contender,
-    scenario: Scenario,
+    cell: Cell,
     seed: int,
     folder: Path,
     agreed: Callable[[], Awaitable[object]],
-    *,
-    instant: bool = False,
 ) -> Run:
     """Run a contender once.
 
     Args:
         contender: Whom.
-        scenario: With which replicas and load.
+        cell: With which replicas and load.
         seed: Of the load.
         folder: For config files and logs; must exist.
         agreed: Is awaited when all is ready, before the load begins.
-        instant: Replicas answer at once, so that what is left is the cost of measuring.
     """
-    played = replace(scenario, token_seconds=0.0) if instant else scenario
     async with (
-        _replicas(played, folder) as (pid, addresses),
-        contender.start(folder, scenario, addresses) as running,
-        _generator(running.ports, scenario, seed, folder) as generator,
+        _replicas(cell, folder) as (pid, addresses),
+        contender.start(folder, cell, addresses) as running,
+        _generator(running.ports, cell, seed, folder) as generator,
     ):
         await agreed()
         begin = generator.begin()
-        counting = asyncio.create_task(_changes(running, scenario.timing, begin))
+        watching = asyncio.create_task(_watched(running, addresses, cell.scenario.timing, begin))
         pids = {"replicas": [pid], **running.pids}
         before, begun = _used(pids), time.monotonic()
         try:
             outcome = await generator.outcome()
             after, seconds = _used(pids), time.monotonic() - begun
-            changes = await counting if outcome.cut_at is None else None
+            changes, did = await watching if outcome.cut_at is None else (None, None)
         finally:
-            counting.cancel()
+            watching.cancel()
         told = await running.told()
-        out_of_memory = await _out_of_memory(addresses)
+        # Whoever else then answered the request.
+        out_of_memory = sum(state.out_of_memory for state in await _states(addresses))
     used = {
         name: [
             (end - start) / seconds for start, end in zip(before[name], after[name], strict=True)
@@ -72,10 +71,11 @@ async def run(
         for name in pids
     }
     return Run(
-        summarize(outcome, scenario),
+        summarize(outcome, cell),
         {"generator": outcome.cpu, **{name: sum(shares) for name, shares in used.items()}},
         max(outcome.cpu, *(max(shares) for shares in used.values())),
         changes,
+        did,
         out_of_memory,
         told,
     )
@@ -86,33 +86,36 @@ def _used(pids: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
     return {name: [seconds_of_process(pid) for pid in numbers] for name, numbers in pids.items()}
 
 
-async def _changes(running: Running, timing: Timing, begin: float) -> int:
-    """How often a proxy was told of something in the time that counts."""
+async def _watched(
+    running: Running, replicas: Sequence[Address], timing: Timing, begin: float
+) -> tuple[int, Work]:
+    """How often a proxy was told of something in the time that counts, and what replicas did."""
     await asyncio.sleep(begin + timing.warm_up - time.monotonic())
-    before = await running.changes()
+    changes, before = await running.changes(), await _states(replicas)
     await asyncio.sleep(begin + timing.total - time.monotonic())
-    return await running.changes() - before
+    after = await _states(replicas)
+    return await running.changes() - changes, work(before, after, timing.measured)
 
 
-async def _out_of_memory(replicas: Sequence[Address]) -> int:
-    """How often any of them ran out of memory, whoever else then answered the request."""
+async def _states(replicas: Sequence[Address]) -> list[State]:
+    """What all replicas say of themselves."""
     async with aiohttp.ClientSession(trust_env=False) as session:
-        total = 0
-        for address in replicas:
-            async with session.get(f"http://{address}{OUT_OF_MEMORY}") as response:
-                total += int(await response.text())
-        return total
+
+        async def state(address: Address) -> State:
+            async with session.get(f"http://{address}{STATE}") as response:
+                return State(**json.loads(await response.text()))
+
+        return await asyncio.gather(*map(state, replicas))
 
 
 @asynccontextmanager
-async def _replicas(scenario: Scenario, folder: Path) -> AsyncIterator[tuple[int, list[Address]]]:
+async def _replicas(cell: Cell, folder: Path) -> AsyncIterator[tuple[int, list[Address]]]:
     """Run the replicas' process; opens, with its pid, when all of them answer."""
-    addresses = [loopback(port) for port in free_ports(len(scenario.speeds))]
-    file = folder / "scenario.json"
-    file.write_bytes(TypeAdapter(Scenario).dump_json(scenario))
+    addresses = [loopback(port) for port in free_ports(len(cell.scenario.speeds))]
     arguments = (
         *("--ports", ",".join(str(address.port) for address in addresses)),
-        *("--scenario", file),
+        *("--scenario", cell.scenario.name),
+        *("--slowness", f"{cell.slowness:g}"),
     )
     command = (sys.executable, "-m", "benchmarks.balance.replicas", *arguments)
     async with (
@@ -122,7 +125,7 @@ async def _replicas(scenario: Scenario, folder: Path) -> AsyncIterator[tuple[int
 
         async def answer() -> bool:
             try:
-                async with session.get(f"http://{addresses[-1]}{OUT_OF_MEMORY}") as response:
+                async with session.get(f"http://{addresses[-1]}{STATE}") as response:
                     return response.status == 200
             except aiohttp.ClientConnectionError:
                 return False
@@ -155,15 +158,16 @@ class _Generator:
 
 @asynccontextmanager
 async def _generator(
-    ports: Sequence[int], scenario: Scenario, seed: int, folder: Path
+    ports: Sequence[int], cell: Cell, seed: int, folder: Path
 ) -> AsyncIterator[_Generator]:
     """Start a generator; opens when it is ready to begin."""
     arguments = (
         *("--ports", ",".join(map(str, ports))),
+        *("--scenario", cell.scenario.name),
         *("--seed", str(seed)),
-        *("--rate", f"{scenario.rate:g}"),
-        *("--seconds", f"{scenario.timing.total:g}"),
-        *("--most", str(most_in_flight(scenario))),
+        *("--rate", f"{cell.rate:g}"),
+        *("--seconds", f"{cell.scenario.timing.total:g}"),
+        *("--most", str(most_in_flight(cell))),
         *("--folder", folder),
     )
     command = (sys.executable, "-m", "benchmarks.balance.generator", *arguments)

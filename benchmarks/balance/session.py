@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import click
 
 from benchmarks.balance import journal, machine, report
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.journal import Entry, Opening
 from benchmarks.balance.lanes import costs, play
 from benchmarks.balance.measures import Run
 from benchmarks.balance.plan import Job, Pace, Unit, units
-from benchmarks.balance.scenario import Scenario
 
 REPEATS: Final = 2
 """So often a disturbed run is run again, at most."""
@@ -25,7 +25,7 @@ class Plan:
     """What is to be run.
 
     Attributes:
-        scenarios: Each, with its number of sidecars.
+        cells: Scenarios with numbers of sidecars.
         also: Those that are only reported, from what the journal has of them.
         contenders: Who is compared.
         repetitions: Of everything.
@@ -34,10 +34,11 @@ class Plan:
         resume: A journal to go on with.
         folder: Where a new one begins.
         name: What it is called there; None: by when it began.
+        quick: Costs are not measured, and a machine that others use is not waited for.
     """
 
-    scenarios: tuple[Scenario, ...]
-    also: tuple[Scenario, ...]
+    cells: tuple[Cell, ...]
+    also: tuple[Cell, ...]
     contenders: tuple[Contender, ...]
     repetitions: int
     lanes: int
@@ -45,6 +46,7 @@ class Plan:
     resume: Path | None
     folder: Path
     name: str | None
+    quick: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,14 @@ class Result:
     Attributes:
         path: Of the journal.
         opening: Of the journal.
-        scenarios: As they were run, the ones that were only reported included.
+        cells: As they were run, the ones that were only reported included.
         units: All that were to be run, those included.
         entries: One for each run, of whole units only.
     """
 
     path: Path
     opening: Opening
-    scenarios: tuple[Scenario, ...]
+    cells: tuple[Cell, ...]
     units: tuple[Unit, ...]
     entries: tuple[Entry, ...]
 
@@ -87,12 +89,12 @@ class Session:
         opening = await self._open()
         lanes = opening.lanes
         plan = self._plan
-        scenarios, also = (
-            tuple(it.stretched(opening.stretch) for it in some)
-            for some in (plan.scenarios, plan.also)
+        cells, also = (
+            tuple(replace(it, stretch=opening.stretch) for it in some)
+            for some in (plan.cells, plan.also)
         )
-        journal.check(opening, (*scenarios, *also))
-        everything = tuple(units(scenarios, plan.contenders, plan.repetitions))
+        journal.check(opening, [it.scenario for it in (*cells, *also)])
+        everything = tuple(units(cells, plan.contenders, plan.repetitions))
         if self._had:
             # A repetition that was whole but for a stalled machine is soon worth something.
             await self._repeat(everything, lanes)
@@ -104,14 +106,14 @@ class Session:
                 break
             left = sum(self._left(it, lanes) for it in everything[number:])
             self._say(f"[{number + 1}/{len(everything)}, {_minutes(left)} left] {unit.name}")
-            await play(jobs, lanes, self._pace, self._finished)
+            await self._play(jobs, lanes)
         await self._repeat(everything, lanes)
         done = journal.settled(self._entries)
         keys = {entry.key for entry in done}
         told = (*everything, *units(also, plan.contenders, plan.repetitions))
         whole = {job.key for unit in told if not unit.left(keys) for job in unit.jobs}
         entries = tuple(entry for entry in done if entry.key in whole)
-        return Result(self._path, opening, (*also, *scenarios), told, entries)
+        return Result(self._path, opening, (*also, *cells), told, entries)
 
     async def _open(self) -> Opening:
         plan = self._plan
@@ -122,9 +124,10 @@ class Session:
             return opening
         described = machine.describe()
         self._say(" · ".join(f"{name} {value}" for name, value in described.items()))
-        factor, sentences = await costs(plan.scenarios, plan.contenders, plan.lanes)
-        stretched = [it.stretched(factor) for it in plan.scenarios]
-        data = journal.as_data(stretched)
+        factor, sentences = 1.0, ["not measured"]
+        if not plan.quick:
+            factor, sentences = await costs(plan.cells, plan.contenders, plan.lanes)
+        data = journal.as_data(it.scenario for it in plan.cells)
         opening = Opening(described, plan.lanes, factor, tuple(sentences), data)
         name = plan.name or str(described["when"])[:16].replace(":", "")
         self._path = plan.folder / f"{name}.jsonl"
@@ -140,11 +143,14 @@ class Session:
             by_cell: dict[str, list[Job]] = {}
             for key in keys:
                 if key in jobs:
-                    by_cell.setdefault(jobs[key].scenario.cell, []).append(jobs[key])
+                    by_cell.setdefault(jobs[key].cell.name, []).append(jobs[key])
             for cell, again in by_cell.items():
                 if self._is_time_for(again, lanes):
                     self._say(f"[again, because disturbed] {cell}")
-                    await play(again, lanes, self._pace, self._finished)
+                    await self._play(again, lanes)
+
+    async def _play(self, jobs: Sequence[Job], lanes: int) -> None:
+        await play(jobs, lanes, self._pace, self._finished, patient=not self._plan.quick)
 
     def _finished(self, job: Job, run: Run) -> None:
         entry = Entry(job.key, run)

@@ -1,6 +1,8 @@
-"""The bootstrap of an Envoy without a control plane: one listener, one cluster, one policy."""
+"""The bootstrap of an Envoy without a control plane: one listener, one policy, a cluster or two."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 from controlplane.settings import Address
@@ -24,8 +26,49 @@ ORCA_SETTINGS: Final = (
 _UNLIMITED: Final = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A locality of replicas that carry as much as each other.
+
+    Attributes:
+        name: Its sub-zone.
+        priority: 0 is first.
+        weight: Its part of the requests of its priority.
+        members: Numbers of replicas.
+    """
+
+    name: str
+    priority: int
+    weight: float
+    members: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A class of requests, with a cluster of its own.
+
+    Attributes:
+        name: ``""`` is what no other takes.
+        min_bytes: Bodies of so many bytes or more; of no meaning for ``""``.
+        tiers: Where they go.
+    """
+
+    name: str
+    min_bytes: float
+    tiers: Sequence[Tier]
+
+    @property
+    def cluster(self) -> str:
+        """The name of its cluster."""
+        return f"{CLUSTER}:{self.name}" if self.name else CLUSTER
+
+
 def bootstrap(
-    policy: Mapping[str, Any], replicas: Sequence[Address], listen: Address, admin: Address
+    policy: Mapping[str, Any],
+    replicas: Sequence[Address],
+    listen: Address,
+    admin: Address,
+    parts: Sequence[Part] = (),
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as JSON.
 
@@ -38,24 +81,32 @@ def bootstrap(
         replicas: What to balance over.
         listen: Where it takes requests.
         admin: Where its admin interface is.
+        parts: Of requests, in the order in which they are matched; none: all go anywhere.
     """
+    whole = [Tier("", 0, 1, range(len(replicas)))]
+    parts = parts or [Part("", 0, whole)]
     return {
         "admin": {"address": _socket_address(admin)},
         "static_resources": {
-            "listeners": [_listener(listen)],
-            "clusters": [_cluster(policy, replicas)],
+            "listeners": [_listener(listen, parts)],
+            "clusters": [_cluster(policy, replicas, part) for part in parts],
         },
     }
 
 
-def _listener(address: Address) -> dict[str, Any]:
+def _listener(address: Address, parts: Sequence[Part]) -> dict[str, Any]:
     filters = "type.googleapis.com/envoy.extensions.filters"
-    action = {"cluster": CLUSTER, "timeout": "60s", "retry_policy": _retry_policy()}
-    route = {"match": {"prefix": "/"}, "route": action}
+    routes = [
+        {
+            "match": _match(part),
+            "route": {"cluster": part.cluster, "timeout": "60s", "retry_policy": _retry_policy()},
+        }
+        for part in parts
+    ]
     manager = {
         "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": CLUSTER,
-        "route_config": {"virtual_hosts": [{"name": CLUSTER, "domains": ["*"], "routes": [route]}]},
+        "route_config": {"virtual_hosts": [{"name": CLUSTER, "domains": ["*"], "routes": routes}]},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",
@@ -71,18 +122,33 @@ def _listener(address: Address) -> dict[str, Any]:
     }
 
 
-def _cluster(policy: Mapping[str, Any], replicas: Sequence[Address]) -> dict[str, Any]:
-    endpoints = [
-        {"endpoint": {"address": _socket_address(address), "hostname": f"r{number}"}}
-        for number, address in enumerate(replicas)
+def _match(part: Part) -> dict[str, Any]:
+    if not part.name:
+        return {"prefix": "/"}
+    sizes = {"start": ceil(part.min_bytes), "end": 2**62}
+    return {"prefix": "/", "headers": [{"name": "content-length", "range_match": sizes}]}
+
+
+def _cluster(policy: Mapping[str, Any], replicas: Sequence[Address], part: Part) -> dict[str, Any]:
+    total = sum(tier.weight for tier in part.tiers)
+    localities = [
+        {
+            "locality": {"sub_zone": tier.name},
+            "priority": tier.priority,
+            "load_balancing_weight": max(round(10_000 * tier.weight / total), 1),
+            "lb_endpoints": [_endpoint(number, replicas[number]) for number in tier.members],
+        }
+        for tier in part.tiers
     ]
+    if len(localities) > 1:
+        policy = {**policy, "locality_lb_config": {"locality_weighted_lb_config": {}}}
     unlimited = ("max_connections", "max_pending_requests", "max_requests")
     thresholds = {
         **dict.fromkeys(unlimited, _UNLIMITED),
         "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
     }
     return {
-        "name": CLUSTER,
+        "name": part.cluster,
         "type": "STATIC",
         "connect_timeout": "1s",
         "load_balancing_policy": {
@@ -115,11 +181,12 @@ def _cluster(policy: Mapping[str, Any], replicas: Sequence[Address]) -> dict[str
             "success_rate_request_volume": 50,
             "successful_active_health_check_uneject_host": False,
         },
-        "load_assignment": {
-            "cluster_name": CLUSTER,
-            "endpoints": [{"lb_endpoints": endpoints}],
-        },
+        "load_assignment": {"cluster_name": part.cluster, "endpoints": localities},
     }
+
+
+def _endpoint(number: int, address: Address) -> dict[str, Any]:
+    return {"endpoint": {"address": _socket_address(address), "hostname": f"r{number}"}}
 
 
 def _retry_policy() -> dict[str, Any]:

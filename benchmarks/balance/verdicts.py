@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from benchmarks.balance.measures import Run, Spread, ratios
-from benchmarks.balance.table import Wanted
+from benchmarks.balance.measures import ALL, Run, Spread, ratios
+from benchmarks.balance.table import NO_ERROR, STILL, Target, Wanted
 
-Verdict = Literal["met", "missed", "not comparable"]
+Verdict = Literal["met", "MISSED", "not comparable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +26,38 @@ class Finding:
     verdict: Verdict
 
 
-def judge(wanted: Wanted, ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> list[Finding]:
+def judge(
+    wanted: Sequence[Wanted],
+    ours: Sequence[Run],
+    peers: Mapping[str, Sequence[Run]],
+    oracle: Sequence[Run] = (),
+) -> list[Finding]:
     """Hold runs to what was wanted.
 
     Args:
         wanted: In this row.
         ours: One run for each repetition, of which there is one at least.
         peers: The same of each peer, by its title; one at least.
+        oracle: The same of who knows everything; empty where it was not run.
     """
     findings = []
-    if wanted.p99 is not None:
-        findings.append(_ratio("p99", wanted.p99, ours, peers))
-    if wanted.p50 is not None:
-        findings.append(_ratio("p50", wanted.p50, ours, peers))
-    if wanted.still:
-        findings.append(_stillness(ours))
-    if wanted.no_error:
-        findings.append(_no_error(ours))
-    if wanted.no_out_of_memory:
-        findings.append(_no_out_of_memory(ours, peers))
+    for each in wanted:
+        if isinstance(each, Target):
+            findings.append(_ratio(each, ours, peers, oracle))
+        elif each == STILL:
+            findings.append(_stillness(ours))
+        elif each == NO_ERROR:
+            findings.append(_no_error(ours))
+        else:
+            findings.append(_no_out_of_memory(ours, peers))
     return findings
 
 
 def overall(findings: Sequence[Finding]) -> Verdict:
     """Of a row: met only when everything is."""
     verdicts = {finding.verdict for finding in findings}
-    if "missed" in verdicts:
-        return "missed"
+    if "MISSED" in verdicts:
+        return "MISSED"
     return "not comparable" if "not comparable" in verdicts else "met"
 
 
@@ -63,41 +68,47 @@ def times(ratio: Spread) -> str:
 
 
 def _ratio(
-    what: Literal["p50", "p99"],
-    limit: float,
+    target: Target,
     ours: Sequence[Run],
     peers: Mapping[str, Sequence[Run]],
+    oracle: Sequence[Run],
 ) -> Finding:
-    asked = f"{what} at most {limit:g} × the best peer's"
-    values = _values(what, ours)
+    asked = f"{target.kind} {target.quantile} ≤ {target.most:g} × the best peer's"
+    values = _values(target, ours)
     if inf in values:
-        return Finding(asked, "ours collapsed, or failed too often", "missed")
-    compared = ratios(values, [_values(what, runs) for runs in peers.values()])
+        return Finding(asked, "ours collapsed, or failed too often", "MISSED")
+    compared = ratios(values, [_values(target, runs) for runs in peers.values()])
     if compared is None:
         return Finding(asked, "every peer collapsed, or was disturbed", "not comparable")
     found = f"{times(compared.ratio)} that of {list(peers)[compared.peer]}"
     if compared.repetitions < len(ours):
         found += f", {len(ours) - compared.repetitions} disturbed"
-    return Finding(asked, found, "met" if compared.ratio.middle <= limit else "missed")
+    if oracle and (gap := ratios(values, [_values(target, oracle)])) is not None:
+        found += f"; {times(gap.ratio)} the oracle's"
+    return Finding(asked, found, "met" if compared.ratio.middle <= target.most else "MISSED")
 
 
-def _values(what: str, runs: Sequence[Run]) -> list[float | None]:
+def _values(target: Target, runs: Sequence[Run]) -> list[float | None]:
     """Of a disturbed run None: it says more of the machine than of who ran."""
-    return [None if run.summary.is_disturbed else getattr(run.summary, what) for run in runs]
+    return [
+        None if run.summary.is_disturbed
+        else getattr(run.summary.latency[target.kind], target.quantile)
+        for run in runs
+    ]  # fmt: skip
 
 
 def _stillness(ours: Sequence[Run]) -> Finding:
     changes = [run.changes for run in ours]
     said = ", ".join("collapsed" if count is None else str(count) for count in changes)
     still = all(count == 0 for count in changes)
-    return Finding("no weight change", f"{said} in each run", "met" if still else "missed")
+    return Finding("no weight change", f"{said} in each run", "met" if still else "MISSED")
 
 
 def _no_error(ours: Sequence[Run]) -> Finding:
-    failed = sum(run.summary.failed for run in ours)
+    failed = sum(run.summary.latency[ALL].failed for run in ours)
     cut = any(run.summary.cut_at is not None for run in ours)
     found = "collapsed" if cut else f"{failed} failed requests"
-    return Finding("no error", found, "missed" if cut or failed else "met")
+    return Finding("no error", found, "MISSED" if cut or failed else "met")
 
 
 def _no_out_of_memory(ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -> Finding:
@@ -107,7 +118,7 @@ def _no_out_of_memory(ours: Sequence[Run], peers: Mapping[str, Sequence[Run]]) -
     found = f"{mine}, peers {min(theirs.values())}–{max(theirs.values())}"
     asked = "no out-of-memory error where each peer has some"
     if mine:
-        return Finding(asked, found, "missed")
+        return Finding(asked, found, "MISSED")
     if without:
         said = f"{found}; none either with {', '.join(without)}"
         return Finding(asked, said, "not comparable")

@@ -7,9 +7,9 @@ took most of the CPU that a request costs on two cores.
 from dataclasses import dataclass
 from typing import Final
 
-PATH: Final = "/embed"
-OUT_OF_MEMORY: Final = "/out-of-memory"
-"""How often a replica ran out of it."""
+PATH: Final = "/v1/embeddings"
+STATE: Final = "/state"
+"""What a replica of a benchmark says of itself, and a real one does not."""
 
 SERVED_BY: Final = "x-replica"
 """The header that says who answered."""
@@ -28,7 +28,7 @@ class Message:
     """A request or a response.
 
     Attributes:
-        start: The first line, ``POST /embed HTTP/1.1`` or ``HTTP/1.1 200 OK``.
+        start: The first line, ``POST /v1/embeddings HTTP/1.1`` or ``HTTP/1.1 200 OK``.
         headers: By lower-case name.
         body: Whole.
     """
@@ -68,7 +68,10 @@ def split(buffer: bytes) -> tuple[Message, bytes] | None:
 
 def request(method: str, path: str, host: str, body: bytes) -> bytes:
     """A request as bytes."""
-    head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 

@@ -6,7 +6,7 @@ one with small batches the overhead h = α/β, given the capacity that is known.
 nothing but short requests says nothing about its capacity, and what was known before stays.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -20,6 +20,16 @@ FEWEST: Final = 3.0
 """Small batches that say anything."""
 SMALLEST: Final = 512.0
 """Tokens that a full batch has at least."""
+FADING: Final = 0.999
+"""What is left of the largest batch, with each reading that finds texts waiting."""
+CHUNKS: Final = 6.0
+"""Chunks that draw a line."""
+LINE: Final = 60.0
+"""Chunks over which it is drawn."""
+TELLING: Final = 0.03
+"""Squared coefficient of variation of their sizes from which on they do."""
+QUIET: Final = 2.0
+"""Readings before it that must have had small batches only."""
 REMEMBERED: Final = 100.0
 """Batches over which the overhead is averaged."""
 LEAST, MOST = 1.0, 4_000.0
@@ -35,24 +45,48 @@ class Shapes:
         seen: Small batches that this rests on.
         budget: Tokens of a full batch; NaN: none was seen.
         batched: Durations of batches were measured.
+        quiet: Readings in a row with small batches only.
+        sums: Of 1, n, T, n², n·T over chunks of batches of n tokens and T seconds, fading.
     """
 
     overhead: Floats
     seen: Floats
     budget: Floats
     batched: Bools
+    quiet: Floats
+    sums: Floats
 
     @classmethod
     def unknown(cls, size: int) -> Self:
         """Of so many rows of which nothing is known."""
         unknown = np.full(size, np.nan)
-        return cls(unknown, np.zeros(size), unknown.copy(), np.zeros(size, np.bool_))
+        batched, quiet = np.zeros(size, np.bool_), np.zeros(size)
+        sums = np.zeros((size, 5))
+        return cls(unknown, np.zeros(size), unknown.copy(), batched, quiet, sums)
 
     def known_overhead(self) -> Floats:
-        """With the pool's median in place of what is not known."""
-        known = self.overhead[~np.isnan(self.overhead)]
-        usual = float(np.median(known)) if len(known) else OVERHEAD
-        return np.where(np.isnan(self.overhead), usual, self.overhead)
+        """By small batches, or else by what a start takes in the pool, in seconds.
+
+        A start is work of the host and takes about as long on any accelerator, so one start is
+        more tokens of a fast replica.
+        """
+        count, n1, t1, n2, nt = self.sums.T
+        some = np.maximum(count, 1e-9)
+        n, took = n1 / some, t1 / some
+        variance, covariance = n2 / some - n**2, nt / some - n * took
+        drawn = (count >= CHUNKS) & (variance > TELLING * n**2) & (covariance > 0)
+        slope = np.where(drawn, covariance, 1.0) / np.where(drawn, variance, 1.0)
+        by_line = np.where(drawn, np.maximum(took - slope * n, 0.0), np.nan)
+        own = self.overhead
+        by_small = np.where(count > 0, own / np.maximum(own + n, 1.0) * took, np.nan)
+        for starts in (by_small, by_line):
+            known = starts[~np.isnan(starts)]
+            if len(known):
+                start = float(np.median(known))
+                per_token = np.maximum(took - start, 0.1 * took) / np.maximum(n, 1.0)
+                usual = np.where(count > 0, start / np.maximum(per_token, 1e-12), OVERHEAD)
+                return np.where(np.isnan(own), np.clip(usual, LEAST, MOST), own)
+        return np.where(np.isnan(own), OVERHEAD, own)
 
     def full(self) -> float:
         """Tokens of a full batch: the largest that left texts waiting anywhere in the pool."""
@@ -74,13 +108,17 @@ def learned(
     """
     overhead, seen = shapes.overhead.copy(), shapes.seen.copy()
     budget, batched = shapes.budget.copy(), shapes.batched.copy()
+    quiet = shapes.quiet.copy()
     batched[rows] = True
     size = counted.size
     # A batch that left texts waiting was full, as far as its server fills them.
     old = np.nan_to_num(budget[rows])
-    budget[rows] = np.where(waiting, np.maximum(0.98 * old, size), budget[rows])
-    full = Shapes(overhead, seen, budget, batched).full()
-    small = (size < SMALL * full) & (counted.batches >= FEWEST) & ~np.isnan(capacity)
+    budget[rows] = np.where(waiting, np.maximum(FADING * old, size), budget[rows])
+    full = replace(shapes, budget=budget).full()
+    small = (size < SMALL * full) & ~waiting
+    quiet[rows] = np.where(small, quiet[rows] + 1, 0.0)
+    # Batches are counted when they begin and timed when they end: a large one may have begun before.
+    small &= (quiet[rows] > QUIET) & (counted.batches >= FEWEST) & ~np.isnan(capacity)
     part = capacity * counted.duration / full
     small &= part < 0.5
     with np.errstate(invalid="ignore"):
@@ -91,4 +129,21 @@ def learned(
     before = np.where(np.isnan(overhead[at]), found, overhead[at])
     overhead[at] = before + rate * (found - before)
     seen[at] = np.minimum(seen[at] + weight, REMEMBERED)
-    return Shapes(overhead, seen, budget, batched)
+    return Shapes(overhead, seen, budget, batched, quiet, shapes.sums)
+
+
+def drawn(shapes: Shapes, rows: Ints, counted: Counted) -> Shapes:
+    """Take in chunks of batches for the line through their sizes and durations.
+
+    Args:
+        shapes: So far.
+        rows: Those that completed a chunk.
+        counted: What it was.
+    """
+    known = counted.are_batches
+    rows, n, took = rows[known], counted.size[known], counted.duration[known]
+    sums = shapes.sums.copy()
+    left = np.minimum(1.0, 1 - 1 / (LINE + 1))
+    sums[rows] *= left
+    sums[rows] += np.column_stack([np.ones(len(n)), n, took, n * n, n * took])
+    return replace(shapes, sums=sums)

@@ -133,7 +133,9 @@ def _sharing(frame: Frame) -> Floats:
         _, group = np.unique(band, return_inverse=True)
         counts = np.bincount(group, weights=frame.ready.astype(float))
         others = np.maximum(counts[group] - 1, 0)
-    return 1 + others / max(frame.envoys or 1, 1) if frame.since is not None else np.ones(frame.size)
+    return (
+        1 + others / max(frame.envoys or 1, 1) if frame.since is not None else np.ones(frame.size)
+    )
 
 
 def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:

@@ -46,6 +46,8 @@ class Counted(NamedTuple):
         squares: The same of these middles squared.
         billed: Texts, or requests, that `batch_seconds` was added for.
         batch_seconds: Sum over them of the duration of the batch that each was in.
+        text_middles: As `middles`, of the texts of batches; NaN where nobody counts.
+        text_squares: As `squares`, of the texts of batches.
     """
 
     requests: Floats
@@ -59,13 +61,29 @@ class Counted(NamedTuple):
     squares: Floats
     billed: Floats
     batch_seconds: Floats
+    text_middles: Floats
+    text_squares: Floats
+
+    @property
+    def token_squares(self) -> Floats:
+        """Sum over batches of their tokens squared."""
+        mean = self.batch_tokens / np.maximum(self.batches, 1e-9)
+        scale = self.batch_tokens / np.maximum(self.middles, 1e-9)
+        return np.maximum(self.squares * scale**2, mean * self.batch_tokens)
 
     @property
     def size(self) -> Floats:
-        """Tokens of the batch that a token was in, on average."""
-        scale = self.batch_tokens / np.maximum(self.middles, 1e-9)
-        mean = self.batch_tokens / np.maximum(self.batches, 1e-9)
-        return np.maximum(self.squares * scale**2 / np.maximum(self.batch_tokens, 1e-9), mean)
+        """Tokens of the batch that a text was in, on average.
+
+        That is the sum over batches of texts times tokens, over all texts. Servers tell how texts
+        and how tokens are distributed over batches, but not the two together: the larger the
+        batch, the more of both it has, so their product is near its upper bound by Cauchy and
+        Schwarz. Where only tokens are known, it is the batch that a token was in.
+        """
+        of_token = self.token_squares / np.maximum(self.batch_tokens, 1e-9)
+        texts = self.text_middles
+        of_text = np.sqrt(self.token_squares * self.text_squares) / np.maximum(texts, 1e-9)
+        return np.where(texts > 0, np.minimum(of_text, of_token), of_token)
 
     @property
     def duration(self) -> Floats:
@@ -116,6 +134,6 @@ def by_batches(counted: Counted, overhead: Floats, budget: float) -> Floats:
     capacity = budget / (budget + overhead) / np.maximum(per_token, 1e-12)
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
-    alike = counted.batch_tokens / np.maximum(size, 1e-9)
+    alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
     worth = PER_BATCH * alike * (size / np.maximum(size + overhead, 1e-9)) ** 2
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])

@@ -5,14 +5,14 @@ of the pool's table; rows that no replica uses hold whatever comes out and are n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
 
 from controlplane.balancing.parting import Demand, Looked
 from controlplane.balancing.records import Records
-from controlplane.balancing.table import Bools, Floats, Ints, Table
+from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
 from controlplane.settings import PoolSettings
 from controlplane.signals import WINDOW
 from controlplane.signals.sizes import Sizes
@@ -104,19 +104,10 @@ class State:
     def for_rows(self, generation: Floats) -> "State":
         """The same for the rows that there are now; nothing of those that are others by now."""
         size, known = len(generation), len(self.generation)
-        forgotten = np.ones(size, np.bool_)
-        forgotten[:known] = ~(self.generation == generation[:known])
-        fresh = State.empty(size)
-        columns = {}
-        for name in State.__slots__:
-            if name == "records":
-                continue
-            column = getattr(fresh, name)
-            kept = ~forgotten[:known]
-            column[:known][kept] = getattr(self, name)[kept]
-            columns[name] = column
-        records = self.records.resized(size, forgotten)
-        return State(**(columns | {"records": records, "generation": generation.copy()}))
+        keep = self.generation == generation[:known]
+        state = carried_over(self, State.empty(size), keep)
+        records = self.records.carried_over(size, keep)
+        return replace(state, generation=generation.copy(), records=records)
 
 
 @dataclass(frozen=True, slots=True)

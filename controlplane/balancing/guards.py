@@ -82,7 +82,7 @@ def _within_limits(wanted: Bools, was_cut: Bools, fraction: Floats, frame: Frame
     rows.sort(key=lambda row: (not was_cut[row], -fullness[row], frame.ids[row]))
     cut = wanted & ~frame.ready
     cut[rows[:most]] = True
-    return cut
+    return np.asarray(cut)
 
 
 def within_limits_again(frame: Frame) -> None:
@@ -111,7 +111,7 @@ def _growth(trail: Floats) -> Floats:
     (t0, first), (t1, half), (t2, last) = trail[:, 0].T, trail[:, middle].T, trail[:, -1].T
     with np.errstate(divide="ignore", invalid="ignore"):
         slower = np.minimum((half - first) / (t1 - t0), (last - half) / (t2 - t1))
-    return np.maximum(np.nan_to_num(slower, nan=0.0), 0.0)
+    return np.asarray(np.maximum(np.nan_to_num(slower, nan=0.0), 0.0))
 
 
 def silence(frame: Frame) -> None:

@@ -110,8 +110,8 @@ class Fleet:
             )
             begin = some.stop
         used = min(max(tokens / total, LEAST_BUSY), 1.0)
-        some = np.ones(len(self.ids), np.bool_)
-        shares = with_headroom(self.capacity / np.median(self.capacity), some, used)
+        everyone = np.ones(len(self.ids), np.bool_)
+        shares = with_headroom(self.capacity / np.median(self.capacity), everyone, used)
         shares /= shares.sum()
         ends = np.cumsum([group.count for group in found])
         return found, [float(each.sum()) for each in np.split(shares, ends[:-1])]
@@ -127,8 +127,14 @@ def fleet_of(
 ) -> Fleet:
     """Put replicas in order; equal ones by id."""
     order = np.lexsort((np.asarray(ids, dtype=object).astype(str), capacity))
-    columns = [np.asarray(column)[order] for column in (capacity, start, budget, slots)]
-    return Fleet(tuple(ids[at] for at in order), *columns, np.asarray(are_batches)[order])
+    return Fleet(
+        tuple(ids[at] for at in order),
+        capacity[order],
+        start[order],
+        budget[order],
+        slots[order],
+        are_batches[order],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +413,8 @@ def _with_members(parting: Parting, fleet: Fleet, now: float) -> Parting | None:
     most = len(fleet.ids) - 1
     come = rest[: max(min(missing, most - len(present)), 0)]
     own = frozenset([*present, *come])
-    joined = {id_: parting.joined.get(id_, now) for id_ in own if id_ in parting.joined or id_ in come}
+    joined = {id_: at for id_, at in parting.joined.items() if id_ in own}
+    joined |= dict.fromkeys(come, now)
     return replace(parting, own=own, joined=joined) if own else None
 
 

@@ -21,6 +21,10 @@ from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
 
+_SILENT: Final = (
+    "Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen."
+)
+
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.measured,
@@ -39,10 +43,6 @@ STAGES: Final[tuple[Stage, ...]] = (
     tiers.names,
     sets.part,
     sets.divide,
-)
-
-SUSPECT: Final = (
-    "Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen."
 )
 
 WATCHED: Final[tuple[Stage, ...]] = (
@@ -99,11 +99,12 @@ def decide(
         sizes=sizes,
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
-        held=None if before is None else hold or (SUSPECT if suspect else None),
+        held=None if before is None else hold or (_SILENT if suspect else None),
     )
     # What leans on lines that nobody sees any more is taken back; a restart changes nothing.
     frame.keeps_told = frame.held is not None and frame.held == hold
     if settings.balancing.policy not in WEIGHED:
+        frame.held = None
         return _unweighed(frame)
     if before is not None and frame.held is not None:
         _keep(frame, before)
@@ -171,7 +172,9 @@ def _decision(frame: Frame) -> Decision:
         parting=parting,
         suspect=frame.suspect,
         moving=bool(
-            going.any() or frame.starting.any() or (~np.isnan(line[frame.alive])).any()
+            going.any()
+            or frame.starting.any()
+            or (~np.isnan(line[frame.alive])).any()
             or (parting is not None and not classes)
         ),
         state=frame.state,

@@ -6,7 +6,7 @@ one sum, which fades. Each chunk is three numbers: what it is worth in requests,
 work in tokens. Work over busy seconds is the capacity.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from controlplane.balancing import batches, evidence
 from controlplane.balancing.batches import Shapes
 from controlplane.balancing.evidence import Counted
-from controlplane.balancing.table import Bools, Floats, Ints, Table
+from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
 
 CHUNK: Final = 20.0
 """Requests in a chunk: chunks that are short beside the time in which a queue comes and goes make a
@@ -52,7 +52,16 @@ BELOW_USUAL: Final = 0.7
 
 WORTH, BUSY, WORK = 0, 1, 2
 _COUNTERS: Final = ("requests", "seconds", "tokens", "looks")
-_BATCHES: Final = ("batches", "batch_tokens", "middles", "squares", "billed", "batch_seconds")
+_BATCHES: Final = (
+    "batches",
+    "batch_tokens",
+    "middles",
+    "squares",
+    "billed",
+    "batch_seconds",
+    "text_middles",
+    "text_squares",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +118,14 @@ class Records:
             shapes=Shapes.unknown(size),
         )
 
-    def resized(self, size: int, forgotten: Bools) -> "Records":
-        """The same for so many rows, with nothing in some of them.
+    def carried_over(self, size: int, keep: Bools) -> "Records":
+        """The same for so many rows; see `table.carried_over`."""
+        fresh = carried_over(self, Records.empty(size), keep)
+        return replace(fresh, shapes=carried_over(self.shapes, Shapes.unknown(size), keep))
 
-        Args:
-            size: Rows; not fewer than there are.
-            forgotten: Rows whose replica is another one by now.
-        """
-        fresh = Records.empty(size)
-        old, new = _columns(self), _columns(fresh)
-        for name, column in new.items():
-            count = len(old[name])
-            column[:count] = old[name]
-            if forgotten.any():
-                column[forgotten] = _columns(Records.empty(1))[name][0]
-        return _from_columns(new)
+    def copy(self) -> "Records":
+        """The same, to be changed in place."""
+        return self.carried_over(len(self.at), np.ones(len(self.at), np.bool_))
 
     @property
     def all(self) -> Floats:
@@ -141,18 +143,6 @@ class Records:
         total = self.all
         known = (total[:, WORTH] > 0) & (total[:, BUSY] > 0)
         return np.where(known, total[:, WORK] / np.where(known, total[:, BUSY], 1.0), np.nan)
-
-
-def _columns(records: Records) -> dict[str, Floats]:
-    found = {each.name: getattr(records, each.name) for each in fields(records)}
-    shapes = found.pop("shapes")
-    return found | {f"shapes.{each.name}": getattr(shapes, each.name) for each in fields(shapes)}
-
-
-def _from_columns(columns: dict[str, Floats]) -> Records:
-    own = {name: column for name, column in columns.items() if "." not in name}
-    shapes = {name[7:]: column for name, column in columns.items() if "." in name}
-    return Records(**own, shapes=Shapes(**shapes))
 
 
 def recorded(
@@ -180,7 +170,7 @@ def recorded(
     new = ~np.isnan(read_at) & ~(records.at >= read_at)
     if not new.any():
         return records
-    records = replace(records, **{name: column.copy() for name, column in _own(records).items()})
+    records = records.copy()
     rows = np.flatnonzero(new)
     counters = np.column_stack([table.column(name)[rows] for name in (*_COUNTERS, *_BATCHES)])
     base = records.base[rows]
@@ -197,17 +187,17 @@ def recorded(
     active = rows[goes_on]
     if len(active):
         records = _counted(records, active, grown[goes_on], table, slots, sharing, usual)
-        complete = active[records.parts[active, -1, WORTH] >= CHUNK]
-        records = _completed(records, complete, counters, rows, table, read_at)
+        full = records.parts[active, -1, WORTH] >= CHUNK
+        complete = active[full]
+        elapsed = read_at[complete] - records.since[complete]
+        line = batches.drawn(records.shapes, complete, _differences(grown[goes_on][full], elapsed))
+        records = replace(records, shapes=line)
+        records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
     records.spoke_at[active] = read_at[active]
     if len(active):
         _follow_changes(records, active, median, read_at)
     return records
-
-
-def _own(records: Records) -> dict[str, Floats]:
-    return {name: column for name, column in _columns(records).items() if "." not in name}
 
 
 def _begin(records: Records, rows: Ints, counters: Floats, read_at: Floats) -> None:
@@ -263,7 +253,7 @@ def _differences(grown: Floats, elapsed: Floats) -> Counted:
 
 
 def _completed(
-    records: Records, rows: Ints, counters: Floats, of: Ints, table: Table, read_at: Floats
+    records: Records, rows: Ints, counters: Floats, of: Ints, read_at: Floats
 ) -> Records:
     """Put full chunks among the recent ones; the oldest of these becomes part of the old sum."""
     if not len(rows):

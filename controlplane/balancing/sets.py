@@ -76,7 +76,13 @@ def part(frame: Frame) -> None:
     fleet = _fleet(frame, rows)
     notice = frame.settings.health_check.timeout + CHECKED
     frame.looked = parting.looked(
-        before, fleet, frame.demand, _fast_demand(frame, fleet), frame.envoys or 1, notice, frame.now
+        before,
+        fleet,
+        frame.demand,
+        _fast_demand(frame, fleet),
+        frame.envoys or 1,
+        notice,
+        frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
 

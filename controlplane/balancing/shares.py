@@ -21,6 +21,7 @@ MOST_STARTING: Final = 0.5
 JUST_FELL: Final = 5.0
 """Seconds for which a capacity that was seen to fall is followed at once."""
 
+
 def relative(frame: Frame) -> None:
     """Capacities relative to the median, within limits; all 1 where the pool is as good as equal."""
     frame.to_median = frame.aged / frame.usual

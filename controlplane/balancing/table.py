@@ -6,8 +6,8 @@ columns. So a pool of ten thousand replicas costs what has changed in it, and a 
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Self
+from dataclasses import dataclass, field, fields
+from typing import Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,8 @@ _COLUMNS: Final = (
     "texts",
     "batch_seconds",
     "billed",
+    "text_middles",
+    "text_squares",
     # Of the newest window.
     "errors",
     "samples",
@@ -236,7 +238,7 @@ class Table:
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
             self._free = [*range(2 * size - 1, size - 1, -1)]
-        row = self._free.pop()
+        row: int = self._free.pop()
         self._rows[id_] = row
         self._alive[row] = True
         return row
@@ -245,7 +247,7 @@ class Table:
 def _row_of(given: ReplicaInput) -> tuple[float, ...]:
     nan = math.nan
     window = given.window
-    counters: tuple[float, ...] = (nan,) * 18
+    counters: tuple[float, ...] = (nan,) * 20
     if window is not None:
         length = nan
         if window.tokens_in is not None and window.samples:
@@ -282,3 +284,21 @@ def _row_of(given: ReplicaInput) -> tuple[float, ...]:
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )
+
+
+Columns = TypeVar("Columns")
+
+
+def carried_over(old: Columns, fresh: Columns, keep: Bools) -> Columns:
+    """Take rows of a dataclass of columns over into a fresh one of as many rows or more.
+
+    Args:
+        old: Its columns.
+        fresh: Its columns are written; what is no column stays as it is.
+        keep: Which rows of the old ones.
+    """
+    for each in fields(fresh):  # type: ignore[arg-type]
+        column = getattr(fresh, each.name)
+        if isinstance(column, np.ndarray):
+            column[: len(keep)][keep] = getattr(old, each.name)[keep]
+    return fresh

@@ -68,6 +68,8 @@ class BatchTotals(NamedTuple):
         texts: Computed.
         seconds: See `Batches`.
         billed: See `Batches`.
+        text_middles: As `middles`, of the texts of batches.
+        text_squares: As `squares`, of the texts of batches.
     """
 
     batches: float
@@ -77,6 +79,8 @@ class BatchTotals(NamedTuple):
     texts: float = math.nan
     seconds: float = math.nan
     billed: float = math.nan
+    text_middles: float = math.nan
+    text_squares: float = math.nan
 
     def since(self, before: "BatchTotals") -> Batches:
         """What was computed between two readings of one process, `before` the older one.
@@ -84,7 +88,7 @@ class BatchTotals(NamedTuple):
         Within a bucket tokens are taken to be at its middle, times one factor for all buckets by
         which they add up to the tokens that were counted.
         """
-        batches, tokens, middles, squares, texts, seconds, billed = map(sub, self, before)
+        batches, tokens, middles, squares, texts, seconds, billed, *_ = map(sub, self, before)
         if middles > 0:
             squares *= (tokens / middles) ** 2
         return Batches(
@@ -122,15 +126,15 @@ def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokens:
-    """Where the histogram of the tokens of batches is in expositions of one layout.
+class _Grid:
+    """Where a histogram of the tokens, or of the texts, of batches is in expositions of one layout.
 
     Attributes:
         columns: Indices of the buckets of each label set, by bound.
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
         squares: These squared.
-        total: Sum of the tokens.
+        total: Sum of the tokens or texts.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -139,6 +143,11 @@ class _Tokens:
     squares: tuple[float, ...]
     total: Sum
 
+    def counts(self, values: Sequence[float]) -> list[float]:
+        """Cumulative counts of the buckets, over all label sets."""
+        columns = [[values[index] for index in column] for column in self.columns]
+        return columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
+
 
 @dataclass(frozen=True, slots=True)
 class BatchSums:
@@ -146,13 +155,15 @@ class BatchSums:
 
     Attributes:
         tokens: The histogram; None where there is none.
+        sizes: The histogram of texts; None where there is none.
         count: Counter of batches, where there is no histogram.
         texts: See `Batches`, as the following.
         seconds: A counter.
         billed: A counter.
     """
 
-    tokens: _Tokens | None
+    tokens: _Grid | None
+    sizes: _Grid | None
     count: Sum
     texts: Sum
     seconds: Sum
@@ -179,15 +190,28 @@ class BatchSums:
             seconds = billed = math.nan
         elif seconds > 0 and billed == 0:
             raise BatchError(f"{seconds:g} s in batches without a text")
-        return BatchTotals(*found, math.nan if texts is None else texts, seconds, billed)
+        *totals, empty = found
+        middles, squares = self._texts(values, empty)
+        of_texts = math.nan if texts is None else texts
+        batches, tokens, *moments = totals
+        of = (*moments, of_texts, seconds, billed, middles, squares)
+        return BatchTotals(batches, tokens, *of)
 
-    def _batches(self, values: Sequence[float]) -> tuple[float, float, float, float] | None:
+    def _texts(self, values: Sequence[float], empty: float) -> tuple[float, float]:
+        """First and second moment of the texts of batches, so many of which were empty polls."""
+        if self.sizes is None:
+            return math.nan, math.nan
+        counts = self.sizes.counts(values)
+        within = [*map(sub, counts, [empty, *counts])]
+        return sum(map(mul, within, self.sizes.middles)), sum(map(mul, within, self.sizes.squares))
+
+    def _batches(self, values: Sequence[float]) -> tuple[float, ...] | None:
+        """Batches, tokens, both moments of tokens, and polls of an empty queue."""
         grid = self.tokens
         if grid is None:
             count = self.count.of(values)
-            return None if count is None else (count, math.nan, math.nan, math.nan)
-        columns = [[values[index] for index in column] for column in grid.columns]
-        counts = columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
+            return None if count is None else (count, math.nan, math.nan, math.nan, 0.0)
+        counts = grid.counts(values)
         first = grid.first
         empty = counts[first - 1] if first else 0.0
         within = [*map(sub, counts[first:], [empty, *counts[first:]])]
@@ -202,24 +226,31 @@ class BatchSums:
         if count > tokens or (count == 0 and tokens > empty):
             raise BatchError(f"{count:g} batches of {tokens:g} tokens")
         middles = sum(map(mul, within, grid.middles))
-        return count, tokens, middles, sum(map(mul, within, grid.squares))
+        return count, tokens, middles, sum(map(mul, within, grid.squares)), empty
 
 
 def batch_sums(layout: Layout, families: BatchFamilies | None) -> BatchSums | None:
     """Where a profile's batches are; None where an exposition has none."""
     if families is None:
         return None
-    tokens = _tokens(layout, families.tokens) if families.tokens else None
+    tokens = _grid(layout, families.tokens, EMPTY) if families.tokens else None
+    sizes = _grid(layout, families.sizes, 0.0) if families.sizes else None
     count = counter(layout, families.count)
     if tokens is None and not count.indices:
         return None
     texts = counters(layout, families.texts)
     billed = counters(layout, families.billed) if families.billed else texts
-    return BatchSums(tokens, count, texts, counters(layout, families.seconds), billed)
+    return BatchSums(tokens, sizes, count, texts, counters(layout, families.seconds), billed)
 
 
-def _tokens(layout: Layout, source: Source) -> _Tokens | None:
-    """Where a histogram is; None where its label sets are not of the same buckets up to +Inf."""
+def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
+    """Where a histogram is; None where its label sets are not of the same buckets up to +Inf.
+
+    Args:
+        layout: Of the exposition.
+        source: Of the histogram.
+        empty: Batches of so many tokens or texts are none.
+    """
     columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
     for labels, index in layout.of(source, "_bucket"):
         if labels.bound is not None:
@@ -230,11 +261,13 @@ def _tokens(layout: Layout, source: Source) -> _Tokens | None:
     (bounds,) = grids
     if bounds[-1] != math.inf:
         return None
-    first = sum(bound <= EMPTY for bound in bounds)
-    lower = [EMPTY, *bounds[first:-1]]
-    middles = [math.sqrt(low * high) for low, high in zip(lower, bounds[first:-1], strict=False)]
+    first = sum(bound <= empty for bound in bounds)
+    lower = [empty, *bounds[first:-1]]
+    pairs = zip(lower, bounds[first:-1], strict=False)
+    # A bucket up to one text has the batches of one.
+    middles = [math.sqrt(low * high) if low else high for low, high in pairs]
     middles.append(lower[-1] * _LAST_BUCKET)
-    return _Tokens(
+    return _Grid(
         columns=tuple(tuple(column[bound] for bound in bounds) for column in columns.values()),
         first=first,
         middles=tuple(middles),

@@ -110,6 +110,7 @@ class BatchFamilies:
 
     Attributes:
         tokens: Histogram of the tokens of each batch.
+        sizes: Histogram of the texts of each batch.
         count: Counter of batches, of a server without that histogram.
         texts: Counters of the texts that were computed, which add up.
         seconds: Counters of the time of the batch that each was in, which add up.
@@ -117,6 +118,7 @@ class BatchFamilies:
     """
 
     tokens: Source | None = None
+    sizes: Source | None = None
     count: Source | None = None
     texts: tuple[Source, ...] = ()
     seconds: tuple[Source, ...] = ()
@@ -129,14 +131,16 @@ class BatchFamilies:
         if self.count is not None:
             counters = (*counters, self.count)
         names = {name for source in counters for name in spellings(source.family)}
-        if self.tokens is not None:
-            names |= {f"{self.tokens.family}_bucket", f"{self.tokens.family}_sum"}
+        for histogram in (self.tokens, self.sizes):
+            if histogram is not None:
+                names |= {f"{histogram.family}_bucket", f"{histogram.family}_sum"}
         return names
 
     def narrowed(self, narrow: Callable[[Source], Source]) -> "BatchFamilies":
         """The same with each source narrowed."""
         return BatchFamilies(
             narrow(self.tokens) if self.tokens else None,
+            narrow(self.sizes) if self.sizes else None,
             narrow(self.count) if self.count else None,
             tuple(map(narrow, self.texts)),
             tuple(map(narrow, self.seconds)),

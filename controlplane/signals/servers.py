@@ -46,6 +46,7 @@ _PROFILES: Final = (
         # `backend_task` and what reads its metadata); a server has one kind of model.
         batches=BatchFamilies(
             tokens=Source("te_batch_next_tokens"),
+            sizes=Source("te_batch_next_size"),
             texts=(
                 Source("te_embed_inference_duration_count"),
                 Source("te_predict_inference_duration_count"),

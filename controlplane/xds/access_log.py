@@ -51,7 +51,7 @@ def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
     for key, _, value in fields(memoryview(data)):
         if key == tag(1) and first:
             node = _node(value)
-        elif key == tag(2) and looked < most:
+        elif key == tag(2):
             for inner, _, entry in fields(value):
                 if inner != tag(1):
                     continue

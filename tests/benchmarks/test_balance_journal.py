@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.balance import journal
 from benchmarks.balance.journal import JournalError, Key, Opening
-from benchmarks.balance.table import SCENARIOS
+from benchmarks.worlds.scenarios import SCENARIOS
 from tests.benchmarks.balance_runs import entry, run_of
 
 OPENING = Opening({"cores": 2}, 4, 1.5, ("cheap",), journal.as_data([SCENARIOS["cold-80"]]))
@@ -23,6 +23,14 @@ def test_a_journal_says_what_was_written_into_it(tmp_path: Path) -> None:
     for it in ENTRIES:
         journal.append(path, it)
     assert journal.read(path) == (OPENING, ENTRIES)
+
+
+def test_a_journal_is_json_that_anybody_reads(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    scenarios = journal.as_data(SCENARIOS.values())
+    journal.begin(path, Opening({}, 1, 1.0, (), scenarios))
+    assert "Infinity" not in path.read_text()
+    assert journal.read(path)[0].scenarios == scenarios
 
 
 def test_a_line_that_was_cut_short_is_as_if_never_begun(tmp_path: Path) -> None:
@@ -46,7 +54,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, text: str) -> None
 
 def test_a_journal_of_other_scenarios_is_not_gone_on_with() -> None:
     now = SCENARIOS["cold-80"]
-    journal.check(OPENING, [now.behind(12), SCENARIOS["mixed-80"]])
+    journal.check(OPENING, [now, SCENARIOS["mixed-80"]])
     with pytest.raises(JournalError, match="cold-80 is another"):
         journal.check(OPENING, [replace(now, load=0.5)])
 

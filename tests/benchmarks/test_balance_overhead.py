@@ -39,7 +39,7 @@ def test_the_worst_run_of_a_kind_speaks_for_it() -> None:
 
 
 def test_stretching_is_told() -> None:
-    assert "stretched 1.5 times" in verdict(1.5)
+    assert "take 1.5 times as long" in verdict(1.5)
     assert "as they should be" in verdict(1)
 
 

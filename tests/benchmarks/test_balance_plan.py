@@ -1,12 +1,15 @@
 import pytest
 
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.contenders import CONTENDERS
 from benchmarks.balance.journal import Key
 from benchmarks.balance.plan import Pace, slots, units
-from benchmarks.balance.table import ALIKE, OURS, REPORTS, SCENARIOS
+from benchmarks.balance.table import GATEWAY, OURS, REPORTS, ROWS
+from benchmarks.worlds.scenarios import SCENARIOS
 
-MIXED = [SCENARIOS["mixed-80"].behind(count) for count in (1, 12)]
-EVERYTHING = [SCENARIOS[name].behind(count) for name in SCENARIOS for count in (1, 12)]
+MIXED = [Cell(SCENARIOS["mixed-80"], count) for count in (1, 12)]
+MIXED_60 = [Cell(SCENARIOS["mixed-60"], 1)]
+EVERYTHING = [*dict.fromkeys(row.cell for row in ROWS)]
 
 
 def test_a_repetition_is_over_before_the_next_begins() -> None:
@@ -18,13 +21,13 @@ def test_a_repetition_is_over_before_the_next_begins() -> None:
 def test_everybody_is_in_every_unit_with_the_same_seed() -> None:
     for unit in units(EVERYTHING, CONTENDERS, 2):
         names = {job.contender.name for job in unit.jobs}
-        assert {each.name for each in CONTENDERS} - {ALIKE, REPORTS} <= names
-        assert len({(job.repetition, job.scenario) for job in unit.jobs}) == 1
+        assert {each.name for each in CONTENDERS} - {REPORTS, GATEWAY} <= names
+        assert len({(job.repetition, job.cell) for job in unit.jobs}) == 1
 
 
 def test_load_reports_share_the_peers_of_their_scenario_and_are_in_no_other() -> None:
     there = {
-        unit.jobs[0].scenario.name
+        unit.jobs[0].cell.scenario.name
         for unit in units(EVERYTHING, CONTENDERS, 1)
         if any(job.contender.name == REPORTS for job in unit.jobs)
     }
@@ -54,14 +57,14 @@ def test_runs_with_other_numbers_of_sidecars_are_other_runs() -> None:
 
 @pytest.mark.parametrize(("lanes", "sizes"), [(1, [1] * 7), (4, [4, 3]), (3, [3, 2, 2]), (9, [7])])
 def test_slots_are_few_and_evenly_filled(lanes: int, sizes: list[int]) -> None:
-    jobs = next(units([SCENARIOS["mixed-60"]], CONTENDERS, 1)).jobs
+    jobs = next(units(MIXED_60, CONTENDERS[:7], 1)).jobs
     made = slots(jobs, lanes)
     assert [len(slot) for slot in made] == sizes
     assert {job.key for slot in made for job in slot} == {job.key for job in jobs}
 
 
 def test_time_left_is_that_of_slots_and_not_of_runs() -> None:
-    jobs = next(units([SCENARIOS["mixed-60"]], CONTENDERS, 1)).jobs
+    jobs = next(units(MIXED_60, CONTENDERS[:7], 1)).jobs
     assert Pace(around=8).seconds(jobs, 1) == 7 * 30
     assert Pace(around=8).seconds(jobs, 4) == 2 * 30
 

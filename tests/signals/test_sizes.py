@@ -101,6 +101,13 @@ def test_searches_and_bulk_are_parted_between_the_two(searches: int, bulk: int) 
     assert split.requests_above == pytest.approx(bulk / (searches + bulk))
 
 
+def test_two_large_requests_among_a_thousand_small_ones_are_a_class_by_their_bytes() -> None:
+    small = [40 + 9 * (index % 41) for index in range(998)]
+    split = seen(*small, 80_000, 80_000).threshold()
+    assert split is not None
+    assert max(small) < split.threshold < 80_000
+
+
 def test_bytes_above_a_threshold_are_their_part_of_all_bytes() -> None:
     split = seen(*[100] * 90, *[900] * 10).split(512)
     assert split.bytes_above == pytest.approx(0.5)
@@ -167,7 +174,8 @@ def test_a_clock_that_stands_still_or_goes_back_forgets_nothing() -> None:
     sizes = seen(*[100] * 1000, at=10.0)
     sizes.add([100], 10.0)
     sizes.add([100], 5.0)
-    assert sizes.samples == 1002
+    sizes.add([100], 10.0)
+    assert sizes.samples == 1003
 
 
 def test_a_copy_goes_its_own_way() -> None:

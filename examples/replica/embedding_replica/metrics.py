@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from statistics import fmean as mean
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,6 +31,8 @@ BUCKETS = tuple(0.00001 * 1.5**power for power in range(1, 40))
 SIZES = tuple(float(1 << power) for power in range(21))
 
 _COUNTERS = {
+    "te_embed_count": "Texts of embedding requests that were well formed.",
+    "te_embed_success": "Texts answered with an embedding.",
     "te_request_count": "Embedding requests that were well formed.",
     "te_request_success": "Embedding requests answered with embeddings.",
     "te_request_failure": "Embedding requests answered with an error.",
@@ -43,24 +46,22 @@ class Metrics:
         """Start at nought.
 
         Args:
-            waiting: Tells how many requests wait for a slot.
+            waiting: Tells how many texts wait for a batch.
             registry: A registry of its own.
         """
         # text-embeddings-inference exposes no creation times.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._request = _histogram(registry, "request", "From a request's arrival to its answer")
-        self._tokenised = _histogram(registry, "request_tokenization", "Tokenising")
-        self._queued = _histogram(registry, "request_queue", "Waiting for a slot")
-        self._inferred = _histogram(registry, "request_inference", "Computing")
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._requests = Stages(registry, "request", "embedding requests; means of their texts")
+        self._texts = Stages(registry, "embed", "texts")
         self._batch_texts = Histogram(
             "te_batch_next_size", "Texts in a batch.", buckets=SIZES[:13], registry=registry
         )
         self._batch_tokens = Histogram(
             "te_batch_next_tokens", "Tokens in a batch.", buckets=SIZES, registry=registry
         )
-        queue = Gauge("te_queue_size", "Requests that wait for a slot.", registry=registry)
+        queue = Gauge("te_queue_size", "Texts that wait for a batch.", registry=registry)
         queue.set_function(waiting)
         ProcessCollector(registry=registry)
 
@@ -80,23 +81,28 @@ class Metrics:
             )
             gauge.labels(uuid).set_function(read)
 
-    def arrived(self, method: str) -> None:
+    def batch(self, texts: int, tokens: int) -> None:
+        """Count a batch; as there also an empty one, where nothing waited after another."""
+        self._batch_texts.observe(texts)
+        self._batch_tokens.observe(tokens)
+
+    def arrived(self, method: str, texts: int) -> None:
         """Count a well-formed request; method is ``single`` or ``batch``."""
-        self._counts["te_request_count", "method", method] += 1
+        self._counts["te_request_count", f'method="{method}"'] += 1
+        self._counts["te_embed_count", ""] += texts
 
     def succeeded(self, method: str, seconds: float, done: Embedded) -> None:
         """Count an answered request and how long it took, all in all, in seconds."""
-        self._counts["te_request_success", "method", method] += 1
-        self._request.observe(seconds)
-        self._tokenised.observe(done.tokenised)
-        self._queued.observe(done.queued)
-        self._inferred.observe(done.inferred)
-        self._batch_texts.observe(len(done.vectors))
-        self._batch_tokens.observe(done.tokens)
+        self._counts["te_request_success", f'method="{method}"'] += 1
+        self._counts["te_embed_success", ""] += len(done.vectors)
+        self._requests.observe(seconds, mean(done.queued), done.tokenised, mean(done.inferred))
+        # Each text is charged the whole of the batch it was in.
+        for queued, inferred in zip(done.queued, done.inferred, strict=True):
+            self._texts.observe(seconds, queued, done.tokenised, inferred)
 
     def failed(self, reason: str) -> None:
         """Count a request that got an error, by text-embeddings-inference's name for why."""
-        self._counts["te_request_failure", "err", reason] += 1
+        self._counts["te_request_failure", f'err="{reason}"'] += 1
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus' text format 0.0.4."""
@@ -104,12 +110,29 @@ class Metrics:
         lines = []
         for name, what in _COUNTERS.items():
             lines += [f"# HELP {name} {what}", f"# TYPE {name} counter"]
-            for (counter, label, value), count in sorted(self._counts.items()):
+            for (counter, label), count in sorted(self._counts.items()):
                 if counter == name:
-                    lines.append(f'{name}{{{label}="{value}"}} {count}')
+                    lines.append(f"{name}{{{label}}} {count}" if label else f"{name} {count}")
         return "\n".join([*lines, ""]).encode() + generate_latest(self._registry)
 
 
-def _histogram(registry: CollectorRegistry, name: str, what: str) -> Histogram:
-    documentation = f"{what}, in seconds, of embedding requests that succeeded."
-    return Histogram(f"te_{name}_duration", documentation, buckets=BUCKETS, registry=registry)
+class Stages:
+    """How long something took, all in all and in each stage, in histograms."""
+
+    def __init__(self, registry: CollectorRegistry, of: str, what: str) -> None:
+        """Start empty."""
+        stages = ("", "queue_", "tokenization_", "inference_")
+        self._histograms = [
+            Histogram(
+                f"te_{of}_{stage}duration",
+                f"Seconds, of {what} that succeeded.",
+                buckets=BUCKETS,
+                registry=registry,
+            )
+            for stage in stages
+        ]
+
+    def observe(self, *seconds: float) -> None:
+        """Count one: in all, waiting for a batch, tokenising, and the time of the batch."""
+        for histogram, value in zip(self._histograms, seconds, strict=True):
+            histogram.observe(value)

@@ -21,9 +21,9 @@ class Options:
     host: str
     port: int
     model_name: str
-    slots: int
-    queue: int
-    max_batch: int
+    max_batch_tokens: int
+    max_concurrent_requests: int
+    max_client_batch_size: int
     threads: int
     speed: float
     load_seconds: float
@@ -55,9 +55,9 @@ def parse(argv: Sequence[str]) -> Options:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=_port, required=True, help="port to listen on; 0 picks a free one")
     add("--model-name", default="all-MiniLM-L6-v2", help="name it serves under (%(default)s)")
-    add("--slots", type=_count, default=1, help="requests computed at once (%(default)s)")
-    add("--queue", type=_whole, default=512, help="requests that may wait (%(default)s)")
-    add("--max-batch", type=_count, default=64, help="inputs in one request (%(default)s)")
+    add("--max-batch-tokens", type=_count, default=16384, help="tokens in a batch (%(default)s)")
+    add("--max-concurrent-requests", type=_count, default=512, help="texts here (%(default)s)")
+    add("--max-client-batch-size", type=_count, default=64, help="texts a request (%(default)s)")
     add("--threads", type=_count, default=1, help="BLAS threads (%(default)s)")
     add("--speed", type=_speed, default=1.0, help="stand in for hardware this much as fast, (0, 1]")
     add("--load-seconds", type=_seconds, default=0.0, help="time to add to loading the model")

@@ -52,11 +52,17 @@ async def run(options: Options) -> None:
     token = _token(options)
     sizes = architecture(folder)
     memory = None if options.gpu_memory is None else Memory(options.gpu_memory)
-    engine = Engine(slots=options.slots, queue=options.queue, speed=options.speed, memory=memory)
+    engine = Engine(
+        budget=options.max_batch_tokens,
+        permits=options.max_concurrent_requests,
+        speed=options.speed,
+        memory=memory,
+    )
     metrics = Metrics(waiting=lambda: engine.waiting, registry=CollectorRegistry())
+    engine.on_batch = metrics.batch
     limits = Limits(
         model=options.model_name,
-        batch=options.max_batch,
+        batch=options.max_client_batch_size,
         vocabulary=sizes.vocabulary,
         dimensions=sizes.hidden,
     )
@@ -112,7 +118,7 @@ def _place(options: Options, port: int, uuid: str | None, token: str | None) -> 
     # What is left of an address in a name that an id may have.
     name = options.replica_id or re.sub(r"[^A-Za-z0-9.]+", "-", address).strip("-")
     url = f"{options.register}/replicas/{name}"
-    return Place(url, address, options.slots, options.ttl, gpu=uuid, token=token)
+    return Place(url, address, options.ttl, gpu=uuid, token=token)
 
 
 async def _serve(

@@ -39,7 +39,6 @@ class Place:
     Attributes:
         url: Of the replica in the API: ``http://HOST:PORT/v1/pools/POOL/replicas/ID``.
         address: Where Envoys reach it, ``host:port``.
-        slots: Requests that it computes at once.
         ttl: Seconds that its lease lasts.
         gpu: UUID of its GPU; None where it has none.
         token: For the API; None where it needs none.
@@ -48,7 +47,6 @@ class Place:
 
     url: str
     address: str
-    slots: int
     ttl: float
     gpu: str | None = None
     token: str | None = None
@@ -59,7 +57,6 @@ class Place:
         gpu = {} if self.gpu is None else {"gpu": {"uuid": self.gpu}}
         return {
             "address": self.address,
-            "slots": self.slots,
             "ttl": f"{self.ttl:g}s",
             "instance": self.instance,
             **gpu,

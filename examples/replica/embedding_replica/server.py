@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from embedding_replica import openai, speed
+from embedding_replica.batching import OverloadedError
 from embedding_replica.engine import Engine, NotServingError, Phase
 from embedding_replica.errors import ApiError
 from embedding_replica.memory import OutOfMemoryError
 from embedding_replica.metrics import Metrics
 from embedding_replica.openai import Limits
-from embedding_replica.slots import QueueFullError
 
 # The most a request's body may hold, as in text-embeddings-inference, in bytes.
 _BODY = 2_000_000
@@ -36,10 +36,9 @@ def failure(error: Exception) -> Failure | None:
     match error:
         case ApiError():
             return Failure(error, "validation")
-        case QueueFullError():
-            return Failure(
-                ApiError(429, f"{error}.", code="queue_full", retry_after=1), "overloaded"
-            )
+        case OverloadedError():
+            answer = ApiError(429, f"{error}.", code="overloaded", retry_after=1)
+            return Failure(answer, "overloaded")
         case OutOfMemoryError():
             # The status text-embeddings-inference gives to all failures of its backend.
             return Failure(ApiError(424, f"{error}.", code="out_of_memory"), "inference")
@@ -86,7 +85,7 @@ class Server:
         started = time.perf_counter()
         try:
             asked = openai.parse(body, self._limits)
-            self._metrics.arrived(asked.method)
+            self._metrics.arrived(asked.method, len(asked.inputs))
             done = await self._engine.embed(asked.inputs)
         except Exception as error:
             failed = failure(error)

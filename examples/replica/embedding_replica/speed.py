@@ -1,4 +1,4 @@
-"""Standing in for slower hardware: how long a slot stays occupied, and how to say so over HTTP.
+"""Standing in for slower hardware: how long a batch stays in work, and how to say so over HTTP.
 
 A demonstration hook of this example only; a server that serves anyone has no such switch.
 """
@@ -11,7 +11,7 @@ from embedding_replica.errors import ApiError
 
 
 def hold(computed: float, speed: float) -> float:
-    """Seconds a slot stays occupied after computing.
+    """Seconds a batch stays in work after computing.
 
     Args:
         computed: Seconds this machine took.

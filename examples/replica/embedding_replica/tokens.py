@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 Inputs = Sequence[str] | Sequence[Sequence[int]]
+Row = Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,10 @@ class Batch:
     def tokens(self) -> int:
         """Tokens that are not padding, the two special ones of each text included."""
         return int(self.mask.sum())
+
+    def rows(self) -> list[Row]:
+        """Each text's token ids, without padding."""
+        return [ids[mask].tolist() for ids, mask in zip(self.ids, self.mask, strict=True)]
 
 
 class WordPieces:
@@ -55,13 +60,14 @@ class WordPieces:
         """
         texts = [each for each in inputs if isinstance(each, str)]
         if texts:
-            return _padded([encoding.ids for encoding in self._tokenizer.encode_batch(texts)])
+            return padded([encoding.ids for encoding in self._tokenizer.encode_batch(texts)])
         room = self._longest - 2
         rows = [list(each[:room]) for each in inputs if not isinstance(each, str)]
-        return _padded([[self._first, *row, self._last] for row in rows])
+        return padded([[self._first, *row, self._last] for row in rows])
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Batch:
+def padded(rows: Sequence[Row]) -> Batch:
+    """Put texts side by side, given their token ids with the special ones."""
     lengths = np.array([len(row) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.zeros(mask.shape, dtype=np.int64)  # 0 is [PAD]

@@ -4,7 +4,6 @@ from statistics import mean
 
 import pytest
 
-from benchmarks.balance import schedule, table
 from benchmarks.worlds import scenarios, traffic
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import BULK, MIXED, SEARCH, Arrival, Traffic, arrivals
@@ -12,23 +11,6 @@ from benchmarks.worlds.traffic import BULK, MIXED, SEARCH, Arrival, Traffic, arr
 
 def drawn(of: Traffic, seconds: float = 400, rate: float = 100) -> list[Arrival]:
     return list(arrivals(of, 1, rate, seconds))
-
-
-def test_texts_of_one_class_come_as_the_generator_of_real_runs_sends_them() -> None:
-    real = [(request.at, request.tokens) for request in schedule.arrivals(3, 80.0, 30.0)]
-    assert [
-        (request.at, request.tokens)
-        for request in arrivals(traffic.single_texts(1.0), 3, 80.0, 30.0)
-    ] == real
-
-
-@pytest.mark.parametrize("name", [row for row in table.SCENARIOS if row in SCENARIOS])
-def test_the_first_table_is_the_same_in_both_benchmarks(name: str) -> None:
-    real, simulated = table.SCENARIOS[name], SCENARIOS[name]
-    assert f"{simulated.rate:g}" == f"{real.rate:g}"
-    assert simulated.speeds == real.speeds
-    assert (simulated.joins, simulated.gpus) == (real.joins, real.gpus)
-    assert simulated.timing.total == real.timing.total
 
 
 def test_one_request_in_ten_is_of_an_indexing_job() -> None:

@@ -37,7 +37,7 @@ def read_samples(exposition: str) -> dict[str, float]:
 
 
 class Gate:
-    """A sleep to give to an engine: while shut, whoever computes keeps the slot."""
+    """A sleep to give to an engine: while shut, the batch in work stays there."""
 
     def __init__(self) -> None:
         self.asleep = 0
@@ -101,6 +101,7 @@ async def start(limits: Limits) -> AsyncIterator[Start]:
 
         async def started(engine: Engine) -> Client:
             metrics = Metrics(waiting=lambda: engine.waiting, registry=CollectorRegistry())
+            engine.on_batch = metrics.batch
             if (memory := engine.memory) is not None:
                 metrics.show_gpu("GPU-1", lambda: engine.memory or memory)
             stack.callback(engine.close)

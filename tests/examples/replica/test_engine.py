@@ -1,15 +1,17 @@
-"""Slots, memory and pace around the computing, with time under the test's control."""
+"""Batches, memory and pace around the computing, with time under the test's control."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedding_replica.engine import Engine, NotServingError, Phase
+from embedding_replica.batching import OverloadedError
+from embedding_replica.engine import Embedded, Engine, NotServingError, Phase
 from embedding_replica.memory import Memory, OutOfMemoryError
 from embedding_replica.speed import hold
 from embedding_replica.tokens import Batch, Inputs
@@ -52,7 +54,7 @@ class Encoder:
 
 
 @pytest.mark.parametrize(("speed", "seconds"), [(1, 0), (0.5, 3), (0.1, 27)])
-def test_a_slot_is_held_until_slower_hardware_would_be_done(speed: float, seconds: float) -> None:
+def test_a_batch_is_held_until_slower_hardware_would_be_done(speed: float, seconds: float) -> None:
     assert hold(3, speed) == pytest.approx(seconds)
 
 
@@ -60,10 +62,9 @@ async def test_a_slower_replica_takes_longer_in_proportion() -> None:
     time = Time()
     engine = Engine(speed=1, clock=time.clock, sleep=time.sleep)
     await engine.load(lambda: Encoder(time))
-    assert (await engine.embed(["a"])).inferred == pytest.approx(2)
+    assert (await engine.embed(["a"])).inferred == pytest.approx((2,))
     engine.speed = 0.1
-    done = await engine.embed(["a"])
-    assert done.tokenised + done.inferred == pytest.approx(30)
+    assert (await engine.embed(["a"])).inferred == pytest.approx((20,))
     engine.close()
 
 
@@ -90,73 +91,104 @@ async def test_it_is_ready_only_after_one_embedding() -> None:
     engine.close()
 
 
-async def test_requests_wait_for_a_slot_in_the_order_they_came(gate: Gate, until: Until) -> None:
-    engine = Engine(slots=2, sleep=gate.sleep)
-    await engine.load(Encoder)
+class Batches:
+    """An engine whose first batch, of one text, stays in work until the gate is opened."""
+
+    def __init__(self, gate: Gate, until: Until) -> None:
+        self.gate, self.until = gate, until
+        self.engine = Engine(budget=3, permits=6, memory=Memory(14), sleep=gate.sleep)
+        self.seen: list[int] = []
+        self.engine.on_batch = lambda texts, _tokens: self.seen.append(texts)
+        self.requests: list[asyncio.Task[Embedded]] = []
+
+    async def ask(self, texts: int, waiting: int) -> asyncio.Task[Embedded]:
+        """Ask for embeddings and wait until so many texts wait."""
+        asked = asyncio.create_task(self.engine.embed(["a"] * texts))
+        self.requests.append(asked)
+        await self.until(lambda: self.engine.waiting == waiting and self.gate.asleep == 1)
+        return asked
+
+    async def finish(self) -> list[Embedded | BaseException]:
+        self.gate.open()
+        done = await asyncio.gather(*self.requests, return_exceptions=True)
+        await self.until(lambda: self.seen[-1] == 0)
+        return done
+
+
+@pytest.fixture
+async def batches(gate: Gate, until: Until) -> AsyncIterator[Batches]:
+    it = Batches(gate, until)
+    await it.engine.load(Encoder)
     gate.shut()
-    finished = []
-
-    async def request(name: int) -> None:
-        await engine.embed(["a"])
-        finished.append(name)
-
-    tasks = [asyncio.create_task(request(name)) for name in range(6)]
-    await until(lambda: gate.asleep == 2 and engine.waiting == 4)
-    gate.open()
-    await asyncio.gather(*tasks)
-    assert sorted(finished[:2]) == [0, 1]
-    assert sorted(finished[2:4]) == [2, 3]
-    engine.close()
+    await it.ask(1, waiting=0)
+    yield it
+    it.engine.close()
 
 
-async def test_a_batch_holds_its_memory_until_it_ends(gate: Gate, until: Until) -> None:
-    engine = Engine(slots=2, memory=Memory(14), sleep=gate.sleep)
-    await engine.load(Encoder)
-    gate.shut()
-    first = asyncio.create_task(engine.embed(["a"] * 3))
-    await until(lambda: gate.asleep == 1)
-    with pytest.raises(OutOfMemoryError):
-        await engine.embed(["a"] * 2)
-    gate.open()
-    await first
-    await engine.embed(["a"] * 4)
-    assert engine.memory is not None
-    assert (engine.memory.live, engine.memory.used) == (0, 14)
-    engine.close()
+async def test_what_waits_meanwhile_is_the_next_batch_whosever_it_is(batches: Batches) -> None:
+    await batches.ask(1, waiting=1)
+    await batches.ask(2, waiting=3)
+    await batches.finish()
+    assert batches.seen == [1, 3, 0]
 
 
-async def test_a_request_out_of_memory_gives_its_slot_back() -> None:
-    engine = Engine(memory=Memory(11))
-    await engine.load(Encoder)
-    for _ in range(3):
-        with pytest.raises(OutOfMemoryError):
-            await engine.embed(["a", "b"])
-    assert (await engine.embed(["a"])).tokens == 1
-    engine.close()
+async def test_a_request_that_exceeds_a_batch_is_computed_in_several(batches: Batches) -> None:
+    await batches.ask(5, waiting=5)
+    done = (await batches.finish())[1]
+    assert isinstance(done, Embedded)
+    assert (len(done.vectors), len(done.inferred)) == (5, 5)
+    assert batches.seen == [1, 3, 2, 0]
 
 
-async def test_a_cancelled_request_keeps_its_slot_while_its_thread_computes(
-    gate: Gate, until: Until
+async def test_texts_without_a_permit_are_turned_away_at_once(batches: Batches) -> None:
+    await batches.ask(4, waiting=4)
+    with pytest.raises(OverloadedError):
+        await batches.engine.embed(["a"] * 2)
+    await batches.ask(1, waiting=5)
+    await batches.finish()
+    await batches.engine.embed(["a"] * 6)
+
+
+async def test_memory_that_a_batch_took_is_kept_for_the_next(batches: Batches) -> None:
+    await batches.ask(3, waiting=3)
+    await batches.finish()
+    assert batches.engine.memory is not None
+    assert (batches.engine.memory.live, batches.engine.memory.used) == (0, 13)
+
+
+async def test_a_batch_out_of_memory_fails_all_who_are_in_it_and_no_other(
+    batches: Batches,
 ) -> None:
-    engine = Engine(sleep=gate.sleep)
-    await engine.load(Encoder)
-    gate.shut()
-    first = asyncio.create_task(engine.embed(["a"]))
-    await until(lambda: gate.asleep == 1)
-    first.cancel()
-    second = asyncio.create_task(engine.embed(["a"]))
-    await until(lambda: engine.waiting == 1)
-    assert gate.asleep == 1
-    gate.open()
-    await second
-    assert first.cancelled()
-    engine.close()
+    batches.engine.memory = Memory(12, weights=10, live=1, reserved=1)
+    await batches.ask(1, waiting=1)
+    await batches.ask(2, waiting=3)
+    await batches.ask(1, waiting=4)
+    ends = await batches.finish()
+    assert [isinstance(end, OutOfMemoryError) for end in ends] == [False, True, True, False]
+
+
+async def test_a_cancelled_request_leaves_the_queue(batches: Batches, until: Until) -> None:
+    gone = await batches.ask(2, waiting=2)
+    gone.cancel()
+    await until(lambda: batches.engine.waiting == 0)
+    await batches.finish()
+    assert batches.seen == [1, 0]
+
+
+async def test_a_cancelled_request_computes_on_and_the_next_batch_waits_for_it(
+    batches: Batches,
+) -> None:
+    batches.requests[0].cancel()
+    await batches.ask(1, waiting=1)
+    _, second = await batches.finish()
+    assert isinstance(second, Embedded)
+    assert batches.seen == [1, 1, 0]
 
 
 async def test_draining_lets_those_in_line_finish_and_takes_no_more(
     gate: Gate, until: Until
 ) -> None:
-    engine = Engine(sleep=gate.sleep)
+    engine = Engine(budget=1, sleep=gate.sleep)
     await engine.load(Encoder)
     gate.shut()
     accepted = [asyncio.create_task(engine.embed(["a"])) for _ in range(2)]

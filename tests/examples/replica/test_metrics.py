@@ -28,26 +28,48 @@ def seen(metrics: Metrics, samples: Samples) -> Callable[[], dict[str, float]]:
 
 
 def answered() -> Embedded:
-    return Embedded(np.ones((1, 1), np.float32), tokens=7, queued=0.5, tokenised=0.25, inferred=1)
+    """Two texts, of which one was in a batch after the other's."""
+    vectors = np.ones((2, 1), np.float32)
+    return Embedded(vectors, tokens=7, tokenised=0.25, queued=(0.5, 1.5), inferred=(1, 2))
 
 
 def test_a_success_is_observed_in_each_histogram(metrics: Metrics, seen: Seen) -> None:
-    metrics.arrived("single")
-    metrics.succeeded("single", 2, answered())
+    metrics.arrived("batch", 2)
+    metrics.succeeded("batch", 4, answered())
     now = seen()
-    assert now["te_request_count,single"] == 1
-    assert now["te_request_success,single"] == 1
+    assert now["te_request_count,batch"] == 1
+    assert now["te_request_success,batch"] == 1
     assert now["te_request_duration_count"] == 1
-    assert now["te_request_duration_sum"] == 2
-    assert now["te_request_queue_duration_sum"] == 0.5
+    assert now["te_request_duration_sum"] == 4
     assert now["te_request_tokenization_duration_sum"] == 0.25
-    assert now["te_request_inference_duration_sum"] == 1
-    assert now["te_batch_next_tokens_sum"] == 7
-    assert now["te_batch_next_size_sum"] == 1
+
+
+def test_a_request_took_the_mean_of_its_texts_and_each_text_the_whole_of_its_batch(
+    metrics: Metrics, seen: Seen
+) -> None:
+    metrics.arrived("batch", 2)
+    metrics.succeeded("batch", 4, answered())
+    now = seen()
+    assert now["te_request_queue_duration_sum"] == 1
+    assert now["te_request_inference_duration_sum"] == 1.5
+    assert now["te_embed_queue_duration_sum"] == 2
+    assert now["te_embed_inference_duration_sum"] == 3
+    assert now["te_embed_duration_sum"] == 8
+    assert now["te_embed_count"] == now["te_embed_success"] == 2
+
+
+def test_batches_are_counted_and_so_are_empty_ones(metrics: Metrics, seen: Seen) -> None:
+    metrics.batch(3, 40)
+    metrics.batch(0, 0)
+    now = seen()
+    assert now["te_batch_next_size_sum"] == 3
+    assert now["te_batch_next_tokens_sum"] == 40
+    assert now["te_batch_next_tokens_count"] == 2
+    assert now["te_batch_next_tokens_bucket,1.0"] == 1
 
 
 def test_a_failure_is_counted_and_has_no_duration(metrics: Metrics, seen: Seen) -> None:
-    metrics.arrived("batch")
+    metrics.arrived("batch", 2)
     metrics.failed("inference")
     now = seen()
     assert now["te_request_failure,inference"] == 1
@@ -56,7 +78,7 @@ def test_a_failure_is_counted_and_has_no_duration(metrics: Metrics, seen: Seen) 
 
 
 def test_counters_are_typed_as_such_and_have_no_suffix(metrics: Metrics) -> None:
-    metrics.arrived("single")
+    metrics.arrived("single", 1)
     lines = metrics.exposition().decode().splitlines()
     assert "# TYPE te_request_count counter" in lines
     assert 'te_request_count{method="single"} 1' in lines

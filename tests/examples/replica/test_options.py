@@ -28,7 +28,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     [
         ([], "--port"),
         (["--port", "70000"], "highest port"),
-        (["--port", "1", "--slots", "0"], "at least 1"),
+        (["--port", "1", "--max-batch-tokens", "0"], "at least 1"),
         (["--port", "1", "--speed", "0"], "above 0 and at most 1"),
         (["--port", "1", "--speed", "1.1"], "above 0 and at most 1"),
         (["--port", "1", "--speed", "nan"], "above 0 and at most 1"),

@@ -118,8 +118,8 @@ async def test_sigterm_lets_a_request_in_flight_finish_and_turns_health_to_503(
     assert await replica.exit_code() == 0
 
 
-async def test_a_client_that_goes_away_leaves_the_queue(launch: Launch) -> None:
-    replica = await launch("--speed", "0.0001", "--grace", "0")
+async def test_a_text_whose_client_goes_away_leaves_the_queue(launch: Launch) -> None:
+    replica = await launch("--speed", "0.0001", "--max-batch-tokens", "1", "--grace", "0")
     await replica.line()
     requests = [asyncio.create_task(replica.embed()) for _ in range(2)]
     await replica.shows("te_queue_size 1.0")

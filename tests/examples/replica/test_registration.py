@@ -57,7 +57,7 @@ async def member(token: str | None = None, port: int | None = None) -> AsyncIter
         await api.ask("PUT", "/v1/pools/m", json=POOL, headers=headers)
         where = Address("127.0.0.1", port) if port else api.address
         url = f"http://{where}/v1/pools/m/replicas/r"
-        it = Member(api, Place(url, "127.0.0.1:9001", 2, 9.0, token=token))
+        it = Member(api, Place(url, "127.0.0.1:9001", 9.0, token=token))
         it.registration = Registration(it.place, session, it.said.append, sleep=it.sleep)
         it.keeping = asyncio.create_task(it.registration.keep())
 
@@ -76,7 +76,7 @@ async def test_it_registers_with_its_lease_and_says_which_process_it_is() -> Non
     async with member() as it:
         assert it.known is not None
         assert str(it.known.settings.address) == "127.0.0.1:9001"
-        assert (it.known.settings.slots, it.known.settings.ttl) == (2, 9.0)
+        assert it.known.settings.ttl == 9.0
         assert it.known.settings.instance == it.place.instance
         assert it.said == [f"registered at {it.place.url}"]
 
@@ -108,7 +108,7 @@ async def test_it_registers_again_where_its_lease_was_taken_away() -> None:
 
 
 async def test_two_processes_never_say_that_they_are_one() -> None:
-    assert Place("u", "a", 1, 1.0).instance != Place("u", "a", 1, 1.0).instance
+    assert Place("u", "a", 1.0).instance != Place("u", "a", 1.0).instance
 
 
 async def test_a_control_plane_that_is_down_is_asked_ever_more_rarely_and_named_once() -> None:

@@ -122,10 +122,10 @@ async def test_an_unforeseen_failure_is_an_openai_error_too(
     assert (await scrape(client))["te_request_failure,inference"] == 1
 
 
-async def test_a_full_queue_turns_requests_away(
+async def test_texts_beyond_the_permits_are_turned_away(
     start: Start, scrape: Scrape, model: Model, gate: Gate, until: Until
 ) -> None:
-    engine = await ready(Engine(queue=1, sleep=gate.sleep), model)
+    engine = await ready(Engine(budget=1, permits=2, sleep=gate.sleep), model)
     client = await start(engine)
     gate.shut()
     accepted = [ask(client), ask(client)]
@@ -141,7 +141,7 @@ async def test_a_full_queue_turns_requests_away(
 async def test_a_client_that_goes_away_leaves_the_queue(
     start: Start, model: Model, gate: Gate, until: Until
 ) -> None:
-    engine = await ready(Engine(sleep=gate.sleep), model)
+    engine = await ready(Engine(budget=1, sleep=gate.sleep), model)
     client = await start(engine)
     gate.shut()
     first, second = ask(client), ask(client)
@@ -152,10 +152,10 @@ async def test_a_client_that_goes_away_leaves_the_queue(
     gate.open()
 
 
-async def test_health_is_answered_while_a_slot_is_busy(
+async def test_health_is_answered_while_a_batch_computes(
     start: Start, model: Model, gate: Gate, until: Until
 ) -> None:
-    client = await start(await ready(Engine(sleep=gate.sleep), model))
+    client = await start(await ready(Engine(budget=1, sleep=gate.sleep), model))
     gate.shut()
     busy = ask(client)
     await until(lambda: gate.asleep == 1)
@@ -181,11 +181,11 @@ async def test_only_embedding_requests_that_succeed_are_timed(
 async def test_time_in_the_queue_counts_as_part_of_a_request(
     start: Start, scrape: Scrape, model: Model, gate: Gate, until: Until
 ) -> None:
-    engine = await ready(Engine(sleep=gate.sleep), model)
+    engine = await ready(Engine(budget=1, sleep=gate.sleep), model)
     client = await start(engine)
     gate.shut()
     both = [ask(client), ask(client)]
-    await until(lambda: engine.waiting == 1)
+    await until(lambda: gate.asleep == 1 and engine.waiting == 1)
     gate.open()
     await asyncio.gather(*both)
     seen = await scrape(client)
