@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from controlplane.weighing import Weighing, differing
-from controlplane.weighing.alike import Alike
+from controlplane.decision.alike import Alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +107,7 @@ def begun(of: PoolSettings) -> Plane:
 
 
 def weighing_of(plane: Plane) -> Weighing:
-    found = plane.weighing("p")
+    found = plane.decision("p")
     assert found is not None
     return found
 

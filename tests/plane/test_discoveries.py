@@ -131,7 +131,7 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     answered(plane, 1, 2, 3)
     serve(plane)
     plane.decide(0.5)
-    weighing, known = plane.weighing("m"), plane.remembered("m")
+    weighing, known = plane.decision("m"), plane.remembered("m")
     assert weighing is not None
     kept = {id_: Remembered(*known[id_], replica_data(it)) for id_, it in weighing.replicas.items()}
     again = Plane(0.0)

@@ -32,7 +32,7 @@ class Watched:
 
     def weigh(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        weighings = self.life.plane._decided.weighings
+        weighings = self.life.plane._decided.decisions
         weighing = weighings["m"]
         slow = weighing.replicas["slow"]._replace(**changed)
         weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})
