@@ -194,7 +194,9 @@ def _weight(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
         own = int(each.weights[row])
         part = f"{percent(each.part)} of the work"
         if own:
-            words = f"Serves {each.title} ({_requests(decision, each.name)}{part}) with weight {own}"
+            words = (
+                f"Serves {each.title} ({_requests(decision, each.name)}{part}) with weight {own}"
+            )
             yield Step(f"class {each.title}", weight / 1000, own / 1000, words)
             yield from _backlog(frame, each.name, name)
         else:

@@ -158,6 +158,7 @@ class Frame:
         class_sizes: The same by class, where a user names classes.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
         held: Why nothing changes for replicas that were known before; None: it may.
+        keeps_told: Weights that Envoys have stay, whatever they would be now.
         since: Seconds since the last decision; None: this is the first.
         state: Of each row.
         pool: Of the pool.
@@ -179,13 +180,14 @@ class Frame:
         class_sizes: Mapping[str, Sizes],
         memory_in_use: Floats,
         suspect: bool,
+        held: str | None = None,
     ) -> None:
         self.settings, self.table, self.now = settings, table, now
         self.state, self.pool = state, pool
         self.since, self.envoys = since, envoys
         self.sizes, self.class_sizes = sizes, class_sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
-        self.held: str | None = None
+        self.held, self.keeps_told = held, False
         self.size = table.size
         self.alive = table.alive.copy()
         self.ready = self.alive & (table.column("ready") == 1)

@@ -104,18 +104,26 @@ def decide(
         class_sizes=class_sizes or {},
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
+        held=None if before is None else hold or (_SILENT if suspect else None),
     )
+    # What leans on lines that nobody sees any more is taken back; a restart changes nothing.
+    frame.keeps_told = frame.held is not None and frame.held == hold
     if settings.balancing.policy not in WEIGHED:
+        frame.held = None
         return _unweighed(frame)
-    if before is not None and (suspect or hold is not None):
-        frame.held = _SILENT if suspect else hold
-    for stage in stages if frame.held is None else _FROZEN:
-        stage(frame)
+    if before is not None and frame.held is not None:
+        _keep(frame, before)
+    else:
+        for stage in stages:
+            stage(frame)
     return _decision(frame)
 
 
-def _keep(frame: Frame) -> None:
+def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
+    capacity.freshness(frame)
+    # What others left behind may be all that can serve: the limits of cuts hold even now.
+    guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state
     frame.serving = frame.ready & ~state.cut
     frame.mixed, frame.measured = state.records.capacity, state.records.capacity
@@ -133,9 +141,11 @@ def _keep(frame: Frame) -> None:
     frame.looked = frame.pool.looked
     frame.state = replace(state, relative=frame.relative)
     frame.pool = replace(frame.pool, backlogs={})
-
-
-_FROZEN: Final[tuple[Stage, ...]] = (capacity.freshness, _keep, tiers.names, sets.divide)
+    if decision.policy == frame.settings.balancing.policy:
+        tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
+    else:
+        tiers.names(frame)
+    sets.divide(frame)
 
 
 def _decision(frame: Frame) -> Decision:

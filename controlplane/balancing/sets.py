@@ -347,7 +347,8 @@ def _weights(
         share = leaned(float(means[index]), frame.leans.get(key))
         weight = max(round(MEDIAN_WEIGHT * share), 1)
         before = frame.pool.told.get(key)
-        if before is not None and not exact and abs(weight / before - 1) <= DEAD_BAND:
+        is_noise = not exact and before is not None and abs(weight / before - 1) <= DEAD_BAND
+        if before is not None and (is_noise or frame.keeps_told):
             weight = before
         told[key] = found[index] = weight
     return np.asarray(found[tier])
