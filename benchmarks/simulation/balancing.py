@@ -18,6 +18,7 @@ from controlplane.balancing import (
     decide,
 )
 from controlplane.balancing.pipeline import Stage
+from controlplane.balancing.table import Ints
 from controlplane.settings import PoolSettings
 from controlplane.signals import Histogram, History, Reading, Window, profile_of, read
 from controlplane.signals.sizes import Sizes
@@ -177,7 +178,7 @@ class Reported(Balanced):
         return replace(history.add(Reading(now, ended)), looks=seen.looks)
 
 
-def _tiers(decision: Decision, weights: Sequence[int], members: Sequence[int]) -> Tiers:
+def _tiers(decision: Decision, weights: Ints, members: Sequence[int]) -> Tiers:
     found: dict[str, tuple[tuple[int, ...], float]] = {}
     for number in members:
         row = decision.rows[f"{number}"]

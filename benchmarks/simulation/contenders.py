@@ -17,7 +17,6 @@ from benchmarks.simulation.peers import (
     Split,
     TwoChoices,
 )
-from benchmarks.simulation.weighing import Measuring, Reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def _true_weights(fleet: Fleet) -> Dispatching:
     return Proxies(fleet, LeastConn(_capacities(fleet), fleet.dispatchers))
 
 
-WEIGHING: Final = "Plimsoll (weighing)"
+PLIMSOLL: Final = "Plimsoll"
 
 CONTENDERS: Final[Sequence[Contender]] = (
     Contender("two choices", lambda fleet: Proxies(fleet, TwoChoices()), peer=True),
@@ -55,20 +54,14 @@ CONTENDERS: Final[Sequence[Contender]] = (
     Contender("oracle split", lambda fleet: Envoys(fleet, Split(fleet))),
     Contender("oracle split, gateway", lambda fleet: Envoys(fleet, Split(fleet), gateways=1)),
     Contender("pooled queue", Pooled),
-    Contender(WEIGHING, lambda fleet: Envoys(fleet, Measuring(fleet))),
+    Contender(PLIMSOLL, lambda fleet: Envoys(fleet, balancing.Balanced(fleet))),
     Contender(
-        f"{WEIGHING}, all lengths alike",
-        lambda fleet: Envoys(fleet, Measuring(fleet, long_requests="any-replica")),
-    ),
-    Contender("Plimsoll", lambda fleet: Envoys(fleet, balancing.Balanced(fleet))),
-    Contender(
-        "Plimsoll, not parted",
+        f"{PLIMSOLL}, not parted",
         lambda fleet: Envoys(fleet, balancing.Balanced(fleet, long_requests="any-replica")),
     ),
     Contender(
-        "Plimsoll, load reports only", lambda fleet: Envoys(fleet, balancing.Reported(fleet))
+        f"{PLIMSOLL}, load reports only", lambda fleet: Envoys(fleet, balancing.Reported(fleet))
     ),
-    Contender(f"{WEIGHING}, load reports only", lambda fleet: Envoys(fleet, Reported(fleet))),
 )
 
 

@@ -133,7 +133,14 @@ class Decision:
     @property
     def is_measured(self) -> bool:
         """Whether anything is known of what replicas carry."""
-        return self.frame is not None and self.frame.median is not None
+        if self.frame is None:
+            return bool((self.state.records.worth > 0).any())
+        return self.frame.median is not None
+
+    @property
+    def serving(self) -> int:
+        """How many replicas get traffic, or may."""
+        return int((self.share != 0).sum())
 
     def tier_of(self, row: int) -> str:
         """The name of a replica's tier; empty where the policy has none."""
@@ -165,16 +172,32 @@ class Decision:
 
     def changed(self, before: "Decision | None") -> list[str]:
         """Ids of replicas whose tier, weight, class or state is another than before."""
-        if before is None or before.tier_names != self.tier_names:
+        if before is None or before.policy != self.policy or not _are_alike(before, self):
             return [*self.rows]
         size = min(len(self.weight), len(before.weight))
         differs = np.ones(len(self.weight), np.bool_)
         differs[:size] = (
             (self.weight[:size] != before.weight[:size])
-            | (self.tier[:size] != before.tier[:size])
+            | (_tiers(self, before)[:size] != before.tier[:size])
             | (self.drained[:size] != before.drained[:size])
             | (self.stale[:size] != before.stale[:size])
         )
+        for now, then in zip(self.classes, before.classes, strict=True):
+            differs[:size] |= now.weights[:size] != then.weights[:size]
         return [
             id_ for id_, row in self.rows.items() if differs[row] or before.rows.get(id_) != row
         ]
+
+
+def _are_alike(before: Decision, after: Decision) -> bool:
+    """Whether both part requests into the same classes."""
+    return [each.name for each in before.classes] == [each.name for each in after.classes]
+
+
+def _tiers(decision: Decision, other: Decision) -> Ints:
+    """The tier of each row as the other numbers them; -1: the other has no tier of that name."""
+    if decision.policy != "capacity-tiers":
+        return decision.tier
+    places = {name: at for at, name in enumerate(other.tier_names)}
+    found = np.asarray([places.get(name, -1) for name in decision.tier_names], np.int64)
+    return np.asarray(found[decision.tier])

@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from controlplane.balancing.classes import Division
 from controlplane.balancing.parting import Demand, Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
@@ -137,7 +138,8 @@ class PoolState:
         counts_tokens: Replicas count tokens, so `length` was measured.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
-        looked: How requests are parted.
+        looked: How requests are parted by size.
+        division: Who serves the classes that a user names; None where none are.
         ended: Requests that had ended by some times, by class, oldest first.
     """
 
@@ -149,6 +151,7 @@ class PoolState:
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    division: Division | None = None
     ended: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
 
@@ -161,8 +164,10 @@ class Frame:
         now: Seconds of a monotonic clock.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests, as Envoys sample them; None: unknown.
+        class_sizes: The same by class, where a user names classes.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
         held: Why nothing changes for replicas that were known before; None: it may.
+        keeps_told: Weights that Envoys have stay, whatever they would be now.
         since: Seconds since the last decision; None: this is the first.
         state: Of each row.
         pool: Of the pool.
@@ -181,14 +186,17 @@ class Frame:
         since: float | None,
         envoys: int | None,
         sizes: Sizes | None,
+        class_sizes: Mapping[str, Sizes],
         memory_in_use: Floats,
         suspect: bool,
+        held: str | None = None,
     ) -> None:
         self.settings, self.table, self.now = settings, table, now
         self.state, self.pool = state, pool
-        self.since, self.envoys, self.sizes = since, envoys, sizes
+        self.since, self.envoys = since, envoys
+        self.sizes, self.class_sizes = sizes, class_sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
-        self.held: str | None = None
+        self.held, self.keeps_told = held, False
         self.size = table.size
         self.alive = table.alive.copy()
         self.ready = self.alive & (table.column("ready") == 1)
@@ -206,7 +214,6 @@ class Frame:
         self.worth: Floats
         self.mixed: Floats
         self.median: float | None
-        self.alike: Ints
         self.after_errors: Floats
         self.after_memory: Floats
         self.serving: Bools
@@ -244,6 +251,10 @@ class Frame:
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""
+        division = self.pool.division
+        if division is not None and division.sets and division.is_in_force(self.now):
+            found = [np.asarray([id_ in ids for id_ in self.ids]) for ids in division.sets.values()]
+            return [*found, self.alive & ~np.logical_or.reduce(found)]
         known = self.pool.looked.parting
         if known is None or known.kind != "apart" or not known.is_in_force(self.now):
             return [self.alive]

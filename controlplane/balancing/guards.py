@@ -85,6 +85,13 @@ def _within_limits(wanted: Bools, was_cut: Bools, fraction: Floats, frame: Frame
     return np.asarray(cut)
 
 
+def within_limits_again(frame: Frame) -> None:
+    """Cut no more than a pool can spare, of those that are cut, where nothing is measured anew."""
+    state = frame.state
+    cut = _within_limits(state.wanted, state.cut, state.memory, frame)
+    frame.state = replace(state, cut=cut)
+
+
 def _followed(trail: Floats, fraction: Floats, frame: Frame) -> Floats:
     """With what is in use now, an interval after the last; nothing where that is not known."""
     known = ~np.isnan(fraction)

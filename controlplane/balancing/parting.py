@@ -477,9 +477,7 @@ def _moved(
     return _resized(parting, fleet, wanted, now)
 
 
-def _relieved(
-    parting: Parting, fleet: Fleet, demand: Demand, waits: float, now: float
-) -> Parting:
+def _relieved(parting: Parting, fleet: Fleet, demand: Demand, waits: float, now: float) -> Parting:
     """Give searches one replica more at once where they wait, as far as bulk leaves it."""
     forecast = parting.forecast
     if forecast is None or not waits > CROWDED * forecast.search or not parting.is_in_force(now):

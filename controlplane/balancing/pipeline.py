@@ -12,11 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import backlog, capacity, grouping, guards, sets, shares, tiers
+from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.table import Table
 from controlplane.settings import WEIGHED, PoolSettings
+from controlplane.settings.classes import DEFAULT
 from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
@@ -29,7 +30,6 @@ STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.measured,
     capacity.mixed,
-    grouping.grouping,
     guards.errors,
     guards.gpu_memory,
     guards.silence,
@@ -66,6 +66,7 @@ def decide(
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
     sizes: Sizes | None = None,
+    class_sizes: Mapping[str, Sizes] | None = None,
     hold: str | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
@@ -81,6 +82,7 @@ def decide(
         gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
+        class_sizes: Of the requests of each class, where a user names classes.
         hold: Why nothing is to change for replicas that were known before; None: it may.
         stages: The rules, in their order.
     """
@@ -99,20 +101,29 @@ def decide(
         since=now - before.at if before is not None else None,
         envoys=envoys,
         sizes=sizes,
+        class_sizes=class_sizes or {},
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
+        held=None if before is None else hold or (_SILENT if suspect else None),
     )
+    # What leans on lines that nobody sees any more is taken back; a restart changes nothing.
+    frame.keeps_told = frame.held is not None and frame.held == hold
     if settings.balancing.policy not in WEIGHED:
+        frame.held = None
         return _unweighed(frame)
-    if before is not None and (suspect or hold is not None):
-        frame.held = _SILENT if suspect else hold
-    for stage in stages if frame.held is None else _FROZEN:
-        stage(frame)
+    if before is not None and frame.held is not None:
+        _keep(frame, before)
+    else:
+        for stage in stages:
+            stage(frame)
     return _decision(frame)
 
 
-def _keep(frame: Frame) -> None:
+def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
+    capacity.freshness(frame)
+    # What others left behind may be all that can serve: the limits of cuts hold even now.
+    guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state
     frame.serving = frame.ready & ~state.cut
     frame.mixed, frame.measured = state.records.capacity, state.records.capacity
@@ -130,14 +141,19 @@ def _keep(frame: Frame) -> None:
     frame.looked = frame.pool.looked
     frame.state = replace(state, relative=frame.relative)
     frame.pool = replace(frame.pool, backlogs={})
-
-
-_FROZEN: Final[tuple[Stage, ...]] = (capacity.freshness, _keep, tiers.names, sets.divide)
+    if decision.policy == frame.settings.balancing.policy:
+        tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
+    else:
+        tiers.names(frame)
+    sets.divide(frame)
 
 
 def _decision(frame: Frame) -> Decision:
     table = frame.table
     titles = {sets.DEFAULT: "search", sets.BULK: "bulk"}
+    if frame.settings.classes is not None:
+        titles = {each.name: each.name for each in frame.settings.classes}
+        titles[sets.DEFAULT] = DEFAULT
     parts = sets.class_parts(frame)
     parting = frame.looked.parting
     if parting is not None and parting.kind == "long to fast":

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import parting
+from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
@@ -33,6 +33,8 @@ LEAST_TEXT: Final = 0.25
 """Part of a request that is text, at least."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
+ENOUGH_SPREAD: Final = 30.0
+"""Samples of long requests where sizes are spread: a few very long ones are much of the work."""
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
 DEAD_BAND: Final = 0.05
@@ -47,7 +49,8 @@ def may_part(frame: Frame) -> bool:
     """Whether requests may be parted. Where the nearest come first, distance decides."""
     balancing = frame.settings.balancing
     return (
-        balancing.policy == "capacity-tiers"
+        frame.settings.classes is None
+        and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
         and balancing.locality != "nearest"
         and frame.sizes is not None
@@ -83,6 +86,8 @@ def demands(frame: Frame) -> None:
 def part(frame: Frame) -> None:
     """Decide which replicas serve which class."""
     before = frame.pool.looked
+    division = _division(frame) if frame.settings.classes is not None else None
+    frame.pool = replace(frame.pool, division=division)
     if not may_part(frame):
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
@@ -106,6 +111,26 @@ def part(frame: Frame) -> None:
         frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
+
+
+def _division(frame: Frame) -> classes.Division:
+    """Who serves the classes that the pool's user names."""
+    named = frame.settings.classes or ()
+    flows = {}
+    for name in (*(each.name for each in named), DEFAULT):
+        sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
+        if sizes is not None and sizes.samples >= ENOUGH and rate:
+            squares = sizes.split(LARGEST).below.squares / sizes.samples
+            square = max(squares - 2 * AROUND * sizes.mean + AROUND**2, 1.0) / BYTES_PER_TOKEN**2
+            long = sizes.quantile(0.99)
+            flows[name] = Flow(rate, _tokens(sizes.mean), square, _tokens(long))
+    goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
+    if frame.settings.objective is not None and goals:
+        goals[DEFAULT] = frame.settings.objective.p99
+    fleet = _fleet(frame, np.flatnonzero(frame.serving))
+    notice = frame.settings.health_check.timeout + CHECKED
+    before, envoys = frame.pool.division, frame.envoys or 1
+    return classes.divided(before, fleet, flows, goals, envoys, notice, frame.now)
 
 
 def _search_waits(frame: Frame) -> float:
@@ -198,7 +223,10 @@ def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
     threshold = _threshold_for(frame.sizes, parting.part_for_fast(fleet, fast))
     if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
         threshold = known.threshold
-    return _demand(frame, threshold)
+    found = _demand(frame, threshold)
+    if found is None or frame.sizes.split(threshold).above.requests >= ENOUGH_SPREAD:
+        return found
+    return replace(found, enough=False)
 
 
 def _threshold_for(sizes: Sizes, part: float) -> int:
@@ -224,18 +252,23 @@ def divide(frame: Frame) -> None:
     frame.leans, frame.weights, frame.shares = {}, {}, {}
     told: dict[tuple[str, str], int] = {}
     base = np.where(frame.serving, frame.relative, 0.0)
-    known = frame.looked.parting
-    in_force = known is not None and known.is_in_force(frame.now)
-    if known is None or not in_force:
+    known, division = frame.looked.parting, frame.pool.division
+    if division is not None and division.is_in_force(frame.now):
+        frame.base = _weights(frame, "*", frame.serving, base, told)
+        for name, rows, shares in _of_division(frame, division):
+            weights = _weights(frame, name, rows, shares, told)
+            frame.weights[name] = np.where(rows, weights, 0)
+            frame.shares[name] = _share_of(weights, rows)
+    elif known is None or not known.is_in_force(frame.now):
         shares = with_headroom(frame.relative, frame.serving, frame.pool.used)
         frame.base = _weights(frame, DEFAULT, frame.serving, shares, told)
-        frame.shares[DEFAULT] = _share_of(frame, DEFAULT, frame.base, frame.serving)
+        frame.shares[DEFAULT] = _share_of(frame.base, frame.serving)
     else:
         frame.base = _weights(frame, "*", frame.serving, base, told)
         for name, rows, shares in _of_classes(frame, known):
             weights = _weights(frame, name, rows, shares, told)
             frame.weights[name] = np.where(rows, weights, 0)
-            frame.shares[name] = _share_of(frame, name, weights, rows)
+            frame.shares[name] = _share_of(weights, rows)
     frame.pool = replace(frame.pool, backlogs=frame.leans, told=told)
 
 
@@ -259,6 +292,19 @@ def _of_classes(frame: Frame, known: Parting) -> list[tuple[str, Bools, Floats]]
     found = []
     for name, rows, work in ((DEFAULT, searches, 1 - known.part), (BULK, bulk, known.part)):
         used = _used(frame, rows, work)
+        found.append((name, rows, with_headroom(frame.relative, rows, used)))
+    return found
+
+
+def _of_division(frame: Frame, division: classes.Division) -> list[tuple[str, Bools, Floats]]:
+    """The replicas of each class that a user names, all where it has none of its own."""
+    found = []
+    for name in (*(each.name for each in frame.settings.classes or ()), DEFAULT):
+        own = division.sets.get(name, frozenset())
+        rows = frame.serving & np.asarray([id_ in own for id_ in frame.ids])
+        if not rows.any():
+            rows = frame.serving
+        used = _used(frame, rows, division.parts.get(name, 0.0))
         found.append((name, rows, with_headroom(frame.relative, rows, used)))
     return found
 
@@ -301,13 +347,14 @@ def _weights(
         share = leaned(float(means[index]), frame.leans.get(key))
         weight = max(round(MEDIAN_WEIGHT * share), 1)
         before = frame.pool.told.get(key)
-        if before is not None and not exact and abs(weight / before - 1) <= DEAD_BAND:
+        is_noise = not exact and before is not None and abs(weight / before - 1) <= DEAD_BAND
+        if before is not None and (is_noise or frame.keeps_told):
             weight = before
         told[key] = found[index] = weight
     return np.asarray(found[tier])
 
 
-def _share_of(frame: Frame, name: str, weights: Ints, rows: Bools) -> Floats:
+def _share_of(weights: Ints, rows: Bools) -> Floats:
     """The part of a class that each replica gets."""
     some = np.where(rows, weights, 0).astype(float)
     total = some.sum()
@@ -316,7 +363,13 @@ def _share_of(frame: Frame, name: str, weights: Ints, rows: Bools) -> Floats:
 
 def class_parts(frame: Frame) -> Mapping[str, float]:
     """The part of all work that each class is."""
-    known = frame.looked.parting
+    known, division = frame.looked.parting, frame.pool.division
+    if division is not None and frame.weights:
+        even = 1 / len(frame.weights)
+        return {
+            name: division.parts.get(name, 0.0 if division.parts else even)
+            for name in frame.weights
+        }
     if known is None or not frame.weights:
         return {DEFAULT: 1.0}
     return {DEFAULT: 1 - known.part, BULK: known.part}

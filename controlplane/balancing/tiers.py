@@ -9,6 +9,7 @@ flight there.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.shares import START_STEPS
-from controlplane.balancing.table import Floats
+from controlplane.balancing.table import Bools, Floats, Ints
 
 SPAN: Final = 2.1
 """Fastest to slowest in a tier; wider and equal weights are wrong, narrower and tiers are small."""
@@ -97,6 +98,25 @@ def names(frame: Frame) -> None:
     keys = np.where(frame.overloaded, 10_000_000 + np.arange(frame.size), keys)
     found, frame.tier = np.unique(keys, return_inverse=True)
     frame.tier_names = [_name(int(key), frame) for key in found]
+
+
+def names_as_before(frame: Frame, before: Ints, before_names: Sequence[str], known: Bools) -> None:
+    """Leave replicas in the tiers that Envoys know them in; newcomers get that of their band.
+
+    Args:
+        frame: Of the decision; gets tiers and their names.
+        before: Tier of each row, as decided last.
+        before_names: Of these tiers.
+        known: Rows of replicas that were decided about before.
+    """
+    names(frame)
+    if frame.settings.balancing.policy != "capacity-tiers":
+        return
+    places = {name: at for at, name in enumerate(dict.fromkeys((*before_names, *frame.tier_names)))}
+    old = np.zeros(frame.size, np.int64)
+    old[: len(before)] = np.asarray([places[name] for name in before_names])[before]
+    new = np.asarray([places[name] for name in frame.tier_names])[frame.tier]
+    frame.tier, frame.tier_names = np.where(known, old, new), [*places]
 
 
 def _name(key: int, frame: Frame) -> str:

@@ -21,7 +21,9 @@ _COLUMNS: Final = (
     "tier",
     "weight",
     "share",
+    "classes",
     "capacity",
+    "tokens",
     "rate",
     "p99",
     "scraped",
@@ -50,7 +52,7 @@ def headline(replica: Replica) -> str:
     parts = [
         state(replica),
         *_given(replica),
-        f"capacity {shown(replica.capacity, ' req/s')}",
+        f"capacity {_capacity(replica)}",
         f"p99 {shown(readings.p99_ms if readings else None, ' ms')}",
     ]
     return printable(f"{replica.pool}/{replica.id}: {', '.join(parts)}")
@@ -64,7 +66,16 @@ def _given(replica: Replica) -> list[str]:
     given = [replica.tier or f"policy {policy}"]
     told = replica.shares_told_to_envoy
     given.append(f"weight {shown(replica.weight)}" if told else "no weight of its own")
-    return given if share is None else [*given, f"{percent(share)} of the traffic"]
+    if share is not None:
+        given.append(f"{percent(share)} of the traffic")
+    return [*given, f"serves {' and '.join(replica.classes)}"] if replica.classes else given
+
+
+def _capacity(replica: Replica) -> str:
+    """Requests per second, and tokens where they are counted."""
+    found = shown(replica.capacity, " req/s")
+    tokens = replica.capacity_tokens
+    return found if tokens is None else f"{found} ({shown(tokens, ' tokens/s')})"
 
 
 def state(replica: Replica) -> str:
@@ -100,7 +111,9 @@ def _cells(replica: Replica) -> list[str]:
             replica.tier or "-",
             shown(replica.weight),
             percent(replica.share),
+            ", ".join(replica.classes) or "-",
             shown(replica.capacity, "/s"),
+            shown(replica.capacity_tokens, "/s"),
             shown(readings.rate_rps if readings else None, "/s"),
             shown(readings.p99_ms if readings else None, " ms"),
             "never" if age is None else f"{shown(age, ' s')} ago",

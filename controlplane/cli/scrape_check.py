@@ -7,11 +7,11 @@ from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from controlplane.balancing.sentences import duration, number, percent
 from controlplane.edges.scraping.http_get import Getter
 from controlplane.edges.scraping.scrape import MAX_DEADLINE, receiver, scrape
 from controlplane.settings import Address, parse_address
 from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
-from controlplane.weighing.explanation import duration, number, percent
 
 NEAR: Final = 3
 """Profiles that do not fit of which is said what they lack."""

@@ -66,6 +66,8 @@ class Row:
             "weight": replica.weight,
             "share": replica.share,
             "capacity": replica.capacity,
+            "capacity_tokens": replica.capacity_tokens,
+            "classes": list(replica.classes),
             "rate_rps": readings.rate_rps if readings else None,
             "p99_ms": readings.p99_ms if readings else None,
             "in_flight": self.in_flight,

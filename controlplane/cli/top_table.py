@@ -16,7 +16,7 @@ from controlplane.cli.top_sight import Row, Shown
 
 _BAR: Final = 10
 
-_WORDS: Final = ("replica", "state", "tier", "bar", "why")
+_WORDS: Final = ("replica", "state", "tier", "classes", "bar", "why")
 """Columns to the left; the others are numbers."""
 
 _COLUMNS: Final[Mapping[str, int]] = {
@@ -25,8 +25,10 @@ _COLUMNS: Final[Mapping[str, int]] = {
     "tier": 0,
     "weight": 0,
     "share": 0,
-    "bar": 140,
+    "bar": 150,
+    "classes": 130,
     "capacity": 110,
+    "tokens": 140,
     "rate": 0,
     "p99": 0,
     "in flight": 0,
@@ -122,7 +124,9 @@ def _cells(row: Row) -> dict[str, str]:
         "weight": shown(replica.weight),
         "share": percent(replica.share),
         "bar": "█" * round((replica.share or 0.0) * _BAR),
+        "classes": ", ".join(replica.classes) or "-",
         "capacity": shown(replica.capacity, "/s"),
+        "tokens": shown(replica.capacity_tokens, "/s"),
         "rate": shown(readings.rate_rps if readings else None, "/s"),
         "p99": shown(readings.p99_ms if readings else None, " ms"),
         "in flight": shown(row.in_flight),

@@ -10,10 +10,14 @@ class Weighed(Answer):
 
     capacity: float | None = None
     """Requests per second that it can carry."""
+    capacity_tokens: float | None = None
+    """The same in tokens per second; None where its server counts none."""
     tier: str | None = None
     weight: int | None = None
     share: float | None = None
     """Expected part of the pool's traffic, 0 to 1."""
+    classes: tuple[str, ...] = ()
+    """Classes of requests that it serves first; empty where requests are not parted by size."""
 
 
 class ReplicaInShort(Weighed):

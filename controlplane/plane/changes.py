@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from controlplane.balancing.sentences import Step, counted, number, percent
+from controlplane.balancing.sets import DEAD_BAND
 from controlplane.plane.entry import Entry
 from controlplane.plane.readiness import State
 from controlplane.plane.timeline import is_telling
-from controlplane.weighing import Step
-from controlplane.weighing.damping import DEAD_BAND
-from controlplane.weighing.explanation import counted, number, percent
 
 _STATES: Final = {
     State.STARTING: "it starts: Envoy is not told of it before its health check answers 200",

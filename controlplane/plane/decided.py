@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from controlplane.balancing import Decision
+from controlplane.balancing.restart import without_counters
 from controlplane.fleet import Pool
 from controlplane.plane.partings import Told, next_step, notice
 from controlplane.plane.remembered import Hold, words_of
+from controlplane.plane.touched import Touched
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import ClassMatch, PoolSettings
-from controlplane.weighing import Weighing, uncounted
 
 
 @dataclass(slots=True)
@@ -18,16 +20,18 @@ class Decided:
     """By pool.
 
     Attributes:
-        weighings: The last of each.
+        decisions: The last of each.
         portions: What Envoys are to be told of each replica that they may know, by its id.
         parting: How requests are parted into classes; a pool whose requests are not is not in it.
         holds: Of pools in which nothing is to change for a while.
+        touched: Whom the last decisions were about.
     """
 
-    weighings: dict[str, Weighing] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
     portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    touched: Touched = field(default_factory=Touched)
     _told: dict[str, Told] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
 
@@ -37,59 +41,45 @@ class Decided:
         What is decided there comes in one step, and not in several on the way to it.
         """
         portions, parting = dict(self.portions), dict(self.parting)
-        return Decided(dict(self.weighings), portions, parting, dict(self.holds))
+        return Decided(dict(self.decisions), portions, parting, dict(self.holds))
 
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
         return words_of(self.holds.get(pool), now)
 
-    def take(self, pool: Pool, weighing: Weighing, shown: Mapping[str, bool], now: float) -> None:
-        """Take in a weighing.
+    def take(self, pool: Pool, decision: Decision, shown: Mapping[str, bool], now: float) -> None:
+        """Take in a decision.
 
         Args:
-            pool: That was weighed.
-            weighing: The newest.
-            shown: Whether Envoys may know of a replica, by id.
+            pool: That it is about.
+            decision: The newest.
+            shown: Whether Envoys may know of a replica, by id; of those that something is new of,
+                or was decided otherwise than before. One that has gone they may not know.
             now: Seconds of a monotonic clock.
         """
-        self.portions[pool.name] = {
-            id_: portion_of(it.tier, it.weight, it.drained)
-            for id_, it in weighing.replicas.items()
-            if shown[id_]
-        }
-        self._follow(pool, weighing, now)
-
-    def amend(self, pool: Pool, weighing: Weighing, shown: Mapping[str, bool], now: float) -> None:
-        """Take in a weighing that says the same as the last one, but of some replicas.
-
-        Args:
-            pool: That was weighed.
-            weighing: The newest.
-            shown: Whether Envoys may know of each of these, by id; of one that has gone they may
-                not.
-            now: Seconds of a monotonic clock.
-        """
-        portions = dict(self.portions[pool.name])
+        name, settings = pool.name, pool.settings
+        self.decisions[name] = decision
+        self.touched.add(name, shown.keys())
+        portions = dict(self.portions.get(name, {}))
         for id_, is_shown in shown.items():
             if is_shown:
-                it = weighing.replicas[id_]
-                portions[id_] = portion_of(it.tier, it.weight, it.drained)
+                row = decision.rows[id_]
+                weight, drained = int(decision.weight[row]), bool(decision.drained[row])
+                portions[id_] = portion_of(decision.tier_of(row), weight, drained)
             else:
                 portions.pop(id_, None)
-        self.portions[pool.name] = portions
-        self._follow(pool, weighing, now)
-
-    def _follow(self, pool: Pool, weighing: Weighing, now: float) -> None:
-        name, settings = pool.name, pool.settings
-        self.weighings[name] = weighing
-        wanted = _wanted(settings, weighing, self.portions[name], now)
-        told = next_step(self._told.get(name), wanted, notice(settings), now)
-        self._told[name] = told
+        self.portions[name] = portions
+        before = self._told.get(name)
+        wanted = _wanted(settings, decision, portions)
+        if wanted is None and before is not None and before.parting is not None:
+            # All replicas serve all requests again, while the clusters of classes go.
+            wanted = Parting((TrafficClass(OTHERS, None, portions, routed=True),))
+        told = self._told[name] = next_step(before, wanted, notice(settings), now)
         if told.parting is None:
             self.parting.pop(name, None)
         else:
             self.parting[name] = told.parting
-        is_moving = weighing.is_moving or told.is_moving
+        is_moving = decision.moving or told.is_moving
         self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
 
     def due(self, now: float) -> Iterator[str]:
@@ -98,29 +88,65 @@ class Decided:
 
     def read_anew(self, pool: str) -> None:
         """From now on a pool's replicas are read otherwise, or not at all."""
-        if (weighing := self.weighings.get(pool)) is not None:
-            self.weighings[pool] = uncounted(weighing)
+        if (decision := self.decisions.get(pool)) is not None:
+            self.decisions[pool] = without_counters(decision)
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for kept in (self.weighings, self.portions, self.parting, self.holds):
+        for kept in (self.decisions, self.portions, self.parting, self.holds):
             kept.pop(pool, None)
         self._told.pop(pool, None)
+        self.touched.forget(pool)
         self._moving.pop(pool, None)
 
 
 def _wanted(
-    settings: PoolSettings, weighing: Weighing, portions: Mapping[str, Portion], now: float
+    settings: PoolSettings, decision: Decision, portions: Mapping[str, Portion]
 ) -> Parting | None:
-    """How requests are to be parted: as the user says, else by length where that was decided."""
-    others = TrafficClass(OTHERS, None, portions, routed=True)
+    """How requests are to be parted: as the user says, else by size where that was decided."""
     if settings.classes is not None:
+        matches = {each.name: each.match for each in settings.classes}
+        if decision.classes:
+            return _of_classes(decision, portions, matches)
         of_user = (
-            TrafficClass(it.name, it.match, portions, routed=True) for it in settings.classes
+            TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
         )
-        return Parting((*of_user, others))
-    if (sizes := weighing.sizes) is None:
+        return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
+    if (parting := decision.parting) is None:
         return None
-    fast = {id_: portion for id_, portion in portions.items() if id_ in sizes.fast}
-    match = ClassMatch(min_bytes=sizes.threshold)
-    return Parting((TrafficClass(BULK, match, fast, sizes.is_in_force(now)), others))
+    match = ClassMatch(min_bytes=parting.threshold)
+    if not decision.classes:
+        # The cluster comes first: Envoys check the health of its replicas before it is used.
+        has_bulk = parting.kind == "long to fast"
+        of_bulk = {
+            id_: portion for id_, portion in portions.items() if (id_ in parting.own) is has_bulk
+        }
+        return Parting(
+            (
+                TrafficClass(BULK, match, of_bulk, routed=False),
+                TrafficClass(OTHERS, None, portions, routed=True),
+            )
+        )
+    return _of_classes(decision, portions, {BULK: match})
+
+
+def _of_classes(
+    decision: Decision, portions: Mapping[str, Portion], matches: Mapping[str, ClassMatch]
+) -> Parting:
+    """Classes in the order in which they are matched, each with the replicas of its own."""
+    weights = {each.name: each.weights.tolist() for each in decision.classes}
+    return Parting(
+        tuple(
+            TrafficClass(
+                name,
+                matches.get(name),
+                {
+                    id_: portion_of(portion.tier, weight, portion.draining)
+                    for id_, portion in portions.items()
+                    if (weight := weights[name][decision.rows[id_]]) > 0
+                },
+                routed=True,
+            )
+            for name in (*matches, OTHERS)
+        )
+    )

@@ -1,79 +1,66 @@
-"""What a decision comes to for pools of which something new is known."""
+"""Decisions about the pools of which something new is known."""
 
 from collections.abc import Collection, Mapping
-from typing import Final
 
-from controlplane.fleet import Fleet, Pool
+from controlplane import balancing
+from controlplane.fleet import Fleet
 from controlplane.plane.decided import Decided
-from controlplane.plane.inputs import Seen, gathered, of_some
+from controlplane.plane.gpus import memory_in_use
+from controlplane.plane.inputs import Seen
+from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
-from controlplane.weighing import amended, differing, moving, weigh
-
-MOST_LOOKS: Final = 0.5
-"""Part of a pool; where more has changed, a look at all of it takes no longer."""
+from controlplane.signals.sizes import RequestSizes
 
 
 def decide(
     fleet: Fleet,
     due: Mapping[str, Collection[str] | None],
     seen: Seen,
+    tables: Tables,
+    sizes: Mapping[str, RequestSizes],
     decided: Decided,
     timelines: Timelines,
     envoys: int | None,
     now: float,
 ) -> None:
-    """Weigh pools.
+    """Decide what replicas get.
 
     Args:
-        fleet: All of them.
+        fleet: All pools.
         due: Ids of the replicas of which something is new, by pool; None: it may be anything.
         seen: Until now.
+        tables: What is known of all replicas; brought up to date first.
+        sizes: Of the requests of pools, as far as Envoys tell.
         decided: Takes what each replica is to get.
         timelines: Take why.
         envoys: How many are connected; None where that is not known.
         now: Seconds of a monotonic clock.
     """
-    pools = fleet.pools
-    whole = [
-        name
-        for name, some in due.items()
-        if some is None or not _amend(pools[name], some, seen, decided, timelines, now)
-    ]
-    inputs_of, gpus = gathered(fleet, whole, seen, now)
-    for name, inputs in inputs_of.items():
-        pool, previous = pools[name], decided.weighings.get(name)
-        held = decided.held(name, now)
-        weighing = weigh(previous, pool.settings, inputs, now, gpus, envoys, held)
-        timelines.record(pool, seen.observed, inputs, weighing)
-        shown = {it.id: seen.observed[name, it.id].readiness.is_shown for it in inputs}
-        decided.take(pool, weighing, shown, now)
-
-
-def _amend(
-    pool: Pool,
-    some: Collection[str],
-    seen: Seen,
-    decided: Decided,
-    timelines: Timelines,
-    now: float,
-) -> bool:
-    """Weigh a pool by a look at some replicas; returns whether that was enough."""
-    name, observed = pool.name, seen.observed
-    previous = decided.weighings.get(name)
-    # What is on its way goes on, whatever else has changed.
-    looked_at = moving(previous) | set(some)
-    if len(looked_at) > MOST_LOOKS * len(pool.replicas):
-        return False
-    if (inputs := of_some(pool, looked_at, seen)) is None:
-        return False
-    weighing = amended(previous, pool.settings, inputs, now)
-    if weighing is None:
-        return False
-    timelines.record(pool, observed, [it for it in inputs.values() if it is not None], weighing)
-    told = differing(previous, weighing)
-    shown = {
-        id_: id_ in pool.replicas and observed[name, id_].readiness.is_shown
-        for id_ in (inputs.keys() | weighing.replicas.keys() if told is None else told)
-    }
-    decided.amend(pool, weighing, shown, now)
-    return True
+    pools, written = fleet.pools, dict[str, Collection[str]]()
+    for name, some in due.items():
+        before = decided.decisions.get(name)
+        is_parted = before is not None and bool(before.classes)
+        written[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
+    gpus = memory_in_use(pools, tables, seen.devices, now)
+    for name, ids in written.items():
+        pool, before, table = pools[name], decided.decisions.get(name), tables[name]
+        of_pool = sizes.get(name)
+        decision = balancing.decide(
+            before,
+            pool.settings,
+            table,
+            now,
+            gpus=gpus,
+            envoys=envoys,
+            sizes=of_pool.all if of_pool is not None else None,
+            class_sizes=of_pool.by_class if of_pool is not None else None,
+            hold=decided.held(name, now),
+        )
+        touched = dict.fromkeys((*ids, *decision.changed(before)))
+        inputs = [given for id_ in touched if (given := table.get(id_)) is not None]
+        timelines.record(pool, seen.observed, inputs, decision)
+        shown = {
+            id_: id_ in decision.rows and seen.observed[name, id_].readiness.is_shown
+            for id_ in touched
+        }
+        decided.take(pool, decision, shown, now)

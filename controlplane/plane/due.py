@@ -1,4 +1,4 @@
-"""What is to be weighed: whole pools, or of a pool no more than the replicas that have changed."""
+"""What is new since the last decision: anything in a pool, or of some of its replicas."""
 
 from collections.abc import Iterable, KeysView, Mapping
 
@@ -13,6 +13,13 @@ class Due:
     def add(self, pools: Iterable[str]) -> None:
         """Anything may be new in these pools."""
         self._replicas |= dict.fromkeys(pools)
+
+    def add_replicas(self, replicas: Mapping[str, Iterable[str]]) -> None:
+        """Something is new of these replicas, by pool."""
+        for pool, ids in replicas.items():
+            known = self._replicas.setdefault(pool, set())
+            if known is not None:
+                known.update(ids)
 
     def add_replica(self, pool: str, replica: str) -> None:
         """Something is new of a replica, or it has come or gone."""

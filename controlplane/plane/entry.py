@@ -8,9 +8,9 @@ import zlib
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from controlplane.balancing.sentences import Step
 from controlplane.plane.readiness import State
 from controlplane.signals import GpuMemory, Window
-from controlplane.weighing import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
-from controlplane.fleet import Draining, Replica
+from controlplane.balancing import OWN, InFlight
 from controlplane.plane.readiness import Probe, Readiness, State
-from controlplane.settings import ReplicaSettings
 from controlplane.signals import History, Reading, Window
-from controlplane.weighing import OWN, InFlight, ReplicaInput
+
+RESTARTS: Final = 1 << 20
+"""Of one process, more than it is ever seen to make; what a column of floats can tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Observed:
         failure: Why the last scrape failed; None when it was good.
         recalled_at: When what was known of it before a restart was taken up; None where nothing
             was. Until there is a scrape, what is known is taken to be of then.
-        told: What `unmeasured` has said last, and what it was said of.
+        recalled_count: Requests that it had counted then; one that has counted fewer has restarted.
     """
 
     generation: int
@@ -46,7 +48,7 @@ class Observed:
     scraped_at: float | None = None
     failure: str | None = None
     recalled_at: float | None = None
-    told: tuple[ReplicaSettings, Draining | None, Readiness, ReplicaInput] | None = None
+    recalled_count: float = 0.0
 
     @classmethod
     def fresh(cls, generation: int, since: float) -> "Observed":
@@ -56,50 +58,26 @@ class Observed:
     @property
     def lifetime(self) -> int:
         """Differs between any two processes that were ever seen under one id."""
-        return self.generation << 32 | self.history.generation
+        return lifetime_of(self.generation, self.history.generation)
 
-    def age(self, now: float) -> float | None:
-        """Seconds for which what is known of it has not been renewed; None: nothing is known."""
-        at = self.recalled_at if self.scraped_at is None else self.scraped_at
-        return None if at is None else now - at
+    @property
+    def renewed_at(self) -> float | None:
+        """When what is known of it was renewed last; None: nothing is known."""
+        return self.recalled_at if self.scraped_at is None else self.scraped_at
 
     def in_flight(self, slots: int | None) -> tuple[InFlight, ...]:
-        """Its requests in flight, by everyone who counts them.
+        """What it has in flight by its own count; nothing where it counts nothing.
 
         Args:
             slots: As declared; where requests wait, so many are being computed.
         """
-        if self.window is None or self.window.queue is None:
+        window = self.window
+        if window is None or window.queue is None:
             return ()
-        waiting = self.window.queue
-        computed = float(slots or 1) if waiting else 0.0
-        return (InFlight(OWN, waiting + computed, self.window.at),)
-
-    def unmeasured(self, replica: Replica) -> ReplicaInput:
-        """What a weighing is told as long as nothing is measured of it; the same while it is.
-
-        Args:
-            replica: As it is declared.
-        """
-        settings, draining, readiness = replica.settings, replica.draining, self.readiness
-        told = self.told
-        if (
-            told is None
-            or told[0] is not settings
-            or told[1] is not draining
-            or told[2] is not readiness
-        ):
-            found = ReplicaInput(
-                id=replica.id,
-                slots=settings.slots,
-                generation=self.lifetime,
-                memory=settings.memory,
-                gpu_uuid=settings.gpu.uuid if settings.gpu else None,
-                ready=readiness.is_shown and draining is None,
-                ready_since=readiness.ready_since,
-            )
-            told = self.told = (settings, draining, readiness, found)
-        return told[3]
+        if window.queue_unit == "texts":
+            return (InFlight(OWN, window.queue, window.at, are_texts=True),)
+        computed = float(slots or 1) if window.queue else 0.0
+        return (InFlight(OWN, window.queue + computed, window.at),)
 
     def record(self, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape."""
@@ -110,31 +88,44 @@ class Observed:
             return
         before = self.history.generation
         self.window = self.history.add(outcome)
+        if self.scraped_at is None and self.window.count < self.recalled_count:
+            self.history.generation += 1
         self.scraped_at = now
         self.failure = None
         if self.history.generation != before:
             self.readiness = self.readiness.restarted(now)
 
-    def recall(self, now: float, *, was_shown: bool, was_measured: bool) -> None:
+    def recall(self, now: float, count: float, *, was_shown: bool, was_measured: bool) -> None:
         """Take up what was known of it before a restart of ours.
 
         Args:
             now: Seconds of a monotonic clock.
+            count: Requests that it had counted; 0 where that says nothing.
             was_shown: Whether Envoys know of it; then they judge it until we have asked.
             was_measured: Whether anything is known of what it can carry.
         """
         if was_shown:
             self.readiness = Readiness(State.GONE, -math.inf)
         if was_measured:
-            self.recalled_at = now
+            self.recalled_at, self.recalled_count = now, count
 
     def forget_readings(self) -> None:
         """Begin anew with measuring: the pool's metrics are other ones, or none, from now on."""
         self.history = History(self.history.generation)
         self.window, self.scraped_at, self.failure = None, None, None
-        self.recalled_at = None
+        self.recalled_at, self.recalled_count = None, 0.0
 
     def probed(self, probe: Probe, now: float) -> bool:
         """Take in the answer to a health probe; returns whether its state is another one now."""
         before, self.readiness = self.readiness, self.readiness.after(probe, now)
         return self.readiness.state is not before.state
+
+
+def lifetime_of(generation: int, restarts: int = 0) -> int:
+    """What differs between any two processes that were ever seen under one id.
+
+    Args:
+        generation: The fleet's.
+        restarts: That were seen of it.
+    """
+    return generation * RESTARTS + restarts

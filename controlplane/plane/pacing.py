@@ -7,7 +7,7 @@ PUSH_INTERVAL: Final = 0.25
 
 DECIDING: Final = 0.1
 """Part of the time that decisions may take: with thousands of replicas they are made more rarely,
-so that scrapes, streams and requests are not kept waiting. What needs no weighing does not wait."""
+so that scrapes, streams and requests are not kept waiting. What needs no decision does not wait."""
 
 SAVED: Final = 1.0
 """Seconds of deciding that are saved up while there is nothing to decide: after a quiet time the

@@ -1,9 +1,10 @@
-"""The state that everything else asks and tells: fleet, observations, weighings, catalog."""
+"""The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
+from controlplane.balancing import Decision
 from controlplane.fleet import Command, Fleet, Replica
 from controlplane.plane.decided import Decided
 from controlplane.plane.deciding import decide
@@ -16,18 +17,18 @@ from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
 from controlplane.plane.registering import Registering
 from controlplane.plane.remembered import RememberedPool, recalled
-from controlplane.plane.report import Outline, ReplicaReport, Target
+from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.settling import is_settled
+from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.classes import Parting
+from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.signals.sizes import Sample, Sizes
-from controlplane.weighing import Weighing
+from controlplane.signals.sizes import RequestSizes, Sample
 
 
 class Plane:
@@ -41,12 +42,13 @@ class Plane:
     def __init__(self, now: float) -> None:
         self._started = now
         self._observed = Observations()
+        self._tables = Tables()
         self._decided = Decided()
         self._due = Due()
         self._gone: set[str] = set()
         self._untold = Untold()
         self._traffic = Traffic()
-        self.sizes: dict[str, Sizes] = {}
+        self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
         self._envoys: int | None = None
         self._devices = Devices()
@@ -90,13 +92,18 @@ class Plane:
             found = recalled(pool, known, now) if known else None
             if known is None or found is None:
                 continue
-            self._decided.weighings[name], self._decided.holds[name] = found
-            self._decided.portions[name] = {}
-            for id_, weighed in found[0].replicas.items():
-                was_measured = weighed.state.estimate is not None
+            decision, self._decided.holds[name] = found
+            self._decided.decisions[name], self._decided.portions[name] = decision, {}
+            worth, is_scraped = decision.state.records.worth, pool.settings.metrics.is_scraped
+            for id_, row in decision.rows.items():
+                told = known.replicas[id_]
                 self._observed[name, id_].recall(
-                    now, was_shown=known.replicas[id_].shown, was_measured=was_measured
+                    now,
+                    (told.weighing.get("count") or 0.0) if is_scraped else 0.0,
+                    was_shown=told.shown,
+                    was_measured=bool(worth[row] > 0),
                 )
+            self._tables.begin(pool, decision.rows, self._seen(), now)
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
@@ -146,20 +153,25 @@ class Plane:
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
         """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
-        self._due.add(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
+        self._due.add_replicas(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
-        self._traffic.left(reporter, now)
+        self._due.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
     def sampled(self, samples: Sequence[Sample], now: float) -> None:
         """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
-        found: dict[str, list[int]] = {}
+        found: dict[str, dict[str, list[int]]] = {}
         for sample in samples:
-            if sample.pool in self.fleet.pools:
-                found.setdefault(sample.pool, []).append(sample.bytes)
-        for pool, sizes in found.items():
-            self.sizes.setdefault(pool, Sizes()).add(sizes, now)
+            if (pool := self.fleet.pools.get(sample.pool)) is not None:
+                # Names that an Envoy makes up count as the default class.
+                named = [each.name for each in pool.settings.classes or ()]
+                name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
+                found.setdefault(pool.name, {}).setdefault(name, []).append(sample.bytes)
+        for pool_name, classes in found.items():
+            known = self.sizes.setdefault(pool_name, RequestSizes())
+            for name, sizes in classes.items():
+                known.add(name, sizes, now)
 
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -178,7 +190,7 @@ class Plane:
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
-        """Weigh the pools about which something new is known, and build what Envoys should hold.
+        """Decide about pools of which something new is known; build what Envoys should hold.
 
         Args:
             now: Seconds.
@@ -191,8 +203,17 @@ class Plane:
         for name in self._decided.due(now):
             self._due.add_moving(name)
         touched = self._due.pools() | self._gone
-        seen = Seen(self._observed, self._traffic, self._devices)
-        decide(self.fleet, self._due.taken(), seen, self._decided, self.timelines, envoys, now)
+        decide(
+            self.fleet,
+            self._due.taken(),
+            self._seen(),
+            self._tables,
+            self.sizes,
+            self._decided,
+            self.timelines,
+            envoys,
+            now,
+        )
         self._gone.clear()
         self._untold.clear()
         portions, parting = self._decided.portions, self._decided.parting
@@ -200,7 +221,7 @@ class Plane:
         return self.catalog
 
     def refresh(self) -> Catalog:
-        """Follow the fleet as far as nothing is to be weighed for it; a decision does the rest.
+        """Follow the fleet as far as that takes no decision; the next one does the rest.
 
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
@@ -211,9 +232,13 @@ class Plane:
             self.catalog = build(self.fleet, portions, self.catalog, told, parting)
         return self.catalog
 
-    def weighing(self, pool: str) -> Weighing | None:
-        """The last weighing of a pool."""
-        return self._decided.weighings.get(pool)
+    def decision(self, pool: str) -> Decision | None:
+        """What was decided last about a pool."""
+        return self._decided.decisions.get(pool)
+
+    def touched(self, pool: str, since: int | None) -> tuple[int | None, Collection[str] | None]:
+        """Which replicas of a pool decisions were about; see `Touched.since`."""
+        return self._decided.touched.since(pool, since)
 
     def parting(self, pool: str) -> Parting | None:
         """How a pool's requests are parted into classes; None: they are not."""
@@ -228,14 +253,14 @@ class Plane:
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        weighing = self._decided.weighings.get(pool)
+        decision = self._decided.decisions.get(pool)
         return ReplicaReport(
             pool=known,
             replica=replica,
             observed=observed,
             age=None if observed.scraped_at is None else now - observed.scraped_at,
-            policy=weighing.policy if weighing else None,
-            weighing=weighing.replicas.get(replica_id) if weighing else None,
+            policy=decision.policy if decision else None,
+            decision=decision.replicas.get(replica_id) if decision else None,
             portion=self._decided.portions.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
@@ -251,12 +276,12 @@ class Plane:
             pool: Its name.
             of: Ids; those that there are not (any more) are left out. None: all that there are.
         """
-        weighing = self._decided.weighings.get(pool)
+        decision = self._decided.decisions.get(pool)
         portions = self._decided.portions.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
-            weighed = weighing.replicas.get(id_) if weighing else None
+            decided = None if decision is None else decided_of(decision, id_)
             seen = self._observed[pool, id_]
-            yield id_, Outline.of(replica, seen, weighed, shown=id_ in portions)
+            yield id_, Outline.of(replica, seen, decided, shown=id_ in portions)
 
     def remembered(
         self, pool: str, of: Collection[str] | None = None
@@ -300,7 +325,11 @@ class Plane:
         self._due.discard(pool)
         self._gone.add(pool)
         self.sizes.pop(pool, None)
+        self._tables.pop(pool, None)
         self._decided.forget(pool)
+
+    def _seen(self) -> Seen:
+        return Seen(self._observed, self._traffic, self._devices)
 
     def _is_told(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica, as far as we have told them anything."""

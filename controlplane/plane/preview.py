@@ -68,7 +68,7 @@ def _copied(plane: Plane, now: float) -> Plane:
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
     imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
-    imagined._decided = plane._decided.copy()
+    imagined._decided, imagined._tables = plane._decided.copy(), plane._tables.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined.sizes = {pool: sizes.copy() for pool, sizes in plane.sizes.items()}
     imagined._has_decided = True

@@ -1,6 +1,6 @@
 """What a plane knew before a restart, handed back to it: Envoys are to see no difference.
 
-In come the weighings that were kept; out come the same weighings for the replicas that are still
+In comes what was kept of decisions; out come the same decisions for the replicas that are still
 the same processes. They hold until there are readings again, and then are where estimates start.
 """
 
@@ -8,20 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controlplane.balancing import Decision
+from controlplane.balancing.restart import restored
+from controlplane.balancing.sentences import duration
 from controlplane.fleet import Pool
+from controlplane.plane.observed import lifetime_of
 from controlplane.signals import WINDOW
-from controlplane.weighing import ReplicaWeighing, Weighing, restored_replica, restored_weighing
-from controlplane.weighing.explanation import duration
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One replica as it was when its weighing was kept.
+    """One replica as it was when the decision about it was kept.
 
     Attributes:
         generation: The fleet's.
         shown: Whether Envoys knew of it.
-        weighing: By `weighing.replica_data`.
+        weighing: By `replica_data`.
     """
 
     generation: int
@@ -31,11 +33,11 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class RememberedPool:
-    """A pool as it was when its weighing was kept.
+    """A pool as it was when the decision about it was kept.
 
     Attributes:
         age: Seconds since then, by the wall clock; only told, nothing depends on it.
-        weighing: By `weighing.pool_data`.
+        weighing: By `pool_data`.
         replicas: By id.
     """
 
@@ -46,7 +48,7 @@ class RememberedPool:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A pool's weighing stays as it is for a while.
+    """What was decided about a pool stays as it is for a while.
 
     Attributes:
         until: Seconds of a monotonic clock.
@@ -67,8 +69,8 @@ def words_of(hold: Hold | None, now: float) -> str | None:
     return hold.words if hold is not None and now < hold.until else None
 
 
-def recalled(pool: Pool, known: RememberedPool, now: float) -> tuple[Weighing, Hold] | None:
-    """The weighing of a pool as it was.
+def recalled(pool: Pool, known: RememberedPool, now: float) -> tuple[Decision, Hold] | None:
+    """The decision about a pool as it was.
 
     Args:
         pool: As it is.
@@ -79,27 +81,16 @@ def recalled(pool: Pool, known: RememberedPool, now: float) -> tuple[Weighing, H
         None where nothing of it is still known. A replica that is another process by now, or was
         kept by a version that wrote other data, is not in it: it begins anew.
     """
-    replicas: dict[str, ReplicaWeighing] = {}
-    for id_, remembered in known.replicas.items():
-        replica = pool.replicas.get(id_)
-        if replica is None or replica.generation != remembered.generation:
-            continue
-        try:
-            replicas[id_] = restored_replica(
-                remembered.weighing,
-                replica.generation << 32,
-                counted=pool.settings.metrics.is_scraped,
-            )
-        except (KeyError, TypeError, ValueError):
-            continue
-    try:
-        weighing = restored_weighing(known.weighing, replicas, now)
-    except (KeyError, TypeError):
-        return None
-    if not replicas:
+    same = {
+        id_: (remembered.weighing, lifetime_of(remembered.generation))
+        for id_, remembered in known.replicas.items()
+        if (replica := pool.replicas.get(id_)) is not None
+        and replica.generation == remembered.generation
+    }
+    if (decision := restored(known.weighing, same, now)) is None:
         return None
     words = (
         f"the control plane was restarted: what was decided {duration(max(known.age, 0.0))} before"
         " stays until there are enough readings again"
     )
-    return weighing, Hold(now + max(HELD, 3 * pool.settings.metrics.interval), words)
+    return decision, Hold(now + max(HELD, 3 * pool.settings.metrics.interval), words)

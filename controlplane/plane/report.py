@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
 from controlplane.plane.observed import Observed
@@ -10,7 +11,6 @@ from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion
 from controlplane.settings import Policy, PoolSettings
 from controlplane.signals import Window
-from controlplane.weighing import ReplicaWeighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Outline(NamedTuple):
     Attributes:
         state: Of its readiness.
         shown: Whether Envoys know of it.
-        weighed: Its tier, whether it is cut and whether it is stale; None before any decision.
+        decided: Its tier, whether it is cut and whether it is stale; None before any decision.
         draining: Why it gets no new requests; None while it may.
     """
 
     state: State
     shown: bool
-    weighed: tuple[str, bool, bool] | None
+    decided: tuple[str, bool, bool] | None
     draining: Draining | None
 
     @classmethod
@@ -52,13 +52,19 @@ class Outline(NamedTuple):
         cls,
         replica: Replica,
         observed: Observed,
-        weighing: ReplicaWeighing | None,
+        decided: tuple[str, bool, bool] | None,
         *,
         shown: bool,
     ) -> Self:
         """Of what is known of a replica."""
-        said = None if weighing is None else (weighing.tier, weighing.drained, weighing.stale)
-        return cls(observed.readiness.state, shown, said, replica.draining)
+        return cls(observed.readiness.state, shown, decided, replica.draining)
+
+
+def decided_of(decision: Decision, id_: str) -> tuple[str, bool, bool] | None:
+    """A replica's tier, whether it is cut and whether it is stale; None: it is not in it."""
+    if (row := decision.rows.get(id_)) is None:
+        return None
+    return decision.tier_of(row), bool(decision.drained[row]), bool(decision.stale[row])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class ReplicaReport:
     Attributes:
         age: Seconds since its last good scrape; None when there was none.
         policy: By which the last decision about its pool was made; None before the first.
-        weighing: None before the first decision about it.
+        decision: What it gets, and why; None before the first decision about it.
         portion: What Envoy is told; None while Envoy does not know it.
         joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
@@ -80,7 +86,7 @@ class ReplicaReport:
     observed: Observed
     age: float | None
     policy: Policy | None
-    weighing: ReplicaWeighing | None
+    decision: ReplicaDecision | None
     portion: Portion | None
     joined: Joined | None
     in_flight: float | None
@@ -89,5 +95,6 @@ class ReplicaReport:
     @property
     def outline(self) -> Outline:
         """The same from afar."""
-        shown = self.portion is not None
-        return Outline.of(self.replica, self.observed, self.weighing, shown=shown)
+        shown, known = self.portion is not None, self.decision
+        decided = None if known is None else (known.tier, known.drained, known.stale)
+        return Outline.of(self.replica, self.observed, decided, shown=shown)

@@ -10,18 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.balancing import ENVOYS, Decision, ReplicaDecision, ReplicaInput
+from controlplane.balancing.sentences import Step
+from controlplane.balancing.sets import DEAD_BAND
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.entry import Entry, packed, unpacked
 from controlplane.plane.observed import Observed
-from controlplane.weighing import (
-    ENVOYS,
-    ReplicaInput,
-    ReplicaWeighing,
-    Step,
-    Weighing,
-    serving,
-)
-from controlplane.weighing.damping import DEAD_BAND
 
 KEPT: Final = 3600.0
 """Seconds that an entry is kept."""
@@ -115,44 +109,37 @@ class Timelines:
         pool: Pool,
         observed: Mapping[tuple[str, str], Observed],
         inputs: Sequence[ReplicaInput],
-        weighing: Weighing,
+        decision: Decision,
     ) -> None:
         """Take in a decision; what it says of a replica is kept if it is worth telling.
 
         Args:
             pool: That it is about.
             observed: By pool and replica.
-            inputs: Of the decision; of those that were looked at, where not all were.
-            weighing: The decision.
+            inputs: Of the replicas of which something is new, or was decided otherwise than before.
+            decision: The decision.
         """
         regular = math.ceil(_AT_A_TIME * len(inputs))
-        many = serving(weighing)
-        decided, name = weighing.replicas, pool.name
-        # Of all of a pool each is looked up sooner in a plain dict; for a few it is not worth it.
-        is_whole = len(inputs) == len(pool.replicas)
-        replicas = dict(pool.replicas.items()) if is_whole else pool.replicas
-        # Where thousands are alike, they share their steps.
-        telling: dict[int, tuple[str, ...]] = {}
+        many = decision.serving
         for given in inputs:
-            replica, weighed = replicas[given.id], decided[given.id]
-            key = (name, given.id)
+            replica, decided = pool.replicas[given.id], decision.of(given.id)
+            key = (pool.name, given.id)
             timeline = self._timelines.get(key)
             if timeline is None:
                 timeline = self._timelines[key] = _Timeline()
-            seen, steps = observed[key], weighed.steps
-            if (names := telling.get(id(steps))) is None:
-                names = telling[id(steps)] = tuple([it.name for it in steps if is_telling(it)])
-            marks = _marks(replica, seen, given, weighed, names)
-            jump = _jump(timeline.share, weighed.share)
+            seen = observed[key]
+            names = tuple([step.name for step in decided.steps if is_telling(step)])
+            marks = _marks(replica, seen, given, decided, names)
+            jump = _jump(timeline.share, decided.share)
             if marks != timeline.marks:
                 jump += 1.0
             elif jump <= _NOTICED:
-                if regular <= 0 or weighing.at - timeline.entries[-1].at < REGULAR:
+                if regular <= 0 or decision.at - timeline.entries[-1].at < REGULAR:
                     continue
                 regular -= 1
-            timeline.share, timeline.marks = weighed.share, marks
-            entry = _entry(pool, seen, given, weighed, many, weighing.at)
-            timeline.add(_Kept(weighing.at, jump, packed(entry)))
+            timeline.share, timeline.marks = decided.share, marks
+            entry = _entry(pool, seen, given, decided, many, decision.at)
+            timeline.add(_Kept(decision.at, jump, packed(entry)))
 
     def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
         """What is kept of a replica, the oldest first.
@@ -187,7 +174,7 @@ def _marks(
     replica: Replica,
     seen: Observed,
     given: ReplicaInput,
-    weighed: ReplicaWeighing,
+    decided: ReplicaDecision,
     telling: tuple[str, ...],
 ) -> _Marks:
     """What is worth an entry whenever it is another than before."""
@@ -196,9 +183,9 @@ def _marks(
         seen.readiness.state,
         replica.draining,
         seen.failure is None,
-        weighed.drained,
-        weighed.stale,
-        weighed.tier,
+        decided.drained,
+        decided.stale,
+        decided.tier,
         telling,
     )
 
@@ -216,7 +203,7 @@ def _entry(
     pool: Pool,
     seen: Observed,
     given: ReplicaInput,
-    weighed: ReplicaWeighing,
+    decided: ReplicaDecision,
     many: int,
     now: float,
 ) -> Entry:
@@ -228,16 +215,16 @@ def _entry(
         state=seen.readiness.state,
         draining=replica.draining.value if replica.draining else None,
         failure=seen.failure,
-        age=given.age,
+        age=None if given.scraped_at is None else now - given.scraped_at,
         window=given.window,
         by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,
-        capacity=weighed.capacity,
-        weight=weighed.weight,
-        tier=weighed.tier,
-        share=weighed.share,
+        capacity=decided.capacity,
+        weight=decided.weight,
+        tier=decided.tier,
+        share=decided.share,
         serving=many,
-        drained=weighed.drained,
-        stale=weighed.stale,
-        steps=weighed.steps,
+        drained=decided.drained,
+        stale=decided.stale,
+        steps=decided.steps,
     )

@@ -1,6 +1,6 @@
 """What Envoys report of the traffic that they send to the replicas that there are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from controlplane.fleet import Difference, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
@@ -29,7 +29,7 @@ class Traffic:
         loads: Mapping[Endpoint, Load],
         seconds: float,
         now: float,
-    ) -> set[str]:
+    ) -> Mapping[str, set[str]]:
         """Take in a report.
 
         Args:
@@ -40,17 +40,15 @@ class Traffic:
             now: The time.
 
         Returns:
-            The names of the pools that it is about.
+            Ids of the replicas of which something new is known, by pool.
         """
         known = {
             endpoint: _in_classes(fleet.pools[endpoint.pool], load)
             for endpoint, load in loads.items()
             if _is_in(fleet, endpoint)
         }
-        self._reports.record(reporter, known, seconds, now)
-        pools = {endpoint.pool for endpoint in known}
-        self._pools |= pools
-        return pools
+        self._pools |= {endpoint.pool for endpoint in known}
+        return _ids(fleet, self._reports.record(reporter, known, seconds, now))
 
     def adopt(self, found: Difference) -> None:
         """Follow one difference of the fleet: of those who left nothing is kept."""
@@ -64,13 +62,13 @@ class Traffic:
                 self._reports.forget(_endpoint(before.name, replica))
             self._pools.discard(before.name)
 
-    def left(self, reporter: object, now: float) -> None:
-        """An Envoy that reported has gone, and what it had in flight with it."""
-        self._reports.gone(reporter, now)
+    def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
+        """An Envoy that reported has gone, and what it had in flight with it.
 
-    def is_about(self, pool: str) -> bool:
-        """Whether any Envoy ever reported of a pool; of one that was not, nothing is known."""
-        return pool in self._pools
+        Returns:
+            Ids of the replicas that it reported of, by pool.
+        """
+        return _ids(fleet, self._reports.gone(reporter, now))
 
     def in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
         """Requests that all Envoys together have at a replica now; None where none reports."""
@@ -94,6 +92,17 @@ class Traffic:
         if pool.name not in self._pools:
             return None
         return self._reports.window(_endpoint(pool.name, replica))
+
+
+def _ids(fleet: Fleet, endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:
+    """The ids of the replicas at endpoints, by pool."""
+    found: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        if (pool := fleet.pools.get(endpoint.pool)) is not None:
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
+            if replica is not None:
+                found.setdefault(pool.name, set()).add(replica.id)
+    return found
 
 
 def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:

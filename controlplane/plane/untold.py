@@ -1,4 +1,4 @@
-"""What Envoys can be told of a change of the fleet before anything is weighed again.
+"""What Envoys can be told of a change of the fleet before anything is decided again.
 
 Shares are of a whole pool, and to work them out for thousands of replicas takes its time. That a
 replica which Envoys know drains, serves again or has gone need not wait for it: it keeps the share

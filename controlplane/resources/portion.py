@@ -1,4 +1,4 @@
-"""Where a replica stands in its pool: what the builder of endpoints takes from the weighing."""
+"""Where a replica stands in its pool: what the builder of endpoints takes from decisions."""
 
 from dataclasses import dataclass
 from functools import lru_cache

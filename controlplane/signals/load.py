@@ -149,7 +149,7 @@ class LoadReports:
 
     def record(
         self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
-    ) -> None:
+    ) -> list[Endpoint]:
         """Take in a report.
 
         Args:
@@ -157,21 +157,32 @@ class LoadReports:
             loads: What it says. An endpoint that is left out has had no request.
             seconds: That it covers.
             now: Seconds of a monotonic clock.
+
+        Returns:
+            The endpoints of which something new is known.
         """
-        for endpoint, total in self._totals.items():
-            if endpoint not in loads and reporter in total.reporters:
-                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+        idle = [
+            endpoint
+            for endpoint, total in self._totals.items()
+            if endpoint not in loads and reporter in total.reporters
+        ]
+        for endpoint in idle:
+            self._take(self._totals[endpoint], reporter, Load(0, 0, 0), seconds, now)
         for endpoint, load in loads.items():
             self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+        return [*loads, *idle]
 
-    def gone(self, reporter: Hashable, now: float) -> None:
-        """An Envoy has left: what it had in flight is forgotten."""
+    def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
+        """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
+        found = []
         for endpoint, total in [*self._totals.items()]:
             if total.reporters.pop(reporter, None):
+                found.append(endpoint)
                 _advance(total, now)
                 total.in_flight = _in_flight(total, now)
             if not total.reporters:
                 del self._totals[endpoint]
+        return found
 
     def forget(self, endpoint: Endpoint) -> None:
         """There is nobody at an endpoint any more."""

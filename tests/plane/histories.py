@@ -6,7 +6,7 @@ from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe, Target, Told
 from controlplane.settings import ReplicaSettings
 from controlplane.signals import GpuMemory, Histogram, Reading
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.5, 1.0, float("inf"))
 STEP = 0.5

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+
+from controlplane.balancing.restart import pool_data, replica_data
 from controlplane.fleet import registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
 from controlplane.resources.catalog import Catalog
@@ -12,7 +14,6 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
 from controlplane.settings import Config, load_config
 from controlplane.signals import Histogram, Reading
-from controlplane.weighing import pool_data, replica_data
 
 CONFIG = load_config(
     """
@@ -77,14 +78,14 @@ class Life:
         }
 
     def weights(self) -> dict[str, tuple[str, int]]:
-        weighing = self.plane.weighing("m")
-        assert weighing is not None
-        return {id_: (it.tier, it.weight) for id_, it in weighing.replicas.items()}
+        decision = self.plane.decision("m")
+        assert decision is not None
+        return {id_: (it.tier, it.weight) for id_, it in decision.replicas.items()}
 
     def capacities(self) -> dict[str, float]:
-        weighing = self.plane.weighing("m")
-        assert weighing is not None
-        return {id_: it.capacity or 0.0 for id_, it in weighing.replicas.items()}
+        decision = self.plane.decision("m")
+        assert decision is not None
+        return {id_: it.capacity or 0.0 for id_, it in decision.replicas.items()}
 
 
 def steadily(now: float) -> float:
@@ -101,13 +102,13 @@ def measured(tokens: float | None = None) -> Life:
 
 def kept(life: Life) -> dict[str, RememberedPool]:
     """What of it is kept, once through JSON."""
-    weighing, known = life.plane.weighing("m"), life.plane.remembered("m")
-    assert weighing is not None
+    decision, known = life.plane.decision("m"), life.plane.remembered("m")
+    assert decision is not None
     data: dict[str, Any] = {
-        id_: Remembered(*known[id_], json.loads(json.dumps(replica_data(it))))
-        for id_, it in weighing.replicas.items()
+        id_: Remembered(*known[id_], json.loads(json.dumps(replica_data(decision, id_))))
+        for id_ in decision.rows
     }
-    return {"m": RememberedPool(12.0, json.loads(json.dumps(pool_data(weighing))), data)}
+    return {"m": RememberedPool(12.0, json.loads(json.dumps(pool_data(decision))), data)}
 
 
 def restarted(life: Life, config: Config = CONFIG, now: float = 1000.0) -> Life:

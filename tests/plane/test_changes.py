@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from controlplane.weighing import Step
 
 from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Failure, Probe, State, changes
 from controlplane.plane.entry import Entry
 from controlplane.settings import ReplicaSettings
-from controlplane.weighing import Step
 from tests.plane.histories import Watched
 
 STEPS = (

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from controlplane.weighing import Weighing, differing
+from controlplane.decision.alike import Alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +23,6 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import Outline
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Device, GpuMemory
-from controlplane.weighing import Weighing, differing
-from controlplane.weighing.alike import Alike
 from tests.plane.test_growth import versions
 
 IDS = [f"r{n}" for n in range(50)]
@@ -107,7 +107,7 @@ def begun(of: PoolSettings) -> Plane:
 
 
 def weighing_of(plane: Plane) -> Weighing:
-    found = plane.weighing("p")
+    found = plane.decision("p")
     assert found is not None
     return found
 

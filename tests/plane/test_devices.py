@@ -71,7 +71,7 @@ def test_a_pods_fullest_gpu_counts(plane: Plane) -> None:
     pod = ("search", "minilm-1")
     told(plane, 1.0, device("GPU-2", 98, pod), device("GPU-3", 20, pod))
     assert fractions(plane, "b", 1.0) == [0.2, 0.98]
-    weighing = report(plane, "b", 1.0).weighing
+    weighing = report(plane, "b", 1.0).decision
     assert weighing is not None
     assert weighing.drained
 
@@ -81,7 +81,7 @@ def test_a_full_gpu_cuts_its_replica_though_that_is_never_scraped(plane: Plane) 
     plane.decide(1.0)
     drained = []
     for replica_id in "abcd":
-        weighing = report(plane, replica_id, 1.0).weighing
+        weighing = report(plane, replica_id, 1.0).decision
         assert weighing is not None
         drained.append(weighing.drained)
     assert drained == [True, False, False, False]
@@ -142,15 +142,15 @@ def test_a_pool_that_is_scraped_otherwise_from_now_on_forgets_what_it_read() -> 
     plane.declare(config("profile: none"), 2.0)
     seen = report(plane, "a", 60.0)
     assert (seen.age, seen.observed.window, seen.observed.failure) == (None, None, None)
-    assert seen.weighing is not None
-    assert not seen.weighing.stale
+    assert seen.decision is not None
+    assert not seen.decision.stale
 
 
 def test_replicas_that_are_never_scraped_get_equal_shares(plane: Plane) -> None:
     plane.decide(1.0)
     shares = set()
     for replica_id in "abcd":
-        weighing = report(plane, replica_id, 60.0).weighing
+        weighing = report(plane, replica_id, 60.0).decision
         assert weighing is not None
         shares.add(weighing.share)
     assert shares == {0.25}

@@ -1,13 +1,13 @@
 """What sources find reaches the plane, and nothing is told before enough of them have answered."""
 
 import pytest
+from controlplane.weighing import pool_data, replica_data
 
 from controlplane.fleet import PutPool, PutReplica, registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS
 from controlplane.plane.settling import SETTLE_SECONDS
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
-from controlplane.weighing import pool_data, replica_data
 
 SOURCE = "directory replicas.d"
 
@@ -131,7 +131,7 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     answered(plane, 1, 2, 3)
     serve(plane)
     plane.decide(0.5)
-    weighing, known = plane.weighing("m"), plane.remembered("m")
+    weighing, known = plane.decision("m"), plane.remembered("m")
     assert weighing is not None
     kept = {id_: Remembered(*known[id_], replica_data(it)) for id_, it in weighing.replicas.items()}
     again = Plane(0.0)

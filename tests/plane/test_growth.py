@@ -141,10 +141,10 @@ def large(replicas: int, policy: str = "least-request") -> Plane:
 
 def test_a_heartbeat_has_nothing_weighed_or_built() -> None:
     plane = large(100)
-    catalog, weighing = plane.catalog, plane.weighing("p")
+    catalog, weighing = plane.catalog, plane.decision("p")
     plane.apply(Heartbeat("p", "r7"), 5.0)
     assert plane.decide(5.0) is catalog
-    assert plane.weighing("p") is weighing
+    assert plane.decision("p") is weighing
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_change_takes_hardly_more_work_in_a_large_pool(command: Callable[[], C
 def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
     plane = Plane(0.0)
     plane.adopt(begun(), 0.0)
-    before, weighing = decided(plane, 0.0), plane.weighing("q")
+    before, weighing = decided(plane, 0.0), plane.decision("q")
     plane.apply(Drain("p", "a"), 5.0)
     after = plane.decide(5.0)
     assert after.pools["p"] is not before.pools["p"]
-    assert (after.pools["q"], plane.weighing("q")) == (before.pools["q"], weighing)
-    assert plane.weighing("q") is weighing
+    assert (after.pools["q"], plane.decision("q")) == (before.pools["q"], weighing)
+    assert plane.decision("q") is weighing
 
 
 @pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
@@ -222,15 +222,15 @@ def test_replicas_that_are_asked_in_vain_have_nothing_weighed(probe: Probe) -> N
     plane = large(5)
     plane.apply(PutReplica("p", "late", replica_of(8_000)), 1.0)
     plane.decide(1.0)
-    target, weighing = plane.target("p", "late"), plane.weighing("p")
+    target, weighing = plane.target("p", "late"), plane.decision("p")
     assert target is not None
     for tick in range(2, 5):
         plane.probed(target, probe, float(tick))
         plane.decide(float(tick))
-    assert plane.weighing("p") is weighing
+    assert plane.decision("p") is weighing
     plane.probed(target, Probe.HEALTHY, 5.0)
     plane.decide(5.0)
-    assert plane.weighing("p") is not weighing
+    assert plane.decision("p") is not weighing
 
 
 def test_a_slow_start_goes_on_while_nothing_is_heard_of_a_pool_and_then_it_is_at_rest() -> None:
@@ -242,11 +242,11 @@ def test_a_slow_start_goes_on_while_nothing_is_heard_of_a_pool_and_then_it_is_at
     shares = []
     for tick in range(100):
         plane.decide(10.0 + tick)
-        weighing = plane.weighing("p")
+        weighing = plane.decision("p")
         assert weighing is not None
         shares.append(weighing.replicas["late"].share or 0.0)
     assert shares[0] < 0.1
     assert shares == sorted(shares)
     assert shares[-1] == 0.2
     plane.decide(200.0)
-    assert plane.weighing("p") is weighing
+    assert plane.decision("p") is weighing

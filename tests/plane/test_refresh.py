@@ -46,14 +46,14 @@ def at(port: int) -> ReplicaSettings:
 
 
 def test_a_drain_and_its_end_are_told_and_nothing_is_weighed(plane: Plane) -> None:
-    weighing = plane.weighing("minilm")
+    weighing = plane.decision("minilm")
     plane.apply(Drain("minilm", "a"), 1.0)
     plane.refresh()
     assert {name: it.draining for name, it in told(plane).items()} == {"a": True, "b": False}
     plane.apply(Undrain("minilm", "a"), 1.0)
     plane.refresh()
     assert not told(plane)["a"].draining
-    assert plane.weighing("minilm") is weighing
+    assert plane.decision("minilm") is weighing
 
 
 def test_a_replica_that_has_gone_is_told(plane: Plane) -> None:

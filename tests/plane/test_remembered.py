@@ -26,7 +26,7 @@ def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -
     for _ in range(int(HELD)):
         after.live(1.0, steadily)
         assert after.versions() == before.versions()
-    now, then = after.plane.weighing("m"), before.plane.weighing("m")
+    now, then = after.plane.decision("m"), before.plane.decision("m")
     assert now is not None
     assert then is not None
     assert now.tokens == then.tokens is not None
@@ -60,7 +60,7 @@ def test_what_was_counted_while_nobody_looked_says_nothing() -> None:
 def test_a_replica_that_was_restarted_meanwhile_is_measured_anew() -> None:
     after = restarted(measured())
     after.live(HELD + 0.5, lambda now: steadily(now - 1000))
-    weighing = after.plane.weighing("m")
+    weighing = after.plane.decision("m")
     assert weighing is not None
     estimate = weighing.replicas["fast"].state.estimate
     assert estimate is not None
@@ -70,7 +70,7 @@ def test_a_replica_that_was_restarted_meanwhile_is_measured_anew() -> None:
 def test_who_is_never_read_again_ages_to_the_median() -> None:
     after = restarted(measured())
     after.live(HELD + 5, steadily, ids="fast same")
-    weighing = after.plane.weighing("m")
+    weighing = after.plane.decision("m")
     assert weighing is not None
     assert weighing.replicas["slow"].stale
     assert weighing.replicas["slow"].state.relative > 0.5
@@ -102,7 +102,7 @@ def test_a_replica_that_has_moved_meanwhile_begins_anew() -> None:
     moved = entry.replicas[0].model_copy(update={"address": Address("127.0.0.1", 9999)})
     pools = (entry.model_copy(update={"replicas": (moved, *entry.replicas[1:])}),)
     after = restarted(measured(), CONFIG.model_copy(update={"pools": pools}))
-    weighing = after.plane.weighing("m")
+    weighing = after.plane.decision("m")
     assert weighing is not None
     assert set(weighing.replicas) == {"same", "slow"}
     assert not after.plane.report("m", "fast", after.now).observed.readiness.is_shown
@@ -112,9 +112,9 @@ def test_data_of_another_version_is_as_good_as_none() -> None:
     before = measured()
     plane = Plane(0.0)
     plane.adopt(before.plane.fleet, 0.0)
-    old = {id_: replace(it, weighing={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
+    old = {id_: replace(it, decision={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
     plane.recall({"m": replace(kept(before)["m"], replicas=old)}, 0.0)
-    assert plane.weighing("m") is None
+    assert plane.decision("m") is None
 
 
 def test_an_empty_registry_is_not_told_before_there_is_a_pool() -> None:
@@ -131,8 +131,8 @@ def test_a_pool_that_is_held_says_so() -> None:
     after = restarted(measured())
     after.live(1, steadily)
     report = after.plane.report("m", "slow", after.now)
-    assert report.weighing is not None
-    assert report.weighing.steps[0].words == (
+    assert report.decision is not None
+    assert report.decision.steps[0].words == (
         "the control plane was restarted: what was decided 12 s before stays until there are enough"
         " readings again"
     )

@@ -12,7 +12,7 @@ from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR, _Kept, _Timel
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Histogram, Reading
 from tests.plane.histories import Watched
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 def test_an_entry_is_the_explanation_of_its_time() -> None:
@@ -24,9 +24,9 @@ def test_an_entry_is_the_explanation_of_its_time() -> None:
     report = watched.plane.report("m", "a", last.at)
     assert last.window is not None
     assert last.window.memory[0].uuid == "GPU-a"
-    assert report.weighing is not None
-    assert last.tier == report.weighing.tier
-    assert [step.name for step in last.steps] == [step.name for step in report.weighing.steps]
+    assert report.decision is not None
+    assert last.tier == report.decision.tier
+    assert [step.name for step in last.steps] == [step.name for step in report.decision.steps]
     assert last.steps[0].words.startswith("estimated ")
 
 
@@ -55,7 +55,7 @@ def test_a_share_that_changes_by_more_than_the_dead_band_is_kept_at_once() -> No
     entries = [it.entry for it in watched.told()]
     assert len(entries) > before
     assert (entries[-1].share or 0) < 0.7 * (entries[before - 1].share or 0)
-    now = watched.plane.report("m", "a", watched.now).weighing
+    now = watched.plane.report("m", "a", watched.now).decision
     assert now is not None
     assert abs((entries[-1].share or 0) / (now.share or 1) - 1) <= 0.0501
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from controlplane.balancing import InFlight
 
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
 from controlplane.settings import Address, Config, load_config
 from controlplane.signals.load import Endpoint, Load
-from controlplane.weighing import InFlight
 from tests.plane.test_plane import reading
 
 CONFIG = """
@@ -50,7 +50,7 @@ def reported(plane: Plane, seconds: int) -> None:
 
 
 def capacities(plane: Plane) -> dict[str, float | None]:
-    weighing = plane.weighing("p")
+    weighing = plane.decision("p")
     assert weighing is not None
     return {id_: it.capacity for id_, it in weighing.replicas.items()}
 
@@ -72,7 +72,7 @@ def test_a_pool_with_metrics_is_not() -> None:
 
 def veto(plane: Plane, replica: str) -> str | None:
     """Why a replica has less than its capacity for what it has in flight; None if it has not."""
-    weighing = plane.weighing("p")
+    weighing = plane.decision("p")
     assert weighing is not None
     steps = weighing.replicas[replica].steps
     return next((it.words for it in steps if it.name == "veto"), None)
@@ -200,7 +200,7 @@ def test_a_replica_that_is_changed_where_it_is_keeps_its_reports() -> None:
 def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
     plane = serving("none")
     reported(plane, 30)
-    weighing = plane.weighing("p")
+    weighing = plane.decision("p")
     assert weighing is not None
     tiers = {id_: it.tier for id_, it in weighing.replicas.items()}
     for envoy in range(4):
@@ -210,7 +210,7 @@ def test_what_replicas_carry_is_known_when_all_envoys_report_anew() -> None:
         loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
         plane.reported("another", loads, 1.0, float(second))
         plane.decide(second + 0.1)
-        now = plane.weighing("p")
+        now = plane.decision("p")
         assert now is not None
         assert {id_: it.tier for id_, it in now.replicas.items()} == tiers
         found = capacities(plane)
@@ -240,7 +240,7 @@ def test_counts_of_another_source_are_not_requests_of_this_second(counted: float
     assert before is not None
     assert after is not None
     assert after < 2 * max(before, 100.0)
-    weighing = plane.weighing("p")
+    weighing = plane.decision("p")
     assert weighing is not None
     learned = [it.state.learned for it in weighing.replicas.values()]
     assert all(it is not None and it.slots == 1 and it.levels[-1].requests == 0 for it in learned)

@@ -40,8 +40,8 @@ class FleetCollector(Collector):
             states = [report.observed.readiness.state for report in reports]
             for state in State:
                 pools.add_metric((name, state.value), states.count(state))
-            weighing = self._plane.weighing(name)
-            suspect.add_metric((name,), float(weighing is not None and weighing.suspect))
+            decision = self._plane.decision(name)
+            suspect.add_metric((name,), float(decision is not None and decision.suspect))
             for report in reports:
                 replicas.add(report)
         yield GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
@@ -68,6 +68,17 @@ class _Replicas:
             "Estimate of what a replica can carry, in requests per second.",
             *each,
         )
+        self._tokens = _gauge(
+            "replica_capacity_tokens_per_second",
+            "Estimate of what a replica can carry, in tokens per second; none where not counted.",
+            *each,
+        )
+        self._class = _gauge(
+            "replica_class",
+            "1 for each class of requests that a replica serves first, where they are parted.",
+            *each,
+            "class",
+        )
         self._weight = _gauge("replica_weight", "Envoy's weight; the median has 1000.", *each)
         self._share = _gauge(
             "replica_share_ratio", "Expected part of the pool's traffic, 0 to 1.", *each
@@ -82,6 +93,8 @@ class _Replicas:
             self._state,
             self._drained,
             self._capacity,
+            self._tokens,
+            self._class,
             self._weight,
             self._share,
             self._age,
@@ -89,21 +102,25 @@ class _Replicas:
 
     def add(self, report: ReplicaReport) -> None:
         labels = (report.pool.name, report.replica.id)
-        weighing = report.weighing
+        decision = report.decision
         for state in State:
             is_in = report.observed.readiness.state is state
             self._state.add_metric((*labels, state.value), float(is_in))
-        cut = weighing is not None and weighing.drained
+        cut = decision is not None and decision.drained
         self._drained.add_metric(labels, float(cut or report.replica.draining is not None))
         if report.age is not None:
             self._age.add_metric(labels, report.age)
-        if weighing is None:
+        if decision is None:
             return
-        self._weight.add_metric(labels, weighing.weight)
-        if weighing.share is not None:
-            self._share.add_metric(labels, weighing.share)
-        if weighing.capacity is not None:
-            self._capacity.add_metric(labels, weighing.capacity)
+        self._weight.add_metric(labels, decision.weight)
+        if decision.share is not None:
+            self._share.add_metric(labels, decision.share)
+        if decision.capacity is not None:
+            self._capacity.add_metric(labels, decision.capacity)
+        if decision.tokens is not None:
+            self._tokens.add_metric(labels, decision.tokens)
+        for name in decision.classes:
+            self._class.add_metric((*labels, name), 1.0)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -47,10 +47,14 @@ class Weighed(Answer):
 
     capacity: float | None
     """Requests per second that it can carry."""
+    capacity_tokens: float | None
+    """The same in tokens per second; null where its server counts none."""
     tier: str | None
     weight: int | None
     share: float | None
     """Expected part of the pool's traffic, 0 to 1."""
+    classes: list[str]
+    """Classes of requests that it serves first; empty where requests are not parted by size."""
 
 
 class ReplicaInShort(Weighed):

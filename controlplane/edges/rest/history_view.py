@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.balancing.sentences import explain
 from controlplane.edges.rest.views import load_reports, plain, readings, steps_view
 from controlplane.plane import KEPT, Told, changes
-from controlplane.weighing import explain
 
 
 def history_view(

@@ -145,5 +145,5 @@ class Pools:
         plane, now = self.changes.plane, self.changes.clock()
         pool = plane.fleet.pool(name)
         reports = (plane.report(name, id_, now) for id_ in pool.replicas)
-        view = pool_view(pool, reports, plane.weighing(name), plane.parting(name))
+        view = pool_view(pool, reports, plane.decision(name), plane.parting(name))
         return {**view, "discovery": discovery_view(plane.discoveries.report(name), now)}

@@ -1,13 +1,12 @@
-"""Why a replica gets what it gets, in sentences: first what its state says, then its weighing."""
+"""Why a replica gets what it gets, in sentences: first what its state says, then every step."""
 
 import math
 from collections.abc import Iterator
 
+from controlplane.balancing.sentences import duration, explain, percent
 from controlplane.fleet import Draining
 from controlplane.fleet.leases import DRAIN_SECONDS
 from controlplane.plane import Joined, ReplicaReport, State
-from controlplane.weighing import explain
-from controlplane.weighing.explanation import duration, percent
 
 
 def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
@@ -31,10 +30,10 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
         yield "not scraped yet: it gets what the pool's median gets"
     if report.joined is not None:
         yield from _of_joined(report.joined)
-    if report.weighing is None:
+    if report.decision is None:
         yield "not weighed yet"
     else:
-        yield from explain(report.weighing.steps)
+        yield from explain(report.decision.steps)
 
 
 def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:

@@ -1,28 +1,31 @@
 """What the API says of pools and replicas, as plain data: reports in, JSON out.
 
 The keys of the settings stand as they were put. Of all other numbers the key has the unit, but for
-`capacity`, which is in requests per second.
+`capacity`, which is in requests per second, and `capacity_tokens`, which is in tokens per second.
 
 A number that is not known is null, and one that JSON cannot say (NaN, infinity) is too.
 """
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from controlplane.balancing import Decision, ReplicaDecision
+from controlplane.balancing.sentences import Step
 from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
 from controlplane.resources.classes import Parting, class_shown
 from controlplane.settings import WEIGHED, Policy
 from controlplane.signals import GpuMemory, Window
-from controlplane.weighing import ReplicaWeighing, Step, Weighing
+
+_IN_SHORT: Final = ("capacity", "capacity_tokens", "tier", "weight", "share", "classes")
 
 
 def pool_view(
     pool: Pool,
     reports: Iterable[ReplicaReport],
-    weighing: Weighing | None,
+    decision: Decision | None,
     parting: Parting | None = None,
 ) -> dict[str, Any]:
     """A pool: its settings, its replicas in short, and how many are in which state.
@@ -30,19 +33,19 @@ def pool_view(
     Args:
         pool: The pool.
         reports: Of all of its replicas.
-        weighing: The last one; None before any.
+        decision: The last one about it; None before any.
         parting: How its requests are parted into classes; None: they are not.
     """
     known = tuple(reports)
-    weighed = [report.weighing for report in known if report.weighing is not None]
+    decided = [report.decision for report in known if report.decision is not None]
     states = [str(report.observed.readiness.state) for report in known]
     return {
         "name": pool.name,
         "source": pool.source.value,
         "sources": pool.layers.sources(),
         **pool.settings.model_dump(mode="json"),
-        **_in_force(weighing.policy if weighing else None),
-        "suspect": weighing is not None and weighing.suspect,
+        **_in_force(decision.policy if decision else None),
+        "suspect": decision is not None and decision.suspect,
         "parting": None if parting is None else _parting(pool, parting),
         "replicas": [in_short(report) for report in known],
         "counts": {
@@ -51,8 +54,8 @@ def pool_view(
             "ready": states.count("ready"),
             "gone": states.count("gone"),
             "draining": sum(report.replica.draining is not None for report in known),
-            "cut": sum(it.drained for it in weighed),
-            "stale": sum(it.stale for it in weighed),
+            "cut": sum(each.drained for each in decided),
+            "stale": sum(each.stale for each in decided),
         },
     }
 
@@ -77,14 +80,14 @@ def _in_force(policy: Policy | None) -> dict[str, Any]:
 
 def in_short(report: ReplicaReport) -> dict[str, Any]:
     """What one line of a table has room for."""
-    weighed = _weighed(report.weighing)
+    given = _given(report.decision)
     return {
         "id": report.replica.id,
         "address": str(report.replica.settings.address),
         "state": report.observed.readiness.state.value,
         "draining": report.replica.draining.value if report.replica.draining else None,
         "in_flight": plain(report.in_flight),
-        **{key: weighed[key] for key in ("capacity", "tier", "weight", "share")},
+        **{key: given[key] for key in _IN_SHORT},
     }
 
 
@@ -95,7 +98,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         report: Of the plane.
         now: Seconds of the clock that the plane is given.
     """
-    replica, observed, weighing = report.replica, report.observed, report.weighing
+    replica, observed, decision = report.replica, report.observed, report.decision
     lease, by_envoys = replica.lease_until, report.by_envoys
     return {
         "pool": report.pool.name,
@@ -116,9 +119,9 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "readings": readings(observed.window) if observed.window else None,
         "load_reports": load_reports(by_envoys, now - by_envoys.at) if by_envoys else None,
         "joined": _joined(report.joined) if report.joined else None,
-        **_weighed(weighing),
+        **_given(decision),
         "why": list(reasons(report, now)),
-        "steps": steps_view(weighing.steps) if weighing else [],
+        "steps": steps_view(decision.steps) if decision else [],
     }
 
 
@@ -187,17 +190,19 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else plain(seconds * 1000)
 
 
-def _weighed(weighing: ReplicaWeighing | None) -> dict[str, Any]:
-    if weighing is None:
-        unknown = ("capacity", "tier", "weight", "share", "drained", "stale")
-        return dict.fromkeys(unknown)
+def _given(decision: ReplicaDecision | None) -> dict[str, Any]:
+    """What a replica gets."""
+    if decision is None:
+        return dict.fromkeys((*_IN_SHORT, "drained", "stale")) | {"classes": []}
     return {
-        "capacity": plain(weighing.capacity),
-        "tier": weighing.tier or None,
-        "weight": weighing.weight,
-        "share": plain(weighing.share),
-        "drained": weighing.drained,
-        "stale": weighing.stale,
+        "capacity": plain(decision.capacity),
+        "capacity_tokens": plain(decision.tokens),
+        "tier": decision.tier or None,
+        "weight": decision.weight,
+        "share": plain(decision.share),
+        "classes": list(decision.classes),
+        "drained": decision.drained,
+        "stale": decision.stale,
     }
 
 

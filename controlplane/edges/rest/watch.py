@@ -7,7 +7,6 @@ from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.views import in_short
 from controlplane.fleet import Difference, differences
 from controlplane.plane import Plane, ReplicaReport
-from controlplane.weighing import Weighing, differing
 
 
 class Watch:
@@ -22,9 +21,7 @@ class Watch:
         """
         self._plane, self._feed = plane, feed
         self._fleet = plane.fleet
-        self._weighings: dict[str, Weighing | None] = {
-            name: plane.weighing(name) for name in self._fleet.pools
-        }
+        self._looked = {name: plane.touched(name, None)[0] for name in self._fleet.pools}
         self._states = {
             (name, id_): state for name in self._fleet.pools for id_, state in plane.outlines(name)
         }
@@ -40,11 +37,7 @@ class Watch:
             if found.is_declared:
                 self._tell(found, now)
         for name in self._fleet.pools:
-            before, weighing = self._weighings.get(name), self._plane.weighing(name)
-            if weighing is before:
-                continue
-            self._weighings[name] = weighing
-            some = None if weighing is None else differing(before, weighing)
+            self._looked[name], some = self._plane.touched(name, self._looked.get(name))
             # Weights alone change all the time, and make no event.
             for id_, state in self._plane.outlines(name, some):
                 if self._states.get((name, id_)) != state:
@@ -55,7 +48,7 @@ class Watch:
         name, id_ = found.pool, found.replica
         if id_ is None:
             if found.after is None:
-                self._weighings.pop(name, None)
+                self._looked.pop(name, None)
                 for key in [key for key in self._states if key[0] == name]:
                     del self._states[key]
             tag = None if found.after is None else etag(found.after)

@@ -8,21 +8,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
+from controlplane.balancing import Decision
+from controlplane.balancing.restart import differing, pool_data, replica_data
 from controlplane.edges.store.database import Weighing as Row
 from controlplane.edges.store.errors import WriteError
 from controlplane.edges.store.rows import KeptPool, weighing_row
 from controlplane.edges.store.store import Store
 from controlplane.plane import Plane, RememberedPool
 from controlplane.resources.classes import Parting
-from controlplane.weighing import (
-    ReplicaWeighing,
-    Weighing,
-    differing,
-    pool_data,
-    replica_data,
-)
 
 SOON: Final = 1.0
 """Seconds between two writes of what Envoys were told."""
@@ -39,16 +34,18 @@ class _Kept:
     """What was written last of a pool.
 
     Attributes:
-        weighing: Of which what Envoys were told is written.
+        decision: Of which what Envoys were told is written.
+        number: Of that decision, by `Plane.touched`.
         told: Of every replica, by id.
         parting: How requests are parted into classes.
-        full: The last weighing of which everything is written.
+        full: The last decision of which everything is written.
     """
 
-    weighing: Weighing
+    decision: Decision
+    number: int | None
     told: Mapping[str, _Told]
     parting: Parting | None
-    full: Weighing | None
+    full: Decision | None
 
 
 class WeightKeeper:
@@ -92,28 +89,29 @@ class WeightKeeper:
         """
         now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
         for name in self._plane.fleet.pools:
-            weighing, before = self._plane.weighing(name), self._kept.get(name)
-            if weighing is None or (before is not None and before.weighing is weighing):
+            decision, before = self._plane.decision(name), self._kept.get(name)
+            if decision is None or (before is not None and before.decision is decision):
                 continue
-            changed = differing(before.weighing, weighing) if before else None
+            number, touched = self._plane.touched(name, before.number if before else None)
             old = before.told if before else {}
-            told = new = _told(weighing, self._plane.remembered(name, changed))
-            ids = {id_ for id_, it in new.items() if it != old.get(id_)}
-            if changed is not None:
+            told = new = _told(decision, self._plane.remembered(name, touched))
+            ids = {id_ for id_, each in new.items() if each != old.get(id_)}
+            if touched is not None:
                 told = {**old, **new}
-                for id_ in changed - new.keys():
-                    told.pop(id_, None)
+                for id_ in touched:
+                    if id_ not in new:
+                        told.pop(id_, None)
             if everything:
-                ids |= self._stale(name, weighing, told)
+                ids |= self._stale(name, decision, told)
             parting = self._plane.parting(name)
             is_told = bool(ids) or (before is not None and parting != before.parting)
             if is_told:
-                jobs.append(_Job(name, weighing, {id_: told[id_] for id_ in ids}))
+                jobs.append(_Job(name, decision, {id_: told[id_] for id_ in ids}))
             if everything or is_told:
-                full = weighing if everything else before.full if before else None
-                kept[name] = _Kept(weighing, told, parting, full)
+                full = decision if everything else before.full if before else None
+                kept[name] = _Kept(decision, number, told, parting, full)
         # Once is enough to say that there was something to decide, be it about nothing.
-        has_decided = any(self._plane.weighing(name) for name in self._plane.fleet.pools)
+        has_decided = any(self._plane.decision(name) for name in self._plane.fleet.pools)
         if not jobs and (self._has_said_so or not has_decided):
             return
         # A disk that fails is told of by the store; this is tried again in any case.
@@ -125,14 +123,13 @@ class WeightKeeper:
             name: it for name, it in self._kept.items() if name in self._plane.fleet.pools
         }
 
-    def _stale(self, name: str, weighing: Weighing, told: Mapping[str, _Told]) -> Set[str]:
+    def _stale(self, name: str, decision: Decision, told: Mapping[str, _Told]) -> Set[str]:
         """The replicas of a pool of which something is known that is not written."""
         before = self._kept.get(name)
         full = before.full if before else None
-        some = differing(full, weighing)
         # What has gone since has no row any more.
         there = self._plane.fleet.pools[name].replicas
-        return {id_ for id_ in (told if some is None else some) if id_ in told and id_ in there}
+        return {id_ for id_ in differing(full, decision) if id_ in told and id_ in there}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +137,27 @@ class _Job:
     """Replicas of a pool whose rows are to be made, in another thread: nothing here changes."""
 
     pool: str
-    weighing: Weighing
+    decision: Decision
     told: Mapping[str, _Told]
 
     def rows(self, now: float) -> Sequence[Row]:
-        found = [(self.pool, "", now, weighing_row(pool_data(self.weighing)))]
+        found = [(self.pool, "", now, weighing_row(pool_data(self.decision)))]
         for id_, (_, _, _, generation, shown) in self.told.items():
-            data = _data(self.weighing.replicas[id_], generation, shown=shown)
+            data = {
+                "generation": generation,
+                "shown": shown,
+                "weighing": replica_data(self.decision, id_),
+            }
             found.append((self.pool, id_, now, weighing_row(data)))
         return found
 
 
-def _data(weighed: ReplicaWeighing, generation: int, *, shown: bool) -> dict[str, Any]:
-    return {"generation": generation, "shown": shown, "weighing": replica_data(weighed)}
-
-
-def _told(weighing: Weighing, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
-    weighed = weighing.replicas
+def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
+    weights, drained = decision.weight.tolist(), decision.drained.tolist()
     return {
-        id_: (it.tier, it.weight, it.drained, *of)
+        id_: (decision.tier_of(row), weights[row], drained[row], *of)
         for id_, of in known.items()
-        if (it := weighed.get(id_)) is not None
+        if (row := decision.rows.get(id_)) is not None
     }
 
 

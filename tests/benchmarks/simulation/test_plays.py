@@ -4,6 +4,7 @@ from dataclasses import replace
 from statistics import mean, median
 
 import pytest
+from benchmarks.simulation.weighing import Measuring
 
 from benchmarks.simulation.contenders import CONTENDERS, WEIGHING, named
 from benchmarks.simulation.envoys import Envoys
@@ -11,7 +12,6 @@ from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.measures import Run
 from benchmarks.simulation.peers import Flat, Proxies
 from benchmarks.simulation.play import Job, play, play_all
-from benchmarks.simulation.weighing import Measuring
 from benchmarks.worlds import tei, traffic
 from benchmarks.worlds.scenarios import ONE_TEXT, SCENARIOS, Scenario, Timing
 from benchmarks.worlds.server import Curve

@@ -80,9 +80,9 @@ def test_a_replica_is_in_one_state_and_not_in_the_others() -> None:
 def test_a_replica_shows_what_it_gets() -> None:
     known = plane()
     report = known.report("m", "a", 0.0)
-    assert report.weighing is not None
+    assert report.decision is not None
     metrics = everything(known)
-    assert values(metrics, "plimsoll_replica_weight")["m", "a"] == report.weighing.weight
+    assert values(metrics, "plimsoll_replica_weight")["m", "a"] == report.decision.weight
     shares = values(metrics, "plimsoll_replica_share_ratio")
     assert shares == {("m", "a"): 1.0, ("m", "b"): 0.0}
 
@@ -101,10 +101,10 @@ def test_a_share_that_only_envoy_knows_has_no_series() -> None:
 def test_a_replica_that_was_measured_shows_its_capacity_and_its_last_scrape() -> None:
     known = busy_plane()
     report = known.report("m", "a", 1.0)
-    assert report.weighing is not None
+    assert report.decision is not None
     metrics = everything(known, now=3.5)
     capacities = values(metrics, "plimsoll_replica_capacity_requests_per_second")
-    assert capacities["m", "a"] == report.weighing.capacity
+    assert capacities["m", "a"] == report.decision.capacity
     assert 50 <= capacities["m", "a"] <= 200
     assert values(metrics, "plimsoll_replica_scrape_age_seconds") == {("m", "a"): 2.5}
 

@@ -13,7 +13,7 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 from controlplane.signals.load import Endpoint, Load
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}
 BOUNDS = (0.01, 0.1, inf)
@@ -65,7 +65,7 @@ def test_what_was_decided_stands_beside_why() -> None:
     made = plane()
     scraped(made, 1.0, 0.0)
     scraped(made, 11.0, 500.0)
-    shown, weighing = view(made, 11.0), made.report("m", "a", 11.0).weighing
+    shown, weighing = view(made, 11.0), made.report("m", "a", 11.0).decision
     assert weighing is not None
     assert (shown["weight"], shown["tier"]) == (weighing.weight, weighing.tier)
     assert (shown["share"], shown["shown_to_envoy"]) == (1.0, True)
@@ -81,7 +81,7 @@ def under(policy: Policy, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     scraped(made, 1.0, 0.0)
     scraped(made, 11.0, 500.0)
     report = made.report("m", "a", 11.0)
-    shown = pool_view(made.fleet.pool("m"), [report], made.weighing("m"))
+    shown = pool_view(made.fleet.pool("m"), [report], made.decision("m"))
     return replica_view(report, 11.0), shown
 
 
@@ -192,8 +192,8 @@ def test_what_is_no_json_number_is_null() -> None:
     made = plane()
     scraped(made, 1.0, 10.0)
     report = made.report("m", "a", 1.0)
-    assert report.weighing is not None
-    odd = replace(report, weighing=report.weighing._replace(capacity=inf, share=nan))
+    assert report.decision is not None
+    odd = replace(report, decision=report.decision._replace(capacity=inf, share=nan))
     shown = replica_view(odd, 1.0)
     assert (shown["capacity"], shown["share"]) == (None, None)
     json.dumps(shown, allow_nan=False)

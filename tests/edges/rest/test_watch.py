@@ -12,7 +12,7 @@ from controlplane.fleet import Drain, PutPool, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.settings import Config, ReplicaSettings, validated
 from tests.plane.lives import Life, measured
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 class Watched:
@@ -32,7 +32,7 @@ class Watched:
 
     def weigh(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        weighings = self.life.plane._decided.weighings
+        weighings = self.life.plane._decided.decisions
         weighing = weighings["m"]
         slow = weighing.replicas["slow"]._replace(**changed)
         weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})

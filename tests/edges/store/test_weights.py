@@ -14,7 +14,7 @@ from controlplane.plane import Plane, Probe, Remembered
 from controlplane.resources.classes import Parting
 from controlplane.settings import ClassMatch, Config, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, Life, measured, steadily
-from tests.weighing.pools import SETTINGS
+from tests.plane.pools import SETTINGS
 
 
 class Rows(Store):
@@ -56,12 +56,12 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     follower, rows = keeper(life)
     await follower.save(everything=False)
     plane, rows.kept = life.plane, []
-    weighing, parting = plane.weighing("m"), plane.parting("m")
+    weighing, parting = plane.decision("m"), plane.parting("m")
     assert weighing is not None
     assert weighing.sizes is not None
     assert parting is not None
     # As the next decision would leave them.
-    plane._decided.weighings["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
+    plane._decided.decisions["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
     plane._decided.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
@@ -73,11 +73,11 @@ async def test_only_those_are_written_soon_that_envoys_were_told_something_else_
     life = measured()
     follower, rows = keeper(life)
     await follower.save()
-    weighing = life.plane.weighing("m")
+    weighing = life.plane.decision("m")
     assert weighing is not None
     slow = weighing.replicas["slow"]
     told = {**weighing.replicas, "slow": slow._replace(weight=slow.weight + 1)}
-    life.plane._decided.weighings["m"] = replace(weighing, replicas=told)
+    life.plane._decided.decisions["m"] = replace(weighing, replicas=told)
     rows.kept = []
     await follower.save(everything=False)
     assert [id_ for _, id_, _, _ in rows.kept] == ["", "slow"]
