@@ -117,10 +117,22 @@ class State:
             gauge_ended=unknown(),
         )
 
-    def for_rows(self, generation: Floats) -> "State":
-        """The same for the rows that there are now; nothing of those that are others by now."""
+    def for_rows(
+        self, generation: Floats, before: Mapping[str, int], rows: Mapping[str, int]
+    ) -> "State":
+        """The same for the rows that there are now; nothing of those that are others by now.
+
+        Args:
+            generation: By row.
+            before: The row of each replica that this was learned of, by id.
+            rows: The row of each that there is.
+        """
         size, known = len(generation), len(self.generation)
         keep = self.generation == generation[:known]
+        if before != rows:
+            keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
+                False
+            )
         state = carried_over(self, State.empty(size), keep)
         records = self.records.carried_over(size, keep)
         return replace(state, generation=generation.copy(), records=records)
