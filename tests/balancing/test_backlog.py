@@ -76,7 +76,10 @@ def test_an_overloaded_replica_is_alone_in_a_tier_and_the_others_stay_as_they_ar
 
 def test_where_all_have_much_nobody_is_overloaded() -> None:
     play = played(waiting({}))
-    assert overloaded(play.step(waiting(dict.fromkeys("ab", 1600.0) | dict.fromkeys("cdef", 400.0)))) == set()
+    assert (
+        overloaded(play.step(waiting(dict.fromkeys("ab", 1600.0) | dict.fromkeys("cdef", 400.0))))
+        == set()
+    )
 
 
 def test_an_overload_lasts_until_the_line_is_an_ordinary_one() -> None:
@@ -122,7 +125,9 @@ def test_a_pool_that_is_decided_long_after_has_no_line_any_more() -> None:
 def test_a_queue_of_texts_is_no_queue_of_requests() -> None:
     """One bulk request of 128 texts waits, on a replica that computes texts one after the other."""
     batches = {"batch": (3_200.0, 0.04), "texts": 128.0, "tokens": 3_200.0, "load": 0.5}
-    few = {id_: Serving(each / 32, **batches) for id_, each in zip("abcd", (100.0,) * 4, strict=True)}  # type: ignore[arg-type]
+    few = {
+        id_: Serving(each / 32, **batches) for id_, each in zip("abcd", (100.0,) * 4, strict=True)
+    }  # type: ignore[arg-type]
 
     def with_queue(of_a: float, *, are_texts: bool) -> dict[str, Serving]:
         return {
@@ -137,7 +142,9 @@ def test_a_queue_of_texts_is_no_queue_of_requests() -> None:
     assert texts.frame is not None
     assert requests.frame is not None
     row = texts.rows["a"]
-    of_texts, of_requests = (float(each.frame.waits[row]) for each in (texts, requests) if each.frame)
+    of_texts, of_requests = (
+        float(each.frame.waits[row]) for each in (texts, requests) if each.frame
+    )
     assert of_requests == pytest.approx(128 * of_texts, rel=0.05)
 
 
@@ -186,7 +193,10 @@ def test_a_tier_with_more_work_waiting_gets_less_for_now() -> None:
     assert before is not None
     after = play.step(waiting({"a": 60.0, "b": 60.0}))
     assert overloaded(after) == set()
-    assert weights(after)["a"] / weights(after)["c"] < 0.95 * weights(before)["a"] / weights(before)["c"]
+    assert (
+        weights(after)["a"] / weights(after)["c"]
+        < 0.95 * weights(before)["a"] / weights(before)["c"]
+    )
     assert relatives(after) == pytest.approx(relatives(before), rel=1e-3)
     assert "waiting" in words(after, "c")
     even = play.run(waiting({}), 5)

@@ -139,9 +139,7 @@ def test_a_reading_counts_once_however_often_it_is_decided() -> None:
         play.decide()
     for each in (play, once):
         each.step(pool(100, 70))
-    for mine, theirs in zip(
-        _columns(play.decision), _columns(once.decision), strict=True
-    ):
+    for mine, theirs in zip(_columns(play.decision), _columns(once.decision), strict=True):
         assert np.array_equal(mine, theirs, equal_nan=True)
 
 

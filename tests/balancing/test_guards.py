@@ -241,9 +241,7 @@ CAPACITIES = (100.0, 100.0, 100.0, 100.0, 400.0)
 
 
 def silent(ids: str, capacities: tuple[float, ...] = CAPACITIES) -> Mapping[str, Serving]:
-    return {
-        id_: replace(each, silent=id_ in ids) for id_, each in pool(*capacities).items()
-    }
+    return {id_: replace(each, silent=id_ in ids) for id_, each in pool(*capacities).items()}
 
 
 def test_for_three_intervals_of_silence_nothing_changes() -> None:

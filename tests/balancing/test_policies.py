@@ -64,8 +64,7 @@ def test_overload_slow_start_and_memory_take_from_a_weight_of_its_own() -> None:
     def waiting(of_b: float) -> dict[str, Serving]:
         replicas = pool(*(100.0,) * 4)
         return {
-            id_: replace(each, queue=of_b if id_ == "b" else 1.0)
-            for id_, each in replicas.items()
+            id_: replace(each, queue=of_b if id_ == "b" else 1.0) for id_, each in replicas.items()
         }
 
     play = played(waiting(1.0), settings=WEIGHTED)

@@ -69,7 +69,9 @@ def test_a_queue_that_only_grows_never_ends(group: Group, flow: Flow) -> None:
 
 @given(groups, flows, st.booleans())
 def test_a_percentile_is_a_finite_time_that_is_no_shorter_than_the_request(
-    group: Group, flow: Flow, short: bool  # noqa: FBT001
+    group: Group,
+    flow: Flow,
+    short: bool,  # noqa: FBT001
 ) -> None:
     each = at(group, 0.5, flow)
     all_of_it = replace(each, rate=each.rate * group.count)
