@@ -102,6 +102,8 @@ class Fleet:
         Args:
             tokens: Per second that come.
         """
+        if not self.ids:
+            return [], []
         found, begin, total = [], 0, float(self.capacity.sum())
         edges = self.capacity
         while begin < len(edges):
