@@ -239,7 +239,7 @@ def _weights(
     tier = frame.tier
     count = len(frame.tier_names)
     counts = np.bincount(tier[rows], minlength=count)
-    sums = np.bincount(tier[rows], weights=shares[rows], minlength=count)
+    sums = np.bincount(tier[rows], weights=shares[rows], minlength=count).astype(float)
     others = frame.alive & (counts[tier] == 0)
     counts += np.bincount(tier[others], minlength=count)
     sums += np.bincount(tier[others], weights=frame.relative[others], minlength=count)
