@@ -76,7 +76,7 @@ _PHRASES: Final = (
     ' to requests/s""class bulk","Serves bulk (requests from bytes on, % of the work) with weight'
     ' ""class search","Serves search only while the replicas for that class cannot'
     '""backlog","Its tier has ms of work waiting, the set ms""tier","In tier-7 tier-9 tier-8 with'
-    ' others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that'
+    " others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that"
     ' lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
     ' all replicas are about equal and treated as equal"],["estimate",null,"Capacity tokens/s'
     ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
