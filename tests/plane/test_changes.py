@@ -61,7 +61,6 @@ def test_a_share_that_fell_with_the_estimate_is_put_down_to_the_estimate() -> No
         Step("median", 0.25, 0.25, "0.25 × the pool's median"),
         Step("tier", 0.25, 0.25, "in tier-8"),
         weight=250,
-        classes=(),
         share=0.2,
     )
     assert said(ENTRY, slower)[0] == (
@@ -77,7 +76,6 @@ def test_a_share_that_fell_as_the_rest_of_the_pool_became_faster_is_put_down_to_
         Step("median", 0.5, 0.5, "0.50 × the pool's median"),
         Step("tier", 0.5, 0.5, "in tier-8"),
         weight=500,
-        classes=(),
         share=0.33,
     )
     assert said(ENTRY, passed)[0].endswith(
@@ -93,7 +91,6 @@ def test_of_several_steps_the_one_with_the_greatest_part_in_the_fall_is_named() 
         Step("veto", 0.9, 0.1, "212 requests in flight"),
         Step("tier", 0.1, 0.1, "in tier-8"),
         weight=100,
-        classes=(),
         share=0.09,
     )
     first, *more = said(ENTRY, both)

@@ -1,8 +1,8 @@
 """What sources find reaches the plane, and nothing is told before enough of them have answered."""
 
 import pytest
-from controlplane.balancing.restart import pool_data, replica_data
 
+from controlplane.balancing.restart import pool_data, replica_data
 from controlplane.fleet import PutPool, PutReplica, registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS

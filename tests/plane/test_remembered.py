@@ -7,7 +7,7 @@ import pytest
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.remembered import HELD
 from controlplane.settings import Address, Config
-from tests.plane.lives import CONFIG, SECONDS, kept, measured, restarted, steadily, target
+from tests.plane.lives import CONFIG, SECONDS, SIZES, kept, measured, restarted, steadily, target
 
 
 def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
@@ -20,8 +20,10 @@ def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
 
 
 def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -> None:
-    before = measured(tokens=100.0)
-    assert before.plane.parting("m") is not None
+    before = measured(345.0, SIZES)
+    parting = before.plane.parting("m")
+    assert parting is not None
+    assert parting["bulk"].routed
     after = restarted(before)
     for _ in range(int(HELD)):
         after.live(1.0, steadily)
@@ -29,7 +31,7 @@ def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -
     now, then = after.plane.decision("m"), before.plane.decision("m")
     assert now is not None
     assert then is not None
-    assert now.tokens == then.tokens is not None
+    assert now.pool.length == then.pool.length is not None
 
 
 def test_they_are_told_the_same_before_anything_was_read() -> None:

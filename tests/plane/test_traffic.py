@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from controlplane.balancing import InFlight
 
+from controlplane.balancing import InFlight
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
