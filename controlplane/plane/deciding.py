@@ -44,7 +44,6 @@ def decide(
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in written.items():
         pool, before, table = pools[name], decided.decisions.get(name), tables[name]
-        # Where users part requests themselves, nobody else does.
         decision = balancing.decide(
             before,
             pool.settings,
@@ -52,7 +51,7 @@ def decide(
             now,
             gpus=gpus,
             envoys=envoys,
-            sizes=sizes.get(name) if pool.settings.classes is None else None,
+            sizes=sizes.get(name),
             hold=decided.held(name, now),
         )
         touched = dict.fromkeys((*ids, *decision.changed(before)))
