@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.told import Load, Tiers, Told, TrafficClass
-from benchmarks.worlds.scenarios import SlotsWorld
+from benchmarks.worlds.worlds import SlotsWorld
 from controlplane.balancing import (
     ENVOYS,
     OWN,
@@ -18,6 +18,7 @@ from controlplane.balancing import (
     decide,
 )
 from controlplane.balancing.pipeline import Stage
+from controlplane.balancing.table import Ints
 from controlplane.settings import PoolSettings
 from controlplane.signals import Histogram, History, Reading, Window, profile_of, read
 from controlplane.signals.sizes import Sizes
@@ -33,6 +34,7 @@ class _Seen:
     ended: int = 0
     looks: float = 0.0
     by_class: Mapping[str, float] | None = None
+    by_ended: Mapping[str, float] | None = None
 
     def until(self, now: float) -> float:
         """What the sum comes to if nothing has changed since the last look."""
@@ -82,7 +84,11 @@ class Balanced:
             }
             seen.in_flight = round(sum(by_class.values()))
             seen.by_class = by_class if len(by_class) > 1 else {}
-            seen.ended = sum(counts[number] for load in loads.values() for counts in load.ended)
+            seen.by_ended = {
+                name: float(sum(counts[number] for counts in load.ended))
+                for name, load in loads.items()
+            }
+            seen.ended = round(sum(seen.by_ended.values()))
 
     def scraped(self, number: int, text: str, now: float) -> None:
         """Take in what a replica exposes."""
@@ -142,7 +148,8 @@ class Balanced:
         counts: tuple[InFlight, ...] = ()
         if number in self._seen:
             seen = self._seen[number]
-            counts = (InFlight(ENVOYS, seen.in_flight, seen.at, by_class=seen.by_class or {}),)
+            by_class, ended = seen.by_class or {}, seen.by_ended or {}
+            counts = (InFlight(ENVOYS, seen.in_flight, seen.at, by_class=by_class, ended=ended),)
         if window.queue is not None:
             are_texts = window.queue_unit == "texts"
             computed = 0 if are_texts or not window.queue else self._slots
@@ -171,7 +178,7 @@ class Reported(Balanced):
         return replace(history.add(Reading(now, ended)), looks=seen.looks)
 
 
-def _tiers(decision: Decision, weights: Sequence[int], members: Sequence[int]) -> Tiers:
+def _tiers(decision: Decision, weights: Ints, members: Sequence[int]) -> Tiers:
     found: dict[str, tuple[tuple[int, ...], float]] = {}
     for number in members:
         row = decision.rows[f"{number}"]

@@ -34,9 +34,12 @@ class Contender:
     peer: bool = False
 
 
+def _capacities(fleet: Fleet) -> list[float]:
+    return [fleet.scenario.carries(number) for number in range(len(fleet.servers))]
+
+
 def _true_weights(fleet: Fleet) -> Dispatching:
-    weights = [fleet.scenario.carries(number) for number in range(len(fleet.servers))]
-    return Proxies(fleet, LeastConn(weights, fleet.dispatchers))
+    return Proxies(fleet, LeastConn(_capacities(fleet), fleet.dispatchers))
 
 
 PLIMSOLL: Final = "Plimsoll"
@@ -46,10 +49,11 @@ CONTENDERS: Final[Sequence[Contender]] = (
     Contender("FULL_SCAN", lambda fleet: Proxies(fleet, FullScan()), peer=True),
     Contender("leastconn, true weights", _true_weights, peer=True),
     Contender("central router", Router),
+    Contender("central router, true weights", lambda fleet: Router(fleet, _capacities(fleet))),
     Contender("tiers of true capacities", lambda fleet: Envoys(fleet, Knowing(fleet))),
     Contender("oracle split", lambda fleet: Envoys(fleet, Split(fleet))),
     Contender("oracle split, gateway", lambda fleet: Envoys(fleet, Split(fleet), gateways=1)),
-    Contender("pooled optimum", Pooled),
+    Contender("pooled queue", Pooled),
     Contender(PLIMSOLL, lambda fleet: Envoys(fleet, balancing.Balanced(fleet))),
     Contender(
         f"{PLIMSOLL}, not parted",

@@ -206,7 +206,7 @@ class Envoys:
                 self._clusters[each.name].tell(each)
 
 
-def fewest(random: Random, members: Sequence[int], counts: Counts) -> int:
+def fewest(random: Random, members: Sequence[int], counts: Sequence[float]) -> int:
     """The member with the fewest requests, one of the best at random."""
     found = [counts[member] for member in members]
     least = min(found)

@@ -84,22 +84,36 @@ class Proxies:
 class Router:
     """One router that all requests pass, as smg: the fewest tokens in flight, ties at random."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, capacities: Sequence[float] | None = None) -> None:
+        """Prepare a router.
+
+        Args:
+            fleet: The replicas.
+            capacities: Tokens a second that each carries, for a router that knows them: then the
+                least work in flight counts. None: all are taken to be alike.
+        """
         self._fleet = fleet
-        self._tokens = [0] * len(fleet.servers)
+        self._capacities = capacities or [1.0] * len(fleet.servers)
+        self._work = [0.0] * len(fleet.servers)
 
     def start(self) -> None:
         """Nothing is to be known."""
 
     def send(self, dispatcher: int, arrival: Arrival) -> None:  # noqa: ARG002 - it is one
         """Choose a replica."""
-        number = fewest(self._fleet.random, self._fleet.healthy, self._tokens)
-        self._tokens[number] += arrival.tokens
+        capacities, tokens = self._capacities, arrival.tokens
+        # Where all are alike this is the least work: each would have as much more.
+        ends = [
+            (work + tokens) / capacity
+            for work, capacity in zip(self._work, capacities, strict=True)
+        ]
+        number = fewest(self._fleet.random, self._fleet.healthy, ends)
+        self._work[number] += tokens
         self._fleet.admit(arrival, number, None)
 
     def ended(self, arrival: Arrival, number: int, token: Any, *, good: bool) -> None:  # noqa: ARG002
         """So many tokens less."""
-        self._tokens[number] -= arrival.tokens
+        self._work[number] -= arrival.tokens
 
     def health_changed(self) -> None:
         """Who is healthy is asked each time."""
@@ -117,7 +131,8 @@ class _Waiting:
 class Pooled:
     """One queue of texts for all replicas: whoever is free takes a batch, shortest requests first.
 
-    Nobody can do that. Of servers that pad short texts to long ones it is no optimum.
+    Nobody can do that, and no replica ever idles while anything waits. It is no optimum where a
+    batch that is taken as a whole keeps a slow replica at it for long, or is padded.
     """
 
     def __init__(self, fleet: Fleet) -> None:

@@ -19,6 +19,8 @@ from controlplane.signals.reporting import report_interval
 
 SLACK: Final = 6.0
 """Mean remaining requests (E[x²]/E[x]) of work in line that chance explains at a usual replica."""
+LEAST_BATCHES: Final = 2.0
+"""Full batches of work in line that are nothing unusual."""
 UNEVEN: Final = math.e
 """E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
 TIMES: Final = 3.0
@@ -52,6 +54,10 @@ def waiting(frame: Frame) -> None:
     tokens = np.where(np.isnan(own), seen, np.where(np.isnan(seen), own, both))
     computed = np.where(_are_batches(frame), 0.0, frame.slots * _lengths(frame))
     frame.waits = np.maximum(tokens - computed, 0.0) / frame.mixed
+
+
+def _batched(frame: Frame) -> bool:
+    return bool(_are_batches(frame)[frame.alive].any())
 
 
 def _are_batches(frame: Frame) -> Bools:
@@ -100,7 +106,8 @@ def overload(frame: Frame) -> None:
             continue
         ordered = np.sort(waits[some])
         usual = float(ordered[(len(ordered) - 1) // 2])
-        slack = SLACK * _remaining(frame, rows) / float(np.median(frame.mixed[some]))
+        least = LEAST_BATCHES * frame.state.records.shapes.full() if _batched(frame) else 0.0
+        slack = max(SLACK * _remaining(frame, rows), least) / float(np.median(frame.mixed[some]))
         before = ~np.isnan(state.line)
         limit = np.where(before, OVER * slack + usual, slack + TIMES * usual)
         over = some & (waits > limit)
@@ -130,15 +137,18 @@ def _remaining(frame: Frame, rows: Bools) -> float:
     return flow.square / flow.mean
 
 
-def horizon(frame: Frame) -> float:
-    """Seconds in which a difference between lines is to be gone."""
+def horizon(frame: Frame, rows: Bools) -> float:
+    """Seconds in which a difference between the lines of a set is to be gone."""
     table = frame.table
     reported = report_interval(frame.envoys or 1, len(table))
     times = []
     for seconds, name in ((frame.interval, "queue"), (reported, "reported")):
         if not np.isnan(table.column(name)[frame.serving]).any():
             times.append(seconds)
-    return HORIZON * max(min(times, default=max(frame.interval, reported)), SOONEST)
+    seen = min(times, default=max(frame.interval, reported))
+    # A line that is one request longer is no backlog.
+    one = _remaining(frame, rows) / float(np.median(frame.mixed[rows]))
+    return max(HORIZON * max(seen, SOONEST), one)
 
 
 def leans(
@@ -161,7 +171,7 @@ def leans(
     tiers = np.unique(frame.tier[counting])
     if len(tiers) < 2:
         return {}
-    seconds = horizon(frame)
+    seconds = horizon(frame, counting)
     usual = float(np.average(frame.waits[counting], weights=shares[counting]))
     found = {}
     for tier in tiers:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import Decision
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR
@@ -189,17 +190,25 @@ def _weight(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
     yield Step("tier", before, weight / 1000, words)
     for each in decision.classes:
         own = int(each.weights[row])
-        parting = decision.parting
-        size = f"{parting.threshold} bytes" if parting is not None else "the threshold"
-        what = f"requests from {size} on" if each.name else f"requests below {size}"
         part = f"{percent(each.part)} of the work"
         if own:
-            words = f"Serves {each.title} ({what}, {part}) with weight {own}"
+            words = (
+                f"Serves {each.title} ({_requests(decision, each.name)}{part}) with weight {own}"
+            )
             yield Step(f"class {each.title}", weight / 1000, own / 1000, words)
             yield from _backlog(frame, each.name, name)
         else:
             words = f"Serves {each.title} only while the replicas for that class cannot"
             yield Step(f"class {each.title}", weight / 1000, weight / 1000, words)
+
+
+def _requests(decision: Decision, class_name: str) -> str:
+    """Which requests a class has, where they are parted by size."""
+    parting = decision.parting
+    if parting is None:
+        return ""
+    where = "from" if class_name else "below"
+    return f"requests {where} {parting.threshold} bytes{' on' if class_name else ''}, "
 
 
 def _backlog(frame: Frame, class_name: str, tier: str) -> Iterator[Step]:
@@ -220,6 +229,9 @@ def _policy(balancing: BalancingSettings) -> str:
 def parting_sentences(decision: Decision) -> tuple[str, ...]:
     """Why a pool's requests are parted as they are, or why they are not."""
     parting, frame = decision.parting, decision.frame
+    division = decision.pool.division
+    if division is not None:
+        return tuple(_division_sentences(decision, division))
     if parting is None:
         if frame is None or frame.demand is None:
             return ()
@@ -243,3 +255,15 @@ def parting_sentences(decision: Decision) -> tuple[str, ...]:
     if not parting.is_in_force(decision.at):
         words.append("Envoys check the replicas of the new cluster first.")
     return tuple(words)
+
+
+def _division_sentences(decision: Decision, division: Division) -> Iterator[str]:
+    for each in decision.classes:
+        own = division.sets.get(each.name)
+        part = f"{percent(each.part)} of the work"
+        if not own:
+            yield f"Class {each.title} ({part}) has no replicas of its own: all serve it."
+            continue
+        words = f"Class {each.title} ({part}) has {counted(len(own), 'replica')} of its own"
+        forecast = division.forecasts.get(each.name)
+        yield words + (f", predicted p99 {duration(forecast)}." if forecast else ".")

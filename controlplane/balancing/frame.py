@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from controlplane.balancing.classes import Division
 from controlplane.balancing.parting import Demand, Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
@@ -22,6 +23,12 @@ MEDIAN_WEIGHT: Final = 1000
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut."""
+LATELY: Final = 3.0
+"""Seconds over which requests are counted."""
+SHORTEST: Final = 2.0
+"""Seconds that tell a rate."""
+COUNTED: Final = 1.0
+"""Seconds between two counts."""
 TRAIL: Final = 5
 """Readings of GPU memory that are kept, an interval apart."""
 
@@ -122,7 +129,9 @@ class PoolState:
         counts_tokens: Replicas count tokens, so `length` was measured.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
-        looked: How requests are parted.
+        looked: How requests are parted by size.
+        division: Who serves the classes that a user names; None where none are.
+        ended: Requests that had ended by some times, by class, oldest first.
     """
 
     equal: bool = False
@@ -133,6 +142,8 @@ class PoolState:
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
+    division: Division | None = None
+    ended: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
 
 class Frame:
@@ -144,6 +155,7 @@ class Frame:
         now: Seconds of a monotonic clock.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests, as Envoys sample them; None: unknown.
+        class_sizes: The same by class, where a user names classes.
         memory_in_use: Part of GPU memory in use, by row; NaN: unknown.
         held: Why nothing changes for replicas that were known before; None: it may.
         keeps_told: Weights that Envoys have stay, whatever they would be now.
@@ -165,13 +177,15 @@ class Frame:
         since: float | None,
         envoys: int | None,
         sizes: Sizes | None,
+        class_sizes: Mapping[str, Sizes],
         memory_in_use: Floats,
         suspect: bool,
         held: str | None = None,
     ) -> None:
         self.settings, self.table, self.now = settings, table, now
         self.state, self.pool = state, pool
-        self.since, self.envoys, self.sizes = since, envoys, sizes
+        self.since, self.envoys = since, envoys
+        self.sizes, self.class_sizes = sizes, class_sizes
         self.memory_in_use, self.suspect = memory_in_use, suspect
         self.held, self.keeps_told = held, False
         self.size = table.size
@@ -214,8 +228,23 @@ class Frame:
         self.shares: dict[str, Floats]
         self.weights: dict[str, Ints]
 
+    def rate_of(self, class_name: str | None) -> float | None:
+        """Requests of a class (None: of all) that ended per second lately; None: not counted."""
+        points = self.pool.ended
+        if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
+            return None
+        (first, before), (last, after) = points[0], points[-1]
+        names = after.keys() if class_name is None else (class_name,)
+        if any(name not in before or name not in after for name in names):
+            return None
+        return sum(after[name] - before[name] for name in names) / (last - first)
+
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""
+        division = self.pool.division
+        if division is not None and division.sets and division.is_in_force(self.now):
+            found = [np.asarray([id_ in ids for id_ in self.ids]) for ids in division.sets.values()]
+            return [*found, self.alive & ~np.logical_or.reduce(found)]
         known = self.pool.looked.parting
         if known is None or known.kind != "apart" or not known.is_in_force(self.now):
             return [self.alive]

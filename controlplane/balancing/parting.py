@@ -35,13 +35,22 @@ LIKE: Final = 1.3
 CANDIDATES: Final = 40
 """Numbers of replicas that are tried, at most."""
 
-PART_AFTER, GROW_AFTER, SHRINK_AFTER = 10.0, 60.0, 40.0
+PART_AFTER, GROW_AFTER, SHRINK_AFTER = 2.0, 60.0, 40.0
 """Seconds for which a prediction must ask for it."""
 TOGETHER_AFTER: Final = 600.0
 """Seconds without one of the classes after which requests are together again."""
 TOO_MUCH: Final = 20.0
 """Seconds for which bulk is more than its replicas carry, though all together would."""
-EVERY: Final = 2.0
+CROWDED: Final = 2.0
+"""Times the predicted p99 of searches that work waits at their replicas from where on they get one
+more at once."""
+RELIEF: Final = 2.0
+"""Seconds between two that they get."""
+SWAP: Final = 0.8
+"""Part of the capacity of the set for searches with which the slowest replicas would do as well."""
+SWAP_AFTER: Final = 10.0
+"""Seconds for which that must be so."""
+EVERY: Final = 1.0
 """Seconds between two looks."""
 FASTER: Final = 1.6
 """Times as fast as the rest that fast replicas must be, where long requests are to go there."""
@@ -189,6 +198,7 @@ class Parting:
         seen: When both classes were last there.
         crowded: Since when bulk has been more than its replicas carry; NaN: it is not.
         joined: When a replica joined the set for searches, by id.
+        swap: Since when other replicas would do for searches with less capacity; NaN: they do not.
     """
 
     kind: Kind
@@ -202,6 +212,7 @@ class Parting:
     seen: float = 0.0
     crowded: float = math.nan
     joined: dict[str, float] = field(default_factory=dict)
+    swap: float = math.nan
 
     def is_in_force(self, now: float) -> bool:
         """Whether requests go by class already."""
@@ -230,6 +241,7 @@ def looked(
     fast: Demand | None,
     dispatchers: int,
     notice: float,
+    waits: float,
     now: float,
 ) -> Looked:
     """Decide anew how requests are parted.
@@ -241,11 +253,14 @@ def looked(
         fast: By a threshold that suits the fast replicas; None: there are none, or it is unknown.
         dispatchers: Envoys that share out requests.
         notice: Seconds that Envoys need until they can part requests.
+        waits: Seconds of work that the replicas for searches have, on average; NaN: unknown.
         now: Seconds of a monotonic clock.
     """
     parting = before.parting
     if parting is not None:
         parting = _with_members(parting, fleet, now)
+    if parting is not None and parting.kind == "apart" and demand is not None:
+        parting = _relieved(parting, fleet, demand, waits, now)
     if now - before.at < EVERY and parting is not None:
         return replace(before, parting=parting)
     if now - before.at < EVERY or demand is None:
@@ -454,13 +469,43 @@ def _moved(
     apart = forecast_apart(fleet, parting.own, demand, dispatchers)
     parting = replace(parting, together=together, forecast=apart)
     if wanted == count:
-        return replace(parting, asked=(count, now))
+        return _swapped(replace(parting, asked=(count, now)), fleet, now)
     asked, since = parting.asked
     if (asked > count) != (wanted > count) or asked == count:
         return replace(parting, asked=(wanted, now))
     if now - since < (GROW_AFTER if wanted > count else SHRINK_AFTER):
         return replace(parting, asked=(wanted, since))
     return _resized(parting, fleet, wanted, now)
+
+
+def _relieved(parting: Parting, fleet: Fleet, demand: Demand, waits: float, now: float) -> Parting:
+    """Give searches one replica more at once where they wait, as far as bulk leaves it."""
+    forecast = parting.forecast
+    if forecast is None or not waits > CROWDED * forecast.search or not parting.is_in_force(now):
+        return parting
+    recent = now - max(parting.joined.values(), default=-math.inf) < RELIEF
+    mask = np.asarray([id_ in parting.own for id_ in fleet.ids])
+    rest = fleet.capacity[~mask]
+    if recent or len(rest) < 2 or demand.long.tokens > float(rest.sum() - rest.min()):
+        return parting
+    return _resized(parting, fleet, len(parting.own) + 1, now)
+
+
+def _swapped(parting: Parting, fleet: Fleet, now: float) -> Parting:
+    """Let a faster replica serve bulk, and a slower one searches in its place."""
+    count = len(parting.own)
+    mask = np.asarray([id_ in parting.own for id_ in fleet.ids])
+    if float(fleet.capacity[:count].sum()) > SWAP * float(fleet.capacity[mask].sum()):
+        return replace(parting, swap=math.nan)
+    if math.isnan(parting.swap):
+        return replace(parting, swap=now)
+    if now - parting.swap < SWAP_AFTER:
+        return parting
+    fastest = max((id_ for id_ in fleet.ids if id_ in parting.own), key=fleet.ids.index)
+    slowest = next(id_ for id_ in fleet.ids if id_ not in parting.own)
+    own = (parting.own - {fastest}) | {slowest}
+    joined = {id_: at for id_, at in parting.joined.items() if id_ in own} | {slowest: now}
+    return replace(parting, own=own, joined=joined, swap=math.nan)
 
 
 def _resized(parting: Parting, fleet: Fleet, count: int, now: float) -> Parting:

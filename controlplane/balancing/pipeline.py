@@ -15,8 +15,10 @@ import numpy as np
 from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
+from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
 from controlplane.settings import WEIGHED, PoolSettings
+from controlplane.settings.classes import DEFAULT
 from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
@@ -34,6 +36,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     guards.silence,
     shares.relative,
     shares.slow_start,
+    sets.counted,
     sets.demands,
     backlog.waiting,
     backlog.overload,
@@ -64,6 +67,7 @@ def decide(
     gpus: Mapping[str, float] | None = None,
     envoys: int | None = None,
     sizes: Sizes | None = None,
+    class_sizes: Mapping[str, Sizes] | None = None,
     hold: str | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
@@ -79,6 +83,7 @@ def decide(
         gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
+        class_sizes: Of the requests of each class, where a user names classes.
         hold: Why nothing is to change for replicas that were known before; None: it may.
         stages: The rules, in their order.
     """
@@ -97,6 +102,7 @@ def decide(
         since=now - before.at if before is not None else None,
         envoys=envoys,
         sizes=sizes,
+        class_sizes=class_sizes or {},
         memory_in_use=guards.memory_by_row(table, gpus, interval, now),
         suspect=suspect,
         held=None if before is None else hold or (_SILENT if suspect else None),
@@ -133,9 +139,10 @@ def _keep(frame: Frame, decision: Decision) -> None:
     frame.overloaded = ~np.isnan(state.line)
     frame.waits = np.full(frame.size, np.nan)
     frame.slots = np.ones(frame.size)
-    frame.looked = frame.pool.looked
+    frame.looked = frame.pool.looked if sets.may_part(frame) else Looked()
     frame.state = replace(state, relative=frame.relative)
-    frame.pool = replace(frame.pool, backlogs={})
+    division = frame.pool.division if frame.settings.classes is not None else None
+    frame.pool = replace(frame.pool, backlogs={}, looked=frame.looked, division=division)
     if decision.policy == frame.settings.balancing.policy:
         tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
     else:
@@ -146,6 +153,9 @@ def _keep(frame: Frame, decision: Decision) -> None:
 def _decision(frame: Frame) -> Decision:
     table = frame.table
     titles = {sets.DEFAULT: "search", sets.BULK: "bulk"}
+    if frame.settings.classes is not None:
+        titles = {each.name: each.name for each in frame.settings.classes}
+        titles[sets.DEFAULT] = DEFAULT
     parts = sets.class_parts(frame)
     parting = frame.looked.parting
     if parting is not None and parting.kind == "long to fast":

@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import parting
+from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
-from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame
+from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Demand, Fleet, Parting
 from controlplane.balancing.prediction import Flow
@@ -26,8 +27,14 @@ BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""
 BYTES_PER_TOKEN: Final = 4.0
 """Of English text."""
-ENOUGH: Final = 20.0
+AROUND: Final = 40.0
+"""Bytes of a request that are no text: JSON with the name of a model."""
+LEAST_TEXT: Final = 0.25
+"""Part of a request that is text, at least."""
+ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
+ENOUGH_SPREAD: Final = 30.0
+"""Samples of long requests where sizes are spread: a few very long ones are much of the work."""
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
 DEAD_BAND: Final = 0.05
@@ -45,11 +52,23 @@ def may_part(frame: Frame) -> bool:
     """
     balancing = frame.settings.balancing
     return (
-        balancing.policy == "capacity-tiers"
+        frame.settings.classes is None
+        and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
         and balancing.locality != "nearest"
-        and frame.settings.classes is None
     )
+
+
+def counted(frame: Frame) -> None:
+    """Take note of how many requests have ended, by class."""
+    points = frame.pool.ended
+    if points and frame.now - points[-1][0] < COUNTED:
+        return
+    ended = frame.table.ended()
+    if points and any(ended.get(name, 0.0) < count for name, count in points[-1][1].items()):
+        points = ()  # A replica has gone, and its count with it.
+    kept = tuple(each for each in points if frame.now - each[0] <= LATELY)
+    frame.pool = replace(frame.pool, ended=(*kept, (frame.now, ended)) if ended else ())
 
 
 def demands(frame: Frame) -> None:
@@ -69,11 +88,16 @@ def demands(frame: Frame) -> None:
 def part(frame: Frame) -> None:
     """Decide which replicas serve which class."""
     before = frame.pool.looked
+    division = _division(frame) if frame.settings.classes is not None else None
+    frame.pool = replace(frame.pool, division=division)
     if not may_part(frame):
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
         return
-    rows = np.flatnonzero(frame.serving & ~frame.starting & ~frame.overloaded)
+    rows = np.flatnonzero(frame.serving & ~frame.starting)
+    known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)
+    if frame.demand is not None and not known:
+        frame.demand = replace(frame.demand, enough=False)
     if len(rows) < 2:
         rows = np.flatnonzero(frame.serving)
     fleet = _fleet(frame, rows)
@@ -85,9 +109,43 @@ def part(frame: Frame) -> None:
         _fast_demand(frame, fleet),
         frame.envoys or 1,
         notice,
+        _search_waits(frame),
         frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
+
+
+def _division(frame: Frame) -> classes.Division:
+    """Who serves the classes that the pool's user names."""
+    named = frame.settings.classes or ()
+    flows = {}
+    for name in (*(each.name for each in named), DEFAULT):
+        sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
+        if sizes is not None and sizes.samples >= ENOUGH and rate:
+            squares = sizes.split(LARGEST).below.squares / sizes.samples
+            square = max(squares - 2 * AROUND * sizes.mean + AROUND**2, 1.0) / BYTES_PER_TOKEN**2
+            long = sizes.quantile(0.99)
+            flows[name] = Flow(rate, _tokens(sizes.mean), square, _tokens(long))
+    goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
+    if frame.settings.objective is not None and goals:
+        goals[DEFAULT] = frame.settings.objective.p99
+    fleet = _fleet(frame, np.flatnonzero(frame.serving))
+    notice = frame.settings.health_check.timeout + CHECKED
+    before, envoys = frame.pool.division, frame.envoys or 1
+    return classes.divided(before, fleet, flows, goals, envoys, notice, frame.now)
+
+
+def _search_waits(frame: Frame) -> float:
+    """Mean seconds of work at replicas that serve searches, those that just came left out."""
+    known = frame.pool.looked.parting
+    if known is None or known.kind != "apart":
+        return math.nan
+    settled = [
+        id_ in known.own and frame.now - known.joined.get(id_, -math.inf) > parting.RELIEF
+        for id_ in frame.ids
+    ]
+    rows = frame.serving & np.asarray(settled) & ~np.isnan(frame.waits)
+    return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
 def _fleet(frame: Frame, rows: Ints) -> Fleet:
@@ -112,16 +170,19 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     if sizes is None or not sizes.samples:
         return None
     split = sizes.split(threshold)
-    rate = _token_rate(frame) / (sizes.mean / BYTES_PER_TOKEN)
-    if rate <= 0 or not split.below.requests or not split.above.requests:
+    if not split.below.requests or not split.above.requests:
+        return None
+    rate = frame.rate_of(None) or _token_rate(frame) / _tokens(sizes.mean)
+    if rate <= 0:
         return None
     above = split.requests_above
     flows = [
         Flow(
             rate * part,
-            side.mean / BYTES_PER_TOKEN,
-            side.squares / side.requests / BYTES_PER_TOKEN**2,
-            sizes.quantile(percentile) / BYTES_PER_TOKEN,
+            _tokens(side.mean),
+            (side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2)
+            / BYTES_PER_TOKEN**2,
+            _tokens(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
             (split.below, 1 - above, 0.99 * (1 - above)),
@@ -129,17 +190,28 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
+    by_class = [frame.rate_of(name) for name in (DEFAULT, BULK)]
+    if None not in by_class:
+        flows = [
+            replace(flow, rate=rate)
+            for flow, rate in zip(flows, by_class, strict=True)
+            if rate is not None
+        ]
     return Demand(threshold, flows[0], flows[1], enough)
+
+
+def _tokens(size: float) -> float:
+    """Of a request, by the bytes of its body."""
+    return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
 
 
 def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
-    rows = frame.serving & frame.fresh
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        mean = frame.sizes.mean / BYTES_PER_TOKEN if frame.sizes is not None else 100.0
+        mean = _tokens(frame.sizes.mean) if frame.sizes is not None else 100.0
         rate = frame.table.column("rate") * mean
-    return math.fsum(np.nan_to_num(rate[rows]))
+    return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
 
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
@@ -153,7 +225,10 @@ def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
     threshold = _threshold_for(frame.sizes, parting.part_for_fast(fleet, fast))
     if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
         threshold = known.threshold
-    return _demand(frame, threshold)
+    found = _demand(frame, threshold)
+    if found is None or frame.sizes.split(threshold).above.requests >= ENOUGH_SPREAD:
+        return found
+    return replace(found, enough=False)
 
 
 def _threshold_for(sizes: Sizes, part: float) -> int:
@@ -179,18 +254,23 @@ def divide(frame: Frame) -> None:
     frame.leans, frame.weights, frame.shares = {}, {}, {}
     told: dict[tuple[str, str], int] = {}
     base = np.where(frame.serving, frame.relative, 0.0)
-    known = frame.looked.parting
-    in_force = known is not None and known.is_in_force(frame.now)
-    if known is None or not in_force:
+    known, division = frame.looked.parting, frame.pool.division
+    if division is not None and division.is_in_force(frame.now):
+        frame.base = _weights(frame, "*", frame.serving, base, told)
+        for name, rows, shares in _of_division(frame, division):
+            weights = _weights(frame, name, rows, shares, told)
+            frame.weights[name] = np.where(rows, weights, 0)
+            frame.shares[name] = _share_of(weights, rows)
+    elif known is None or not known.is_in_force(frame.now):
         shares = with_headroom(frame.relative, frame.serving, frame.pool.used)
         frame.base = _weights(frame, DEFAULT, frame.serving, shares, told)
-        frame.shares[DEFAULT] = _share_of(frame, DEFAULT, frame.base, frame.serving)
+        frame.shares[DEFAULT] = _share_of(frame.base, frame.serving)
     else:
         frame.base = _weights(frame, "*", frame.serving, base, told)
         for name, rows, shares in _of_classes(frame, known):
             weights = _weights(frame, name, rows, shares, told)
             frame.weights[name] = np.where(rows, weights, 0)
-            frame.shares[name] = _share_of(frame, name, weights, rows)
+            frame.shares[name] = _share_of(weights, rows)
     frame.pool = replace(frame.pool, backlogs=frame.leans, told=told)
 
 
@@ -214,6 +294,19 @@ def _of_classes(frame: Frame, known: Parting) -> list[tuple[str, Bools, Floats]]
     found = []
     for name, rows, work in ((DEFAULT, searches, 1 - known.part), (BULK, bulk, known.part)):
         used = _used(frame, rows, work)
+        found.append((name, rows, with_headroom(frame.relative, rows, used)))
+    return found
+
+
+def _of_division(frame: Frame, division: classes.Division) -> list[tuple[str, Bools, Floats]]:
+    """The replicas of each class that a user names, all where it has none of its own."""
+    found = []
+    for name in (*(each.name for each in frame.settings.classes or ()), DEFAULT):
+        own = division.sets.get(name, frozenset())
+        rows = frame.serving & np.asarray([id_ in own for id_ in frame.ids])
+        if not rows.any():
+            rows = frame.serving
+        used = _used(frame, rows, division.parts.get(name, 0.0))
         found.append((name, rows, with_headroom(frame.relative, rows, used)))
     return found
 
@@ -263,7 +356,7 @@ def _weights(
     return np.asarray(found[tier])
 
 
-def _share_of(frame: Frame, name: str, weights: Ints, rows: Bools) -> Floats:
+def _share_of(weights: Ints, rows: Bools) -> Floats:
     """The part of a class that each replica gets."""
     some = np.where(rows, weights, 0).astype(float)
     total = some.sum()
@@ -272,7 +365,13 @@ def _share_of(frame: Frame, name: str, weights: Ints, rows: Bools) -> Floats:
 
 def class_parts(frame: Frame) -> Mapping[str, float]:
     """The part of all work that each class is."""
-    known = frame.looked.parting
+    known, division = frame.looked.parting, frame.pool.division
+    if division is not None and frame.weights:
+        even = 1 / len(frame.weights)
+        return {
+            name: division.parts.get(name, 0.0 if division.parts else even)
+            for name in frame.weights
+        }
     if known is None or not frame.weights:
         return {DEFAULT: 1.0}
     return {DEFAULT: 1 - known.part, BULK: known.part}

@@ -36,6 +36,7 @@ class InFlight:
         at: When, seconds of a monotonic clock.
         are_texts: The source counts the texts of requests.
         by_class: The same by the name of their class, where requests are parted.
+        ended: Requests that have ended so far, by the name of their class; only differences count.
     """
 
     source: str
@@ -43,6 +44,7 @@ class InFlight:
     at: float
     are_texts: bool = False
     by_class: Mapping[str, float] = field(default_factory=dict)
+    ended: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,15 @@ class Table:
         found = np.zeros(self.size)
         for row, count in self._classes.get(class_name, {}).items():
             found[row] = count
+        return found
+
+    def ended(self) -> dict[str, float]:
+        """Requests that have ended so far by the count of Envoys, by class."""
+        found: dict[str, float] = {}
+        for given in self._inputs.values():
+            for each in given.in_flight:
+                for name, count in each.ended.items():
+                    found[name] = found.get(name, 0.0) + count
         return found
 
     def get(self, id_: str) -> ReplicaInput | None:

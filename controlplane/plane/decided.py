@@ -105,8 +105,11 @@ def _wanted(
 ) -> Parting | None:
     """How requests are to be parted: as the user says, else by size where that was decided."""
     if settings.classes is not None:
+        matches = {each.name: each.match for each in settings.classes}
+        if decision.classes:
+            return _of_classes(decision, portions, matches)
         of_user = (
-            TrafficClass(each.name, each.match, portions, routed=True) for each in settings.classes
+            TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
         )
         return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
     if (parting := decision.parting) is None:
@@ -124,14 +127,26 @@ def _wanted(
                 TrafficClass(OTHERS, None, portions, routed=True),
             )
         )
-    classes = []
-    for each in decision.classes:
-        weights = each.weights.tolist()
-        own = {
-            id_: portion_of(portion.tier, weight, portion.draining)
-            for id_, portion in portions.items()
-            if (weight := weights[decision.rows[id_]]) > 0
-        }
-        its_match = match if each.name == BULK else None
-        classes.append(TrafficClass(each.name, its_match, own, routed=True))
-    return Parting(tuple(sorted(classes, key=lambda one: one.name == OTHERS)))
+    return _of_classes(decision, portions, {BULK: match})
+
+
+def _of_classes(
+    decision: Decision, portions: Mapping[str, Portion], matches: Mapping[str, ClassMatch]
+) -> Parting:
+    """Classes in the order in which they are matched, each with the replicas of its own."""
+    weights = {each.name: each.weights.tolist() for each in decision.classes}
+    return Parting(
+        tuple(
+            TrafficClass(
+                name,
+                matches.get(name),
+                {
+                    id_: portion_of(portion.tier, weight, portion.draining)
+                    for id_, portion in portions.items()
+                    if (weight := weights[name][decision.rows[id_]]) > 0
+                },
+                routed=True,
+            )
+            for name in (*matches, OTHERS)
+        )
+    )

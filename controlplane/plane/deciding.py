@@ -9,7 +9,7 @@ from controlplane.plane.gpus import memory_in_use
 from controlplane.plane.inputs import Seen
 from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
-from controlplane.signals.sizes import Sizes
+from controlplane.signals.sizes import RequestSizes
 
 
 def decide(
@@ -17,7 +17,7 @@ def decide(
     due: Mapping[str, Collection[str] | None],
     seen: Seen,
     tables: Tables,
-    sizes: Mapping[str, Sizes],
+    sizes: Mapping[str, RequestSizes],
     decided: Decided,
     timelines: Timelines,
     envoys: int | None,
@@ -44,6 +44,7 @@ def decide(
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in written.items():
         pool, before, table = pools[name], decided.decisions.get(name), tables[name]
+        of_pool = sizes.get(name)
         decision = balancing.decide(
             before,
             pool.settings,
@@ -51,7 +52,8 @@ def decide(
             now,
             gpus=gpus,
             envoys=envoys,
-            sizes=sizes.get(name),
+            sizes=of_pool.all if of_pool is not None else None,
+            class_sizes=of_pool.by_class if of_pool is not None else None,
             hold=decided.held(name, now),
         )
         touched = dict.fromkeys((*ids, *decision.changed(before)))

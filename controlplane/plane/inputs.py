@@ -43,9 +43,10 @@ def input_of(
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
     if (reported := traffic.in_flight(pool, replica, now)) is not None:
-        by_class = traffic.by_class(pool, replica, now) if is_parted else {}
-        counts = {name: load.in_flight for name, load in by_class.items()}
-        in_flight = (*in_flight, InFlight(ENVOYS, reported, now, by_class=counts))
+        by_class = traffic.by_class(pool, replica, now)
+        counts = {name: load.in_flight for name, load in by_class.items()} if is_parted else {}
+        ended = {name: float(load.succeeded + load.failed) for name, load in by_class.items()}
+        in_flight = (*in_flight, InFlight(ENVOYS, reported, now, by_class=counts, ended=ended))
     return ReplicaInput(
         id=replica.id,
         slots=replica.settings.slots,

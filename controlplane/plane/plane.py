@@ -24,11 +24,11 @@ from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.classes import Parting
+from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
-from controlplane.signals.sizes import Sample, Sizes
+from controlplane.signals.sizes import RequestSizes, Sample
 
 
 class Plane:
@@ -48,7 +48,7 @@ class Plane:
         self._gone: set[str] = set()
         self._untold = Untold()
         self._traffic = Traffic()
-        self.sizes: dict[str, Sizes] = {}
+        self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
         self._envoys: int | None = None
         self._devices = Devices()
@@ -161,12 +161,17 @@ class Plane:
 
     def sampled(self, samples: Sequence[Sample], now: float) -> None:
         """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
-        found: dict[str, list[int]] = {}
+        found: dict[str, dict[str, list[int]]] = {}
         for sample in samples:
-            if sample.pool in self.fleet.pools:
-                found.setdefault(sample.pool, []).append(sample.bytes)
-        for pool, sizes in found.items():
-            self.sizes.setdefault(pool, Sizes()).add(sizes, now)
+            if (pool := self.fleet.pools.get(sample.pool)) is not None:
+                # Names that an Envoy makes up count as the default class.
+                named = [each.name for each in pool.settings.classes or ()]
+                name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
+                found.setdefault(pool.name, {}).setdefault(name, []).append(sample.bytes)
+        for pool_name, classes in found.items():
+            known = self.sizes.setdefault(pool_name, RequestSizes())
+            for name, sizes in classes.items():
+                known.add(name, sizes, now)
 
     def is_settled(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.

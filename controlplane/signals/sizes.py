@@ -216,3 +216,31 @@ class Sizes:
         # likely to be crossed by what was not.
         index = int(used[best] + 1 + used[best + 1]) // 2
         return self._split(index, int(_EDGES[index]))
+
+
+class RequestSizes:
+    """The sizes of one pool's requests of late, of all together and of each class.
+
+    Attributes:
+        all: Of all requests.
+        by_class: Of each class of which Envoys told any, by its name.
+    """
+
+    __slots__ = ("all", "by_class")
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self.all = Sizes()
+        self.by_class: dict[str, Sizes] = {}
+
+    def add(self, class_name: str, sizes: Sequence[int], now: float) -> None:
+        """Take in requests of a class; see `Sizes.add`."""
+        self.all.add(sizes, now)
+        self.by_class.setdefault(class_name, Sizes()).add(sizes, now)
+
+    def copy(self) -> "RequestSizes":
+        """The same, for whoever tries something."""
+        other = RequestSizes()
+        other.all = self.all.copy()
+        other.by_class = {name: each.copy() for name, each in self.by_class.items()}
+        return other

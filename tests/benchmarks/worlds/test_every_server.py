@@ -180,11 +180,27 @@ class Late(Clock):
 def test_timers_that_fire_late_delay_no_answer_by_the_servers_own_reckoning(
     kind: str, requests: list[tuple[float, list[int]]]
 ) -> None:
-    # Half a second is less than any request takes; and no two come at the very same time.
-    requests = [(max(after, 0.001), [max(60, text) for text in texts]) for after, texts in requests]
+    # Half a second is less than any request takes. And none comes at the very time at which another
+    # one does or a batch ends: which of the two is first then nobody can say.
+    requests = [
+        (0.99937 * after + 0.00131, [max(60, text) for text in texts]) for after, texts in requests
+    ]
     timely, late = Played(SERVERS[kind]), Played(SERVERS[kind], Late())
     timely.send(requests)
     late.send(requests)
+    assert late.answers == pytest.approx(timely.answers)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SERVERS if kind != "slots"])
+def test_what_came_before_a_timer_fired_late_begins_when_it_came(kind: str) -> None:
+    # The first is done at 1.6 s by the server's reckoning, and its timer fires at 2.1 s.
+    requests = [(0.0, [60]), (1.7, [60]), (0.2, [60])]
+    timely, late = Played(SERVERS[kind]), Played(SERVERS[kind], Late())
+    timely.send(requests)
+    late.send(requests)
+    began = 2.2 if kind == "triton that waits" else 1.7
+    assert late.answers[1] == pytest.approx(timely.answers[1])
+    assert late.answers[1] >= began + 1.6 - 1e-9
     assert late.answers == pytest.approx(timely.answers)
 
 

@@ -71,6 +71,16 @@ def test_triton_takes_the_largest_preferred_size_that_whole_requests_come_to() -
     assert played.computed == [20, 40]
 
 
+def test_triton_prefers_less_than_a_preferred_size_to_more_than_the_largest() -> None:
+    played = waiting((2, 4), 5.0)
+    for name, texts in enumerate((2, 3, 3)):
+        played.admit(*[10] * texts, name=name)
+    played.clock.wind(1.25)
+    played.admit(10, name=3)
+    played.clock.wind(99)
+    assert played.computed == [20, 30, 40]
+
+
 def test_triton_bills_each_request_its_whole_batch_in_microseconds() -> None:
     played = waiting((), 0.0)
     played.admit(10)

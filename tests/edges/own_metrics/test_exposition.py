@@ -24,7 +24,9 @@ def described() -> dict[str, tuple[str, str]]:
 
 def exported() -> dict[str, tuple[str, str]]:
     """The same, as it is exported."""
-    found, parted = (families(everything(each)) for each in (busy_plane(), measured(345, SIZES).plane))
+    found, parted = (
+        families(everything(each)) for each in (busy_plane(), measured(345, SIZES).plane)
+    )
     with_series = (family if family.samples else parted[name] for name, family in found.items())
     return {
         _name(family): (family.type, ", ".join(f"`{label}`" for label in _labels(family)))
