@@ -46,14 +46,16 @@ SETTLING: Final = 120.0
 
 
 def may_part(frame: Frame) -> bool:
-    """Whether requests may be parted. Where the nearest come first, distance decides."""
+    """Whether requests may be parted. Where the nearest come first, distance decides.
+
+    Until sizes are known, as after a restart, requests stay parted as they are.
+    """
     balancing = frame.settings.balancing
     return (
         frame.settings.classes is None
         and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
         and balancing.locality != "nearest"
-        and frame.sizes is not None
     )
 
 

@@ -5,7 +5,7 @@ columns. So a pool of ten thousand replicas costs what has changed in it, and a 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final, Self, TypeVar
 
@@ -133,6 +133,7 @@ class Table:
         self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
         self._alive: Bools = np.zeros(8, np.bool_)
         self._rows: dict[str, int] = {}
+        self._ids = [""] * 8
         self._free = [*range(7, -1, -1)]
         self._inputs: dict[str, ReplicaInput] = {}
         self._with_memory: set[str] = set()
@@ -146,6 +147,7 @@ class Table:
         other = type(self)()
         other._values, other._alive = self._values.copy(), self._alive.copy()
         other._rows, other._free = dict(self._rows), list(self._free)
+        other._ids = list(self._ids)
         other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
         other.revision = self.revision
@@ -161,6 +163,11 @@ class Table:
     def rows(self) -> Mapping[str, int]:
         """The row of each replica, by id."""
         return self._rows
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The replica of each row; empty where there is none."""
+        return self._ids
 
     @property
     def size(self) -> int:
@@ -236,7 +243,7 @@ class Table:
             return
         del self._inputs[id_]
         self._with_memory.discard(id_)
-        self._values[row] = _EMPTY
+        self._values[row], self._ids[row] = _EMPTY, ""
         self._alive[row] = False
         self._free.append(row)
         for known in self._classes.values():
@@ -248,9 +255,10 @@ class Table:
             size = self.size
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._ids += [""] * size
             self._free = [*range(2 * size - 1, size - 1, -1)]
         row: int = self._free.pop()
-        self._rows[id_] = row
+        self._rows[id_], self._ids[row] = row, id_
         self._alive[row] = True
         return row
 
