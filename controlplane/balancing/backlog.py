@@ -28,6 +28,10 @@ TIMES: Final = 3.0
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
+STUCK, STUCK_AFTER = 5.0, 6.0
+"""Requests, and scrape intervals, that end while a replica's own count stays exactly as it is, until
+it is not believed any more where Envoys count less."""
+
 MOST: Final = 0.5
 """Part of its traffic that a tier may get more or less: whoever counts may be wrong."""
 LEAST: Final = 0.05
@@ -51,9 +55,23 @@ def waiting(frame: Frame) -> None:
     # far as the other can have become it since, at the pace of the replica.
     since = frame.mixed * np.maximum(now - own_at, 0.0)
     both = np.minimum(np.maximum(seen, own - since), own + since)
+    both = np.where(_is_stuck(frame), np.minimum(seen, both), both)
     tokens = np.where(np.isnan(own), seen, np.where(np.isnan(seen), own, both))
     computed = np.where(_are_batches(frame), 0.0, frame.slots * _lengths(frame))
     frame.waits = np.maximum(tokens - computed, 0.0) / frame.mixed
+
+
+def _is_stuck(frame: Frame) -> Bools:
+    """Rows whose own count does not move though requests end."""
+    state, table = frame.state, frame.table
+    gauge, read_at, ended = (table.column(name) for name in ("queue", "queue_at", "requests"))
+    # Counters that begin anew count from there.
+    same = (gauge == state.gauge) & (ended >= state.gauge_ended)
+    at = np.where(same, state.gauge_at, read_at)
+    before = np.where(same, state.gauge_ended, ended)
+    frame.state = replace(state, gauge=gauge.copy(), gauge_at=at, gauge_ended=before)
+    lasts = read_at - at >= STUCK_AFTER * frame.interval
+    return np.asarray((gauge > 0) & lasts & (ended - before >= STUCK))
 
 
 def _batched(frame: Frame) -> bool:
@@ -100,6 +118,7 @@ def overload(frame: Frame) -> None:
     frame.after_overload = frame.after_start
     frame.overloaded = np.zeros(frame.size, np.bool_)
     line, line_at = np.full(frame.size, np.nan), np.full(frame.size, np.nan)
+    is_complete = now - frame.table.column("queue_at") <= FROZEN * frame.interval
     for rows in frame.sets_before():
         some = rows & known
         if not some.any():
@@ -111,9 +130,10 @@ def overload(frame: Frame) -> None:
         before = ~np.isnan(state.line)
         limit = np.where(before, OVER * slack + usual, slack + TIMES * usual)
         over = some & (waits > limit)
-        # The line of before is given the time that it takes.
+        # The line of before is given the time that it takes, unless the replica itself says that it
+        # is gone: Envoys forget it when the replica gets a tier of its own.
         held = some & before & ~over & (now < state.line_at + state.line)
-        held &= ~(waits <= OVER * slack)
+        held &= ~(is_complete & (waits <= OVER * slack))
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))
         frame.overloaded |= over | held

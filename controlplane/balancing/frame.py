@@ -67,6 +67,9 @@ class State:
         earned: Its tier rests on its own measurements.
         line: Seconds of work that keep it at its minimum; NaN: none.
         line_at: When that was counted.
+        gauge: What it said to have in flight; NaN: nothing.
+        gauge_at: When it first said so.
+        gauge_ended: Requests that had ended by then.
     """
 
     generation: Floats
@@ -83,6 +86,9 @@ class State:
     earned: Bools
     line: Floats
     line_at: Floats
+    gauge: Floats
+    gauge_at: Floats
+    gauge_ended: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -106,12 +112,27 @@ class State:
             earned=np.zeros(size, np.bool_),
             line=unknown(),
             line_at=unknown(),
+            gauge=unknown(),
+            gauge_at=unknown(),
+            gauge_ended=unknown(),
         )
 
-    def for_rows(self, generation: Floats) -> "State":
-        """The same for the rows that there are now; nothing of those that are others by now."""
+    def for_rows(
+        self, generation: Floats, before: Mapping[str, int], rows: Mapping[str, int]
+    ) -> "State":
+        """The same for the rows that there are now; nothing of those that are others by now.
+
+        Args:
+            generation: By row.
+            before: The row of each replica that this was learned of, by id.
+            rows: The row of each that there is.
+        """
         size, known = len(generation), len(self.generation)
         keep = self.generation == generation[:known]
+        if before != rows:
+            keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
+                False
+            )
         state = carried_over(self, State.empty(size), keep)
         records = self.records.carried_over(size, keep)
         return replace(state, generation=generation.copy(), records=records)

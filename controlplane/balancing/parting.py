@@ -102,6 +102,8 @@ class Fleet:
         Args:
             tokens: Per second that come.
         """
+        if not self.ids:
+            return [], []
         found, begin, total = [], 0, float(self.capacity.sum())
         edges = self.capacity
         while begin < len(edges):
@@ -261,10 +263,9 @@ def looked(
         parting = _with_members(parting, fleet, now)
     if parting is not None and parting.kind == "apart" and demand is not None:
         parting = _relieved(parting, fleet, demand, waits, now)
-    if now - before.at < EVERY and parting is not None:
-        return replace(before, parting=parting)
+    before = replace(before, parting=parting)
     if now - before.at < EVERY or demand is None:
-        return replace(before, parting=parting)
+        return before
     if parting is None:
         return _wanted(before, fleet, demand, fast, dispatchers, notice, now)
     if parting.kind == "long to fast":

@@ -335,7 +335,8 @@ def _weights(
     tier = frame.tier
     count = len(frame.tier_names)
     counts = np.bincount(tier[rows], minlength=count)
-    sums = np.bincount(tier[rows], weights=shares[rows], minlength=count).astype(float)
+    # Of nothing at all, counts with weights are whole numbers.
+    sums = np.bincount(tier[rows], weights=shares[rows], minlength=count).astype(np.float64)
     others = frame.alive & (counts[tier] == 0)
     counts += np.bincount(tier[others], minlength=count)
     sums += np.bincount(tier[others], weights=frame.relative[others], minlength=count)
