@@ -138,6 +138,7 @@ class Table:
         self._inputs: dict[str, ReplicaInput] = {}
         self._with_memory: set[str] = set()
         self._classes: dict[str, dict[int, float]] = {}
+        self._ended: dict[str, float] = {}
         self.revision = 0
         for each in inputs:
             self.put(each)
@@ -150,6 +151,7 @@ class Table:
         other._ids = list(self._ids)
         other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
+        other._ended = dict(self._ended)
         other.revision = self.revision
         return other
 
@@ -196,12 +198,7 @@ class Table:
 
     def ended(self) -> dict[str, float]:
         """Requests that have ended so far by the count of Envoys, by class."""
-        found: dict[str, float] = {}
-        for given in self._inputs.values():
-            for each in given.in_flight:
-                for name, count in each.ended.items():
-                    found[name] = found.get(name, 0.0) + count
-        return found
+        return dict(self._ended)
 
     def get(self, id_: str) -> ReplicaInput | None:
         """What was put of a replica last."""
@@ -220,6 +217,8 @@ class Table:
         row = self._rows.get(given.id)
         if row is None:
             row = self._new_row(given.id)
+        self._count(self._inputs.get(given.id), -1.0)
+        self._count(given, 1.0)
         self._inputs[given.id] = given
         self._values[row] = _row_of(given)
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
@@ -241,7 +240,7 @@ class Table:
         row = self._rows.pop(id_, None)
         if row is None:
             return
-        del self._inputs[id_]
+        self._count(self._inputs.pop(id_), -1.0)
         self._with_memory.discard(id_)
         self._values[row], self._ids[row] = _EMPTY, ""
         self._alive[row] = False
@@ -249,6 +248,12 @@ class Table:
         for known in self._classes.values():
             known.pop(row, None)
         self.revision += 1
+
+    def _count(self, given: ReplicaInput | None, sign: float) -> None:
+        """Take what has ended at a replica into the sums, or out of them."""
+        for each in given.in_flight if given is not None else ():
+            for name, count in each.ended.items():
+                self._ended[name] = self._ended.get(name, 0.0) + sign * count
 
     def _new_row(self, id_: str) -> int:
         if not self._free:

@@ -37,7 +37,7 @@ POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
 LINES = 300
 """Of Python that a replica of which nothing is known takes in a decision about all of its pool."""
-FEW_LINES = {"capacity-tiers": 8, "weighted-least-request": 18}
+FEW_LINES = {"capacity-tiers": 10, "weighted-least-request": 18}
 """Likewise in a decision about another one: it is among the endpoints that Envoy gets anew. Where
 there are no tiers, each has a weight of its own."""
 METRICS = ({"profile": "none"}, {"profile": "tei"}, {"profile": "tei", "path": "/other"})

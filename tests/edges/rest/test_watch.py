@@ -42,7 +42,7 @@ class Watched:
         decided.touched.add("m", ["slow"])
 
 
-@pytest.mark.parametrize("changed", [{"tier": 0}, {"drained": True}, {"stale": True}])
+@pytest.mark.parametrize("changed", [{"tier": 1}, {"drained": True}, {"stale": True}])
 def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str, Any]) -> None:
     here = Watched()
     here.decide(**changed)
