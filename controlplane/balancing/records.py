@@ -75,6 +75,7 @@ class Records:
         last: Counters at the newest reading.
         spoke_at: Time of the newest reading with requests that had ended; NaN before any.
         parts: Old sum, recent chunks (oldest first, zeros where there are none), open chunk.
+        all: Everything that is remembered together.
         past: What its requests said before the last change; zeros: nothing.
         before: Capacity that few requests are mixed with; NaN: the pool's median.
         pace: Tokens per second that ended between the last two readings.
@@ -90,6 +91,7 @@ class Records:
     last: Floats
     spoke_at: Floats
     parts: Floats
+    all: Floats
     past: Floats
     before: Floats
     pace: Floats
@@ -112,6 +114,7 @@ class Records:
             last=nothing(len(_COUNTERS) + len(_BATCHES)),
             spoke_at=nothing(),
             parts=np.zeros((size, RECENT + 2, 3)),
+            all=np.zeros((size, 3)),
             past=np.zeros((size, 3)),
             before=nothing(),
             pace=np.zeros(size),
@@ -131,14 +134,9 @@ class Records:
         return self.carried_over(len(self.at), np.ones(len(self.at), np.bool_))
 
     @property
-    def all(self) -> Floats:
-        """Everything that is remembered, as three columns."""
-        return np.asarray(self.parts.sum(axis=1))
-
-    @property
     def worth(self) -> Floats:
         """Requests that count."""
-        return np.asarray(self.parts[:, :, WORTH].sum(axis=1))
+        return np.asarray(self.all[:, WORTH])
 
     @property
     def capacity(self) -> Floats:
@@ -202,6 +200,7 @@ def recorded(
     active = active[~np.isin(active, fallen)]
     if len(active):
         _follow_changes(records, active, median, read_at)
+    records.all[rows] = records.parts[rows].sum(axis=1)
     return records
 
 
