@@ -94,6 +94,9 @@ def part(frame: Frame) -> None:
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
         return
+    frame.looked = before
+    if before.parting is None and frame.demand is None:
+        return
     rows = np.flatnonzero(frame.serving & ~frame.starting)
     known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)
     if frame.demand is not None and not known:
