@@ -108,7 +108,9 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> 
         usual: Tokens of a request of the usual length, for those that count none.
     """
     requests = counted.requests
-    latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST)
+    # Looks that saw nothing do not say that there was nothing: half of one may have seen one.
+    unseen = np.nan_to_num(counted.elapsed / counted.looks / 2, nan=0.0, posinf=0.0)
+    latency = np.clip((counted.seconds + unseen) / requests, _BRIEFEST, _LONGEST)
     cores = slots * sharing
     load = sharing * latency * requests / np.maximum(counted.elapsed, _BRIEFEST)
     q = 1 + 0.5 * np.log2(cores)

@@ -129,6 +129,8 @@ class State:
         """
         size, known = len(generation), len(self.generation)
         keep = self.generation == generation[:known]
+        if size == known and keep.all():
+            return self
         if before != rows:
             keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
                 False

@@ -210,7 +210,7 @@ def _restored(
     if not is_tiered:
         told = {("", id_): int(each) for id_, each in zip(ids, weight, strict=True)}
     parts = np.zeros_like(Records.empty(size).parts)
-    parts[:, 0] = column("evidence")
+    parts[:, 0] = total = column("evidence")
     records = Records.empty(size)
     shapes = replace(
         records.shapes,
@@ -223,7 +223,12 @@ def _restored(
         State.empty(size),
         generation=column("generation"),
         records=replace(
-            records, parts=parts, past=column("past"), before=column("before"), shapes=shapes
+            records,
+            parts=parts,
+            all=total,
+            past=column("past"),
+            before=column("before"),
+            shapes=shapes,
         ),
         relative=column("relative"),
         wanted=flags("wanted"),

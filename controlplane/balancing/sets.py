@@ -281,7 +281,7 @@ def _of_classes(frame: Frame, known: Parting) -> list[tuple[str, Bools, Floats]]
         if not fast.any():
             fast = frame.serving
         total = math.fsum(frame.relative[frame.serving])
-        share = math.fsum(frame.relative[fast]) / total
+        share = math.fsum(frame.relative[fast]) / total if total else 1.0
         left = max(1 - known.part / share, LEAST_SHORT)
         short = np.where(own, frame.relative * left, frame.relative)
         return [(DEFAULT, frame.serving, short), (BULK, fast, frame.relative)]

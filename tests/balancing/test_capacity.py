@@ -256,6 +256,14 @@ def test_looks_are_worth_less_than_measured_durations_and_say_the_same() -> None
     )
 
 
+def test_looks_that_saw_nothing_make_no_replica_infinitely_fast() -> None:
+    """Fifteen requests came and went between five looks, a tenth of a second apart."""
+    some = counted(30.0, 0.0, seconds=0.5, looks=5.0)
+    worth, busy, work = by_slots(some, np.ones(1), np.ones(1), TOKENS)[0]
+    assert worth == 15
+    assert work / busy / TOKENS < 15 / 0.05 + 30 + 1
+
+
 def test_the_usual_length_of_a_request_stays_what_it_was() -> None:
     play = played(pool(100, 100))
     assert play.decision is not None
