@@ -121,7 +121,7 @@ def learned(
     small &= (quiet[rows] > QUIET) & (counted.batches >= FEWEST) & ~np.isnan(capacity)
     part = capacity * counted.duration / full
     small &= part < 0.5
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         found = np.clip((part * full - size) / (1 - part), LEAST, MOST)
     at, found = rows[small], found[small]
     weight = counted.batches[small]

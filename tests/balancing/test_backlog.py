@@ -124,10 +124,8 @@ def test_a_pool_that_is_decided_long_after_has_no_line_any_more() -> None:
 
 def test_a_queue_of_texts_is_no_queue_of_requests() -> None:
     """One bulk request of 128 texts waits, on a replica that computes texts one after the other."""
-    batches = {"batch": (3_200.0, 0.04), "texts": 128.0, "tokens": 3_200.0, "load": 0.5}
-    few = {
-        id_: Serving(each / 32, **batches) for id_, each in zip("abcd", (100.0,) * 4, strict=True)
-    }  # type: ignore[arg-type]
+    one = Serving(100 / 32, tokens=3_200.0, load=0.5, batch=(3_200.0, 0.04), texts=128.0)
+    few = dict.fromkeys("abcd", one)
 
     def with_queue(of_a: float, *, are_texts: bool) -> dict[str, Serving]:
         return {

@@ -136,7 +136,7 @@ def test_searches_get_the_slowest_replicas() -> None:
 
 
 def test_of_equal_replicas_the_first_by_id_are_taken() -> None:
-    same = {id_: 1.0 for id_ in ("h", "c", "a", "g", "b", "f", "e", "d")}
+    same = dict.fromkeys(("h", "c", "a", "g", "b", "f", "e", "d"), 1.0)
     found = parted(of=fleet(same), what=demand(of=fleet(same))).looked.parting
     assert found is not None
     assert sorted(found.own) == sorted(same)[: len(found.own)]
@@ -359,12 +359,13 @@ def spread_out() -> Looking:
 def test_sizes_without_classes_let_long_requests_go_to_the_fast_replicas() -> None:
     found = spread_out().go_on(10)
     assert found is not None
-    assert (found.kind, found.own) == ("long to fast", {"f0", "f1"})
+    assert found.kind == "long to fast"
+    assert found.own == {"f0", "f1"}
     assert found.part == pytest.approx(0.4)
 
 
 def test_equal_replicas_have_no_fast_ones() -> None:
-    assert fast_set(fleet({id_: 1.0 for id_ in "abcd"})) == frozenset()
+    assert fast_set(fleet(dict.fromkeys("abcd", 1.0))) == frozenset()
     assert fast_set(fleet({"a": 1.0})) == frozenset()
     # Neither have those that are only a little faster, or too few to matter.
     assert fast_set(fleet({"a": 1.0, "b": 1.0, "c": 1.4})) == frozenset()

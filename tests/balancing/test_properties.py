@@ -190,7 +190,7 @@ def same(one: Any, other: Any) -> bool:
         )
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other or (one != one and other != other))  # noqa: PLR0124
+    return bool(one == other or (one != one and other != other))
 
 
 @FEW
