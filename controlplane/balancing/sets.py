@@ -36,7 +36,7 @@ ENOUGH: Final = 6.0
 ENOUGH_SPREAD: Final = 30.0
 """Samples of long requests where sizes are spread: a few very long ones are much of the work."""
 CHECKED: Final = 1.0
-"""Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
+"""Seconds after a health check's timeout in which Envoys make the first checks of a cluster."""
 DEAD_BAND: Final = 0.05
 """Changes of a weight below this are noise, and every change makes Envoy rebuild its balancer."""
 LEAST_SHORT: Final = 0.02
