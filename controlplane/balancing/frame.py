@@ -10,8 +10,9 @@ from typing import Final, Self
 
 import numpy as np
 
+from controlplane.balancing.candidates import Demand
 from controlplane.balancing.classes import Division
-from controlplane.balancing.parting import Demand, Looked
+from controlplane.balancing.parting import Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
 from controlplane.settings import PoolSettings
