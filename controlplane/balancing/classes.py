@@ -103,7 +103,7 @@ def divided(
     now_score, now_forecasts = usual, dict[str, float]()
     if before.sets and before.sets.keys() == flows.keys():
         now_score, now_forecasts = _score(fleet, before.sets, flows, goals, dispatchers)
-    if best == before.sets or score > BETTER * now_score and not (lost or now_score >= NEVER):
+    if best == before.sets or (score > BETTER * now_score and not (lost or now_score >= NEVER)):
         return replace(before, better={}, since=math.nan, forecasts=now_forecasts)
     since = now if math.isnan(before.since) else before.since
     at_once = lost or not before.sets or now_score >= NEVER

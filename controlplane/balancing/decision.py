@@ -184,9 +184,18 @@ class Decision:
         )
         for now, then in zip(self.classes, before.classes, strict=True):
             differs[:size] |= now.weights[:size] != then.weights[:size]
-        return [
-            id_ for id_, row in self.rows.items() if differs[row] or before.rows.get(id_) != row
-        ]
+        ids = self._ids()
+        differs[:size] |= ids[:size] != before._ids()[:size]
+        return [id_ for id_ in ids[differs] if id_]
+
+    def _ids(self) -> "np.typing.NDArray[np.object_]":
+        """The replica of each row; empty where there is none."""
+        found = np.full(len(self.weight), "", np.object_)
+        if self.frame is not None:
+            found[:] = self.frame.ids
+        else:
+            found[[*self.rows.values()]] = [*self.rows]
+        return found
 
 
 def _are_alike(before: Decision, after: Decision) -> bool:

@@ -8,13 +8,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import numpy as np
-
 from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import Decision
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR
+from controlplane.balancing.records import WORTH
 from controlplane.balancing.sentences import Step, counted, duration, number, percent
 from controlplane.settings import BalancingSettings, Policy
 
@@ -57,7 +56,7 @@ def _steps(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
 def _capacity(frame: Frame, row: int) -> Iterator[Step]:
     """What the replica carries, in tokens per second where they are counted."""
     records = frame.state.records
-    own, worth = float(frame.measured[row]), float(records.worth[row])
+    own, worth = float(frame.measured[row]), float(records.parts[row, :, WORTH].sum())
     after = float(frame.mixed[row])
     if math.isnan(own) or worth <= 0:
         if frame.median is not None:
@@ -105,9 +104,8 @@ def _rate(frame: Frame, tokens: float) -> str:
 
 
 def _guards(frame: Frame, row: int) -> Iterator[Step]:
-    errors = float(np.nan_to_num(frame.table.column("errors")[row]))
     if frame.after_errors[row] != frame.mixed[row]:
-        words = f"{percent(errors)} of the requests failed"
+        words = f"{percent(float(frame.table.column('errors')[row]))} of the requests failed"
         yield Step("errors", float(frame.mixed[row]), float(frame.after_errors[row]), words)
     yield from _memory(frame, row)
     if hasattr(frame, "aged") and frame.aged[row] != frame.after_memory[row]:
@@ -171,7 +169,7 @@ def _weight(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
     """The tier, and what each class makes of it."""
     before = float(frame.relative[row])
     tier, name = int(frame.tier[row]), frame.tier_names[int(frame.tier[row])]
-    others = int((frame.alive & (frame.tier == tier)).sum()) - 1
+    others = frame.members_of(tier) - 1
     weight = int(decision.weight[row])
     if decision.policy == "weighted-least-request":
         yield Step("weight", before, weight / 1000, f"Envoy is told the weight {weight}")

@@ -129,6 +129,8 @@ class State:
         """
         size, known = len(generation), len(self.generation)
         keep = self.generation == generation[:known]
+        if size == known and keep.all():
+            return self
         if before != rows:
             keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
                 False
@@ -214,9 +216,7 @@ class Frame:
         self.ready = self.alive & (table.column("ready") == 1)
         self.interval = settings.metrics.interval
         self.patience = PATIENCE * max(WINDOW, self.interval)
-        self.ids: list[str] = [""] * self.size
-        for id_, row in table.rows.items():
-            self.ids[row] = id_
+        self.ids: list[str] = list(table.ids)
         # Written by the stages, in their order.
         self.age: Floats
         self.stale: Bools
@@ -242,6 +242,7 @@ class Frame:
         self.starting: Bools
         self.tier: Ints
         self.tier_names: list[str]
+        self._members: Ints | None = None
         self.spared: Floats
         self.leans: dict[tuple[str, str], Backlog]
         self.demand: Demand | None = None
@@ -272,6 +273,12 @@ class Frame:
             return [self.alive]
         own = np.asarray([id_ in known.own for id_ in self.ids])
         return [self.alive & own, self.alive & ~own]
+
+    def members_of(self, tier: int) -> int:
+        """How many replicas are in a tier, by its index."""
+        if self._members is None:
+            self._members = np.bincount(self.tier[self.alive], minlength=len(self.tier_names))
+        return int(self._members[tier])
 
     def counting(self) -> Bools:
         """Rows that say what is usual in the pool."""

@@ -15,6 +15,7 @@ import numpy as np
 from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
+from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
 from controlplane.settings import WEIGHED, PoolSettings
 from controlplane.settings.classes import DEFAULT
@@ -138,9 +139,10 @@ def _keep(frame: Frame, decision: Decision) -> None:
     frame.overloaded = ~np.isnan(state.line)
     frame.waits = np.full(frame.size, np.nan)
     frame.slots = np.ones(frame.size)
-    frame.looked = frame.pool.looked
+    frame.looked = frame.pool.looked if sets.may_part(frame) else Looked()
     frame.state = replace(state, relative=frame.relative)
-    frame.pool = replace(frame.pool, backlogs={})
+    division = frame.pool.division if frame.settings.classes is not None else None
+    frame.pool = replace(frame.pool, backlogs={}, looked=frame.looked, division=division)
     if decision.policy == frame.settings.balancing.policy:
         tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
     else:

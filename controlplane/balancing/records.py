@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from controlplane.balancing import batches, evidence
+from controlplane.balancing import batches, collapse, evidence
 from controlplane.balancing.batches import Shapes
 from controlplane.balancing.evidence import Counted
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
@@ -75,11 +75,13 @@ class Records:
         last: Counters at the newest reading.
         spoke_at: Time of the newest reading with requests that had ended; NaN before any.
         parts: Old sum, recent chunks (oldest first, zeros where there are none), open chunk.
+        all: Everything that is remembered together.
         past: What its requests said before the last change; zeros: nothing.
         before: Capacity that few requests are mixed with; NaN: the pool's median.
         pace: Tokens per second that ended between the last two readings.
         changed_at: Time of the last change; NaN: none.
         factor: By which the capacity changed then.
+        owed: What each is behind with; see `collapse`.
         shapes: Of batches.
     """
 
@@ -89,11 +91,13 @@ class Records:
     last: Floats
     spoke_at: Floats
     parts: Floats
+    all: Floats
     past: Floats
     before: Floats
     pace: Floats
     changed_at: Floats
     factor: Floats
+    owed: Floats
     shapes: Shapes
 
     @classmethod
@@ -110,11 +114,13 @@ class Records:
             last=nothing(len(_COUNTERS) + len(_BATCHES)),
             spoke_at=nothing(),
             parts=np.zeros((size, RECENT + 2, 3)),
+            all=np.zeros((size, 3)),
             past=np.zeros((size, 3)),
             before=nothing(),
             pace=np.zeros(size),
             changed_at=nothing(),
             factor=np.ones(size),
+            owed=np.zeros((size, collapse.COLUMNS)),
             shapes=Shapes.unknown(size),
         )
 
@@ -128,14 +134,9 @@ class Records:
         return self.carried_over(len(self.at), np.ones(len(self.at), np.bool_))
 
     @property
-    def all(self) -> Floats:
-        """Everything that is remembered, as three columns."""
-        return np.asarray(self.parts.sum(axis=1))
-
-    @property
     def worth(self) -> Floats:
         """Requests that count."""
-        return np.asarray(self.parts[:, :, WORTH].sum(axis=1))
+        return np.asarray(self.all[:, WORTH])
 
     @property
     def capacity(self) -> Floats:
@@ -170,7 +171,7 @@ def recorded(
     new = ~np.isnan(read_at) & ~(records.at >= read_at)
     if not new.any():
         return records
-    records = records.copy()
+    before, records = records, records.copy()
     rows = np.flatnonzero(new)
     counters = np.column_stack([table.column(name)[rows] for name in (*_COUNTERS, *_BATCHES)])
     base = records.base[rows]
@@ -195,8 +196,11 @@ def recorded(
         records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
     records.spoke_at[active] = read_at[active]
+    fallen = _collapsed(before, records, rows[~begins], counters[~begins], table, slots, usual)
+    active = active[~np.isin(active, fallen)]
     if len(active):
         _follow_changes(records, active, median, read_at)
+    records.all[rows] = records.parts[rows].sum(axis=1)
     return records
 
 
@@ -270,6 +274,63 @@ def _completed(
     records.base[rows] = counters[places]
     records.since[rows] = read_at[rows]
     return records
+
+
+def _collapsed(
+    before: Records,
+    records: Records,
+    rows: Ints,
+    counters: Floats,
+    table: Table,
+    slots: Floats,
+    usual: float,
+) -> Ints:
+    """Keep nothing but how little it did of a replica that does far less than it should."""
+    queue, reported = table.column("queue")[rows], table.column("reported")[rows]
+    in_flight = np.where(np.isnan(queue), reported, queue)
+    lately = counters - before.last[rows]
+    ended, tokens = lately[:, 0], lately[:, 2]
+    work = np.where(np.isnan(tokens), usual * ended, tokens)
+    total = before.all[rows]
+    known = (total[:, WORTH] >= CHUNK) & (ended >= 0)
+    batched = records.shapes.batched[rows]
+    owed, fell = collapse.owed(
+        before.owed[rows],
+        in_flight=in_flight,
+        ended=ended,
+        work=work,
+        seconds=records.at[rows] - before.at[rows],
+        capacity=np.where(known, before.capacity[rows], np.nan),
+        slots=np.where(batched, 1.0, slots[rows]),
+        length=usual,
+        full=np.where(batched, records.shapes.full(), 0.0),
+        are_measured=~np.isnan(tokens),
+    )
+    # A page that is served from a cache says nothing.
+    same = (ended == 0) & (in_flight == before.owed[rows, collapse.IN_FLIGHT])
+    records.owed[rows] = np.where(same[:, None], before.owed[rows], owed)
+    fell &= ~same
+    fallen = rows[fell]
+    if len(fallen):
+        little = np.column_stack(
+            [
+                owed[fell, collapse.ENDED] + 1,
+                owed[fell, collapse.SECONDS],
+                owed[fell, collapse.WORK] + usual,
+            ]
+        )
+        remember = total[fell, WORTH] >= KNOWN
+        records.past[fallen[remember]] = total[fell][remember]
+        records.parts[fallen] = 0.0
+        records.parts[fallen, 0] = little
+        records.before[fallen] = little[:, WORK] / little[:, BUSY]
+        records.factor[fallen] = records.before[fallen] / before.capacity[fallen]
+        records.changed_at[fallen] = records.at[fallen]
+        records.owed[fallen] = 0.0
+        records.owed[fallen, collapse.IN_FLIGHT] = in_flight[fell]
+        records.base[fallen] = records.last[fallen] = counters[fell]
+        records.since[fallen] = records.at[fallen]
+    return np.asarray(fallen)
 
 
 def _follow_changes(records: Records, rows: Ints, median: float | None, read_at: Floats) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import Decision
 from controlplane.balancing.frame import TRAIL, PoolState, State
 from controlplane.balancing.parting import Looked, Parting
@@ -41,6 +42,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "told": [[*key, weight] for key, weight in pool.told.items()] if is_tiered else [],
         "parting": None if looked.parting is None else _parting_data(looked.parting, at),
         "wanted_for": _or_none(at - looked.wanted_since),
+        "division": None if pool.division is None else _division_data(pool.division, at),
     }
 
 
@@ -208,7 +210,7 @@ def _restored(
     if not is_tiered:
         told = {("", id_): int(each) for id_, each in zip(ids, weight, strict=True)}
     parts = np.zeros_like(Records.empty(size).parts)
-    parts[:, 0] = column("evidence")
+    parts[:, 0] = total = column("evidence")
     records = Records.empty(size)
     shapes = replace(
         records.shapes,
@@ -221,7 +223,12 @@ def _restored(
         State.empty(size),
         generation=column("generation"),
         records=replace(
-            records, parts=parts, past=column("past"), before=column("before"), shapes=shapes
+            records,
+            parts=parts,
+            all=total,
+            past=column("past"),
+            before=column("before"),
+            shapes=shapes,
         ),
         relative=column("relative"),
         wanted=flags("wanted"),
@@ -229,7 +236,7 @@ def _restored(
         band=column("band").astype(np.int64),
         earned=flags("earned"),
     )
-    parting = pool["parting"]
+    parting, division = pool["parting"], pool["division"]
     wanted_for = _float(pool["wanted_for"])
     looked = Looked(
         wanted_since=now - wanted_for,
@@ -259,6 +266,7 @@ def _restored(
             counts_tokens=bool(pool["counts_tokens"]),
             told=told,
             looked=looked,
+            division=None if division is None else _division(division, now),
         ),
         frame=None,
     )
@@ -292,6 +300,23 @@ def _parting(data: Mapping[str, Any], now: float) -> Parting:
         seen=now - data["seen_for"],
         crowded=now - _float(data["crowded_for"]),
         joined={id_: now - joined_for for id_, joined_for in data["joined_for"].items()},
+    )
+
+
+def _division_data(division: Division, at: float) -> dict[str, Any]:
+    return {
+        "sets": {name: sorted(ids) for name, ids in division.sets.items()},
+        "parts": dict(division.parts),
+        "begun_for": _or_none(at - division.begun),
+    }
+
+
+def _division(data: Mapping[str, Any], now: float) -> Division:
+    begun_for = _optional(data["begun_for"])
+    return Division(
+        sets={name: frozenset(ids) for name, ids in data["sets"].items()},
+        begun=math.inf if begun_for is None else now - begun_for,
+        parts={name: float(part) for name, part in data["parts"].items()},
     )
 
 

@@ -46,14 +46,16 @@ SETTLING: Final = 120.0
 
 
 def may_part(frame: Frame) -> bool:
-    """Whether requests may be parted. Where the nearest come first, distance decides."""
+    """Whether requests may be parted. Where the nearest come first, distance decides.
+
+    Until sizes are known, as after a restart, requests stay parted as they are.
+    """
     balancing = frame.settings.balancing
     return (
         frame.settings.classes is None
         and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
         and balancing.locality != "nearest"
-        and frame.sizes is not None
     )
 
 
@@ -91,6 +93,9 @@ def part(frame: Frame) -> None:
     if not may_part(frame):
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
+        return
+    frame.looked = before
+    if before.parting is None and frame.demand is None:
         return
     rows = np.flatnonzero(frame.serving & ~frame.starting)
     known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)

@@ -5,7 +5,7 @@ columns. So a pool of ten thousand replicas costs what has changed in it, and a 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final, Self, TypeVar
 
@@ -133,10 +133,12 @@ class Table:
         self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
         self._alive: Bools = np.zeros(8, np.bool_)
         self._rows: dict[str, int] = {}
+        self._ids = [""] * 8
         self._free = [*range(7, -1, -1)]
         self._inputs: dict[str, ReplicaInput] = {}
         self._with_memory: set[str] = set()
         self._classes: dict[str, dict[int, float]] = {}
+        self._ended: dict[str, float] = {}
         self.revision = 0
         for each in inputs:
             self.put(each)
@@ -146,8 +148,10 @@ class Table:
         other = type(self)()
         other._values, other._alive = self._values.copy(), self._alive.copy()
         other._rows, other._free = dict(self._rows), list(self._free)
+        other._ids = list(self._ids)
         other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
+        other._ended = dict(self._ended)
         other.revision = self.revision
         return other
 
@@ -161,6 +165,11 @@ class Table:
     def rows(self) -> Mapping[str, int]:
         """The row of each replica, by id."""
         return self._rows
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The replica of each row; empty where there is none."""
+        return self._ids
 
     @property
     def size(self) -> int:
@@ -189,12 +198,7 @@ class Table:
 
     def ended(self) -> dict[str, float]:
         """Requests that have ended so far by the count of Envoys, by class."""
-        found: dict[str, float] = {}
-        for given in self._inputs.values():
-            for each in given.in_flight:
-                for name, count in each.ended.items():
-                    found[name] = found.get(name, 0.0) + count
-        return found
+        return dict(self._ended)
 
     def get(self, id_: str) -> ReplicaInput | None:
         """What was put of a replica last."""
@@ -213,6 +217,8 @@ class Table:
         row = self._rows.get(given.id)
         if row is None:
             row = self._new_row(given.id)
+        self._count(self._inputs.get(given.id), -1.0)
+        self._count(given, 1.0)
         self._inputs[given.id] = given
         self._values[row] = _row_of(given)
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
@@ -234,23 +240,30 @@ class Table:
         row = self._rows.pop(id_, None)
         if row is None:
             return
-        del self._inputs[id_]
+        self._count(self._inputs.pop(id_), -1.0)
         self._with_memory.discard(id_)
-        self._values[row] = _EMPTY
+        self._values[row], self._ids[row] = _EMPTY, ""
         self._alive[row] = False
         self._free.append(row)
         for known in self._classes.values():
             known.pop(row, None)
         self.revision += 1
 
+    def _count(self, given: ReplicaInput | None, sign: float) -> None:
+        """Take what has ended at a replica into the sums, or out of them."""
+        for each in given.in_flight if given is not None else ():
+            for name, count in each.ended.items():
+                self._ended[name] = self._ended.get(name, 0.0) + sign * count
+
     def _new_row(self, id_: str) -> int:
         if not self._free:
             size = self.size
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._ids += [""] * size
             self._free = [*range(2 * size - 1, size - 1, -1)]
         row: int = self._free.pop()
-        self._rows[id_] = row
+        self._rows[id_], self._ids[row] = row, id_
         self._alive[row] = True
         return row
 

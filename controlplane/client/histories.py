@@ -27,6 +27,8 @@ class HistoryEntry(Answer):
     weight: int
     share: float | None = None
     """Part of the pool's traffic, 0 to 1."""
+    classes: tuple[str, ...] = ()
+    """Of requests that it served first; empty where they were not parted by size."""
     serving: int
     """Replicas of its pool that served."""
     drained: bool

@@ -43,6 +43,9 @@ def changes(before: Entry | None, after: Entry) -> Iterator[str]:
         yield _DRAINING.get(after.draining or "", "it is no longer drained")
     if after.tier != before.tier:
         yield f"it moved from {before.tier or 'no tier'} to {after.tier or 'no tier'}"
+    if after.classes != before.classes:
+        served = " and ".join(after.classes)
+        yield f"it serves {served} first" if served else "requests are no longer parted"
     if after.drained != before.drained:
         yield "it was cut for its GPU memory" if after.drained else "its cut is over"
     if (after.failure is None) != (before.failure is None):

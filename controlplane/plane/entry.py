@@ -31,6 +31,8 @@ class Entry:
         weight: That Envoy was told.
         tier: That it was in; empty where the policy had none.
         share: Of the pool's traffic, expected, 0 to 1; None where only Envoys knew.
+        classes: Names of the classes of requests that it served first; empty where requests were
+            not parted.
         serving: Replicas of the pool that had a share.
         drained: It was cut for its memory.
         stale: Its readings were too old.
@@ -50,6 +52,7 @@ class Entry:
     weight: int
     tier: str
     share: float | None
+    classes: tuple[str, ...]
     serving: int
     drained: bool
     stale: bool
@@ -65,21 +68,19 @@ _WINDOW: Final = tuple(
 
 _PHRASES: Final = (
     '","the last scrape failed: no answer within connection refused starting gone operator lease'
-    '"slots","slots are not declared: slots fit a mean latency of ms at in flight and of'
-    '"few requests"," requests are fewer than 20: mixed with the pool\'s median"'
-    '"change"," ago it was seen to be × slower than before: what was before is forgotten"'
-    '"errors"," % of the requests failed""objective","p99 ms is over the objective of ms"'
-    '"tail","p99 ms is × its mean; in the pool is usual""stale","no good scrape for s: on its'
-    ' way to the pool\'s median""warming","ready for s of 10 s: a slow start, at"veto",'
-    ' requests in flight (load reports) (queue) would take it s, are explained"memory","cut: GPU'
-    " memory reached hard % and is %; it must stay below soft GPU memory % is between soft 90 %"
-    ' and hard 97 %""tier","in tier-7 tier-9 tier-8 with others, at their mean of 1.00 × the'
-    ' median; it will move to a slower tier if that lasts"],["damping"," moves from to × the'
-    ' median, a step at a time"],["reserve","the pool is % busy: the faster a replica, the less it'
-    ' keeps in reserve"],["median"," × the pool\'s median, and so are all, near enough: all are'
-    ' equal"],["kind","cannot be told apart from others: together they are taken for requests/s'
-    ' each"],["estimate",null,"estimated requests/s from requests; in the last 5.0 s mean latency'
-    ' ms at in flight of 1 slot"]["ready",null,null,"tier-8",false,false,"ok",0.0,null,1000,1.0,'
+    '"Slow start: ready for s of 10 s""Overloaded: s of work waits there; minimum weight until it'
+    ' is done""stale","No good scrape for s: moves to the pool\'s median""memory","Cut: GPU memory'
+    " reached the hard limit % and is %; it must stay below the soft limit %"
+    ' GPU memory % is over the soft limit %""errors"," % of the requests failed""change","It became'
+    ' × slower s ago""few requests","Evidence of requests is little: mixed with the pool\'s median'
+    ' to requests/s""class bulk","Serves bulk (requests from bytes on, % of the work) with weight'
+    ' ""class search","Serves search only while the replicas for that class cannot'
+    '""backlog","Its tier has ms of work waiting, the set ms""tier","In tier-7 tier-9 tier-8 with'
+    " others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that"
+    ' lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
+    ' all replicas are about equal and treated as equal"],["estimate",null,"Capacity tokens/s'
+    ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
+    'false,"ok",0.0,null,1000,1.0,[],'
 ).encode()
 """What entries are full of, the most frequent last. A phrase that is missing costs some bytes."""
 
@@ -112,7 +113,7 @@ def unpacked(data: bytes, at: float) -> Entry:
         read = dict(zip(_WINDOW, numbers, strict=True))
         window = Window(**read, memory=tuple(GpuMemory(*gpu) for gpu in memory))
     known: dict[str, Any] = dict(zip(_PLAIN, plain, strict=True))
-    known |= {"at": at, "state": State(known["state"])}
+    known |= {"at": at, "state": State(known["state"]), "classes": tuple(known["classes"])}
     return Entry(**known, window=window, steps=tuple(Step(*step) for step in steps))
 
 

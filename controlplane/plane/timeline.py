@@ -30,7 +30,7 @@ _OVERHEAD: Final = 180
 _SOFT: Final = 60.0
 """Seconds; of entries younger than that none is left out before others just for its age."""
 
-_ALWAYS: Final = frozenset(("estimate", "kind", "median", "reserve", "damping", "lean", "tier"))
+_ALWAYS: Final = frozenset(("estimate", "median", "damping", "backlog", "tier", "weight"))
 """Steps that come and go with chance; what they do shows in the share."""
 
 _NOTICED: Final = math.log1p(DEAD_BAND)
@@ -186,6 +186,7 @@ def _marks(
         decided.drained,
         decided.stale,
         decided.tier,
+        decided.classes,
         telling,
     )
 
@@ -223,6 +224,7 @@ def _entry(
         weight=decided.weight,
         tier=decided.tier,
         share=decided.share,
+        classes=decided.classes,
         serving=many,
         drained=decided.drained,
         stale=decided.stale,

@@ -39,12 +39,10 @@ class Touched:
         newest = known[-1][1]
         if number is None or newest == number:
             return newest, None if number is None else ()
-        found: dict[str, None] = {}
-        for before, _, ids in reversed(known):
-            found |= dict.fromkeys(ids)
-            if before == number:
-                return newest, found.keys()
-        return newest, None
+        after = [(before, ids) for before, each, ids in known if each > number]
+        if not after or after[0][0] != number:
+            return newest, None
+        return newest, dict.fromkeys(id_ for _, ids in after for id_ in ids).keys()
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""

@@ -122,7 +122,7 @@ async def test_explain_says_which_policy_is_in_force_and_that_it_has_no_weights(
     assert lines[0] == "m: policy maglev; Envoy is not told what each replica can carry"
     assert lines[1].startswith("m/a: ready, policy maglev, no weight of its own, capacity -")
     assert any(
-        it.startswith("  policy maglev: what has the same header x-user goes to the")
+        it.startswith("  Policy maglev: requests with the same header x-user go to the")
         for it in lines
     )
 

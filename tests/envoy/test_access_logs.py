@@ -59,18 +59,18 @@ async def test_the_control_plane_knows_how_large_requests_are_and_where_to_part_
         async with load(envoy, POOL, texts=[SEARCH] * 3 + [BULK]) as statuses:
 
             async def has_told() -> bool:
-                return POOL in plane.sizes and plane.sizes[POOL].samples >= ENOUGH
+                return POOL in plane.sizes and plane.sizes[POOL].all.samples >= ENOUGH
 
             await until("it has told of enough requests", has_told)
         sent = statuses.total()
-        split = plane.sizes[POOL].threshold()
+        split = plane.sizes[POOL].all.threshold()
         assert split is not None
         assert body(SEARCH) < split.threshold < body(BULK)
         assert split.below.mean == pytest.approx(body(SEARCH))
         assert split.above.mean == pytest.approx(body(BULK))
         assert 0.1 < split.requests_above < 0.4
         # One in five, and none twice.
-        assert plane.sizes[POOL].samples < 0.4 * sent
+        assert plane.sizes[POOL].all.samples < 0.4 * sent
 
 
 async def test_requests_go_on_as_before_when_the_control_plane_is_gone(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ async def test_a_replica_that_is_killed_comes_back_as_another_or_is_given_up(
         await until("it is back as another generation", is_back)
 
         async def starts_slowly() -> bool:
-            return any(it["name"] == "warming" for it in (await members.known("a"))["steps"])
+            return any(it["name"] == "slow start" for it in (await members.known("a"))["steps"])
 
         await until("it starts slowly", starts_slowly)
         await until("all are in again", lambda: has(envoy, "a", "b", "c"))

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-
 from controlplane.balancing.restart import pool_data, replica_data
 from controlplane.fleet import registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
@@ -14,6 +13,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
 from controlplane.settings import Config, load_config
 from controlplane.signals import Histogram, Reading
+from controlplane.signals.sizes import Sample
 
 CONFIG = load_config(
     """
@@ -52,6 +52,7 @@ class Life:
 
     def __init__(self, plane: Plane, now: float, tokens: float | None = None) -> None:
         self.plane, self.now, self.catalog, self.tokens = plane, now, Catalog(), tokens
+        self.sizes: tuple[int, ...] = ()
 
     def live(self, seconds: float, counted: Callable[[float], float], ids: str = "") -> None:
         """Scrape twice a second."""
@@ -62,6 +63,8 @@ class Life:
                 self.plane.probed(target(self.plane, id_), Probe.HEALTHY, self.now)
                 seen = reading(self.now, counted(self.now), SECONDS[id_], self.tokens)
                 self.plane.record(target(self.plane, id_), seen, self.now)
+            of = (Sample("m", "", "127.0.0.1", 9001, size, 0.1, 200) for size in self.sizes)
+            self.plane.sampled([*of], self.now)
             self.catalog = self.plane.decide(self.now)
 
     @property
@@ -93,8 +96,13 @@ def steadily(now: float) -> float:
     return now * 20
 
 
-def measured(tokens: float | None = None) -> Life:
+SIZES = (400,) * 19 + (20_000,)
+"""Bytes of requests of two classes: searches and bulk."""
+
+
+def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
     life = Life(Plane(0.0), 0.0, tokens)
+    life.sizes = sizes
     life.plane.declare(CONFIG, 0.0)
     life.live(60, steadily)
     return life

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from controlplane.weighing import Step
 
+from controlplane.balancing.sentences import Step
 from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Failure, Probe, State, changes
 from controlplane.plane.entry import Entry
@@ -29,6 +29,7 @@ ENTRY = Entry(
     capacity=100.0,
     weight=1000,
     tier="tier-8",
+    classes=(),
     share=0.5,
     serving=2,
     drained=False,

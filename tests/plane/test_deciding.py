@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from controlplane.weighing import Weighing, differing
-from controlplane.decision.alike import Alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.balancing import Decision
 from controlplane.fleet import (
     Command,
     DeleteReplica,
@@ -21,6 +20,7 @@ from controlplane.fleet import (
 )
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import Outline
+from controlplane.plane.touched import REMEMBERED
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Device, GpuMemory
 from tests.plane.test_growth import versions
@@ -106,7 +106,7 @@ def begun(of: PoolSettings) -> Plane:
     return plane
 
 
-def weighing_of(plane: Plane) -> Weighing:
+def decision_of(plane: Plane) -> Decision:
     found = plane.decision("p")
     assert found is not None
     return found
@@ -131,7 +131,8 @@ def test_it_is_what_a_look_at_everything_comes_to(
 ) -> None:
     of = pool_of(policy, slow_start, profile)
     plane, other, now = begun(of), begun(of), 0.0
-    before, seen, kept = weighing_of(plane), outlines(plane), dict(plane.remembered("p"))
+    (number, _), seen = plane.touched("p", None), outlines(plane)
+    kept = dict(plane.remembered("p"))
     for passed, step, is_decided in life:
         now += passed
         for it in (plane, other):
@@ -140,11 +141,11 @@ def test_it_is_what_a_look_at_everything_comes_to(
             continue
         other._due.add(list(other._due.pools()))
         assert versions(plane.decide(now)) == versions(other.decide(now))
-        assert weighing_of(plane) == weighing_of(other)
-        # Who follows what is decided looks at those that may differ, and knows all.
-        some = differing(before, weighing_of(plane))
-        before = weighing_of(plane)
-        for id_ in list(seen) if some is None else some:
+        assert dict(decision_of(plane).replicas) == dict(decision_of(other).replicas)
+        # Who follows what is decided looks at those that it was about, and knows all.
+        number, some = plane.touched("p", number)
+        assert some is not None
+        for id_ in some:
             seen.pop(id_, None)
             kept.pop(id_, None)
         seen |= plane.outlines("p", some)
@@ -153,61 +154,52 @@ def test_it_is_what_a_look_at_everything_comes_to(
         assert kept == plane.remembered("p") == other.remembered("p")
 
 
-def is_amended(plane: Plane, step: Step) -> bool:
-    """Whether the decision after a step looks at nothing but what it has changed."""
-    before = weighing_of(plane)
-    step(plane, 100.0)
-    plane.decide(100.0)
-    assert isinstance(before.replicas, Alike)
-    some = differing(before, weighing_of(plane))
-    return some is not None and len(some) < len(IDS)
-
-
 def that_joins(plane: Plane, now: float) -> None:
     asked(PutReplica("p", "new", replica_of(8_000)))(plane, now)
     probed("new", READY)(plane, now)
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("step", "changed"),
     [
-        that_joins,
-        asked(Drain("p", "r1")),
-        asked(DeleteReplica("p", "r1", force=True)),
-        asked(PutReplica("p", "new", replica_of(8_000))),
-        probed("r1", Probe.REFUSED),
-        failed("r1"),
+        (that_joins, {"new"}),
+        (asked(Drain("p", "r1")), {"r1"}),
+        (asked(DeleteReplica("p", "r1", force=True)), {"r1"}),
+        (probed("r1", Probe.REFUSED), {"r1"}),
+        (failed("r1"), {"r1"}),
     ],
-    ids=["joins", "drained", "removed", "new", "gone", "a scrape that fails"],
+    ids=["joins", "drained", "removed", "gone", "a scrape that fails"],
 )
-def test_of_a_pool_in_which_nothing_is_measured_only_what_has_changed_is_looked_at(
-    step: Step,
-) -> None:
-    assert is_amended(begun(pool_of("capacity-tiers", "10s", "tei")), step)
+def test_a_decision_is_about_what_has_changed(step: Step, changed: set[str]) -> None:
+    plane = begun(pool_of("capacity-tiers", None, "tei"))
+    number, _ = plane.touched("p", None)
+    step(plane, 100.0)
+    plane.decide(100.0)
+    _, some = plane.touched("p", number)
+    assert some is not None
+    assert set(some) == changed
 
 
-def of_another_pool(plane: Plane, now: float) -> None:
-    asked(PutPool("p", pool_of("capacity-tiers", None)))(plane, now)
-    asked(Drain("p", "r1"))(plane, now)
+def test_other_settings_are_about_all() -> None:
+    plane = begun(pool_of("capacity-tiers", None))
+    number, _ = plane.touched("p", None)
+    plane.apply(PutPool("p", pool_of("weighted-least-request", None)), 100.0)
+    plane.decide(100.0)
+    _, some = plane.touched("p", number)
+    assert some is not None
+    assert set(some) == set(IDS)
 
 
-def of_most(plane: Plane, now: float) -> None:
-    for id_ in IDS[: len(IDS) // 2 + 1]:
-        probed(id_, Probe.REFUSED)(plane, now)
-
-
-def of_a_replica_and_its_pool(plane: Plane, now: float) -> None:
-    asked(Drain("p", "r1"))(plane, now)
-    asked(PutPool("p", pool_of("capacity-tiers", None)))(plane, now)
-
-
-@pytest.mark.parametrize(
-    "step",
-    [of_another_pool, of_a_replica_and_its_pool, of_most],
-    ids=["other settings", "and then other settings", "most have changed"],
-)
-def test_else_everything_is_looked_at(step: Step) -> None:
-    assert not is_amended(begun(pool_of("capacity-tiers", "10s")), step)
+def test_who_has_not_looked_for_long_is_told_of_all() -> None:
+    plane = begun(pool_of("capacity-tiers", None))
+    number, _ = plane.touched("p", None)
+    for turn in range(REMEMBERED + 1):
+        asked(Drain("p", "r1") if turn % 2 else Undrain("p", "r1"))(plane, 100.0 + turn)
+        failed("r2")(plane, 100.0 + turn)
+        plane.decide(100.0 + turn)
+    newest, some = plane.touched("p", number)
+    assert some is None
+    assert plane.touched("p", newest) == (newest, ())
 
 
 def test_history_tells_of_those_that_have_changed() -> None:
@@ -228,12 +220,11 @@ def test_a_replica_that_joins_on_a_gpu_of_which_an_exporter_tells_is_weighed_by_
     full = Device("GPU-1", GpuMemory("GPU-1", 99.0, 100.0), frozenset([("search", "minilm-1")]))
     plane.record_devices(exporter, (full,), 1.0)
     plane.decide(1.0)
-    assert isinstance(weighing_of(plane).replicas, Alike)
     labels = {"namespace": "search", "pod": "minilm-1"}
     plane.apply(PutReplica("p", "new", replica_of(8_000, labels=labels)), 2.0)
     probed("new", READY)(plane, 2.0)
     plane.decide(2.0)
-    assert weighing_of(plane).replicas["new"].drained
+    assert decision_of(plane).replicas["new"].drained
 
 
 def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None:
@@ -246,10 +237,10 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
         tiers.append(member.tier)
         weights.append(member.weight)
         assert {it.weight for it in catalog.pools["p"].members if it.tier == "tier-8"} == {
-            weighing_of(plane).replicas["r1"].weight
+            decision_of(plane).replicas["r1"].weight
         }
         now += 0.25
-    assert tiers[0].startswith("warming-")
+    assert tiers[0].startswith("starting-")
     assert weights[0] == 167
     assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
     assert not list(plane._decided.due(1_000.0))
@@ -267,5 +258,5 @@ def test_envoys_are_told_of_all_whose_weight_has_changed_with_the_one_that_joine
     # A moment later its slow start is over, and its last step only a part of one.
     plane.apply(Drain("p", "r1"), 110.0)
     weights = {it.weight for it in plane.decide(110.0).pools["p"].members}
-    assert weights == {weighing_of(plane).replicas["r2"].weight}
+    assert weights == {decision_of(plane).replicas["r2"].weight}
     assert weights != {1000}

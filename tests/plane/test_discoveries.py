@@ -1,8 +1,8 @@
 """What sources find reaches the plane, and nothing is told before enough of them have answered."""
 
 import pytest
-from controlplane.weighing import pool_data, replica_data
 
+from controlplane.balancing.restart import pool_data, replica_data
 from controlplane.fleet import PutPool, PutReplica, registered, restored
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS
@@ -131,12 +131,12 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     answered(plane, 1, 2, 3)
     serve(plane)
     plane.decide(0.5)
-    weighing, known = plane.decision("m"), plane.remembered("m")
-    assert weighing is not None
-    kept = {id_: Remembered(*known[id_], replica_data(it)) for id_, it in weighing.replicas.items()}
+    decision, known = plane.decision("m"), plane.remembered("m")
+    assert decision is not None
+    kept = {id_: Remembered(*known[id_], replica_data(decision, id_)) for id_ in decision.rows}
     again = Plane(0.0)
     again.adopt(restored(registered(plane.fleet), config(), 0.0), 0.0)
-    again.recall({"m": RememberedPool(0.0, pool_data(weighing), kept)}, 0.0)
+    again.recall({"m": RememberedPool(0.0, pool_data(decision), kept)}, 0.0)
     again.discoveries.adopt(config().pools)
     answered(again, 1)
     assert ids(again) == {"r1", "r2", "r3"}

@@ -197,9 +197,9 @@ def test_waiting_requests_take_share_at_the_next_scrape(plane: Plane) -> None:
         seen = replace(reading(20.5, 820, 0.01), queue=waiting)
         plane.record(target(plane, name), seen, 20.5)
     plane.decide(20.6)
-    weighing = plane.decision("minilm")
-    assert weighing is not None
-    found = {id_: it.state.relative for id_, it in weighing.replicas.items()}
+    decision = plane.decision("minilm")
+    assert decision is not None
+    found = {id_: it.share or 0.0 for id_, it in decision.replicas.items()}
     assert found["a"] < 0.2 * found["b"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.remembered import HELD
 from controlplane.settings import Address, Config
-from tests.plane.lives import CONFIG, SECONDS, kept, measured, restarted, steadily, target
+from tests.plane.lives import CONFIG, SECONDS, SIZES, kept, measured, restarted, steadily, target
 
 
 def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
@@ -20,8 +20,10 @@ def test_envoys_are_told_the_same_after_a_restart_and_while_it_lasts() -> None:
 
 
 def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -> None:
-    before = measured(tokens=100.0)
-    assert before.plane.parting("m") is not None
+    before = measured(345.0, SIZES)
+    parting = before.plane.parting("m")
+    assert parting is not None
+    assert parting["bulk"].routed
     after = restarted(before)
     for _ in range(int(HELD)):
         after.live(1.0, steadily)
@@ -29,7 +31,7 @@ def test_long_requests_go_where_they_went_after_a_restart_and_while_it_lasts() -
     now, then = after.plane.decision("m"), before.plane.decision("m")
     assert now is not None
     assert then is not None
-    assert now.tokens == then.tokens is not None
+    assert now.pool.length == then.pool.length is not None
 
 
 def test_they_are_told_the_same_before_anything_was_read() -> None:
@@ -60,20 +62,18 @@ def test_what_was_counted_while_nobody_looked_says_nothing() -> None:
 def test_a_replica_that_was_restarted_meanwhile_is_measured_anew() -> None:
     after = restarted(measured())
     after.live(HELD + 0.5, lambda now: steadily(now - 1000))
-    weighing = after.plane.decision("m")
-    assert weighing is not None
-    estimate = weighing.replicas["fast"].state.estimate
-    assert estimate is not None
-    assert estimate.requests < 20
+    decision = after.plane.decision("m")
+    assert decision is not None
+    assert decision.state.records.worth[decision.rows["fast"]] < 20
 
 
 def test_who_is_never_read_again_ages_to_the_median() -> None:
     after = restarted(measured())
     after.live(HELD + 5, steadily, ids="fast same")
-    weighing = after.plane.decision("m")
-    assert weighing is not None
-    assert weighing.replicas["slow"].stale
-    assert weighing.replicas["slow"].state.relative > 0.5
+    decision = after.plane.decision("m")
+    assert decision is not None
+    assert decision.replicas["slow"].stale
+    assert decision.state.relative[decision.rows["slow"]] > 0.5
 
 
 def test_what_envoys_knew_they_still_know_though_nobody_listens_there_now() -> None:
@@ -112,7 +112,7 @@ def test_data_of_another_version_is_as_good_as_none() -> None:
     before = measured()
     plane = Plane(0.0)
     plane.adopt(before.plane.fleet, 0.0)
-    old = {id_: replace(it, decision={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
+    old = {id_: replace(it, weighing={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
     plane.recall({"m": replace(kept(before)["m"], replicas=old)}, 0.0)
     assert plane.decision("m") is None
 

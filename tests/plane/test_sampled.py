@@ -16,7 +16,7 @@ def test_the_sizes_of_a_pools_requests_are_kept_whatever_their_class() -> None:
     it = plane()
     it.sampled([ONE, ONE._replace(class_name="bulk", bytes=9_000)], 1.0)
     it.sampled([ONE], 2.0)
-    split = it.sizes["p"].threshold()
+    split = it.sizes["p"].all.threshold()
     assert split is not None
     assert (split.below.requests, split.above.requests) == (2, 1)
 

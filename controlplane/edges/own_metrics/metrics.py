@@ -59,7 +59,7 @@ class OwnMetrics:
         self._good, self._failed = scrapes.labels("ok"), scrapes.labels("failed")
         self._decision = Histogram(
             "plimsoll_decision_seconds",
-            "Weighing what is new and building what Envoys should hold.",
+            "Deciding about what is new and building what Envoys should hold.",
             buckets=_DECISION_BUCKETS,
             registry=registry,
         )

@@ -238,6 +238,8 @@ class HistoryEntry(Answer):
     tier: str | None
     weight: int
     share: float | None
+    classes: list[str]
+    """Of requests that it served first; empty where they were not parted by size."""
     serving: int
     """Replicas of its pool that served."""
     drained: bool

@@ -51,6 +51,7 @@ def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
         "tier": entry.tier or None,
         "weight": entry.weight,
         "share": plain(entry.share),
+        "classes": list(entry.classes),
         "serving": entry.serving,
         "drained": entry.drained,
         "stale": entry.stale,

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.edges.rest.preview_view import differing, preview_view
-from controlplane.fleet import Command, Drain
+from controlplane.fleet import Command, Drain, PutPool
 from controlplane.plane import Probe, preview
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.settings import PoolSettings, validated
 from tests.edges.rest.served import POOL, REPLICA, Served, served
-from tests.plane.lives import Life, measured
+from tests.plane.lives import SIZES, Life, measured
 
 PATH = "/v1/pools/m/replicas/a"
 JSONS = st.recursive(
@@ -117,11 +118,11 @@ def clusters(life: Life, command: Command) -> set[str]:
 
 
 def test_the_cluster_of_a_class_is_shown_where_there_is_one() -> None:
-    parted = measured(tokens=100.0)
+    parted = measured(345.0, SIZES)
     assert clusters(parted, Drain("m", "same")) == {"m", "m:bulk"}
-    # All that are left are as fast.
-    assert clusters(parted, Drain("m", "slow")) == {"m"}
-    found = preview_view(preview(parted.plane, Drain("m", "slow"), parted.now), "m")["diff"]
+    together = validated(PoolSettings, POOL | {"balancing": {"long_requests": "any-replica"}})
+    assert clusters(parted, PutPool("m", together)) == {"m"}
+    found = preview_view(preview(parted.plane, PutPool("m", together), parted.now), "m")["diff"]
     assert {(it["name"], it["after"]) for it in found if it["type_url"] == CLUSTER} == {
         ("m:bulk", None)
     }

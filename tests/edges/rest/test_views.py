@@ -98,7 +98,7 @@ def test_where_the_policy_has_no_weights_no_share_is_made_up() -> None:
         assert (shown["policy_in_force"], shown["shares_told_to_envoy"]) == ("ring-hash", False)
     assert (replica["share"], replica["tier"], pool["replicas"][0]["share"]) == (None, None, None)
     assert replica["capacity"] is not None
-    assert replica["why"][-1].endswith("Envoy is not told what it can carry")
+    assert replica["why"][-1].endswith("Envoy is not told what a replica carries")
 
 
 def test_a_policy_is_in_force_once_it_was_decided_by() -> None:

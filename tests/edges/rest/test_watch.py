@@ -30,25 +30,29 @@ class Watched:
         found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
         return [(kind, data["change"], data.get("id")) for kind, data in found]
 
-    def weigh(self, **changed: Any) -> None:
+    def decide(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        weighings = self.life.plane._decided.decisions
-        weighing = weighings["m"]
-        slow = weighing.replicas["slow"]._replace(**changed)
-        weighings["m"] = replace(weighing, replicas={**weighing.replicas, "slow": slow})
+        decided = self.life.plane._decided
+        decision = decided.decisions["m"]
+        columns = {}
+        for name, value in changed.items():
+            columns[name] = getattr(decision, name).copy()
+            columns[name][decision.rows["slow"]] = value
+        decided.decisions["m"] = replace(decision, **columns)
+        decided.touched.add("m", ["slow"])
 
 
-@pytest.mark.parametrize("changed", [{"tier": 7}, {"drained": True}, {"stale": True}])
+@pytest.mark.parametrize("changed", [{"tier": 1}, {"drained": True}, {"stale": True}])
 def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str, Any]) -> None:
     here = Watched()
-    here.weigh(**changed)
+    here.decide(**changed)
     assert here.told() == [("replica", "changed", "slow")]
     assert here.told() == []
 
 
 def test_another_weight_is_no_event() -> None:
     here = Watched()
-    here.weigh(weight=777)
+    here.decide(weight=777)
     assert here.told() == []
 
 
@@ -56,7 +60,7 @@ def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
     del here.life.plane._decided.portions["m"]["slow"]
     # As the next decision would do it.
-    here.weigh(weight=777)
+    here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]
 
 
@@ -64,7 +68,7 @@ def test_a_drained_replica_is_told_of_once() -> None:
     here = Watched()
     here.life.plane.apply(Drain("m", "slow"), here.life.now)
     assert here.told() == [("replica", "changed", "slow")]
-    here.weigh(weight=777)
+    here.decide(weight=777)
     assert here.told() == []
 
 
@@ -72,7 +76,7 @@ def test_of_a_pool_that_went_nothing_is_remembered() -> None:
     here = Watched()
     here.life.plane.declare(Config(), here.life.now)
     assert here.told() == [("pool", "removed", None)]
-    assert (here.watch._states, here.watch._weighings) == ({}, {})
+    assert (here.watch._states, here.watch._looked) == ({}, {})
 
 
 def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from controlplane.balancing.parting import Looked
 from controlplane.edges.store import Store, WeightKeeper, remembered
 from controlplane.edges.store.database import Weighing as Row
 from controlplane.edges.store.errors import WriteError
@@ -13,7 +14,7 @@ from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrai
 from controlplane.plane import Plane, Probe, Remembered
 from controlplane.resources.classes import Parting
 from controlplane.settings import ClassMatch, Config, ReplicaSettings, validated
-from tests.plane.lives import CONFIG, Life, measured, steadily
+from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
 
 
@@ -52,32 +53,35 @@ async def test_what_is_only_known_better_waits() -> None:
 
 
 async def test_where_long_requests_go_is_written_soon_though_no_weight_has_changed() -> None:
-    life = measured(tokens=100.0)
+    life = measured(345.0, SIZES)
     follower, rows = keeper(life)
     await follower.save(everything=False)
     plane, rows.kept = life.plane, []
-    weighing, parting = plane.decision("m"), plane.parting("m")
-    assert weighing is not None
-    assert weighing.sizes is not None
+    decision, parting = plane.decision("m"), plane.parting("m")
+    assert decision is not None
+    assert decision.parting is not None
     assert parting is not None
     # As the next decision would leave them.
-    plane._decided.decisions["m"] = replace(weighing, sizes=replace(weighing.sizes, threshold=777))
+    looked = Looked(decision.at, parting=replace(decision.parting, threshold=777))
+    state = replace(decision.pool, looked=looked)
+    plane._decided.decisions["m"] = replace(decision, pool=state, parting=looked.parting)
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
     plane._decided.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
-    assert (pool, id_, json.loads(text)["sizes"]["threshold"]) == ("m", "", 777)
+    assert (pool, id_, json.loads(text)["parting"]["threshold"]) == ("m", "", 777)
 
 
 async def test_only_those_are_written_soon_that_envoys_were_told_something_else_of() -> None:
     life = measured()
     follower, rows = keeper(life)
     await follower.save()
-    weighing = life.plane.decision("m")
-    assert weighing is not None
-    slow = weighing.replicas["slow"]
-    told = {**weighing.replicas, "slow": slow._replace(weight=slow.weight + 1)}
-    life.plane._decided.decisions["m"] = replace(weighing, replicas=told)
+    decision = life.plane.decision("m")
+    assert decision is not None
+    weight = decision.weight.copy()
+    weight[decision.rows["slow"]] += 1
+    life.plane._decided.decisions["m"] = replace(decision, weight=weight)
+    life.plane._decided.touched.add("m", decision.rows.keys())
     rows.kept = []
     await follower.save(everything=False)
     assert [id_ for _, id_, _, _ in rows.kept] == ["", "slow"]

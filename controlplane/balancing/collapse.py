@@ -1,0 +1,76 @@
+"""A collapse, seen before the requests that suffer from it have ended.
+
+Durations speak only of requests that have ended, and those of a replica that has become ten times
+slower end ten times later. But while it had more in line than it finished, it was busy all the
+time, and the work that it then did not do is known at once. What it owes is a cumulative sum chart
+(E. S. Page, "Continuous inspection schemes", 1954) of half the work that it should have done less
+the work that it did.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing.table import Bools, Floats
+
+LATE: Final = 0.5
+"""Part of the work it should do that a replica is held to."""
+FEW: Final = 10.0
+"""Usual requests that a replica may owe, beside one for each slot, when some have just ended."""
+MOST: Final = 40.0
+"""That it may owe when none has ended, or it is not known how long they were: the one that it
+computes may be very long."""
+BATCHES: Final = 4.0
+"""Full batches that it may owe: what a batch computes ends all at once."""
+
+TOKENS, SECONDS, ENDED, WORK, IN_FLIGHT = range(5)
+COLUMNS: Final = 5
+
+
+def owed(
+    before: Floats,
+    *,
+    in_flight: Floats,
+    ended: Floats,
+    work: Floats,
+    seconds: Floats,
+    capacity: Floats,
+    slots: Floats,
+    length: float,
+    full: Floats,
+    are_measured: Bools,
+) -> tuple[Floats, Bools]:
+    """Take in what replicas did between two readings.
+
+    Args:
+        before: What each owed: tokens, seconds for which it has been busy since it owes anything,
+            requests and tokens that ended meanwhile, and requests in flight at the reading before.
+        in_flight: Requests at the newer reading; NaN: nobody counts.
+        ended: Requests that ended in between.
+        work: The same in tokens.
+        seconds: In between.
+        capacity: Tokens per second that each is taken to carry; NaN: unknown.
+        slots: Requests that each computes at a time.
+        length: Tokens of a request of the usual length.
+        full: Tokens of a full batch; 0 where nothing is batched.
+        are_measured: Whether the tokens of those that ended were counted.
+
+    Returns:
+        What each owes now, and which replicas owe more than long requests explain.
+    """
+    # Of those that were there at first, so many are there still, whatever came meanwhile.
+    left = before[:, IN_FLIGHT] - ended
+    busy = (left >= slots) & ~np.isnan(capacity) & (seconds > 0)
+    expected = np.where(busy, LATE * capacity * seconds, 0.0)
+    tokens = before[:, TOKENS] + expected - work
+    owes = tokens > 0
+    found = np.zeros_like(before)
+    found[:, IN_FLIGHT] = in_flight
+    found[owes, TOKENS] = tokens[owes]
+    added = np.column_stack([seconds, ended, work])
+    kept = before[:, SECONDS : WORK + 1] + np.where(busy[:, None], added, 0.0)
+    found[owes, SECONDS : WORK + 1] = kept[owes]
+    few = FEW * length + expected
+    explained = slots * length + np.where((ended > 0) & are_measured, few, MOST * length)
+    explained = np.maximum(explained, BATCHES * full)
+    return found, np.asarray(owes & busy & (tokens > explained))
