@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from controlplane.balancing import (
     ENVOYS,
@@ -194,6 +195,13 @@ class Play:
         self.gpus: dict[str, float] = {}
         self._counters: dict[str, Counters] = {}
 
+    def copy(self) -> Self:
+        """The same, to go on in another way."""
+        other = type(self)(self.settings, envoys=self.envoys, sizes=self.sizes)
+        other.table, other.decision, other.now = self.table.copy(), self.decision, self.now
+        other.gpus, other._counters = dict(self.gpus), deepcopy(self._counters)
+        return other
+
     def step(
         self, pool: Mapping[str, Serving], *, seconds: float = INTERVAL, hold: str | None = None
     ) -> Decision:
@@ -239,15 +247,27 @@ def pool(*capacities: float, **same: Any) -> dict[str, Serving]:
     return {chr(ord("a") + i): Serving(each, **same) for i, each in enumerate(capacities)}
 
 
-def settled(replicas: Mapping[str, Serving], seconds: float = 40, **play: Any) -> Decision:
-    """What a pool comes to when nothing changes any more."""
-    return Play(**play).run(replicas, seconds)
+_PLAYED: dict[Any, Play] = {}
 
 
 def played(replicas: Mapping[str, Serving], seconds: float = 40, **play: Any) -> Play:
-    """A pool that has come to that."""
-    found = Play(**play)
-    found.run(replicas, seconds)
+    """A pool that has come to what it comes to when nothing changes any more."""
+    key = (tuple(replicas.items()), seconds, *(f"{name}={play[name]}" for name in sorted(play)))
+    if "sizes" in play or any(each.by_class for each in replicas.values()):
+        found = Play(**play)
+        found.run(replicas, seconds)
+        return found
+    if key not in _PLAYED:
+        # Many tests begin with the same pool.
+        _PLAYED[key] = Play(**play)
+        _PLAYED[key].run(replicas, seconds)
+    return _PLAYED[key].copy()
+
+
+def settled(replicas: Mapping[str, Serving], seconds: float = 40, **play: Any) -> Decision:
+    """The last decision about it."""
+    found = played(replicas, seconds, **play).decision
+    assert found is not None
     return found
 
 

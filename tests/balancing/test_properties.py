@@ -27,7 +27,7 @@ from tests.balancing.pools import (
 )
 
 IDS = "abcdef"
-FEW = settings(max_examples=20, deadline=None)
+FEW = settings(max_examples=10, deadline=None)
 
 servings = st.builds(
     Serving,
@@ -130,7 +130,7 @@ def test_neither_the_order_of_replicas_nor_their_rows_matter(
 def test_names_do_not_matter(found: list[float]) -> None:
     def named(ids: Sequence[str]) -> list[int]:
         replicas = {id_: Serving(each) for id_, each in zip(ids, found, strict=True)}
-        decision = Play().run(replicas, 20)
+        decision = Play().run(replicas, 10)
         return [weights(decision)[id_] for id_ in ids]
 
     ids = [f"r{number}" for number in range(len(found))]
@@ -151,7 +151,7 @@ def test_replicas_that_are_all_so_many_times_as_fast_get_the_same(
         replicas = {
             f"r{number}": Serving(each, tokens=100.0 * factor) for number, each in enumerate(found)
         }
-        return Play().run(replicas, 20)
+        return Play().run(replicas, 10)
 
     ours, theirs = decided(1.0), decided(times)
     assert weights(ours) == pytest.approx(weights(theirs), rel=1e-6)
@@ -226,7 +226,7 @@ def test_a_step_is_followed_within_three_windows(
     found: list[float], which: int, factor: float
 ) -> None:
     replicas = {f"r{number}": Serving(each) for number, each in enumerate(found)}
-    play = played(replicas, 30)
+    play = played(replicas, 20)
     changed = Serving(found[which] * factor)
     decision = play.run({**replicas, f"r{which}": changed}, 15)
     wanted = 100 * found[which] * factor

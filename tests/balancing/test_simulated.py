@@ -65,7 +65,7 @@ def errors(scenario: Scenario, seeds: Sequence[int]) -> list[float]:
         off += [
             math.log(last.capacity[row] / scenario.carries(int(id_)))
             for id_, row in last.rows.items()
-            if last.state.records.worth[row] >= 200
+            if last.state.records.worth[row] >= 100
         ]
     assert len(off) >= 6
     return sorted(off)
