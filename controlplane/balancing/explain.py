@@ -17,6 +17,8 @@ from controlplane.balancing.records import WORTH
 from controlplane.balancing.sentences import Step, counted, duration, number, percent
 from controlplane.settings import BalancingSettings, Policy
 
+_CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
+
 TOLD: Final = 60.0
 """Seconds for which a change of capacity is told."""
 
@@ -253,11 +255,13 @@ def parting_sentences(decision: Decision) -> tuple[str, ...]:
             f" of {duration(parting.together.bulk)}."
         )
     if not parting.is_in_force(decision.at):
-        words.append("Envoys check the replicas of the new cluster first.")
+        words.append(_CHECKS)
     return tuple(words)
 
 
 def _division_sentences(decision: Decision, division: Division) -> Iterator[str]:
+    if not division.is_in_force(decision.at):
+        yield _CHECKS
     for each in decision.classes:
         own = division.sets.get(each.name)
         part = f"{percent(each.part)} of the work"

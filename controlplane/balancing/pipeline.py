@@ -18,7 +18,6 @@ from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
 from controlplane.settings import WEIGHED, PoolSettings
-from controlplane.settings.classes import DEFAULT
 from controlplane.signals.sizes import Sizes
 
 Stage = Callable[[Frame], None]
@@ -152,14 +151,9 @@ def _keep(frame: Frame, decision: Decision) -> None:
 
 def _decision(frame: Frame) -> Decision:
     table = frame.table
-    titles = {sets.DEFAULT: "search", sets.BULK: "bulk"}
-    if frame.settings.classes is not None:
-        titles = {each.name: each.name for each in frame.settings.classes}
-        titles[sets.DEFAULT] = DEFAULT
     parts = sets.class_parts(frame)
     parting = frame.looked.parting
-    if parting is not None and parting.kind == "long to fast":
-        titles = {sets.DEFAULT: "short", sets.BULK: "long"}
+    titles = sets.titles(frame.settings, parting)
     classes = tuple(
         ClassDecision(name, titles[name], weights, frame.shares[name], parts[name])
         for name, weights in frame.weights.items()

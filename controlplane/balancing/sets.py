@@ -20,6 +20,8 @@ from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.settings import PoolSettings
+from controlplane.settings.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.signals.sizes import LARGEST, Sizes
 
 DEFAULT: Final = ""
@@ -366,6 +368,15 @@ def _share_of(weights: Ints, rows: Bools) -> Floats:
     some = np.where(rows, weights, 0).astype(float)
     total = some.sum()
     return some / total if total else some
+
+
+def titles(settings: PoolSettings, known: Parting | None) -> Mapping[str, str]:
+    """The name of each class as people read it, by its own name."""
+    if settings.classes is not None:
+        return {each.name: each.name for each in settings.classes} | {DEFAULT: OTHERS_SHOWN}
+    if known is not None and known.kind == "long to fast":
+        return {DEFAULT: "short", BULK: "long"}
+    return {DEFAULT: "search", BULK: "bulk"}
 
 
 def class_parts(frame: Frame) -> Mapping[str, float]:

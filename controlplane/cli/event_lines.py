@@ -8,6 +8,7 @@ from controlplane.cli.replica_table import percent, shown
 from controlplane.client import (
     Event,
     Missed,
+    PartingChanged,
     PoolChanged,
     ReplicaChanged,
     ReplicaInShort,
@@ -34,10 +35,17 @@ def _words(event: Event) -> str:
             return f"pool {pool} {change}"
         case ReplicaChanged(pool=pool, replica=replica, change=change, now=now):
             return f"replica {pool}/{replica} {change}" + ("" if now is None else f": {_is(now)}")
+        case PartingChanged(pool=pool, change=change, classes=classes):
+            each = ", ".join(f"{name} on {_replicas(count)}" for name, count in classes.items())
+            return f"classes of pool {pool} {change}" + (f": {each}" if each else "")
         case Missed(detail=detail):
             return detail
         case _:
             return f"{event.kind}: {json.dumps(dict(event.document))}"
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica{'' if count == 1 else 's'}"
 
 
 def _is(replica: ReplicaInShort) -> str:

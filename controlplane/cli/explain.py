@@ -1,18 +1,19 @@
 """``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from controlplane.cli.admin import Api, api_options, json_option, print_json
+from controlplane.cli.class_lines import class_lines
 from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.printable import printable
 from controlplane.cli.readings import readings
 from controlplane.cli.replica_table import headline
 from controlplane.cli.timeline import timeline
-from controlplane.client import Client, History, Replica
+from controlplane.client import Client, History, Pool, Replica
 from controlplane.settings import parse_duration
 
 _EVERYTHING: Final = "1h"
@@ -31,6 +32,7 @@ def command(
     """Say why each replica of POOL gets what it gets."""
     if since is not None and not history:
         fail("--since: goes with --history", USAGE)
+    document: dict[str, Any]
     lines: Iterator[str]
     if history:
         _check(since or _EVERYTHING)
@@ -38,15 +40,19 @@ def command(
         document = {"histories": [it.document() for it in histories]}
         lines = (line for it in histories for line in timeline(it))
     else:
-        replicas = api.ask(lambda client: _replicas(client, pool, replica))
-        document = {"replicas": [it.document() for it in replicas]}
-        lines = _explained(pool, replicas)
+        shown, replicas = api.ask(lambda client: _now(client, pool, replica))
+        document = {
+            "replicas": [it.document() for it in replicas],
+            "parting": shown.document().get("parting"),
+            "parting_reasons": list(shown.parting_reasons),
+        }
+        lines = _explained(shown, replicas)
     if as_json:
         print_json(document)
         return
     for line in lines:
         click.echo(line)
-    if not any(document.values()):
+    if not (document.get("replicas") or document.get("histories")):
         click.echo(f"{pool}: no replicas")
 
 
@@ -55,6 +61,10 @@ def _check(since: str) -> None:
         parse_duration(since)
     except ValueError as error:
         fail(f"--since: {error}", USAGE)
+
+
+async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, list[Replica]]:
+    return await client.pool(pool), await _replicas(client, pool, replica)
 
 
 async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
@@ -68,10 +78,14 @@ async def _histories(client: Client, pool: str, replica: str | None, since: str)
     return [await client.history(pool, id_, since=since) for id_ in ids]
 
 
-def _explained(pool: str, replicas: Sequence[Replica]) -> Iterator[str]:
+def _explained(pool: Pool, replicas: Sequence[Replica]) -> Iterator[str]:
     if replicas and (policy := replicas[0].policy_in_force):
         told = "is" if replicas[0].shares_told_to_envoy else "is not"
-        yield printable(f"{pool}: policy {policy}; Envoy {told} told what each replica can carry")
+        yield printable(
+            f"{pool.name}: policy {policy}; Envoy {told} told what each replica can carry"
+        )
+    yield from (f"  {printable(sentence)}" for sentence in pool.parting_reasons)
+    yield from (f"  {line}" for line in class_lines(pool))
     for replica in replicas:
         yield headline(replica)
         yield f"  {readings(replica)}"

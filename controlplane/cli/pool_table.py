@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from controlplane.cli.class_lines import class_lines
 from controlplane.cli.printable import printable
 from controlplane.client import Pool
 
@@ -49,11 +50,7 @@ def described(pool: Pool) -> Iterator[str]:
         yield printable(f"  {key}: {_short(value)}  ({pool.sources[key]})")
     if pool.policy_in_force not in (None, pool.balancing.policy):
         yield printable(f"  policy {pool.policy_in_force} is still in force")
-    for served in pool.parting or ():
-        which = f"requests {served.match}" if served.match is not None else "all others"
-        verb = "go" if served.routed else "are about to go"
-        ids = ", ".join(served.replicas)
-        yield printable(f"  class {served.name}: {which} {verb} to {ids}")
+    yield from (f"  {line}" for line in class_lines(pool))
     for source in pool.discovery.sources:
         found = "not answered yet" if source.replicas is None else f"{source.replicas} replicas"
         failing = f"; fails: {source.problem}" if source.failing else ""

@@ -48,7 +48,11 @@ def command(pools: tuple[str, ...], once: bool, interval: str, api: Api, as_json
         print_json(
             {
                 "pools": [
-                    {"name": it.pool.name, "replicas": [row.document() for row in it.rows]}
+                    {
+                        "name": it.pool.name,
+                        "parting": it.pool.document().get("parting"),
+                        "replicas": [row.document() for row in it.rows],
+                    }
                     for it in sight
                 ]
             }

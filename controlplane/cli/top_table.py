@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from controlplane.cli.class_lines import class_summary
 from controlplane.cli.node_table import lasted
 from controlplane.cli.pool_table import health
 from controlplane.cli.printable import printable
@@ -61,6 +62,8 @@ def tables(sight: Sequence[Shown], width: int | None = None) -> RenderableType:
     parts: list[RenderableType] = []
     for it, rows in zip(sight, cells, strict=True):
         parts.append(Text(printable(_headline(it)), "bold", no_wrap=True, overflow="ellipsis"))
+        if classes := class_summary(it.pool):
+            parts.append(Text(classes, no_wrap=True, overflow="ellipsis"))
         if rows:
             parts.append(_table(names, widths, it.rows, rows, is_cut=width is not None))
         if (more := it.pool.counts.total - len(rows)) > 0:

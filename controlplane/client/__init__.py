@@ -55,9 +55,16 @@ from controlplane.client.errors import (
     UnreachableError,
     UnsendableError,
 )
-from controlplane.client.events import Event, Missed, PoolChanged, ReplicaChanged, StateShown
+from controlplane.client.events import (
+    Event,
+    Missed,
+    PartingChanged,
+    PoolChanged,
+    ReplicaChanged,
+    StateShown,
+)
 from controlplane.client.histories import History, HistoryEntry
-from controlplane.client.pools import Counts, Pool
+from controlplane.client.pools import Counts, Pool, ServedClass
 from controlplane.client.previews import Previews
 from controlplane.client.replicas import (
     GpuReading,
@@ -92,6 +99,7 @@ __all__ = [
     "NodeType",
     "NotFoundError",
     "NotListeningError",
+    "PartingChanged",
     "Pool",
     "PoolChanged",
     "PreconditionFailedError",
@@ -105,6 +113,7 @@ __all__ = [
     "ReplicaChanged",
     "ReplicaInShort",
     "Scrape",
+    "ServedClass",
     "StateShown",
     "Step",
     "TimedOutError",

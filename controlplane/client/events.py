@@ -20,7 +20,7 @@ class Event:
 
     Attributes:
         id: To go on after it, in this run of the control plane; None where that cannot be.
-        kind: ``state``, ``pool``, ``replica`` or ``missed``.
+        kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
         document: What was said of it.
     """
 
@@ -73,6 +73,23 @@ class ReplicaChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PartingChanged(Event):
+    """Requests of a pool begin or cease to go by class, or a class has other replicas or requests.
+
+    Attributes:
+        pool: Its name.
+        change: ``begun``, ``changed`` or ``ended``.
+        classes: How many replicas serve each class first, by its name; empty where it ended.
+        reasons: Why, in sentences.
+    """
+
+    pool: str
+    change: str
+    classes: Mapping[str, int]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Missed(Event):
     """Some events are not kept any more; a `StateShown` follows.
 
@@ -97,6 +114,13 @@ class _ReplicaEvent(Answer):
     pool: str
     id: str
     change: str
+
+
+class _PartingEvent(Answer):
+    pool: str
+    change: str
+    classes: dict[str, int]
+    reasons: tuple[str, ...]
 
 
 class Reader:
@@ -157,6 +181,11 @@ def _event(fields: Mapping[str, str]) -> Event:
             said = _ReplicaEvent.of(document)
             now = ReplicaInShort.of(document) if "state" in document else None
             return ReplicaChanged(id_, kind, document, said.pool, said.id, said.change, now)
+        case "parting":
+            found = _PartingEvent.of(document)
+            return PartingChanged(
+                id_, kind, document, found.pool, found.change, found.classes, found.reasons
+            )
         case "missed":
             return Missed(id_, kind, document, str(document.get("detail", "")))
         case _:

@@ -106,6 +106,8 @@ class ServedClass(Answer):
     """Ids of those that it has for itself; the others serve it where these are not healthy."""
     routed: bool
     """Whether requests go there already."""
+    part_of_work: float | None = None
+    """Part of the pool's work that the class is, 0 to 1; None before requests go by class."""
 
 
 class FoundIn(Answer):
@@ -156,6 +158,8 @@ class Pool(Tagged):
     parting: tuple[ServedClass, ...] | None = None
     """The classes of its requests, in the order in which they are matched; None where all go
     anywhere."""
+    parting_reasons: tuple[str, ...] = ()
+    """Why its requests are parted as they are, or why they are not, in sentences."""
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts

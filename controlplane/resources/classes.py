@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.resources.portion import Portion, portion_of
-from controlplane.settings import ClassMatch, PoolSettings
-from controlplane.settings.classes import DEFAULT
+from controlplane.settings import ClassMatch
 
 OTHERS: Final = ""
 """The name of the class that every request belongs to that no other class takes."""
 
 BULK: Final = "bulk"
 """The class of long requests, where requests are parted by their length alone."""
-
-SEARCH: Final = "search"
-"""What the class of all other requests is shown as then."""
 
 _SEPARATOR: Final = ":"
 """In a cluster's name, between its pool and its class: neither of the two can have a colon."""
@@ -89,11 +85,6 @@ def pool_of(cluster: str) -> str:
 def class_of(cluster: str) -> str:
     """The class that a cluster is for."""
     return cluster.partition(_SEPARATOR)[2]
-
-
-def class_shown(settings: PoolSettings, name: str) -> str:
-    """A class's name as users read it: the class of all others has one, too."""
-    return name or (SEARCH if settings.classes is None else DEFAULT)
 
 
 def portions_in(

@@ -13,14 +13,13 @@ from controlplane.resources.classes import (
     Parting,
     TrafficClass,
     class_of,
-    class_shown,
     cluster_of,
     pool_of,
 )
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
-from controlplane.settings import Address, ClassMatch, HeaderMatch, validated
+from controlplane.settings import Address, ClassMatch, HeaderMatch
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.classes import by_length, parted
 
@@ -290,13 +289,3 @@ def test_the_same_parting_is_the_same_catalog() -> None:
 def test_a_clusters_name_says_its_pool_and_its_class() -> None:
     for name in ("", "bulk"):
         assert (pool_of(cluster_of("p", name)), class_of(cluster_of("p", name))) == ("p", name)
-
-
-def test_the_class_of_all_others_has_a_name_to_be_read() -> None:
-    settings = pool_settings()
-    body = settings.model_dump(mode="json") | {
-        "classes": [{"name": "x", "match": {"min_bytes": 1}}]
-    }
-    assert class_shown(settings, "") == "search"
-    assert class_shown(validated(type(settings), body), "") == "default"
-    assert class_shown(settings, "bulk") == "bulk"

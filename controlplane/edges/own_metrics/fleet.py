@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from controlplane.balancing import Decision
 from controlplane.plane import Plane, ReplicaReport, State
 
 
@@ -34,6 +35,7 @@ class FleetCollector(Collector):
             "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
             "pool",
         )
+        classes = _Classes()
         replicas = _Replicas()
         for name, pool in fleet.pools.items():
             reports = [self._plane.report(name, id_, now) for id_ in pool.replicas]
@@ -42,12 +44,40 @@ class FleetCollector(Collector):
                 pools.add_metric((name, state.value), states.count(state))
             decision = self._plane.decision(name)
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
+            if decision is not None:
+                classes.add(name, decision)
             for report in reports:
                 replicas.add(report)
         yield GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
         yield pools
         yield suspect
+        yield from classes.families
         yield from replicas.families
+
+
+class _Classes:
+    """One family each for what can be said of a class; a pool that is not parted has no series."""
+
+    def __init__(self) -> None:
+        self._part = _gauge(
+            "class_part_of_work",
+            "Part of a pool's work that a class of its requests is, 0 to 1.",
+            "pool",
+            "class",
+        )
+        self._replicas = _gauge(
+            "class_replicas", "Replicas that serve a class of requests first.", "pool", "class"
+        )
+
+    @property
+    def families(self) -> tuple[Metric, ...]:
+        return self._part, self._replicas
+
+    def add(self, pool: str, decision: Decision) -> None:
+        rows = [*decision.rows.values()]
+        for each in decision.classes:
+            self._part.add_metric((pool, each.title), each.part)
+            self._replicas.add_metric((pool, each.title), int((each.weights[rows] > 0).sum()))
 
 
 class _Replicas:

@@ -87,6 +87,8 @@ class ClassView(Answer):
     """Ids of those that it has for itself; the others serve it where these are not healthy."""
     routed: bool
     """Whether requests go there already: Envoys check the replicas' health first."""
+    part_of_work: float | None
+    """Part of the pool's work that the class is, 0 to 1; null before requests go by class."""
 
 
 class SourceView(Answer):
@@ -126,6 +128,9 @@ class PoolView(PoolSettings, InForce):
     parting: list[ClassView] | None
     """The classes of its requests, in the order in which they are matched; null where all go
     anywhere."""
+    parting_reasons: list[str]
+    """Why its requests are parted as they are, or why they are not, in sentences; empty before
+    anything is known of their sizes."""
     discovery: DiscoveryView
     replicas: list[ReplicaInShort]
     counts: Counts

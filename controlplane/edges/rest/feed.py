@@ -22,7 +22,7 @@ class Event:
 
     Attributes:
         number: From 1 on, without gaps.
-        kind: ``pool``, ``replica`` or ``node``.
+        kind: ``pool``, ``replica``, ``parting`` or ``node``.
         data: One line of JSON.
     """
 

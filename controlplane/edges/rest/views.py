@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from controlplane.balancing import Decision, ReplicaDecision
+from controlplane.balancing.explain import parting_sentences
 from controlplane.balancing.sentences import Step
+from controlplane.balancing.sets import titles
 from controlplane.edges.rest.reasons import reasons
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
-from controlplane.resources.classes import Parting, class_shown
+from controlplane.resources.classes import Parting
 from controlplane.settings import WEIGHED, Policy
 from controlplane.signals import GpuMemory, Window
 
@@ -46,7 +48,7 @@ def pool_view(
         **pool.settings.model_dump(mode="json"),
         **_in_force(decision.policy if decision else None),
         "suspect": decision is not None and decision.suspect,
-        "parting": None if parting is None else _parting(pool, parting),
+        **parting_view(pool, decision, parting),
         "replicas": [in_short(report) for report in known],
         "counts": {
             "total": len(known),
@@ -60,16 +62,24 @@ def pool_view(
     }
 
 
-def _parting(pool: Pool, parting: Parting) -> list[dict[str, Any]]:
-    return [
+def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None) -> dict[str, Any]:
+    """The classes of a pool's requests, who serves each, and why."""
+    shown = titles(pool.settings, decision.parting if decision else None)
+    parts = {each.name: each.part for each in decision.classes} if decision else {}
+    classes = [
         {
-            "name": class_shown(pool.settings, it.name),
-            "match": None if it.match is None else it.match.model_dump(mode="json"),
-            "replicas": sorted(it.portions),
-            "routed": it.routed,
+            "name": shown.get(served.name, served.name),
+            "match": None if served.match is None else served.match.model_dump(mode="json"),
+            "replicas": sorted(served.portions),
+            "routed": served.routed,
+            "part_of_work": plain(parts.get(served.name)),
         }
-        for it in parting.classes
+        for served in (parting.classes if parting else ())
     ]
+    return {
+        "parting": classes or None,
+        "parting_reasons": list(parting_sentences(decision)) if decision else [],
+    }
 
 
 def _in_force(policy: Policy | None) -> dict[str, Any]:
