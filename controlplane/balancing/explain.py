@@ -15,6 +15,7 @@ from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.balancing.records import WORTH
 from controlplane.balancing.sentences import Step, counted, duration, number, percent
+from controlplane.balancing.sets import may_part
 from controlplane.settings import BalancingSettings, Policy
 
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
@@ -235,9 +236,12 @@ def parting_sentences(decision: Decision) -> tuple[str, ...]:
     if division is not None:
         return tuple(_division_sentences(decision, division))
     if parting is None:
-        if frame is None or frame.demand is None:
+        if frame is None or not may_part(frame) or frame.sizes is None or not frame.sizes.samples:
             return ()
-        if not frame.demand.is_clear:
+        demand = frame.demand
+        if demand is None and frame.sizes.threshold() is not None:
+            return ()
+        if demand is None or not demand.is_clear:
             return ("Requests are not parted: their sizes do not fall into two classes.",)
         return ("Requests are not parted: no division of the replicas is predicted to help.",)
     size = f"{parting.threshold} bytes"

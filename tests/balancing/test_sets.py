@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing import Decision
+from controlplane.balancing.parting import Parting
+from controlplane.balancing.sets import titles
+from controlplane.settings import PoolSettings, validated
 from controlplane.signals.sizes import Sizes
 from tests.balancing.pools import (
     Play,
@@ -263,3 +266,13 @@ def test_three_equal_replicas_are_not_parted_by_lognormal_sizes() -> None:
     decision = Play(sizes=spread_out()).run(batching(1.0, 1.0, 1.0, load=0.7), 60)
     assert decision.parting is None
     assert weights(decision) == {"a": 1000, "b": 1000, "c": 1000}
+
+
+def test_each_class_is_named_as_people_read_it() -> None:
+    body = settings_of().model_dump(mode="json")
+    body["classes"] = [{"name": "x", "match": {"min_bytes": 1}}]
+    of_user = validated(PoolSettings, body)
+    to_fast = Parting("long to fast", 900, frozenset("a"), 0.0, 0.5)
+    assert titles(settings_of(), None) == {"": "search", "bulk": "bulk"}
+    assert titles(settings_of(), to_fast) == {"": "short", "bulk": "long"}
+    assert titles(of_user, None) == {"x": "x", "": "default"}

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from controlplane.cli.event_lines import line
-from controlplane.client import Event, Missed
+from controlplane.client import Event, Missed, PartingChanged
 from tests.client.test_events import Cutting
 from tests.edges.rest.served import POOL, Served, served
 from tests.processes import DEADLINE, until
@@ -99,3 +99,10 @@ async def test_after_a_cut_it_says_so_once_and_goes_on(api: Served) -> None:
 def test_what_an_older_client_does_not_know_is_shown_and_harmless() -> None:
     assert line(Event(None, "new", {"a": "\x1b[2J"})) == 'new: {"a": "\\u001b[2J"}'
     assert line(Missed(None, "missed", {}, "gone\x1b")) == "gone�"
+
+
+def test_an_event_about_classes_is_a_line_with_who_serves_each() -> None:
+    begun = PartingChanged(None, "parting", {}, "m", "begun", {"bulk": 1, "search": 2}, ())
+    assert line(begun) == "classes of pool m begun: bulk on 1 replica, search on 2 replicas"
+    ended = PartingChanged(None, "parting", {}, "m", "ended", {}, ())
+    assert line(ended) == "classes of pool m ended"

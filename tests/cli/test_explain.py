@@ -1,6 +1,7 @@
 """``plimsoll explain``: the readings, and the last hour as a timeline."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,7 @@ from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolSettings, validated
 from controlplane.signals.load import Endpoint, Load
 from tests.cli.answering import run
+from tests.edges.rest.parted import parted
 from tests.edges.rest.served import POOL, Served, served
 from tests.plane.histories import Watched
 
@@ -168,3 +170,34 @@ async def test_what_is_wrong_is_one_sentence(
     assert result.exit_code == code
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+async def test_before_the_replicas_stands_why_requests_are_parted_and_who_serves_which() -> None:
+    async with parted() as api:
+        text = (await run(api, "explain", "m")).stdout.splitlines()
+        pool = (await api.ask("GET", "/v1/pools/m")).body
+        as_json = json.loads((await run(api, "explain", "m", "--json")).stdout)
+    assert text[1:3] == [f"  {sentence}" for sentence in pool["parting_reasons"]]
+    assert re.fullmatch(
+        r"  class bulk: requests from \d+ bytes on, [\d.]+ % of .* go to same", text[3]
+    )
+    assert re.fullmatch(r"  class search: all others, [\d.]+ % of .* go to fast, slow", text[4])
+    assert text[5].startswith("m/fast: ")
+    for key in ("parting", "parting_reasons"):
+        assert as_json[key] == pool[key]
+    assert [it["id"] for it in as_json["replicas"]] == ["fast", "same", "slow"]
+
+
+async def test_of_a_pool_whose_requests_go_together_there_are_no_lines_about_classes(
+    api: Served,
+) -> None:
+    text = (await run(api, "explain", "m")).stdout.splitlines()
+    assert text[1].startswith("m/a: ")
+    as_json = json.loads((await run(api, "explain", "m", "--json")).stdout)
+    assert (as_json["parting"], as_json["parting_reasons"]) == (None, [])
+
+
+async def test_a_pool_without_replicas_says_so() -> None:
+    async with served() as empty:
+        await empty.ask("PUT", "/v1/pools/m", json=POOL)
+        assert (await run(empty, "explain", "m")).stdout == "m: no replicas\n"

@@ -77,8 +77,8 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
     match = {"header": {"name": "x-job", "value": "nightly"}, "prefix": "/v1", "max_bytes": 9}
     body["parting"] = [
         {"name": "bulk", "match": {"min_bytes": 900}, "replicas": ["a"], "routed": False},
-        {"name": "jobs", "match": match, "replicas": ["a"], "routed": True},
-        {"name": "search", "match": None, "replicas": ["a", "b"], "routed": True},
+        {"name": "jobs", "match": match, "replicas": ["a"], "routed": True, "part_of_work": 0.3},
+        {"name": "search", "match": None, "replicas": [*"abcdefghijklmno"], "routed": True},
     ]
     body |= {"suspect": True, "policy_in_force": "maglev"}
     text = "\n".join(described(Pool.of(body)))
@@ -88,8 +88,8 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
         "no source has them any more, too few would be left: q",
         "not used: that one",
         "class bulk: requests from 900 bytes on are about to go to a",
-        "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes go to a",
-        "class search: all others go to a, b",
+        "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes, 30.0 % of the work, go to a",
+        "class search: all others go to a, b, c, d, e, f, g, h, i, j, k, l and 3 more",
         "policy maglev is still in force",
     ):
         assert words in text

@@ -19,6 +19,7 @@ from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, resize, terminal_of
 from tests.client.clients import client, sent
+from tests.edges.rest.parted import parted
 from tests.edges.rest.served import POOL, Served, served
 from tests.processes import DEADLINE
 
@@ -119,6 +120,18 @@ async def test_in_json_it_has_the_same_with_the_names_of_the_api(api: Served) ->
     assert a["moved_ago_s"] >= 0
     assert "share" in a["why"]
     assert "health check" in pool["replicas"][2]["why"]
+
+
+async def test_a_pool_whose_requests_are_parted_has_a_line_about_its_classes() -> None:
+    async with parted() as api:
+        lines = (await run(api, "top")).stdout.splitlines()
+        (pool,) = json.loads((await run(api, "top", "--json")).stdout)["pools"]
+    words = r"bulk: [\d.]+ % of the work, 1 replica; search: [\d.]+ % of the work, 2 replicas *"
+    assert re.fullmatch(words, lines[1])
+    rows = {line.split()[0]: line for line in lines[3:]}
+    assert " search " in rows["fast"]
+    assert " bulk " in rows["same"]
+    assert [it["name"] for it in pool["parting"]] == ["bulk", "search"]
 
 
 async def test_only_the_pools_that_are_named_are_shown(api: Served) -> None:

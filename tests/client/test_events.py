@@ -14,6 +14,7 @@ from controlplane.client import (
     ClientError,
     Event,
     Missed,
+    PartingChanged,
     PoolChanged,
     ReplicaChanged,
     StateShown,
@@ -24,7 +25,9 @@ from controlplane.client import (
 )
 from controlplane.client.events import Reader
 from tests.client.clients import client
+from tests.edges.rest.parted import go, living
 from tests.edges.rest.served import POOL, Served, served
+from tests.plane.lives import SIZES
 
 STREAM = (
     b': hello\n\nid: s-1\nevent: pool\ndata: {"pool": "m",\ndata: "change": "added",'
@@ -200,3 +203,16 @@ async def test_one_whose_token_is_taken_away_meanwhile_is_told_so(api: Served) -
                 way.cut()
                 with pytest.raises(UnauthorizedError):
                     await soon(events)
+
+
+async def test_that_a_pools_requests_are_parted_is_told_with_why() -> None:
+    async with served() as api:
+        life = living(api)
+        async with client(api) as here, aclosing(here.events()) as events:
+            assert isinstance(await soon(events), StateShown)
+            go(api, life, 60, *SIZES)
+            while not isinstance(event := await soon(events), PartingChanged):
+                pass
+    assert (event.pool, event.change) == ("m", "begun")
+    assert event.classes == {"bulk": 1, "search": 2}
+    assert event.reasons[0].startswith("Requests below ")

@@ -2,11 +2,14 @@
 
 import math
 
+import pytest
+
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolEntry, PoolSettings, ReplicaSettings, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.edges.own_metrics.exposed import everything, families, values
+from tests.plane.lives import SIZES, measured
 
 POOL = validated(PoolSettings, {"model": "m", "listener": {"address": "127.0.0.1:10000"}})
 
@@ -180,3 +183,17 @@ def test_pools_and_replicas_that_are_removed_leave_no_series() -> None:
         known.apply(DeleteReplica("m", f"r{number}", force=True), 0.0)
     known.decide(0.0)
     assert series() == before
+
+
+def test_a_pool_whose_requests_are_parted_shows_how_much_each_class_is_and_who_serves_it() -> None:
+    metrics = everything(measured(sizes=SIZES).plane)
+    assert values(metrics, "plimsoll_class_replicas") == {("search", "m"): 2, ("bulk", "m"): 1}
+    parts = values(metrics, "plimsoll_class_part_of_work")
+    assert sum(parts.values()) == pytest.approx(1)
+    assert 0.5 < parts["bulk", "m"] < 0.9
+
+
+def test_a_pool_whose_requests_go_together_has_no_series_of_classes() -> None:
+    metrics = everything(busy_plane())
+    for name in ("plimsoll_class_replicas", "plimsoll_class_part_of_work"):
+        assert values(metrics, name) == {}

@@ -20,7 +20,7 @@ OF_NODES = {
     "version",
 }
 """Keys of what the document describes as an object alone."""
-ANSWERS = r"\b(?:it|each|known|counts|readings|refused|type|gpu|told|body|listed)\??\.(\w+)"
+ANSWERS = r"\b(?:it|match|each|known|counts|readings|refused|type|gpu|told|body|listed)\??\.(\w+)"
 """What the script calls what the API answered, and a key of that."""
 OF_THE_LANGUAGE = {"flatMap", "map", "toLocaleString"}
 
