@@ -88,7 +88,7 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
         "no source has them any more, too few would be left: q",
         "not used: that one",
         "class bulk: requests from 900 bytes on are about to go to a",
-        "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes, 30.0 % of the work, go to a",
+        "class jobs: requests with x-job: nightly to /v1 of up to 9 bytes, 30.0 % of the work, go",
         "class search: all others go to a, b, c, d, e, f, g, h, i, j, k, l and 3 more",
         "policy maglev is still in force",
     ):
