@@ -18,7 +18,17 @@ from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.measures import ALL, run_of
 from benchmarks.worlds.scenarios import SCENARIOS
-from controlplane.balancing import STAGES, backlog, capacity, collapse, parting, sets, shares, tiers
+from controlplane.balancing import (
+    STAGES,
+    backlog,
+    candidates,
+    capacity,
+    collapse,
+    parting,
+    sets,
+    shares,
+    tiers,
+)
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.pipeline import Stage
 
@@ -91,7 +101,7 @@ WITHOUT: Final[Mapping[str, Mapping[Stage, Stage]]] = {
 CONSTANTS: Final[Mapping[str, Sequence[tuple[object, str, float]]]] = {
     "backlogs of tiers": [(backlog, "MOST", 0.0)],
     "collapse": [(collapse, "LATE", 0.0)],
-    "long requests to fast replicas": [(parting, "FASTER", 1e9)],
+    "long requests to fast replicas": [(candidates, "FASTER", 1e9)],
     "relief of searches": [(parting, "CROWDED", 1e9)],
 }
 """What is taken out by a number that makes it do nothing."""

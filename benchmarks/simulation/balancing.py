@@ -96,7 +96,7 @@ class Balanced:
         reading = read(text, self._profile, now)
         self._windows[number] = (now, self._window(number, history, reading))
 
-    def sampled(self, name: str, number: int, size: int, seconds: float, now: float) -> None:
+    def sampled(self, name: str, number: int, size: int, seconds: float, now: float) -> None:  # noqa: ARG002
         """Take in the size of a request."""
         self._sizes.add((size,), now)
 

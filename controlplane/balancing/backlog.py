@@ -29,7 +29,7 @@ OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
 STUCK, STUCK_AFTER = 2.0, 6.0
-"""Requests, and scrape intervals, that end while a replica's own count stays exactly as it is, until
+"""Requests and scrape intervals that end while a replica's own count stays exactly as it is, until
 it is not believed any more where Envoys count less."""
 
 MOST: Final = 0.5

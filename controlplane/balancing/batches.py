@@ -1,9 +1,9 @@
 """The shape of a replica's batches: what starting one costs, and how large they get.
 
-A batch of n tokens lasts α + β·n seconds. Large batches show β, and with it the capacity; small ones
-show α. So each reading teaches what it can: one with large batches the capacity (see `evidence`),
-one with small batches the overhead h = α/β, given the capacity that is known. A replica that gets
-nothing but short requests says nothing about its capacity, and what was known before stays.
+A batch of n tokens lasts α + β·n seconds. Large batches show β, and with it the capacity; small
+ones show α. So each reading teaches what it can: one with large batches the capacity (see
+`evidence`), one with small batches the overhead h = α/β, given the capacity that is known. A
+replica that gets only short requests says nothing about its capacity; what was known before stays.
 """
 
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ def learned(
     full = replace(shapes, budget=budget).full()
     small = (size < SMALL * full) & ~waiting
     quiet[rows] = np.where(small, quiet[rows] + 1, 0.0)
-    # Batches are counted when they begin and timed when they end: a large one may have begun before.
+    # Batches are counted when they begin and timed when they end: one may have begun before.
     small &= (quiet[rows] > QUIET) & (counted.batches >= FEWEST) & ~np.isnan(capacity)
     part = capacity * counted.duration / full
     small &= part < 0.5

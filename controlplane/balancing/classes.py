@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.parting import Fleet
+from controlplane.balancing.candidates import Fleet
 from controlplane.balancing.prediction import NEVER, Flow, percentile
 
 FULL: Final = 0.9

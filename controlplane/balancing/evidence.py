@@ -1,4 +1,4 @@
-"""What the requests of a replica say about its capacity: work done, and seconds it was busy with it.
+"""What a replica's requests say about its capacity: work done, and how long it was busy with it.
 
 Two service models turn counters into these two numbers, and what was seen decides which of them:
 

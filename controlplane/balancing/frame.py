@@ -1,4 +1,4 @@
-"""One decision while it is made: what is given, what was known before, and a column for each result.
+"""One decision while it is made: what is given, what was known, and a column for each result.
 
 Each stage of the pipeline reads columns of a frame and writes its own. Columns are indexed by row
 of the pool's table; rows that no replica uses hold whatever comes out and are never looked at.
@@ -10,8 +10,9 @@ from typing import Final, Self
 
 import numpy as np
 
+from controlplane.balancing.candidates import Demand
 from controlplane.balancing.classes import Division
-from controlplane.balancing.parting import Demand, Looked
+from controlplane.balancing.parting import Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
 from controlplane.settings import PoolSettings

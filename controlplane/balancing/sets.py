@@ -13,10 +13,11 @@ import numpy as np
 
 from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
+from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
-from controlplane.balancing.parting import Demand, Fleet, Parting
+from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.signals.sizes import LARGEST, Sizes
@@ -36,7 +37,7 @@ ENOUGH: Final = 6.0
 ENOUGH_SPREAD: Final = 30.0
 """Samples of long requests where sizes are spread: a few very long ones are much of the work."""
 CHECKED: Final = 1.0
-"""Seconds after a health check's timeout in which Envoys have made the first checks of a cluster."""
+"""Seconds after a health check's timeout in which Envoys make the first checks of a cluster."""
 DEAD_BAND: Final = 0.05
 """Changes of a weight below this are noise, and every change makes Envoy rebuild its balancer."""
 LEAST_SHORT: Final = 0.02
@@ -157,7 +158,7 @@ def _fleet(frame: Frame, rows: Ints) -> Fleet:
     # Where a batch of some replicas was seen, all of the pool compute batches.
     batched = np.full(frame.size, bool(shapes.batched[rows].any()))
     start = np.where(batched, overhead * budget / (budget + overhead) / frame.mixed, 0.0)
-    return parting.fleet_of(
+    return fleet_of(
         [frame.ids[row] for row in rows],
         frame.relative[rows] * frame.usual if frame.pool.equal else frame.aged[rows],
         start[rows],
@@ -222,10 +223,10 @@ def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
     known = frame.pool.looked.parting
     if frame.sizes is None or (known is not None and known.kind == "apart"):
         return None
-    fast = parting.fast_set(fleet)
+    fast = fast_set(fleet)
     if not fast:
         return None
-    threshold = _threshold_for(frame.sizes, parting.part_for_fast(fleet, fast))
+    threshold = _threshold_for(frame.sizes, part_for_fast(fleet, fast))
     if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
         threshold = known.threshold
     found = _demand(frame, threshold)

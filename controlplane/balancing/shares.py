@@ -23,7 +23,7 @@ JUST_FELL: Final = 5.0
 
 
 def relative(frame: Frame) -> None:
-    """Capacities relative to the median, within limits; all 1 where the pool is as good as equal."""
+    """Relate capacities to the median, within limits; all are 1 where the pool is about equal."""
     frame.to_median = frame.aged / frame.usual
     some = frame.to_median[frame.serving]
     limit = 1 + (EQUAL_UNTIL if frame.pool.equal else EQUAL_WITHIN)

@@ -1,7 +1,7 @@
 """What a decision is based on: one row a replica, one column a quantity.
 
-Whoever learns something new about a replica writes its row with `Table.put`; a decision reads whole
-columns. So a pool of ten thousand replicas costs what has changed in it, and a few array operations.
+`Table.put` writes the row of a replica about which something new is known; a decision reads whole
+columns. So a pool of ten thousand replicas costs what has changed in it and some array operations.
 """
 
 import math

@@ -9,19 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.balancing import parting
+from controlplane.balancing import candidates
+from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of
 from controlplane.balancing.parting import (
     GROW_AFTER,
     PART_AFTER,
     SHRINK_AFTER,
     TOGETHER_AFTER,
     TOO_MUCH,
-    Demand,
-    Fleet,
     Looked,
     Parting,
-    fast_set,
-    fleet_of,
     looked,
 )
 from controlplane.balancing.prediction import Flow
@@ -221,7 +218,7 @@ def test_a_set_that_could_be_better_grows_after_a_while_and_shrinks_sooner() -> 
     assert settled is not None
     if len(settled.own) > 1:
         set_of(1, grows)
-        if busy.short.tokens < parting.SEARCH_FULL * TOKENS:
+        if busy.short.tokens < candidates.SEARCH_FULL * TOKENS:
             assert GROW_AFTER <= grows.until() <= GROW_AFTER + 5
 
 

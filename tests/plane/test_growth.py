@@ -35,7 +35,7 @@ from tests.lines import lines_run
 IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
-LINES = 300
+LINES = 320
 """Of Python that a replica of which nothing is known takes in a decision about all of its pool."""
 FEW_LINES = {"capacity-tiers": 10, "weighted-least-request": 18}
 """Likewise in a decision about another one: it is among the endpoints that Envoy gets anew. Where
