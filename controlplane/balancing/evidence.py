@@ -19,7 +19,7 @@ from controlplane.balancing.table import Bools, Floats
 
 PER_LOOK: Final = 3.0
 """Requests that one look at what is in flight is worth at most; see docs/decisions/0012."""
-PER_BATCH: Final = 2.5
+PER_BATCH: Final = 4.0
 """Requests that one measured batch is worth, of batches of one size. Its duration has no chance in
 it, but it is counted when it begins and timed when it ends, so one more or less is in doubt."""
 OVERHEAD: Final = 200.0

@@ -352,7 +352,9 @@ def _follow_changes(records: Records, rows: Ints, median: float | None, read_at:
         noise = SPREAD**2 / newest[:, :, WORTH]
     came_back = _came_back(records, rows, median, (now, then, noise, usable), read_at)
     difference = now - then
+    # Durations of batches say what they took, whatever came out meanwhile.
     paced = records.pace[rows][:, None] > HEALTHY * np.exp(then)
+    paced &= ~records.shapes.batched[rows][:, None]
     usable &= ~((difference < 0) & paced) & ~came_back[:, None]
     limit = np.where(difference > 0, RISE, np.where(difference < -COLLAPSE, FALL, SLOWER))
     with np.errstate(divide="ignore", invalid="ignore"):

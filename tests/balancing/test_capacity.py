@@ -232,6 +232,8 @@ def test_counters_that_begin_anew_do_not_count_twice() -> None:
     decisions = play.all_of(pool(100, 100, 50), 10)
     for decision in decisions:
         assert capacities(decision)["c"] == pytest.approx(50 * TOKENS, rel=0.05)
+    row = decisions[-1].rows["c"]
+    assert decisions[-1].state.records.worth[row] <= 25 * (play.now - INTERVAL)
 
 
 def test_a_restart_forgets_all() -> None:

@@ -44,6 +44,14 @@ def test_more_load_is_more_wait(group: Group, flow: Flow, dispatchers: int) -> N
         assert more >= less * (1 - 1e-9)
 
 
+def test_a_queue_grows_without_bound_as_its_server_fills() -> None:
+    """As 1 / (1 - load), beside what chance makes of its percentiles."""
+    one = replace(SLOTS, count=1, slots=1.0)
+    found = [wait(one, at(one, load, SEARCH), 1) for load in (0.5, 0.9, 0.96)]
+    assert found[1] > 5 * found[0]
+    assert found[2] > 2 * found[1]
+
+
 @given(groups, flows)
 def test_more_dispatchers_are_more_wait(group: Group, flow: Flow) -> None:
     each = at(group, 0.8, flow)
