@@ -80,9 +80,11 @@ async def test_the_classes_of_a_user_wait_for_envoys_and_have_no_part_of_the_wor
         assert pool["parting_reasons"] == [
             "Envoys check the replicas for each new class before requests go by class."
         ]
+        assert told(api) == []
         api.now += 60
         api.decide()
         api.decide()
+        assert [it["change"] for it in told(api)] == ["begun"]
         pool = await shown(api)
         assert [served["part_of_work"] for served in pool["parting"]] == [0.5, 0.5]
         assert pool["parting_reasons"] == [
