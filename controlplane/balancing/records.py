@@ -40,6 +40,8 @@ FITS: Final = 2.0
 """Standard errors within which they must agree with it."""
 FEWEST: Final = 4.0
 """Requests that can show a change."""
+FEWEST_OF_BATCHES: Final = 20.0
+"""The same of batches: one batch more or less is in doubt."""
 HEALTHY: Final = 0.5
 """Part of the capacity before at which a replica that delivers it has not become slower: durations
 behind one long request end together, at the pace of a healthy replica."""
@@ -339,8 +341,9 @@ def _follow_changes(records: Records, rows: Ints, median: float | None, read_at:
     # By every way to part the newest from those before: sums of the parts from 1 on, 2 on, ….
     newest = np.cumsum(parts[:, ::-1], axis=1)[:, ::-1][:, 1:]
     before = parts.sum(axis=1)[:, None] - newest
+    fewest = np.where(records.shapes.batched[rows], FEWEST_OF_BATCHES, FEWEST)[:, None]
     usable = (
-        (newest[:, :, WORTH] >= FEWEST)
+        (newest[:, :, WORTH] >= fewest)
         & (before[:, :, WORTH] >= 1)
         & (before[:, :, BUSY] > 0)
         & (before[:, :, WORK] > 0)
