@@ -24,6 +24,12 @@ LENGTH_AFTER: Final = 100.0
 """Requests from which on their mean length is taken for the usual one."""
 USUAL_LENGTH: Final = 100.0
 """Tokens that a request is taken for where nobody knows; it cancels out."""
+BYTES_PER_TOKEN: Final = 4.0
+"""Of English text."""
+AROUND: Final = 40.0
+"""Bytes of a request that are no text: JSON with the name of a model."""
+LEAST_TEXT: Final = 0.25
+"""Part of a request that is text, at least."""
 FROZEN: Final = 3.0
 """Scrape intervals without a good scrape for which nothing changes."""
 FORGOTTEN: Final = 10.0
@@ -119,7 +125,17 @@ def _usual_length(frame: Frame) -> float | None:
         length = math.fsum(tokens[known]) / total
         frame.pool = replace(frame.pool, length=length, counts_tokens=True)
         return length
+    nobody_counts = np.isnan(tokens[frame.alive]).all()
+    if nobody_counts and frame.sizes is not None and frame.sizes.samples >= LENGTH_AFTER:
+        length = tokens_of(frame.sizes.mean)
+        frame.pool = replace(frame.pool, length=length)
+        return length
     return None
+
+
+def tokens_of(size: float) -> float:
+    """Tokens of a request, by the bytes of its body."""
+    return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
 
 
 def _sharing(frame: Frame) -> Floats:

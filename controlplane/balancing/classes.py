@@ -1,9 +1,9 @@
 """Which replicas serve which of the classes that a user names, chosen by prediction.
 
 The slowest replicas serve the class with the smallest requests, and so on: a short request costs
-the start of a batch and hardly any speed. How many replicas each class has is what makes the worst
-of the predicted p99s least, each held against the objective of its class, or against what it would
-be without classes.
+the start of a batch and hardly any speed. Each predicted p99 is held against the objective of its
+class, or against what it would be without classes. No class may miss that by much, as far as that
+can be had; then all of them are to be as fast as possible, on average of their logarithms.
 """
 
 import math
@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.candidates import Fleet
-from controlplane.balancing.prediction import NEVER, Flow, percentile
+from controlplane.balancing.prediction import Flow, percentile
 
 FULL: Final = 0.9
 """Utilisation that a class may bring its replicas to."""
-WORTH: Final = 1.05
-"""Times as bad as without classes that the worst class may be."""
+WORSE: Final = 1.4
+"""Times its goal that the p99 of a class may be."""
 TRIED: Final = 24
 """Numbers of replicas that are tried for a class, at most."""
 SEARCHED: Final = 4
@@ -28,10 +28,18 @@ EVERY: Final = 2.0
 """Seconds between two looks."""
 LASTING: Final = 20.0
 """Seconds for which another division must be better."""
-BETTER: Final = 0.8
-"""Part of the present worst p99 that makes another division better."""
+COSTS: Final = 0.05
+"""Mean logarithm of the p99s that classes may cost beside none."""
+BETTER: Final = 0.2
+"""Mean logarithm of the p99s by which another division must be better."""
 SHORT: Final = 0.2
 """Part of the mean of all requests below which a class is one of short requests."""
+
+
+Score = tuple[float, float]
+"""What is too much, and the mean logarithm of p99s relative to their goals; less is better."""
+HOPELESS: Final[Score] = (math.inf, math.inf)
+"""Of a division in which some class has more work than its replicas can do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +104,21 @@ def divided(
         return before
     together = _together(fleet, flows, dispatchers)
     goals = {name: objectives.get(name, max(together[name], 1e-6)) for name in flows}
-    usual = max(together[name] / goals[name] for name in flows)
+    usual = _worth([together[name] / goals[name] for name in flows])
     best, score, forecasts = _best(fleet, flows, goals, dispatchers)
-    if best is None or score > WORTH * usual:
+    # Whoever names classes wants them apart, as long as that costs next to nothing.
+    if best is None or score[0] > usual[0] or score[1] > usual[1] + COSTS:
         best, score, forecasts = {}, usual, {}
     now_score, now_forecasts = usual, dict[str, float]()
     if before.sets and before.sets.keys() == flows.keys():
         now_score, now_forecasts = _score(fleet, before.sets, flows, goals, dispatchers)
-    if best == before.sets or (score > BETTER * now_score and not (lost or now_score >= NEVER)):
+    is_better = (
+        (best and not before.sets) or score[0] < now_score[0] or score[1] < now_score[1] - BETTER
+    )
+    if best == before.sets or not (is_better or lost):
         return replace(before, better={}, since=math.nan, forecasts=now_forecasts)
     since = now if math.isnan(before.since) else before.since
-    at_once = lost or not before.sets or now_score >= NEVER
+    at_once = lost or not before.sets or now_score == HOPELESS
     if not at_once and now - since < LASTING:
         return replace(before, better=best, since=since, forecasts=now_forecasts)
     return replace(before, sets=best, better={}, since=math.nan, forecasts=forecasts)
@@ -134,12 +146,18 @@ def _is_short(flow: Flow, everything: Flow) -> bool:
     return flow.mean < SHORT * everything.mean
 
 
+def _worth(ratios: Sequence[float]) -> Score:
+    """How bad p99s relative to their goals are: what is too much, then the mean logarithm."""
+    over = sum(max(math.log(ratio / WORSE), 0.0) for ratio in ratios)
+    return over, sum(math.log(max(ratio, 1e-9)) for ratio in ratios) / len(ratios)
+
+
 def _best(
     fleet: Fleet, flows: Mapping[str, Flow], goals: Mapping[str, float], dispatchers: int
-) -> tuple[dict[str, frozenset[str]] | None, float, dict[str, float]]:
-    """The division with the least worst p99, its score, and the forecasts."""
+) -> tuple[dict[str, frozenset[str]] | None, Score, dict[str, float]]:
+    """The best division, its score, and the forecasts."""
     names = sorted(flows, key=lambda name: (flows[name].mean, name))
-    found: tuple[dict[str, frozenset[str]] | None, float, dict[str, float]] = (None, NEVER, {})
+    found: tuple[dict[str, frozenset[str]] | None, Score, dict[str, float]] = (None, HOPELESS, {})
     if len(names) > len(fleet.ids):
         return found
     tried: Iterator[tuple[int, ...]] = _compositions(len(fleet.ids), len(names))
@@ -189,16 +207,15 @@ def _score(
     flows: Mapping[str, Flow],
     goals: Mapping[str, float],
     dispatchers: int,
-) -> tuple[float, dict[str, float]]:
-    """The worst of the classes' p99s, each relative to its goal; and the p99s."""
+) -> tuple[Score, dict[str, float]]:
+    """How bad a division is, and the p99 of each class in seconds."""
     everything = _sum([*flows.values()])
-    worst, forecasts = 0.0, {}
+    forecasts = {}
     for name, flow in flows.items():
         some = fleet.of(np.asarray([id_ in sets[name] for id_ in fleet.ids]))
         if not some.ids or flow.tokens > FULL * float(some.capacity.sum()):
-            return NEVER, {}
+            return HOPELESS, {}
         short = _is_short(flow, everything)
-        seconds = percentile(*some.groups(flow.tokens), flow, flow, dispatchers, short=short)
-        forecasts[name] = seconds
-        worst = max(worst, seconds / goals[name])
-    return worst, forecasts
+        groups, shares = some.groups(flow.tokens)
+        forecasts[name] = percentile(groups, shares, flow, flow, dispatchers, short=short)
+    return _worth([forecasts[name] / goals[name] for name in flows]), forecasts

@@ -14,7 +14,7 @@ import numpy as np
 from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
-from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.capacity import AROUND, BYTES_PER_TOKEN, TRUSTED, tokens_of
 from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
@@ -28,12 +28,6 @@ DEFAULT: Final = ""
 """The class of everything that no other class takes."""
 BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""
-BYTES_PER_TOKEN: Final = 4.0
-"""Of English text."""
-AROUND: Final = 40.0
-"""Bytes of a request that are no text: JSON with the name of a model."""
-LEAST_TEXT: Final = 0.25
-"""Part of a request that is text, at least."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
 ENOUGH_SPREAD: Final = 30.0
@@ -131,7 +125,7 @@ def _division(frame: Frame) -> classes.Division:
             squares = sizes.split(LARGEST).below.squares / sizes.samples
             square = max(squares - 2 * AROUND * sizes.mean + AROUND**2, 1.0) / BYTES_PER_TOKEN**2
             long = sizes.quantile(0.99)
-            flows[name] = Flow(rate, _tokens(sizes.mean), square, _tokens(long))
+            flows[name] = Flow(rate, tokens_of(sizes.mean), square, tokens_of(long))
     goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
     if frame.settings.objective is not None and goals:
         goals[DEFAULT] = frame.settings.objective.p99
@@ -178,17 +172,17 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     split = sizes.split(threshold)
     if not split.below.requests or not split.above.requests:
         return None
-    rate = frame.rate_of(None) or _token_rate(frame) / _tokens(sizes.mean)
+    rate = frame.rate_of(None) or _token_rate(frame) / tokens_of(sizes.mean)
     if rate <= 0:
         return None
     above = split.requests_above
     flows = [
         Flow(
             rate * part,
-            _tokens(side.mean),
+            tokens_of(side.mean),
             (side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2)
             / BYTES_PER_TOKEN**2,
-            _tokens(sizes.quantile(percentile)),
+            tokens_of(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
             (split.below, 1 - above, 0.99 * (1 - above)),
@@ -206,16 +200,11 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     return Demand(threshold, flows[0], flows[1], enough)
 
 
-def _tokens(size: float) -> float:
-    """Of a request, by the bytes of its body."""
-    return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
-
-
 def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        mean = _tokens(frame.sizes.mean) if frame.sizes is not None else 100.0
+        mean = tokens_of(frame.sizes.mean) if frame.sizes is not None else 100.0
         rate = frame.table.column("rate") * mean
     return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
 
