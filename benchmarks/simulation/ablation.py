@@ -130,11 +130,16 @@ def play(job: tuple[str, int, str, int]) -> dict[str, float]:
 @click.option("--seeds", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--sidecars", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--world", "worlds", multiple=True, type=click.Choice(list(SCENARIOS)))
+@click.option("--without", "only", multiple=True, help="Only steps that have this in their name.")
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
-def main(seeds: int, sidecars: int, worlds: tuple[str, ...], processes: int) -> None:
+def main(
+    seeds: int, sidecars: int, worlds: tuple[str, ...], only: tuple[str, ...], processes: int
+) -> None:
     """Take each step out, in each world."""
     wanted = worlds or WORLDS
-    variants = [EVERYTHING, *WITHOUT, *CONSTANTS]
+    steps = [*WITHOUT, *CONSTANTS]
+    wanted_steps = [step for step in steps if not only or any(part in step for part in only)]
+    variants = [EVERYTHING, *wanted_steps]
     click.echo("| without | " + " | ".join(wanted) + " |")
     click.echo("|---|" + "---:|" * len(wanted))
     with ProcessPoolExecutor(processes) as pool:
