@@ -26,7 +26,7 @@ test: lint types structure unit  ## everything that CI checks
 
 # Several at a time: most of them wait for other processes most of the time.
 unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
