@@ -30,8 +30,8 @@ TELLING: Final = 0.03
 """Squared coefficient of variation of their sizes from which on they do."""
 QUIET: Final = 2.0
 """Readings before it that must have had small batches only."""
-REMEMBERED: Final = 100.0
-"""Batches over which the overhead is averaged."""
+REMEMBERED: Final = 2_000.0
+"""Batches over which the overhead is averaged: it changes more slowly than the speed."""
 LEAST, MOST = 1.0, 4_000.0
 """Tokens that a start may cost; beyond it is a misreading."""
 

@@ -123,13 +123,15 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> 
     return np.column_stack([worth, requests / carried, work])
 
 
-def by_batches(counted: Counted, overhead: Floats, budget: float) -> Floats:
+def by_batches(counted: Counted, overhead: Floats, budget: float, sure: Bools) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
 
     Args:
         counted: Of each replica.
         overhead: Tokens that cost as much as starting a batch, h.
         budget: Tokens of a full batch, B.
+        sure: Where the overhead is that of the replica itself, or nothing better is known: small
+            batches show its speed, too.
     """
     size = counted.size
     per_token = counted.duration / (size + overhead)
@@ -137,5 +139,6 @@ def by_batches(counted: Counted, overhead: Floats, budget: float) -> Floats:
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
-    worth = PER_BATCH * alike * (size / np.maximum(size + overhead, 1e-9)) ** 2
+    part = (size / np.maximum(size + overhead, 1e-9)) ** 2
+    worth = PER_BATCH * alike * np.where(sure, 1.0, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])

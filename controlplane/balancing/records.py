@@ -241,7 +241,8 @@ def _counted(
     batched = counted.are_batches
     if batched.any():
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        of_batches = evidence.by_batches(counted, overhead[rows], full)
+        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
+        of_batches = evidence.by_batches(counted, overhead[rows], full, sure)
         chunk = np.where(batched[:, None], of_batches, chunk)
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
