@@ -86,7 +86,7 @@ def test_the_capacity_of_a_batching_replica_does_not_depend_on_the_size_of_its_b
         batch_seconds=batches * took,
     )
     overhead = np.array([start / per_token])
-    _, busy, work = by_batches(some, overhead, full)[0]
+    _, busy, work = by_batches(some, overhead, full, np.ones(1, np.bool_))[0]
     assert work / busy == pytest.approx(full / (start + per_token * full), rel=0.01)
 
 
