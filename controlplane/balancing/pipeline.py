@@ -2,8 +2,8 @@
 
 `STAGES` lists every rule in its order. Each is a function that reads columns of the frame and
 writes its own; there is one path for every pool, measured or not, of three replicas or of ten
-thousand. A rule stands here only if p99 is worse by more than 3 % somewhere without it; the table
-of that is in docs/decisions/0021-every-step.md.
+thousand. A rule is to stand here only if p99 is worse by more than 3 % somewhere without it; what
+has been measured of that is in docs/decisions/0021-one-pipeline.md.
 """
 
 from collections.abc import Callable, Mapping

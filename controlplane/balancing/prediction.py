@@ -1,10 +1,10 @@
-"""What the p99 of a class of requests would be on some replicas: a formula, compared, never shown.
+"""What the p99 of a class of requests would be on some replicas: a formula, to compare by.
 
 A class brings a rate of requests and a distribution of their sizes; a group is m like replicas. The
 formula is that of an M/G/c queue (Allen and Cunneen's approximation with Sakasegawa's exponent), in
 which a batch counts as one server, corrected for dispatchers that each see a part of the traffic.
-In simulation of batching and of slot servers, 3 to 40 replicas, 1 to 50 dispatchers and 40 to 95 %
-load, it is within 25 % of what comes out; see docs/decisions/0020-parting.md.
+Its constants are fitted to simulated runs of nine mixes with 1 and 12 dispatchers; how far it is
+from what comes out there is in docs/decisions/0022-parting.md.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Why a replica gets what it gets: the steps of a weighing, and how numbers read in them."""
+"""Why a replica gets what it gets: the steps of a decision, and how numbers read in them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
