@@ -111,17 +111,15 @@ class Shown(Snapshot):
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
         shown = self._shown()
-        if type_url not in (CLUSTER, ENDPOINT) or not self._catalog.parted:
-            return shown
-        # Of either type there is one for each class, the pool's own first.
         pools, parted = self._catalog.pools, self._catalog.parted
-        of_classes = (
-            it.name
-            for name in shown
-            if name in parted
-            for it in pools[name].resources[type_url][1:]
-        )
-        return [*shown, *of_classes]
+        if type_url == CLUSTER:
+            more: Collection[str] = shown
+        elif type_url == ENDPOINT and parted:
+            more = [name for name in shown if name in parted]
+        else:
+            return shown
+        # The pool's own is the first.
+        return [*shown, *(it.name for name in more for it in pools[name].resources[type_url][1:])]
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""

@@ -23,6 +23,9 @@ BULK: Final = "bulk"
 _SEPARATOR: Final = ":"
 """In a cluster's name, between its pool and its class: neither of the two can have a colon."""
 
+_RETRIES: Final = "/retries"
+"""At the end of the name of the cluster for what is tried again: no name can have a slash."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrafficClass:
@@ -77,14 +80,19 @@ def cluster_of(pool: str, class_name: str) -> str:
     return f"{pool}{_SEPARATOR}{class_name}" if class_name else pool
 
 
+def retry_cluster_of(cluster: str) -> str:
+    """The name of the cluster for what another cluster's replicas could not answer."""
+    return f"{cluster}{_RETRIES}"
+
+
 def pool_of(cluster: str) -> str:
     """The pool that a cluster belongs to."""
-    return cluster.partition(_SEPARATOR)[0]
+    return cluster.removesuffix(_RETRIES).partition(_SEPARATOR)[0]
 
 
 def class_of(cluster: str) -> str:
     """The class that a cluster is for."""
-    return cluster.partition(_SEPARATOR)[2]
+    return cluster.removesuffix(_RETRIES).partition(_SEPARATOR)[2]
 
 
 def portions_in(

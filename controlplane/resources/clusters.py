@@ -4,16 +4,27 @@ from datetime import timedelta
 from typing import Final
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.common.matcher.v3 as common_matcher_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
+import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
-from controlplane.resources.policies import load_balancing_policy
+from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.policies import is_scanned, load_balancing_policy, taking_turns
 from controlplane.settings.pool import HealthCheckSettings
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
 than what a fleet can have in flight, and its overflow would look like an outage."""
+
+RETRY_CHECKS: Final = 5
+"""So many times the interval of a pool's health check lie between two in its cluster for retries."""
+
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster(pool: Pool, name: str | None = None) -> bytes:
@@ -26,35 +37,103 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
         pool: The pool.
         name: Where it is not the pool's own: another cluster of the same replicas.
     """
-    return bytes(
-        cluster_v3.Cluster(
-            name=name or pool.name,
-            type=cluster_v3.ClusterDiscoveryType.EDS,
-            eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
-                eds_config=core_v3.ConfigSource(
-                    ads=core_v3.AggregatedConfigSource(),
-                    resource_api_version=core_v3.ApiVersion.V3,
-                )
-            ),
-            connect_timeout=timedelta(seconds=1),
-            load_balancing_policy=load_balancing_policy(pool),
-            common_lb_config=cluster_v3.ClusterCommonLbConfig(
-                # Weights of many replicas change together; Envoy rebuilds once for all of them.
-                update_merge_window=timedelta(seconds=0.1),
-                # A replica that was never seen healthy gets nothing, not even in panic mode.
-                ignore_new_hosts_until_first_hc=True,
-            ),
-            health_checks=[_health_check(pool.settings.health_check)],
-            outlier_detection=_outlier_detection(),
-            # Without it a removed replica would get requests for as long as it answers checks.
-            ignore_health_on_host_removal=True,
-            circuit_breakers=_circuit_breakers(),
-        )
+    return bytes(_cluster(pool, name or pool.name))
+
+
+def retry_cluster(pool: Pool, of: str) -> bytes:
+    """Encode the cluster for what one of a pool's clusters could not answer.
+
+    It has the same endpoints, and each of its requests a connection of its own: a replica may just
+    have closed those that are open. A replica that lost all of its requests has fewer than any
+    other, so a least-request policy would choose it again: each takes its turn instead.
+
+    Args:
+        pool: The pool.
+        of: The name of the cluster.
+    """
+    message = _cluster(pool, of)
+    message.name = retry_cluster_of(of)
+    assert message.eds_cluster_config is not None
+    message.eds_cluster_config.service_name = of
+    message.load_balancing_policy = taking_turns()
+    message.typed_extension_protocol_options[_HTTP_OPTIONS] = protobuf.Any.pack(
+        _http_options(core_v3.HttpProtocolOptions(max_requests_per_connection=1))
+    )
+    # Few requests come here, so a replica is checked more rarely than where most do.
+    message.health_checks = [_health_check(pool.settings.health_check, RETRY_CHECKS)]
+    return bytes(message)
+
+
+def _cluster(pool: Pool, name: str) -> cluster_v3.Cluster:
+    return cluster_v3.Cluster(
+        name=name,
+        type=cluster_v3.ClusterDiscoveryType.EDS,
+        eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
+            eds_config=core_v3.ConfigSource(
+                ads=core_v3.AggregatedConfigSource(),
+                resource_api_version=core_v3.ApiVersion.V3,
+            )
+        ),
+        connect_timeout=timedelta(seconds=1),
+        typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},
+        load_balancing_policy=load_balancing_policy(pool),
+        common_lb_config=cluster_v3.ClusterCommonLbConfig(
+            healthy_panic_threshold=_panic_threshold(pool),
+            # Weights of many replicas change together; Envoy rebuilds once for all of them.
+            update_merge_window=timedelta(seconds=0.1),
+            # A replica that was never seen healthy gets nothing, not even in panic mode.
+            ignore_new_hosts_until_first_hc=True,
+        ),
+        health_checks=[_health_check(pool.settings.health_check)],
+        outlier_detection=_outlier_detection(),
+        # Without it a removed replica would get requests for as long as it answers checks.
+        ignore_health_on_host_removal=True,
+        circuit_breakers=_circuit_breakers(),
     )
 
 
-def _health_check(settings: HealthCheckSettings) -> core_v3.HealthCheck:
-    interval = timedelta(seconds=settings.interval)
+def _panic_threshold(pool: Pool) -> type_v3.Percent:
+    """Below which percentage of healthy replicas Envoy sends to the others, too.
+
+    Envoy rounds it to a whole number, and 1 % is below one of a hundred: dead replicas get nothing
+    while one is healthy, and all get requests when all look dead. In a larger pool one healthy
+    replica is less than that, so there Envoy never sends to a replica that looks dead.
+    """
+    return type_v3.Percent(value=1.0 if is_scanned(pool) else 0.0)
+
+
+def _http_options(
+    common: core_v3.HttpProtocolOptions | None = None,
+) -> http_v3.HttpProtocolOptions:
+    """How a cluster speaks to replicas, and which answers count against one.
+
+    A replica that refuses is the fastest, and has the fewest requests in flight: it would get most
+    of them.
+    """
+    return http_v3.HttpProtocolOptions(
+        common_http_protocol_options=common,
+        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=core_v3.Http1ProtocolOptions()
+        ),
+        outlier_detection=http_v3.HttpProtocolOptionsOutlierDetection(
+            error_matcher=common_matcher_v3.MatchPredicate(
+                http_response_headers_match=common_matcher_v3.HttpHeadersMatch(
+                    headers=[
+                        route_v3.HeaderMatcher(
+                            name=":status",
+                            string_match=matcher_v3.StringMatcher(
+                                safe_regex=matcher_v3.RegexMatcher(regex="429|5..")
+                            ),
+                        )
+                    ]
+                )
+            )
+        ),
+    )
+
+
+def _health_check(settings: HealthCheckSettings, times: int = 1) -> core_v3.HealthCheck:
+    interval = timedelta(seconds=settings.interval) * times
     return core_v3.HealthCheck(
         timeout=timedelta(seconds=settings.timeout),
         interval=interval,
@@ -100,10 +179,8 @@ def _circuit_breakers() -> cluster_v3.CircuitBreakers:
                 max_connections=UNLIMITED,
                 max_pending_requests=UNLIMITED,
                 max_requests=UNLIMITED,
-                # A retry is load: when many requests fail at once, most must not be tried again.
-                retry_budget=cluster_v3.CircuitBreakersThresholdsRetryBudget(
-                    budget_percent=type_v3.Percent(value=20.0), min_retry_concurrency=10
-                ),
+                # Each request is sent twice at most, and the limiter knows what is worth it.
+                max_retries=UNLIMITED,
             )
         ]
     )

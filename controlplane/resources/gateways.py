@@ -9,7 +9,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 
 from controlplane.resources.resource import ROUTE, Resource
-from controlplane.resources.routes import Routed, by_class
+from controlplane.resources.routes import Routed, by_class, configuration
 
 GATEWAY: Final = "gateway"
 """The name of a gateway's listener and of its route configuration."""
@@ -27,9 +27,7 @@ def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
     Args:
         pools: In the order of their names.
     """
-    host = route_v3.VirtualHost(name=GATEWAY, domains=["*"], routes=_routes(pools))
-    message = route_v3.RouteConfiguration(name=GATEWAY, virtual_hosts=[host])
-    return Resource.of(ROUTE, GATEWAY, bytes(message))
+    return Resource.of(ROUTE, GATEWAY, bytes(configuration(GATEWAY, _routes(pools))))
 
 
 def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:

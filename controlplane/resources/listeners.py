@@ -14,6 +14,7 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.encoding import delimited, implicit
+from controlplane.resources.retries import upstream_filters
 from controlplane.settings import Address
 
 SAMPLED_PERCENT: Final = 20
@@ -70,7 +71,10 @@ def _own_stream() -> bytes:
 def _manager() -> bytes:
     """The fields of a connection manager that all have."""
     router = hcm_v3.HttpFilter(
-        name="envoy.filters.http.router", typed_config=protobuf.Any.pack(router_v3.Router())
+        name="envoy.filters.http.router",
+        typed_config=protobuf.Any.pack(
+            router_v3.Router(upstream_http_filters=[*upstream_filters()])
+        ),
     )
     return bytes(hcm_v3.HttpConnectionManager(http_filters=[router], normalize_path=True))
 

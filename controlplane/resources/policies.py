@@ -43,12 +43,21 @@ def load_balancing_policy(pool: Pool) -> cluster_v3.LoadBalancingPolicy:
     """The message; of the replicas it depends on nothing but `is_scanned`."""
     policy = pool.settings.balancing.policy
     extension = "least_request" if policy in COMPARING else policy.replace("-", "_")
+    return _only(extension, _config(policy, full_scan=is_scanned(pool)))
+
+
+def taking_turns() -> cluster_v3.LoadBalancingPolicy:
+    """The policy by which replicas take turns, each as often as its weight says."""
+    return _only("round_robin", round_robin_v3.RoundRobin())
+
+
+def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicy:
     return cluster_v3.LoadBalancingPolicy(
         policies=[
             cluster_v3.LoadBalancingPolicyPolicy(
                 typed_extension_config=core_v3.TypedExtensionConfig(
                     name=f"envoy.load_balancing_policies.{extension}",
-                    typed_config=protobuf.Any.pack(_config(policy, full_scan=is_scanned(pool))),
+                    typed_config=protobuf.Any.pack(config),
                 )
             )
         ]

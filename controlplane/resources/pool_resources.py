@@ -6,8 +6,14 @@ from functools import lru_cache
 from typing import Final
 
 from controlplane.fleet import Pool
-from controlplane.resources.classes import OTHERS, Parting, cluster_of, portions_in
-from controlplane.resources.clusters import cluster
+from controlplane.resources.classes import (
+    OTHERS,
+    Parting,
+    cluster_of,
+    portions_in,
+    retry_cluster_of,
+)
+from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.endpoints import Member, Members, alike, assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.places import Place, priorities
@@ -19,7 +25,7 @@ from controlplane.settings import Address
 
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The types of which every pool has a resource of its own name. Of the first two it has another for
-each class of its requests."""
+each class of its requests, and each of its clusters has a further one for what is tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +56,7 @@ class PoolResources:
         cluster_bytes: The encoded cluster.
         parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
-            particular: the pool's own, and after it that for each class.
+            particular: the pool's own, and after it all others.
     """
 
     pool: Pool
@@ -154,9 +160,11 @@ def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
 def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
     clusters = {pool.name: encoded}
-    for name in _names(parting)[1:]:
+    for name in _names(parting):
         of_class = cluster_of(pool.name, name)
-        clusters[of_class] = cluster(pool, of_class)
+        if name:
+            clusters[of_class] = cluster(pool, of_class)
+        clusters[retry_cluster_of(of_class)] = retry_cluster(pool, of_class)
     return {
         CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address),),

@@ -4,15 +4,13 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
-import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
-import envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 as priorities_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
-import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
+from controlplane.resources.retries import RETRY_HEADER, clusters_by_try, retry_policy
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
 
@@ -45,8 +43,20 @@ def route_configuration(pool: Pool, parting: Parting | None = None) -> bytes:
     """Encode a pool's ``RouteConfiguration``; `parting`: how its requests are parted."""
     to = Routed.to(pool, parting)
     routes = by_class(to, route_v3.RouteMatch(prefix=to.settings.prefix))
-    host = route_v3.VirtualHost(name=pool.name, domains=["*"], routes=routes)
-    return bytes(route_v3.RouteConfiguration(name=pool.name, virtual_hosts=[host]))
+    return bytes(configuration(pool.name, routes))
+
+
+def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConfiguration:
+    """Routes for requests of every host."""
+    host = route_v3.VirtualHost(
+        name=name,
+        domains=["*"],
+        routes=routes,
+        # By it the second try of a request is told from the first.
+        include_request_attempt_count=True,
+        response_headers_to_remove=[RETRY_HEADER],
+    )
+    return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
 
 
 def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list[route_v3.Route]:
@@ -60,20 +70,14 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
     """
     routes = []
     for name, of_class in to.classes:
+        of = to._replace(cluster=cluster_of(to.cluster, name))
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
         rewrite = (of_class.prefix or "/") if below else ""
-        routes.append(
-            route_v3.Route(
-                match=route_v3.RouteMatch(
-                    prefix=prefix, headers=[*match.headers, *_headers(of_class)]
-                ),
-                route=action(
-                    to._replace(cluster=cluster_of(to.cluster, name)), prefix_rewrite=rewrite
-                ),
-            )
+        narrowed = route_v3.RouteMatch(
+            prefix=prefix, headers=[*match.headers, *_headers(of_class)]
         )
-    others = action(to, prefix_rewrite="/" if below else "")
-    return [*routes, route_v3.Route(match=match, route=others)]
+        routes.append(route(of, narrowed, prefix_rewrite=rewrite))
+    return [*routes, route(to, match, prefix_rewrite="/" if below else "")]
 
 
 def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
@@ -93,49 +97,28 @@ def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
     return found
 
 
-def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
-    """What is done with a request that goes to a pool.
+def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -> route_v3.Route:
+    """What is done with the requests that match.
 
     Args:
         to: The pool.
+        match: Of the requests.
         prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
     """
-    return route_v3.RouteAction(
-        cluster=to.cluster,
-        prefix_rewrite=prefix_rewrite,
-        timeout=timedelta(seconds=to.settings.timeout),
-        retry_policy=_retry_policy(),
-        hash_policy=hash_policy(to.hashed),
+    return route_v3.Route(
+        # The limiter of retries goes by it.
+        name=to.cluster,
+        match=match,
+        route=_action(to, prefix_rewrite),
+        request_body_buffer_limit=to.settings.retry_buffer,
     )
 
 
-def _retry_policy() -> route_v3.RetryPolicy:
-    """Try again, elsewhere, what a replica could not answer.
-
-    An embedding is a pure function of its text, so a request that was cut off may be sent again.
-    There is no timeout per try: a slow answer is load, and a second try would double it.
-
-    Of four tries two are where a request belongs, and two in another priority if there is one: its
-    two fast replicas, or all of a zone, may be down before a health check has seen it.
-    """
-    return route_v3.RetryPolicy(
-        retry_on="reset,connect-failure,refused-stream,retriable-status-codes",
-        retriable_status_codes=[503],
-        num_retries=3,
-        retry_host_predicate=[
-            route_v3.RetryPolicyRetryHostPredicate(
-                name="envoy.retry_host_predicates.previous_hosts",
-                typed_config=protobuf.Any.pack(previous_hosts_v3.PreviousHostsPredicate()),
-            )
-        ],
-        host_selection_retry_max_attempts=5,
-        retry_priority=route_v3.RetryPolicyRetryPriority(
-            name="envoy.retry_priorities.previous_priorities",
-            typed_config=protobuf.Any.pack(
-                priorities_v3.PreviousPrioritiesConfig(update_frequency=2)
-            ),
-        ),
-        retry_back_off=route_v3.RetryPolicyRetryBackOff(
-            base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
-        ),
+def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
+    return route_v3.RouteAction(
+        inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
+        prefix_rewrite=prefix_rewrite,
+        timeout=timedelta(seconds=to.settings.timeout),
+        retry_policy=retry_policy(),
+        hash_policy=hash_policy(to.hashed),
     )

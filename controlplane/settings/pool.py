@@ -18,6 +18,7 @@ from controlplane.settings.problems import SettingsError
 from controlplane.settings.replica import ReplicaEntry
 from controlplane.settings.servers import SERVERS
 from controlplane.settings.values import (
+    BufferSize,
     Duration,
     ListenerAddress,
     Name,
@@ -39,10 +40,13 @@ class RouteSettings(Settings):
     Attributes:
         prefix: Of the request's path.
         timeout: Seconds for the whole of a request, tries included.
+        retry_buffer: Bytes of a request's body that Envoy keeps, so that the request can be sent
+            again. A longer request is sent once.
     """
 
     prefix: PathPrefix = "/"
     timeout: Duration = 60.0
+    retry_buffer: BufferSize = 32 << 20
 
 
 class HealthCheckSettings(Settings):

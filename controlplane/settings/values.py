@@ -31,6 +31,9 @@ _UNIT_SECONDS: Final = {
     "h": Decimal(3600),
 }
 
+_SIZE: Final = re.compile(r"(\d{1,9})(B|KiB|MiB|GiB)", re.ASCII)
+_UNIT_BYTES: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
 _METADATA: Final = frozenset(
     map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
 )
@@ -141,6 +144,27 @@ def format_duration(seconds: float) -> str:
     return f"{text}ms" if in_ms else f"{text}s"
 
 
+def parse_size(text: object) -> int:
+    """Read a size such as ``512KiB``, ``32MiB`` or ``1GiB``; the result is in bytes.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    matched = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if matched is None:
+        raise ValueError(
+            f'{shown(text)} is not a size: write a whole number and a unit, as in "512KiB" or'
+            ' "32MiB"'
+        )
+    return int(matched[1]) * _UNIT_BYTES[matched[2]]
+
+
+def format_size(size: int) -> str:
+    """Print bytes in the largest unit that leaves a whole number."""
+    unit = next(it for it in ("GiB", "MiB", "KiB", "B") if size % _UNIT_BYTES[it] == 0)
+    return f"{size // _UNIT_BYTES[unit]}{unit}"
+
+
 def _bound_port(address: Address) -> Address:
     if address.port == 0:
         raise ValueError("port 0 reaches nothing: give the port that is served, 1 to 65535")
@@ -197,6 +221,12 @@ def _at_least_10ms(seconds: float) -> float:
     return seconds
 
 
+def _buffer(size: int) -> int:
+    if not 1 << 16 <= size <= 1 << 30:
+        raise ValueError(f"{format_size(size)} is out of range: 64KiB to 1GiB")
+    return size
+
+
 _AsText = PlainSerializer(str, return_type=str)
 
 _OCTET: Final = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -241,6 +271,20 @@ Duration = Annotated[
     ),
 ]
 """Seconds; written as a number with a unit."""
+
+BufferSize = Annotated[
+    int,
+    BeforeValidator(lambda text: _buffer(parse_size(text))),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(B|KiB|MiB|GiB)$",
+            "examples": ["512KiB", "32MiB"],
+        }
+    ),
+]
+"""Bytes that a buffer may hold; written as a whole number with a unit."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """A pool's name or a replica's id: safe in a URL, a log line, a metric label and Envoy."""

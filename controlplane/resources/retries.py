@@ -1,0 +1,151 @@
+"""What is tried again, and where: a request is sent twice at most.
+
+The second try goes to a cluster of its own, which has the same replicas and opens a connection for
+each request. A replica that closes the connections that it has, as servers do with idle ones,
+answers there. So one further try is enough, and a request that ends every replica that it reaches
+ends two.
+"""
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.filters.http.lua.v3 as lua_v3
+import envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 as upstream_codec_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
+import envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 as priorities_v3
+import envoy_data_plane.envoy.extensions.router.cluster_specifiers.matcher.v3 as specifier_v3
+import envoy_data_plane.envoy.type.matcher.v3 as envoy_matcher_v3
+import envoy_data_plane.google.protobuf as protobuf
+import envoy_data_plane.xds.core.v3 as xds_core_v3
+import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
+
+from controlplane.resources.classes import retry_cluster_of
+
+RETRY_HEADER: Final = "x-plimsoll-retry"
+"""Of an answer that is worth another try; clients do not see it."""
+
+CREDIT: Final = 10
+"""So many more answers may fail than succeed, in each thread of an Envoy, until answers that failed
+are no longer tried again. A pool that answers nothing but 503 gets half as many further tries, once.
+Where second tries succeed at least every second answer does, and all may be tried again."""
+
+_ATTEMPTS: Final = "x-envoy-attempt-count"
+"""A request header of Envoy's own. While Envoy chooses a cluster it says how many tries have been."""
+
+_LIMITER: Final = f"""
+local credits = {{}}
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = tonumber(headers:get(":status"))
+  local pool = handle:streamInfo():routeName()
+  local credit = credits[pool] or {CREDIT}
+  if status == 429 and headers:get("retry-after") == nil then
+    headers:add("retry-after", "1")
+  end
+  if (status == 429 or status == 503) and credit > 0 then
+    headers:add("{RETRY_HEADER}", "1")
+  end
+  if status == 429 or status >= 500 then
+    credits[pool] = math.max(credit - 1, 0)
+  else
+    credits[pool] = math.min(credit + 1, {CREDIT})
+  end
+end
+"""
+"""Marks the answers that are tried again. Envoy's own budget counts requests in flight: where each
+is refused at once there are none, and the budget's minimum for each Envoy binds in none of many."""
+
+
+@lru_cache(maxsize=1)
+def upstream_filters() -> tuple[hcm_v3.HttpFilter, ...]:
+    """The filters between an Envoy's router and the replicas."""
+    script = lua_v3.Lua(default_source_code=core_v3.DataSource(inline_string=_LIMITER))
+    codec = upstream_codec_v3.UpstreamCodec()
+    return (
+        hcm_v3.HttpFilter(name="envoy.filters.http.lua", typed_config=protobuf.Any.pack(script)),
+        hcm_v3.HttpFilter(
+            name="envoy.filters.http.upstream_codec", typed_config=protobuf.Any.pack(codec)
+        ),
+    )
+
+
+def retry_policy() -> route_v3.RetryPolicy:
+    """Try again, elsewhere, what a replica could not answer.
+
+    An embedding is a pure function of its text, so a request that was cut off may be sent again.
+    There is no timeout per try: a slow answer is load, and a second try would double it. Requests
+    without an answer are all tried again: with one of three replicas a third of what is in flight
+    is lost. Answers are tried again as far as the limiter marks them.
+
+    Where replicas have priorities the second try goes to another one, if there is one: the two fast
+    replicas, or all of a zone, may be down before a health check has seen it.
+    """
+    return route_v3.RetryPolicy(
+        retry_on="reset,connect-failure,refused-stream,retriable-headers",
+        retriable_headers=[route_v3.HeaderMatcher(name=RETRY_HEADER, present_match=True)],
+        num_retries=1,
+        refresh_cluster_on_retry=True,
+        retry_host_predicate=[
+            route_v3.RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=protobuf.Any.pack(previous_hosts_v3.PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=10,
+        retry_priority=route_v3.RetryPolicyRetryPriority(
+            name="envoy.retry_priorities.previous_priorities",
+            typed_config=protobuf.Any.pack(
+                priorities_v3.PreviousPrioritiesConfig(update_frequency=1)
+            ),
+        ),
+        retry_back_off=route_v3.RetryPolicyRetryBackOff(
+            base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
+        ),
+    )
+
+
+def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
+    """What chooses a request's cluster: this one, and that for retries in the second try."""
+    is_second = matcher_v3.MatcherMatcherListPredicate(
+        single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
+            input=_extension(
+                "attempts",
+                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=_ATTEMPTS),
+            ),
+            value_match=matcher_v3.StringMatcher(exact="1"),
+        )
+    )
+    chosen = matcher_v3.Matcher(
+        matcher_list=matcher_v3.MatcherMatcherList(
+            matchers=[
+                matcher_v3.MatcherMatcherListFieldMatcher(
+                    predicate=is_second, on_match=_to(retry_cluster_of(cluster))
+                )
+            ]
+        ),
+        on_no_match=_to(cluster),
+    )
+    return route_v3.ClusterSpecifierPlugin(
+        extension=core_v3.TypedExtensionConfig(
+            name="envoy.router.cluster_specifier_plugin.matcher",
+            typed_config=protobuf.Any.pack(
+                specifier_v3.MatcherClusterSpecifier(cluster_matcher=chosen)
+            ),
+        )
+    )
+
+
+def _to(cluster: str) -> matcher_v3.MatcherOnMatch:
+    return matcher_v3.MatcherOnMatch(
+        action=_extension("cluster", specifier_v3.ClusterAction(cluster=cluster))
+    )
+
+
+def _extension(
+    name: str, config: envoy_matcher_v3.HttpRequestHeaderMatchInput | specifier_v3.ClusterAction
+) -> xds_core_v3.TypedExtensionConfig:
+    return xds_core_v3.TypedExtensionConfig(name=name, typed_config=protobuf.Any.pack(config))
