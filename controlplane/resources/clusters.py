@@ -22,7 +22,7 @@ UNLIMITED: Final = 1 << 20
 than what a fleet can have in flight, and its overflow would look like an outage."""
 
 RETRY_CHECKS: Final = 5
-"""So many times the interval of a pool's health check lie between two in its cluster for retries."""
+"""So many times longer than elsewhere is the interval of health checks in a cluster for retries."""
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -51,28 +51,35 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
         pool: The pool.
         of: The name of the cluster.
     """
-    message = _cluster(pool, of)
-    message.name = retry_cluster_of(of)
-    assert message.eds_cluster_config is not None
-    message.eds_cluster_config.service_name = of
+    message = _cluster(pool, retry_cluster_of(of), endpoints=of)
     message.load_balancing_policy = taking_turns()
     message.typed_extension_protocol_options[_HTTP_OPTIONS] = protobuf.Any.pack(
         _http_options(core_v3.HttpProtocolOptions(max_requests_per_connection=1))
+    )
+    message.outlier_detection = cluster_v3.OutlierDetection(
+        interval=timedelta(seconds=1),
+        base_ejection_time=timedelta(seconds=30),
+        max_ejection_time=timedelta(seconds=30),
+        max_ejection_percent=100,
+        # Few tries are left: a replica that was unreachable once gets no other.
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=1,
     )
     # Few requests come here, so a replica is checked more rarely than where most do.
     message.health_checks = [_health_check(pool.settings.health_check, RETRY_CHECKS)]
     return bytes(message)
 
 
-def _cluster(pool: Pool, name: str) -> cluster_v3.Cluster:
+def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
     return cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
         eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
+            service_name=endpoints,
             eds_config=core_v3.ConfigSource(
                 ads=core_v3.AggregatedConfigSource(),
                 resource_api_version=core_v3.ApiVersion.V3,
-            )
+            ),
         ),
         connect_timeout=timedelta(seconds=1),
         typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},

@@ -1,8 +1,8 @@
-"""What is tried again, and where: a request is sent twice at most.
+"""What is tried again, and where: no request ends more than two replicas.
 
-The second try goes to a cluster of its own, which has the same replicas and opens a connection for
+Further tries go to a cluster of their own, which has the same replicas and opens a connection for
 each request. A replica that closes the connections that it has, as servers do with idle ones,
-answers there. So one further try is enough, and a request that ends every replica that it reaches
+answers there. So a second replica is enough, and a request that ends every replica that it reaches
 ends two.
 """
 
@@ -10,8 +10,10 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
+import envoy_data_plane.envoy.config.common.mutation_rules.v3 as mutation_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 as header_mutation_v3
 import envoy_data_plane.envoy.extensions.filters.http.lua.v3 as lua_v3
 import envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 as upstream_codec_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
@@ -28,27 +30,67 @@ from controlplane.resources.classes import retry_cluster_of
 RETRY_HEADER: Final = "x-plimsoll-retry"
 """Of an answer that is worth another try; clients do not see it."""
 
+TRIES: Final = 4
+"""Of one request at most. All but two of them are for replicas that turn out to be dead."""
+
 CREDIT: Final = 10
-"""So many more answers may fail than succeed, in each thread of an Envoy, until answers that failed
-are no longer tried again. A pool that answers nothing but 503 gets half as many further tries, once.
-Where second tries succeed at least every second answer does, and all may be tried again."""
+"""So many more answers may fail than succeed, in each thread of an Envoy, until those that fail are
+no longer tried again: a pool that answers nothing but 503 gets half as many further tries, once.
+Where further tries succeed, at least every second answer does, and all that fail are tried again.
+"""
 
 _ATTEMPTS: Final = "x-envoy-attempt-count"
-"""A request header of Envoy's own. While Envoy chooses a cluster it says how many tries have been."""
+"""A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
 
-_LIMITER: Final = f"""
-local credits = {{}}
+_REPLICA: Final = "x-plimsoll-replica"
+_LAST: Final = "x-plimsoll-last-replica"
+_MET: Final = "x-plimsoll-replicas-met"
+"""Request headers: where this try goes, where the last went, and how many replicas that seemed alive
+did not answer. What a client puts there is replaced."""
+
+_SCRIPT: Final = f"""
+local credits, silent = {{}}, {{}}
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local attempt, replica = headers:get("{_ATTEMPTS}"), headers:get("{_REPLICA}")
+  local met = 0
+  if attempt ~= nil and attempt ~= "1" then
+    local last = headers:get("{_LAST}")
+    met = tonumber(headers:get("{_MET}"))
+    if (silent[last] or 0) < 0 then
+      met = math.max(met - 1, 0)
+    end
+    silent[last] = (silent[last] or 0) + 1
+  end
+  if (silent[replica] or 0) <= 0 then
+    if met == 2 then
+      handle:respond({{[":status"] = "503"}}, "two replicas did not answer")
+      return
+    end
+    met = met + 1
+  end
+  headers:replace("{_LAST}", replica)
+  headers:replace("{_MET}", tostring(met))
+  handle:streamInfo():dynamicMetadata():set("plimsoll", "replica", replica)
+end
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local known = handle:streamInfo():dynamicMetadata():get("plimsoll")
+  if known == nil then
+    return
+  end
   local status = tonumber(headers:get(":status"))
   local pool = handle:streamInfo():routeName()
   local credit = credits[pool] or {CREDIT}
+  local pending = math.min(silent[known["replica"]] or 0, 0)
   if status == 429 and headers:get("retry-after") == nil then
     headers:add("retry-after", "1")
   end
   if (status == 429 or status == 503) and credit > 0 then
     headers:add("{RETRY_HEADER}", "1")
+    pending = pending - 1
   end
+  silent[known["replica"]] = pending ~= 0 and pending or nil
   if status == 429 or status >= 500 then
     credits[pool] = math.max(credit - 1, 0)
   else
@@ -56,16 +98,38 @@ function envoy_on_response(handle)
   end
 end
 """
-"""Marks the answers that are tried again. Envoy's own budget counts requests in flight: where each
-is refused at once there are none, and the budget's minimum for each Envoy binds in none of many."""
+"""Ends a request that two replicas did not answer, and marks the answers that are tried again.
+
+Of a replica the script counts the requests that it left without an answer since it last gave one;
+below zero, the answers that will be tried again and are no silence. A silent replica was dead before
+a request came, which therefore did not end it: it is not one of the two.
+
+Envoy's own budget for retries counts requests in flight: where each is refused at once there are
+none, and the budget's minimum for each Envoy binds in none of many.
+"""
 
 
 @lru_cache(maxsize=1)
 def upstream_filters() -> tuple[hcm_v3.HttpFilter, ...]:
     """The filters between an Envoy's router and the replicas."""
-    script = lua_v3.Lua(default_source_code=core_v3.DataSource(inline_string=_LIMITER))
+    where = header_mutation_v3.HeaderMutation(
+        mutations=header_mutation_v3.Mutations(
+            request_mutations=[
+                mutation_v3.HeaderMutation(
+                    append=core_v3.HeaderValueOption(
+                        header=core_v3.HeaderValue(key=_REPLICA, value="%UPSTREAM_HOST%"),
+                        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+                    )
+                )
+            ]
+        )
+    )
+    script = lua_v3.Lua(default_source_code=core_v3.DataSource(inline_string=_SCRIPT))
     codec = upstream_codec_v3.UpstreamCodec()
     return (
+        hcm_v3.HttpFilter(
+            name="envoy.filters.http.header_mutation", typed_config=protobuf.Any.pack(where)
+        ),
         hcm_v3.HttpFilter(name="envoy.filters.http.lua", typed_config=protobuf.Any.pack(script)),
         hcm_v3.HttpFilter(
             name="envoy.filters.http.upstream_codec", typed_config=protobuf.Any.pack(codec)
@@ -87,7 +151,7 @@ def retry_policy() -> route_v3.RetryPolicy:
     return route_v3.RetryPolicy(
         retry_on="reset,connect-failure,refused-stream,retriable-headers",
         retriable_headers=[route_v3.HeaderMatcher(name=RETRY_HEADER, present_match=True)],
-        num_retries=1,
+        num_retries=TRIES - 1,
         refresh_cluster_on_retry=True,
         retry_host_predicate=[
             route_v3.RetryPolicyRetryHostPredicate(
@@ -109,21 +173,25 @@ def retry_policy() -> route_v3.RetryPolicy:
 
 
 def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
-    """What chooses a request's cluster: this one, and that for retries in the second try."""
-    is_second = matcher_v3.MatcherMatcherListPredicate(
+    """What chooses a request's cluster: this one, and that for retries in further tries."""
+    is_further = matcher_v3.MatcherMatcherListPredicate(
         single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
             input=_extension(
                 "attempts",
                 envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=_ATTEMPTS),
             ),
-            value_match=matcher_v3.StringMatcher(exact="1"),
+            value_match=matcher_v3.StringMatcher(
+                safe_regex=matcher_v3.RegexMatcher(
+                    google_re2=matcher_v3.RegexMatcherGoogleRe2(), regex=f"[1-{TRIES - 1}]"
+                )
+            ),
         )
     )
     chosen = matcher_v3.Matcher(
         matcher_list=matcher_v3.MatcherMatcherList(
             matchers=[
                 matcher_v3.MatcherMatcherListFieldMatcher(
-                    predicate=is_second, on_match=_to(retry_cluster_of(cluster))
+                    predicate=is_further, on_match=_to(retry_cluster_of(cluster))
                 )
             ]
         ),

@@ -73,9 +73,7 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
         of = to._replace(cluster=cluster_of(to.cluster, name))
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
         rewrite = (of_class.prefix or "/") if below else ""
-        narrowed = route_v3.RouteMatch(
-            prefix=prefix, headers=[*match.headers, *_headers(of_class)]
-        )
+        narrowed = route_v3.RouteMatch(prefix=prefix, headers=[*match.headers, *_headers(of_class)])
         routes.append(route(of, narrowed, prefix_rewrite=rewrite))
     return [*routes, route(to, match, prefix_rewrite="/" if below else "")]
 

@@ -1,0 +1,130 @@
+"""Replicas that fail in a way of their own: real sockets, HTTP by hand."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from tests.envoy.pools import pool
+from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
+
+POOL: Final = "p"
+POISON: Final = "poison"
+
+Fault = Literal["none", "resets-reused", "refuses", "is-full", "is-ill"]
+"""What a replica does with requests: answer them, reset a connection that brings a second one,
+answer 503, answer 429; or answer them while its health check fails."""
+
+
+class FaultyReplica:
+    """Answers health checks, and requests as its fault has it; whatever says "poison" ends it.
+
+    Attributes:
+        fault: What it does; may change at any time.
+        reached: Requests that reached it.
+        service: Seconds that an answer takes.
+        is_dead: Whether a request or a test ended it.
+    """
+
+    def __init__(self, fault: Fault = "none", service: float = 0.01) -> None:
+        self.port = free_port()
+        self.fault: Fault = fault
+        self.reached = 0
+        self.service = service
+        self.is_dead = False
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Serve until it dies."""
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=1 << 24
+        )
+
+    def die(self) -> None:
+        """End as a killed process does: the kernel closes its sockets, and resets those in use."""
+        self.is_dead = True
+        if self._server is not None:
+            self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        served = 0
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while not self.is_dead:
+                head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET"):
+                    await _answer(writer, "503 Ill" if self.fault == "is-ill" else "200 OK")
+                    continue
+                self.reached += 1
+                served += 1
+                if self.fault == "resets-reused" and served > 1:
+                    writer.transport.abort()
+                    break
+                body = await reader.readexactly(_length(head))
+                if POISON.encode() in body:
+                    self.die()
+                elif self.fault == "refuses":
+                    await _answer(writer, "503 Overloaded")
+                elif self.fault == "is-full":
+                    await _answer(writer, "429 Full")
+                else:
+                    await asyncio.sleep(self.service)
+                    await _answer(writer, "200 OK")
+        self._open.discard(writer)
+        writer.close()
+
+
+def _length(head: bytes) -> int:
+    lengths = [
+        int(line.partition(b":")[2])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length:")
+    ]
+    return lengths[0] if lengths else 0
+
+
+async def _answer(writer: asyncio.StreamWriter, status: str) -> None:
+    writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+    await writer.drain()
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path, *faults: Fault, sidecars: int = 1, **more: Any
+) -> AsyncIterator[tuple[Plimsoll, Sequence[Envoy], list[FaultyReplica]]]:
+    """A control plane, Envoys that serve the pool, and its replicas, of which those are ill."""
+    replicas = [FaultyReplica() for _ in faults]
+    entry = pool(
+        POOL,
+        {f"r{i}": {"address": f"127.0.0.1:{it.port}"} for i, it in enumerate(replicas)},
+        **{"metrics": {"profile": "none"}, **more},
+    )
+    async with AsyncExitStack() as stack:
+        for one in replicas:
+            await one.start()
+            stack.callback(one.die)
+        plane = await stack.enter_async_context(serving(folder, [entry]))
+        envoys = [
+            await stack.enter_async_context(
+                sidecar(folder, plane.xds, [POOL], node=f"sidecar-{index}")
+            )
+            for index in range(sidecars)
+        ]
+
+        async def all_served() -> bool:
+            healthy = [
+                await it.healthy(f"{POOL}{end}") for it in envoys for end in ("", "/retries")
+            ]
+            return all(len(it) == len(replicas) for it in healthy) and all(
+                [await it.post(POOL) == 200 for it in envoys]
+            )
+
+        await until("every Envoy has all replicas", all_served, 20)
+        for one, fault in zip(replicas, faults, strict=True):
+            one.fault, one.reached = fault, 0
+        yield plane, envoys, replicas

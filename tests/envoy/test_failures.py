@@ -1,0 +1,128 @@
+"""What becomes of requests when replicas fail, through real Envoys."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.envoy.faulty import POISON, POOL, Fault, fleet
+from tests.envoy.load import load
+from tests.processes import Envoy, until
+
+
+async def statuses(envoys: Sequence[Envoy], count: int, text: str = "a text") -> Counter[int]:
+    """What comes of so many requests through each Envoy, four at a time."""
+    found: Counter[int] = Counter()
+
+    async def work(envoy: Envoy) -> None:
+        for _ in range(count // 4):
+            found[await envoy.post(POOL, text)] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for envoy in envoys:
+            for _ in range(4):
+                group.create_task(work(envoy))
+    return found
+
+
+@pytest.mark.parametrize("mebibytes", [0, 2, 5])
+async def test_a_request_of_any_length_survives_replicas_that_reset_connections_they_have(
+    tmp_path: Path, mebibytes: int
+) -> None:
+    faults: tuple[Fault, ...] = ("resets-reused", "resets-reused", "none", "none")
+    async with fleet(tmp_path, *faults) as (_, envoys, replicas):
+        found = await statuses(envoys, 60, "t" * (mebibytes << 20))
+        assert found == {200: 60}
+        assert sum(it.reached for it in replicas) > 60
+
+
+async def test_dead_replicas_get_nothing_while_one_is_healthy_and_requests_when_none_is(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path, "none", "none", "none", "none") as (_, (envoy,), replicas):
+        for one in replicas[1:]:
+            one.die()
+
+        async def one_is_healthy() -> bool:
+            return await envoy.healthy(POOL) == {"r0"}
+
+        await until("Envoy has seen who is dead", one_is_healthy)
+        # Its threads learn of it up to a tenth of a second later.
+        await asyncio.sleep(0.3)
+        failed = "cluster.p.upstream_cx_connect_fail"
+        before = await envoy.stat(failed)
+        assert await statuses([envoy], 80) == {200: 80}
+        # Health checks are tried there, and fail.
+        assert await envoy.stat(failed) - before < 40
+        replicas[0].fault = "is-ill"
+
+        async def none_is_healthy() -> bool:
+            return await envoy.healthy(POOL) == set()
+
+        await until("Envoy takes all for dead", none_is_healthy)
+        reached = replicas[0].reached
+        await statuses([envoy], 40)
+        assert replicas[0].reached > reached
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+async def test_a_replica_that_is_killed_takes_no_request_with_it(
+    tmp_path: Path, count: int
+) -> None:
+    async with fleet(tmp_path, *["none"] * count) as (_, (envoy,), replicas):
+        for one in replicas:
+            one.service = 0.05
+        async with load(envoy, POOL, workers=4 * count, texts=["t", "t" * (2 << 20)]) as found:
+            await until("requests are under way", lambda: _reached(replicas[0].port, envoy))
+            replicas[0].die()
+            so_far = found.total()
+
+            async def more() -> bool:
+                return found.total() > so_far + 100
+
+            await until("a hundred requests more are answered", more)
+        assert set(found) == {200}
+
+
+async def _reached(port: int, envoy: Envoy) -> bool:
+    return any(
+        it["address"]["socket_address"]["port_value"] == port
+        and any(stat["name"] == "rq_active" and int(stat.get("value", 0)) for stat in it["stats"])
+        for it in (await envoy.hosts(POOL)).values()
+    )
+
+
+@pytest.mark.parametrize("sidecars", [1, 4])
+async def test_replicas_that_all_refuse_get_few_requests_more_than_there_are(
+    tmp_path: Path, sidecars: int
+) -> None:
+    async with fleet(tmp_path, *["refuses"] * 4, sidecars=sidecars) as (_, envoys, replicas):
+        assert await statuses(envoys, 40) == {503: 40 * sidecars}
+        assert sum(it.reached for it in replicas) <= 1.5 * 40 * sidecars
+
+
+async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path) -> None:
+    async with fleet(tmp_path, *["none"] * 6) as (_, (envoy,), replicas):
+        assert await envoy.post(POOL, POISON) == 503
+        assert sum(it.is_dead for it in replicas) == 2
+        assert await statuses([envoy], 40) == {200: 40}
+
+
+async def test_what_a_full_replica_refuses_another_answers(tmp_path: Path) -> None:
+    async with fleet(tmp_path, "is-full", "none", "none", "none") as (_, (envoy,), replicas):
+        assert await statuses([envoy], 200) == {200: 200}
+        # It is the fastest, and would get most of them.
+        assert 0 < replicas[0].reached < 50
+
+
+async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
+    tmp_path: Path,
+) -> None:
+    async with fleet(tmp_path, *["is-full"] * 4) as (_, (envoy,), replicas):
+        assert await statuses([envoy], 40) == {429: 40}
+        assert sum(it.reached for it in replicas) <= 60
+        status, headers = await envoy.ask(POOL)
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert "x-plimsoll-retry" not in headers
