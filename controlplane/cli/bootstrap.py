@@ -1,14 +1,18 @@
 """``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
 
 import json
-from typing import get_args
+from typing import Final, get_args
 
 import click
 import yaml
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap import MAX_HEAP, Protocol, bootstrap
 from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
+from controlplane.settings.values import format_size, parse_size
+
+LEAST_HEAP: Final = 128 << 20
+"""Bytes: twice what Envoy takes with a pool and without requests."""
 
 
 @click.command
@@ -43,6 +47,13 @@ from controlplane.settings import Address, Locality, SettingsError, parse_addres
     show_default=True,
     help="What it speaks with the control plane; delta sends only what has changed.",
 )
+@click.option(
+    "--max-heap",
+    default=format_size(MAX_HEAP),
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that Envoy may take; close to it, it ends the longest requests, then refuses.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,
@@ -53,6 +64,7 @@ def command(
     listen: tuple[str, ...],
     gateway: str | None,
     protocol: Protocol,
+    max_heap: str,
     as_json: bool,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`."""
@@ -68,6 +80,7 @@ def command(
             listen=dict(_moved(text) for text in listen),
             gateway=_listened("--gateway", gateway) if gateway else None,
             protocol=protocol,
+            max_heap=_size("--max-heap", max_heap),
         )
     except ValueError as error:
         fail(str(error), USAGE)
@@ -84,6 +97,17 @@ def _served(option: str, text: str) -> Address:
     if address.port == 0:
         raise ValueError(f"{option}: port 0 of {text!r} reaches nothing; give 1 to 65535")
     return address
+
+
+def _size(option: str, text: str) -> int:
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+    if size < LEAST_HEAP:
+        least = format_size(LEAST_HEAP)
+        raise ValueError(f"{option}: {text} is less than Envoy runs in; give {least} at least")
+    return size
 
 
 def _moved(text: str) -> tuple[str, Address]:

@@ -16,6 +16,11 @@ when it is sent another of that name, and would send the pool's requests to the 
 Protocol: TypeAlias = Literal["delta", "state-of-the-world"]
 """Which of xDS's two protocols an Envoy speaks; the control plane serves both on one port."""
 
+MAX_HEAP: Final = 2 << 30
+"""Bytes. Envoy keeps the body of each request in flight, to be able to send it again."""
+
+_HEAP: Final = "envoy.resource_monitors.fixed_heap"
+
 _API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
 
@@ -29,6 +34,7 @@ def bootstrap(
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
     protocol: Protocol = "delta",
+    max_heap: int = MAX_HEAP,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -41,6 +47,7 @@ def bootstrap(
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
         protocol: What it speaks with the control plane.
+        max_heap: Bytes of memory that it may take, before it refuses requests.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
@@ -76,7 +83,38 @@ def bootstrap(
             }
         },
         "static_resources": {"clusters": [_control_plane(xds)]},
+        "overload_manager": {
+            "refresh_interval": "0.25s",
+            "resource_monitors": [_heap(max_heap)],
+            "actions": _when_memory_is_short(),
+            # Streams that hold less than a mebibyte are not worth ending.
+            "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        },
     }
+
+
+def _heap(most: int) -> dict[str, Any]:
+    """What of the memory that Envoy may take is taken."""
+    config = {
+        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
+        ".fixed_heap.v3.FixedHeapConfig",
+        "max_heap_size_bytes": most,
+    }
+    return {"name": _HEAP, "typed_config": config}
+
+
+def _when_memory_is_short() -> list[dict[str, Any]]:
+    """Give back what is free, then end the requests that hold most, then refuse new ones."""
+    most_first = {"scaling_threshold": 0.85, "saturation_threshold": 0.95}
+    return [
+        _action("shrink_heap", {"threshold": {"value": 0.8}}),
+        _action("reset_high_memory_stream", {"scaled": most_first}),
+        _action("stop_accepting_requests", {"threshold": {"value": 0.95}}),
+    ]
+
+
+def _action(name: str, trigger: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": _HEAP, **trigger}]}
 
 
 def _over_ads() -> dict[str, Any]:
