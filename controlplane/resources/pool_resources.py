@@ -160,11 +160,10 @@ def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
 def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
     clusters = {pool.name: encoded}
-    for name in _names(parting):
+    for name in _names(parting)[1:]:
         of_class = cluster_of(pool.name, name)
-        if name:
-            clusters[of_class] = cluster(pool, of_class)
-        clusters[retry_cluster_of(of_class)] = retry_cluster(pool, of_class)
+        clusters[of_class] = cluster(pool, of_class)
+    clusters |= {retry_cluster_of(name): retry_cluster(pool, name) for name in clusters}
     return {
         CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address),),

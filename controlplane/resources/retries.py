@@ -45,8 +45,8 @@ _ATTEMPTS: Final = "x-envoy-attempt-count"
 _REPLICA: Final = "x-plimsoll-replica"
 _LAST: Final = "x-plimsoll-last-replica"
 _MET: Final = "x-plimsoll-replicas-met"
-"""Request headers: where this try goes, where the last went, and how many replicas that seemed alive
-did not answer. What a client puts there is replaced."""
+"""Request headers: where this try goes, where the last went, and how many replicas did not answer
+that seemed alive. What a client puts there is replaced."""
 
 _SCRIPT: Final = f"""
 local credits, silent = {{}}, {{}}
@@ -101,8 +101,8 @@ end
 """Ends a request that two replicas did not answer, and marks the answers that are tried again.
 
 Of a replica the script counts the requests that it left without an answer since it last gave one;
-below zero, the answers that will be tried again and are no silence. A silent replica was dead before
-a request came, which therefore did not end it: it is not one of the two.
+below zero, the answers that will be tried again and are no silence. A silent replica was dead
+before a request came, which therefore did not end it: it is not one of the two.
 
 Envoy's own budget for retries counts requests in flight: where each is refused at once there are
 none, and the budget's minimum for each Envoy binds in none of many.

@@ -4,12 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.envoy.faulty import POISON, POOL, Fault, fleet
 from tests.envoy.load import load
 from tests.processes import Envoy, until
+
+HEALTHY: Final[Fault] = "none"
+REFUSES: Final[Fault] = "refuses"
+IS_FULL: Final[Fault] = "is-full"
 
 
 async def statuses(envoys: Sequence[Envoy], count: int, text: str = "a text") -> Counter[int]:
@@ -71,7 +76,7 @@ async def test_dead_replicas_get_nothing_while_one_is_healthy_and_requests_when_
 async def test_a_replica_that_is_killed_takes_no_request_with_it(
     tmp_path: Path, count: int
 ) -> None:
-    async with fleet(tmp_path, *["none"] * count) as (_, (envoy,), replicas):
+    async with fleet(tmp_path, *[HEALTHY] * count) as (_, (envoy,), replicas):
         for one in replicas:
             one.service = 0.05
         async with load(envoy, POOL, workers=4 * count, texts=["t", "t" * (2 << 20)]) as found:
@@ -98,13 +103,13 @@ async def _reached(port: int, envoy: Envoy) -> bool:
 async def test_replicas_that_all_refuse_get_few_requests_more_than_there_are(
     tmp_path: Path, sidecars: int
 ) -> None:
-    async with fleet(tmp_path, *["refuses"] * 4, sidecars=sidecars) as (_, envoys, replicas):
+    async with fleet(tmp_path, *[REFUSES] * 4, sidecars=sidecars) as (_, envoys, replicas):
         assert await statuses(envoys, 40) == {503: 40 * sidecars}
         assert sum(it.reached for it in replicas) <= 1.5 * 40 * sidecars
 
 
 async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path) -> None:
-    async with fleet(tmp_path, *["none"] * 6) as (_, (envoy,), replicas):
+    async with fleet(tmp_path, *[HEALTHY] * 6) as (_, (envoy,), replicas):
         assert await envoy.post(POOL, POISON) == 503
         assert sum(it.is_dead for it in replicas) == 2
         assert await statuses([envoy], 40) == {200: 40}
@@ -120,7 +125,7 @@ async def test_what_a_full_replica_refuses_another_answers(tmp_path: Path) -> No
 async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
     tmp_path: Path,
 ) -> None:
-    async with fleet(tmp_path, *["is-full"] * 4) as (_, (envoy,), replicas):
+    async with fleet(tmp_path, *[IS_FULL] * 4) as (_, (envoy,), replicas):
         assert await statuses([envoy], 40) == {429: 40}
         assert sum(it.reached for it in replicas) <= 60
         status, headers = await envoy.ask(POOL)

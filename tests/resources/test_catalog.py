@@ -44,10 +44,11 @@ def encoded_anew(before: Catalog, after_: Catalog, pool: str = "p") -> set[str]:
     return {url for url in POOL_TYPES if old[url] is not new[url]}
 
 
-def test_every_pool_has_one_resource_of_each_type() -> None:
+def test_every_pool_has_one_resource_of_each_type_and_a_cluster_for_retries() -> None:
     view = catalog(two_pools()).view(View())
+    retries = {CLUSTER: ["p/retries", "q/retries"]}
     assert {url: sorted(view.type(url)) for url in POOL_TYPES} == {
-        url: ["p", "q"] for url in POOL_TYPES
+        url: sorted(["p", "q", *retries.get(url, ())]) for url in POOL_TYPES
     }
 
 
@@ -206,7 +207,7 @@ def test_what_is_built_step_by_step_is_what_is_built_at_once() -> None:
 def test_a_removed_pool_is_gone() -> None:
     held = catalog(two_pools())
     left = catalog(after(DeletePool("q"), fleet=two_pools()), previous=held)
-    assert list(left.view(View()).type(CLUSTER)) == ["p"]
+    assert list(left.view(View()).type(CLUSTER)) == ["p", "p/retries"]
 
 
 def test_equal_views_share_one_object() -> None:
@@ -216,11 +217,14 @@ def test_equal_views_share_one_object() -> None:
 
 def test_a_view_shows_the_pools_it_names_of_each_type() -> None:
     view = catalog(two_pools()).view(View(("q",)))
-    assert {tuple(view.type(url)) for url in POOL_TYPES} == {("q",)}
+    assert {tuple(view.type(url)) for url in POOL_TYPES} == {("q",), ("q", "q/retries")}
 
 
 def test_unknown_pools_in_a_view_are_ignored() -> None:
-    assert list(catalog(two_pools()).view(View(("nobody", "q"))).type(CLUSTER)) == ["q"]
+    assert list(catalog(two_pools()).view(View(("nobody", "q"))).type(CLUSTER)) == [
+        "q",
+        "q/retries",
+    ]
 
 
 def test_a_view_of_no_pools_shows_nothing() -> None:

@@ -15,6 +15,7 @@ from controlplane.resources.classes import (
     class_of,
     cluster_of,
     pool_of,
+    retry_cluster_of,
 )
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
@@ -83,8 +84,7 @@ def routes(held: Catalog, view: View, name: str) -> list[Match]:
     for route in table.virtual_hosts[0].routes:
         assert route.match is not None
         headers = tuple(_header(it) for it in route.match.headers)
-        cluster = route.route.cluster if route.route else None
-        found.append((route.match.prefix or "", headers, cluster or ""))
+        found.append((route.match.prefix or "", headers, route.name))
     return found
 
 
@@ -173,7 +173,10 @@ def test_whom_a_drain_concerns_gets_nothing_of_any_class() -> None:
 
 def test_a_class_has_a_cluster_with_endpoints_and_nothing_else() -> None:
     view = built(BULK).view(View())
-    assert sorted(view.names(CLUSTER)) == sorted(view.names(ENDPOINT)) == ["p", "p:bulk", "q"]
+    assert sorted(view.names(ENDPOINT)) == ["p", "p:bulk", "q"]
+    assert sorted(view.names(CLUSTER)) == sorted(
+        [*view.names(ENDPOINT), "p/retries", "p:bulk/retries", "q/retries"]
+    )
     assert sorted(view.names(LISTENER)) == sorted(view.names(ROUTE)) == ["p", "q"]
     assert view.get(LISTENER, "p:bulk") is None
     assert built(None).view(View()).get(CLUSTER, "p:bulk") is None
@@ -181,9 +184,9 @@ def test_a_class_has_a_cluster_with_endpoints_and_nothing_else() -> None:
 
 def test_a_view_of_some_pools_has_the_classes_of_these() -> None:
     held = built(BULK)
-    assert sorted(held.view(View(pools=("q",))).names(CLUSTER)) == ["q"]
+    assert sorted(held.view(View(pools=("q",))).names(ENDPOINT)) == ["q"]
     assert held.view(View(pools=("q",))).get(CLUSTER, "p:bulk") is None
-    assert sorted(held.view(View(pools=("p",))).names(CLUSTER)) == ["p", "p:bulk"]
+    assert sorted(held.view(View(pools=("p",))).names(ENDPOINT)) == ["p", "p:bulk"]
 
 
 def test_requests_of_a_class_are_routed_to_its_cluster_and_all_others_as_before() -> None:
@@ -252,13 +255,13 @@ def test_what_came_and_went_is_named() -> None:
     held = built(BULK, none)
     came = held.changed_since(none.revision)
     assert came == {
-        CLUSTER: frozenset({"p:bulk"}),
+        CLUSTER: frozenset({"p:bulk", "p:bulk/retries"}),
         ENDPOINT: frozenset({"p", "p:bulk"}),
         ROUTE: frozenset({"p"}),
     }  # fmt: skip
     together = built(None, held)
     assert together.changed_since(held.revision) == came
-    assert sorted(together.view(View()).names(CLUSTER)) == ["p", "q"]
+    assert sorted(together.view(View()).names(ENDPOINT)) == ["p", "q"]
 
 
 def test_another_match_changes_the_route_alone() -> None:
@@ -286,6 +289,7 @@ def test_the_same_parting_is_the_same_catalog() -> None:
     assert built(by_length(OF_P, "a"), held) is held
 
 
-def test_a_clusters_name_says_its_pool_and_its_class() -> None:
-    for name in ("", "bulk"):
-        assert (pool_of(cluster_of("p", name)), class_of(cluster_of("p", name))) == ("p", name)
+@pytest.mark.parametrize("name", ["", "bulk", "retries"])
+def test_a_clusters_name_says_its_pool_and_its_class(name: str) -> None:
+    for cluster in (cluster_of("p", name), retry_cluster_of(cluster_of("p", name))):
+        assert (pool_of(cluster), class_of(cluster)) == ("p", name)

@@ -1,12 +1,14 @@
 """What a pool's cluster tells Envoy about choosing, checking and ejecting hosts."""
 
+import re
 from datetime import timedelta
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import pytest
 
-from controlplane.resources.clusters import cluster
+from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.policies import CHOICES, FULL_SCAN_HOSTS
 from tests.resources.decoded import a_pool_of, a_pool_with, decoded_cluster, least_request
 
@@ -69,8 +71,13 @@ def test_a_new_replica_gets_nothing_until_its_first_check() -> None:
     assert common_lb().ignore_new_hosts_until_first_hc is True
 
 
-def test_the_panic_threshold_is_envoys() -> None:
-    assert common_lb().healthy_panic_threshold is None
+@pytest.mark.parametrize(("count", "percent"), [(1, 1), (64, 1), (65, 0), (300, 0)])
+def test_one_healthy_replica_is_never_below_the_panic_threshold(count: int, percent: int) -> None:
+    found = decoded_cluster(a_pool_of(count)).common_lb_config
+    assert found is not None
+    assert found.healthy_panic_threshold is not None
+    assert found.healthy_panic_threshold.value == percent
+    assert percent <= 100 / count
 
 
 def test_a_removed_replica_is_gone_however_healthy() -> None:
@@ -117,16 +124,60 @@ def test_a_replica_that_refuses_connections_is_ejected_for_it() -> None:
     assert found.consecutive_local_origin_failure == 3
 
 
-def test_retries_are_a_fifth_of_the_load_at_most() -> None:
-    breakers = decoded_cluster(a_pool_of(1)).circuit_breakers
-    assert breakers is not None
-    (threshold,) = breakers.thresholds
-    assert threshold.retry_budget is not None
-    assert threshold.retry_budget.budget_percent is not None
-    assert threshold.retry_budget.budget_percent.value == 20
+def retries() -> cluster_v3.Cluster:
+    return cluster_v3.Cluster.parse(retry_cluster(a_pool_of(1), "p"))
 
 
-@pytest.mark.parametrize("limit", ["max_connections", "max_pending_requests", "max_requests"])
+def http_options(of: cluster_v3.Cluster) -> http_v3.HttpProtocolOptions:
+    (packed,) = of.typed_extension_protocol_options.values()
+    return http_v3.HttpProtocolOptions.parse(packed.value)
+
+
+def test_retries_have_a_cluster_of_the_same_endpoints() -> None:
+    found = retries()
+    assert found.name == "p/retries"
+    assert found.eds_cluster_config is not None
+    assert found.eds_cluster_config.service_name == "p"
+
+
+def test_each_retry_has_a_connection_of_its_own() -> None:
+    common = http_options(retries()).common_http_protocol_options
+    assert common is not None
+    assert common.max_requests_per_connection == 1
+
+
+def test_retries_do_not_go_to_the_replica_with_the_fewest_requests_which_may_be_dead() -> None:
+    policy = retries().load_balancing_policy
+    assert policy is not None
+    (only,) = policy.policies
+    assert only.typed_extension_config is not None
+    assert only.typed_extension_config.name == "envoy.load_balancing_policies.round_robin"
+
+
+def test_a_replica_that_a_retry_could_not_reach_gets_no_other() -> None:
+    found = retries().outlier_detection
+    assert found is not None
+    assert (found.consecutive_local_origin_failure, found.max_ejection_percent) == (1, 100)
+
+
+@pytest.mark.parametrize("status", ["429", "500", "503"])
+def test_refusals_count_against_a_replica_as_errors_do(status: str) -> None:
+    for of in (decoded_cluster(a_pool_of(1)), retries()):
+        outliers = http_options(of).outlier_detection
+        assert outliers is not None
+        assert outliers.error_matcher is not None
+        match = outliers.error_matcher.http_response_headers_match
+        assert match is not None
+        (header,) = match.headers
+        assert header.string_match is not None
+        assert header.string_match.safe_regex is not None
+        assert re.fullmatch(header.string_match.safe_regex.regex, status)
+        assert not re.fullmatch(header.string_match.safe_regex.regex, "404")
+
+
+@pytest.mark.parametrize(
+    "limit", ["max_connections", "max_pending_requests", "max_requests", "max_retries"]
+)
 def test_no_circuit_breaker_trips_at_envoys_default(limit: str) -> None:
     breakers = decoded_cluster(a_pool_of(1)).circuit_breakers
     assert breakers is not None

@@ -34,9 +34,7 @@ def targets(found: list[route_v3.Route]) -> list[tuple[str, str, str, float]]:
         assert each.route.timeout is not None
         assert each.match.prefix is not None
         seconds = each.route.timeout.total_seconds()
-        told.append(
-            (each.match.prefix, each.route.cluster or "", each.route.prefix_rewrite, seconds)
-        )
+        told.append((each.match.prefix, each.name, each.route.prefix_rewrite, seconds))
     return told
 
 

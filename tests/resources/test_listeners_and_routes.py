@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as grpc_log_v3
+import envoy_data_plane.envoy.extensions.router.cluster_specifiers.matcher.v3 as specifier_v3
+import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 import pytest
 
+from controlplane.resources.retries import RETRY_HEADER
 from controlplane.settings import Address
 from tests.resources.decoded import (
     a_pool_of,
@@ -78,10 +81,27 @@ def test_a_listener_is_the_same_but_for_that() -> None:
     assert bytes(told) == bytes(plain)
 
 
+def cluster(chosen: matcher_v3.MatcherOnMatch | None) -> str:
+    assert chosen is not None
+    assert chosen.action is not None
+    assert chosen.action.typed_config is not None
+    return specifier_v3.ClusterAction.parse(chosen.action.typed_config.value).cluster
+
+
 def test_requests_of_every_host_go_to_the_pools_cluster() -> None:
     (host,) = decoded_route(a_pool_of(0)).virtual_hosts
     assert host.domains == ["*"]
-    assert action().cluster == "p"
+    assert host.routes[0].name == "p"
+    plugin = action().inline_cluster_specifier_plugin
+    assert plugin is not None
+    assert plugin.extension is not None
+    assert plugin.extension.typed_config is not None
+    message = specifier_v3.MatcherClusterSpecifier.parse(plugin.extension.typed_config.value)
+    matcher = message.cluster_matcher
+    assert matcher is not None
+    assert matcher.matcher_list is not None
+    (further,) = matcher.matcher_list.matchers
+    assert [cluster(further.on_match), cluster(matcher.on_no_match)] == ["p/retries", "p"]
 
 
 def test_requests_are_matched_by_the_pools_prefix() -> None:
@@ -95,14 +115,27 @@ def test_a_request_takes_as_long_as_the_pool_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    "cause", ["reset", "connect-failure", "refused-stream", "retriable-status-codes"]
+    "cause", ["reset", "connect-failure", "refused-stream", "retriable-headers"]
 )
 def test_what_a_replica_could_not_answer_is_tried_again(cause: str) -> None:
     assert cause in retries().retry_on.split(",")
 
 
-def test_an_error_of_the_request_itself_is_not_tried_again() -> None:
-    assert retries().retriable_status_codes == [503]
+def test_no_answer_is_tried_again_that_the_script_did_not_mark() -> None:
+    assert [it.name for it in retries().retriable_headers] == [RETRY_HEADER]
+    assert retries().retriable_status_codes == []
+
+
+def test_clients_do_not_see_the_mark() -> None:
+    (host,) = decoded_route(a_pool_of(0)).virtual_hosts
+    assert host.response_headers_to_remove == [RETRY_HEADER]
+
+
+def test_a_body_is_kept_as_far_as_the_pool_says() -> None:
+    (host,) = decoded_route(a_pool_of(0)).virtual_hosts
+    assert host.routes[0].request_body_buffer_limit == 32 << 20
+    (host,) = decoded_route(a_pool_with(route={"retry_buffer": "512KiB"})).virtual_hosts
+    assert host.routes[0].request_body_buffer_limit == 512 << 10
 
 
 def test_a_slow_answer_is_not_asked_for_twice() -> None:

@@ -7,7 +7,7 @@ from tests.resources.decoded import catalog
 
 
 def test_fields_are_named_as_in_protobufs_json() -> None:
-    (cluster,) = catalog(a_pool(a=1)).pools["p"].resources[CLUSTER]
+    cluster, _ = catalog(a_pool(a=1)).pools["p"].resources[CLUSTER]
     ejection = readable(CLUSTER, cluster)["outlierDetection"]
     assert ejection["consecutive5xx"] == 5
     assert ejection["baseEjectionTime"] == "5s"

@@ -38,7 +38,9 @@ def static(made: bytes) -> bootstrap_v3.BootstrapStaticResources:
 def test_every_resource_of_a_sidecar_is_there_after_what_it_refers_to() -> None:
     assert [str(part) for part in sidecar_parts(parted())] == [
         "the cluster p",
+        "the cluster p/retries",
         "the cluster p:bulk",
+        "the cluster p:bulk/retries",
         "the endpoints of p",
         "the endpoints of p:bulk",
         "the listener p",
@@ -49,7 +51,9 @@ def test_every_resource_of_a_sidecar_is_there_after_what_it_refers_to() -> None:
 def test_a_gateway_has_a_listener_and_routes_of_its_own() -> None:
     assert [str(part) for part in gateway_parts(parted())] == [
         "the cluster p",
+        "the cluster p/retries",
         "the cluster p:bulk",
+        "the cluster p:bulk/retries",
         "the listener gateway",
         "the routes of gateway",
     ]
@@ -88,7 +92,7 @@ def test_a_cluster_says_what_is_sent_but_has_no_endpoints_to_ask_for() -> None:
 def test_endpoints_stand_in_a_cluster_like_theirs_in_which_nobody_checks_their_health() -> None:
     fleet = a_pool(a=1, b=2)
     portions = {"a": TIER, "b": TIER}
-    held = static(standalone(sidecar_parts(catalog(fleet, TIER)))).clusters[1]
+    held = static(standalone(sidecar_parts(catalog(fleet, TIER)))).clusters[2]
     sent = decoded_cluster(fleet.pool("p"))
     assert held.load_assignment == decoded_assignment(fleet.pool("p"), portions)
     assert held.health_checks == []

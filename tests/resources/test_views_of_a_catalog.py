@@ -88,14 +88,15 @@ def routes(view: Snapshot) -> list[route_v3.Route]:
 def test_a_gateway_has_one_listener_and_one_table_of_routes_for_all_pools() -> None:
     view = catalog(two_pools()).view(GATEWAY)
     assert [*view.type(LISTENER)] == [*view.type(ROUTE)] == ["gateway"]
-    assert [*view.type(CLUSTER)] == [*view.type(ENDPOINT)] == ["p", "q"]
-    assert {route.route.cluster for route in routes(view) if route.route} == {"p", "q"}
+    assert [*view.type(ENDPOINT)] == ["p", "q"]
+    assert [*view.type(CLUSTER)] == ["p", "p/retries", "q", "q/retries"]
+    assert {route.name for route in routes(view) if route.route} == {"p", "q"}
 
 
 def test_a_gateway_routes_only_to_the_pools_it_wants() -> None:
     wanted = View(pools=("q",), gateway=GATEWAY.gateway)
     view = catalog(two_pools()).view(wanted)
-    assert {route.route.cluster for route in routes(view) if route.route} == {"q"}
+    assert {route.name for route in routes(view) if route.route} == {"q"}
 
 
 def test_a_gateway_and_a_sidecar_share_clusters_and_endpoints() -> None:
@@ -156,7 +157,10 @@ def test_that_distance_counts_from_now_on_or_no_longer_is_among_what_changed(
 def test_a_removed_pool_is_among_what_changed() -> None:
     held = catalog(two_pools())
     left = catalog(a_pool(a=1, b=2), previous=held).changed_since(held.revision)
-    assert left == dict.fromkeys((CLUSTER, ENDPOINT, LISTENER, ROUTE), frozenset("q"))
+    assert left == {
+        CLUSTER: frozenset({"q", "q/retries"}),
+        **dict.fromkeys((ENDPOINT, LISTENER, ROUTE), frozenset("q")),
+    }
 
 
 def test_what_changed_since_another_line_or_long_ago_is_not_known() -> None:
