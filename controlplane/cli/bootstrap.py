@@ -52,7 +52,7 @@ LEAST_HEAP: Final = 128 << 20
     default=format_size(MAX_HEAP),
     show_default=True,
     metavar="SIZE",
-    help="Memory that Envoy may take; close to it, it ends the longest requests, then refuses.",
+    help="Memory that Envoy may take; from 80 % of it on it refuses requests.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(

@@ -20,6 +20,7 @@ MAX_HEAP: Final = 2 << 30
 """Bytes. Envoy keeps the body of each request in flight, to be able to send it again."""
 
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
+_REFUSE: Final = "stop_accepting_requests"
 
 _API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
@@ -86,9 +87,8 @@ def bootstrap(
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap)],
-            "actions": _when_memory_is_short(),
-            # Streams that hold less than a mebibyte are not worth ending.
-            "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+            # Requests in flight keep their bodies and may bring more: what is left is for them.
+            "actions": [_when_heap_is("shrink_heap", 0.7), _when_heap_is(_REFUSE, 0.8)],
         },
     }
 
@@ -103,18 +103,9 @@ def _heap(most: int) -> dict[str, Any]:
     return {"name": _HEAP, "typed_config": config}
 
 
-def _when_memory_is_short() -> list[dict[str, Any]]:
-    """Give back what is free, then end the requests that hold most, then refuse new ones."""
-    most_first = {"scaling_threshold": 0.85, "saturation_threshold": 0.95}
-    return [
-        _action("shrink_heap", {"threshold": {"value": 0.8}}),
-        _action("reset_high_memory_stream", {"scaled": most_first}),
-        _action("stop_accepting_requests", {"threshold": {"value": 0.95}}),
-    ]
-
-
-def _action(name: str, trigger: dict[str, Any]) -> dict[str, Any]:
-    return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": _HEAP, **trigger}]}
+def _when_heap_is(action: str, full: float) -> dict[str, Any]:
+    trigger = {"name": _HEAP, "threshold": {"value": full}}
+    return {"name": f"envoy.overload_actions.{action}", "triggers": [trigger]}
 
 
 def _over_ads() -> dict[str, Any]:

@@ -8,9 +8,12 @@ from typing import Final
 
 import pytest
 
+from controlplane.resources.bootstrap import bootstrap
+from controlplane.settings import Address
 from tests.envoy.faulty import POISON, POOL, Fault, fleet
 from tests.envoy.load import load
-from tests.processes import Envoy, until
+from tests.envoy.pools import running, serves
+from tests.processes import Envoy, free_port, until
 
 HEALTHY: Final[Fault] = "none"
 REFUSES: Final[Fault] = "refuses"
@@ -131,3 +134,28 @@ async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
         status, headers = await envoy.ask(POOL)
         assert (status, headers["retry-after"]) == (429, "1")
         assert "x-plimsoll-retry" not in headers
+
+
+async def test_an_envoy_that_runs_out_of_memory_refuses_requests(tmp_path: Path) -> None:
+    most = 128 << 20
+    async with fleet(tmp_path, HEALTHY) as (plane, _, replicas):
+        replicas[0].service = 3.0
+        at = free_port()
+        data = bootstrap(
+            "small",
+            plane.xds,
+            admin_port=free_port(),
+            listen={POOL: Address("127.0.0.1", at)},
+            max_heap=most,
+        )
+        async with running(tmp_path, data, at, POOL) as envoy:
+            await until("it serves", lambda: serves(envoy, POOL))
+            found, held = list[asyncio.Task[int]](), list[int]()
+            for _ in range(32):
+                found.append(asyncio.create_task(envoy.post(POOL, "t" * (8 << 20))))
+                # As requests come, and not all before Envoy looks at its memory again.
+                await asyncio.sleep(0.1)
+                held.append(int((await envoy.admin("/memory"))["allocated"]))
+            assert set(await asyncio.gather(*found)) == {200, 503}
+            assert most // 2 < max(held) < most
+            await until("it serves again", lambda: serves(envoy, POOL))
