@@ -60,7 +60,7 @@ def test_a_good_file_is_counted_in_json(tmp_path: Path) -> None:
         "ok": True,
         "pools": 1,
         "replicas": 1,
-        "envoy": {"path": str(find_envoy()), "resources": 6},
+        "envoy": {"path": str(find_envoy()), "resources": 7},
     }
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.listener.v3 as listener_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
 from controlplane.edges import envoy as edge
@@ -14,7 +17,7 @@ from controlplane.edges.envoy import EnvoyError, find_envoy, first_refused
 from controlplane.fleet import Fleet, declare
 from controlplane.plane import catalog_if_healthy
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.standalone import Part, gateway_parts, sidecar_parts
 from controlplane.settings import load_config
 
@@ -107,13 +110,24 @@ def test_refused_endpoints_are_named_with_envoys_reason() -> None:
     )
 
 
+def with_wrong_routes(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts, of which the routes of one pool take every host twice."""
+    (held,) = (it.held for it in parts if (it.type_url, it.name) == (ROUTE, "hashing"))
+    wrong = listener_v3.Listener.parse(held)
+    network_filter = wrong.filter_chains[0].filters[0]
+    assert network_filter.typed_config is not None
+    manager = hcm_v3.HttpConnectionManager.parse(network_filter.typed_config.value)
+    assert manager.route_config is not None
+    manager.route_config.virtual_hosts[0].domains = ["*", "*"]
+    network_filter.typed_config = protobuf.Any.pack(manager)
+    return with_wrong(parts, ROUTE, "hashing", bytes(wrong))
+
+
 def test_refused_routes_are_named_and_their_listener_is_not() -> None:
-    parts = sidecar_parts(of())
-    (cluster,) = (it for it in parts if (it.type_url, it.name) == (CLUSTER, "hashing"))
-    found = refused(tuple(it for it in parts if it != cluster and it.type_url != ENDPOINT))
+    found = refused(with_wrong_routes(sidecar_parts(of())))
     assert found is not None
     assert found[0] == "the routes of hashing"
-    assert "unknown cluster 'hashing'" in found[1]
+    assert "Only a single wildcard domain is permitted" in found[1]
 
 
 def test_of_two_that_do_not_go_together_the_later_one_is_named() -> None:
@@ -147,7 +161,7 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     parts = sidecar_parts(of())
     assert refused(parts) is None
-    assert refused(tuple(it for it in parts if it.type_url in (LISTENER, ROUTE))) is not None
+    assert refused(with_wrong_routes(parts)) is not None
     assert list(tmp_path.iterdir()) == []
 
 
