@@ -167,7 +167,7 @@ def retry_policy() -> route_v3.RetryPolicy:
             ),
         ),
         retry_back_off=route_v3.RetryPolicyRetryBackOff(
-            base_interval=timedelta(milliseconds=25), max_interval=timedelta(milliseconds=250)
+            base_interval=timedelta(milliseconds=10), max_interval=timedelta(milliseconds=250)
         ),
     )
 
