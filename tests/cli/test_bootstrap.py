@@ -79,6 +79,8 @@ def test_a_control_plane_with_a_name_is_looked_up() -> None:
         (["--listen", "p=localhost:1"], "--listen: 'localhost' is a name"),
         (["--listen", "p=1.2.3.4:99999"], "--listen: '1.2.3.4:99999'"),
         (["--locality", "e u/a"], "--locality: region: 'e u' must match"),
+        (["--max-heap", "2GB"], "--max-heap: '2GB' is not a size"),
+        (["--max-heap", "64MiB"], "--max-heap: 64MiB is less than Envoy runs in"),
     ],
 )
 def test_nonsense_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:

@@ -15,7 +15,7 @@ from controlplane.settings import (
     parse_listener_address,
     validated,
 )
-from controlplane.settings.values import format_duration
+from controlplane.settings.values import format_duration, format_size, parse_size
 from tests.settings.files import HUGE, sentence
 
 
@@ -208,3 +208,21 @@ def test_a_duration_is_printed_as_people_write_it(text: str) -> None:
 def test_a_duration_printed_and_read_again_is_the_same(number: str, unit: str) -> None:
     seconds = parse_duration(number + unit)
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("65536B", 65_536), ("512KiB", 524_288), ("32MiB", 33_554_432)]
+)
+def test_a_size_is_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["32", "32MB", "32 MiB", "1.5MiB", "-1MiB", "", 32, None])
+def test_what_is_no_size_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a size: write a whole number and a unit"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["1B", "100KiB", "1025KiB", "32MiB", "1GiB"])
+def test_a_size_is_printed_as_it_was_read(text: str) -> None:
+    assert format_size(parse_size(text)) == text
