@@ -35,8 +35,9 @@ from tests.lines import lines_run
 IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
-LINES = 320
-"""Of Python that a replica of which nothing is known takes in a decision about all of its pool."""
+LINES = 380
+"""Of Python that a replica of which nothing is known takes in a decision about all of its pool. What
+the pool's clusters and routes take, which are encoded once, is spread over them."""
 FEW_LINES = {"capacity-tiers": 10, "weighted-least-request": 18}
 """Likewise in a decision about another one: it is among the endpoints that Envoy gets anew. Where
 there are no tiers, each has a weight of its own."""

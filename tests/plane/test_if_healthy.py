@@ -31,7 +31,7 @@ def test_every_replica_is_told_of_though_none_was_asked() -> None:
         ("r2", False),
     ]
     assert {url: len(found) for url, found in held.resources.items()} == {
-        CLUSTER: 1,
+        CLUSTER: 2,
         ENDPOINT: 1,
         LISTENER: 1,
         ROUTE: 1,
@@ -40,7 +40,7 @@ def test_every_replica_is_told_of_though_none_was_asked() -> None:
 
 def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
     (held,) = of(2).pools.values()
-    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:bulk"]
+    assert [it.name for it in held.resources[ENDPOINT]] == ["p", "p:bulk"]
     assert held.parting is not None
     assert {it.name: (set(it.portions), it.routed) for it in held.parting.classes} == {
         "bulk": ({"r0"}, True),
@@ -51,7 +51,7 @@ def test_requests_are_parted_by_length_wherever_they_may_come_to_be() -> None:
 def test_classes_that_are_named_take_the_place_of_that() -> None:
     classes = [{"name": "x", "match": {"prefix": "/x"}}, {"name": "y", "match": {"min_bytes": 9}}]
     (held,) = of(2, classes).pools.values()
-    assert [it.name for it in held.resources[CLUSTER]] == ["p", "p:x", "p:y"]
+    assert [it.name for it in held.resources[ENDPOINT]] == ["p", "p:x", "p:y"]
 
 
 @pytest.mark.parametrize(
