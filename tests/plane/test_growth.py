@@ -36,8 +36,8 @@ IDS = "abcdef"
 POOLS = {"p": 10_000, "q": 10_001}
 ACTIONS: tuple[type[Heartbeat | Drain | Undrain], ...] = (Heartbeat, Drain, Undrain)
 LINES = 380
-"""Of Python that a replica of which nothing is known takes in a decision about all of its pool. What
-the pool's clusters and routes take, which are encoded once, is spread over them."""
+"""Of Python that a replica of which nothing is known takes in a decision about all of its pool.
+The clusters and routes of the pool, which are encoded once, are spread over its replicas."""
 FEW_LINES = {"capacity-tiers": 10, "weighted-least-request": 18}
 """Likewise in a decision about another one: it is among the endpoints that Envoy gets anew. Where
 there are no tiers, each has a weight of its own."""
