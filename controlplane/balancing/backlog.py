@@ -84,9 +84,8 @@ def _are_batches(frame: Frame) -> Bools:
 
 def _lengths(frame: Frame) -> Floats:
     """Tokens of a request, at each replica lately."""
-    usual = frame.pool.length or USUAL_LENGTH
     length = frame.table.column("length")
-    return np.where(np.isnan(length), usual, length)
+    return np.where(np.isnan(length), frame.length, length)
 
 
 def _own_tokens(frame: Frame) -> Floats:

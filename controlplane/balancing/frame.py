@@ -19,6 +19,10 @@ from controlplane.settings import PoolSettings
 from controlplane.signals import WINDOW
 from controlplane.signals.sizes import Sizes
 
+DEFAULT: Final = ""
+"""The class of everything that no other class takes."""
+BULK: Final = "bulk"
+"""The class of long requests, where requests are parted by size."""
 MEDIAN_WEIGHT: Final = 1000
 """Envoy's weight of a replica at the pool's median: fine enough for the floor, 50, and so small
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
@@ -223,6 +227,8 @@ class Frame:
         self.stale: Bools
         self.fresh: Bools
         self.slots: Floats
+        self.length: Floats
+        self.burst: Floats
         self.measured: Floats
         self.worth: Floats
         self.mixed: Floats

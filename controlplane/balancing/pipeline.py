@@ -28,6 +28,7 @@ _SILENT: Final = (
 
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
+    capacity.lengths,
     capacity.measured,
     capacity.mixed,
     guards.errors,
@@ -49,6 +50,7 @@ STAGES: Final[tuple[Stage, ...]] = (
 
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
+    capacity.lengths,
     capacity.measured,
     capacity.mixed,
     guards.errors,
@@ -122,6 +124,7 @@ def decide(
 def _keep(frame: Frame, decision: Decision) -> None:
     """Leave every known replica with what it had; newcomers are usual ones."""
     capacity.freshness(frame)
+    capacity.lengths(frame)
     # What others left behind may be all that can serve: the limits of cuts hold even now.
     guards.within_limits_again(frame)
     before, state = frame.state.relative, frame.state

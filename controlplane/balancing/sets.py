@@ -14,8 +14,8 @@ import numpy as np
 from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
-from controlplane.balancing.capacity import AROUND, BYTES_PER_TOKEN, TRUSTED, tokens_of
-from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
+from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
+from controlplane.balancing.frame import BULK, COUNTED, DEFAULT, LATELY, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
@@ -24,10 +24,6 @@ from controlplane.settings import PoolSettings
 from controlplane.settings.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.signals.sizes import LARGEST, Sizes
 
-DEFAULT: Final = ""
-"""The class of everything that no other class takes."""
-BULK: Final = "bulk"
-"""The class of long requests, where requests are parted by size."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
 ENOUGH_SPREAD: Final = 30.0
@@ -122,10 +118,8 @@ def _division(frame: Frame) -> classes.Division:
     for name in (*(each.name for each in named), DEFAULT):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
-            squares = sizes.split(LARGEST).below.squares / sizes.samples
-            square = max(squares - 2 * AROUND * sizes.mean + AROUND**2, 1.0) / BYTES_PER_TOKEN**2
-            long = sizes.quantile(0.99)
-            flows[name] = Flow(rate, tokens_of(sizes.mean), square, tokens_of(long))
+            square, long = squares_of(sizes.whole), tokens_of(sizes.quantile(0.99))
+            flows[name] = Flow(rate, tokens_of(sizes.mean), square, long)
     goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
     if frame.settings.objective is not None and goals:
         goals[DEFAULT] = frame.settings.objective.p99
@@ -180,8 +174,7 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         Flow(
             rate * part,
             tokens_of(side.mean),
-            (side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2)
-            / BYTES_PER_TOKEN**2,
+            squares_of(side),
             tokens_of(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
@@ -204,8 +197,7 @@ def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        mean = tokens_of(frame.sizes.mean) if frame.sizes is not None else 100.0
-        rate = frame.table.column("rate") * mean
+        rate = frame.table.column("rate") * frame.length
     return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
 
 

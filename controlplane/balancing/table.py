@@ -24,6 +24,8 @@ ENVOYS: Final = "load reports"
 """Requests in flight as all Envoys together count them."""
 OWN: Final = "queue"
 """Requests in flight as the replica itself counts them."""
+MIXED: Final = 5.0
+"""Newest requests over which the classes of a replica's requests are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Table:
         self._with_memory: set[str] = set()
         self._classes: dict[str, dict[int, float]] = {}
         self._ended: dict[str, float] = {}
+        self._mix: dict[int, dict[str, float]] = {}
         self.revision = 0
         for each in inputs:
             self.put(each)
@@ -152,6 +155,7 @@ class Table:
         other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
         other._ended = dict(self._ended)
+        other._mix = {row: dict(each) for row, each in self._mix.items()}
         other.revision = self.revision
         return other
 
@@ -200,6 +204,22 @@ class Table:
         """Requests that have ended so far by the count of Envoys, by class."""
         return dict(self._ended)
 
+    def mean_by_class(self, lengths: Mapping[str, float]) -> Floats:
+        """Average a quantity over the newest requests of each replica, by row.
+
+        Args:
+            lengths: The quantity for a request of each class.
+
+        Returns:
+            NaN where no requests were counted by class, and where one class has no quantity.
+        """
+        found = np.full(self.size, math.nan)
+        for row, counts in self._mix.items():
+            total = math.fsum(counts.values())
+            if total > 0 and lengths.keys() >= counts.keys():
+                found[row] = math.fsum(n * lengths[name] for name, n in counts.items()) / total
+        return found
+
     def get(self, id_: str) -> ReplicaInput | None:
         """What was put of a replica last."""
         return self._inputs.get(id_)
@@ -217,8 +237,10 @@ class Table:
         row = self._rows.get(given.id)
         if row is None:
             row = self._new_row(given.id)
-        self._count(self._inputs.get(given.id), -1.0)
+        before = self._inputs.get(given.id)
+        self._count(before, -1.0)
         self._count(given, 1.0)
+        self._mix_in(row, before, given)
         self._inputs[given.id] = given
         self._values[row] = _row_of(given)
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
@@ -243,6 +265,7 @@ class Table:
         self._count(self._inputs.pop(id_), -1.0)
         self._with_memory.discard(id_)
         self._values[row], self._ids[row] = _EMPTY, ""
+        self._mix.pop(row, None)
         self._alive[row] = False
         self._free.append(row)
         for known in self._classes.values():
@@ -255,6 +278,19 @@ class Table:
             for name, count in each.ended.items():
                 self._ended[name] = self._ended.get(name, 0.0) + sign * count
 
+    def _mix_in(self, row: int, before: ReplicaInput | None, given: ReplicaInput) -> None:
+        """Take in which classes the requests that ended since the last input belong to."""
+        ended = _ended(given)
+        old = _ended(before) if before is not None else {}
+        if len(ended) < 2 or before is None or given.generation != before.generation:
+            self._mix.pop(row, None)
+            return
+        grown = {name: max(count - old.get(name, 0.0), 0.0) for name, count in ended.items()}
+        total = math.fsum(grown.values())
+        if total > 0:
+            kept, left = self._mix.get(row, {}), math.exp(-total / MIXED)
+            self._mix[row] = {n: left * kept.get(n, 0.0) + count for n, count in grown.items()}
+
     def _new_row(self, id_: str) -> int:
         if not self._free:
             size = self.size
@@ -266,6 +302,10 @@ class Table:
         self._rows[id_], self._ids[row] = row, id_
         self._alive[row] = True
         return row
+
+
+def _ended(given: ReplicaInput) -> Mapping[str, float]:
+    return next((each.ended for each in given.in_flight if each.source == ENVOYS), {})
 
 
 def _row_of(given: ReplicaInput) -> tuple[float, ...]:

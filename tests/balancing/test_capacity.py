@@ -29,6 +29,7 @@ def counted(rate: float, latency: float, seconds: float = 10.0, **more: float) -
         "requests": rate * seconds,
         "seconds": rate * seconds * latency,
         "elapsed": seconds,
+        "tokens": rate * seconds * TOKENS,
         **more,
     }
     return Counted(*(np.array([given.get(name, NAN)]) for name in Counted._fields))
@@ -36,7 +37,7 @@ def counted(rate: float, latency: float, seconds: float = 10.0, **more: float) -
 
 def by_one(rate: float, latency: float, slots: float = 1, sharing: float = 1.0) -> float:
     """Requests per second that such a replica carries."""
-    some = by_slots(counted(rate, latency), np.array([slots]), np.array([sharing]), TOKENS)
+    some = by_slots(counted(rate, latency), np.array([slots]), np.array([sharing]), np.array([TOKENS]))
     _, busy, work = some[0]
     return float(work / busy / TOKENS)
 
@@ -86,7 +87,7 @@ def test_the_capacity_of_a_batching_replica_does_not_depend_on_the_size_of_its_b
         batch_seconds=batches * took,
     )
     overhead = np.array([start / per_token])
-    _, busy, work = by_batches(some, overhead, full, np.ones(1, np.bool_))[0]
+    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1, np.bool_))[0]
     assert work / busy == pytest.approx(full / (start + per_token * full), rel=0.01)
 
 
