@@ -190,7 +190,7 @@ def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
     latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST) * sharing
     rate = counted.tokens / np.maximum(counted.elapsed, _BRIEFEST)
     one = counted.tokens / requests
-    capacity = rate + one / latency
+    capacity = rate + np.maximum(one, 1e-9) / latency
     for _ in range(4):
         waits = np.maximum(latency - one / capacity, 0.1 * latency)
         capacity = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))

@@ -4,6 +4,7 @@ Each stage of the pipeline reads columns of a frame and writes its own. Columns 
 of the pool's table; rows that no replica uses hold whatever comes out and are never looked at.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
@@ -28,8 +29,12 @@ MEDIAN_WEIGHT: Final = 1000
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut."""
-LATELY: Final = 3.0
+COUNTING: Final = 20.0
 """Seconds over which requests are counted."""
+LATELY: Final = 3.0
+"""Seconds after which another rate is seen."""
+OTHER: Final = 3.0
+"""Standard deviations of a Poisson count by which the newest requests must be more or fewer."""
 SHORTEST: Final = 2.0
 """Seconds that tell a rate."""
 COUNTED: Final = 1.0
@@ -259,15 +264,28 @@ class Frame:
         self.weights: dict[str, Ints]
 
     def rate_of(self, class_name: str | None) -> float | None:
-        """Requests of a class (None: of all) that ended per second lately; None: not counted."""
+        """Requests of a class that ended per second lately; None: not counted.
+
+        Args:
+            class_name: Of the class; None: of all.
+        """
         points = self.pool.ended
         if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
             return None
-        (first, before), (last, after) = points[0], points[-1]
+        last, after = points[-1]
         names = after.keys() if class_name is None else (class_name,)
-        if any(name not in before or name not in after for name in names):
+        if any(name not in before for _, before in (points[0], points[-1]) for name in names):
             return None
-        return sum(after[name] - before[name] for name in names) / (last - first)
+        first = next(at for at, _ in points if at >= last - LATELY)
+        seconds, counts = [], []
+        for at, before in points:
+            if at in (points[0][0], first) and at < last:
+                seconds.append(last - at)
+                counts.append(sum(after[name] - before.get(name, 0.0) for name in names))
+        usual, newest = counts[0] / seconds[0], counts[-1] / seconds[-1]
+        expected = usual * seconds[-1]
+        is_other = abs(counts[-1] - expected) > OTHER * math.sqrt(max(expected, 1.0))
+        return newest if is_other else usual
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""

@@ -15,7 +15,7 @@ from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
-from controlplane.balancing.frame import BULK, COUNTED, DEFAULT, LATELY, MEDIAN_WEIGHT, Frame
+from controlplane.balancing.frame import BULK, COUNTED, COUNTING, DEFAULT, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
@@ -60,7 +60,7 @@ def counted(frame: Frame) -> None:
     ended = frame.table.ended()
     if points and any(ended.get(name, 0.0) < count for name, count in points[-1][1].items()):
         points = ()  # A replica has gone, and its count with it.
-    kept = tuple(each for each in points if frame.now - each[0] <= LATELY)
+    kept = tuple(each for each in points if frame.now - each[0] <= COUNTING)
     frame.pool = replace(frame.pool, ended=(*kept, (frame.now, ended)) if ended else ())
 
 
@@ -75,7 +75,12 @@ def demands(frame: Frame) -> None:
     if known is not None and known.kind == "apart":
         frame.demand = _demand(frame, known.threshold)
     elif split is not None:
-        frame.demand = _demand(frame, _rounded(split.threshold))
+        found = _demand(frame, _rounded(split.threshold))
+        if found is not None:
+            # How much is bulk is only sampled: by a standard error more of it may come.
+            more = 1 + 1 / math.sqrt(max(split.above.requests, 1.0))
+            found = replace(found, long=replace(found.long, rate=more * found.long.rate))
+        frame.demand = found
 
 
 def part(frame: Frame) -> None:
@@ -183,8 +188,11 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
+    parted = frame.pool.looked.parting
+    is_apart = parted is not None and parted.kind == "apart" and parted.is_in_force(frame.now)
     by_class = [frame.rate_of(name) for name in (DEFAULT, BULK)]
-    if None not in by_class:
+    # Requests are counted by class only while Envoys part them.
+    if is_apart and None not in by_class:
         flows = [
             replace(flow, rate=rate)
             for flow, rate in zip(flows, by_class, strict=True)

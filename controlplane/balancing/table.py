@@ -281,15 +281,18 @@ class Table:
     def _mix_in(self, row: int, before: ReplicaInput | None, given: ReplicaInput) -> None:
         """Take in which classes the requests that ended since the last input belong to."""
         ended = _ended(given)
-        old = _ended(before) if before is not None else {}
+        known = _ended(before) if before is not None else {}
         if len(ended) < 2 or before is None or given.generation != before.generation:
             self._mix.pop(row, None)
             return
-        grown = {name: max(count - old.get(name, 0.0), 0.0) for name, count in ended.items()}
+        grown = {name: max(count - known.get(name, 0.0), 0.0) for name, count in ended.items()}
         total = math.fsum(grown.values())
         if total > 0:
-            kept, left = self._mix.get(row, {}), math.exp(-total / MIXED)
-            self._mix[row] = {n: left * kept.get(n, 0.0) + count for n, count in grown.items()}
+            old, left = self._mix.get(row, {}), math.exp(-total / MIXED)
+            parts = {name: count / total for name, count in grown.items()}
+            if old:
+                parts = {n: left * old.get(n, 0.0) + (1 - left) * p for n, p in parts.items()}
+            self._mix[row] = parts
 
     def _new_row(self, id_: str) -> int:
         if not self._free:
