@@ -7,12 +7,12 @@ from typing import Final
 
 from benchmarks.balance.measures import LATE
 from benchmarks.balance.outcome import Outcome, Request
-from benchmarks.failover.scenarios import FAULT_AT, Scenario
+from benchmarks.failover.scenarios import FAULT_AT, PATIENCE, Scenario
 from controlplane.load.percentiles import nearest_rank
 
 LASTING: Final = 1.0
 """Seconds before the end of the load: where a request that was due later failed or was slow, the
-fault was still felt at the end."""
+fault was still felt at the end. So it was where one was never answered."""
 
 NO_ANSWER: Final = "no answer"
 UNFINISHED: Final = "unanswered at the end"
@@ -79,7 +79,7 @@ def cost(outcome: Outcome, scenario: Scenario, seen: Seen) -> Cost:
         seen: By others.
     """
     requests = outcome.requests
-    given_up = max((_end(it, scenario.total) for it in requests), default=scenario.total)
+    given_up = scenario.total + PATIENCE
     failed = [it for it in requests if it.latency is None]
     slow = [it for it in requests if it.latency is not None and it.latency > scenario.slow_after]
     felt = [it for it in (*failed, *slow) if _end(it, given_up) > FAULT_AT]
@@ -90,7 +90,7 @@ def cost(outcome: Outcome, scenario: Scenario, seen: Seen) -> Cost:
         before=sum(_end(it, given_up) <= FAULT_AT for it in failed),
         slow=len(slow),
         seconds=max((_end(it, given_up) - FAULT_AT for it in felt), default=0.0),
-        lasting=any(it.at > scenario.total - LASTING for it in felt),
+        lasting=any(it.took is None or it.at > scenario.total - LASTING for it in felt),
         faults=dict(Counter(map(_why, failed)).most_common()),
         late=1000 * nearest_rank([it.late for it in requests], 0.99),
         reached=None if seen.reached is None or not after else seen.reached / after,

@@ -122,9 +122,9 @@ def cell(costs: Sequence[Cost]) -> str:
         said.append(f"{slow} slow")
     times = [it.seconds for it in costs]
     if max(times) > 0:
-        middle = f"{'≥ ' if all(it.lasting for it in costs) else ''}{median(times):.1f} s"
-        whole = f" ({min(times):.1f}–{max(times):.1f})" if len(times) > 1 else ""
-        said.append(middle + whole)
+        at_least = "≥ " if all(it.lasting for it in costs) else ""
+        whole = f" ({min(times):.2g}–{max(times):.2g})" if len(times) > 1 else ""
+        said.append(f"{at_least}{median(times):.2g} s{whole}")
     reached = [it.reached for it in costs if it.reached is not None]
     if reached:
         said.append(f"{median(reached):.2f} × reached")

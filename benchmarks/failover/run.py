@@ -34,7 +34,9 @@ async def run(
     ):
         arguments = (
             *("--ports", ",".join(map(str, running.ports))),
-            *("--scenario", scenario.name),
+            *("--tokens", str(scenario.tokens)),
+            *("--rate", f"{scenario.cell.rate:g}"),
+            *("--seconds", f"{scenario.total:g}"),
             *("--seed", str(seed)),
         )
         acting = Acting(scenario, replicas, running)

@@ -17,6 +17,10 @@ SLOW: Final = 0.5
 """Seconds beyond the service time from which a request is slow. Queues at 90 % load stay below a
 fifth of it, and so does a try that is repeated at once."""
 
+PATIENCE: Final = 15.0
+"""Seconds after the last request for the answers. Who has none by then has waited for far longer
+than any fault here takes to be seen."""
+
 POISON: Final = 1_313
 """Tokens of a request that crashes the replica that reads it. No other has as many."""
 
@@ -147,7 +151,8 @@ _ALL_503: Final = Wanted(failed=inf, ratio=inf, reached=1.5)
 
 _ROWS: Final = (
     Scenario("big-bodies", "2 MiB bodies, 2 of 4 reset reused connections",
-             (Act(0, "resets", (0, 1)),), slots=2, service=0.4, tokens=524_288),
+             (Act(0, "resets", (0, 1)),), seconds=12, load=0.3, slots=2, service=0.4,
+             tokens=524_288),
     Scenario("three-dead", "SIGKILL of 3 of 4", (Act(0, "kill", (0, 1, 2)),), load=0.15),
     _kill(3),
     _kill(4),
