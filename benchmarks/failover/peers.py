@@ -19,7 +19,7 @@ HAPROXY_SETTINGS: Final = (
     " timeout http-request 10s"
 )
 NGINX_SETTINGS: Final = (
-    "least_conn, max_fails 1, fail_timeout 10s, 256 kept connections, proxy_next_upstream error"
+    "least_conn, max_fails 1, fail_timeout 1s, 256 kept connections, proxy_next_upstream error"
     " timeout invalid_header http_500 http_502 http_503 http_504 http_429 non_idempotent,"
     " proxy_next_upstream_tries 4, proxy_connect_timeout 1s, proxy_read_timeout 60s"
 )
@@ -106,7 +106,7 @@ def haproxy_config(listen: Address, replicas: Sequence[Address]) -> str:
 def nginx_config(port: int, replicas: Sequence[Address], folder: Path) -> str:
     """The configuration file of one sidecar."""
     servers = "\n".join(
-        f"    server {address} max_fails=1 fail_timeout=10s;" for address in replicas
+        f"    server {address} max_fails=1 fail_timeout=1s;" for address in replicas
     )
     return _NGINX.format(port=port, servers=servers, folder=folder, user=getuser())
 

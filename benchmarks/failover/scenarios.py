@@ -15,7 +15,7 @@ FAULT_AT: Final = 3.0
 
 SLOW: Final = 0.5
 """Seconds beyond the service time from which a request is slow. Queues at 90 % load stay below a
-fifth of it, and so does a try that is repeated at once."""
+fifth of it, and a request that is cut off at its end and repeated at once is not slow."""
 
 PATIENCE: Final = 15.0
 """Seconds after the last request for the answers. Who has none by then has waited for far longer
@@ -89,7 +89,8 @@ class Scenario:
         replicas: How many.
         sidecars: Proxies that requests are dealt to in turn.
         load: Part of what all replicas together carry.
-        slots: Requests that a replica computes at the same time.
+        slots: Requests that a replica computes at the same time. With many of them, many are in
+            flight when it dies: more than a fixed number of retries.
         service: Seconds that it takes for one.
         tokens: Of a request, four bytes each.
         only: The only contender that it is for; None: all.
@@ -104,8 +105,8 @@ class Scenario:
     replicas: int = 4
     sidecars: int = 1
     load: float = 0.6
-    slots: int = 4
-    service: float = 0.04
+    slots: int = 25
+    service: float = 0.25
     tokens: int = 100
     only: str | None = None
     quick: bool = True
