@@ -111,7 +111,7 @@ async def _main(jobs: Sequence[Unit], lanes: int, *, quick: bool) -> None:
         for slot in slots_of(contenders, lanes):
             if not quick:
                 await until_quiet(click.echo)
-            costs = await side_by_side(scenario, slot, repetition)
+            costs = await _patiently(scenario, slot, repetition)
             for contender, cost in zip(slot, costs, strict=True):
                 entry = Entry(scenario.name, contender.name, repetition, cost)
                 entries.append(entry)
@@ -124,6 +124,17 @@ async def _main(jobs: Sequence[Unit], lanes: int, *, quick: bool) -> None:
 def slots_of(contenders: Sequence[Contender], lanes: int) -> list[Sequence[Contender]]:
     """Contenders that run side by side: at most so many."""
     return [contenders[begin : begin + lanes] for begin in range(0, len(contenders), lanes)]
+
+
+async def _patiently(
+    scenario: Scenario, contenders: Sequence[Contender], repetition: int
+) -> list[Cost]:
+    """Run a slot, once more if it fails: a busy machine can keep a proxy from starting in time."""
+    try:
+        return await side_by_side(scenario, contenders, repetition)
+    except ExceptionGroup as failures:
+        click.echo(f"  failed, and is tried once more: {failures.exceptions[0]}", err=True)
+    return await side_by_side(scenario, contenders, repetition)
 
 
 async def side_by_side(

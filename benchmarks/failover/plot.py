@@ -37,6 +37,7 @@ def draw(entries: Iterable[Entry], path: Path) -> None:
             failed = sum(it.failed for it in costs)
             axes.text(length, place, f" {failed} failed", va="center", fontsize=6, color=color)
     axes.set_yticks(range(len(found)), [SCENARIOS[name].title for name in found], fontsize=7)
+    axes.margins(x=0.1)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlabel("seconds from the fault to the last failed or slow request, median", fontsize=8)
     axes.legend(fontsize=7)
