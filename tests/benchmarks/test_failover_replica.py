@@ -17,7 +17,7 @@ from benchmarks.failover.measures import Cost
 from benchmarks.failover.run import run
 from benchmarks.failover.scenarios import POISON, Act, Scenario
 from controlplane.settings import Address
-from tests.processes import free_port, process, until
+from tests.processes import DEADLINE, free_port, process, until
 
 BODY = b"x" * 443
 """A hundred tokens."""
@@ -103,7 +103,9 @@ async def test_a_replica_dies_of_poison_and_of_nothing_else(tmp_path: Path) -> N
         assert await started.wait() == -signal.SIGKILL
 
 
-async def test_a_replica_that_is_asked_to_end_answers_what_it_has_begun(tmp_path: Path) -> None:
+async def test_a_replica_that_is_asked_to_end_answers_what_it_has_begun_and_closes_what_is_idle(
+    tmp_path: Path,
+) -> None:
     async with replica(tmp_path) as (session, url, started):
         # A second of work.
         begun = asyncio.create_task(session.post(f"{url}{PATH}", data=b"x" * (43 + 4 * 10_000)))
@@ -113,7 +115,13 @@ async def test_a_replica_that_is_asked_to_end_answers_what_it_has_begun(tmp_path
                 return "1" in await response.text()
 
         await until("the request is taken", is_taken)
+        idle, its = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        its.write(b"GET /health HTTP/1.1\r\n\r\n")
+        assert await idle.readline() == b"HTTP/1.1 200 OK\r\n"
         started.terminate()
+        async with asyncio.timeout(DEADLINE):
+            await idle.read()
+        its.close()
         response = await begun
         assert response.status == 200
         assert response.headers["connection"] == "close"
