@@ -26,7 +26,7 @@ class Cost:
         requests: That were sent.
         failed: Of them: without an answer of 200 whose body was whole.
         before: Of the failed, those that had ended before the fault.
-        slow: Answered right, but late.
+        slow: Answered right after the fault, but late.
         seconds: From the fault to the end of the last one that failed or was slow; 0: none was.
         lasting: Whether there was one until the end of the load.
         faults: Of those that failed, how often each status, or why there was none.
@@ -81,13 +81,22 @@ def cost(outcome: Outcome, scenario: Scenario, seen: Seen) -> Cost:
     requests = outcome.requests
     given_up = scenario.total + PATIENCE
     failed = [it for it in requests if it.latency is None]
-    slow = [it for it in requests if it.latency is not None and it.latency > scenario.slow_after]
-    felt = [it for it in (*failed, *slow) if _end(it, given_up) > FAULT_AT]
+    felt = [it for it in failed if _end(it, given_up) > FAULT_AT]
+    before = len(failed) - len(felt)
+    # What the generator was late for itself is nobody else's.
+    slow = [
+        it
+        for it in requests
+        if it.latency is not None
+        and it.latency - it.late > scenario.slow_after
+        and _end(it, given_up) > FAULT_AT
+    ]
+    felt += slow
     after = sum(it.at >= FAULT_AT for it in requests)
     return Cost(
         requests=len(requests),
         failed=len(failed),
-        before=sum(_end(it, given_up) <= FAULT_AT for it in failed),
+        before=before,
         slow=len(slow),
         seconds=max((_end(it, given_up) - FAULT_AT for it in felt), default=0.0),
         lasting=any(it.took is None or it.at > scenario.total - LASTING for it in felt),

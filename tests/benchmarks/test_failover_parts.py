@@ -80,6 +80,12 @@ def test_the_time_counts_from_the_fault_to_the_end_of_the_last_that_failed_or_wa
     assert found.faults == {"503": 1}
 
 
+def test_what_was_slow_before_the_fault_or_left_late_is_not_counted() -> None:
+    held_up = replace(request(4.0, took=2.0), late=1.9)
+    found = cost_of(request(1.0, took=1.9), held_up)
+    assert (found.slow, found.seconds) == (0, 0.0)
+
+
 def test_what_failed_before_the_fault_is_told_apart_and_takes_no_time() -> None:
     found = cost_of(failed(1.0))
     assert (found.failed, found.before, found.seconds) == (1, 1, 0.0)
