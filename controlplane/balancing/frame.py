@@ -192,6 +192,8 @@ class Frame:
         pool: Of the pool.
         alive: Rows with a replica.
         ready: Rows whose replica may get traffic.
+        who: A number for the replica of each row.
+        marks: What was put of it is marked with, by row.
     """
 
     def __init__(
@@ -222,6 +224,7 @@ class Frame:
         self.interval = settings.metrics.interval
         self.patience = PATIENCE * max(WINDOW, self.interval)
         self.ids: list[str] = list(table.ids)
+        self.who, self.marks = table.who.copy(), table.marks.copy()
         # Written by the stages, in their order.
         self.age: Floats
         self.stale: Bools
@@ -234,6 +237,8 @@ class Frame:
         self.mixed: Floats
         self.median: float | None
         self.after_errors: Floats
+        self.soft: Floats
+        self.hard: Floats
         self.after_memory: Floats
         self.serving: Bools
         self.aged: Floats

@@ -121,8 +121,7 @@ def differing(before: Decision | None, after: Decision) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = np.abs(after.share[:size] / before.share[:size] - 1) > _NOTICED
     some |= moved | ((after.share[:size] == 0) != (before.share[:size] == 0))
-    changed = set(after.changed(before))
-    return [id_ for id_, row in after.rows.items() if differs[row] or id_ in changed]
+    return after.ids(differs | after.changed(before))
 
 
 def without_counters(decision: Decision) -> Decision:

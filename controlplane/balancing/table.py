@@ -64,6 +64,7 @@ class ReplicaInput:
         in_flight: What it has in flight, by everyone who counts.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
+        mark: Another number whenever people are to be told something else of it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class ReplicaInput:
     in_flight: tuple[InFlight, ...] = ()
     ready: bool = True
     ready_since: float | None = None
+    mark: int = 0
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -134,6 +136,8 @@ class Table:
         """Begin with these replicas."""
         self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
         self._alive: Bools = np.zeros(8, np.bool_)
+        self._who: Ints = np.zeros(8, np.int64)
+        self._marks: Ints = np.zeros(8, np.int64)
         self._rows: dict[str, int] = {}
         self._ids = [""] * 8
         self._free = [*range(7, -1, -1)]
@@ -150,6 +154,7 @@ class Table:
         """The same, to be changed apart."""
         other = type(self)()
         other._values, other._alive = self._values.copy(), self._alive.copy()
+        other._who, other._marks = self._who.copy(), self._marks.copy()
         other._rows, other._free = dict(self._rows), list(self._free)
         other._ids = list(self._ids)
         other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
@@ -184,6 +189,16 @@ class Table:
     def alive(self) -> Bools:
         """Which rows are used."""
         return self._alive
+
+    @property
+    def who(self) -> Ints:
+        """A number for the replica of each row; 0 where there is none."""
+        return self._who
+
+    @property
+    def marks(self) -> Ints:
+        """A number by row for the replica, its generation and what it is marked with."""
+        return self._marks
 
     def column(self, name: str) -> Floats:
         """One quantity of all rows; NaN where it is not known."""
@@ -243,6 +258,7 @@ class Table:
         self._mix_in(row, before, given)
         self._inputs[given.id] = given
         self._values[row] = _row_of(given)
+        self._marks[row] = hash((given.id, given.generation, given.mark))
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
             self._with_memory.add(given.id)
         else:
@@ -266,7 +282,7 @@ class Table:
         self._with_memory.discard(id_)
         self._values[row], self._ids[row] = _EMPTY, ""
         self._mix.pop(row, None)
-        self._alive[row] = False
+        self._alive[row], self._who[row], self._marks[row] = False, 0, 0
         self._free.append(row)
         for known in self._classes.values():
             known.pop(row, None)
@@ -296,11 +312,13 @@ class Table:
             size = self.size
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._who = np.concatenate([self._who, np.zeros(size, np.int64)])
+            self._marks = np.concatenate([self._marks, np.zeros(size, np.int64)])
             self._ids += [""] * size
             self._free = [*range(2 * size - 1, size - 1, -1)]
         row: int = self._free.pop()
         self._rows[id_], self._ids[row] = row, id_
-        self._alive[row] = True
+        self._alive[row], self._who[row] = True, hash(id_)
         return row
 
 

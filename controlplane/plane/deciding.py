@@ -56,11 +56,8 @@ def decide(
             class_sizes=of_pool.by_class if of_pool is not None else None,
             hold=decided.held(name, now),
         )
-        touched = dict.fromkeys((*ids, *decision.changed(before)))
-        inputs = [given for id_ in touched if (given := table.get(id_)) is not None]
-        timelines.record(pool, seen.observed, inputs, decision)
-        shown = {
-            id_: id_ in decision.rows and seen.observed[name, id_].readiness.is_shown
-            for id_ in touched
-        }
-        decided.take(pool, decision, shown, now)
+        changed = decision.changed(before) | decision.marked(before)
+        timelines.record(pool, decision, changed, seen)
+        gone = [id_ for id_ in ids if id_ not in table]
+        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        decided.take(pool, decision, shown | dict.fromkeys(gone, False), now)
