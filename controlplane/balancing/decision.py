@@ -184,7 +184,7 @@ class Decision:
     def told(self) -> Ints:
         """A number by row that is another one where Envoys are told something else."""
         weights = (each.weights ^ hash(each.name) for each in self.classes)
-        return _mixed(self._who, self._tiers, self.weight, self.drained, self.stale, *weights)
+        return _mixed(self.state.who, self._tiers, self.weight, self.drained, self.stale, *weights)
 
     @cached_property
     def marks(self) -> Ints:
@@ -201,7 +201,7 @@ class Decision:
             steps ^= np.where(tells, hash(each.name), 0)
         for one in self.classes:
             steps ^= np.where(one.weights > 0, hash(f"serves {one.title}"), 0)
-        given = self.frame.marks if self.frame is not None else self._who
+        given = self.frame.marks if self.frame is not None else self.state.who
         return _mixed(given, self._tiers, self.drained, self.stale, steps)
 
     def changed(self, before: "Decision | None") -> Bools:
@@ -220,19 +220,10 @@ class Decision:
 
     def _differ(self, before: Ints | None, after: Ints) -> Bools:
         """Rows with a replica in which two columns differ; there may be more than before."""
-        found: Bools = self._who != 0
+        found: Bools = self.state.who != 0
         if before is not None:
             size = min(len(before), len(after))
             found[:size] &= before[:size] != after[:size]
-        return found
-
-    @property
-    def _who(self) -> Ints:
-        """A number for the replica of each row."""
-        if self.frame is not None:
-            return self.frame.who
-        found = np.zeros(len(self.weight), np.int64)
-        found[[*self.rows.values()]] = [hash(id_) for id_ in self.rows]
         return found
 
     @property
