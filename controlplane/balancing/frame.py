@@ -63,7 +63,7 @@ class State:
     """What the next decision has to know of this one, by row.
 
     Attributes:
-        generation: That all of this was learned of; NaN: of none.
+        who: That all of this was learned of, by `Table.who`; 0: nobody.
         records: Of requests.
         relative: Share relative to the pool's median, after damping; NaN before any.
         wanted: GPU memory says that it should be cut.
@@ -82,7 +82,7 @@ class State:
         gauge_ended: Requests that had ended by then.
     """
 
-    generation: Floats
+    who: Ints
     records: Records
     relative: Floats
     wanted: Bools
@@ -108,7 +108,7 @@ class State:
             return np.full((size, *shape), np.nan)
 
         return cls(
-            generation=unknown(),
+            who=np.zeros(size, np.int64),
             records=Records.empty(size),
             relative=unknown(),
             wanted=np.zeros(size, np.bool_),
@@ -127,27 +127,15 @@ class State:
             gauge_ended=unknown(),
         )
 
-    def for_rows(
-        self, generation: Floats, before: Mapping[str, int], rows: Mapping[str, int]
-    ) -> "State":
-        """The same for the rows that there are now; nothing of those that are others by now.
-
-        Args:
-            generation: By row.
-            before: The row of each replica that this was learned of, by id.
-            rows: The row of each that there is.
-        """
-        size, known = len(generation), len(self.generation)
-        keep = self.generation == generation[:known]
+    def for_rows(self, who: Ints) -> "State":
+        """The same for the rows that there are now; nothing of those that are others by now."""
+        size, known = len(who), len(self.who)
+        keep = self.who == who[:known]
         if size == known and keep.all():
             return self
-        if before != rows:
-            keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
-                False
-            )
         state = carried_over(self, State.empty(size), keep)
         records = self.records.carried_over(size, keep)
-        return replace(state, generation=generation.copy(), records=records)
+        return replace(state, who=who.copy(), records=records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +185,7 @@ class Frame:
         pool: Of the pool.
         alive: Rows with a replica.
         ready: Rows whose replica may get traffic.
+        marks: See `Table.marks`.
     """
 
     def __init__(
@@ -227,6 +216,7 @@ class Frame:
         self.interval = settings.metrics.interval
         self.patience = PATIENCE * max(WINDOW, self.interval)
         self.ids: list[str] = list(table.ids)
+        self.marks = table.marks.copy()
         # Written by the stages, in their order.
         self.age: Floats
         self.stale: Bools
@@ -239,6 +229,8 @@ class Frame:
         self.mixed: Floats
         self.median: float | None
         self.after_errors: Floats
+        self.soft: Floats
+        self.hard: Floats
         self.after_memory: Floats
         self.serving: Bools
         self.aged: Floats

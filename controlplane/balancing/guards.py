@@ -49,8 +49,8 @@ def gpu_memory(frame: Frame) -> None:
     state, table, fraction = frame.state, frame.table, frame.memory_in_use
     limits = frame.settings.memory
     soft, hard = table.column("soft"), table.column("hard")
-    soft = np.where(np.isnan(soft), limits.soft, soft)
-    hard = np.where(np.isnan(hard), limits.hard, hard)
+    frame.soft = soft = np.where(np.isnan(soft), limits.soft, soft)
+    frame.hard = hard = np.where(np.isnan(hard), limits.hard, hard)
     known = ~np.isnan(fraction)
     wanted = state.wanted | (known & (fraction >= hard))
     below = known & wanted & (fraction < soft)

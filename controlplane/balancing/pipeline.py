@@ -93,11 +93,11 @@ def decide(
         gpus = {}
     age = (now - table.column("scraped_at"))[table.alive & (table.column("ready") == 1)]
     suspect = capacity.is_suspect(age, interval)
-    state, known = (before.state, before.rows) if before is not None else (State.empty(0), {})
+    state = before.state if before is not None else State.empty(0)
     frame = Frame(
         settings,
         table,
-        state.for_rows(table.column("generation"), known, table.rows),
+        state.for_rows(table.who),
         before.pool if before is not None else PoolState(),
         now,
         since=now - before.at if before is not None else None,

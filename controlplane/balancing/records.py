@@ -6,7 +6,8 @@ one sum, which fades. Each chunk is three numbers: what it is worth in requests,
 work in tokens. Work over busy seconds is the capacity.
 """
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from typing import Final, NamedTuple, Self
 
 import numpy as np
@@ -133,8 +134,9 @@ class Records:
         return replace(fresh, shapes=carried_over(self.shapes, Shapes.unknown(size), keep))
 
     def copy(self) -> "Records":
-        """The same, to be changed in place."""
-        return self.carried_over(len(self.at), np.ones(len(self.at), np.bool_))
+        """The same, to be changed in place; shapes never are."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Records(**{name: copy(column) for name, column in columns.items()})
 
     @property
     def worth(self) -> Floats:

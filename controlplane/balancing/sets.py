@@ -338,17 +338,20 @@ def _weights(
     means = sums / np.maximum(counts, 1)
     if name != "*":
         frame.leans |= leans(frame, name, rows, shares, frame.pool.backlogs)
-    found = np.ones(count, np.int64)
+    used = np.flatnonzero(np.bincount(tier[frame.alive], minlength=count)).tolist()
+    keys = [(name, frame.tier_names[index]) for index in used]
+    shares = means[used]
+    if frame.leans:
+        leans_of = map(frame.leans.get, keys)
+        shares = np.asarray([leaned(*each) for each in zip(shares.tolist(), leans_of, strict=True)])
+    wanted = np.maximum(np.round(MEDIAN_WEIGHT * shares), 1).astype(np.int64)
+    before = np.asarray([frame.pool.told.get(key, 0) for key in keys], np.int64)
     exact = frame.pool.equal and not frame.leans
-    for index in np.unique(tier[frame.alive]):
-        key = (name, frame.tier_names[index])
-        share = leaned(float(means[index]), frame.leans.get(key))
-        weight = max(round(MEDIAN_WEIGHT * share), 1)
-        before = frame.pool.told.get(key)
-        is_noise = not exact and before is not None and abs(weight / before - 1) <= DEAD_BAND
-        if before is not None and (is_noise or frame.keeps_told):
-            weight = before
-        told[key] = found[index] = weight
+    is_noise = np.abs(wanted - before) <= (-1.0 if exact else DEAD_BAND * before)
+    stays = (before > 0) & (is_noise | frame.keeps_told)
+    found = np.ones(count, np.int64)
+    found[used] = weights = np.where(stays, before, wanted)
+    told |= zip(keys, weights.tolist(), strict=True)
     return np.asarray(found[tier])
 
 

@@ -6,8 +6,9 @@ columns. So a pool of ten thousand replicas costs what has changed in it and som
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Final, Self, TypeVar
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,10 @@ OWN: Final = "queue"
 """Requests in flight as the replica itself counts them."""
 MIXED: Final = 5.0
 """Newest requests over which the classes of a replica's requests are averaged."""
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """Requests that a replica had at one time, waiting ones included.
 
     Attributes:
@@ -45,12 +46,11 @@ class InFlight:
     requests: float
     at: float
     are_texts: bool = False
-    by_class: Mapping[str, float] = field(default_factory=dict)
-    ended: Mapping[str, float] = field(default_factory=dict)
+    by_class: Mapping[str, float] = _NOTHING
+    ended: Mapping[str, float] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaInput:
+class ReplicaInput(NamedTuple):
     """What is known of one replica at the time of a decision.
 
     Attributes:
@@ -64,6 +64,7 @@ class ReplicaInput:
         in_flight: What it has in flight, by everyone who counts.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
+        mark: Another number whenever people are to be told something else of it.
     """
 
     id: str
@@ -76,6 +77,7 @@ class ReplicaInput:
     in_flight: tuple[InFlight, ...] = ()
     ready: bool = True
     ready_since: float | None = None
+    mark: int = 0
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -87,7 +89,6 @@ class ReplicaInput:
 
 _COLUMNS: Final = (
     "slots",
-    "generation",
     "ready",
     "ready_since",
     "scraped_at",
@@ -134,13 +135,15 @@ class Table:
         """Begin with these replicas."""
         self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
         self._alive: Bools = np.zeros(8, np.bool_)
+        self._who: Ints = np.zeros(8, np.int64)
+        self._marks: Ints = np.zeros(8, np.int64)
         self._rows: dict[str, int] = {}
         self._ids = [""] * 8
         self._free = [*range(7, -1, -1)]
-        self._inputs: dict[str, ReplicaInput] = {}
-        self._with_memory: set[str] = set()
+        self._with_memory: dict[str, ReplicaInput] = {}
         self._classes: dict[str, dict[int, float]] = {}
-        self._ended: dict[str, float] = {}
+        self._ended: dict[int, Mapping[str, float]] = {}
+        self._sums: dict[str, float] = {}
         self._mix: dict[int, dict[str, float]] = {}
         self.revision = 0
         for each in inputs:
@@ -150,11 +153,12 @@ class Table:
         """The same, to be changed apart."""
         other = type(self)()
         other._values, other._alive = self._values.copy(), self._alive.copy()
+        other._who, other._marks = self._who.copy(), self._marks.copy()
         other._rows, other._free = dict(self._rows), list(self._free)
         other._ids = list(self._ids)
-        other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
+        other._with_memory = dict(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
-        other._ended = dict(self._ended)
+        other._ended, other._sums = dict(self._ended), dict(self._sums)
         other._mix = {row: dict(each) for row, each in self._mix.items()}
         other.revision = self.revision
         return other
@@ -185,6 +189,16 @@ class Table:
         """Which rows are used."""
         return self._alive
 
+    @property
+    def who(self) -> Ints:
+        """A number for the replica of each row and its generation; 0 where there is none."""
+        return self._who
+
+    @property
+    def marks(self) -> Ints:
+        """A number by row for the same and what it is marked with."""
+        return self._marks
+
     def column(self, name: str) -> Floats:
         """One quantity of all rows; NaN where it is not known."""
         return self._values[:, _PLACE[name]]
@@ -202,7 +216,7 @@ class Table:
 
     def ended(self) -> dict[str, float]:
         """Requests that have ended so far by the count of Envoys, by class."""
-        return dict(self._ended)
+        return dict(self._sums)
 
     def mean_by_class(self, lengths: Mapping[str, float]) -> Floats:
         """Average a quantity over the newest requests of each replica, by row.
@@ -220,40 +234,30 @@ class Table:
                 found[row] = math.fsum(n * lengths[name] for name, n in counts.items()) / total
         return found
 
-    def get(self, id_: str) -> ReplicaInput | None:
-        """What was put of a replica last."""
-        return self._inputs.get(id_)
-
-    def inputs(self) -> Mapping[str, ReplicaInput]:
-        """What was put last, by id."""
-        return self._inputs
-
-    def with_memory(self) -> Iterator[tuple[str, ReplicaInput]]:
+    def with_memory(self) -> Iterable[tuple[str, ReplicaInput]]:
         """Replicas whose GPU is known, with what was put last."""
-        return ((id_, self._inputs[id_]) for id_ in self._with_memory)
+        return self._with_memory.items()
 
     def put(self, given: ReplicaInput) -> int:
         """Write what is known of a replica; returns its row."""
         row = self._rows.get(given.id)
         if row is None:
             row = self._new_row(given.id)
-        before = self._inputs.get(given.id)
-        self._count(before, -1.0)
-        self._count(given, 1.0)
-        self._mix_in(row, before, given)
-        self._inputs[given.id] = given
-        self._values[row] = _row_of(given)
+        own = reported = None
+        for each in given.in_flight:
+            if each.source == OWN:
+                own = each
+            else:
+                reported = each
+        self._values[row] = _row_of(given, own, reported)
+        who = who_is(given.id, given.generation)
+        self._count(row, reported, is_same=bool(self._who[row] == who))
+        self._who[row] = who
+        self._marks[row] = hash((who, given.mark))
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
-            self._with_memory.add(given.id)
+            self._with_memory[given.id] = given
         else:
-            self._with_memory.discard(given.id)
-        reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
-        by_class = reported.by_class if reported is not None else {}
-        for name, known in self._classes.items():
-            if name not in by_class:
-                known.pop(row, None)
-        for name, count in by_class.items():
-            self._classes.setdefault(name, {})[row] = count
+            self._with_memory.pop(given.id, None)
         self.revision += 1
         return row
 
@@ -262,30 +266,36 @@ class Table:
         row = self._rows.pop(id_, None)
         if row is None:
             return
-        self._count(self._inputs.pop(id_), -1.0)
-        self._with_memory.discard(id_)
+        self._with_memory.pop(id_, None)
         self._values[row], self._ids[row] = _EMPTY, ""
-        self._mix.pop(row, None)
-        self._alive[row] = False
+        self._alive[row], self._who[row], self._marks[row] = False, 0, 0
         self._free.append(row)
-        for known in self._classes.values():
-            known.pop(row, None)
+        self._count(row, None, is_same=False)
         self.revision += 1
 
-    def _count(self, given: ReplicaInput | None, sign: float) -> None:
-        """Take what has ended at a replica into the sums, or out of them."""
-        for each in given.in_flight if given is not None else ():
-            for name, count in each.ended.items():
-                self._ended[name] = self._ended.get(name, 0.0) + sign * count
-
-    def _mix_in(self, row: int, before: ReplicaInput | None, given: ReplicaInput) -> None:
-        """Take in which classes the requests that ended since the last input belong to."""
-        ended = _ended(given)
-        known = _ended(before) if before is not None else {}
-        if len(ended) < 2 or before is None or given.generation != before.generation:
+    def _count(self, row: int, reported: InFlight | None, *, is_same: bool) -> None:
+        """Take what Envoys count of each class at a replica in the place of what they did."""
+        by_class, ended = (reported.by_class, reported.ended) if reported else (_NOTHING, _NOTHING)
+        for name, known in self._classes.items():
+            if name not in by_class:
+                known.pop(row, None)
+        for name, count in by_class.items():
+            self._classes.setdefault(name, {})[row] = count
+        before = self._ended.pop(row, _NOTHING)
+        for name, count in before.items():
+            self._sums[name] -= count
+        if ended:
+            self._ended[row] = ended
+        for name, count in ended.items():
+            self._sums[name] = self._sums.get(name, 0.0) + count
+        if is_same and len(ended) >= 2:
+            self._mix_in(row, before, ended)
+        else:
             self._mix.pop(row, None)
-            return
-        grown = {name: max(count - known.get(name, 0.0), 0.0) for name, count in ended.items()}
+
+    def _mix_in(self, row: int, before: Mapping[str, float], ended: Mapping[str, float]) -> None:
+        """Take in which classes the requests that ended since the last input belong to."""
+        grown = {name: max(count - before.get(name, 0.0), 0.0) for name, count in ended.items()}
         total = math.fsum(grown.values())
         if total > 0:
             old, left = self._mix.get(row, {}), math.exp(-total / MIXED)
@@ -299,6 +309,8 @@ class Table:
             size = self.size
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._who = np.concatenate([self._who, np.zeros(size, np.int64)])
+            self._marks = np.concatenate([self._marks, np.zeros(size, np.int64)])
             self._ids += [""] * size
             self._free = [*range(2 * size - 1, size - 1, -1)]
         row: int = self._free.pop()
@@ -307,11 +319,14 @@ class Table:
         return row
 
 
-def _ended(given: ReplicaInput) -> Mapping[str, float]:
-    return next((each.ended for each in given.in_flight if each.source == ENVOYS), {})
+def who_is(id_: str, generation: int) -> int:
+    """A number for a replica and its generation, the same as long as this process runs."""
+    return hash((id_, generation))
 
 
-def _row_of(given: ReplicaInput) -> tuple[float, ...]:
+def _row_of(
+    given: ReplicaInput, own: InFlight | None, reported: InFlight | None
+) -> tuple[float, ...]:
     nan = math.nan
     window = given.window
     counters: tuple[float, ...] = (nan,) * 20
@@ -333,12 +348,9 @@ def _row_of(given: ReplicaInput) -> tuple[float, ...]:
             window.rate * length,
             length,
         )
-    own = next((each for each in given.in_flight if each.source == OWN), None)
-    reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
     memory = given.memory
     return (
         nan if given.slots is None else float(given.slots),
-        float(given.generation),
         float(given.ready),
         nan if given.ready_since is None else given.ready_since,
         nan if given.scraped_at is None else given.scraped_at,

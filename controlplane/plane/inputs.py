@@ -58,6 +58,7 @@ def input_of(
         in_flight=in_flight,
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
+        mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),
     )
 
 

@@ -179,6 +179,7 @@ class Play:
         decision: The last one.
         now: When that was.
         gpus: Memory in use by GPU, over all pools.
+        inputs: What was put last, by id.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class Play:
         self.decision: Decision | None = None
         self.now = 0.0
         self.gpus: dict[str, float] = {}
+        self.inputs: dict[str, ReplicaInput] = {}
         self._counters: dict[str, Counters] = {}
 
     def copy(self) -> Self:
@@ -200,6 +202,7 @@ class Play:
         other = type(self)(self.settings, envoys=self.envoys, sizes=self.sizes)
         other.table, other.decision, other.now = self.table.copy(), self.decision, self.now
         other.gpus, other._counters = dict(self.gpus), deepcopy(self._counters)
+        other.inputs = dict(self.inputs)
         return other
 
     def step(
@@ -216,7 +219,8 @@ class Play:
             if known is None or known.generation != serving.generation:
                 known = self._counters[id_] = Counters(serving.generation)
             known.go_on(serving, seconds, self.now)
-            self.table.put(known.input(id_, serving, self.now))
+            self.inputs[id_] = known.input(id_, serving, self.now)
+            self.table.put(self.inputs[id_])
         return self.decide(hold=hold)
 
     def decide(self, *, hold: str | None = None) -> Decision:
