@@ -211,6 +211,8 @@ def _median(frame: Frame, row: int) -> str:
     words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
         return words + "; all replicas are about equal and treated as equal"
+    if frame.target[row] == frame.backed[row]:
+        return words + f", limited to {number(float(frame.backed[row]))}: Envoys see no more"
     if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
     return words

@@ -80,6 +80,9 @@ class State:
         gauge: What it said to have in flight; NaN: nothing.
         gauge_at: When it first said so.
         gauge_ended: Requests that had ended by then.
+        counted: When Envoys counted last, requests that had ended by then, and those in flight.
+        seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
+            fade.
     """
 
     who: Ints
@@ -99,6 +102,8 @@ class State:
     gauge: Floats
     gauge_at: Floats
     gauge_ended: Floats
+    counted: Floats
+    seen: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -125,6 +130,8 @@ class State:
             gauge=unknown(),
             gauge_at=unknown(),
             gauge_ended=unknown(),
+            counted=unknown(3),
+            seen=np.zeros((size, 3)),
         )
 
     def for_rows(self, who: Ints) -> "State":
@@ -235,6 +242,7 @@ class Frame:
         self.serving: Bools
         self.aged: Floats
         self.usual: float
+        self.backed: Floats = np.full(self.size, math.inf)
         self.to_median: Floats
         self.target: Floats
         self.warmth: Floats

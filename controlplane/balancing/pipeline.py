@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers
+from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers, trust
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.parting import Looked
@@ -34,6 +34,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     guards.errors,
     guards.gpu_memory,
     guards.silence,
+    trust.seen,
     shares.relative,
     shares.slow_start,
     sets.counted,

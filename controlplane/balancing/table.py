@@ -120,6 +120,7 @@ _COLUMNS: Final = (
     "queue_texts",
     "reported",
     "reported_at",
+    "ended",
     "soft",
     "hard",
 )
@@ -360,6 +361,7 @@ def _row_of(
         float(own is not None and own.are_texts),
         nan if reported is None else reported.requests,
         nan if reported is None else reported.at,
+        math.fsum(reported.ended.values()) if reported is not None and reported.ended else nan,
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )
