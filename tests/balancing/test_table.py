@@ -59,7 +59,7 @@ def test_a_replica_that_serves_another_class_now_has_its_length_soon() -> None:
 
 def test_nothing_is_mixed_of_a_replica_that_began_anew() -> None:
     table = Table([_ended("x", 1.0, a=5, b=5)])
-    table.put(replace(_ended("x", 2.0, a=9, b=9), generation=1))
+    table.put(_ended("x", 2.0, a=9, b=9)._replace(generation=1))
     assert np.isnan(table.mean_by_class({"a": 1.0, "b": 2.0})).all()
 
 
