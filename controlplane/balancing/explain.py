@@ -88,7 +88,7 @@ def _everywhere(
 
 def _capacity(frame: Frame) -> Iterator[Effect]:
     """What replicas carry, in tokens per second where they are counted."""
-    records, own, after = frame.state.records, frame.measured, frame.mixed
+    records, own, after = frame.state.records, frame.measured, frame.claimed
     known = ~np.isnan(own) & (records.worth > 0)
     told = known | (frame.median is not None)
     yield Effect(
@@ -100,6 +100,13 @@ def _capacity(frame: Frame) -> Iterator[Effect]:
     )
     differs = np.abs(after - own) > SEEN * own
     yield Effect("few requests", known & differs, own, after, lambda row: _few(frame, row))
+    yield Effect(
+        "limit",
+        after > frame.mixed,
+        after,
+        frame.mixed,
+        lambda row: f"Limited to {_rate(frame, frame.mixed[row])}: Envoys' own counts back no more",
+    )
 
 
 def _estimate(frame: Frame, row: int) -> str:
@@ -129,7 +136,7 @@ def _change(frame: Frame, row: int) -> str:
 
 
 def _few(frame: Frame, row: int) -> str:
-    rate = _rate(frame, frame.mixed[row])
+    rate = _rate(frame, frame.claimed[row])
     if frame.worth[row] < TRUSTED:
         known = not np.isnan(frame.state.records.before[row])
         other = "its estimate before" if known else "the pool's median"
@@ -211,8 +218,6 @@ def _median(frame: Frame, row: int) -> str:
     words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
         return words + "; all replicas are about equal and treated as equal"
-    if frame.target[row] == frame.backed[row]:
-        return words + f", limited to {number(float(frame.backed[row]))}: Envoys see no more"
     if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
     return words

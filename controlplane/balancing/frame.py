@@ -233,6 +233,7 @@ class Frame:
         self.burst: Floats
         self.measured: Floats
         self.worth: Floats
+        self.claimed: Floats
         self.mixed: Floats
         self.median: float | None
         self.after_errors: Floats
@@ -242,7 +243,6 @@ class Frame:
         self.serving: Bools
         self.aged: Floats
         self.usual: float
-        self.backed: Floats = np.full(self.size, math.inf)
         self.to_median: Floats
         self.target: Floats
         self.warmth: Floats

@@ -31,10 +31,10 @@ STAGES: Final[tuple[Stage, ...]] = (
     capacity.lengths,
     capacity.measured,
     capacity.mixed,
+    trust.seen,
     guards.errors,
     guards.gpu_memory,
     guards.silence,
-    trust.seen,
     shares.relative,
     shares.slow_start,
     sets.counted,
@@ -54,6 +54,7 @@ WATCHED: Final[tuple[Stage, ...]] = (
     capacity.lengths,
     capacity.measured,
     capacity.mixed,
+    trust.seen,
     guards.errors,
     guards.gpu_memory,
 )
@@ -135,7 +136,8 @@ def _keep(frame: Frame, decision: Decision) -> None:
     known = frame.mixed[frame.alive & ~np.isnan(frame.mixed)]
     frame.median = float(np.median(known)) if len(known) else None
     frame.mixed = np.where(np.isnan(frame.mixed), frame.median or 1.0, frame.mixed)
-    frame.aged, frame.usual = frame.mixed, frame.median or 1.0
+    frame.claimed = frame.aged = frame.mixed
+    frame.usual = frame.median or 1.0
     frame.relative = np.where(np.isnan(before), 1.0, before)
     frame.target = frame.relative
     frame.starting = np.zeros(frame.size, np.bool_)
