@@ -175,6 +175,7 @@ def test_a_pair_of_counters_that_goes_down_is_a_restart() -> None:
     history = History()
     history.add(read(exposed("triton"), PROFILES["triton"], 0.0))
     text = exposed("triton").replace("} 1000\n", "} 3\n").replace("} 20000000\n", "} 60000\n")
+    text = text.replace("} 200\n", "} 2\n").replace("} 40000000\n", "} 40000\n")
     window = history.add(read(text, PROFILES["triton"], 5.0))
     assert (history.generation, window.samples) == (1, 0)
 
