@@ -113,7 +113,7 @@ class Series:
         return {group: tuple(marks) for group, marks in found.items()}
 
 
-def _family(name: str) -> str:
+def family_of(name: str) -> str:
     return next((name.removesuffix(it) for it in _SUFFIXES if name.endswith(it)), name)
 
 
