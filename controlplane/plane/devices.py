@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from controlplane.plane.observed import Failure
 from controlplane.settings import Address, GpuSettings, PoolSettings, ReplicaSettings
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import Device, GpuMemory
 
 FORGOTTEN: Final = 10.0
@@ -20,6 +22,7 @@ class Exporter:
 
     address: Address
     settings: GpuSettings
+    access: AccessSettings | None = None
 
     @property
     def key(self) -> tuple[Address, str]:
@@ -131,14 +134,21 @@ class Devices:
                     self._by_pod.setdefault(pod, []).append((key, device))
 
 
-def exporters_of(pools: Iterable[PoolSettings]) -> Mapping[tuple[Address, str], Exporter]:
-    """Every exporter that pools name, once, with the settings of who wants it most often."""
+def exporters_of(
+    pools: Iterable[PoolSettings], accesses: Iterable[AccessSettings | None] = ()
+) -> Mapping[tuple[Address, str], Exporter]:
+    """Every exporter that pools name, once, with the settings of who wants it most often.
+
+    Args:
+        pools: All of them.
+        accesses: How those that each names are asked.
+    """
     found: dict[tuple[Address, str], Exporter] = {}
-    for pool in pools:
+    for pool, access in zip_longest(pools, accesses):
         if (settings := pool.metrics.gpu) is None:
             continue
         for address in settings.addresses:
-            exporter = Exporter(address, settings)
+            exporter = Exporter(address, settings, access)
             known = found.get(exporter.key)
             if known is None or settings.interval < known.settings.interval:
                 found[exporter.key] = exporter

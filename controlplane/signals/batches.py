@@ -274,6 +274,8 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
         squares=tuple(middle * middle for middle in middles),
         total=counter(
             layout,
-            replace(source, family=f"{layout.family_of(source, '_bucket')}_sum", others=(), unit=""),
+            replace(
+                source, family=f"{layout.family_of(source, '_bucket')}_sum", others=(), unit=""
+            ),
         ),
     )

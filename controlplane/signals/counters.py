@@ -36,7 +36,7 @@ class Counters(NamedTuple):
     batches: BatchTotals | None = None
 
     @property
-    def count(self) -> float:
+    def requests(self) -> float:
         """Requests whose duration was measured."""
         return self.counts[-1] if self.counts else 0.0
 
@@ -66,7 +66,9 @@ def _added(
     return tuple(a + times * b for a, b in zip_longest(one or (), other, fillvalue=0.0))
 
 
-def _batches(one: BatchTotals | None, other: BatchTotals | None, times: float) -> BatchTotals | None:
+def _batches(
+    one: BatchTotals | None, other: BatchTotals | None, times: float
+) -> BatchTotals | None:
     if one is None or other is None:
         return one if other is None else BatchTotals(*(times * it for it in other))
     # What one of the two does not say the other's difference does not change.
@@ -114,6 +116,7 @@ class Series:
 
 
 def family_of(name: str) -> str:
+    """The family that a sample is of."""
     return next((name.removesuffix(it) for it in _SUFFIXES if name.endswith(it)), name)
 
 

@@ -6,7 +6,7 @@ requests, but for those that are under way, and a step takes no longer than the 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -87,12 +87,14 @@ def _counting(profile: Profile, models: tuple[str, ...], steps: frozenset[str]) 
     how = f"metrics: {{labels: {{{name}: NAME}}}} counts one alone"
     if not steps:
         return Counting(
-            profile, f"the requests of {len(models)} are added up by {name} ({_names(models)}); {how}"
+            profile,
+            f"the requests of {len(models)} values of {name} are added up ({_names(models)});"
+            f" {how}",
         )
     note = (
-        f"of {len(models)} by {name} {_names(counted)} {'is' if len(counted) == 1 else 'are'} counted:"
-        f" {_names(sorted(steps))} {'counts' if len(steps) == 1 else 'count'} the same requests once"
-        f" more, as steps; {how}"
+        f"of {len(models)} values of {name}, {_names(counted)} {_is(counted)} counted;"
+        f" {_names(sorted(steps))} {_is(steps)} not, because the same requests are counted there"
+        f" again as steps; {how}"
     )
     return Counting(profile.without(steps, frozenset()), note)
 
@@ -101,6 +103,10 @@ def _names(models: Sequence[str]) -> str:
     shown = [ascii(it)[1:-1][:40] for it in models[:NAMED]]
     more = len(models) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _is(models: Sized) -> str:
+    return "is" if len(models) == 1 else "are"
 
 
 def _steps(models: _Models, values: Sequence[float]) -> frozenset[str]:
@@ -114,7 +120,11 @@ def _steps(models: _Models, values: Sequence[float]) -> frozenset[str]:
             continue
         most = UNDER_WAY + ALIKE * counts[whole]
         for part in left:
-            if part == whole or part in steps or totals.get(part, math.inf) > LONGER * totals[whole]:
+            if (
+                part == whole
+                or part in steps
+                or totals.get(part, math.inf) > LONGER * totals[whole]
+            ):
                 continue
             if abs(counts[part] - counts[whole]) <= most and counts[part] >= ENOUGH:
                 steps.add(part)

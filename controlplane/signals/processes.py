@@ -208,7 +208,7 @@ def _is_next(before: Series, after: Series) -> bool:
 
 def _growth(process: _Process, reading: Reading) -> float:
     counters, before = reading.counters, process.counted
-    return abs(counters.count - before.count) + abs(
+    return abs(counters.requests - before.requests) + abs(
         (counters.tokens or 0.0) - (before.tokens or 0.0)
     )
 
@@ -255,7 +255,9 @@ def _all_went_down(
 
     Requests are what tells: of what else is counted some may be less for other reasons.
     """
-    both = [group for group in after if group in before and any(it.value > 0 for it in before[group])]
+    both = [
+        group for group in after if group in before and any(it.value > 0 for it in before[group])
+    ]
     telling = [group for group in both if group[0] in of_requests] or both
     return bool(telling) and all(went_down(after[group], before[group]) for group in telling)
 

@@ -243,9 +243,7 @@ class Profile:
             return self
 
         narrowed = self._each(lambda source: source.narrowed(labels))
-        return replace(
-            narrowed, queue=narrowed.queue.narrowed(labels) if narrowed.queue else None
-        )
+        return replace(narrowed, queue=narrowed.queue.narrowed(labels) if narrowed.queue else None)
 
     def without(self, steps: frozenset[str], strangers: frozenset[str]) -> "Profile":
         """The profile that does not count the steps of a request as requests of clients.

@@ -77,7 +77,9 @@ def read(text: str, profile: Profile, at: float) -> Reading:
     if (found := latency_of(exposition, profile.latency)) is not None:
         latency, durations = found
         if latency.kind != "histogram":
-            notes.append(f"{latency.source.family} has no distribution: the mean stands for the p99")
+            notes.append(
+                f"{latency.source.family} has no distribution: the mean stands for the p99"
+            )
     elif profile.latency:
         notes.append(_missing(profile, exposition))
     elif exposition.values:

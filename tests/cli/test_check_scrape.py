@@ -116,7 +116,10 @@ async def test_an_endpoint_that_cannot_be_read_says_why_and_ends_with_1() -> Non
     [
         [],
         ["plimsoll.yaml", "--scrape", "127.0.0.1:1"],
-        ["--scrape", "https://127.0.0.1:1/metrics"],
+        ["--scrape", "ftp://127.0.0.1:1/metrics"],
+        ["--scrape", "127.0.0.1:1", "--ca-file", "ca.pem"],
+        ["--scrape", "127.0.0.1:1", "--user", "me"],
+        ["plimsoll.yaml", "--bearer-file", "token"],
         ["--scrape", "127.0.0.1:99999"],
         ["--scrape", "http://[::1/metrics"],
         ["--scrape", "127.0.0.1:1/a b"],
@@ -141,5 +144,5 @@ async def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
     ],
 )
 def test_where_to_scrape_may_be_an_address_or_a_url(text: str, address: str, path: str) -> None:
-    found, asked = parse_target(text)
-    assert (str(found), asked) == (address, path)
+    found, asked, scheme = parse_target(text)
+    assert (str(found), asked, scheme) == (address, path, "http")

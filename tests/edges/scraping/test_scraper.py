@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from controlplane.edges.scraping import scraper as scrapers
-from controlplane.edges.scraping.scrape import MAX_BYTES
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
+from controlplane.settings.metrics import DEFAULT_BYTES
 from controlplane.signals import Device, Reading
 from tests.processes import DEADLINE
 
@@ -170,7 +170,7 @@ async def redirect(request: web.Request) -> web.StreamResponse:
     ("metrics", "sentence"),
     [
         (text("no", status=500), "answers 500, not 200"),
-        (redirect, "answers 302, not 200"),
+        (redirect, "answers 302, not 200: it leads to 'http://127.0.0.1:9/metrics'"),
         (hang, "took longer than 0.2 s"),
         (drip, "took longer than 0.2 s"),
         (reset, "the connection was closed without an answer"),
@@ -180,7 +180,10 @@ async def redirect(request: web.Request) -> web.StreamResponse:
             text(gzip.compress(b"0" * 1_000_000), headers={"Content-Encoding": "gzip"}),
             "answers compressed, which was not asked for",
         ),
-        (text(b"#" * (MAX_BYTES + 1)), "is longer than 4 MiB"),
+        (
+            text(b"#" * (DEFAULT_BYTES + 1)),
+            "is longer than 8388608 bytes: metrics.max_bytes allows more",
+        ),
         (None, "nobody listens"),
     ],
 )
