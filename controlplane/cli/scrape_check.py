@@ -19,8 +19,8 @@ NEAR: Final = 3
 """Profiles that do not fit of which is said what they lack."""
 
 SCRAPES: Final = 6
-"""Scrapes in the time that is given, each over a connection of its own: behind one port there may be
-several processes, of which each connection reaches one."""
+"""Scrapes in the time that is given, each over a connection of its own: behind one port there may
+be several processes, of which each connection reaches one."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -76,8 +76,9 @@ async def scraped(
     share = receiver()
     begun = time.monotonic()
     texts = []
-    for number in range(SCRAPES if seconds > 0 else 1):
-        await asyncio.sleep(max(begun + seconds * number / (SCRAPES - 1) - time.monotonic(), 0.0))
+    for turn in range(SCRAPES if seconds > 0 else 1):
+        due = begun + seconds * turn / (SCRAPES - 1)
+        await asyncio.sleep(max(due - time.monotonic(), 0.0))
         with closing(Getter(share)) as getter:
             asked = scrape(getter, address, path, MAX_DEADLINE, most=MAX_BYTES, access=access)
             texts.append(await asked)

@@ -22,6 +22,8 @@ _SCALES: Final = {
     "GiB": 1024.0**3,
     "fraction": 1.0,
     "percent": 0.01,
+    # A fraction in some releases of an exporter, a percentage in others.
+    "ratio": 1.0,
 }
 """What one of each unit is worth in seconds, bytes, or a fraction of 1."""
 
