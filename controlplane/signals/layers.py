@@ -123,7 +123,7 @@ def _steps(models: _Models, values: Sequence[float]) -> frozenset[str]:
             if (
                 part == whole
                 or part in steps
-                or totals.get(part, math.inf) > LONGER * totals[whole]
+                or totals.get(part, math.inf) > LONGER * totals.get(whole, 0.0)
             ):
                 continue
             if abs(counts[part] - counts[whole]) <= most and counts[part] >= ENOUGH:
