@@ -110,7 +110,7 @@ class Devices:
         return Joined(tuple(ordered), max(ages, default=None), self._failure(settings))
 
     def _devices_of(self, replica: ReplicaSettings) -> Iterator[tuple[_Key, Device, str]]:
-        """Of any exporter, with the uuid as declared; one of the pod that is declared comes twice."""
+        """Of any exporter, with its uuid as declared; one that is of the pod too comes twice."""
         if not self._is_indexed:
             self._index()
         declared = replica.gpu.uuid if replica.gpu is not None else None

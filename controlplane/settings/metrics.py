@@ -1,6 +1,6 @@
 """How a pool's replicas are scraped: a named profile, or the families of their own exposition."""
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,11 +20,17 @@ from controlplane.settings.values import Address, Duration, EndpointAddress, Set
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
+DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "habana"]
+"""The exporters of GPU memory that are known."""
+
 _NOT_SCRAPED: Final = {
-    "dcgm": (
-        "dcgm tells of GPUs and not of replicas: choose the profile of the server, and"
-        ' gpu: {profile: dcgm, addresses: ["127.0.0.1:9400"]} beside it'
-    ),
+    **{
+        name: (
+            f"{name} tells of GPUs and not of replicas: choose the profile of the server, and"
+            f' gpu: {{profile: {name}, addresses: ["127.0.0.1:9400"]}} beside it'
+        )
+        for name in get_args(DeviceProfileName)
+    },
     "orca": (
         "orca reports come with a response, or on a stream to a proxy, and cannot be scraped:"
         " choose the profile of what the server exposes to Prometheus, or none"
@@ -37,9 +43,6 @@ DEFAULT_BYTES: Final = 8 << 20
 """Of an exposition. A Ray node with hundreds of workers exposes 5 MB."""
 
 MaxBytes = Annotated[int, Field(ge=1 << 10, le=64 << 20)]
-
-DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "habana"]
-"""The exporters of GPU memory that are known."""
 
 
 def _at_most_a_minute(seconds: float) -> float:

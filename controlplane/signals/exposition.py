@@ -29,8 +29,8 @@ from controlplane.signals.series import (
     shown,
 )
 
-MAX_LINES: Final = 100_000
-"""A server with a hundred models and forty buckets each stays far below."""
+MAX_LINES: Final = 500_000
+"""A Ray node with hundreds of workers has some thirty thousand."""
 MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 _LINE: Final = re.compile(
