@@ -84,17 +84,16 @@ def _counting(profile: Profile, models: tuple[str, ...], steps: frozenset[str]) 
             return Counting(profile)
         return Counting(profile.without(steps, frozenset(models) - steps - chosen))
     counted = [it for it in models if it not in steps]
-    how = f"metrics: {{labels: {{{name}: NAME}}}} counts one alone"
+    how = f"(metrics: {{labels: {{{name}: NAME}}}} counts one alone)"
     if not steps:
-        return Counting(
-            profile,
-            f"the requests of {len(models)} values of {name} are added up ({_names(models)});"
-            f" {how}",
+        added = (
+            f"the requests of {len(models)} values of {name} are added up: {_names(models)} {how}"
         )
+        return Counting(profile, added)
     note = (
-        f"of {len(models)} values of {name}, {_names(counted)} {_is(counted)} counted;"
+        f"of {len(models)} values of {name}, {_names(counted)} {_is(counted)} counted and"
         f" {_names(sorted(steps))} {_is(steps)} not, because the same requests are counted there"
-        f" again as steps; {how}"
+        f" again as steps {how}"
     )
     return Counting(profile.without(steps, frozenset()), note)
 

@@ -170,9 +170,9 @@ class History:
             note = f"{note}; {wrong}" if note else wrong
         if (several := self._processes.seen) > 1:
             how = (
-                f"{several} processes answer at this address, each with counters of its own:"
-                " they are added up as each is asked, and a queue is that of one; give each a port,"
-                " or let the server add them up"
+                f"{several} processes answer at this address, each with counters of its own: what"
+                " they count is added up as each is asked, and a queue is that of one of them (give"
+                " each a port, or have the server add them up)"
             )
             note = f"{note}; {how}" if note else how
         p99 = quantile(0.99, self._bounds, counts)

@@ -50,7 +50,7 @@ def test_the_steps_of_an_ensemble_are_no_requests_and_what_waits_for_them_waits(
     it = reading("triton", triton(STEPS))
     assert counted(it) == (1000, 32.0)
     assert (it.queue, it.errors) == (7, 2)
-    assert "rag is counted; encode, tokenize are not" in (it.note or "")
+    assert "rag is counted and encode, tokenize are not" in (it.note or "")
     assert "metrics: {labels: {model: NAME}}" in (it.note or "")
 
 
@@ -75,7 +75,7 @@ def test_models_of_their_own_are_added_up_and_the_operator_is_told(
 ) -> None:
     it = reading("triton", triton({"minilm": (1000, 30.0, 1), "reranker": other}))
     assert counted(it) == (1000 + other[0], 30.0 + other[1])
-    assert "of 2 values of model are added up (minilm, reranker)" in (it.note or "")
+    assert "of 2 values of model are added up: minilm, reranker (metrics:" in (it.note or "")
 
 
 def test_a_step_that_takes_longer_than_the_request_is_none() -> None:

@@ -157,8 +157,8 @@ def test_of_two_counters_the_mean_is_known_and_no_p99_and_the_reading_says_so() 
     it = reading(MetricsSettings(profile="triton"))
     assert it.note == (
         "nv_inference_request_duration_us has no distribution: the mean stands for the p99;"
-        " the requests of 2 values of model are added up (minilm, reranker);"
-        " metrics: {labels: {model: NAME}} counts one alone"
+        " the requests of 2 values of model are added up: minilm, reranker"
+        " (metrics: {labels: {model: NAME}} counts one alone)"
     )
     history = History()
     history.add(read(exposed("triton"), PROFILES["triton"], 0.0))

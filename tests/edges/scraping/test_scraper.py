@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
@@ -85,7 +86,9 @@ async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
 
 
 @asynccontextmanager
-async def following(addresses: list[str], metrics: str) -> AsyncIterator[Recorder]:
+async def following(
+    addresses: list[str], metrics: str, more: str = "", folder: Path = Path()
+) -> AsyncIterator[Recorder]:
     """A plane with a replica at each address, and a scraper that asks them."""
     replicas = [
         f'{{id: {id_}, address: "{it}"}}'
@@ -101,12 +104,13 @@ pools:
     listener: {{address: "127.0.0.1:10000"}}
     metrics: {{{metrics}}}
     replicas: [{", ".join(replicas)}]
+    {more}
 """,
             "plimsoll.yaml",
         ),
         0.0,
     )
-    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append, folder=folder)
     plane.changed = scraper.reconcile
     task = asyncio.create_task(scraper.run())
     try:
