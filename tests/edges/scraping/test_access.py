@@ -102,12 +102,11 @@ async def test_a_token_of_a_file_goes_with_each_request(tmp_path: Path) -> None:
 
 
 async def test_a_name_and_a_password_go_with_each_request(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("pass word\u00e9\n")
+    (tmp_path / "file").write_text("pass word\u00e9\n")
     pair = b64encode("me:pass word\u00e9".encode()).decode()
+    said = {"username": "me", "password_file": "file"}
     async with serving(guarded(f"Basic {pair}")) as port:
-        assert (
-            await asked(port, tmp_path, **{"username": "me", "password_file": "password"}) == GOOD
-        )
+        assert await asked(port, tmp_path, **said) == GOOD
 
 
 async def test_a_certificate_is_checked_against_the_one_that_is_trusted(tmp_path: Path) -> None:
