@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.capacity import FROZEN, USUAL_LENGTH
+from controlplane.balancing.capacity import FROZEN
 from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
