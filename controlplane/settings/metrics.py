@@ -20,7 +20,7 @@ from controlplane.settings.values import Address, Duration, EndpointAddress, Set
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
-DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "habana"]
+DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
 """The exporters of GPU memory that are known."""
 
 _NOT_SCRAPED: Final = {

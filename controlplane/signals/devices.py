@@ -148,6 +148,18 @@ _XPUMANAGER: Final = DeviceProfile(
     pods=(("kube_namespace", "kube_pod"),),
 )
 
+_ON_DEVICE: Final = (("hw_memory_location", "device"),)
+
+_XPUMD: Final = DeviceProfile(
+    # intel/xpumanager 2.x: xpumd/receiver/intelxpu/semantics.md, and what the endpoint has in
+    # xpumd/test/integration/k8s/xpumd_test.go; hw_id is the UUID.
+    name="xpumd",
+    used=Source("hw_memory_usage_bytes", "bytes", _ON_DEVICE),
+    totals=(Total((Source("hw_memory_size_bytes", "bytes", _ON_DEVICE),)),),
+    labels=("hw_id",),
+    instance="com_intel_subdevice_id",
+)
+
 _HABANA: Final = DeviceProfile(
     # https://docs.habana.ai/en/latest/Orchestration/Prometheus_Metric_Exporter.html
     name="habana",
@@ -170,7 +182,7 @@ _HABANA: Final = DeviceProfile(
 )
 
 DEVICE_PROFILES: Final = {
-    profile.name: profile for profile in (_DCGM, _AMD, _NVIDIA_SMI, _XPUMANAGER, _HABANA)
+    profile.name: profile for profile in (_DCGM, _AMD, _NVIDIA_SMI, _XPUMANAGER, _XPUMD, _HABANA)
 }
 """By name; one is added by adding an entry."""
 

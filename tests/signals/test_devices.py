@@ -108,6 +108,12 @@ xpum_memory_used_bytes{dev_name="Max 1550",kube_namespace="search",kube_pod="a",
 xpum_memory_ratio{dev_name="Max 1550",kube_namespace="search",kube_pod="a",uuid="0100"} 0.25
 """
 
+XPUMD = """\
+hw_memory_usage_bytes{com_intel_subdevice_id="",hw_id="1234",hw_memory_location="device"} 4e+9
+hw_memory_size_bytes{com_intel_subdevice_id="",hw_id="1234",hw_memory_location="device"} 1.6e+10
+hw_memory_usage_bytes{com_intel_subdevice_id="",hw_id="1234",hw_memory_location="system"} 9e+10
+"""
+
 GAUDI = """\
 habanalabs_memory_used_bytes{UUID="01P0-HL2",exported_namespace="search",exported_pod="a"} 2.5e+10
 habanalabs_memory_total_bytes{UUID="01P0-HL2",exported_namespace="search",exported_pod="a"} 1e+11
@@ -129,6 +135,7 @@ habanalabs_memory_total_bytes{UUID="01P0-HL2",exported_namespace="search",export
         ("nvidia-smi", SMI, "604ac76c-d9cf-fef3-62e9-d92044ab6e52", set()),
         ("xpumanager", XPU, "0100", {("search", "a")}),
         ("xpumanager", XPU.replace("0.25", "25"), "0100", {("search", "a")}),
+        ("xpumd", XPUMD, "1234", set()),
         ("habana", GAUDI, "01P0-HL2", {("search", "a")}),
         (
             "habana",
