@@ -73,7 +73,7 @@ def guarded(wanted: str) -> Handler:
 
     async def answer(request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != wanted:
-            return web.Response(status=401, text="the secret is 42")
+            return web.Response(status=401, text="what nobody may know")
         return web.Response(text=GOOD)
 
     return answer
@@ -98,7 +98,7 @@ async def test_a_token_of_a_file_goes_with_each_request(tmp_path: Path) -> None:
         assert await asked(port, tmp_path, bearer_file="token") == GOOD
         refused = await asked(port, tmp_path)
     assert refused.endswith("answers 401, not 200: it wants credentials, see scraping in the docs")
-    assert "42" not in refused
+    assert "nobody may know" not in refused
 
 
 async def test_a_name_and_a_password_go_with_each_request(tmp_path: Path) -> None:
