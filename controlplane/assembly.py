@@ -83,10 +83,11 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
+    plane.scrape_with(config.pools)
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
-    scraper = Scraper(plane, woken.set, scraped=metrics.scraped)
+    scraper = Scraper(plane, woken.set, scraped=metrics.scraped, folder=_folder(path))
 
     def observe(node: str, event: events.Event) -> None:
         _log_event(node, event)

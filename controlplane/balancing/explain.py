@@ -69,6 +69,9 @@ def _effects(decision: Decision, frame: Frame) -> Iterator[Effect]:
         yield from _weight(decision, frame)
         return
     yield from _capacity(frame)
+    yield Effect(
+        "gauge", frame.disbelieved, frame.mixed, frame.mixed, lambda row: _gauge(frame, row)
+    )
     yield from _guards(frame)
     if balancing.policy in _POLICIES:
         yield _everywhere(
@@ -124,6 +127,17 @@ def _estimate(frame: Frame, row: int) -> str:
     return (
         f"Capacity {_rate(frame, own)} ± {percent(sure)}, from {counted(worth, 'request')}"
         f" ({how}{length})"
+    )
+
+
+def _gauge(frame: Frame, row: int) -> str:
+    """A count of the replica's own that is not believed."""
+    table = frame.table
+    what = "texts" if table.column("queue_texts")[row] == 1 else "requests"
+    return (
+        f"Its own queue of {number(float(table.column('queue')[row]))} {what} is not believed:"
+        f" Envoys have {number(float(table.column('reported')[row]))} requests in flight, and the"
+        " gauge does not follow those that end"
     )
 
 

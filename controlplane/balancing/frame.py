@@ -83,6 +83,8 @@ class State:
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
         seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
             fade.
+        over_at: Since when that has been far too much; NaN: it is not.
+        over_ended: Requests that had ended by then.
     """
 
     who: Ints
@@ -104,6 +106,8 @@ class State:
     gauge_ended: Floats
     counted: Floats
     seen: Floats
+    over_at: Floats
+    over_ended: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -132,6 +136,8 @@ class State:
             gauge_ended=unknown(),
             counted=unknown(3),
             seen=np.zeros((size, 3)),
+            over_at=unknown(),
+            over_ended=unknown(),
         )
 
     def for_rows(self, who: Ints) -> "State":
@@ -228,6 +234,8 @@ class Frame:
         self.age: Floats
         self.stale: Bools
         self.fresh: Bools
+        self.own: Floats
+        self.disbelieved: Bools
         self.slots: Floats
         self.length: Floats
         self.burst: Floats

@@ -12,7 +12,16 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers, trust
+from controlplane.balancing import (
+    backlog,
+    capacity,
+    gauges,
+    guards,
+    sets,
+    shares,
+    tiers,
+    trust,
+)
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.parting import Looked
@@ -29,6 +38,7 @@ _SILENT: Final = (
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.lengths,
+    gauges.believed,
     capacity.measured,
     capacity.mixed,
     trust.seen,
@@ -52,6 +62,7 @@ STAGES: Final[tuple[Stage, ...]] = (
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.lengths,
+    gauges.believed,
     capacity.measured,
     capacity.mixed,
     trust.seen,

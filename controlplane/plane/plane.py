@@ -1,7 +1,7 @@
 """The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
@@ -25,7 +25,8 @@ from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting
-from controlplane.settings import Config
+from controlplane.settings import Config, PoolEntry
+from controlplane.settings.access import ScrapingSettings
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.signals.sizes import RequestSizes, Sample
@@ -52,6 +53,7 @@ class Plane:
         self._has_decided = False
         self._envoys: int | None = None
         self._devices = Devices()
+        self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
         self.registering = Registering()
         self.fleet = Fleet()
@@ -72,9 +74,15 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self.adopt(fleets.declare(self.fleet, config, now), now)
+        fleet = fleets.declare(self.fleet, config, now)
+        self.scrape_with(config.pools)
+        self.adopt(fleet, now)
         self.discoveries.adopt(config.pools)
         self.discover(now)
+
+    def scrape_with(self, pools: Iterable[PoolEntry]) -> None:
+        """Take in how the replicas and exporters of pools are asked for their metrics."""
+        self._scraping = {pool.name: pool.scraping for pool in pools}
 
     def discover(self, now: float) -> None:
         """Bring the fleet in line with what the sources have found."""
@@ -107,11 +115,12 @@ class Plane:
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
-        return tuple(
-            Target(pool.name, replica, pool.settings, self._observed.is_probed(pool.name, replica))
+        found = (
+            self.target(pool.name, id_)
             for pool in self.fleet.pools.values()
-            for replica in pool.replicas.values()
+            for id_ in pool.replicas
         )
+        return tuple(target for target in found if target is not None)
 
     def target(self, pool: str, replica_id: str) -> Target | None:
         """One target as it is now; None when there is no such replica."""
@@ -119,7 +128,10 @@ class Plane:
         replica = known.replicas.get(replica_id) if known else None
         if known is None or replica is None:
             return None
-        return Target(pool, replica, known.settings, self._observed.is_probed(pool, replica))
+        scraping = self._scraping.get(pool)
+        access = scraping.replicas if scraping is not None else None
+        is_probed = self._observed.is_probed(pool, replica)
+        return Target(pool, replica, known.settings, is_probed, access)
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
@@ -136,7 +148,10 @@ class Plane:
 
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
-        return tuple(exporters_of(pool.settings for pool in self.fleet.pools.values()).values())
+        pools = self.fleet.pools.values()
+        nobody = ScrapingSettings()
+        accesses = (self._scraping.get(pool.name, nobody).exporters for pool in pools)
+        return tuple(exporters_of((pool.settings for pool in pools), accesses).values())
 
     def record_devices(
         self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float

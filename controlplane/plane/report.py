@@ -10,6 +10,7 @@ from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion
 from controlplane.settings import Policy, PoolSettings
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import Window
 
 
@@ -19,12 +20,14 @@ class Target:
 
     Attributes:
         probe: Whether its health is to be asked for as well.
+        access: How its metrics are asked for; None: as anybody may.
     """
 
     pool: str
     replica: Replica
     settings: PoolSettings
     probe: bool
+    access: AccessSettings | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:

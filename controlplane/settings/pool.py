@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.classes import (
     MAX_CLASSES,
@@ -106,11 +107,13 @@ class PoolEntry(PoolSettings):
     Attributes:
         discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
             files of the control plane's machine.
+        scraping: How its replicas and exporters are asked for metrics. Not for the API to set.
     """
 
     name: Name
     replicas: tuple[ReplicaEntry, ...] = Field(default=(), strict=False)
     discovery: tuple[DiscoverySettings, ...] = Field(default=(), strict=False, max_length=16)
+    scraping: ScrapingSettings = ScrapingSettings()
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:

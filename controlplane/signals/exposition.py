@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Final
 
-from controlplane.signals.layouts import Layout, Place, as_before, take_type
+from controlplane.signals.layouts import Layout, Place, as_before, layout_of, take_type
 from controlplane.signals.profile import Source
 from controlplane.signals.series import (
     BLOCK,
@@ -29,8 +29,8 @@ from controlplane.signals.series import (
     shown,
 )
 
-MAX_LINES: Final = 100_000
-"""A server with a hundred models and forty buckets each stays far below."""
+MAX_LINES: Final = 500_000
+"""A Ray node with hundreds of workers has some thirty thousand."""
 MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 _LINE: Final = re.compile(
@@ -93,7 +93,7 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
 
 def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]]:
     """The same for any lines; what is wrong with them is found here."""
-    places: dict[str, list[Place]] = {}
+    samples: list[tuple[str, Place]] = []
     types: dict[str, str] = {}
     values: list[float] = []
     for line in lines:
@@ -101,9 +101,9 @@ def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, 
             take_type(line, types)
         elif (named := _sample(line, names)) is not None:
             name, (labels, value) = named
-            places.setdefault(name, []).append((labels, len(values)))
+            samples.append((name, (labels, len(values))))
             values.append(value)
-    return Layout({name: tuple(found) for name, found in places.items()}, types), values
+    return layout_of(samples, types), values
 
 
 @lru_cache(maxsize=256)

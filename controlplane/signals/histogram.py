@@ -46,7 +46,7 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     grid: _Grid | None = exposition.layout.known.get(source)
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
         return found
-    family = source.family
+    family = exposition.layout.family_of(source, "_bucket")
     said = exposition.types.get(family, "untyped")
     if said not in ("histogram", "untyped", "unknown"):
         raise ExpositionError(f"{family} is a {ascii(said)[1:-1][:20]}, not a histogram")

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from controlplane.settings import ClassMatch, Config, load_config
+from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.config import AdminSettings, StoreSettings, XdsSettings
 from controlplane.settings.memory import MemorySettings
@@ -56,6 +57,7 @@ def test_it_shows_every_key() -> None:
         (HealthCheckSettings, pool["health_check"]),
         (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
         (MemorySettings, pool["memory"]),
+        (ScrapingSettings, pool["scraping"]),
         (ReplicaEntry, replica),
         (Locality, replica["locality"]),
     ]
