@@ -92,6 +92,8 @@ def _short(status: NodeType) -> str:
 def _state(status: NodeType) -> str:
     if status.in_sync:
         return "in sync"
+    if status.refused:
+        return "rejected"
     rejection, sent = status.last_rejection, status.sent_age_s
     # Once something was sent after a rejection, the answer to that is what is missing.
     is_newest = rejection is not None and (sent is None or rejection.age_s <= sent)

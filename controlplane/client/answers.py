@@ -82,7 +82,9 @@ class NodeType(Answer):
     """The version acknowledged last."""
     acknowledged_age_s: float | None = None
     in_sync: bool
-    """Whether the two are the same."""
+    """Whether the two are the same, and nothing stands refused."""
+    refused: tuple[str, ...] = ()
+    """What it refused and was not sent otherwise since."""
     last_rejection: Rejection | None = None
 
 
@@ -96,7 +98,7 @@ class Node(Answer):
     version: str
     connected_s: float | None = None
     in_sync: bool = False
-    """Whether it has acknowledged the newest of every type."""
+    """Whether it holds the newest of every type."""
     types: tuple[NodeType, ...]
 
 

@@ -29,7 +29,7 @@ def _node(node: NodeStatus, now: float) -> dict[str, Any]:
         "user_agent": node.user_agent,
         "version": node.version,
         "connected_s": plain(now - node.connected_at),
-        "in_sync": all(_in_sync(status) for status in node.types),
+        "in_sync": all(status.in_sync for status in node.types),
         "types": [_type(status, now) for status in node.types],
     }
 
@@ -44,8 +44,9 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
         "sent_age_s": _age(status.sent_at, now),
         "acknowledged": status.acknowledged,
         "acknowledged_age_s": _age(status.acknowledged_at, now),
-        "in_sync": _in_sync(status),
+        "in_sync": status.in_sync,
         "held": status.held,
+        "refused": list(status.refused),
         "last_rejection": None
         if rejection is None
         else {
@@ -58,7 +59,3 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
 
 def _age(at: float | None, now: float) -> Any:
     return None if at is None else plain(now - at)
-
-
-def _in_sync(status: TypeStatus) -> bool:
-    return status.sent == status.acknowledged
