@@ -100,6 +100,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         loads=_Loads(plane, woken),
         samples=_Samples(plane),
         pushes=metrics.pushes,
+        guests=plane,
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
@@ -132,6 +133,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
+        plane.refuse_moved(changed_config)
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
         rest.look()

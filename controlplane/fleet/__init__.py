@@ -22,6 +22,7 @@ from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.lease_times import LeaseTimes
 from controlplane.fleet.leases import expire, given_back
+from controlplane.fleet.loops import refuse_loops
 from controlplane.fleet.registered import (
     Changes,
     Registered,
@@ -71,6 +72,7 @@ __all__ = [
     "discover",
     "expire",
     "given_back",
+    "refuse_loops",
     "registered",
     "restored",
 ]

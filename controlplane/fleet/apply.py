@@ -16,6 +16,7 @@ from controlplane.fleet.commands import (
 )
 from controlplane.fleet.departures import departed, unless_most_move
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.loops import listeners_of, refuse_loops
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
 from controlplane.settings import PoolSettings, ReplicaSettings
@@ -56,10 +57,12 @@ def _put_pool(fleet: Fleet, command: PutPool) -> Fleet:
     known = fleet.pools.get(command.pool)
     layers = known.layers if known else Layers[PoolSettings]()
     if command.source is Source.FILE:
-        layers = layers.with_file(command.settings)
-    else:
-        layers = layers.with_api(command.settings)
-    return with_layers(fleet, command.pool, layers)
+        # Who declares a whole file looks for loops in the end.
+        return with_layers(fleet, command.pool, layers.with_file(command.settings))
+    changed = with_layers(fleet, command.pool, layers.with_api(command.settings))
+    if known is None or known.settings.listener != changed.pools[command.pool].settings.listener:
+        _refuse_loops(changed, ("listener", "address"))
+    return changed
 
 
 def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
@@ -85,6 +88,13 @@ def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
     return fleet.with_pool(changed)
 
 
+def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
+    try:
+        refuse_loops(fleet)
+    except Refused as refused:
+        raise Refused(refused.kind, str(refused), path) from None
+
+
 def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
     if pool.source is Source.API:
         return fleet.without_pool(pool.name)
@@ -94,7 +104,9 @@ def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
             f"pool {pool.name!r} is declared in the config file, and the API overrides nothing of"
             " it; take it out of the file",
         )
-    return with_layers(fleet, pool.name, pool.layers.without_api())
+    changed = with_layers(fleet, pool.name, pool.layers.without_api())
+    refuse_loops(changed)
+    return changed
 
 
 def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
@@ -124,10 +136,14 @@ def with_replica_layers(
         now: The time.
 
     Raises:
-        Refused: When an address is another replica's.
+        Refused: When an address is another replica's, or that of a listener.
         SettingsError: When what the file and the API say does not go together.
     """
     wanted = {id_: it.merged() for id_, it in layers.items()}
+    listeners = listeners_of(fleet)
+    for id_, settings in wanted.items():
+        if (why := listeners.refusal(settings.address)) is not None:
+            raise Refused("conflict", why, ("address",), id_)
     replicas: dict[str, Replica] = {}
     gone, generations = list[str](), fleet.generations
     for id_, settings in wanted.items():

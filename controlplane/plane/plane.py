@@ -1,17 +1,18 @@
 """The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
-from controlplane.fleet import Command, Fleet, Replica
+from controlplane.fleet import Command, Fleet, Refused, Replica
 from controlplane.plane.decided import Decided
 from controlplane.plane.deciding import decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.due import Due
 from controlplane.plane.inputs import Seen, joined
+from controlplane.plane.moved import MovedListeners, moved_by
 from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
@@ -25,7 +26,9 @@ from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting
+from controlplane.resources.views import View
 from controlplane.settings import Config
+from controlplane.settings.listeners import Listeners
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
 from controlplane.signals.sizes import RequestSizes, Sample
@@ -36,6 +39,7 @@ class Plane:
 
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+        moved: Where connected Envoys listen, other than the pools say.
         sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
     """
 
@@ -54,6 +58,7 @@ class Plane:
         self._devices = Devices()
         self.discoveries = Discoveries()
         self.registering = Registering()
+        self.moved = MovedListeners()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -83,7 +88,45 @@ class Plane:
 
     def discovered(self, fleet: Fleet, now: float) -> Fleet:
         """A fleet in line with what the sources have found; the same object if it is already."""
-        return self.discoveries.merged(fleet, self._observed.serves, self._is_told, now)
+        return self.discoveries.merged(
+            fleet, self._observed.serves, self._is_told, self.moved.listeners, now
+        )
+
+    def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
+        """Take note of an Envoy that has connected.
+
+        Args:
+            stream: Tells it from others.
+            node: Its id.
+            view: What it is to be shown.
+
+        Returns:
+            Why it cannot be served, as one sentence; None where it can.
+        """
+        if moved := moved_by(node, view):
+            try:
+                fleets.refuse_loops(self.fleet, Listeners(moved.items()))
+            except Refused as refused:
+                return str(refused)
+            self.moved.came(stream, node, view)
+        return None
+
+    def refuse_moved(self, config: Config) -> None:
+        """Refuse a config file with a replica where a connected Envoy listens.
+
+        Raises:
+            Refused: It has one.
+        """
+        for pool in config.pools:
+            for replica in pool.replicas:
+                if (why := self.moved.listeners.refusal(replica.address)) is not None:
+                    raise Refused(
+                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                    )
+
+    def envoy_left(self, stream: Hashable) -> None:
+        """An Envoy has disconnected."""
+        self.moved.left(stream)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""

@@ -26,7 +26,7 @@ from controlplane.fleet import (
     Replica,
 )
 from controlplane.plane import Plane, preview
-from controlplane.settings import AdminSettings, ReplicaEntry, SettingsError
+from controlplane.settings import AdminSettings, ReplicaEntry, ReplicaSettings, SettingsError
 from controlplane.settings.networks import check_pool, check_replica
 from controlplane.settings.values import Settings
 
@@ -136,10 +136,18 @@ class Changes:
             case PutReplica(name, id_, settings):
                 check_replica(allowed, settings)
                 self._check_room(name, {id_: settings})
+                self._check_moved({id_: settings})
             case PutReplicas(name, replicas):
                 for index, settings in enumerate(replicas.values()):
                     check_replica(allowed, settings, ("replicas", index))
                 self._check_room(name, replicas)
+                self._check_moved(replicas)
+
+    def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
+        """Refuse a replica where a connected Envoy listens, other than its pool says."""
+        for id_, settings in replicas.items():
+            if (why := self.plane.moved.listeners.refusal(settings.address)) is not None:
+                raise Refused("conflict", why, ("address",), id_)
 
     def _check_room(self, name: str, replicas: Mapping[str, object]) -> None:
         known = self.plane.fleet.pool(name).replicas
