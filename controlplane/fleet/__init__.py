@@ -23,6 +23,7 @@ from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.lease_times import LeaseTimes
 from controlplane.fleet.leases import expire, given_back
 from controlplane.fleet.loops import refuse_loops
+from controlplane.fleet.owners import refuse_foreign
 from controlplane.fleet.registered import (
     Changes,
     Registered,
@@ -72,6 +73,7 @@ __all__ = [
     "discover",
     "expire",
     "given_back",
+    "refuse_foreign",
     "refuse_loops",
     "registered",
     "restored",

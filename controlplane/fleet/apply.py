@@ -39,8 +39,9 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
             return _put_pool(fleet, command)
         case DeletePool(name):
             return _delete_pool(fleet, fleet.pool(name))
-        case PutReplica(name, replica_id, settings, source):
-            return _put_replicas(fleet, PutReplicas(name, {replica_id: settings}, source), now)
+        case PutReplica(name, replica_id, settings, source, owner):
+            put = PutReplicas(name, {replica_id: settings}, source, owner=owner)
+            return _put_replicas(fleet, put, now)
         case PutReplicas():
             return _put_replicas(fleet, command, now)
         case DeleteReplica():
@@ -116,7 +117,9 @@ def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
         known = pool.replicas.get(id_)
         before = known.layers if known else Layers[ReplicaSettings]()
         is_file = command.source is Source.FILE
-        layers[id_] = before.with_file(settings) if is_file else before.with_api(settings)
+        layers[id_] = (
+            before.with_file(settings) if is_file else before.with_api(settings, command.owner)
+        )
     if not command.force:
         unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
     return with_replica_layers(fleet, pool, layers, now)

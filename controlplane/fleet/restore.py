@@ -76,7 +76,8 @@ def _replicas_of(
     for id_ in (*declared, *added):
         kept = known.get(id_)
         file, api = declared.get(id_), kept.api if kept else None
-        layers = Layers(file, api, kept.overrides if kept else frozenset())
+        overrides, owner = (kept.overrides, kept.owner) if kept else (frozenset[str](), None)
+        layers = Layers(file, api, overrides, owner)
         if file is None:
             layers = layers.with_file(None)
         settings = layers.merged()
