@@ -7,7 +7,7 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,10 @@ from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Registered, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
+from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
@@ -99,6 +102,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         observe,
         loads=_Loads(plane, woken),
         samples=_Samples(plane),
+        health=_Health(plane),
         pushes=metrics.pushes,
         guests=plane,
     )
@@ -256,6 +260,22 @@ class _Loads:
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+
+
+class _Health:
+    """Hands what Envoys see of the health of replicas to the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        return self._plane.to_check(node, view, known)
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        self._plane.envoy_health.seen(reporter, node, healthy, time.monotonic())
+
+    def health_left(self, reporter: object) -> None:
+        self._plane.envoy_health.left(reporter)
 
 
 class _Samples:

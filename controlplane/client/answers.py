@@ -88,6 +88,16 @@ class NodeType(Answer):
     last_rejection: Rejection | None = None
 
 
+class Disagreement(Answer):
+    """A replica whose health an Envoy has seen otherwise for a while than the control plane."""
+
+    pool: str
+    replica: str
+    sees: str
+    """The Envoy: `healthy` or `unhealthy`."""
+    for_s: float
+
+
 class Node(Answer):
     """A connected Envoy, or another client of xDS."""
 
@@ -100,6 +110,8 @@ class Node(Answer):
     in_sync: bool = False
     """Whether it holds the newest of every type."""
     types: tuple[NodeType, ...]
+    disagrees: tuple[Disagreement, ...] = ()
+    """About the health of replicas."""
 
 
 class NodeList(Answer):

@@ -5,12 +5,13 @@ from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
-from controlplane.fleet import Command, Fleet, Refused, Replica
+from controlplane.fleet import Command, Fleet, Pool, Refused, Replica
 from controlplane.plane.decided import Decided
 from controlplane.plane.deciding import decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.due import Due
+from controlplane.plane.envoy_health import Dispute, EnvoyHealth, to_check
 from controlplane.plane.inputs import Seen, joined
 from controlplane.plane.moved import MovedListeners, moved_by
 from controlplane.plane.observations import Observations, is_read_anew
@@ -26,8 +27,9 @@ from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting
+from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
-from controlplane.settings import Config
+from controlplane.settings import Address, Config
 from controlplane.settings.listeners import Listeners
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load
@@ -40,6 +42,7 @@ class Plane:
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
         moved: Where connected Envoys listen, other than the pools say.
+        envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
     """
 
@@ -59,6 +62,7 @@ class Plane:
         self.discoveries = Discoveries()
         self.registering = Registering()
         self.moved = MovedListeners()
+        self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -275,6 +279,24 @@ class Plane:
             self.catalog = build(self.fleet, portions, self.catalog, told, parting)
         return self.catalog
 
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        """Which replicas a node is to check that has checked what is known so far."""
+        return to_check(self.fleet, self._decided.portions, view, known, node)
+
+    def disputes(self, now: float) -> Iterator[Dispute]:
+        """Where Envoys and the control plane hold different views of a replica's health."""
+        for endpoint in self.envoy_health.endpoints():
+            pool = self.fleet.pools.get(endpoint.pool)
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
+            if pool is not None and replica is not None:
+                yield from self._disputes(pool, replica, now)
+
+    def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
+        if replica.id not in self._decided.portions.get(pool.name, {}):
+            return ()
+        readiness = self._observed[pool.name, replica.id].readiness
+        return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
+
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
         return self._decided.decisions.get(pool)
@@ -308,6 +330,7 @@ class Plane:
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
+            disputes=self._disputes(known, replica, now),
         )
 
     def outlines(

@@ -44,7 +44,7 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
                 # A replica that was never seen healthy gets nothing, not even in panic mode.
                 ignore_new_hosts_until_first_hc=True,
             ),
-            health_checks=[_health_check(pool.settings.health_check)],
+            health_checks=[health_check(pool.settings.health_check)],
             outlier_detection=_outlier_detection(),
             # Without it a removed replica would get requests for as long as it answers checks.
             ignore_health_on_host_removal=True,
@@ -53,8 +53,16 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     )
 
 
-def _health_check(settings: HealthCheckSettings) -> core_v3.HealthCheck:
-    interval = timedelta(seconds=settings.interval)
+def health_check(
+    settings: HealthCheckSettings, seconds: float | None = None
+) -> core_v3.HealthCheck:
+    """A pool's ``HealthCheck``.
+
+    Args:
+        settings: Of the pool.
+        seconds: Between two checks; None: as the settings say.
+    """
+    interval = timedelta(seconds=settings.interval if seconds is None else seconds)
     return core_v3.HealthCheck(
         timeout=timedelta(seconds=settings.timeout),
         interval=interval,

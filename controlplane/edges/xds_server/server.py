@@ -13,6 +13,7 @@ from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
 from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.health_reporting import HealthReportingService, HealthSink
 from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
 from controlplane.edges.xds_server.observers import Guests, Observer, PushObserver
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
@@ -70,6 +71,7 @@ class XdsServer:
         *,
         loads: LoadSink | None = None,
         samples: SampleSink | None = None,
+        health: HealthSink | None = None,
         pushes: PushObserver | None = None,
         guests: Guests | None = None,
         max_streams: int = MAX_STREAMS,
@@ -86,6 +88,7 @@ class XdsServer:
             observe: Told of everything that happens.
             loads: Takes the load reports of Envoys; None: they are not asked for any.
             samples: Takes what Envoys tell of some requests; None: it is not served to them.
+            health: Takes what Envoys see of replicas; None: they are not asked for any.
             pushes: Told how far each catalog got.
             guests: Told who is connected; says who is not served.
             max_streams: At a time, of all clients.
@@ -99,6 +102,7 @@ class XdsServer:
         self._observe = observe
         self._loads = loads
         self._samples = samples
+        self._health = health
         self._pushes = pushes
         self._guests = guests
         self._max_streams = max_streams
@@ -138,6 +142,9 @@ class XdsServer:
         if self._loads:
             reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
             server.add_generic_rpc_handlers((reporting.handler(),))
+        if self._health:
+            health = HealthReportingService(self._health, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((health.handler(),))
         if self._samples:
             logging = AccessLogService(
                 self._samples, lambda: self._offered.value is not None, self._clock
