@@ -1,4 +1,4 @@
-"""Where Envoys see another health of a replica than the control plane, once both have for a while."""
+"""Where Envoys see another health of a replica than the control plane, both for a while."""
 
 import pytest
 
