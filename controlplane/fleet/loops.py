@@ -1,13 +1,17 @@
 """A replica at which an Envoy listens for us: requests to it would go round for ever."""
 
-from controlplane.fleet.state import Fleet, Refused
+from collections.abc import Callable
+
+from controlplane.fleet.state import Fleet, Pool, Refused
 from controlplane.settings.listeners import Listeners
 
 
-def listeners_of(fleet: Fleet) -> Listeners:
-    """Where the pools of a fleet are listened for."""
+def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) -> Listeners:
+    """Where the pools of a fleet are listened for that count."""
     return Listeners(
-        (it.settings.listener.address, f"pool {it.name!r}") for it in fleet.pools.values()
+        (it.settings.listener.address, f"pool {it.name!r}")
+        for it in fleet.pools.values()
+        if counts(it)
     )
 
 

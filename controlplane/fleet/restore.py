@@ -59,7 +59,8 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
         )
         _addresses_differ(name, replicas)
         fleet = fleet.with_pool(replace(pool, replicas=Replicas(replicas)))
-    refuse_loops(fleet)
+    # What the API alone said, to an earlier version, only the API can take back: it has to start.
+    refuse_loops(fleet, listeners_of(fleet, lambda pool: "listener" not in pool.layers.overrides))
     return replace(fleet, generations=generations)
 
 

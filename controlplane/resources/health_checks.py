@@ -27,6 +27,10 @@ LEAST, MOST = 1.0, 10.0
 FOR_A_WHILE: Final = 4.0
 """So many of them must say the same before anybody is told."""
 
+_AT_ONCE: Final = {"unhealthy_threshold": 1, "healthy_threshold": 1}
+"""Made so rarely, a number of checks in a row would hold an opinion that the cluster's own checks
+gave up long ago. What is told waits `FOR_A_WHILE` anyway."""
+
 
 class Checked(NamedTuple):
     """A replica that an Envoy is asked to check, and its pool."""
@@ -54,7 +58,7 @@ def health_check_specifier(checked: Iterable[Checked]) -> bytes:
         )
         clusters.append(
             delimited(1, f"{PREFIX}{name}".encode())
-            + delimited(2, bytes(health_check(check, interval)))
+            + delimited(2, bytes(health_check(check.model_copy(update=_AT_ONCE), interval)))
             + delimited(3, endpoints)
         )
     every = health_v3.HealthCheckSpecifier(interval=timedelta(seconds=min(intervals)))

@@ -1,10 +1,13 @@
 """No replica comes to be where an Envoy listens, whoever declares the one or the other."""
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.fleet import (
     Command,
     DeletePool,
+    DeleteReplica,
     PutPool,
     PutReplicas,
     Refused,
@@ -82,3 +85,13 @@ def test_one_that_was_discovered_before_a_restart_is_gone_when_a_listener_is_the
     assert set(fleet.pools["p"].replicas) == {"b"}
     moved = file(p={}, sources={"p": ["found"]}, listeners={"p": 5})
     assert not restored(registered(fleet), moved, 1.0).pools["p"].replicas
+
+
+def test_what_the_api_said_before_loops_were_refused_does_not_keep_it_from_starting() -> None:
+    fleet = after(PutPool("q", pool_settings(10001)), fleet=a_pool(a=1))
+    known = registered(fleet)
+    loop = replace(known.replicas["p", "a"], settings=replica_settings(10001))
+    known = replace(known, replicas={("p", "a"): loop})
+    again = restored(known, file(), 1.0)
+    assert set(again.pools["p"].replicas) == {"a"}
+    assert not after(DeleteReplica("p", "a", force=True), fleet=again).pools["p"].replicas

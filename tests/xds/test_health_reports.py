@@ -78,6 +78,7 @@ def test_each_replica_is_checked_as_its_pool_says_under_its_own_host_and_more_ra
     (cluster,) = found.cluster_health_checks
     (check,) = cluster.health_checks
     assert (cluster.cluster_name, check.interval) == (f"{PREFIX}p", timedelta(seconds=5))
+    assert (check.unhealthy_threshold, check.healthy_threshold) == (1, 1)
     assert check.http_health_check is not None
     assert check.http_health_check.path == "/health"
     (locality,) = cluster.locality_endpoints
