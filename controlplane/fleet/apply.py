@@ -120,9 +120,19 @@ def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
         layers[id_] = (
             before.with_file(settings) if is_file else before.with_api(settings, command.owner)
         )
+    if command.source is Source.API:
+        # As for pools: a whole file is looked at once, in the end.
+        _refuse_own_listeners(fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
     return with_replica_layers(fleet, pool, layers, now)
+
+
+def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
+    listeners = listeners_of(fleet)
+    for id_, it in layers.items():
+        if (why := listeners.refusal(it.merged().address)) is not None:
+            raise Refused("conflict", why, ("address",), id_)
 
 
 def with_replica_layers(
@@ -139,14 +149,10 @@ def with_replica_layers(
         now: The time.
 
     Raises:
-        Refused: When an address is another replica's, or that of a listener.
+        Refused: When an address is another replica's.
         SettingsError: When what the file and the API say does not go together.
     """
     wanted = {id_: it.merged() for id_, it in layers.items()}
-    listeners = listeners_of(fleet)
-    for id_, settings in wanted.items():
-        if (why := listeners.refusal(settings.address)) is not None:
-            raise Refused("conflict", why, ("address",), id_)
     replicas: dict[str, Replica] = {}
     gone, generations = list[str](), fleet.generations
     for id_, settings in wanted.items():
@@ -204,6 +210,7 @@ def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
                 " nothing of it; take it out of the file, or drain it",
             )
         layers = {replica.id: replica.layers.without_api()}
+        _refuse_own_listeners(fleet, layers)
         return with_replica_layers(fleet, pool, layers, now)
     left = pool.without_replica(replica.id)
     if replica.draining is None:

@@ -7,7 +7,6 @@ would leave less than half of those that serve is not taken before others serve 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from controlplane.fleet.layers import Source
 from controlplane.fleet.loops import listeners_of
@@ -18,8 +17,6 @@ from controlplane.settings.listeners import Listeners
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""
-
-NOWHERE_ELSE: Final = Listeners()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ def discover(
     now: float,
     parts: Collection[str] = (),
     is_told: Callable[[Replica], bool] = lambda _: True,
-    moved: Listeners = NOWHERE_ELSE,
+    listeners: Sequence[Listeners] | None = None,
 ) -> Merged:
     """Bring a pool in line with what its sources have found.
 
@@ -57,14 +54,15 @@ def discover(
         now: Seconds of a monotonic clock.
         parts: Sources whose set is only a part of what they have: nothing goes for being missing.
         is_told: Whether Envoys know of a replica: only then does it serve in another's place.
-        moved: Where Envoys listen that have moved the listeners of the fleet.
+        listeners: Where Envoys listen; None: where the pools of the fleet say.
 
     Returns:
         The same fleet object where nothing changes.
     """
     if name not in fleet.pools:
         return Merged(fleet)
-    wanted, clashes = _put_together(fleet.pools[name], sets, (listeners_of(fleet), moved))
+    listeners = (listeners_of(fleet),) if listeners is None else listeners
+    wanted, clashes = _put_together(fleet.pools[name], sets, listeners)
     fleet = _without_displaced(fleet, name, wanted)
     for id_, (source, settings) in wanted.items():
         fleet = _with_found(fleet, name, id_, source, settings)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from controlplane.fleet import Fleet, Replica, discover
+from controlplane.fleet import Fleet, Replica, discover, listeners_of
 from controlplane.settings import PoolEntry, ReplicaSettings
 from controlplane.settings.listeners import Listeners
 
@@ -164,13 +164,21 @@ class Discoveries:
         Returns:
             The same object where nothing changes.
         """
-        for name, sources in self._pools.items():
-            if not (sources.is_due or sources.withheld):
-                continue
+        due = [it for it in self._pools.items() if it[1].is_due or it[1].withheld]
+        # What is found changes no listener, and there may be thousands of them.
+        listeners = (listeners_of(fleet), moved) if due else ()
+        for name, sources in due:
             sets = {it.source: it.found for it in sources.known.values()}
             parts = {it.source for it in sources.known.values() if not it.is_whole}
             merged = discover(
-                fleet, name, sets, partial(serves, name), now, parts, partial(is_told, name), moved
+                fleet,
+                name,
+                sets,
+                partial(serves, name),
+                now,
+                parts,
+                partial(is_told, name),
+                listeners,
             )
             fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes

@@ -13,6 +13,7 @@ from controlplane.fleet import (
     Refused,
     declare,
     discover,
+    listeners_of,
     registered,
     restored,
 )
@@ -70,7 +71,8 @@ def test_one_that_is_discovered_at_a_listener_is_not_used_and_why_is_said() -> N
     sets = {
         "dns": {"a": replica_settings(10000), "b": replica_settings(2), "c": replica_settings(3)}
     }
-    merged = discover(a_pool(), "p", sets, lambda _: True, 0.0, moved=moved)
+    fleet = a_pool()
+    merged = discover(fleet, "p", sets, lambda _: True, 0.0, listeners=(listeners_of(fleet), moved))
     assert set(merged.fleet.pools["p"].replicas) == {"b"}
     first, second = merged.clashes
     assert first.startswith("dns: 'a' is not used, 127.0.0.1:10000 is where an Envoy listens")
