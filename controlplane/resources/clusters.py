@@ -87,8 +87,11 @@ def health_check(
                 )
                 for name, value in settings.headers.items()
             ],
+            # None stands for 200.
             expected_statuses=[
-                type_v3.Int64Range(start=first, end=last + 1) for first, last in settings.ranges
+                type_v3.Int64Range(start=first, end=last + 1)
+                for first, last in settings.ranges
+                if settings.expected_statuses != ("200",)
             ],
         ),
     )
