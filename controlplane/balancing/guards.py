@@ -130,13 +130,14 @@ def memory_by_row(table: Table, gpus: Mapping[str, float], interval: float, now:
 
     Args:
         table: Of the pool.
-        gpus: In use by uuid, over all pools.
+        gpus: In use by uuid and, of what registrars say, by `ReplicaInput.gpu_key`.
         interval: Seconds between two scrapes; a reading older than `FORGOTTEN` says nothing.
         now: Seconds of a monotonic clock.
     """
     found = np.full(table.size, np.nan)
     for id_, given in table.with_memory():
-        known = [gpus[uuid] for uuid in given.gpus if uuid in gpus]
+        keys = {key for uuid in given.gpus for key in (uuid, given.gpu_key(uuid))}
+        known = [gpus[key] for key in keys if key in gpus]
         window, at = given.window, given.scraped_at
         if window is not None and at is not None and now - at <= FORGOTTEN * interval:
             known += [gpu.fraction for gpu in window.memory]

@@ -94,7 +94,8 @@ def decide(
         settings: Of the pool.
         table: What is known of its replicas.
         now: Seconds of a monotonic clock.
-        gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
+        gpus: Part of GPU memory in use, over all pools, as `guards.memory_by_row` takes it; None:
+            as each replica says of itself.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
         class_sizes: Of the requests of each class, where a user names classes.

@@ -65,6 +65,8 @@ class ReplicaInput(NamedTuple):
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
         mark: Another number whenever people are to be told something else of it.
+        registrar: Whose word it is that it is on its GPUs, and how full those are; empty: the
+            operator's.
     """
 
     id: str
@@ -78,6 +80,7 @@ class ReplicaInput(NamedTuple):
     ready: bool = True
     ready_since: float | None = None
     mark: int = 0
+    registrar: str = ""
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -85,6 +88,14 @@ class ReplicaInput(NamedTuple):
         declared = (self.gpu_uuid,) if self.gpu_uuid else ()
         memory = self.window.memory if self.window else ()
         return frozenset((*declared, *(gpu.uuid for gpu in memory if gpu.uuid)))
+
+    def gpu_key(self, uuid: str) -> str:
+        """Under what the memory of a GPU is kept that it tells of.
+
+        One registrar's word is not believed of the GPUs of another's replicas: a stranger could
+        have them drained. So each has keys of its own; the operator's word counts for all.
+        """
+        return f"{uuid} of {self.registrar}" if self.registrar else uuid
 
 
 _COLUMNS: Final = (

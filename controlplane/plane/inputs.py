@@ -64,6 +64,7 @@ def input_of(
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
         mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),
+        registrar=_registrar(replica),
     )
 
 
@@ -86,6 +87,13 @@ def _with_durations(own: Window, by_envoys: Window | None) -> Window:
 def joined(pool: Pool, replica: Replica, devices: Devices, now: float) -> Joined | None:
     """What exporters say of a replica's GPUs; None where its pool names none."""
     return devices.joined(pool.settings.metrics.gpu, replica.settings, now)
+
+
+def _registrar(replica: Replica) -> str:
+    """Who has said where a replica is and what it is on; empty for the config file."""
+    if replica.layers.api is not None:
+        return f"token {replica.layers.owner!r}" if replica.layers.owner else "the API"
+    return replica.found_by or ""
 
 
 def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str | None:

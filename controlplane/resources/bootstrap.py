@@ -75,6 +75,12 @@ def bootstrap(
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
             }
         },
+        # What it sees of the health of some replicas, as it is asked.
+        "hds_config": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        },
         "static_resources": {"clusters": [_control_plane(xds)]},
     }
 

@@ -9,7 +9,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 
 from controlplane.fleet import Pool
 from controlplane.resources.policies import load_balancing_policy
-from controlplane.settings.pool import HealthCheckSettings
+from controlplane.settings.health_check import HealthCheckSettings
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
@@ -44,7 +44,7 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
                 # A replica that was never seen healthy gets nothing, not even in panic mode.
                 ignore_new_hosts_until_first_hc=True,
             ),
-            health_checks=[_health_check(pool.settings.health_check)],
+            health_checks=[health_check(pool.settings.health_check)],
             outlier_detection=_outlier_detection(),
             # Without it a removed replica would get requests for as long as it answers checks.
             ignore_health_on_host_removal=True,
@@ -53,20 +53,47 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     )
 
 
-def _health_check(settings: HealthCheckSettings) -> core_v3.HealthCheck:
-    interval = timedelta(seconds=settings.interval)
+def health_check(
+    settings: HealthCheckSettings, seconds: float | None = None
+) -> core_v3.HealthCheck:
+    """A pool's ``HealthCheck``.
+
+    Args:
+        settings: Of the pool.
+        seconds: Between two checks; None: as the settings say.
+    """
+    interval = timedelta(seconds=settings.interval if seconds is None else seconds)
     return core_v3.HealthCheck(
         timeout=timedelta(seconds=settings.timeout),
         interval=interval,
         # Many sidecars check the same replica; they should not do it in step.
         interval_jitter_percent=10,
-        unhealthy_threshold=2,
-        healthy_threshold=1,
+        unhealthy_threshold=settings.unhealthy_threshold,
+        healthy_threshold=settings.healthy_threshold,
         # Envoy's default is 60 s: a replica whose first check fails would wait a minute for the
         # next one, because without traffic nobody asks for it sooner.
         no_traffic_interval=interval,
         no_traffic_healthy_interval=interval,
-        http_health_check=core_v3.HealthCheckHttpHealthCheck(path=settings.path),
+        http_health_check=core_v3.HealthCheckHttpHealthCheck(
+            path=settings.path,
+            # Otherwise each endpoint says its own; without either Envoy sends the cluster's name,
+            # which frameworks that know their hosts refuse.
+            host=settings.host or "",
+            request_headers_to_add=[
+                core_v3.HeaderValueOption(
+                    # To Envoy a percent sign begins a command.
+                    header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
+                    append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+                )
+                for name, value in settings.headers.items()
+            ],
+            # None stands for 200.
+            expected_statuses=[
+                type_v3.Int64Range(start=first, end=last + 1)
+                for first, last in settings.ranges
+                if settings.expected_statuses != ("200",)
+            ],
+        ),
     )
 
 

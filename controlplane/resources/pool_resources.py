@@ -216,4 +216,5 @@ def _endpoints(
 @lru_cache(maxsize=16_384)
 def listener_at(name: str, address: Address, access_log: str | None = None) -> Resource:
     """A listener, the same object for all who have it there; see `listener`."""
-    return Resource.of(LISTENER, name, listener(name, address, access_log))
+    encoded = listener(name, address, access_log)
+    return Resource.of(LISTENER, name, encoded, claims=str(address))

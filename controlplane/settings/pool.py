@@ -13,6 +13,7 @@ from controlplane.settings.classes import (
     check_classes,
 )
 from controlplane.settings.discovery import DiscoverySettings
+from controlplane.settings.health_check import HealthCheckSettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
@@ -24,7 +25,6 @@ from controlplane.settings.values import (
     Name,
     PathPrefix,
     Settings,
-    UrlPath,
 )
 
 
@@ -44,20 +44,6 @@ class RouteSettings(Settings):
 
     prefix: PathPrefix = "/"
     timeout: Duration = 60.0
-
-
-class HealthCheckSettings(Settings):
-    """Envoy's active health check.
-
-    Attributes:
-        path: Answers 200 once the model is loaded; by default that of the pool's metric profile.
-        interval: Seconds between two checks of a replica.
-        timeout: Seconds after which a check has failed.
-    """
-
-    path: UrlPath = "/health"
-    interval: Duration = 1.0
-    timeout: Duration = 1.0
 
 
 class PoolSettings(Settings):

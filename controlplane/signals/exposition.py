@@ -26,7 +26,6 @@ from controlplane.signals.series import (
     labels_of,
     number_of,
     series_of,
-    shown,
 )
 
 MAX_LINES: Final = 500_000
@@ -141,8 +140,9 @@ def _must_be_exposition(text: str, *, only_first: bool) -> None:
             match = _LINE.fullmatch(stripped)
             if match is None or number_of(match["value"]) is None:
                 raise ExpositionError(
-                    f"line {number} is no metric sample: {shown(line)}; is this path served in"
-                    " the Prometheus text format?"
+                    f"line {number} is no metric sample; is this path served in the Prometheus"
+                    " text format?",
+                    line,
                 )
         if only_first and stripped:
             return
@@ -152,19 +152,19 @@ def _sample(line: str, names: frozenset[str]) -> tuple[str, Sample] | None:
     """Parse a line that starts like a wanted one; None when its name only starts like one."""
     if len(line) > MAX_LINE:
         raise ExpositionError(
-            f"a sample is longer than {MAX_LINE} characters: {shown(line)}; drop some labels"
+            f"a wanted sample is longer than {MAX_LINE} characters; drop some labels", line
         )
     series, _, text = line.rpartition(" ")
     name, labels = series_of(series)
     if name is None:  # a timestamp or an exemplar follows the value, or no space stands before it
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ExpositionError(f"this is no metric sample: {shown(line)}")
+            raise ExpositionError("a line that begins like a wanted sample is none", line)
         name, text = match["name"], match["value"]
         labels = labels_of((match["block"] or "{}").strip())
     if name not in names:
         return None
     value = number_of(text)
     if value is None or math.isinf(value):
-        raise ExpositionError(f"the value must be a finite number or NaN: {shown(line)}")
+        raise ExpositionError("the value of a wanted sample must be a finite number or NaN", line)
     return name, Sample(labels, value)

@@ -64,7 +64,7 @@ def _fit(texts: Sequence[tuple[str, float]], profile: Profile) -> Fit:
             last = read(text, profile, at)
             window = history.add(last)
     except ExpositionError as error:
-        return Fit(profile.name, (), (), None, str(error))
+        return Fit(profile.name, (), (), None, error.quoted())
     found, missing = [], []
     for quantity, families, is_there in _wanted(profile, last):
         if is_there:

@@ -11,10 +11,10 @@ from controlplane.settings import ClassMatch, Config, load_config
 from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.config import AdminSettings, StoreSettings, XdsSettings
+from controlplane.settings.health_check import HealthCheckSettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import FAMILIES, MetricsSettings
 from controlplane.settings.pool import (
-    HealthCheckSettings,
     ListenerSettings,
     PoolEntry,
     RouteSettings,

@@ -136,7 +136,7 @@ def test_thousands_of_labels_are_refused() -> None:
 
 
 def test_a_label_that_is_there_twice_is_refused() -> None:
-    refused('te_queue_size{a="1",a="2"} 1\n', "the label a is there twice")
+    refused('te_queue_size{a="1",a="2"} 1\n', "a wanted sample has a label twice")
 
 
 def test_foreign_text_in_a_message_is_short_and_ascii() -> None:

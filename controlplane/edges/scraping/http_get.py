@@ -5,8 +5,10 @@ docs/decisions/0010. The protocol itself is left to llhttp, the parser of Node.j
 """
 
 import asyncio
+import errno
 import socket
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from aiohappyeyeballs import start_connection
@@ -20,6 +22,7 @@ from controlplane.edges.scraping.http_connection import (
     Receiver,
 )
 from controlplane.settings import Address
+from controlplane.settings.reach import refusal
 
 IDLE: Final = 15.0
 """Seconds after which a connection is not used again: something on the way may have forgotten it,
@@ -118,6 +121,10 @@ class Getter:
             found = await loop.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
             )
+        for *_, place in found:
+            # A name that led elsewhere when it was written down may lead to a cloud's metadata now.
+            if (why := refusal(ip_address(str(place[0]).partition("%")[0]))) is not None:
+                raise OSError(errno.EACCES, f"it leads to an address that {why}")
         connected = await start_connection(found, happy_eyeballs_delay=_ATTEMPT)
         name = (access.server_name or address.host) if access is not None and context else None
         _, connection = await loop.create_connection(

@@ -273,13 +273,18 @@ def _offset(key: Hashable) -> float:
 
 
 async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
-    url = f"http://{target.replica.settings.address}{target.settings.health_check.path}"
+    check, address = target.settings.health_check, target.replica.settings.address
+    url = f"http://{address}{check.path}"
+    # As Envoy sends them: a replica that refuses one of the two must refuse the other.
+    headers = {**check.headers, "Host": check.host_of(address)}
     deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
     # A check that Envoy would still accept is not cut short by a short scraping interval.
-    timeout = aiohttp.ClientTimeout(total=max(deadline, target.settings.health_check.timeout))
+    timeout = aiohttp.ClientTimeout(total=max(deadline, check.timeout))
     try:
-        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
-            return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
+        async with session.get(
+            url, headers=headers, allow_redirects=False, timeout=timeout
+        ) as response:
+            return Probe.HEALTHY if check.expects(response.status) else Probe.UNHEALTHY
     except aiohttp.ClientConnectorError as error:
         refused = isinstance(error.os_error, ConnectionRefusedError)
         return Probe.REFUSED if refused else Probe.UNREACHABLE
