@@ -26,6 +26,9 @@ class FakeReplica:
         answers: Requests are answered while it is set.
         answers_health: Health checks are answered, well or not, while it is set.
         report: The load that it reports with each answer (ORCA); empty: none.
+        fails_every: It answers each so-manieth request with 500; 0: none.
+        cuts_off: It closes in the middle of its answers.
+        paths: Of the requests that reached it.
     """
 
     def __init__(self, service: float = 0.002, *, loaded: bool = True) -> None:
@@ -41,6 +44,9 @@ class FakeReplica:
         self.answers.set()
         self.answers_health.set()
         self.report = ""
+        self.fails_every = 0
+        self.cuts_off = False
+        self.paths: list[str] = []
         self._slot = asyncio.Semaphore(1)
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -55,9 +61,14 @@ class FakeReplica:
         await self.answers_health.wait()
         return web.Response(status=200 if self.loaded else 503)
 
-    async def embeddings(self, request: web.Request) -> web.Response:
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """Take the time that it takes, and count it; the answer names the replica."""
         self.started += 1
+        self.paths.append(request.path)
+        if self.fails_every and self.started % self.fails_every == 0:
+            return web.Response(status=500)
+        if self.cuts_off:
+            return await _cut_off(request)
         await self.answers.wait()
         begun = asyncio.get_running_loop().time()
         tokens = len(await request.read()) // BYTES_PER_TOKEN
@@ -90,6 +101,16 @@ class FakeReplica:
                 lines.append(f"# TYPE te_gpu_memory_{name}_bytes gauge")
                 lines.append(f'te_gpu_memory_{name}_bytes{{gpu_uuid="GPU-{self.port}"}} {value}')
         return web.Response(text="\n".join(lines) + "\n")
+
+
+async def _cut_off(request: web.Request) -> web.StreamResponse:
+    """Say that a body is longer than what comes of it."""
+    answer = web.StreamResponse(headers={"content-length": "1000"})
+    await answer.prepare(request)
+    await answer.write(b"{")
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """RDS: which requests of a listener go to its pool, and what is tried again."""
 
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
@@ -15,6 +15,11 @@ from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
+
+IDLE_AFTER: Final = timedelta(seconds=5)
+"""How much later than its timeout a request ends in which nothing moves: a client that does not
+read its answer. The timeout comes first, because it says what happened and counts against the
+replica."""
 
 
 class Routed(NamedTuple):
@@ -61,7 +66,7 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
     routes = []
     for name, of_class in to.classes:
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
-        rewrite = (of_class.prefix or "/") if below else ""
+        rewrite = (of_class.prefix or to.settings.prefix) if below else ""
         routes.append(
             route_v3.Route(
                 match=route_v3.RouteMatch(
@@ -72,7 +77,7 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
                 ),
             )
         )
-    others = action(to, prefix_rewrite="/" if below else "")
+    others = action(to, prefix_rewrite=to.settings.prefix if below else "")
     return [*routes, route_v3.Route(match=match, route=others)]
 
 
@@ -104,6 +109,8 @@ def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
         cluster=to.cluster,
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
+        # By default Envoy ends a stream in which nothing moves for five minutes.
+        idle_timeout=timedelta(seconds=to.settings.timeout) + IDLE_AFTER,
         retry_policy=_retry_policy(),
         hash_policy=hash_policy(to.hashed),
     )
