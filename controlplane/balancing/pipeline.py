@@ -32,6 +32,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     capacity.measured,
     capacity.mixed,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
     guards.silence,
     trust.seen,
@@ -55,9 +56,11 @@ WATCHED: Final[tuple[Stage, ...]] = (
     capacity.measured,
     capacity.mixed,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
 )
-"""For policies without weights: people read what replicas carry, and memory cuts all the same."""
+"""For policies without weights: people read what replicas carry, and those that fail or have no
+memory left are cut all the same."""
 
 
 def decide(
@@ -182,6 +185,7 @@ def _decision(frame: Frame) -> Decision:
         moving=bool(
             going.any()
             or frame.starting.any()
+            or guards.is_left_out(frame.state, frame.now).any()
             or (~np.isnan(line[frame.alive])).any()
             or (parting is not None and not classes)
         ),
@@ -213,7 +217,7 @@ def _unweighed(frame: Frame) -> Decision:
         classes=(),
         parting=None,
         suspect=frame.suspect,
-        moving=False,
+        moving=bool(guards.is_left_out(frame.state, frame.now).any()),
         state=frame.state,
         pool=replace(frame.pool, equal=True, anchor=0.0),
         frame=frame,

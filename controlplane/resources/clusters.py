@@ -104,7 +104,7 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
     one always is. What each Envoy sees too little of, the control plane adds up over all of them.
     """
     return cluster_v3.OutlierDetection(
-        interval=timedelta(seconds=2),
+        interval=timedelta(seconds=1),
         base_ejection_time=timedelta(seconds=5),
         max_ejection_time=timedelta(seconds=60),
         max_ejection_percent=40,
@@ -117,7 +117,7 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
         # A body that is cut off counts as a failure, and its connection as a success before: half
         # of what a replica does is failing when all of its answers are cut off.
         failure_percentage_threshold=30,
-        failure_percentage_minimum_hosts=2,
+        failure_percentage_minimum_hosts=1,
         failure_percentage_request_volume=4,
         enforcing_failure_percentage=100,
         enforcing_failure_percentage_local_origin=100,
