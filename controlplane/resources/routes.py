@@ -105,13 +105,20 @@ def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
         to: The pool.
         prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
     """
+    retry_policy, hedge = _retry_policy(), to.settings.hedge
+    if hedge is not None:
+        retry_policy.per_try_timeout = timedelta(seconds=hedge)
     return route_v3.RouteAction(
         cluster=to.cluster,
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
         # By default Envoy ends a stream in which nothing moves for five minutes.
         idle_timeout=timedelta(seconds=to.settings.timeout) + IDLE_AFTER,
-        retry_policy=_retry_policy(),
+        retry_policy=retry_policy,
+        # Without it the try that takes long would be given up, and its work lost.
+        hedge_policy=route_v3.HedgePolicy(hedge_on_per_try_timeout=True)
+        if hedge is not None
+        else None,
         hash_policy=hash_policy(to.hashed),
     )
 
@@ -120,7 +127,8 @@ def _retry_policy() -> route_v3.RetryPolicy:
     """Try again, elsewhere, what a replica could not answer.
 
     An embedding is a pure function of its text, so a request that was cut off may be sent again.
-    There is no timeout per try: a slow answer is load, and a second try would double it.
+    A try has no timeout unless a pool is hedged: a slow answer is load, and a second try would
+    double it.
 
     Of four tries two are where a request belongs, and two in another priority if there is one: its
     two fast replicas, or all of a zone, may be down before a health check has seen it.
