@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -29,6 +29,7 @@ class FakeReplica:
         fails_every: It answers each so-manieth request with 500; 0: none.
         cuts_off: It closes in the middle of its answers.
         paths: Of the requests that reached it.
+        headers: Of the last one.
     """
 
     def __init__(self, service: float = 0.002, *, loaded: bool = True) -> None:
@@ -46,7 +47,8 @@ class FakeReplica:
         self.report = ""
         self.fails_every = 0
         self.cuts_off = False
-        self.paths: list[str] = []
+        self.paths: set[str] = set()
+        self.headers: Mapping[str, str] = {}
         self._slot = asyncio.Semaphore(1)
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -56,6 +58,16 @@ class FakeReplica:
         """Where it serves."""
         return f"127.0.0.1:{self.port}"
 
+    @web.middleware
+    async def notes(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Write down whatever comes, and go on."""
+        if request.method == "POST":
+            self.paths.add(request.raw_path)
+            self.headers = request.headers
+        return await handler(request)
+
     async def health(self, request: web.Request) -> web.Response:
         """200 once loaded, as TEI does."""
         await self.answers_health.wait()
@@ -64,7 +76,6 @@ class FakeReplica:
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """Take the time that it takes, and count it; the answer names the replica."""
         self.started += 1
-        self.paths.append(request.path)
         if self.fails_every and self.started % self.fails_every == 0:
             return web.Response(status=500)
         if self.cuts_off:
@@ -117,7 +128,7 @@ async def _cut_off(request: web.Request) -> web.StreamResponse:
 async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterator[FakeReplica]:
     """Run a fake replica in this process until the context closes, or it is stopped."""
     fake = FakeReplica(service, loaded=loaded)
-    app = web.Application()
+    app = web.Application(middlewares=[fake.notes])
     app.add_routes(
         [
             web.get("/health", fake.health),
