@@ -43,9 +43,9 @@ async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_si
         pool(tmp_path, 4, sidecars=3) as (plane, envoys, replicas),
         AsyncExitStack() as stack,
     ):
-        # So few requests that no sidecar has enough of them to eject a replica by itself.
+        # A sidecar sends a replica two requests a second: too few to judge it by.
         loads = [
-            await stack.enter_async_context(load(it, "p", workers=1, pause=0.25)) for it in envoys
+            await stack.enter_async_context(load(it, "p", workers=1, pause=0.1)) for it in envoys
         ]
         bad, *good = replicas
         bad.fails_every = 2
