@@ -84,7 +84,7 @@ async def test_a_gateway_believes_no_client_and_writes_down_what_it_did(tmp_path
         async with session.post(url, json={"input": "a"}, headers={"x_user": "a"}) as response:
             assert response.status == 400
 
-        async def are_written() -> bool:
+        async def are_written() -> list[dict[str, Any]]:
             return [it for it in logged(tmp_path) if it["forwarded_for"] == forwarded]
 
         await until("its log has the request", are_written)
