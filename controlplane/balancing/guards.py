@@ -57,11 +57,14 @@ def failing(frame: Frame) -> None:
     """
     state, table, now = frame.state, frame.table, frame.now
     of = np.where(frame.ready, table.column("failing_of"), 0.0)
-    failed = np.where(of > 0, table.column("failing") * of, 0.0)
-    others = of.sum() - of
-    usual = (failed.sum() - failed) / np.where(others > 0, others, np.nan)
+    part = np.where(of > 0, table.column("failing"), np.nan)
+    usual = _of_others(part, of, frame.alive)
+    if (part >= FAILING).any():
+        # Requests of one class may fail everywhere, so its replicas are compared with each other.
+        for rows in frame.sets_before():
+            own = _of_others(part, of, rows)
+            usual = np.where(np.isnan(own), usual, own)
     frame.failing_usual = usual
-    part = failed / np.where(of > 0, of, np.nan)
     begins = (of >= FAILING_REQUESTS) & (part - usual >= FAILING) & ~is_left_out(state, now)
     again = now - state.failing_until < state.failing_for
     seconds = np.where(again, np.minimum(2 * state.failing_for, LEFT_OUT_MOST), LEFT_OUT)
@@ -70,6 +73,14 @@ def failing(frame: Frame) -> None:
         failing_for=np.where(begins, seconds, state.failing_for),
         failing_until=np.where(begins, now + seconds, state.failing_until),
     )
+
+
+def _of_others(part: Floats, of: Floats, rows: Bools) -> Floats:
+    """The part of requests that failed at all other replicas of a set; NaN where they had none."""
+    of = np.where(rows, of, 0.0)
+    failed = np.where(of > 0, part * of, 0.0)
+    others = np.where(rows, of.sum() - of, 0.0)
+    return np.asarray((failed.sum() - failed) / np.where(others > 0, others, np.nan))
 
 
 def is_left_out(state: State, now: float) -> Bools:

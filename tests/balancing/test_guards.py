@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import ReplicaInput
+from controlplane.balancing.parting import Looked, Parting
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals.load import Failing
 from tests.balancing.pools import (
@@ -81,6 +82,23 @@ def test_it_is_left_out_by_policies_without_weights_too(policy: str) -> None:
 @pytest.mark.parametrize("part", [0.05, 0.5, 1.0])
 def test_a_pool_that_fails_as_a_whole_keeps_all_of_its_replicas(part: float) -> None:
     assert drained(Play().step(failing(part, part, part, part + 0.1))) == set()
+
+
+def parted(play: Play, *searches: str) -> Play:
+    """The same, with these replicas for searches alone and the others for bulk."""
+    assert play.decision is not None
+    own = Parting("apart", threshold=1000, own=frozenset(searches), begun=play.now, part=0.5)
+    pool = replace(play.decision.pool, looked=Looked(play.now, parting=own))
+    play.decision = replace(play.decision, pool=pool)
+    return play
+
+
+def test_replicas_are_compared_with_those_that_serve_the_same_class() -> None:
+    # Every bulk request fails: that is no fault of the replicas for bulk.
+    bulk_fails = failing(0.0, 0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9)
+    assert drained(parted(played(pool(*[100] * 8)), *"abcd").step(bulk_fails)) == set()
+    one_fails = failing(0.0, 0.0, 0.5, 0.0, 0.9, 0.9, 0.9, 0.9)
+    assert drained(parted(played(pool(*[100] * 8)), *"abcd").step(one_fails)) == {"c"}
 
 
 @pytest.mark.parametrize("others", [(), (None, None)])
