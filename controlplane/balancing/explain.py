@@ -181,13 +181,13 @@ def _guards(frame: Frame) -> Iterator[Effect]:
 
 def _failing(frame: Frame, row: int) -> str:
     part, usual = float(frame.table.column("failing")[row]), float(frame.failing_usual[row])
-    words = "ts requests failed far more often than those of others, as most Envoys saw it"
+    words = "requests failed far more often than those of others, as most Envoys saw it"
     if not np.isnan(part) and not np.isnan(usual):
         words += f" (lately {percent(part)} and {percent(usual)})"
     if not frame.state.cut[row]:
-        return f"I{words}, but no more may be cut"
+        return f"Its {words}, but no more may be cut"
     again = duration(float(frame.state.failing_until[row]) - frame.now)
-    return f"Cut: i{words}; it is tried again in {again}"
+    return f"Cut: its {words}; it is tried again in {again}"
 
 
 def _memory(frame: Frame, row: int) -> str:
