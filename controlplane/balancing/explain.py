@@ -14,6 +14,7 @@ from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import Frame
+from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part
@@ -176,7 +177,17 @@ def _guards(frame: Frame) -> Iterator[Effect]:
         errors,
         lambda row: f"{percent(float(failing[row]))} of the requests failed",
     )
-    cut, full = frame.state.cut, frame.state.memory >= np.minimum(frame.soft, frame.hard)
+    yield Effect(
+        "failing",
+        is_left_out(frame.state, frame.now),
+        errors,
+        errors,
+        lambda row: _failing(frame, row),
+    )
+    cut, full = (
+        frame.state.cut & frame.state.wanted,
+        frame.state.memory >= np.minimum(frame.soft, frame.hard),
+    )
     yield Effect(
         "memory",
         cut | full | (memory != errors),
@@ -189,12 +200,23 @@ def _guards(frame: Frame) -> Iterator[Effect]:
         yield Effect("stale", aged != memory, memory, aged, lambda row: _stale(frame, row))
 
 
+def _failing(frame: Frame, row: int) -> str:
+    part, usual = float(frame.table.column("failing")[row]), float(frame.failing_usual[row])
+    words = "requests failed far more often than those of others, as most Envoys saw it"
+    if not np.isnan(part) and not np.isnan(usual):
+        words += f" (lately {percent(part)} and {percent(usual)})"
+    if not frame.state.cut[row]:
+        return f"Its {words}, but no more may be cut"
+    again = duration(float(frame.state.failing_until[row]) - frame.now)
+    return f"Cut: its {words}; it is tried again in {again}"
+
+
 def _memory(frame: Frame, row: int) -> str:
     soft, hard, fraction = (
         float(each[row]) for each in (frame.soft, frame.hard, frame.state.memory)
     )
     shown = "unknown now" if np.isnan(fraction) else percent(fraction)
-    if frame.state.cut[row]:
+    if frame.state.cut[row] and frame.state.wanted[row]:
         return (
             f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it must stay"
             f" below the soft limit {percent(soft)}"

@@ -69,6 +69,8 @@ class State:
         wanted: GPU memory says that it should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when memory has been below soft, of one that should be cut.
+        failing_until: When a replica that failed is used again; NaN: it never failed.
+        failing_for: Seconds that it was left out for, the last time.
         trail: Times and fractions of memory in use, oldest first.
         memory: Part of GPU memory in use; NaN: unknown.
         band: Of its tier; higher is faster.
@@ -93,6 +95,8 @@ class State:
     wanted: Bools
     cut: Bools
     below_since: Floats
+    failing_until: Floats
+    failing_for: Floats
     trail: Floats
     memory: Floats
     band: Ints
@@ -123,6 +127,8 @@ class State:
             wanted=np.zeros(size, np.bool_),
             cut=np.zeros(size, np.bool_),
             below_since=unknown(),
+            failing_until=unknown(),
+            failing_for=unknown(),
             trail=unknown(TRAIL, 2),
             memory=unknown(),
             band=np.zeros(size, np.int64),
@@ -247,6 +253,7 @@ class Frame:
         self.after_errors: Floats
         self.soft: Floats
         self.hard: Floats
+        self.failing_usual: Floats
         self.after_memory: Floats
         self.serving: Bools
         self.aged: Floats

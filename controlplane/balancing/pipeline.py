@@ -43,6 +43,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     capacity.mixed,
     trust.seen,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
     guards.silence,
     shares.relative,
@@ -67,9 +68,11 @@ WATCHED: Final[tuple[Stage, ...]] = (
     capacity.mixed,
     trust.seen,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
 )
-"""For policies without weights: people read what replicas carry, and memory cuts all the same."""
+"""For policies without weights: people read what replicas carry, and those that fail or have no
+memory left are cut all the same."""
 
 
 def decide(
@@ -196,6 +199,7 @@ def _decision(frame: Frame) -> Decision:
         moving=bool(
             going.any()
             or frame.starting.any()
+            or guards.is_left_out(frame.state, frame.now).any()
             or (~np.isnan(line[frame.alive])).any()
             or (parting is not None and not classes)
         ),
@@ -227,7 +231,7 @@ def _unweighed(frame: Frame) -> Decision:
         classes=(),
         parting=None,
         suspect=frame.suspect,
-        moving=False,
+        moving=bool(guards.is_left_out(frame.state, frame.now).any()),
         state=frame.state,
         pool=replace(frame.pool, equal=True, anchor=0.0),
         frame=frame,

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import Window
 from controlplane.signals.batches import BatchTotals
+from controlplane.signals.load import Failing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -62,6 +63,7 @@ class ReplicaInput(NamedTuple):
         gpu_uuid: The GPU that was declared for it.
         memory: Soft and hard limits of its own; None: the pool's.
         in_flight: What it has in flight, by everyone who counts.
+        failing: How its requests ended lately, as Envoys see it; None: none had one.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
         mark: Another number whenever people are to be told something else of it.
@@ -77,6 +79,7 @@ class ReplicaInput(NamedTuple):
     gpu_uuid: str | None = None
     memory: MemorySettings | None = None
     in_flight: tuple[InFlight, ...] = ()
+    failing: Failing | None = None
     ready: bool = True
     ready_since: float | None = None
     mark: int = 0
@@ -132,6 +135,9 @@ _COLUMNS: Final = (
     "reported",
     "reported_at",
     "ended",
+    # By the count of Envoys lately: the part that failed, and of how many.
+    "failing",
+    "failing_of",
     "soft",
     "hard",
 )
@@ -373,6 +379,7 @@ def _row_of(
         nan if reported is None else reported.requests,
         nan if reported is None else reported.at,
         math.fsum(reported.ended.values()) if reported is not None and reported.ended else nan,
+        *(given.failing or (nan, 0.0)),
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )

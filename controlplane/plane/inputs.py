@@ -61,6 +61,7 @@ def input_of(
         gpu_uuid=_gpu_uuid(pool, replica, seen.devices, now),
         memory=replica.settings.memory,
         in_flight=in_flight,
+        failing=traffic.failing(pool, replica, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
         mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),

@@ -25,6 +25,7 @@ from controlplane.settings.values import (
     Name,
     PathPrefix,
     Settings,
+    format_duration,
 )
 
 
@@ -39,11 +40,25 @@ class RouteSettings(Settings):
 
     Attributes:
         prefix: Of the request's path.
-        timeout: Seconds for the whole of a request, tries included.
+        timeout: Seconds for the answer to a request, tries included, from when all of it is there.
+            It has as long to arrive.
+        hedge: Seconds without an answer after which a request goes to a second replica too, and
+            the first answer counts; None: it waits for the one that has it.
     """
 
     prefix: PathPrefix = "/"
     timeout: Duration = 60.0
+    hedge: Duration | None = None
+
+    @model_validator(mode="after")
+    def _hedged_in_time(self) -> Self:
+        if self.hedge is not None and self.hedge >= self.timeout:
+            raise SettingsError(
+                f"{format_duration(self.hedge)} is not below the timeout,"
+                f" {format_duration(self.timeout)}: no request would be left to hedge",
+                ("hedge",),
+            )
+        return self
 
 
 class PoolSettings(Settings):
