@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format bench-balance bench-xds bench-scrape bench-registry clean
+.PHONY: help demo test unit lint types structure format bench-balance bench-failover bench-xds bench-scrape bench-registry clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -44,6 +44,9 @@ format: $(READY)  ## let ruff put the code in order
 
 bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BENCH_ARGS="--lanes 3", "--quick")
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)
+
+bench-failover: $(READY)  ## what faults cost, beside HAProxy and nginx, an hour (BENCH_ARGS="--quick" for eight minutes)
+	@$(BIN)/python -m benchmarks.failover $(BENCH_ARGS)
 
 bench-xds: $(READY)  ## the xDS server beside bare gRPC, 13 minutes (BENCH_ARGS="--quick" for two)
 	@$(BIN)/python -m benchmarks.xds $(BENCH_ARGS)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.balance.cell import Cell
 from controlplane.settings import Address
@@ -20,6 +20,16 @@ async def never() -> int:
     return 0
 
 
+class Killable(Protocol):
+    """A process that can be ended, and started again as it was."""
+
+    async def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+
+    async def start(self) -> None:
+        """Start it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A contender whose proxies take requests.
@@ -29,12 +39,14 @@ class Running:
         pids: Its processes, by what they are.
         told: What it has learned so far, for the record.
         changes: How often a proxy has been told of other endpoints or weights so far.
+        plane: Its control plane; None where it has none.
     """
 
     ports: Sequence[int]
     pids: Mapping[str, Sequence[int]]
     told: Callable[[], Awaitable[Mapping[str, Any]]] = nothing
     changes: Callable[[], Awaitable[int]] = never
+    plane: Killable | None = None
 
 
 Start = Callable[[Path, Cell, Sequence[Address]], AbstractAsyncContextManager[Running]]

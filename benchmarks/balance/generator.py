@@ -98,16 +98,17 @@ class Connection(asyncio.Protocol):
 class Generator:
     """Sends a schedule, dealing requests to targets in turn."""
 
-    def __init__(self, ports: Sequence[int], most: int) -> None:
+    def __init__(self, ports: Sequence[int], most: int, patience: float = PATIENCE) -> None:
         """Prepare a generator.
 
         Args:
             ports: Of the proxies, on loopback.
             most: Requests without an answer at which the run is cut.
+            patience: Seconds after the last request for the answers.
         """
         self._ports = ports
         self._idle: list[list[Connection]] = [[] for _ in ports]
-        self._most = most
+        self._most, self._patience = most, patience
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
         self._missing: dict[int, tuple[Arrival, float]] = {}
@@ -131,11 +132,11 @@ class Generator:
         if self.cut_at is None:
             self._all_answered.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(self._patience):
                     while self._missing:
                         await self._all_answered.wait()
         for arrival, late in self._missing.values():
-            self._record(arrival, late, None, None, None)
+            self._record(arrival, late, None, None, None, None)
         for task in self._opening:
             task.cancel()
 
@@ -177,7 +178,7 @@ class Generator:
             status = int(message.start.split(" ")[1])
             if status == 200:
                 replica, latency = int(message.headers[SERVED_BY]), self._loop.time() - due
-        self._record(arrival, late, latency, status, replica)
+        self._record(arrival, late, latency, status, replica, self._loop.time() - due)
         if not self._missing:
             self._all_answered.set()
 
@@ -188,10 +189,11 @@ class Generator:
         latency: float | None,
         status: int | None,
         replica: int | None,
+        took: float | None,
     ) -> None:
-        self.requests.append(
-            Request(arrival.at, arrival.kind, arrival.tokens, late, latency, status, replica)
-        )
+        kind, tokens = arrival.kind, arrival.tokens
+        request = Request(arrival.at, kind, tokens, late, latency, status, replica, took)
+        self.requests.append(request)
 
 
 @click.command
@@ -207,17 +209,36 @@ def main(
 ) -> None:
     """Send load and write what came of it into a file."""
     schedule = list(arrivals(SCENARIOS[scenario].traffic, seed, rate, seconds))
-    targets = [int(port) for port in ports.split(",")]
+    play(schedule, [int(port) for port in ports.split(",")], folder, most)
+
+
+def play(
+    schedule: Sequence[Arrival],
+    ports: Sequence[int],
+    folder: Path,
+    most: int,
+    patience: float = PATIENCE,
+) -> None:
+    """Wait to be told when to begin, send a schedule, and write what came of it.
+
+    Args:
+        schedule: What to send.
+        ports: Of the proxies, on loopback.
+        folder: For the files through which the process that started this one is spoken to.
+        most: Requests without an answer at which the run is cut.
+        patience: Seconds after the last request for the answers.
+    """
     gc.freeze()
     (folder / READY).touch()
     while not (folder / BEGIN).exists():
         time.sleep(LOOKS)
     begin = float((folder / BEGIN).read_text())
-    (folder / OUTCOME).write_text(asyncio.run(_run(targets, schedule, begin, most)))
+    generator = partial(Generator, ports, most, patience)
+    (folder / OUTCOME).write_text(asyncio.run(_run(generator, schedule, begin)))
 
 
-async def _run(ports: list[int], schedule: list[Arrival], begin: float, most: int) -> str:
-    generator = Generator(ports, most)
+async def _run(prepare: Callable[[], Generator], schedule: Sequence[Arrival], begin: float) -> str:
+    generator = prepare()
     clock, cpu = time.monotonic(), time.process_time()
     await generator.run(schedule, begin)
     used = (time.process_time() - cpu) / (time.monotonic() - clock)

@@ -1,13 +1,13 @@
 """HAProxy with leastconn, told the true weights."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from benchmarks.balance.answering import all_answer
 from benchmarks.balance.cell import Cell
-from benchmarks.balance.contender import Running
+from benchmarks.balance.contender import Running, loopback
 from benchmarks.balance.installed import path_of
 from benchmarks.balance.ports import free_ports
 from controlplane.settings import Address
@@ -64,15 +64,24 @@ def config(listen: Address, replicas: Sequence[Address], carries: Sequence[float
 @asynccontextmanager
 async def haproxy(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run one process for each sidecar."""
-    ports, pids = free_ports(cell.sidecars), []
+    ports = free_ports(cell.sidecars)
     carries = [cell.scenario.carries(number) for number in range(len(replicas))]
+    texts = {port: config(loopback(port), replicas, carries) for port in ports}
+    async with started(folder, texts) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(folder: Path, texts: Mapping[int, str]) -> AsyncIterator[Running]:
+    """Run a process for each port, with its configuration file."""
+    pids = []
     async with AsyncExitStack() as stack:
-        for number, port in enumerate(ports):
+        for number, text in enumerate(texts.values()):
             file = folder / f"haproxy-{number}.cfg"
-            file.write_text(config(Address("127.0.0.1", port), replicas, carries))
+            file.write_text(text)
             # In the foreground and without a master process.
             command = (path(), "-db", "-f", file)
             log = folder / f"haproxy-{number}.log"
             pids.append((await stack.enter_async_context(process(*command, log=log))).pid)
-        await all_answer(ports, folder)
-        yield Running(ports, {"sidecars": pids})
+        await all_answer([*texts], folder)
+        yield Running([*texts], {"sidecars": pids})

@@ -1,6 +1,6 @@
 """nginx with least_conn. Its checks are passive: it meets a replica that fails with a request."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from getpass import getuser
 from pathlib import Path
@@ -75,16 +75,24 @@ def config(port: int, replicas: Sequence[Address], folder: Path) -> str:
 @asynccontextmanager
 async def nginx(folder: Path, cell: Cell, replicas: Sequence[Address]) -> AsyncIterator[Running]:
     """Run a master and a worker for each sidecar."""
-    ports, masters = free_ports(cell.sidecars), []
+    ports = free_ports(cell.sidecars)
+    async with started(folder, {port: config(port, replicas, folder) for port in ports}) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(folder: Path, texts: Mapping[int, str]) -> AsyncIterator[Running]:
+    """Run a master and a worker for each port, with its configuration file."""
+    masters = []
     async with AsyncExitStack() as stack:
-        for port in ports:
+        for port, text in texts.items():
             file = folder / f"nginx-{port}.conf"
-            file.write_text(config(port, replicas, folder))
+            file.write_text(text)
             command = (path(), "-p", folder, "-c", file, "-e", folder / f"nginx-{port}.log")
             log = folder / f"nginx-{port}.out"
             masters.append((await stack.enter_async_context(process(*command, log=log))).pid)
-        await all_answer(ports, folder)
-        yield Running(ports, {"sidecars": [_worker(pid) for pid in masters]})
+        await all_answer([*texts], folder)
+        yield Running([*texts], {"sidecars": [_worker(pid) for pid in masters]})
 
 
 def _worker(master: int) -> int:

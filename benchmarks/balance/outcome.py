@@ -19,6 +19,8 @@ class Request:
             that failed, or had no answer when the run was cut.
         status: Of the answer; None when there was none.
         replica: Who answered; None when nobody did.
+        took: Seconds from when it should have been sent to its end, failed ones included; None
+            where it had not ended when the load was given up.
     """
 
     at: float
@@ -28,6 +30,7 @@ class Request:
     latency: float | None
     status: int | None
     replica: int | None
+    took: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """``plimsoll serve`` with nothing set that it would not do by itself, and its Envoys."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 import yaml
@@ -19,6 +20,41 @@ from controlplane.settings import Address
 from tests.processes import process, until
 
 POOL: Final = "pool"
+
+
+class Plane:
+    """``plimsoll serve``, which can be killed and started again, until its context closes."""
+
+    def __init__(self, command: Sequence[str | Path], log: Path) -> None:
+        """Start nothing yet."""
+        self._command, self._log = command, log
+        self._stack = AsyncExitStack()
+        self._started: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._started is not None
+        return self._started.pid
+
+    async def start(self) -> None:
+        """Start it, or start it again."""
+        # The log of one that was killed stays.
+        log = self._log if self._started is None else self._log.with_suffix(".again.log")
+        self._started = await self._stack.enter_async_context(process(*self._command, log=log))
+
+    async def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        assert self._started is not None
+        self._started.kill()
+        await self._started.wait()
 
 
 @asynccontextmanager
@@ -68,7 +104,7 @@ async def plimsoll(
     command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
-        process(*command, log=folder / "plimsoll.log") as plane,
+        Plane(command, folder / "plimsoll.log") as plane,
         AsyncExitStack() as stack,
     ):
         # An Envoy that finds nobody there waits longer each time before it tries again.
@@ -91,7 +127,7 @@ async def plimsoll(
             return await sidecars[0].stat(f"cluster.{POOL}.*update_success")
 
         processes = {"sidecars": pids(sidecars), "plane": [plane.pid]}
-        yield Running([port for port, _ in ports], processes, told, changes)
+        yield Running([port for port, _ in ports], processes, told, changes, plane)
 
 
 by_metrics = partial(plimsoll, {})

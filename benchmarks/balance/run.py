@@ -5,28 +5,22 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Final
 
 import aiohttp
 
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender, Running, loopback
-from benchmarks.balance.generator import BEGIN, OUTCOME, READY
+from benchmarks.balance.generating import Generating, generating
 from benchmarks.balance.machine import seconds_of_process
 from benchmarks.balance.measures import Run, Work, most_in_flight, summarize, work
-from benchmarks.balance.outcome import Outcome, decode
 from benchmarks.balance.ports import free_ports
 from benchmarks.balance.replicas import State
 from benchmarks.balance.wire import STATE
 from benchmarks.worlds.scenarios import Timing
 from controlplane.settings import Address
 from tests.processes import process, until
-
-LEAD: Final = 0.3
-"""Seconds until the load begins, for the generator to see that it does."""
 
 
 async def run(
@@ -134,33 +128,10 @@ async def _replicas(cell: Cell, folder: Path) -> AsyncIterator[tuple[int, list[A
         yield started.pid, addresses
 
 
-@dataclass(frozen=True, slots=True)
-class _Generator:
-    """A generator that waits to be told when to begin."""
-
-    started: asyncio.subprocess.Process
-    folder: Path
-
-    def begin(self) -> float:
-        """Let it begin; returns when it will, on the monotonic clock."""
-        at = time.monotonic() + LEAD
-        unseen = self.folder / "begin.part"
-        unseen.write_text(repr(at))
-        unseen.rename(self.folder / BEGIN)
-        return at
-
-    async def outcome(self) -> Outcome:
-        """What came of it, once it has ended."""
-        if await self.started.wait() != 0:
-            raise RuntimeError(f"the generator failed; see {self.folder / 'generator.log'}")
-        return decode((self.folder / OUTCOME).read_text())
-
-
-@asynccontextmanager
-async def _generator(
+def _generator(
     ports: Sequence[int], cell: Cell, seed: int, folder: Path
-) -> AsyncIterator[_Generator]:
-    """Start a generator; opens when it is ready to begin."""
+) -> AbstractAsyncContextManager[Generating]:
+    """Start a generator."""
     arguments = (
         *("--ports", ",".join(map(str, ports))),
         *("--scenario", cell.scenario.name),
@@ -168,13 +139,5 @@ async def _generator(
         *("--rate", f"{cell.rate:g}"),
         *("--seconds", f"{cell.scenario.timing.total:g}"),
         *("--most", str(most_in_flight(cell))),
-        *("--folder", folder),
     )
-    command = (sys.executable, "-m", "benchmarks.balance.generator", *arguments)
-
-    async def is_ready() -> bool:
-        return started.returncode is not None or (folder / READY).exists()
-
-    async with process(*command, log=folder / "generator.log") as started:
-        await until(f"the generator is ready; see {folder}", is_ready)
-        yield _Generator(started, folder)
+    return generating("benchmarks.balance.generator", arguments, folder)

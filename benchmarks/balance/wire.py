@@ -50,20 +50,26 @@ def split(buffer: bytes) -> tuple[Message, bytes] | None:
     Raises:
         MalformedMessageError: It says no length that could be waited for.
     """
-    head, end, rest = buffer.partition(_END)
+    top, end, rest = buffer.partition(_END)
     if not end:
         return None
-    start, *lines = head.decode("latin-1").split("\r\n")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
+    start, headers = head(top)
     if "transfer-encoding" in headers:
         raise MalformedMessageError(f"{start!r} has no content-length but a transfer-encoding")
     length = int(headers.get("content-length", "0"))
     if len(rest) < length:
         return None
     return Message(start, headers, rest[:length]), rest[length:]
+
+
+def head(data: bytes) -> tuple[str, dict[str, str]]:
+    """The first line of a message, and its headers by lower-case name."""
+    start, *lines = data.decode("latin-1").strip("\r\n").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return start, headers
 
 
 def request(method: str, path: str, host: str, body: bytes) -> bytes:

@@ -62,7 +62,7 @@ class Balanced:
         world = fleet.scenario.world
         self._settings = settings_of(world.profile, **balancing)
         self._profile = profile_of(self._settings.metrics)
-        self._slots = world.slots if isinstance(world, SlotsWorld) else 1
+        self._slots = world.slots if isinstance(world, SlotsWorld) else None
         self._envoys, self._stages = fleet.dispatchers, stages
         self.decisions: list[Decision] = []
         self._table, self._sizes = Table(), Sizes()
@@ -152,7 +152,7 @@ class Balanced:
             counts = (InFlight(ENVOYS, seen.in_flight, seen.at, by_class=by_class, ended=ended),)
         if window.queue is not None:
             are_texts = window.queue_unit == "texts"
-            computed = 0 if are_texts or not window.queue else self._slots
+            computed = 0 if are_texts or not window.queue else self._slots or 1
             counts = (InFlight(OWN, window.queue + computed, at, are_texts), *counts)
         return ReplicaInput(
             f"{number}",

@@ -132,6 +132,21 @@ def learned(
     return Shapes(overhead, seen, budget, batched, quiet, shapes.sums)
 
 
+def worked_out(shapes: Shapes, rows: Ints, size: Floats) -> Shapes:
+    """Take in batches that no server counted: the largest is the fullest that was seen.
+
+    Args:
+        shapes: So far.
+        rows: Replicas that computed them.
+        size: Tokens of one at each.
+    """
+    budget, batched = shapes.budget.copy(), shapes.batched.copy()
+    batched[rows] = True
+    # A queue that grows looks like an ever larger batch.
+    budget[rows] = np.minimum(np.fmax(FADING * budget[rows], size), BUDGET)
+    return replace(shapes, budget=budget, batched=batched)
+
+
 def drawn(shapes: Shapes, rows: Ints, counted: Counted) -> Shapes:
     """Take in chunks of batches for the line through their sizes and durations.
 

@@ -6,10 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.frame import Frame
-from controlplane.balancing.records import recorded
+from controlplane.balancing.frame import BULK, DEFAULT, Frame
+from controlplane.balancing.records import Given, recorded
 from controlplane.balancing.table import Floats
 from controlplane.settings import Policy
+from controlplane.signals.sizes import Side
 
 TRUSTED: Final = 20.0
 """Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when
@@ -22,6 +23,8 @@ PLAIN_SAMPLES: Final = 5.0
 """Requests that show it."""
 LENGTH_AFTER: Final = 100.0
 """Requests from which on their mean length is taken for the usual one."""
+OTHER_LENGTH: Final = 1.1
+"""Factor from which on requests have become longer or shorter, where only their bytes are known."""
 USUAL_LENGTH: Final = 100.0
 """Tokens that a request is taken for where nobody knows; it cancels out."""
 BYTES_PER_TOKEN: Final = 4.0
@@ -60,11 +63,10 @@ def measured(frame: Frame) -> None:
     """Take in new readings; find what each replica's own requests say."""
     table, before = frame.table, frame.state.records
     declared = table.column("slots")
-    frame.slots = np.where(np.isnan(declared), 1.0, declared)
-    length = _usual_length(frame)
-    usual = length if length is not None else USUAL_LENGTH
+    frame.slots = np.fmax(declared, 1.0)
     median = _median(frame, before.capacity, before.worth)
-    records = recorded(before, table, frame.slots, _sharing(frame), usual, median, _idle(frame))
+    known = Given(declared, sharing_of(frame), frame.length, frame.burst, _idle(frame), frame.own)
+    records = recorded(before, table, known, median)
     frame.state = replace(frame.state, records=records)
     frame.measured, frame.worth = records.capacity, records.worth
 
@@ -105,7 +107,7 @@ def _plainly_shown(frame: Frame) -> Floats:
     table = frame.table
     samples, rate, tokens = (table.column(name) for name in ("samples", "rate", "length"))
     latency = _latency(frame)
-    length = np.where(np.isnan(tokens), frame.pool.length or USUAL_LENGTH, tokens)
+    length = np.where(np.isnan(tokens), frame.length, tokens)
     shows = (samples >= PLAIN_SAMPLES) & (rate * latency < 1) & (latency > 0)
     return np.where(shows, length / np.where(shows, latency, 1.0), np.nan)
 
@@ -114,9 +116,35 @@ def _latency(frame: Frame) -> Floats:
     return frame.table.column("latency")
 
 
+def lengths(frame: Frame) -> None:
+    """Find how long the requests of each replica are: their mean tokens, and E[x²]/E[x]."""
+    known = _usual_length(frame)
+    usual = known if known is not None else USUAL_LENGTH
+    parting, of_all = frame.pool.looked.parting, frame.sizes
+    sides: dict[str, Side] = {}
+    if of_all is not None and parting is not None:
+        split = of_all.split(parting.threshold)
+        sides = {DEFAULT: split.below, BULK: split.above}
+    elif of_all is not None:
+        sides = {name: each.whole for name, each in frame.class_sizes.items()}
+    means = {name: tokens_of(each.mean) for name, each in sides.items() if each.requests}
+    squares = {name: squares_of(each) for name, each in sides.items() if each.requests}
+    by_class = frame.table.mean_by_class(means)
+    mean, square = math.nan, math.nan
+    if of_all is not None and of_all.samples:
+        mean, square = tokens_of(of_all.mean), squares_of(of_all.whole)
+    are_known = ~np.isnan(by_class)
+    frame.length = np.where(are_known, by_class, usual)
+    of_class = np.where(are_known, frame.table.mean_by_class(squares) / by_class, square / mean)
+    frame.burst = of_class
+
+
 def _usual_length(frame: Frame) -> float | None:
-    """Tokens of a request of the usual length: a unit, so it stays what it was at first."""
-    if frame.pool.length is not None:
+    """Tokens of a request of the usual length.
+
+    Where tokens are counted that is only a unit, so it stays what it was at first.
+    """
+    if frame.pool.counts_tokens:
         return frame.pool.length
     requests, tokens = frame.table.column("requests"), frame.table.column("tokens")
     known = frame.fresh & (tokens > 0) & (requests > 0)
@@ -127,10 +155,10 @@ def _usual_length(frame: Frame) -> float | None:
         return length
     nobody_counts = np.isnan(tokens[frame.alive]).all()
     if nobody_counts and frame.sizes is not None and frame.sizes.samples >= LENGTH_AFTER:
-        length = tokens_of(frame.sizes.mean)
-        frame.pool = replace(frame.pool, length=length)
-        return length
-    return None
+        length, before = tokens_of(frame.sizes.mean), frame.pool.length
+        if before is None or not 1 / OTHER_LENGTH < length / before < OTHER_LENGTH:
+            frame.pool = replace(frame.pool, length=length)
+    return frame.pool.length
 
 
 def tokens_of(size: float) -> float:
@@ -138,7 +166,13 @@ def tokens_of(size: float) -> float:
     return max(size - AROUND, LEAST_TEXT * size) / BYTES_PER_TOKEN
 
 
-def _sharing(frame: Frame) -> Floats:
+def squares_of(side: Side) -> float:
+    """Mean squared tokens of requests, by the bytes of their bodies."""
+    square = side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2
+    return max(square / BYTES_PER_TOKEN**2, tokens_of(side.mean) ** 2)
+
+
+def sharing_of(frame: Frame) -> Floats:
     """How many replicas are as good as one queue, by row."""
     if frame.settings.balancing.policy not in SHARING:
         return np.ones(frame.size)
@@ -156,6 +190,6 @@ def _sharing(frame: Frame) -> Floats:
 
 def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:
     """Rows with nothing in flight, by all who count; each of them overlooks something."""
-    queue, reported = frame.table.column("queue"), frame.table.column("reported")
+    queue, reported = frame.own, frame.table.column("reported")
     counted = ~np.isnan(queue) | ~np.isnan(reported)
     return np.asarray(counted & ~(queue > 0) & ~(reported > 0))

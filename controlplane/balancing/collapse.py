@@ -36,7 +36,7 @@ def owed(
     seconds: Floats,
     capacity: Floats,
     slots: Floats,
-    length: float,
+    length: Floats,
     full: Floats,
     are_measured: Bools,
 ) -> tuple[Floats, Bools]:
@@ -51,7 +51,7 @@ def owed(
         seconds: In between.
         capacity: Tokens per second that each is taken to carry; NaN: unknown.
         slots: Requests that each computes at a time.
-        length: Tokens of a request of the usual length.
+        length: Tokens of a usual request at each.
         full: Tokens of a full batch; 0 where nothing is batched.
         are_measured: Whether the tokens of those that ended were counted.
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from controlplane.balancing.frame import Frame, PoolState, State
 from controlplane.balancing.parting import Parting
-from controlplane.balancing.sentences import Step
+from controlplane.balancing.sentences import Effect, Step
 from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.settings import Policy
 
@@ -78,7 +79,11 @@ class Replicas(Mapping[str, ReplicaDecision]):
         return id_ in self._decision.rows
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+_ODD: Final = 0x1E3779B97F4A7C15
+"""A number that spreads what is multiplied by it over 64 bits."""
+
+
+@dataclass(frozen=True, eq=False)
 class Decision:
     """What every replica of a pool gets.
 
@@ -152,8 +157,6 @@ class Decision:
         Raises:
             KeyError: There is no such replica.
         """
-        from controlplane.balancing.explain import steps_of
-
         row = self.rows[id_]
         length = self.pool.length if self.pool.length is not None else None
         tokens = float(self.capacity[row]) if self.is_measured else None
@@ -167,46 +170,73 @@ class Decision:
             stale=bool(self.stale[row]),
             share=None if np.isnan(share) else share,
             classes=tuple(each.title for each in self.classes if each.weights[row] > 0),
-            steps=steps_of(self, row),
+            steps=tuple(each.at(row) for each in self.effects if each.acts[row]),
         )
 
-    def changed(self, before: "Decision | None") -> list[str]:
-        """Ids of replicas whose tier, weight, class or state is another than before."""
-        if before is None or before.policy != self.policy or not _are_alike(before, self):
-            return [*self.rows]
-        size = min(len(self.weight), len(before.weight))
-        differs = np.ones(len(self.weight), np.bool_)
-        differs[:size] = (
-            (self.weight[:size] != before.weight[:size])
-            | (_tiers(self, before)[:size] != before.tier[:size])
-            | (self.drained[:size] != before.drained[:size])
-            | (self.stale[:size] != before.stale[:size])
-        )
-        for now, then in zip(self.classes, before.classes, strict=True):
-            differs[:size] |= now.weights[:size] != then.weights[:size]
-        ids = self._ids()
-        differs[:size] |= ids[:size] != before._ids()[:size]
-        return [id_ for id_ in ids[differs] if id_]
+    @cached_property
+    def effects(self) -> tuple[Effect, ...]:
+        """What each step did, in the order of the pipeline."""
+        from controlplane.balancing.explain import effects_of
 
-    def _ids(self) -> "np.typing.NDArray[np.object_]":
-        """The replica of each row; empty where there is none."""
-        found = np.full(len(self.weight), "", np.object_)
-        if self.frame is not None:
-            found[:] = self.frame.ids
-        else:
-            found[[*self.rows.values()]] = [*self.rows]
+        return effects_of(self)
+
+    @cached_property
+    def told(self) -> Ints:
+        """A number by row that is another one where Envoys are told something else."""
+        weights = (each.weights ^ hash(each.name) for each in self.classes)
+        return _mixed(self.state.who, self._tiers, self.weight, self.drained, self.stale, *weights)
+
+    @cached_property
+    def marks(self) -> Ints:
+        """A number by row that is another one where people would be told something else.
+
+        That is when what was put of a replica is marked otherwise, another tier, a class that it
+        serves, and steps that begin or end. Numbers that drift leave it as it is.
+        """
+        from controlplane.balancing.explain import is_telling
+
+        steps = np.zeros(len(self.weight), np.int64)
+        for each in self.effects:
+            tells = each.acts & is_telling(each.name, each.before, each.after)
+            steps ^= np.where(tells, hash(each.name), 0)
+        for one in self.classes:
+            steps ^= np.where(one.weights > 0, hash(f"serves {one.title}"), 0)
+        given = self.frame.marks if self.frame is not None else self.state.who
+        return _mixed(given, self._tiers, self.drained, self.stale, steps)
+
+    def changed(self, before: "Decision | None") -> Bools:
+        """Rows of replicas of which Envoys are told something else than before."""
+        return self._differ(None if before is None else before.told, self.told)
+
+    def marked(self, before: "Decision | None") -> Bools:
+        """Rows of replicas of which people would be told something else than before."""
+        return self._differ(None if before is None else before.marks, self.marks)
+
+    def ids(self, rows: Bools) -> list[str]:
+        """The replicas of some rows."""
+        if self.frame is None:
+            return [id_ for id_, row in self.rows.items() if rows[row]]
+        return [id_ for row in np.flatnonzero(rows) if (id_ := self.frame.ids[row])]
+
+    def _differ(self, before: Ints | None, after: Ints) -> Bools:
+        """Rows with a replica in which two columns differ; there may be more than before."""
+        found: Bools = self.state.who != 0
+        if before is not None:
+            size = min(len(before), len(after))
+            found[:size] &= before[:size] != after[:size]
         return found
 
+    @property
+    def _tiers(self) -> Ints:
+        """A number for the name of the tier of each row."""
+        if self.policy != "capacity-tiers":
+            return np.zeros(len(self.weight), np.int64)
+        return np.asarray([hash(name) for name in self.tier_names], np.int64)[self.tier]
 
-def _are_alike(before: Decision, after: Decision) -> bool:
-    """Whether both part requests into the same classes."""
-    return [each.name for each in before.classes] == [each.name for each in after.classes]
 
-
-def _tiers(decision: Decision, other: Decision) -> Ints:
-    """The tier of each row as the other numbers them; -1: the other has no tier of that name."""
-    if decision.policy != "capacity-tiers":
-        return decision.tier
-    places = {name: at for at, name in enumerate(other.tier_names)}
-    found = np.asarray([places.get(name, -1) for name in decision.tier_names], np.int64)
-    return np.asarray(found[decision.tier])
+def _mixed(start: Ints, *columns: Ints | Bools) -> Ints:
+    """A number by row that is another one where any column is."""
+    found = start
+    for column in columns:
+        found = found * _ODD + column
+    return found

@@ -38,7 +38,7 @@ class Counted(NamedTuple):
         requests: That ended.
         seconds: That these took altogether, waiting included.
         elapsed: Seconds in which they ended.
-        tokens: Of theirs; NaN where nobody counts.
+        tokens: Of theirs.
         looks: That `seconds` is summed over; NaN where durations were measured.
         batches: Computed meanwhile; NaN where nobody counts.
         batch_tokens: In these batches.
@@ -90,6 +90,33 @@ class Counted(NamedTuple):
         """Seconds of the batch that a text was in, on average."""
         return self.batch_seconds / np.maximum(self.billed, 1e-9)
 
+    def completed(self) -> "Counted":
+        """Work out what a server that computes batches does not say of them.
+
+        While a server computes one batch, the requests that come wait for the next. So a request
+        waits for half a batch and is then in one: it takes 1½ batches of T seconds where the server
+        is never idle, and only T where it always is. A batch holds the tokens that come in T
+        seconds, and one request at least.
+        """
+        requests = np.maximum(self.requests, 1e-9)
+        one, rate = self.tokens / requests, self.tokens / np.maximum(self.elapsed, _BRIEFEST)
+        took = np.clip(self.seconds / requests, _BRIEFEST, _LONGEST)
+        seconds = took
+        for _ in range(4):
+            seconds = took / (1 + 0.5 * np.minimum(rate * seconds / np.maximum(one, 1e-9), 1.0))
+        timed = (self.batch_seconds > 0) & (self.billed > 0)
+        seconds = np.where(timed, self.duration, seconds)
+        of_batch = self.tokens / np.where(self.batches > 0, self.batches, np.nan)
+        size = np.fmax(np.maximum(one, rate * seconds), of_batch)
+        return self._replace(
+            batches=self.tokens / np.maximum(size, 1e-9),
+            batch_tokens=self.tokens,
+            middles=self.tokens,
+            squares=self.tokens * size,
+            billed=np.where(timed, self.billed, self.requests),
+            batch_seconds=np.where(timed, self.batch_seconds, self.requests * seconds),
+        )
+
     @property
     def are_batches(self) -> Bools:
         """Where the durations of batches were measured."""
@@ -97,7 +124,7 @@ class Counted(NamedTuple):
         return np.asarray(known & (self.batch_seconds > 0) & (self.billed > 0))
 
 
-def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> Floats:
+def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: Floats) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
 
     Args:
@@ -105,7 +132,7 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> 
         slots: Requests that each computes at a time.
         sharing: How many replicas, 1 or more, are as good as one queue: an Envoy that compares
             live requests makes the replicas of a tier one queue in front of all their slots.
-        usual: Tokens of a request of the usual length, for those that count none.
+        usual: Tokens of a usual request at each.
     """
     requests = counted.requests
     # Looks that saw nothing do not say that there was nothing: half of one may have seen one.
@@ -116,20 +143,23 @@ def by_slots(counted: Counted, slots: Floats, sharing: Floats, usual: float) -> 
     q = 1 + 0.5 * np.log2(cores)
     high, low = np.maximum(cores, load), np.minimum(cores, load)
     carried = high * (1 + (low / high) ** q) ** (1 / q) / latency / sharing
-    length = np.where(np.isnan(counted.tokens), usual, counted.tokens / requests)
+    length = counted.tokens / requests
     looks = np.where(np.isnan(counted.looks), np.inf, counted.looks)
     worth = np.minimum(requests, PER_LOOK * looks)
     work = requests * np.maximum(length, SHORTEST * usual)
     return np.column_stack([worth, requests / carried, work])
 
 
-def by_batches(counted: Counted, overhead: Floats, budget: float, sure: Bools) -> Floats:
+def by_batches(
+    counted: Counted, overhead: Floats, budget: float, each: Floats, sure: Bools
+) -> Floats:
     """Worth in requests, busy seconds and work in tokens, as three columns.
 
     Args:
         counted: Of each replica.
         overhead: Tokens that cost as much as starting a batch, h.
         budget: Tokens of a full batch, B.
+        each: Requests that one batch is worth.
         sure: Where the overhead is that of the replica itself, or nothing better is known: small
             batches show its speed, too.
     """
@@ -140,5 +170,28 @@ def by_batches(counted: Counted, overhead: Floats, budget: float, sure: Bools) -
     # most of the time a batch says little about what a full one would take.
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
     part = (size / np.maximum(size + overhead, 1e-9)) ** 2
-    worth = PER_BATCH * alike * np.where(sure, 1.0, part)
+    worth = each * alike * np.where(sure, 1.0, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])
+
+
+def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
+    """Tokens per second that a replica carries by how long its requests wait for each other.
+
+    Where one request is much of a batch, requests wait for more than the running batch. With w
+    tokens per second and a capacity of C they wait W = w·burst / (2·C·(C − w)) seconds on average
+    (Pollaczek and Khinchine), which is solved for C.
+
+    Args:
+        counted: Of each replica.
+        burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
+        sharing: See `by_slots`.
+    """
+    requests = np.maximum(counted.requests, 1e-9)
+    latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST) * sharing
+    rate = counted.tokens / np.maximum(counted.elapsed, _BRIEFEST)
+    one = counted.tokens / requests
+    capacity = rate + np.maximum(one, 1e-9) / latency
+    for _ in range(4):
+        waits = np.maximum(latency - one / capacity, 0.1 * latency)
+        capacity = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))
+    return capacity

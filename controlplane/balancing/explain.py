@@ -1,27 +1,35 @@
-"""Why one replica gets what it gets: a row of a decision's columns, as sentences.
+"""Why replicas get what they get: a decision's columns as effects, and a row of them as sentences.
 
-Each stage that changed something, or could have, is one `Step`. Nothing is worked out here: the
-columns are read when somebody asks.
+Each stage that changed something, or could have, is one `Effect`: on which replicas, from what to
+what, and how that reads. The words are put together when somebody asks.
 """
 
-import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Final
+
+import numpy as np
 
 from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.classes import Division
-from controlplane.balancing.decision import Decision
+from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import Frame
+from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR
-from controlplane.balancing.records import WORTH
-from controlplane.balancing.sentences import Step, counted, duration, number, percent
-from controlplane.balancing.sets import may_part
+from controlplane.balancing.sentences import Effect, counted, duration, number, percent
+from controlplane.balancing.sets import DEAD_BAND, may_part
+from controlplane.balancing.table import Bools, Floats
 from controlplane.settings import BalancingSettings, Policy
 
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
 
 TOLD: Final = 60.0
 """Seconds for which a change of capacity is told."""
+SEEN: Final = 0.005
+"""Relative change by few requests that is told."""
+
+_ALWAYS: Final = frozenset(("estimate", "median", "damping", "backlog", "tier", "weight"))
+"""Steps that come and go with chance; what they do shows in the share."""
 
 _POLICIES: Final[Mapping[Policy, str]] = {
     "least-request": "each request goes where an Envoy has the fewest in flight",
@@ -34,194 +42,302 @@ _POLICIES: Final[Mapping[Policy, str]] = {
 }
 
 
-def steps_of(decision: Decision, row: int) -> tuple[Step, ...]:
-    """Every step of a replica's decision, in the order of the pipeline."""
+def is_telling(name: str, before: Floats | float | None, after: Floats | float) -> Bools:
+    """Whether it is worth an entry in a history that a step is there, or is no longer.
+
+    Args:
+        name: Of the step.
+        before: What it started from, of one replica or of each; None: nothing.
+        after: What it came to.
+    """
+    if name in _ALWAYS or before is None:
+        return np.asarray(name not in _ALWAYS)
+    # One that hovers about its limit comes and goes with hardly any effect.
+    same, change = np.equal(after, before), np.abs(np.subtract(after, before))
+    return np.asarray(same | (change > DEAD_BAND * np.asarray(before)))
+
+
+def effects_of(decision: Decision) -> tuple[Effect, ...]:
+    """Every step of a decision, in the order of the pipeline."""
     frame = decision.frame
-    if frame is None:
-        return ()
-    return tuple(_steps(decision, frame, row))
+    return () if frame is None else tuple(_effects(decision, frame))
 
 
-def _steps(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
+def _effects(decision: Decision, frame: Frame) -> Iterator[Effect]:
+    balancing = frame.settings.balancing
     if frame.held is not None:
-        yield Step("held", None, float(frame.relative[row]), frame.held)
-        yield from _weight(decision, frame, row)
+        yield _everywhere(frame, "held", None, frame.relative, frame.held)
+        yield from _weight(decision, frame)
         return
-    yield from _capacity(frame, row)
-    yield from _guards(frame, row)
-    if frame.settings.balancing.policy in _POLICIES:
-        yield Step("policy", 1.0, 1.0, _policy(frame.settings.balancing))
+    yield from _capacity(frame)
+    yield Effect(
+        "gauge", frame.disbelieved, frame.mixed, frame.mixed, lambda row: _gauge(frame, row)
+    )
+    yield from _guards(frame)
+    if balancing.policy in _POLICIES:
+        yield _everywhere(
+            frame, "policy", np.ones(frame.size), np.ones(frame.size), _policy(balancing)
+        )
         return
-    yield from _share(frame, row)
-    yield from _weight(decision, frame, row)
+    yield from _share(frame)
+    yield from _weight(decision, frame)
 
 
-def _capacity(frame: Frame, row: int) -> Iterator[Step]:
-    """What the replica carries, in tokens per second where they are counted."""
+def _everywhere(
+    frame: Frame, name: str, before: Floats | None, after: Floats, words: str
+) -> Effect:
+    """One that acts on all replicas, and reads the same for each."""
+    return Effect(name, np.ones(frame.size, np.bool_), before, after, lambda _: words)
+
+
+def _capacity(frame: Frame) -> Iterator[Effect]:
+    """What replicas carry, in tokens per second where they are counted."""
+    records, own, after = frame.state.records, frame.measured, frame.claimed
+    known = ~np.isnan(own) & (records.worth > 0)
+    told = known | (frame.median is not None)
+    yield Effect(
+        "estimate", told, None, np.where(known, own, after), lambda row: _estimate(frame, row)
+    )
+    lately = frame.now - records.changed_at <= TOLD
+    yield Effect(
+        "change", known & lately & (records.factor > 0), own, own, lambda row: _change(frame, row)
+    )
+    differs = np.abs(after - own) > SEEN * own
+    yield Effect("few requests", known & differs, own, after, lambda row: _few(frame, row))
+    yield Effect(
+        "limit",
+        after > frame.mixed,
+        after,
+        frame.mixed,
+        lambda row: f"Limited to {_rate(frame, frame.mixed[row])}: Envoys' own counts back no more",
+    )
+
+
+def _estimate(frame: Frame, row: int) -> str:
     records = frame.state.records
-    own, worth = float(frame.measured[row]), float(records.parts[row, :, WORTH].sum())
-    after = float(frame.mixed[row])
-    if math.isnan(own) or worth <= 0:
-        if frame.median is not None:
-            known = not math.isnan(records.before[row])
-            whose = "its last estimate" if known else "the pool's median"
-            words = f"No requests were measured: {whose} stands, {_rate(frame, after)}"
-            yield Step("estimate", None, after, words)
-        return
+    own, worth = float(frame.measured[row]), float(records.worth[row])
+    if np.isnan(own) or worth <= 0:
+        known = not np.isnan(records.before[row])
+        whose = "its last estimate" if known else "the pool's median"
+        return f"No requests were measured: {whose} stands, {_rate(frame, frame.mixed[row])}"
     how = "batches" if records.shapes.batched[row] else counted(frame.slots[row], "slot")
     latency, length = float(frame.table.column("latency")[row]), ""
-    if not math.isnan(latency):
+    if not np.isnan(latency):
         length = f", mean latency {duration(latency)}"
-    sure = 1.2 / math.sqrt(worth)
-    yield Step(
-        "estimate",
-        None,
-        own,
+    sure = 1.2 / np.sqrt(worth)
+    return (
         f"Capacity {_rate(frame, own)} ± {percent(sure)}, from {counted(worth, 'request')}"
-        f" ({how}{length})",
+        f" ({how}{length})"
     )
-    changed_at, factor = float(records.changed_at[row]), float(records.factor[row])
-    if frame.now - changed_at <= TOLD and factor > 0:
-        pace = "faster" if factor > 1 else "slower"
-        times = number(factor if factor > 1 else 1 / factor)
-        ago = duration(frame.now - changed_at)
-        yield Step("change", own, own, f"It became {times} × {pace} {ago} ago")
-    if abs(after / own - 1) > 0.005:
-        yield Step("few requests", own, after, _few(frame, row, after))
 
 
-def _few(frame: Frame, row: int, after: float) -> str:
+def _gauge(frame: Frame, row: int) -> str:
+    """A count of the replica's own that is not believed."""
+    table = frame.table
+    what = "texts" if table.column("queue_texts")[row] == 1 else "requests"
+    return (
+        f"Its own queue of {number(float(table.column('queue')[row]))} {what} is not believed:"
+        f" Envoys have {number(float(table.column('reported')[row]))} requests in flight, and the"
+        " gauge does not follow those that end"
+    )
+
+
+def _change(frame: Frame, row: int) -> str:
+    records = frame.state.records
+    factor = float(records.factor[row])
+    pace = "faster" if factor > 1 else "slower"
+    times = number(factor if factor > 1 else 1 / factor)
+    return f"It became {times} × {pace} {duration(frame.now - float(records.changed_at[row]))} ago"
+
+
+def _few(frame: Frame, row: int) -> str:
+    rate = _rate(frame, frame.claimed[row])
     if frame.worth[row] < TRUSTED:
-        known = not math.isnan(frame.state.records.before[row])
+        known = not np.isnan(frame.state.records.before[row])
         other = "its estimate before" if known else "the pool's median"
         worth = counted(frame.worth[row], "request")
-        return f"Evidence of {worth} is little: mixed with {other} to {_rate(frame, after)}"
-    return f"Its idle requests show at least {_rate(frame, after)}"
+        return f"Evidence of {worth} is little: mixed with {other} to {rate}"
+    return f"Its idle requests show at least {rate}"
 
 
 def _rate(frame: Frame, tokens: float) -> str:
     """A rate of work: tokens per second where they are counted, else usual requests."""
     if frame.pool.counts_tokens:
-        return f"{number(tokens)} tokens/s"
-    return f"{number(tokens / (frame.pool.length or 100.0))} requests/s"
+        return f"{number(float(tokens))} tokens/s"
+    return f"{number(float(tokens) / (frame.pool.length or 100.0))} requests/s"
 
 
-def _guards(frame: Frame, row: int) -> Iterator[Step]:
-    if frame.after_errors[row] != frame.mixed[row]:
-        words = f"{percent(float(frame.table.column('errors')[row]))} of the requests failed"
-        yield Step("errors", float(frame.mixed[row]), float(frame.after_errors[row]), words)
-    yield from _memory(frame, row)
-    if hasattr(frame, "aged") and frame.aged[row] != frame.after_memory[row]:
-        words = f"No good scrape for {duration(float(frame.age[row]))}: moves to the pool's median"
-        yield Step("stale", float(frame.after_memory[row]), float(frame.aged[row]), words)
+def _guards(frame: Frame) -> Iterator[Effect]:
+    usual, errors, memory = frame.mixed, frame.after_errors, frame.after_memory
+    failing = frame.table.column("errors")
+    yield Effect(
+        "errors",
+        errors != usual,
+        usual,
+        errors,
+        lambda row: f"{percent(float(failing[row]))} of the requests failed",
+    )
+    yield Effect(
+        "failing",
+        is_left_out(frame.state, frame.now),
+        errors,
+        errors,
+        lambda row: _failing(frame, row),
+    )
+    cut, full = (
+        frame.state.cut & frame.state.wanted,
+        frame.state.memory >= np.minimum(frame.soft, frame.hard),
+    )
+    yield Effect(
+        "memory",
+        cut | full | (memory != errors),
+        errors,
+        np.where(cut, errors, memory),
+        lambda row: _memory(frame, row),
+    )
+    if frame.settings.balancing.policy not in _POLICIES:
+        aged = frame.aged
+        yield Effect("stale", aged != memory, memory, aged, lambda row: _stale(frame, row))
 
 
-def _memory(frame: Frame, row: int) -> Iterator[Step]:
-    state, table, limits = frame.state, frame.table, frame.settings.memory
-    soft, hard = (float(table.column(name)[row]) for name in ("soft", "hard"))
-    soft = limits.soft if math.isnan(soft) else soft
-    hard = limits.hard if math.isnan(hard) else hard
-    fraction = float(state.memory[row])
-    before, after = float(frame.after_errors[row]), float(frame.after_memory[row])
-    shown = "unknown now" if math.isnan(fraction) else percent(fraction)
-    weighs = frame.settings.balancing.policy not in _POLICIES
-    if state.cut[row]:
-        words = (
+def _failing(frame: Frame, row: int) -> str:
+    part, usual = float(frame.table.column("failing")[row]), float(frame.failing_usual[row])
+    words = "requests failed far more often than those of others, as most Envoys saw it"
+    if not np.isnan(part) and not np.isnan(usual):
+        words += f" (lately {percent(part)} and {percent(usual)})"
+    if not frame.state.cut[row]:
+        return f"Its {words}, but no more may be cut"
+    again = duration(float(frame.state.failing_until[row]) - frame.now)
+    return f"Cut: its {words}; it is tried again in {again}"
+
+
+def _memory(frame: Frame, row: int) -> str:
+    soft, hard, fraction = (
+        float(each[row]) for each in (frame.soft, frame.hard, frame.state.memory)
+    )
+    shown = "unknown now" if np.isnan(fraction) else percent(fraction)
+    if frame.state.cut[row] and frame.state.wanted[row]:
+        return (
             f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it must stay"
             f" below the soft limit {percent(soft)}"
         )
-        yield Step("memory", before, before, words)
-    elif not math.isnan(fraction) and fraction >= hard:
-        words = f"GPU memory {shown} is over the hard limit {percent(hard)}, but no more may be cut"
-        yield Step("memory", before, after, words)
-    elif after != before or fraction >= soft:
-        words = f"GPU memory {shown} is over the soft limit {percent(soft)}"
-        if fraction < soft:
-            words = f"GPU memory {shown} fills and will soon be over the soft limit {percent(soft)}"
-        if not weighs:
-            words += f"; policy {frame.settings.balancing.policy} has no weight to reduce"
-        yield Step("memory", before, after, words)
+    if fraction >= hard:
+        return f"GPU memory {shown} is over the hard limit {percent(hard)}, but no more may be cut"
+    words = f"GPU memory {shown} is over the soft limit {percent(soft)}"
+    if fraction < soft:
+        words = f"GPU memory {shown} fills and will soon be over the soft limit {percent(soft)}"
+    if frame.settings.balancing.policy in _POLICIES:
+        words += f"; policy {frame.settings.balancing.policy} has no weight to reduce"
+    return words
 
 
-def _share(frame: Frame, row: int) -> Iterator[Step]:
-    relative, target = float(frame.to_median[row]), float(frame.target[row])
-    words = f"{number(relative)} × the pool's median"
+def _stale(frame: Frame, row: int) -> str:
+    return f"No good scrape for {duration(float(frame.age[row]))}: moves to the pool's median"
+
+
+def _share(frame: Frame) -> Iterator[Effect]:
+    everywhere = np.ones(frame.size, np.bool_)
+    target, started, kept = frame.target, frame.after_start, frame.after_overload
+    yield Effect("median", everywhere, frame.to_median, target, lambda row: _median(frame, row))
+    yield Effect("slow start", frame.starting, target, started, lambda row: _slow_start(frame, row))
+    yield Effect("overload", frame.overloaded, started, kept, lambda row: _overload(frame, row))
+    yield Effect(
+        "damping",
+        frame.relative != kept,
+        kept,
+        frame.relative,
+        lambda row: f"Moves to {number(float(kept[row]))} × the median step by step",
+    )
+
+
+def _median(frame: Frame, row: int) -> str:
+    words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
-        words += "; all replicas are about equal and treated as equal"
-    elif target != relative:
+        return words + "; all replicas are about equal and treated as equal"
+    if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
-    yield Step("median", relative, target, words)
-    started = float(frame.after_start[row])
-    if frame.starting[row]:
-        since = frame.now - float(frame.table.column("ready_since")[row])
-        seconds = frame.settings.balancing.slow_start or 0.0
-        words = f"Slow start: ready for {duration(since)} of {duration(seconds)}"
-        yield Step("slow start", target, started, words)
-    kept = float(frame.after_overload[row])
-    if frame.overloaded[row]:
-        line = float(frame.state.line[row])
-        words = f"Overloaded: {duration(line)} of work waits there; minimum weight until it is done"
-        yield Step("overload", started, kept, words)
-    moved = float(frame.relative[row])
-    if moved != kept:
-        words = f"Moves to {number(kept)} × the median step by step"
-        yield Step("damping", kept, moved, words)
+    return words
 
 
-def _weight(decision: Decision, frame: Frame, row: int) -> Iterator[Step]:
+def _slow_start(frame: Frame, row: int) -> str:
+    since = frame.now - float(frame.table.column("ready_since")[row])
+    seconds = frame.settings.balancing.slow_start or 0.0
+    return f"Slow start: ready for {duration(since)} of {duration(seconds)}"
+
+
+def _overload(frame: Frame, row: int) -> str:
+    line = duration(float(frame.state.line[row]))
+    return f"Overloaded: {line} of work waits there; minimum weight until it is done"
+
+
+def _weight(decision: Decision, frame: Frame) -> Iterator[Effect]:
     """The tier, and what each class makes of it."""
-    before = float(frame.relative[row])
-    tier, name = int(frame.tier[row]), frame.tier_names[int(frame.tier[row])]
-    others = frame.members_of(tier) - 1
-    weight = int(decision.weight[row])
+    everywhere, weight = np.ones(frame.size, np.bool_), decision.weight / 1000
     if decision.policy == "weighted-least-request":
-        yield Step("weight", before, weight / 1000, f"Envoy is told the weight {weight}")
+        yield Effect(
+            "weight",
+            everywhere,
+            frame.relative,
+            weight,
+            lambda row: f"Envoy is told the weight {decision.weight[row]}",
+        )
         return
-    words = f"In {name}"
-    if others:
-        words += f" with {counted(others, 'other')}"
-    leaving = int(frame.state.leaving[row])
-    if leaving:
-        words += f"; moves to a {'faster' if leaving > 0 else 'slower'} tier if that lasts"
+    yield Effect(
+        "tier", everywhere, frame.relative, weight, lambda row: _tier(decision, frame, row)
+    )
     if not decision.classes:
-        used = frame.pool.used
-        if used is not None and not frame.pool.equal:
-            words += f"; the pool is {percent(used)} busy, slow replicas keep more headroom"
-        yield Step("tier", before, weight / 1000, words)
-        yield from _backlog(frame, "", name)
-        return
-    yield Step("tier", before, weight / 1000, words)
+        yield from _backlog(frame, "", everywhere)
     for each in decision.classes:
-        own = int(each.weights[row])
-        part = f"{percent(each.part)} of the work"
-        if own:
-            words = (
-                f"Serves {each.title} ({_requests(decision, each.name)}{part}) with weight {own}"
-            )
-            yield Step(f"class {each.title}", weight / 1000, own / 1000, words)
-            yield from _backlog(frame, each.name, name)
-        else:
-            words = f"Serves {each.title} only while the replicas for that class cannot"
-            yield Step(f"class {each.title}", weight / 1000, weight / 1000, words)
+        serves = each.weights > 0
+        yield Effect(
+            f"class {each.title}",
+            everywhere,
+            weight,
+            np.where(serves, each.weights / 1000, weight),
+            partial(_class, decision, each),
+        )
+        yield from _backlog(frame, each.name, serves)
 
 
-def _requests(decision: Decision, class_name: str) -> str:
-    """Which requests a class has, where they are parted by size."""
-    parting = decision.parting
-    if parting is None:
-        return ""
-    where = "from" if class_name else "below"
-    return f"requests {where} {parting.threshold} bytes{' on' if class_name else ''}, "
+def _tier(decision: Decision, frame: Frame, row: int) -> str:
+    tier = int(frame.tier[row])
+    words = f"In {frame.tier_names[tier]}"
+    if others := frame.members_of(tier) - 1:
+        words += f" with {counted(others, 'other')}"
+    if leaving := int(frame.state.leaving[row]):
+        words += f"; moves to a {'faster' if leaving > 0 else 'slower'} tier if that lasts"
+    used = frame.pool.used
+    if not decision.classes and used is not None and not frame.pool.equal:
+        words += f"; the pool is {percent(used)} busy, slow replicas keep more headroom"
+    return words
 
 
-def _backlog(frame: Frame, class_name: str, tier: str) -> Iterator[Step]:
-    backlog = frame.leans.get((class_name, tier))
-    if backlog is not None:
-        words = (
+def _class(decision: Decision, each: ClassDecision, row: int) -> str:
+    if not (own := int(each.weights[row])):
+        return f"Serves {each.title} only while the replicas for that class cannot"
+    requests = ""
+    if decision.parting is not None:
+        where = "from" if each.name else "below"
+        on = " on" if each.name else ""
+        requests = f"requests {where} {decision.parting.threshold} bytes{on}, "
+    return f"Serves {each.title} ({requests}{percent(each.part)} of the work) with weight {own}"
+
+
+def _backlog(frame: Frame, class_name: str, rows: Bools) -> Iterator[Effect]:
+    found = [frame.leans.get((class_name, name)) for name in frame.tier_names]
+    if not any(found):
+        return
+    factors = np.asarray([np.nan if each is None else each.factor for each in found])[frame.tier]
+
+    def words(row: int) -> str:
+        backlog = found[int(frame.tier[row])]
+        assert backlog is not None  # noqa: S101 - these rows alone have the effect
+        return (
             f"Its tier has {duration(max(backlog.seconds, 0.0))} of work waiting, the set"
             f" {duration(max(backlog.usual, 0.0))}"
         )
-        yield Step("backlog", 1.0, backlog.factor, words)
+
+    yield Effect("backlog", rows & ~np.isnan(factors), np.ones(frame.size), factors, words)
 
 
 def _policy(balancing: BalancingSettings) -> str:

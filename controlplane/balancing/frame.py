@@ -4,6 +4,7 @@ Each stage of the pipeline reads columns of a frame and writes its own. Columns 
 of the pool's table; rows that no replica uses hold whatever comes out and are never looked at.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
@@ -19,13 +20,21 @@ from controlplane.settings import PoolSettings
 from controlplane.signals import WINDOW
 from controlplane.signals.sizes import Sizes
 
+DEFAULT: Final = ""
+"""The class of everything that no other class takes."""
+BULK: Final = "bulk"
+"""The class of long requests, where requests are parted by size."""
 MEDIAN_WEIGHT: Final = 1000
 """Envoy's weight of a replica at the pool's median: fine enough for the floor, 50, and so small
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
 PATIENCE: Final = 3
 """Windows that must agree before a tier move or the end of a cut."""
-LATELY: Final = 3.0
+COUNTING: Final = 20.0
 """Seconds over which requests are counted."""
+LATELY: Final = 3.0
+"""Seconds after which another rate is seen."""
+OTHER: Final = 3.0
+"""Standard deviations of a Poisson count by which the newest requests must be more or fewer."""
 SHORTEST: Final = 2.0
 """Seconds that tell a rate."""
 COUNTED: Final = 1.0
@@ -54,12 +63,14 @@ class State:
     """What the next decision has to know of this one, by row.
 
     Attributes:
-        generation: That all of this was learned of; NaN: of none.
+        who: That all of this was learned of, by `Table.who`; 0: nobody.
         records: Of requests.
         relative: Share relative to the pool's median, after damping; NaN before any.
         wanted: GPU memory says that it should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when memory has been below soft, of one that should be cut.
+        failing_until: When a replica that failed is used again; NaN: it never failed.
+        failing_for: Seconds that it was left out for, the last time.
         trail: Times and fractions of memory in use, oldest first.
         memory: Part of GPU memory in use; NaN: unknown.
         band: Of its tier; higher is faster.
@@ -71,14 +82,21 @@ class State:
         gauge: What it said to have in flight; NaN: nothing.
         gauge_at: When it first said so.
         gauge_ended: Requests that had ended by then.
+        counted: When Envoys counted last, requests that had ended by then, and those in flight.
+        seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
+            fade.
+        over_at: Since when that has been far too much; NaN: it is not.
+        over_ended: Requests that had ended by then.
     """
 
-    generation: Floats
+    who: Ints
     records: Records
     relative: Floats
     wanted: Bools
     cut: Bools
     below_since: Floats
+    failing_until: Floats
+    failing_for: Floats
     trail: Floats
     memory: Floats
     band: Ints
@@ -90,6 +108,10 @@ class State:
     gauge: Floats
     gauge_at: Floats
     gauge_ended: Floats
+    counted: Floats
+    seen: Floats
+    over_at: Floats
+    over_ended: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -99,12 +121,14 @@ class State:
             return np.full((size, *shape), np.nan)
 
         return cls(
-            generation=unknown(),
+            who=np.zeros(size, np.int64),
             records=Records.empty(size),
             relative=unknown(),
             wanted=np.zeros(size, np.bool_),
             cut=np.zeros(size, np.bool_),
             below_since=unknown(),
+            failing_until=unknown(),
+            failing_for=unknown(),
             trail=unknown(TRAIL, 2),
             memory=unknown(),
             band=np.zeros(size, np.int64),
@@ -116,29 +140,21 @@ class State:
             gauge=unknown(),
             gauge_at=unknown(),
             gauge_ended=unknown(),
+            counted=unknown(3),
+            seen=np.zeros((size, 3)),
+            over_at=unknown(),
+            over_ended=unknown(),
         )
 
-    def for_rows(
-        self, generation: Floats, before: Mapping[str, int], rows: Mapping[str, int]
-    ) -> "State":
-        """The same for the rows that there are now; nothing of those that are others by now.
-
-        Args:
-            generation: By row.
-            before: The row of each replica that this was learned of, by id.
-            rows: The row of each that there is.
-        """
-        size, known = len(generation), len(self.generation)
-        keep = self.generation == generation[:known]
+    def for_rows(self, who: Ints) -> "State":
+        """The same for the rows that there are now; nothing of those that are others by now."""
+        size, known = len(who), len(self.who)
+        keep = self.who == who[:known]
         if size == known and keep.all():
             return self
-        if before != rows:
-            keep[[row for id_, row in rows.items() if row < known and before.get(id_) != row]] = (
-                False
-            )
         state = carried_over(self, State.empty(size), keep)
         records = self.records.carried_over(size, keep)
-        return replace(state, generation=generation.copy(), records=records)
+        return replace(state, who=who.copy(), records=records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +204,7 @@ class Frame:
         pool: Of the pool.
         alive: Rows with a replica.
         ready: Rows whose replica may get traffic.
+        marks: See `Table.marks`.
     """
 
     def __init__(
@@ -218,16 +235,25 @@ class Frame:
         self.interval = settings.metrics.interval
         self.patience = PATIENCE * max(WINDOW, self.interval)
         self.ids: list[str] = list(table.ids)
+        self.marks = table.marks.copy()
         # Written by the stages, in their order.
         self.age: Floats
         self.stale: Bools
         self.fresh: Bools
+        self.own: Floats
+        self.disbelieved: Bools
         self.slots: Floats
+        self.length: Floats
+        self.burst: Floats
         self.measured: Floats
         self.worth: Floats
+        self.claimed: Floats
         self.mixed: Floats
         self.median: float | None
         self.after_errors: Floats
+        self.soft: Floats
+        self.hard: Floats
+        self.failing_usual: Floats
         self.after_memory: Floats
         self.serving: Bools
         self.aged: Floats
@@ -253,15 +279,28 @@ class Frame:
         self.weights: dict[str, Ints]
 
     def rate_of(self, class_name: str | None) -> float | None:
-        """Requests of a class (None: of all) that ended per second lately; None: not counted."""
+        """Requests of a class that ended per second lately; None: not counted.
+
+        Args:
+            class_name: Of the class; None: of all.
+        """
         points = self.pool.ended
         if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
             return None
-        (first, before), (last, after) = points[0], points[-1]
+        last, after = points[-1]
         names = after.keys() if class_name is None else (class_name,)
-        if any(name not in before or name not in after for name in names):
+        if any(name not in before for _, before in (points[0], points[-1]) for name in names):
             return None
-        return sum(after[name] - before[name] for name in names) / (last - first)
+        first = next(at for at, _ in points if at >= last - LATELY)
+        seconds, counts = [], []
+        for at, before in points:
+            if at in (points[0][0], first) and at < last:
+                seconds.append(last - at)
+                counts.append(sum(after[name] - before.get(name, 0.0) for name in names))
+        usual, newest = counts[0] / seconds[0], counts[-1] / seconds[-1]
+        expected = usual * seconds[-1]
+        is_other = abs(counts[-1] - expected) > OTHER * math.sqrt(max(expected, 1.0))
+        return newest if is_other else usual
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""

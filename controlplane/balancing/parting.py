@@ -22,6 +22,7 @@ from controlplane.balancing.candidates import (
     best_for_searches,
     fast_set,
     forecast_apart,
+    forecast_together,
 )
 
 PART_AFTER, GROW_AFTER, SHRINK_AFTER = 2.0, 60.0, 40.0
@@ -29,7 +30,9 @@ PART_AFTER, GROW_AFTER, SHRINK_AFTER = 2.0, 60.0, 40.0
 TOGETHER_AFTER: Final = 600.0
 """Seconds without one of the classes after which requests are together again."""
 TOO_MUCH: Final = 20.0
-"""Seconds for which bulk is more than its replicas carry, though all together would."""
+"""Seconds for which bulk suffers, though all replicas together would carry everything."""
+SUFFERS: Final = 1.8
+"""Times its p99 together that bulk takes then, apart."""
 CROWDED: Final = 2.0
 """Times the predicted p99 of searches that work waits at their replicas from where on they get one
 more at once."""
@@ -237,8 +240,11 @@ def _moved(
     total = for_search + for_bulk
     part = demand.long.tokens / max(demand.all.tokens, 1e-9)
     parting = replace(parting, part=part)
-    crowded = demand.long.tokens > for_bulk and demand.all.tokens < BULK_FULL * total
-    if crowded and len(parting.own) == 1:
+    together = forecast_together(fleet, demand, dispatchers)
+    apart = forecast_apart(fleet, parting.own, demand, dispatchers)
+    parting = replace(parting, together=together, forecast=apart)
+    suffers = apart.bulk > SUFFERS * together.bulk and demand.all.tokens < BULK_FULL * total
+    if suffers and len(parting.own) == 1:
         since = now if math.isnan(parting.crowded) else parting.crowded
         if now - since >= TOO_MUCH:
             return None
@@ -255,9 +261,7 @@ def _moved(
     found = best_for_searches(fleet, demand, dispatchers) if demand.enough else None
     if found is None:
         return parting
-    wanted, together, _ = found
-    apart = forecast_apart(fleet, parting.own, demand, dispatchers)
-    parting = replace(parting, together=together, forecast=apart)
+    wanted, *_ = found
     if wanted == count:
         return _swapped(replace(parting, asked=(count, now)), fleet, now)
     asked, since = parting.asked

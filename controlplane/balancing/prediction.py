@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 REGULAR: Final = 0.4
-"""Squared coefficient of variation of arrivals at a group: tiers are chosen in turn."""
+"""Squared coefficient of variation of one dispatcher's requests to a replica: tiers take turns."""
+MERGED: Final = 0.3
+"""Power of the number of dispatchers with which their requests together become a Poisson stream."""
 BLIND: Final = 1.0
 """Requests² that each further dispatcher sends to one replica more than to another, at the 99th
 percentile."""
@@ -119,7 +121,8 @@ def wait(group: Group, flow: Flow, dispatchers: int) -> float:
     if flow.rate <= 0:
         return 0.0
     unlike = max(flow.square / flow.mean**2 - 1, 0.0)
-    regular = (REGULAR + unlike) / (1 + unlike)
+    arrivals = 1 - (1 - REGULAR) * math.pow(dispatchers, -MERGED)
+    regular = (arrivals + unlike) / (1 + unlike)
     tail = regular * flow.square / flow.mean / group.capacity / (2 * (1 - used))
     alone = _at_percentile(used, group.slots) * tail
     pooled = _at_percentile(used, group.slots * group.count) * tail / group.count

@@ -6,8 +6,9 @@ one sum, which fades. Each chunk is three numbers: what it is worth in requests,
 work in tokens. Work over busy seconds is the capacity.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from copy import copy
+from dataclasses import dataclass, fields, replace
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -54,6 +55,7 @@ BELOW_USUAL: Final = 0.7
 
 WORTH, BUSY, WORK = 0, 1, 2
 _COUNTERS: Final = ("requests", "seconds", "tokens", "looks")
+TOKENS: Final = _COUNTERS.index("tokens")
 _BATCHES: Final = (
     "batches",
     "batch_tokens",
@@ -132,8 +134,9 @@ class Records:
         return replace(fresh, shapes=carried_over(self.shapes, Shapes.unknown(size), keep))
 
     def copy(self) -> "Records":
-        """The same, to be changed in place."""
-        return self.carried_over(len(self.at), np.ones(len(self.at), np.bool_))
+        """The same, to be changed in place; shapes never are."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Records(**{name: copy(column) for name, column in columns.items()})
 
     @property
     def worth(self) -> Floats:
@@ -148,26 +151,35 @@ class Records:
         return np.where(known, total[:, WORK] / np.where(known, total[:, BUSY], 1.0), np.nan)
 
 
-def recorded(
-    records: Records,
-    table: Table,
-    slots: Floats,
-    sharing: Floats,
-    usual: float,
-    median: float | None,
-    idle: Bools,
-) -> Records:
+class Given(NamedTuple):
+    """What is known of the replicas of a table beside their readings, by row.
+
+    Attributes:
+        slots: Requests that each computes at a time; NaN: nobody declared it.
+        sharing: See `evidence.by_slots`.
+        usual: Tokens of a usual request.
+        burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
+        idle: Nothing is in flight, by all who count.
+        own: In flight by its own count; NaN where nobody counts, or it is not believed.
+    """
+
+    slots: Floats
+    sharing: Floats
+    usual: Floats
+    burst: Floats
+    idle: Bools
+    own: Floats
+
+
+def recorded(records: Records, table: Table, given: Given, median: float | None) -> Records:
     """Take in the readings that are new.
 
     Args:
         records: So far.
         table: With the newest readings.
-        slots: Requests that each replica computes at a time.
-        sharing: See `evidence.by_slots`.
-        usual: Tokens of a request of the usual length.
+        given: Of its replicas.
         median: Capacity of the pool's replicas so far, in tokens per second; None: not known. A
             replica that is not warm yet may turn out to be like the others.
-        idle: Rows with nothing in flight, by all who count.
     """
     read_at = table.column("read_at")
     new = ~np.isnan(read_at) & ~(records.at >= read_at)
@@ -176,20 +188,24 @@ def recorded(
     before, records = records, records.copy()
     rows = np.flatnonzero(new)
     counters = np.column_stack([table.column(name)[rows] for name in (*_COUNTERS, *_BATCHES)])
+    are_counted = ~np.isnan(counters[:, TOKENS])
+    ended = np.nan_to_num(counters[:, 0] - records.last[rows, 0])
+    added = np.nan_to_num(records.last[rows, TOKENS]) + given.usual[rows] * np.maximum(ended, 0.0)
+    counters[~are_counted, TOKENS] = added[~are_counted]
     base = records.base[rows]
     grown = counters - base
     restarted = (grown[:, :2] < 0).any(axis=1) | (grown[:, 2] < 0)
     begins = np.isnan(base[:, 0]) | restarted
     _begin(records, rows[begins], counters[begins], read_at)
     # A chunk begins with its first request: a rest before that says nothing about the work.
-    resting = rows[~begins & (grown[:, 0] == 0) & idle[rows]]
+    resting = rows[~begins & (grown[:, 0] == 0) & given.idle[rows]]
     records.since[resting] = read_at[resting]
     waits = ~begins & (counters[:, 0] == records.last[rows, 0])
     records.pace[rows[waits]] = 0.0
     goes_on = ~begins & ~waits & (grown[:, 0] > 0)
     active = rows[goes_on]
     if len(active):
-        records = _counted(records, active, grown[goes_on], table, slots, sharing, usual)
+        records = _counted(records, active, grown[goes_on], table, given)
         full = records.parts[active, -1, WORTH] >= CHUNK
         complete = active[full]
         elapsed = read_at[complete] - records.since[complete]
@@ -198,7 +214,10 @@ def recorded(
         records = _completed(records, complete, counters, rows, read_at)
     records.at[rows] = read_at[rows]
     records.spoke_at[active] = read_at[active]
-    fallen = _collapsed(before, records, rows[~begins], counters[~begins], table, slots, usual)
+    known = ~begins
+    fallen = _collapsed(
+        before, records, rows[known], counters[known], are_counted[known], table, given
+    )
     active = active[~np.isin(active, fallen)]
     if len(active):
         _follow_changes(records, active, median, read_at)
@@ -221,34 +240,44 @@ def _counted(
     rows: Ints,
     grown: Floats,
     table: Table,
-    slots: Floats,
-    sharing: Floats,
-    usual: float,
+    given: Given,
 ) -> Records:
     """Work out the open chunks anew, from their beginning."""
     read_at = table.column("read_at")[rows]
     counted = _differences(grown, read_at - records.since[rows])
-    chunk = evidence.by_slots(counted, slots[rows], sharing[rows], usual)
+    slots, usual = given.slots[rows], given.usual[rows]
+    undeclared = np.isnan(slots)
+    measured = counted.are_batches
+    counted = _completed_where(undeclared, counted)
+    chunk = evidence.by_slots(counted, np.fmax(slots, 1.0), given.sharing[rows], usual)
     counters = records.base[rows] + grown
     lately = _differences(counters - records.last[rows], read_at - records.at[rows])
     if lately.are_batches.any():
         some = lately.are_batches
         of = rows[some]
-        waiting = table.column("queue")[of] > 0
-        each = Counted(*(column[some] for column in lately))
-        shapes = batches.learned(records.shapes, of, each, waiting, records.capacity[of])
+        waiting = given.own[of] > 0
+        those = Counted(*(column[some] for column in lately))
+        shapes = batches.learned(records.shapes, of, those, waiting, records.capacity[of])
         records = replace(records, shapes=shapes)
     batched = counted.are_batches
+    worked_out = batched & ~measured
+    if worked_out.any():
+        shapes = batches.worked_out(records.shapes, rows[worked_out], counted.size[worked_out])
+        records = replace(records, shapes=shapes)
     if batched.any():
+        each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
         sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
-        of_batches = evidence.by_batches(counted, overhead[rows], full, sure)
+        of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure)
+        if worked_out.any():
+            least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])
+            busy = np.fmin(of_batches[:, BUSY], counted.tokens / least)
+            of_batches[:, BUSY] = np.where(worked_out, busy, of_batches[:, BUSY])
         chunk = np.where(batched[:, None], of_batches, chunk)
     # Until a batch has ended, a server that computes batches has said nothing.
     unsure = records.shapes.batched[rows] & ~batched
     chunk[unsure] = 0.0
-    length = np.where(np.isnan(lately.tokens), usual * lately.requests, lately.tokens)
-    records.pace[rows] = length / np.maximum(lately.elapsed, 1e-6)
+    records.pace[rows] = lately.tokens / np.maximum(lately.elapsed, 1e-6)
     records.last[rows] = counters
     records.parts[rows, -1] = chunk
     return records
@@ -257,6 +286,16 @@ def _counted(
 def _differences(grown: Floats, elapsed: Floats) -> Counted:
     requests, seconds, tokens, looks, *of_batches = grown.T
     return Counted(requests, seconds, elapsed, tokens, looks, *of_batches)
+
+
+def _completed_where(rows: Bools, counted: Counted) -> Counted:
+    """Work out batches of rows whose server says neither how it computes nor all of its batches."""
+    rows = rows & ~counted.are_batches
+    if not rows.any():
+        return counted
+    found = counted.completed()
+    pairs = zip(found, counted, strict=True)
+    return Counted(*(np.where(rows, new, old) for new, old in pairs))
 
 
 def _completed(
@@ -284,16 +323,15 @@ def _collapsed(
     records: Records,
     rows: Ints,
     counters: Floats,
+    are_counted: Bools,
     table: Table,
-    slots: Floats,
-    usual: float,
+    given: Given,
 ) -> Ints:
     """Keep nothing but how little it did of a replica that does far less than it should."""
-    queue, reported = table.column("queue")[rows], table.column("reported")[rows]
+    queue, reported = given.own[rows], table.column("reported")[rows]
     in_flight = np.where(np.isnan(queue), reported, queue)
     lately = counters - before.last[rows]
-    ended, tokens = lately[:, 0], lately[:, 2]
-    work = np.where(np.isnan(tokens), usual * ended, tokens)
+    ended, work = lately[:, 0], lately[:, TOKENS]
     total = before.all[rows]
     known = (total[:, WORTH] >= CHUNK) & (ended >= 0)
     batched = records.shapes.batched[rows]
@@ -304,10 +342,10 @@ def _collapsed(
         work=work,
         seconds=records.at[rows] - before.at[rows],
         capacity=np.where(known, before.capacity[rows], np.nan),
-        slots=np.where(batched, 1.0, slots[rows]),
-        length=usual,
+        slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
+        length=given.usual[rows],
         full=np.where(batched, records.shapes.full(), 0.0),
-        are_measured=~np.isnan(tokens),
+        are_measured=are_counted,
     )
     # A page that is served from a cache says nothing.
     same = (ended == 0) & (in_flight == before.owed[rows, collapse.IN_FLIGHT])
@@ -319,7 +357,7 @@ def _collapsed(
             [
                 owed[fell, collapse.ENDED] + 1,
                 owed[fell, collapse.SECONDS],
-                owed[fell, collapse.WORK] + usual,
+                owed[fell, collapse.WORK] + given.usual[fallen],
             ]
         )
         remember = total[fell, WORTH] >= KNOWN

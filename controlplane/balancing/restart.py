@@ -17,7 +17,7 @@ from controlplane.balancing.decision import Decision
 from controlplane.balancing.frame import TRAIL, PoolState, State
 from controlplane.balancing.parting import Looked, Parting
 from controlplane.balancing.records import Records
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.table import Bools, Floats, who_is
 
 _NOTICED: Final = 0.05
 """Relative change of what a replica gets that is worth writing down."""
@@ -94,7 +94,11 @@ def restored(
     Returns:
         None where nothing can be used.
     """
-    known = {id_: read for id_, (data, of) in replicas.items() if (read := _read(data, of))}
+    known = {
+        id_: read | {"who": who_is(id_, generation)}
+        for id_, (data, generation) in replicas.items()
+        if (read := _read(data))
+    }
     if not known:
         return None
     try:
@@ -121,8 +125,7 @@ def differing(before: Decision | None, after: Decision) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = np.abs(after.share[:size] / before.share[:size] - 1) > _NOTICED
     some |= moved | ((after.share[:size] == 0) != (before.share[:size] == 0))
-    changed = set(after.changed(before))
-    return [id_ for id_, row in after.rows.items() if differs[row] or id_ in changed]
+    return after.ids(differs | after.changed(before))
 
 
 def without_counters(decision: Decision) -> Decision:
@@ -132,7 +135,7 @@ def without_counters(decision: Decision) -> Decision:
     millions of requests in a second. The same holds for what one of them said of memory.
     """
     state, records = decision.state, decision.state.records
-    size = len(state.generation)
+    size = len(state.who)
     unknown, nothing = np.full(size, np.nan), np.zeros(size, np.bool_)
     parts = records.parts.copy()
     parts[:, 0] += parts[:, -1]
@@ -160,7 +163,7 @@ def without_counters(decision: Decision) -> Decision:
     return replace(decision, state=state, frame=None)
 
 
-def _read(data: Mapping[str, Any], generation: int) -> dict[str, Any] | None:
+def _read(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """One replica's data in the types that it was written with; None: it is of another version."""
     try:
         wanted, cut = data["guard"]
@@ -184,7 +187,6 @@ def _read(data: Mapping[str, Any], generation: int) -> dict[str, Any] | None:
             "seen": float(batches["seen"]),
             "budget": _float(batches["budget"]),
             "batched": bool(batches["batched"]),
-            "generation": float(generation),
         }
     except (KeyError, TypeError, ValueError):
         return None
@@ -221,7 +223,7 @@ def _restored(
     )
     state = replace(
         State.empty(size),
-        generation=column("generation"),
+        who=np.asarray([each["who"] for each in replicas.values()], np.int64),
         records=replace(
             records,
             parts=parts,

@@ -1,39 +1,54 @@
 """Why a replica gets what it gets: the steps of a decision, and how numbers read in them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from controlplane.balancing.table import Bools, Floats
 
 
 class Step(NamedTuple):
     """One thing that changed, or could have changed, what a replica gets.
-
-    Thousands are made in a second and few are ever read, so its words are put together when
-    somebody asks for them; and a tuple is made in a third of the time of a frozen dataclass.
 
     Attributes:
         name: Of the rule.
         before: In requests per second, or relative to the median from the step "median" on;
             None when there was nothing before.
         after: In the same unit.
-        said: Why, without the effect; or a function that says it of the facts.
-        facts: Values that do not change any more.
+        words: Why, without the effect.
     """
 
     name: str
     before: float | None
     after: float
-    said: str | Callable[..., str]
-    facts: tuple[Any, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """Why, without the effect."""
-        return self.said if isinstance(self.said, str) else self.said(*self.facts)
+    words: str
 
     @property
     def factor(self) -> float | None:
         """What the step multiplied by."""
         return self.after / self.before if self.before else None
+
+
+class Effect(NamedTuple):
+    """What one rule did to all replicas.
+
+    Attributes:
+        name: Of the rule.
+        acts: On which, by row; on others there is nothing to tell.
+        before: See `Step`, by row.
+        after: Likewise.
+        words: Why, without the effect, of a row.
+    """
+
+    name: str
+    acts: Bools
+    before: Floats | None
+    after: Floats
+    words: Callable[[int], str]
+
+    def at(self, row: int) -> Step:
+        """What it did to one replica."""
+        before = None if self.before is None else float(self.before[row])
+        return Step(self.name, before, float(self.after[row]), self.words(row))
 
 
 def explain(steps: Sequence[Step]) -> tuple[str, ...]:

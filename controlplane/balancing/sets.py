@@ -14,8 +14,8 @@ import numpy as np
 from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
-from controlplane.balancing.capacity import AROUND, BYTES_PER_TOKEN, TRUSTED, tokens_of
-from controlplane.balancing.frame import COUNTED, LATELY, MEDIAN_WEIGHT, Frame
+from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
+from controlplane.balancing.frame import BULK, COUNTED, COUNTING, DEFAULT, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
@@ -24,10 +24,6 @@ from controlplane.settings import PoolSettings
 from controlplane.settings.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.signals.sizes import LARGEST, Sizes
 
-DEFAULT: Final = ""
-"""The class of everything that no other class takes."""
-BULK: Final = "bulk"
-"""The class of long requests, where requests are parted by size."""
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""
 ENOUGH_SPREAD: Final = 30.0
@@ -64,7 +60,7 @@ def counted(frame: Frame) -> None:
     ended = frame.table.ended()
     if points and any(ended.get(name, 0.0) < count for name, count in points[-1][1].items()):
         points = ()  # A replica has gone, and its count with it.
-    kept = tuple(each for each in points if frame.now - each[0] <= LATELY)
+    kept = tuple(each for each in points if frame.now - each[0] <= COUNTING)
     frame.pool = replace(frame.pool, ended=(*kept, (frame.now, ended)) if ended else ())
 
 
@@ -79,7 +75,12 @@ def demands(frame: Frame) -> None:
     if known is not None and known.kind == "apart":
         frame.demand = _demand(frame, known.threshold)
     elif split is not None:
-        frame.demand = _demand(frame, _rounded(split.threshold))
+        found = _demand(frame, _rounded(split.threshold))
+        if found is not None:
+            # How much is bulk is only sampled: by a standard error more of it may come.
+            more = 1 + 1 / math.sqrt(max(split.above.requests, 1.0))
+            found = replace(found, long=replace(found.long, rate=more * found.long.rate))
+        frame.demand = found
 
 
 def part(frame: Frame) -> None:
@@ -122,10 +123,8 @@ def _division(frame: Frame) -> classes.Division:
     for name in (*(each.name for each in named), DEFAULT):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
-            squares = sizes.split(LARGEST).below.squares / sizes.samples
-            square = max(squares - 2 * AROUND * sizes.mean + AROUND**2, 1.0) / BYTES_PER_TOKEN**2
-            long = sizes.quantile(0.99)
-            flows[name] = Flow(rate, tokens_of(sizes.mean), square, tokens_of(long))
+            square, long = squares_of(sizes.whole), tokens_of(sizes.quantile(0.99))
+            flows[name] = Flow(rate, tokens_of(sizes.mean), square, long)
     goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
     if frame.settings.objective is not None and goals:
         goals[DEFAULT] = frame.settings.objective.p99
@@ -180,8 +179,7 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         Flow(
             rate * part,
             tokens_of(side.mean),
-            (side.squares / side.requests - 2 * AROUND * side.mean + AROUND**2)
-            / BYTES_PER_TOKEN**2,
+            squares_of(side),
             tokens_of(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
@@ -190,8 +188,11 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
+    parted = frame.pool.looked.parting
+    is_apart = parted is not None and parted.kind == "apart" and parted.is_in_force(frame.now)
     by_class = [frame.rate_of(name) for name in (DEFAULT, BULK)]
-    if None not in by_class:
+    # Requests are counted by class only while Envoys part them.
+    if is_apart and None not in by_class:
         flows = [
             replace(flow, rate=rate)
             for flow, rate in zip(flows, by_class, strict=True)
@@ -204,8 +205,7 @@ def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        mean = tokens_of(frame.sizes.mean) if frame.sizes is not None else 100.0
-        rate = frame.table.column("rate") * mean
+        rate = frame.table.column("rate") * frame.length
     return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
 
 
@@ -338,17 +338,20 @@ def _weights(
     means = sums / np.maximum(counts, 1)
     if name != "*":
         frame.leans |= leans(frame, name, rows, shares, frame.pool.backlogs)
-    found = np.ones(count, np.int64)
+    used = np.flatnonzero(np.bincount(tier[frame.alive], minlength=count)).tolist()
+    keys = [(name, frame.tier_names[index]) for index in used]
+    shares = means[used]
+    if frame.leans:
+        leans_of = map(frame.leans.get, keys)
+        shares = np.asarray([leaned(*each) for each in zip(shares.tolist(), leans_of, strict=True)])
+    wanted = np.maximum(np.round(MEDIAN_WEIGHT * shares), 1).astype(np.int64)
+    before = np.asarray([frame.pool.told.get(key, 0) for key in keys], np.int64)
     exact = frame.pool.equal and not frame.leans
-    for index in np.unique(tier[frame.alive]):
-        key = (name, frame.tier_names[index])
-        share = leaned(float(means[index]), frame.leans.get(key))
-        weight = max(round(MEDIAN_WEIGHT * share), 1)
-        before = frame.pool.told.get(key)
-        is_noise = not exact and before is not None and abs(weight / before - 1) <= DEAD_BAND
-        if before is not None and (is_noise or frame.keeps_told):
-            weight = before
-        told[key] = found[index] = weight
+    is_noise = np.abs(wanted - before) <= (-1.0 if exact else DEAD_BAND * before)
+    stays = (before > 0) & (is_noise | frame.keeps_told)
+    found = np.ones(count, np.int64)
+    found[used] = weights = np.where(stays, before, wanted)
+    told |= zip(keys, weights.tolist(), strict=True)
     return np.asarray(found[tier])
 
 

@@ -69,7 +69,7 @@ def utilisation(frame: Frame) -> None:
     """How busy the pool is; unchanged until most of it has been measured."""
     rate = frame.table.column("token_rate")
     if not frame.pool.counts_tokens:
-        rate = frame.table.column("rate") * (frame.pool.length or 100.0)
+        rate = frame.table.column("rate") * frame.length
     known = frame.serving & frame.fresh & (frame.worth >= 1) & ~np.isnan(rate)
     if known.sum() * 2 <= frame.serving.sum():
         return

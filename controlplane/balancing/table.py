@@ -6,8 +6,9 @@ columns. So a pool of ten thousand replicas costs what has changed in it and som
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Final, Self, TypeVar
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Final, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import Window
 from controlplane.signals.batches import BatchTotals
+from controlplane.signals.load import Failing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,10 +26,12 @@ ENVOYS: Final = "load reports"
 """Requests in flight as all Envoys together count them."""
 OWN: Final = "queue"
 """Requests in flight as the replica itself counts them."""
+MIXED: Final = 5.0
+"""Newest requests over which the classes of a replica's requests are averaged."""
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """Requests that a replica had at one time, waiting ones included.
 
     Attributes:
@@ -43,12 +47,11 @@ class InFlight:
     requests: float
     at: float
     are_texts: bool = False
-    by_class: Mapping[str, float] = field(default_factory=dict)
-    ended: Mapping[str, float] = field(default_factory=dict)
+    by_class: Mapping[str, float] = _NOTHING
+    ended: Mapping[str, float] = _NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaInput:
+class ReplicaInput(NamedTuple):
     """What is known of one replica at the time of a decision.
 
     Attributes:
@@ -60,8 +63,12 @@ class ReplicaInput:
         gpu_uuid: The GPU that was declared for it.
         memory: Soft and hard limits of its own; None: the pool's.
         in_flight: What it has in flight, by everyone who counts.
+        failing: How its requests ended lately, as Envoys see it; None: none had one.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
+        mark: Another number whenever people are to be told something else of it.
+        registrar: Whose word it is that it is on its GPUs, and how full those are; empty: the
+            operator's.
     """
 
     id: str
@@ -72,8 +79,11 @@ class ReplicaInput:
     gpu_uuid: str | None = None
     memory: MemorySettings | None = None
     in_flight: tuple[InFlight, ...] = ()
+    failing: Failing | None = None
     ready: bool = True
     ready_since: float | None = None
+    mark: int = 0
+    registrar: str = ""
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -82,10 +92,17 @@ class ReplicaInput:
         memory = self.window.memory if self.window else ()
         return frozenset((*declared, *(gpu.uuid for gpu in memory if gpu.uuid)))
 
+    def gpu_key(self, uuid: str) -> str:
+        """Under what the memory of a GPU is kept that it tells of.
+
+        One registrar's word is not believed of the GPUs of another's replicas: a stranger could
+        have them drained. So each has keys of its own; the operator's word counts for all.
+        """
+        return f"{uuid} of {self.registrar}" if self.registrar else uuid
+
 
 _COLUMNS: Final = (
     "slots",
-    "generation",
     "ready",
     "ready_since",
     "scraped_at",
@@ -117,6 +134,10 @@ _COLUMNS: Final = (
     "queue_texts",
     "reported",
     "reported_at",
+    "ended",
+    # By the count of Envoys lately: the part that failed, and of how many.
+    "failing",
+    "failing_of",
     "soft",
     "hard",
 )
@@ -132,13 +153,16 @@ class Table:
         """Begin with these replicas."""
         self._values: Floats = np.full((8, len(_COLUMNS)), math.nan)
         self._alive: Bools = np.zeros(8, np.bool_)
+        self._who: Ints = np.zeros(8, np.int64)
+        self._marks: Ints = np.zeros(8, np.int64)
         self._rows: dict[str, int] = {}
         self._ids = [""] * 8
         self._free = [*range(7, -1, -1)]
-        self._inputs: dict[str, ReplicaInput] = {}
-        self._with_memory: set[str] = set()
+        self._with_memory: dict[str, ReplicaInput] = {}
         self._classes: dict[str, dict[int, float]] = {}
-        self._ended: dict[str, float] = {}
+        self._ended: dict[int, Mapping[str, float]] = {}
+        self._sums: dict[str, float] = {}
+        self._mix: dict[int, dict[str, float]] = {}
         self.revision = 0
         for each in inputs:
             self.put(each)
@@ -147,11 +171,13 @@ class Table:
         """The same, to be changed apart."""
         other = type(self)()
         other._values, other._alive = self._values.copy(), self._alive.copy()
+        other._who, other._marks = self._who.copy(), self._marks.copy()
         other._rows, other._free = dict(self._rows), list(self._free)
         other._ids = list(self._ids)
-        other._inputs, other._with_memory = dict(self._inputs), set(self._with_memory)
+        other._with_memory = dict(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
-        other._ended = dict(self._ended)
+        other._ended, other._sums = dict(self._ended), dict(self._sums)
+        other._mix = {row: dict(each) for row, each in self._mix.items()}
         other.revision = self.revision
         return other
 
@@ -181,6 +207,16 @@ class Table:
         """Which rows are used."""
         return self._alive
 
+    @property
+    def who(self) -> Ints:
+        """A number for the replica of each row and its generation; 0 where there is none."""
+        return self._who
+
+    @property
+    def marks(self) -> Ints:
+        """A number by row for the same and what it is marked with."""
+        return self._marks
+
     def column(self, name: str) -> Floats:
         """One quantity of all rows; NaN where it is not known."""
         return self._values[:, _PLACE[name]]
@@ -198,40 +234,48 @@ class Table:
 
     def ended(self) -> dict[str, float]:
         """Requests that have ended so far by the count of Envoys, by class."""
-        return dict(self._ended)
+        return dict(self._sums)
 
-    def get(self, id_: str) -> ReplicaInput | None:
-        """What was put of a replica last."""
-        return self._inputs.get(id_)
+    def mean_by_class(self, lengths: Mapping[str, float]) -> Floats:
+        """Average a quantity over the newest requests of each replica, by row.
 
-    def inputs(self) -> Mapping[str, ReplicaInput]:
-        """What was put last, by id."""
-        return self._inputs
+        Args:
+            lengths: The quantity for a request of each class.
 
-    def with_memory(self) -> Iterator[tuple[str, ReplicaInput]]:
+        Returns:
+            NaN where no requests were counted by class, and where one class has no quantity.
+        """
+        found = np.full(self.size, math.nan)
+        for row, counts in self._mix.items():
+            total = math.fsum(counts.values())
+            if total > 0 and lengths.keys() >= counts.keys():
+                found[row] = math.fsum(n * lengths[name] for name, n in counts.items()) / total
+        return found
+
+    def with_memory(self) -> Iterable[tuple[str, ReplicaInput]]:
         """Replicas whose GPU is known, with what was put last."""
-        return ((id_, self._inputs[id_]) for id_ in self._with_memory)
+        return self._with_memory.items()
 
     def put(self, given: ReplicaInput) -> int:
         """Write what is known of a replica; returns its row."""
         row = self._rows.get(given.id)
         if row is None:
             row = self._new_row(given.id)
-        self._count(self._inputs.get(given.id), -1.0)
-        self._count(given, 1.0)
-        self._inputs[given.id] = given
-        self._values[row] = _row_of(given)
+        own = reported = None
+        for each in given.in_flight:
+            if each.source == OWN:
+                own = each
+            else:
+                reported = each
+        self._values[row] = _row_of(given, own, reported)
+        who = who_is(given.id, given.generation)
+        self._count(row, reported, is_same=bool(self._who[row] == who))
+        self._who[row] = who
+        self._marks[row] = hash((who, given.mark))
         if given.gpu_uuid is not None or (given.window is not None and given.window.memory):
-            self._with_memory.add(given.id)
+            self._with_memory[given.id] = given
         else:
-            self._with_memory.discard(given.id)
-        reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
-        by_class = reported.by_class if reported is not None else {}
-        for name, known in self._classes.items():
-            if name not in by_class:
-                known.pop(row, None)
-        for name, count in by_class.items():
-            self._classes.setdefault(name, {})[row] = count
+            self._with_memory.pop(given.id, None)
         self.revision += 1
         return row
 
@@ -240,26 +284,51 @@ class Table:
         row = self._rows.pop(id_, None)
         if row is None:
             return
-        self._count(self._inputs.pop(id_), -1.0)
-        self._with_memory.discard(id_)
+        self._with_memory.pop(id_, None)
         self._values[row], self._ids[row] = _EMPTY, ""
-        self._alive[row] = False
+        self._alive[row], self._who[row], self._marks[row] = False, 0, 0
         self._free.append(row)
-        for known in self._classes.values():
-            known.pop(row, None)
+        self._count(row, None, is_same=False)
         self.revision += 1
 
-    def _count(self, given: ReplicaInput | None, sign: float) -> None:
-        """Take what has ended at a replica into the sums, or out of them."""
-        for each in given.in_flight if given is not None else ():
-            for name, count in each.ended.items():
-                self._ended[name] = self._ended.get(name, 0.0) + sign * count
+    def _count(self, row: int, reported: InFlight | None, *, is_same: bool) -> None:
+        """Take what Envoys count of each class at a replica in the place of what they did."""
+        by_class, ended = (reported.by_class, reported.ended) if reported else (_NOTHING, _NOTHING)
+        for name, known in self._classes.items():
+            if name not in by_class:
+                known.pop(row, None)
+        for name, count in by_class.items():
+            self._classes.setdefault(name, {})[row] = count
+        before = self._ended.pop(row, _NOTHING)
+        for name, count in before.items():
+            self._sums[name] -= count
+        if ended:
+            self._ended[row] = ended
+        for name, count in ended.items():
+            self._sums[name] = self._sums.get(name, 0.0) + count
+        if is_same and len(ended) >= 2:
+            self._mix_in(row, before, ended)
+        else:
+            self._mix.pop(row, None)
+
+    def _mix_in(self, row: int, before: Mapping[str, float], ended: Mapping[str, float]) -> None:
+        """Take in which classes the requests that ended since the last input belong to."""
+        grown = {name: max(count - before.get(name, 0.0), 0.0) for name, count in ended.items()}
+        total = math.fsum(grown.values())
+        if total > 0:
+            old, left = self._mix.get(row, {}), math.exp(-total / MIXED)
+            parts = {name: count / total for name, count in grown.items()}
+            if old:
+                parts = {n: left * old.get(n, 0.0) + (1 - left) * p for n, p in parts.items()}
+            self._mix[row] = parts
 
     def _new_row(self, id_: str) -> int:
         if not self._free:
             size = self.size
             self._values = np.vstack([self._values, np.full_like(self._values, math.nan)])
             self._alive = np.concatenate([self._alive, np.zeros(size, np.bool_)])
+            self._who = np.concatenate([self._who, np.zeros(size, np.int64)])
+            self._marks = np.concatenate([self._marks, np.zeros(size, np.int64)])
             self._ids += [""] * size
             self._free = [*range(2 * size - 1, size - 1, -1)]
         row: int = self._free.pop()
@@ -268,7 +337,14 @@ class Table:
         return row
 
 
-def _row_of(given: ReplicaInput) -> tuple[float, ...]:
+def who_is(id_: str, generation: int) -> int:
+    """A number for a replica and its generation, the same as long as this process runs."""
+    return hash((id_, generation))
+
+
+def _row_of(
+    given: ReplicaInput, own: InFlight | None, reported: InFlight | None
+) -> tuple[float, ...]:
     nan = math.nan
     window = given.window
     counters: tuple[float, ...] = (nan,) * 20
@@ -290,12 +366,9 @@ def _row_of(given: ReplicaInput) -> tuple[float, ...]:
             window.rate * length,
             length,
         )
-    own = next((each for each in given.in_flight if each.source == OWN), None)
-    reported = next((each for each in given.in_flight if each.source == ENVOYS), None)
     memory = given.memory
     return (
         nan if given.slots is None else float(given.slots),
-        float(given.generation),
         float(given.ready),
         nan if given.ready_since is None else given.ready_since,
         nan if given.scraped_at is None else given.scraped_at,
@@ -305,6 +378,8 @@ def _row_of(given: ReplicaInput) -> tuple[float, ...]:
         float(own is not None and own.are_texts),
         nan if reported is None else reported.requests,
         nan if reported is None else reported.at,
+        math.fsum(reported.ended.values()) if reported is not None and reported.ended else nan,
+        *(given.failing or (nan, 0.0)),
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )

@@ -7,7 +7,9 @@ import click
 import yaml
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.resources.bootstrap import MAX_HEAP, Protocol, bootstrap
+from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
+from controlplane.resources.downstream import LogFormat
+from controlplane.resources.views import MAX_PROXIES
 from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
 from controlplane.settings.values import format_size, parse_size
 
@@ -54,6 +56,26 @@ LEAST_HEAP: Final = 128 << 20
     metavar="SIZE",
     help="Memory that Envoy may take; from 80 % of it on it refuses requests.",
 )
+@click.option(
+    "--access-log",
+    "log",
+    type=click.Choice(get_args(LogFormat)),
+    help="Write a line for each request to Envoy's standard output.",
+)
+@click.option(
+    "--trusted-proxies",
+    type=click.IntRange(0, MAX_PROXIES),
+    default=0,
+    show_default=True,
+    help="How many proxies in front of this Envoy may say in x-forwarded-for who the client is.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1, 2**31 - 1),
+    default=MAX_CONNECTIONS,
+    show_default=True,
+    help="Of clients, at a time; further ones are closed at once.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,
@@ -65,6 +87,9 @@ def command(
     gateway: str | None,
     protocol: Protocol,
     max_heap: str,
+    log: LogFormat | None,
+    trusted_proxies: int,
+    max_connections: int,
     as_json: bool,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`."""
@@ -81,6 +106,9 @@ def command(
             gateway=_listened("--gateway", gateway) if gateway else None,
             protocol=protocol,
             max_heap=_size("--max-heap", max_heap),
+            log=log,
+            trusted_proxies=trusted_proxies,
+            max_connections=max_connections,
         )
     except ValueError as error:
         fail(str(error), USAGE)

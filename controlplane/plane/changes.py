@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from controlplane.balancing.explain import is_telling
 from controlplane.balancing.sentences import Step, counted, number, percent
 from controlplane.balancing.sets import DEAD_BAND
 from controlplane.plane.entry import Entry
 from controlplane.plane.readiness import State
-from controlplane.plane.timeline import is_telling
 
 _STATES: Final = {
     State.STARTING: "it starts: Envoy is not told of it before its health check answers 200",
@@ -127,7 +127,11 @@ def _factors(steps: tuple[Step, ...]) -> dict[str, float]:
 
 
 def _of_steps(before: Entry, after: Entry) -> Iterator[str]:
-    old = {step.name: step for step in before.steps if is_telling(step)}
-    new = {step.name: step for step in after.steps if is_telling(step)}
+    old = {step.name: step for step in before.steps if _is_telling(step)}
+    new = {step.name: step for step in after.steps if _is_telling(step)}
     yield from (f"{name} began: {step.words}" for name, step in new.items() if name not in old)
     yield from (f"{name} is over" for name in old if name not in new)
+
+
+def _is_telling(step: Step) -> bool:
+    return bool(is_telling(step.name, step.before, step.after))

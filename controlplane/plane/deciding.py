@@ -36,13 +36,13 @@ def decide(
         envoys: How many are connected; None where that is not known.
         now: Seconds of a monotonic clock.
     """
-    pools, written = fleet.pools, dict[str, Collection[str]]()
+    pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
         before = decided.decisions.get(name)
         is_parted = before is not None and bool(before.classes)
-        written[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
+        gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
     gpus = memory_in_use(pools, tables, seen.devices, now)
-    for name, ids in written.items():
+    for name, ids in gone.items():
         pool, before, table = pools[name], decided.decisions.get(name), tables[name]
         of_pool = sizes.get(name)
         decision = balancing.decide(
@@ -56,11 +56,7 @@ def decide(
             class_sizes=of_pool.by_class if of_pool is not None else None,
             hold=decided.held(name, now),
         )
-        touched = dict.fromkeys((*ids, *decision.changed(before)))
-        inputs = [given for id_ in touched if (given := table.get(id_)) is not None]
-        timelines.record(pool, seen.observed, inputs, decision)
-        shown = {
-            id_: id_ in decision.rows and seen.observed[name, id_].readiness.is_shown
-            for id_ in touched
-        }
-        decided.take(pool, decision, shown, now)
+        changed = decision.changed(before) | decision.marked(before)
+        timelines.record(pool, decision, changed, seen)
+        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        decided.take(pool, decision, shown | dict.fromkeys(ids, False), now)

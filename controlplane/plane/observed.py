@@ -9,7 +9,7 @@ from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.signals import History, Reading, Window
 
 RESTARTS: Final = 1 << 20
-"""Of one process, more than it is ever seen to make; what a column of floats can tell apart."""
+"""Of one process, more than it is ever seen to make."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Tables(dict[str, Table]):
         now: float,
         *,
         is_parted: bool,
-    ) -> Collection[str]:
+    ) -> list[str]:
         """Write what is known of some replicas of a pool.
 
         Args:
@@ -33,30 +33,21 @@ class Tables(dict[str, Table]):
             is_parted: Whether Envoys part its requests into classes.
 
         Returns:
-            The ids of those that were written or have gone.
+            The ids of those that have gone.
         """
         table = self.setdefault(pool.name, Table())
         if some is None:
             some = table.rows.keys() | pool.replicas.keys()
+        gone = []
         for id_ in some:
-            if id_ not in pool.replicas:
+            if (replica := pool.replicas.get(id_)) is not None:
+                table.put(input_of(pool, replica, seen, now, is_parted=is_parted))
+            else:
                 table.remove(id_)
-        self._put(table, pool, (id_ for id_ in some if id_ in pool.replicas), seen, now, is_parted)
-        return some
+                gone.append(id_)
+        return gone
 
     def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
         """Give replicas of which something is known the first rows, in this order."""
-        table = self[pool.name] = Table()
-        self._put(table, pool, ids, seen, now, is_parted=False)
-
-    def _put(
-        self,
-        table: Table,
-        pool: Pool,
-        ids: Iterable[str],
-        seen: Seen,
-        now: float,
-        is_parted: bool,  # noqa: FBT001 - passed on
-    ) -> None:
-        for id_ in ids:
-            table.put(input_of(pool, pool.replicas[id_], seen, now, is_parted=is_parted))
+        of_pool = (input_of(pool, pool.replicas[id_], seen, now, is_parted=False) for id_ in ids)
+        self[pool.name] = Table(of_pool)

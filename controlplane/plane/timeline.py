@@ -6,16 +6,18 @@ entries are left out, first those between others that are close in time and much
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from controlplane.balancing import ENVOYS, Decision, ReplicaDecision, ReplicaInput
-from controlplane.balancing.sentences import Step
+import numpy as np
+
+from controlplane.balancing import ENVOYS, Decision
 from controlplane.balancing.sets import DEAD_BAND
-from controlplane.fleet import Pool, Replica
+from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.fleet import Pool
 from controlplane.plane.entry import Entry, packed, unpacked
-from controlplane.plane.observed import Observed
+from controlplane.plane.inputs import Seen, input_of
 
 KEPT: Final = 3600.0
 """Seconds that an entry is kept."""
@@ -30,12 +32,7 @@ _OVERHEAD: Final = 180
 _SOFT: Final = 60.0
 """Seconds; of entries younger than that none is left out before others just for its age."""
 
-_ALWAYS: Final = frozenset(("estimate", "median", "damping", "backlog", "tier", "weight"))
-"""Steps that come and go with chance; what they do shows in the share."""
-
 _NOTICED: Final = math.log1p(DEAD_BAND)
-
-_Marks = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +68,6 @@ class _Timeline:
 
     entries: list[_Kept] = field(default_factory=list)
     size: int = 0
-    share: float | None = 0.0
-    marks: _Marks = ()
 
     def add(self, kept: _Kept) -> None:
         self.entries.append(kept)
@@ -94,52 +89,74 @@ class _Timeline:
         self.size -= self.entries.pop(index).size
 
 
+class _Pool:
+    """The timelines of a pool's replicas, and what their newest entries tell, by row."""
+
+    def __init__(self) -> None:
+        self.timelines: dict[str, _Timeline] = {}
+        self._rows: Mapping[str, int] = {}
+        self._share: Floats = np.zeros(0)
+        self._marks: Ints = np.zeros(0, np.int64)
+        self._at: Floats = np.zeros(0)
+
+    def forget(self, id_: str) -> None:
+        self.timelines.pop(id_, None)
+        if (row := self._rows.get(id_)) is not None:
+            self._share[row], self._marks[row], self._at[row] = 0.0, 0, -math.inf
+
+    def due(self, decision: Decision, changed: Bools) -> tuple[Bools, Floats]:
+        """The rows of which an entry is to be made now, and by how much each has changed.
+
+        Args:
+            decision: The newest.
+            changed: Rows of which something else is decided than before.
+        """
+        self._rows = decision.rows
+        if (grown := len(decision.share) - len(self._share)) > 0:
+            self._share = np.concatenate([self._share, np.zeros(grown)])
+            self._marks = np.concatenate([self._marks, np.zeros(grown, np.int64)])
+            self._at = np.concatenate([self._at, np.full(grown, -math.inf)])
+        frame = decision.frame
+        assert frame is not None  # noqa: S101 - only that of one before a restart is not there
+        differs = decision.marks != self._marks
+        jump = _jump(self._share, decision.share) + differs
+        read = ~np.isnan(frame.age)
+        rows = frame.alive & (read | changed) & (jump > _NOTICED)
+        regular = frame.alive & read & ~rows & (decision.at - self._at >= REGULAR)
+        rows[np.flatnonzero(regular)[: math.ceil(_AT_A_TIME * read.sum())]] = True
+        self._share[rows], self._marks[rows] = decision.share[rows], decision.marks[rows]
+        self._at[rows] = decision.at
+        return rows, jump
+
+
 class Timelines:
     """The last hour of all replicas, in memory: a restart of this process begins anew."""
 
     def __init__(self) -> None:
-        self._timelines: dict[tuple[str, str], _Timeline] = {}
+        self._pools: dict[str, _Pool] = {}
 
     def forget(self, pool: str, replica: str) -> None:
         """Forget a replica that is no longer there, or that another one has replaced."""
-        self._timelines.pop((pool, replica), None)
+        if (known := self._pools.get(pool)) is not None:
+            known.forget(replica)
+            if not known.timelines:
+                del self._pools[pool]
 
-    def record(
-        self,
-        pool: Pool,
-        observed: Mapping[tuple[str, str], Observed],
-        inputs: Sequence[ReplicaInput],
-        decision: Decision,
-    ) -> None:
+    def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
         """Take in a decision; what it says of a replica is kept if it is worth telling.
 
         Args:
             pool: That it is about.
-            observed: By pool and replica.
-            inputs: Of the replicas of which something is new, or was decided otherwise than before.
             decision: The decision.
+            changed: Rows of which something else is decided than before.
+            seen: What it is based on.
         """
-        regular = math.ceil(_AT_A_TIME * len(inputs))
+        known = self._pools.setdefault(pool.name, _Pool())
+        rows, jumps = known.due(decision, changed)
         many = decision.serving
-        for given in inputs:
-            replica, decided = pool.replicas[given.id], decision.of(given.id)
-            key = (pool.name, given.id)
-            timeline = self._timelines.get(key)
-            if timeline is None:
-                timeline = self._timelines[key] = _Timeline()
-            seen = observed[key]
-            names = tuple([step.name for step in decided.steps if is_telling(step)])
-            marks = _marks(replica, seen, given, decided, names)
-            jump = _jump(timeline.share, decided.share)
-            if marks != timeline.marks:
-                jump += 1.0
-            elif jump <= _NOTICED:
-                if regular <= 0 or decision.at - timeline.entries[-1].at < REGULAR:
-                    continue
-                regular -= 1
-            timeline.share, timeline.marks = decided.share, marks
-            entry = _entry(pool, seen, given, decided, many, decision.at)
-            timeline.add(_Kept(decision.at, jump, packed(entry)))
+        for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
+            entry = packed(_entry(pool, id_, seen, decision, many))
+            known.timelines.setdefault(id_, _Timeline()).add(_Kept(decision.at, jump, entry))
 
     def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
         """What is kept of a replica, the oldest first.
@@ -150,7 +167,8 @@ class Timelines:
             now: Seconds of a monotonic clock.
             since: Seconds that it goes back; nothing is older than `KEPT`.
         """
-        timeline = self._timelines.get((pool, replica))
+        known = self._pools.get(pool)
+        timeline = None if known is None else known.timelines.get(replica)
         told: list[Told] = []
         before = None
         for kept in timeline.entries if timeline else ():
@@ -161,62 +179,25 @@ class Timelines:
         return tuple(told)
 
 
-def _jump(before: float | None, after: float | None) -> float:
-    """By how much a share has changed: the logarithm of the factor; a lot from and to nothing."""
-    if before == after:
-        return 0.0
-    if before and after:
-        return abs(math.log(after / before))
-    return 2.0
+def _jump(before: Floats, after: Floats) -> Floats:
+    """By how much shares have changed: the logarithm of the factor; a lot from and to nothing."""
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.abs(np.log(after / before))
+    return np.where(same, 0.0, np.where((before > 0) & (after > 0), factor, 2.0))
 
 
-def _marks(
-    replica: Replica,
-    seen: Observed,
-    given: ReplicaInput,
-    decided: ReplicaDecision,
-    telling: tuple[str, ...],
-) -> _Marks:
-    """What is worth an entry whenever it is another than before."""
-    return (
-        given.generation,
-        seen.readiness.state,
-        replica.draining,
-        seen.failure is None,
-        decided.drained,
-        decided.stale,
-        decided.tier,
-        decided.classes,
-        telling,
-    )
-
-
-def is_telling(step: Step) -> bool:
-    """Whether it is worth an entry that a step is there, or is no longer."""
-    if step.name in _ALWAYS:
-        return False
-    # One that hovers about its limit comes and goes with hardly any effect.
-    factor = step.factor
-    return factor is None or factor == 1.0 or abs(factor - 1) > DEAD_BAND
-
-
-def _entry(
-    pool: Pool,
-    seen: Observed,
-    given: ReplicaInput,
-    decided: ReplicaDecision,
-    many: int,
-    now: float,
-) -> Entry:
-    replica = pool.replicas[given.id]
-    reported = [it.requests for it in given.in_flight if it.source == ENVOYS]
+def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> Entry:
+    replica, observed, decided = pool.replicas[id_], seen.observed[pool.name, id_], decision.of(id_)
+    given = input_of(pool, replica, seen, decision.at, is_parted=False)
+    reported = [each.requests for each in given.in_flight if each.source == ENVOYS]
     return Entry(
-        at=now,
+        at=decision.at,
         lifetime=given.generation,
-        state=seen.readiness.state,
+        state=observed.readiness.state,
         draining=replica.draining.value if replica.draining else None,
-        failure=seen.failure,
-        age=None if given.scraped_at is None else now - given.scraped_at,
+        failure=observed.failure,
+        age=None if given.scraped_at is None else decision.at - given.scraped_at,
         window=given.window,
         by_envoys=not pool.settings.metrics.is_scraped,
         in_flight=reported[0] if reported else None,

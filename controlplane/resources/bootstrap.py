@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
@@ -22,6 +23,10 @@ MAX_HEAP: Final = 2 << 30
 _HEAP: Final = "envoy.resource_monitors.fixed_heap"
 _REFUSE: Final = "stop_accepting_requests"
 
+MAX_CONNECTIONS: Final = 50_000
+"""From clients, of one Envoy, as Envoy's advice for edge proxies has it: it refuses more, instead
+of running out of memory or of file descriptors for its replicas."""
+
 _API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
 
@@ -36,6 +41,9 @@ def bootstrap(
     gateway: Address | None = None,
     protocol: Protocol = "delta",
     max_heap: int = MAX_HEAP,
+    log: LogFormat | None = None,
+    trusted_proxies: int = 0,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -49,9 +57,16 @@ def bootstrap(
         gateway: Where it opens one listener for all its pools, instead of one for each.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
+        log: How it writes a line for each request to its standard output; None: it writes none.
+        trusted_proxies: How many proxies in front of it may say who a client is.
+        max_connections: Of clients, at a time.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
+    if log is not None:
+        wanted["log"] = log
+    if trusted_proxies:
+        wanted["trusted_proxies"] = trusted_proxies
     if pools:
         wanted["pools"] = sorted(set(pools))
     if gateway:
@@ -64,7 +79,11 @@ def bootstrap(
     node["metadata"] = {METADATA_KEY: wanted}
     return {
         "node": node,
-        "admin": {"address": _socket_address(Address("127.0.0.1", admin_port))},
+        "admin": {
+            "address": _socket_address(Address("127.0.0.1", admin_port)),
+            # It is looked into most when clients have taken all connections.
+            "ignore_global_conn_limit": True,
+        },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": _API_TYPES[protocol],
@@ -83,10 +102,16 @@ def bootstrap(
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
             }
         },
+        # What it sees of the health of some replicas, as it is asked.
+        "hds_config": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        },
         "static_resources": {"clusters": [_control_plane(xds)]},
         "overload_manager": {
             "refresh_interval": "0.25s",
-            "resource_monitors": [_heap(max_heap)],
+            "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],
             # Requests in flight keep their bodies and may bring more: what is left is for them.
             "actions": [_when_heap_is("shrink_heap", 0.7), _when_heap_is(_REFUSE, 0.8)],
         },
@@ -106,6 +131,17 @@ def _heap(most: int) -> dict[str, Any]:
 def _when_heap_is(action: str, full: float) -> dict[str, Any]:
     trigger = {"name": _HEAP, "threshold": {"value": full}}
     return {"name": f"envoy.overload_actions.{action}", "triggers": [trigger]}
+
+
+def _connection_limit(most: int) -> dict[str, Any]:
+    """Connections of clients over all listeners; further ones are closed at once."""
+    config = {
+        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
+        ".downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": most,
+    }
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    return {"name": name, "typed_config": config}
 
 
 def _over_ads() -> dict[str, Any]:

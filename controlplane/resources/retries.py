@@ -141,7 +141,8 @@ def retry_policy() -> route_v3.RetryPolicy:
     """Try again, elsewhere, what a replica could not answer.
 
     An embedding is a pure function of its text, so a request that was cut off may be sent again.
-    There is no timeout per try: a slow answer is load, and a second try would double it. Requests
+    A try has no timeout unless a pool is hedged: a slow answer is load, and a second try would
+    double it. Requests
     without an answer are all tried again: with one of three replicas a third of what is in flight
     is lost. Answers are tried again as far as the limiter marks them.
 

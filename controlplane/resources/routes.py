@@ -1,7 +1,7 @@
 """RDS: which requests of a listener go to its pool, and what is tried again."""
 
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
@@ -13,6 +13,11 @@ from controlplane.resources.hashing import hash_policy
 from controlplane.resources.retries import RETRY_HEADER, clusters_by_try, retry_policy
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
+
+IDLE_AFTER: Final = timedelta(seconds=5)
+"""How much later than its timeout a request ends in which nothing moves: a client that does not
+read its answer. The timeout comes first, because it says what happened and counts against the
+replica."""
 
 
 class Routed(NamedTuple):
@@ -72,10 +77,10 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
     for name, of_class in to.classes:
         of = to._replace(cluster=cluster_of(to.cluster, name))
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
-        rewrite = (of_class.prefix or "/") if below else ""
+        rewrite = (of_class.prefix or to.settings.prefix) if below else ""
         narrowed = route_v3.RouteMatch(prefix=prefix, headers=[*match.headers, *_headers(of_class)])
         routes.append(route(of, narrowed, prefix_rewrite=rewrite))
-    return [*routes, route(to, match, prefix_rewrite="/" if below else "")]
+    return [*routes, route(to, match, prefix_rewrite=to.settings.prefix if below else "")]
 
 
 def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
@@ -113,10 +118,19 @@ def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -
 
 
 def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
+    retries, hedge = retry_policy(), to.settings.hedge
+    if hedge is not None:
+        retries.per_try_timeout = timedelta(seconds=hedge)
     return route_v3.RouteAction(
         inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
-        retry_policy=retry_policy(),
+        # By default Envoy ends a stream in which nothing moves for five minutes.
+        idle_timeout=timedelta(seconds=to.settings.timeout) + IDLE_AFTER,
+        retry_policy=retries,
+        # Without it the try that takes long would be given up, and its work lost.
+        hedge_policy=route_v3.HedgePolicy(hedge_on_per_try_timeout=True)
+        if hedge is not None
+        else None,
         hash_policy=hash_policy(to.hashed),
     )

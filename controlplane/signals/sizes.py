@@ -164,6 +164,11 @@ class Sizes:
         total = self.samples
         return float(self._bytes.sum()) / total if total else math.nan
 
+    @property
+    def whole(self) -> Side:
+        """All requests together."""
+        return self._split(_BINS, LARGEST).below
+
     def quantile(self, q: float) -> float:
         """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any.
 

@@ -19,6 +19,7 @@ from controlplane.settings import PoolSettings, validated
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import GpuMemory, Histogram, History, Reading, Window
 from controlplane.signals.batches import BatchTotals
+from controlplane.signals.load import Failing
 from controlplane.signals.sizes import Sizes
 
 MANY = 10_000
@@ -44,7 +45,8 @@ class Serving:
         load: The part of that which is asked for.
         tokens: Of a request; None: nobody counts them.
         latency: Seconds of a request; None: those of an M/M/1 queue.
-        failing: Part of the requests.
+        failing: Part of the requests, by its own count.
+        fails: How its requests ended lately by the count of Envoys; None: they had none.
         memory: Part of GPU memory in use; None: nobody says.
         queue: What waits by its own count; None: nobody counts.
         are_texts: It counts texts.
@@ -67,6 +69,7 @@ class Serving:
     tokens: float | None = 100.0
     latency: float | None = None
     failing: float = 0.0
+    fails: Failing | None = None
     memory: float | None = None
     queue: float | None = None
     are_texts: bool = False
@@ -166,6 +169,7 @@ class Counters:
             gpu_uuid=serving.gpu,
             memory=serving.limits,
             in_flight=tuple(counts),
+            failing=serving.fails,
             ready=serving.ready,
             ready_since=serving.ready_since,
         )
@@ -179,6 +183,7 @@ class Play:
         decision: The last one.
         now: When that was.
         gpus: Memory in use by GPU, over all pools.
+        inputs: What was put last, by id.
     """
 
     def __init__(
@@ -193,6 +198,7 @@ class Play:
         self.decision: Decision | None = None
         self.now = 0.0
         self.gpus: dict[str, float] = {}
+        self.inputs: dict[str, ReplicaInput] = {}
         self._counters: dict[str, Counters] = {}
 
     def copy(self) -> Self:
@@ -200,6 +206,7 @@ class Play:
         other = type(self)(self.settings, envoys=self.envoys, sizes=self.sizes)
         other.table, other.decision, other.now = self.table.copy(), self.decision, self.now
         other.gpus, other._counters = dict(self.gpus), deepcopy(self._counters)
+        other.inputs = dict(self.inputs)
         return other
 
     def step(
@@ -216,7 +223,8 @@ class Play:
             if known is None or known.generation != serving.generation:
                 known = self._counters[id_] = Counters(serving.generation)
             known.go_on(serving, seconds, self.now)
-            self.table.put(known.input(id_, serving, self.now))
+            self.inputs[id_] = known.input(id_, serving, self.now)
+            self.table.put(self.inputs[id_])
         return self.decide(hold=hold)
 
     def decide(self, *, hold: str | None = None) -> Decision:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from controlplane.balancing import Decision
-from controlplane.balancing.evidence import Counted, by_batches, by_slots
+from controlplane.balancing.evidence import Counted, by_batches, by_queue, by_slots
 from tests.balancing.pools import (
     INTERVAL,
     Play,
@@ -29,6 +29,7 @@ def counted(rate: float, latency: float, seconds: float = 10.0, **more: float) -
         "requests": rate * seconds,
         "seconds": rate * seconds * latency,
         "elapsed": seconds,
+        "tokens": rate * seconds * TOKENS,
         **more,
     }
     return Counted(*(np.array([given.get(name, NAN)]) for name in Counted._fields))
@@ -36,7 +37,9 @@ def counted(rate: float, latency: float, seconds: float = 10.0, **more: float) -
 
 def by_one(rate: float, latency: float, slots: float = 1, sharing: float = 1.0) -> float:
     """Requests per second that such a replica carries."""
-    some = by_slots(counted(rate, latency), np.array([slots]), np.array([sharing]), TOKENS)
+    some = by_slots(
+        counted(rate, latency), np.array([slots]), np.array([sharing]), np.array([TOKENS])
+    )
     _, busy, work = some[0]
     return float(work / busy / TOKENS)
 
@@ -86,8 +89,49 @@ def test_the_capacity_of_a_batching_replica_does_not_depend_on_the_size_of_its_b
         batch_seconds=batches * took,
     )
     overhead = np.array([start / per_token])
-    _, busy, work = by_batches(some, overhead, full, np.ones(1, np.bool_))[0]
+    _, busy, work = by_batches(some, overhead, full, np.ones(1), np.ones(1, np.bool_))[0]
     assert work / busy == pytest.approx(full / (start + per_token * full), rel=0.01)
+
+
+START, PER_TOKEN, FULL = 0.03, 0.0001, 16_000.0
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9])
+def test_batches_that_nobody_counts_follow_from_durations(part: float) -> None:
+    """Of a server that computes what came during a batch in the next one."""
+    tokens = part / PER_TOKEN
+    takes = max(START / (1 - part), START + PER_TOKEN * TOKENS)
+    busy = min(tokens * takes / TOKENS, 1.0)
+    some = counted(tokens / TOKENS, takes * (1 + busy / 2)).completed()
+    assert some.are_batches
+    assert some.duration == pytest.approx(takes, rel=0.01)
+    assert some.size == pytest.approx(max(tokens * takes, TOKENS), rel=0.01)
+    overhead = np.array([START / PER_TOKEN])
+    _, time, work = by_batches(some, overhead, FULL, np.ones(1), np.ones(1, np.bool_))[0]
+    assert work / time == pytest.approx(FULL / (START + PER_TOKEN * FULL), rel=0.05)
+
+
+def test_what_a_server_says_of_its_batches_is_not_worked_out() -> None:
+    """Triton times batches and counts them, but nobody counts their tokens."""
+    some = counted(10.0, 0.5, batches=20.0, billed=100.0, batch_seconds=20.0).completed()
+    assert some.duration == pytest.approx(0.2)
+    assert some.size == pytest.approx(10.0 * 10 * TOKENS / 20)
+
+
+@pytest.mark.parametrize("used", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("burst", [TOKENS, 20 * TOKENS])
+def test_the_capacity_follows_from_how_long_requests_wait_for_each_other(
+    used: float, burst: float
+) -> None:
+    capacity = 1_000.0
+    waits = used * burst / (2 * capacity * (1 - used))
+    some = counted(used * capacity / TOKENS, TOKENS / capacity + waits)
+    found = by_queue(some, np.array([burst]), np.ones(1))
+    assert found == pytest.approx(capacity, rel=0.05)
+
+
+def test_where_the_size_of_requests_is_unknown_waiting_tells_nothing() -> None:
+    assert np.isnan(by_queue(counted(5.0, 0.5), np.array([NAN]), np.ones(1)))
 
 
 def test_requests_count_by_their_tokens() -> None:
@@ -261,7 +305,7 @@ def test_looks_are_worth_less_than_measured_durations_and_say_the_same() -> None
 def test_looks_that_saw_nothing_make_no_replica_infinitely_fast() -> None:
     """Fifteen requests came and went between five looks, a tenth of a second apart."""
     some = counted(30.0, 0.0, seconds=0.5, looks=5.0)
-    worth, busy, work = by_slots(some, np.ones(1), np.ones(1), TOKENS)[0]
+    worth, busy, work = by_slots(some, np.ones(1), np.ones(1), np.array([TOKENS]))[0]
     assert worth == 15
     assert work / busy / TOKENS < 15 / 0.05 + 30 + 1
 

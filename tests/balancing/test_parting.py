@@ -269,6 +269,17 @@ def test_bulk_that_its_replicas_cannot_carry_is_together_with_searches_again() -
     assert looking.go_on(8) is None
 
 
+def test_bulk_that_suffers_much_is_together_with_searches_again() -> None:
+    """Its replicas could carry it, but at such a load they are too few for short queues."""
+    three = fleet({"a": 1.0, "b": 1.0, "c": 1.0})
+    looking = parted(of=three, what=demand(0.4, of=three))
+    set_of(1, looking)
+    looking.demand = demand(0.67, of=three)
+    assert looking.demand.long.tokens < 2 * TOKENS
+    assert looking.go_on(TOO_MUCH - 3) is not None
+    assert looking.go_on(8) is None
+
+
 def test_a_moment_in_which_bulk_is_too_much_is_no_reason() -> None:
     three = fleet({"a": 1.0, "b": 1.0, "c": 1.0})
     looking = parted(of=three, what=demand(0.4, of=three))

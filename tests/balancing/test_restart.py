@@ -47,11 +47,7 @@ def again(play: Play, now: float = 9000.0) -> Decision:
 
 def held(play: Play, decision: Decision, now: float = 9000.0) -> Decision:
     """The next decision, before anything was read."""
-    table = Table()
-    for id_ in decision.rows:
-        given = play.table.get(id_)
-        assert given is not None
-        table.put(given)
+    table = Table(play.inputs[id_] for id_ in decision.rows)
     return decide(decision, play.settings, table, now, hold=WORDS)
 
 

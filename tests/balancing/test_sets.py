@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing import Decision
+from controlplane.balancing.frame import Frame
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.sets import titles
 from controlplane.settings import PoolSettings, validated
@@ -276,3 +277,31 @@ def test_each_class_is_named_as_people_read_it() -> None:
     assert titles(settings_of(), None) == {"": "search", "bulk": "bulk"}
     assert titles(settings_of(), to_fast) == {"": "short", "bulk": "long"}
     assert titles(of_user, None) == {"x": "x", "": "default"}
+
+
+def counted(*points: tuple[float, float]) -> Frame:
+    """A frame of a pool whose requests were counted at these times."""
+    play = Play()
+    decision = play.run(pool(100), 2)
+    frame = decision.frame
+    assert frame is not None
+    frame.pool = replace(frame.pool, ended=tuple((at, {"": count}) for at, count in points))
+    return frame
+
+
+def test_a_rate_is_counted_over_twenty_seconds() -> None:
+    """Ten requests a second, but for the last three seconds by chance a few more."""
+    steady = [(float(at), 10.0 * at) for at in range(18)]
+    frame = counted(*steady, (18.0, 184.0), (19.0, 195.0), (20.0, 206.0))
+    assert frame.rate_of("") == pytest.approx(10.3)
+
+
+def test_a_rate_that_changes_is_seen_within_three_seconds() -> None:
+    steady = [(float(at), 10.0 * at) for at in range(18)]
+    frame = counted(*steady, (18.0, 270.0), (19.0, 370.0), (20.0, 470.0))
+    assert frame.rate_of("") == pytest.approx(100, rel=0.01)
+
+
+def test_a_rate_takes_two_seconds_and_a_class_that_is_counted() -> None:
+    assert counted((0.0, 0.0), (1.0, 10.0)).rate_of("") is None
+    assert counted((0.0, 0.0), (2.0, 10.0)).rate_of("other") is None

@@ -12,12 +12,6 @@ from tests.balancing.pools import Play, Serving, capacities, pool, tiers, weight
 IDS = "abcdefghijkl"
 
 
-def given_row(table: Table, id_: str) -> ReplicaInput:
-    found = table.get(id_)
-    assert found is not None
-    return found
-
-
 def test_a_row_is_used_again_and_nothing_is_left_in_it() -> None:
     table = Table()
     row = table.put(ReplicaInput("a", slots=4, gpu_uuid="g", in_flight=_bulk(5.0)))
@@ -39,6 +33,34 @@ def test_a_class_that_is_reported_no_more_is_nothing_in_flight() -> None:
     assert table.in_flight("bulk").sum() == 5
     table.put(ReplicaInput("a", in_flight=(InFlight(ENVOYS, 5.0, 1.0),)))
     assert table.in_flight("bulk").sum() == 0
+
+
+def _ended(id_: str, at: float, **ended: float) -> ReplicaInput:
+    return ReplicaInput(id_, in_flight=(InFlight(ENVOYS, 0.0, at, ended=ended),))
+
+
+def test_each_replica_has_the_length_of_the_classes_that_it_serves() -> None:
+    table = Table([_ended(id_, 1.0, a=100, b=100) for id_ in "xyz"])
+    for id_, ended in (("x", {"a": 150, "b": 100}), ("y", {"a": 110, "b": 110})):
+        table.put(_ended(id_, 2.0, **ended))
+    lengths = table.mean_by_class({"a": 10.0, "b": 1_000.0})
+    assert lengths[table.rows["x"]] == 10
+    assert lengths[table.rows["y"]] == 505
+    assert np.isnan(lengths[table.rows["z"]])
+    assert np.isnan(table.mean_by_class({"a": 10.0})).all()
+
+
+def test_a_replica_that_serves_another_class_now_has_its_length_soon() -> None:
+    table = Table([_ended("x", 1.0, a=0, b=0)])
+    table.put(_ended("x", 2.0, a=1_000, b=0))
+    table.put(_ended("x", 3.0, a=1_000, b=20))
+    assert table.mean_by_class({"a": 10.0, "b": 1_000.0})[table.rows["x"]] > 950
+
+
+def test_nothing_is_mixed_of_a_replica_that_began_anew() -> None:
+    table = Table([_ended("x", 1.0, a=5, b=5)])
+    table.put(_ended("x", 2.0, a=9, b=9)._replace(generation=1))
+    assert np.isnan(table.mean_by_class({"a": 1.0, "b": 2.0})).all()
 
 
 def test_a_table_grows_and_keeps_what_is_in_it() -> None:
@@ -81,7 +103,6 @@ def test_each_replica_has_a_row_of_its_own(steps: list[tuple[str, bool]]) -> Non
         assert int(table.alive.sum()) == len(present)
         for each, slots in present.items():
             assert table.column("slots")[table.rows[each]] == slots + 1
-            assert given_row(table, each).slots == slots + 1
 
 
 servings = st.builds(

@@ -35,6 +35,11 @@ class FleetCollector(Collector):
             "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
             "pool",
         )
+        disputed = _gauge(
+            "pool_health_disputed",
+            "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
+            "pool",
+        )
         classes = _Classes()
         replicas = _Replicas()
         for name, pool in fleet.pools.items():
@@ -46,11 +51,13 @@ class FleetCollector(Collector):
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
             if decision is not None:
                 classes.add(name, decision)
+            disputed.add_metric((name,), sum(bool(report.disputes) for report in reports))
             for report in reports:
                 replicas.add(report)
         yield GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
         yield pools
         yield suspect
+        yield disputed
         yield from classes.families
         yield from replicas.families
 

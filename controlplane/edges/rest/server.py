@@ -112,7 +112,7 @@ class RestServer:
         self.operations: tuple[Operation, ...] = (
             *self._pools.operations(),
             *Replicas(changes, limits.body, wall_clock).operations(),
-            *General(nodes, events, audit, ready, metrics, clock).operations(),
+            *General(nodes, events, audit, ready, metrics, clock, plane.disputes).operations(),
         )
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None

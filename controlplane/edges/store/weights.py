@@ -7,7 +7,7 @@ time to time. In between, and if the disk fails, nothing waits for it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from controlplane.balancing import Decision
@@ -34,14 +34,12 @@ class _Kept:
     """What was written last of a pool.
 
     Attributes:
-        decision: Of which what Envoys were told is written.
-        number: Of that decision, by `Plane.touched`.
+        number: Of the decision of which what Envoys were told is written, by `Plane.touched`.
         told: Of every replica, by id.
         parting: How requests are parted into classes.
-        full: The last decision of which everything is written.
+        full: The last decision of which everything is written, without its frame.
     """
 
-    decision: Decision
     number: int | None
     told: Mapping[str, _Told]
     parting: Parting | None
@@ -90,9 +88,11 @@ class WeightKeeper:
         now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
         for name in self._plane.fleet.pools:
             decision, before = self._plane.decision(name), self._kept.get(name)
-            if decision is None or (before is not None and before.decision is decision):
+            if decision is None:
                 continue
             number, touched = self._plane.touched(name, before.number if before else None)
+            if before is not None and before.number == number:
+                continue
             old = before.told if before else {}
             told = new = _told(decision, self._plane.remembered(name, touched))
             ids = {id_ for id_, each in new.items() if each != old.get(id_)}
@@ -108,8 +108,10 @@ class WeightKeeper:
             if is_told:
                 jobs.append(_Job(name, decision, {id_: told[id_] for id_ in ids}))
             if everything or is_told:
-                full = decision if everything else before.full if before else None
-                kept[name] = _Kept(decision, number, told, parting, full)
+                full = before.full if before is not None else None
+                if everything:
+                    full = replace(decision, frame=None)
+                kept[name] = _Kept(number, told, parting, full)
         # Once is enough to say that there was something to decide, be it about nothing.
         has_decided = any(self._plane.decision(name) for name in self._plane.fleet.pools)
         if not jobs and (self._has_said_so or not has_decided):

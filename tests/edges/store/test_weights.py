@@ -65,6 +65,7 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     looked = Looked(decision.at, parting=replace(decision.parting, threshold=777))
     state = replace(decision.pool, looked=looked)
     plane._decided.decisions["m"] = replace(decision, pool=state, parting=looked.parting)
+    plane._decided.touched.add("m", ())
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
     plane._decided.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
