@@ -14,12 +14,18 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
-from controlplane.resources.policies import is_scanned, load_balancing_policy, taking_turns
+from controlplane.resources.policies import load_balancing_policy, taking_turns
 from controlplane.settings.health_check import HealthCheckSettings
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
 than what a fleet can have in flight, and its overflow would look like an outage."""
+
+PANIC: Final = 1.0
+"""Percentage of healthy replicas below which Envoy sends to the others, too. It is the least, as
+Envoy cuts off fractions, and never panics at 0: of up to 100 replicas dead ones get nothing while
+one is healthy. Where fewer than 1 % of a larger pool are left, it is more likely the checks that
+are wrong."""
 
 RETRY_CHECKS: Final = 5
 """So many times longer than elsewhere is the interval of health checks in a cluster for retries."""
@@ -96,7 +102,7 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
         typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},
         load_balancing_policy=load_balancing_policy(pool),
         common_lb_config=cluster_v3.ClusterCommonLbConfig(
-            healthy_panic_threshold=_panic_threshold(pool),
+            healthy_panic_threshold=type_v3.Percent(value=PANIC),
             # Weights of many replicas change together; Envoy rebuilds once for all of them.
             update_merge_window=timedelta(seconds=0.1),
             # A replica that was never seen healthy gets nothing, not even in panic mode.
@@ -108,16 +114,6 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
         ignore_health_on_host_removal=True,
         circuit_breakers=_circuit_breakers(),
     )
-
-
-def _panic_threshold(pool: Pool) -> type_v3.Percent:
-    """Below which percentage of healthy replicas Envoy sends to the others, too.
-
-    Envoy rounds it to a whole number, and 1 % is below one of a hundred: dead replicas get nothing
-    while one is healthy, and all get requests when all look dead. In a larger pool one healthy
-    replica is less than that, so there Envoy never sends to a replica that looks dead.
-    """
-    return type_v3.Percent(value=1.0 if is_scanned(pool) else 0.0)
 
 
 def _http_options(requests_per_connection: int | None = None) -> http_v3.HttpProtocolOptions:

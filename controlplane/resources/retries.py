@@ -45,20 +45,23 @@ _ATTEMPTS: Final = "x-envoy-attempt-count"
 _REPLICA: Final = "x-plimsoll-replica"
 _LAST: Final = "x-plimsoll-last-replica"
 _MET: Final = "x-plimsoll-replicas-met"
-"""Request headers: where this try goes, where the last went, and how many replicas did not answer
-that seemed alive. What a client puts there is replaced."""
+_ERRED: Final = "x-plimsoll-erred-replica"
+"""Request headers: where this try goes, where the last went, how many replicas did not answer that
+seemed alive, and which was the first to answer with an error. What a client puts there is replaced.
+"""
 
 _SCRIPT: Final = f"""
 local credits, silent = {{}}, {{}}
 function envoy_on_request(handle)
   local headers = handle:headers()
   local attempt, replica = headers:get("{_ATTEMPTS}"), headers:get("{_REPLICA}")
-  local met = 0
+  local met, erred = 0, ""
   if attempt ~= nil and attempt ~= "1" then
     local last = headers:get("{_LAST}")
-    met = tonumber(headers:get("{_MET}"))
+    met, erred = tonumber(headers:get("{_MET}")), headers:get("{_ERRED}")
     if (silent[last] or 0) < 0 then
       met = math.max(met - 1, 0)
+      erred = erred ~= "" and erred or last
     end
     silent[last] = (silent[last] or 0) + 1
   end
@@ -71,7 +74,10 @@ function envoy_on_request(handle)
   end
   headers:replace("{_LAST}", replica)
   headers:replace("{_MET}", tostring(met))
-  handle:streamInfo():dynamicMetadata():set("plimsoll", "replica", replica)
+  headers:replace("{_ERRED}", erred)
+  local known = handle:streamInfo():dynamicMetadata()
+  known:set("plimsoll", "replica", replica)
+  known:set("plimsoll", "erred", erred)
 end
 function envoy_on_response(handle)
   local headers = handle:headers()
@@ -86,7 +92,9 @@ function envoy_on_response(handle)
   if status == 429 and headers:get("retry-after") == nil then
     headers:add("retry-after", "1")
   end
-  if (status == 429 or status == 503) and credit > 0 then
+  local refused = status == 429 or status == 503
+  local is_first = known["erred"] == "" or known["erred"] == known["replica"]
+  if credit > 0 and (refused or is_first and (status == 500 or status == 502)) then
     headers:add("{RETRY_HEADER}", "1")
     pending = pending - 1
   end
@@ -99,6 +107,10 @@ function envoy_on_response(handle)
 end
 """
 """Ends a request that two replicas did not answer, and marks the answers that are tried again.
+
+A refusal has cost nothing. With 500 or 502 a request may have broken the replica (a GPU's context
+that is lost stays so), so a second replica's error is the answer. The same replica may be the
+second one, too: the cluster for retries knows it as another host.
 
 Of a replica the script counts the requests that it left without an answer since it last gave one;
 below zero, the answers that will be tried again and are no silence. A silent replica was dead

@@ -9,6 +9,7 @@ envoy/data/accesslog/v3/accesslog.proto.
 from dataclasses import dataclass
 from typing import Final
 
+from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.encoding import VARINT, tag
 from controlplane.signals.sizes import Sample
 from controlplane.xds.identity import Node, decode_node
@@ -88,9 +89,7 @@ def _entry(data: memoryview) -> Sample | None:
                     status = sum(it for key, it, _ in fields(inner) if key == tag(1, VARINT))
     if not cluster or len(cluster) > MAX_NAME or len(host) > MAX_NAME:
         return None
-    # A pool's name has no colon.
-    pool, _, class_name = cluster.partition(":")
-    return Sample(pool, class_name, host, port, size, seconds, status)
+    return Sample(pool_of(cluster), class_of(cluster), host, port, size, seconds, status)
 
 
 def _common(data: memoryview) -> tuple[str, str, int, float]:

@@ -56,7 +56,10 @@ async def test_one_pool_is_shown_with_where_its_settings_come_from(api: Served) 
     lines = (await run(api, "pools", "show", "m")).stdout.splitlines()
     assert lines[0] == "m: 1 of 2 ready, 1 starting, declared by api"
     assert "  objective: p99 250ms  (api)" in lines
-    assert any(it.startswith("  route: prefix /, timeout 60s  (default)") for it in lines)
+    assert any(
+        it.startswith("  route: prefix /, timeout 60s, retry_buffer 32MiB  (default)")
+        for it in lines
+    )
 
 
 async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:

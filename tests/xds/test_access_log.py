@@ -41,6 +41,12 @@ def test_a_clusters_name_is_pool_and_class() -> None:
     assert read(logs(entry(ONE)))[0][:2] == ("p", "")
 
 
+@pytest.mark.parametrize(("cluster", "of"), [("p/retries", ""), ("p:bulk/retries", "bulk")])
+def test_what_was_tried_again_is_of_the_same_pool_and_class(cluster: str, of: str) -> None:
+    (found,) = read(logs(entry(ONE._replace(pool=cluster))))
+    assert found == ONE._replace(class_name=of)
+
+
 def test_a_request_that_reached_no_replica_has_none() -> None:
     lost = ONE._replace(host="", port=0, status=503)
     assert read(logs(entry(lost))) == (lost,)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.load import Endpoint, Failing, Load, LoadReports
 from controlplane.xds import load_stats
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.load_stats import (
@@ -166,3 +166,18 @@ def test_what_the_clusters_of_classes_did_is_added_up_and_told_apart() -> None:
     assert decode_load_stats(bytes(request(loads)), first=True).loads == {
         at: Load(12, 1, 4, {"bulk": Load(6, 0, 2), "x": Load(1, 0, 0)})
     }
+
+
+def test_what_was_tried_again_counts_at_the_pool_and_the_class_that_it_belongs_to() -> None:
+    at = Endpoint("p", "10.0.0.1", 80)
+    loads = [
+        (at, Load(6, 2, 1)),
+        (at._replace(pool="p/retries"), Load(1, 1, 1)),
+        (at._replace(pool="p:x/retries"), Load(0, 2, 3)),
+    ]
+    found = decode_load_stats(bytes(request(loads)), first=True).loads
+    assert found == {at: Load(7, 5, 5, {"x": Load(0, 2, 3)})}
+    reports = LoadReports()
+    reports.record("sidecar-1", found, 1.0, 0.0)
+    # By this it is judged whether a replica fails: tries that failed count, whatever came of them.
+    assert reports.failing(at, 0.0) == Failing(5 / 12, 12)
