@@ -13,9 +13,19 @@ from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 POOL: Final = "p"
 POISON: Final = "poison"
 
-Fault = Literal["none", "resets-reused", "refuses", "is-full", "is-ill"]
+Fault = Literal[
+    "none", "resets-reused", "refuses", "is-full", "errs", "breaks", "half-broken", "is-ill"
+]
 """What a replica does with requests: answer them, reset a connection that brings a second one,
-answer 503, answer 429; or answer them while its health check fails."""
+answer 503, 429, 500 or 502, answer every second one with 500; or answer them while its health check
+fails."""
+
+_STATUS: Final[dict[Fault, str]] = {
+    "refuses": "503 Overloaded",
+    "is-full": "429 Full",
+    "errs": "500 Error",
+    "breaks": "502 Broken",
+}
 
 
 class FaultyReplica:
@@ -68,10 +78,10 @@ class FaultyReplica:
                 body = await reader.readexactly(_length(head))
                 if POISON.encode() in body:
                     self.die()
-                elif self.fault == "refuses":
-                    await _answer(writer, "503 Overloaded")
-                elif self.fault == "is-full":
-                    await _answer(writer, "429 Full")
+                elif self.fault in _STATUS:
+                    await _answer(writer, _STATUS[self.fault])
+                elif self.fault == "half-broken" and self.reached % 2:
+                    await _answer(writer, _STATUS["errs"])
                 else:
                     await asyncio.sleep(self.service)
                     await _answer(writer, "200 OK")

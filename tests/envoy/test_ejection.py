@@ -112,7 +112,7 @@ async def test_a_pool_of_which_every_replica_fails_keeps_most_of_them(tmp_path: 
         assert len(out) == 1
         assert {it["health_status"]["eds_health_status"] for it in hosts} == {"HEALTHY"}
         # No more fail than would without ejection.
-        assert statuses[500] / statuses.total() == pytest.approx(0.5, abs=0.05)
+        assert statuses[500] / statuses.total() < 0.55
 
 
 async def test_a_request_that_hangs_is_answered_by_another_replica_of_a_pool_that_is_hedged(

@@ -16,7 +16,6 @@ from tests.envoy.pools import running, serves
 from tests.processes import Envoy, free_port, until
 
 HEALTHY: Final[Fault] = "none"
-REFUSES: Final[Fault] = "refuses"
 IS_FULL: Final[Fault] = "is-full"
 
 
@@ -102,13 +101,34 @@ async def _reached(port: int, envoy: Envoy) -> bool:
     )
 
 
-@pytest.mark.parametrize("sidecars", [1, 4])
-async def test_replicas_that_all_refuse_get_few_requests_more_than_there_are(
-    tmp_path: Path, sidecars: int
+@pytest.mark.parametrize(
+    ("fault", "status", "sidecars"),
+    [("refuses", 503, 1), ("refuses", 503, 4), ("errs", 500, 1), ("breaks", 502, 1)],
+)
+async def test_replicas_that_all_fail_get_few_requests_more_than_there_are(
+    tmp_path: Path, fault: Fault, status: int, sidecars: int
 ) -> None:
-    async with fleet(tmp_path, *[REFUSES] * 4, sidecars=sidecars) as (_, envoys, replicas):
-        assert await statuses(envoys, 40) == {503: 40 * sidecars}
+    async with fleet(tmp_path, *[fault] * 4, sidecars=sidecars) as (_, envoys, replicas):
+        assert await statuses(envoys, 40) == {status: 40 * sidecars}
         assert sum(it.reached for it in replicas) <= 1.5 * 40 * sidecars
+
+
+@pytest.mark.parametrize("fault", ["errs", "breaks", "half-broken"])
+async def test_what_one_replica_answers_with_an_error_another_answers(
+    tmp_path: Path, fault: Fault
+) -> None:
+    async with fleet(tmp_path, fault, "none", "none", "none") as (_, (envoy,), replicas):
+        assert await statuses([envoy], 200) == {200: 200}
+        assert replicas[0].reached > 0
+
+
+async def test_a_request_that_all_replicas_answer_with_an_error_reaches_two(
+    tmp_path: Path,
+) -> None:
+    faults: list[Fault] = ["errs"] * 6
+    async with fleet(tmp_path, *faults) as (_, (envoy,), replicas):
+        assert await envoy.post(POOL) == 500
+        assert sum(it.reached > 0 for it in replicas) == 2
 
 
 async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path) -> None:
