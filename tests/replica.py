@@ -1,6 +1,7 @@
 """A replica that does as it is told: real HTTP, TEI's metrics, and no model."""
 
 import asyncio
+import socket
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -139,8 +140,15 @@ async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterat
     )
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", fake.port).start()
+    listening = socket.create_server(("127.0.0.1", fake.port))
+    listening.setblocking(False)
+    await web.SockSite(runner, listening).start()
     try:
         yield fake
     finally:
+        # A connection that asyncio is just about to serve when its server closes stays open, and
+        # nobody answers there; that of a process that ends is closed.
+        asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(5):
+            await asyncio.sleep(0)
         await runner.cleanup()
