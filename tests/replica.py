@@ -141,7 +141,7 @@ async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterat
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", fake.port))
-    listening.setblocking(False)
+    listening.settimeout(0)
     await web.SockSite(runner, listening).start()
     try:
         yield fake
