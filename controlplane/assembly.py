@@ -22,7 +22,7 @@ from controlplane.edges.rest import RestServer
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.xds_server import Offer, XdsServer
-from controlplane.fleet import AuditLog, Registered, registered, restored
+from controlplane.fleet import AuditLog, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.sizes import Sample
@@ -78,8 +78,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
     loaded = await store.load()
     plane = Plane(time.monotonic())
-    if loaded.registered == Registered() and not loaded.has_served:
-        plane.registering.lost()
+    if loaded.lost is not None:
+        plane.recovery.begin()
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
@@ -103,7 +103,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
-    metrics.show_store(lambda: store.failure is None, lambda: store.results)
+    metrics.show_store(
+        lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
+    )
 
     def changed() -> None:
         scraper.reconcile()
@@ -138,6 +140,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def decided(seconds: float) -> None:
         metrics.decided(seconds)
+        for sentence in plane.recovery.news():
+            _log.warning("%s", sentence)
         rest.look()
 
     file = config.admin.token_file
@@ -180,6 +184,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                     task.cancel()
     finally:
         await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+        await registry.look_at_file()
         await registry.close()
         await keeper.save()
 

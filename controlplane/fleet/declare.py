@@ -128,9 +128,7 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
     # Another replica at the same address is another process, which is not ready yet.
     taken = {address for id_, address in after.items() if id_ in pool.replicas}
     return [
-        it.id
-        for it in pool.replicas.values()
-        if it.address not in taken and it.draining is None
+        it.id for it in pool.replicas.values() if it.address not in taken and it.draining is None
     ]
 
 
@@ -158,8 +156,8 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
             said += f", {len(moved)} of them to other addresses, where nobody is ready yet"
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} would lose {said}; take smaller steps, drain them first, or restart"
-            " with the file as it is",
+            f"pool {pool.name!r} would lose {said}; take smaller steps, drain them first, or"
+            " restart with the file as it is",
         )
     for id_ in gone:
         fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))

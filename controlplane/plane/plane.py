@@ -15,7 +15,7 @@ from controlplane.plane.inputs import Seen, joined
 from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
-from controlplane.plane.registering import Registering
+from controlplane.plane.recovery import Recovery
 from controlplane.plane.remembered import RememberedPool, recalled
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.settling import is_settled
@@ -23,7 +23,7 @@ from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
-from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
@@ -36,6 +36,7 @@ class Plane:
 
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+        recovery: What Envoys may be told of after a registry was lost.
         sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
     """
 
@@ -53,7 +54,7 @@ class Plane:
         self._envoys: int | None = None
         self._devices = Devices()
         self.discoveries = Discoveries()
-        self.registering = Registering()
+        self.recovery = Recovery()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -153,6 +154,7 @@ class Plane:
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
         """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
+        self.recovery.reported(self.fleet, loads, now)
         self._due.add_replicas(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
 
     def reporter_left(self, reporter: object, now: float) -> None:
@@ -182,10 +184,8 @@ class Plane:
         return is_settled(
             self.fleet,
             self.discoveries,
-            self.registering,
             self._observed.are_probed,
             now - self._started,
-            now,
             has_decided=self._has_decided,
         )
 
@@ -217,7 +217,9 @@ class Plane:
         self._gone.clear()
         self._untold.clear()
         portions, parting = self._decided.portions, self._decided.parting
-        self.catalog = build(self.fleet, portions, self.catalog, touched, parting)
+        built = build(self.fleet, portions, self.catalog, touched, parting)
+        released = self.recovery.released(self.fleet, portions, now)
+        self.catalog = guarded(built, released)
         return self.catalog
 
     def refresh(self) -> Catalog:
@@ -300,7 +302,6 @@ class Plane:
     def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
         before, self.fleet = self.fleet, fleet
-        self.registering.adopt(fleet, now)
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         has_other_pools = False
@@ -310,6 +311,7 @@ class Plane:
                 self.timelines.forget(*key)
             self._untold.add(found)
             self._traffic.adopt(found)
+            self.recovery.adopt(found)
             if is_read_anew(found):
                 self._decided.read_anew(found.pool)
             if found.replica is not None:

@@ -98,15 +98,19 @@ class OwnMetrics:
         self._decision.observe(seconds)
 
     def show_store(
-        self, is_up: Callable[[], bool], writes: Callable[[], Mapping[str, int]]
+        self,
+        is_up: Callable[[], bool],
+        writes: Callable[[], Mapping[str, int]],
+        is_lost: Callable[[], bool],
     ) -> None:
         """Report how writing to the database goes.
 
         Args:
             is_up: Whether the last write worked; asked at each scrape.
             writes: How many there were, by how they ended; asked at each scrape.
+            is_lost: Whether something was lost that may not be known again; asked at each scrape.
         """
-        self._registry.register(StoreCollector(is_up, writes))
+        self._registry.register(StoreCollector(is_up, writes, is_lost))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything, as Prometheus reads it.
