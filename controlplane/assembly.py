@@ -46,10 +46,12 @@ class Running:
     Attributes:
         admin: Where the REST API listens.
         xds: Where Envoys connect.
+        reread: Has the config file and the token file read at once.
     """
 
     admin: Address
     xds: Address
+    reread: Callable[[], None]
 
 
 @asynccontextmanager
@@ -144,6 +146,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             _log.warning("%s", sentence)
         rest.look()
 
+    asked = asyncio.Event(), asyncio.Event()
+
+    def reread() -> None:
+        for each in asked:
+            each.set()
+
     file = config.admin.token_file
     token_file = _folder(path) / file if file else None
     tokens = read_tokens(token_file) if token_file else ()
@@ -159,7 +167,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tokens=tokens,
     )
     try:
-        addresses = Running(admin=await rest.start(), xds=await xds.start())
+        addresses = Running(await rest.start(), await xds.start(), reread)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
@@ -172,10 +180,10 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(keeper.run(), name="weights"),
             ]
             if path is not None:
-                follow = watch(path, config, adopt, metrics.config_file)
+                follow = watch(path, config, adopt, metrics.config_file, asked[0])
                 tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
-                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file)
+                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file, asked[1])
                 tasks.append(group.create_task(follow, name="token file"))
             try:
                 yield addresses

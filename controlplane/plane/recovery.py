@@ -21,7 +21,7 @@ a ``ttl``, which often is 30 s, and an Envoy reports its load within 5 s."""
 SILENT_SECONDS: Final = 30.0
 """Without an answered request after which a replica that is not known serves nobody."""
 
-OVER_SECONDS: Final = 600.0
+OVER_SECONDS: Final = 120.0
 """After all pools are known again; for so long what Envoys hold of other pools stays, too."""
 
 MOST_UNKNOWN: Final = 10_000
