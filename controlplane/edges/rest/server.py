@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from controlplane.edges.rest.node_events import NodeEvents
 from controlplane.edges.rest.openapi import document
 from controlplane.edges.rest.operations import Operation
 from controlplane.edges.rest.pools import Pools
+from controlplane.edges.rest.probes import ProbeThread
 from controlplane.edges.rest.problems import problems
 from controlplane.edges.rest.reference import reference
 from controlplane.edges.rest.replicas import Replicas
@@ -114,8 +116,10 @@ class RestServer:
             *Replicas(changes, limits.body, wall_clock).operations(),
             *General(nodes, events, audit, ready, metrics, clock).operations(),
         )
+        self._ready = ready
         self._runner: web.AppRunner | None = None
-        self._listening: asyncio.Server | None = None
+        self._probes: ProbeThread | None = None
+        self._coming: set[asyncio.Task[object]] = set()
 
     def look(self) -> None:
         """Look at what has changed in the plane, for those who follow."""
@@ -156,10 +160,10 @@ class RestServer:
         if runner.server is None:
             raise RuntimeError("a runner that was set up has a server")
         loop, wanted = asyncio.get_running_loop(), self._address
+        let_in = doorway(runner.server, self._limits.connections)
         try:
-            self._listening = await loop.create_server(
-                doorway(runner.server, self._limits.connections), wanted.host, wanted.port
-            )
+            # It only binds: the thread for probes accepts.
+            bound = await loop.create_server(let_in, wanted.host, wanted.port, start_serving=False)
         except OSError as error:
             await runner.cleanup()
             # asyncio words the error with the address as well; a failed look-up's code is negative.
@@ -167,14 +171,30 @@ class RestServer:
             reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
             raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
         self._runner = runner
-        return Address(wanted.host, self._listening.sockets[0].getsockname()[1])
+        listening = [each.dup() for each in bound.sockets]
+        address = Address(wanted.host, listening[0].getsockname()[1])
+        bound.close()
+
+        def hand_over(connection: socket.socket) -> None:
+            coming = loop.create_task(loop.connect_accepted_socket(let_in, connection))
+            self._coming.add(coming)
+            coming.add_done_callback(self._came)
+
+        self._probes = ProbeThread(listening, hand_over, self._ready, self._limits.idle)
+        self._probes.start()
+        return address
+
+    def _came(self, coming: asyncio.Task[object]) -> None:
+        self._coming.discard(coming)
+        if not coming.cancelled():
+            coming.exception()  # It has left.
 
     async def stop(self, grace: float) -> None:
         """Take no new connections and end the open ones, by force after `grace` seconds."""
         if self._runner is None or self._runner.server is None:
             return
-        if self._listening is not None:
-            self._listening.close()
+        if self._probes is not None:
+            await self._probes.stop()
         self._feed.close()
         self._runner.server.pre_shutdown()
         # It waits twice: for a handler to end, and for its cancellation to.
