@@ -21,6 +21,7 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
+from controlplane.edges.turns import Turns
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
@@ -163,7 +164,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         audit=audit,
         # Without pools there is nothing to serve, and the API is what brings them.
         ready=lambda: slot.value is not None or not plane.fleet.pools,
-        metrics=metrics.exposition,
+        metrics=metrics.page,
         tokens=tokens,
     )
     try:
@@ -260,8 +261,10 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
-    def reported(self, reporter: object, stats: LoadStats) -> None:
-        self._plane.reported(reporter, stats.loads, stats.seconds, time.monotonic())
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
+        turns, now = Turns(), time.monotonic()
+        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+            await turns.give_way()
         if stats.loads:
             self._woken.set()
 

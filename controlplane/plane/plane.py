@@ -1,7 +1,7 @@
 """The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
@@ -27,7 +27,7 @@ from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.settings import Config
 from controlplane.signals import Device, Reading
-from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.load import Endpoint, Load, drained
 from controlplane.signals.sizes import RequestSizes, Sample
 
 
@@ -153,9 +153,16 @@ class Plane:
     def reported(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
-        """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
-        self.recovery.reported(self.fleet, loads, now)
-        self._due.add_replicas(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
+        """Take in what an Envoy has sent to replicas; see `Traffic.reporting`."""
+        drained(self.reporting(reporter, loads, seconds, now))
+
+    def reporting(
+        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> Generator[None, None, None]:
+        """The same, and yield after each endpoint: there may be very many."""
+        yield from self.recovery.reporting(self.fleet, loads, now)
+        found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
+        self._due.add_replicas(found)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
@@ -268,6 +275,13 @@ class Plane:
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
         )
+
+    def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:
+        """Everything known of these replicas, but of those that leave while somebody reads this."""
+        for id_ in ids:
+            known = self.fleet.pools.get(pool)
+            if known is not None and id_ in known.replicas:
+                yield self.report(pool, id_, now)
 
     def outlines(
         self, pool: str, of: Collection[str] | None = None

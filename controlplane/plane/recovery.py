@@ -6,7 +6,7 @@ pool until replicas of it are known, and until it sends no requests to any that 
 reports tell. An Envoy that holds nothing is served at once.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Generator, Mapping
 from typing import Final
 
 from controlplane.fleet import Difference, Fleet
@@ -53,11 +53,12 @@ class Recovery:
         """Something was lost."""
         self._is_on = True
 
-    def reported(self, fleet: Fleet, loads: Mapping[Endpoint, Load], now: float) -> None:
-        """Take in to whom an Envoy sends requests."""
-        if not self._is_on:
-            return
-        for endpoint, load in loads.items():
+    def reporting(
+        self, fleet: Fleet, loads: Mapping[Endpoint, Load], now: float
+    ) -> Generator[None, None, None]:
+        """Take in to whom an Envoy sends requests, and yield after each endpoint."""
+        for endpoint, load in loads.items() if self._is_on else ():
+            yield
             if load.succeeded <= 0:
                 continue
             pool = fleet.pools.get(endpoint.pool)

@@ -27,6 +27,9 @@ NONE_PARTED: Final[Mapping[str, Parting]] = {}
 ALL: Final = "*"
 """Among the names of released pools: what is made of all of them."""
 
+MAX_VIEWS: Final = 4_096
+"""That are kept; each costs next to nothing to make."""
+
 REMEMBERED: Final = 64
 """So many changes are remembered by name. A stream that has not looked for longer, because none of
 them was about it, compares everything that it wants."""
@@ -57,6 +60,9 @@ class Catalog:
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
         if view not in self._views:
+            # Those who asked may have left.
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
             self._views[view] = Shown(self, view)
         return self._views[view]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
+from weakref import WeakKeyDictionary, ref
 
 from controlplane.resources.places import NOWHERE, Place
 from controlplane.settings import Address, parse_listener_address, shown
@@ -22,7 +22,7 @@ MAX_NAME: Final = 256
 """Characters that such a name may have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
     """What one Envoy sees; equal views share the same resources.
 
@@ -95,7 +95,10 @@ class View:
         return self.pools is None or pool in self.pools
 
 
-@lru_cache(maxsize=4096)
+_KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
+"""The views of those who are connected; of who has left nothing is kept."""
+
+
 def _shared(
     pools: tuple[str, ...] | None,
     listen: tuple[tuple[str, Address], ...],
@@ -104,7 +107,12 @@ def _shared(
     access_log: str | None,
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    return View(pools, listen, place, gateway, access_log)
+    made = View(pools, listen, place, gateway, access_log)
+    known = found() if (found := _KNOWN.get(made)) is not None else None
+    if known is not None:
+        return known
+    _KNOWN[made] = ref(made)
+    return made
 
 
 def _access_log(cluster: object) -> str | None:

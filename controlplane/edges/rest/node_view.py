@@ -4,17 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from controlplane.edges.rest.views import plain
+from controlplane.edges.turns import Turns
 from controlplane.xds.nodes import NodeStatus, TypeStatus
 
 
-def nodes_view(nodes: Sequence[NodeStatus], now: float) -> dict[str, Any]:
+async def nodes_view(nodes: Sequence[NodeStatus], now: float) -> dict[str, Any]:
     """Every stream of every node.
 
     Args:
         nodes: As the xDS server knows them.
         now: Seconds of the clock that the xDS server is given.
     """
-    return {"nodes": [_node(node, now) for node in nodes]}
+    turns, views = Turns(), []
+    for node in nodes:
+        views.append(_node(node, now))
+        await turns.give_way()
+    return {"nodes": views}
 
 
 def _node(node: NodeStatus, now: float) -> dict[str, Any]:

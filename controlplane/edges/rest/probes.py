@@ -146,10 +146,10 @@ class ProbeThread:
             await asyncio.sleep(_PEEK)
 
     async def _readable(self, connection: socket.socket) -> None:
-        woken = self._loop.create_future()
-        self._loop.add_reader(connection, lambda: woken.done() or woken.set_result(None))
+        woken = asyncio.Event()
+        self._loop.add_reader(connection, woken.set)
         try:
-            await woken
+            await woken.wait()
         finally:
             self._loop.remove_reader(connection)
 

@@ -5,9 +5,9 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -28,6 +28,7 @@ from controlplane.edges.rest.reference import reference
 from controlplane.edges.rest.replicas import Replicas
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.rest.watch import Watch
+from controlplane.edges.turns import Turns, encoded
 from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
@@ -75,7 +76,7 @@ class RestServer:
         nodes: Callable[[], Sequence[NodeStatus]],
         audit: AuditLog,
         ready: Callable[[], bool],
-        metrics: Callable[[str], tuple[bytes, str]],
+        metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         tokens: Sequence[Token] = (),
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
@@ -202,8 +203,8 @@ class RestServer:
         await self._runner.cleanup()
         self._runner = None
 
-    def _state(self) -> dict[str, Any]:
-        return {"pools": self._pools.views()}
+    async def _state(self) -> str:
+        return await encoded({"pools": await self._pools.views()}, Turns())
 
 
 def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
