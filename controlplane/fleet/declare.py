@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from controlplane.fleet.apply import apply, with_layers, with_replica_layers
-from controlplane.fleet.commands import PutPool, PutReplica
+from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
 from controlplane.settings import Config, PoolEntry, ReplicaSettings
@@ -51,13 +51,17 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
             fleet = _without_moved(fleet, known, entry)
     for entry in config.pools:
         fleet = apply(fleet, PutPool(entry.name, entry.settings(), Source.FILE), now)
-        for replica in entry.replicas:
-            there = fleet.pool(entry.name).replicas.get(replica.id)
-            settings_now = replica.settings()
-            # A file that says the same again is no sign of life: it renews no lease.
-            if there is None or there.layers.file != settings_now:
-                put = PutReplica(entry.name, replica.id, settings_now, Source.FILE)
-                fleet = apply(fleet, put, now)
+        there = fleet.pool(entry.name).replicas
+        said = {replica.id: replica.settings() for replica in entry.replicas}
+        # A file that says the same again is no sign of life: it renews no lease.
+        other = {
+            id_: settings
+            for id_, settings in said.items()
+            if (known := there.get(id_)) is None or known.layers.file != settings
+        }
+        if other:
+            put = PutReplicas(entry.name, other, Source.FILE, force=True)
+            fleet = apply(fleet, put, now)
     return fleet
 
 
