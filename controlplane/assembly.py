@@ -82,7 +82,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     loaded = await store.load()
     plane = Plane(time.monotonic())
     if loaded.lost is not None:
-        plane.recovery.begin()
+        plane.recovery.begin(is_missing=loaded.is_missing)
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)

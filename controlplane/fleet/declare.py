@@ -57,7 +57,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
         other = {
             id_: settings
             for id_, settings in said.items()
-            if (known := there.get(id_)) is None or known.layers.file != settings
+            if (before := there.get(id_)) is None or before.layers.file != settings
         }
         if other:
             put = PutReplicas(entry.name, other, Source.FILE, force=True)

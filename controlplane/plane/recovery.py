@@ -9,7 +9,7 @@ reports tell. An Envoy that holds nothing is served at once.
 from collections.abc import Container, Generator, Mapping
 from typing import Final
 
-from controlplane.fleet import Difference, Fleet
+from controlplane.fleet import Difference, Fleet, Replica
 from controlplane.resources.catalog import ALL
 from controlplane.settings import Address
 from controlplane.signals.load import Endpoint, Load
@@ -37,11 +37,12 @@ class Recovery:
         self._forget()
 
     def _forget(self) -> None:
-        self._is_on = False
+        self._is_on = self._was_missing = False
         self._known_since: dict[str, float] = {}
         self._unknown: dict[Endpoint, float] = {}
         self._released: set[str] = set()
         self._noted: set[str] = set()
+        self._left: set[Endpoint] = set()
         self._all_since: float | None = None
 
     @property
@@ -49,9 +50,18 @@ class Recovery:
         """Whether something was lost that may not be known again."""
         return self._is_on
 
-    def begin(self) -> None:
-        """Something was lost."""
-        self._is_on = True
+    @property
+    def is_missing(self) -> bool:
+        """Whether Envoys were seen to hold what is not known here, or were before this start."""
+        return self._is_on and (self._was_missing or bool(self._noted))
+
+    def begin(self, *, is_missing: bool = False) -> None:
+        """Something was lost.
+
+        Args:
+            is_missing: Whether Envoys were seen to hold it, before this start.
+        """
+        self._is_on, self._was_missing = True, is_missing
 
     def reporting(
         self, fleet: Fleet, loads: Mapping[Endpoint, Load], now: float
@@ -59,7 +69,7 @@ class Recovery:
         """Take in to whom an Envoy sends requests, and yield after each endpoint."""
         for endpoint, load in loads.items() if self._is_on else ():
             yield
-            if load.succeeded <= 0:
+            if load.succeeded <= 0 or endpoint in self._left:
                 continue
             pool = fleet.pools.get(endpoint.pool)
             if pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)):
@@ -69,9 +79,15 @@ class Recovery:
                 self._note(endpoint)
 
     def adopt(self, found: Difference) -> None:
-        """Follow a difference of the fleet: a pool that was removed is to go."""
-        if self._is_on and found.replica is None and found.after is None:
+        """Follow a difference of the fleet: what is removed while we are here is not missing."""
+        if not self._is_on:
+            return
+        before, after = found.before, found.after
+        if found.replica is None and after is None:
             self.release(found.pool)
+        elif isinstance(before, Replica) and len(self._left) < MOST_UNKNOWN:
+            if not isinstance(after, Replica) or after.address != before.address:
+                self._left.add(Endpoint(found.pool, before.address.host, before.address.port))
 
     def release(self, pool: str) -> None:
         """Have Envoys told of a pool, whatever they hold: somebody says that it is right so."""

@@ -1,6 +1,6 @@
 """After a registry was lost Envoys keep what they hold of a pool until it is known again."""
 
-from controlplane.fleet import DeletePool, PutPool, PutReplica
+from controlplane.fleet import DeletePool, DeleteReplica, PutPool, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.plane.recovery import KNOWN_SECONDS, OVER_SECONDS, SILENT_SECONDS
 from controlplane.settings import ReplicaSettings, validated
@@ -75,6 +75,13 @@ def test_a_pool_is_not_told_of_while_replicas_serve_that_are_not_known() -> None
     assert lost.plane.recovery.news() == ["pool p: Envoys are told of its replicas again"]
 
 
+def test_that_something_is_missing_is_known_from_the_load_that_envoys_report() -> None:
+    lost = Lost("p")
+    assert not lost.plane.recovery.is_missing
+    lost.answered("p", 2)
+    assert lost.plane.recovery.is_missing
+
+
 def test_a_replica_that_answers_nobody_any_more_holds_nothing_up() -> None:
     lost = Lost("p")
     lost.register("p", 1)
@@ -82,6 +89,17 @@ def test_a_replica_that_answers_nobody_any_more_holds_nothing_up() -> None:
     lost.released()
     assert lost.released(after=SILENT_SECONDS - 0.1) == set()
     assert lost.released(after=0.1) == {"p", "*"}
+
+
+def test_a_replica_that_is_removed_while_we_are_here_is_not_missing() -> None:
+    lost = Lost("p")
+    for port in (1, 2):
+        lost.register("p", port)
+    lost.released()
+    lost.plane.apply(DeleteReplica("p", "r2"), lost.now)
+    lost.answered("p", 2)
+    assert not lost.plane.recovery.is_missing
+    assert lost.released(after=KNOWN_SECONDS) == {"p", "*"}
 
 
 def test_what_somebody_forces_is_told() -> None:

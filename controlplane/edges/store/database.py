@@ -46,6 +46,7 @@ class Loaded:
             where all is well.
         lost: Why there may have been more than is in it, be it before an earlier start; None where
             it has all.
+        is_missing: Whether Envoys were seen to hold it.
     """
 
     registered: Registered = field(default_factory=Registered)
@@ -53,6 +54,7 @@ class Loaded:
     audit: list[Entry] = field(default_factory=list)
     complaint: str | None = None
     lost: str | None = None
+    is_missing: bool = False
 
 
 class Database:
@@ -172,14 +174,14 @@ class Database:
                 " WHERE r.pool = weighings.pool)"
             )
 
-    def found(self) -> None:
-        """Note that all that was lost is known again.
+    def note_loss(self, *, is_lost: bool) -> None:
+        """Note whether Envoys hold what is missing here, for the next start.
 
         Raises:
             WriteError: That cannot be kept.
         """
         with self._writing("FULL") as connection:
-            put(connection, "counters", [(_LOST, 0)])
+            put(connection, "counters", [(_LOST, int(is_lost))])
 
     def close(self) -> None:
         """Give the file back."""
@@ -219,6 +221,7 @@ class Database:
             rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
             [Entry(*it) for it in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
+            is_missing=bool(counters.get(_LOST)),
         )
 
     def _lost_by(self, counters: Mapping[str, int], is_filled: int) -> str | None:
@@ -244,8 +247,8 @@ class Database:
             found = replace(found, lost=f"{self._path} was empty")
         self._files.note()
         with suppress(WriteError), self._writing("NORMAL") as connection:
-            marks = [(_FILE, self._files.number), (_LOST, int(found.lost is not None))]
-            put(connection, "counters", [*marks, (_FILLED, _is_filled(connection))])
+            marks = [(_FILE, self._files.number), (_FILLED, _is_filled(connection))]
+            put(connection, "counters", marks)
         return found
 
     def _of_damaged(self, damage: str) -> Loaded:

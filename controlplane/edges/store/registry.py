@@ -83,7 +83,7 @@ class Registry:
         self._looked = clock()
         self._retry_at = self._look_at = self._looked
         self._leases = LeaseTimes()
-        self._is_lost = False
+        self._is_missing = plane.recovery.is_missing
         for pool in plane.fleet.pools.values():
             for replica in pool.replicas.values():
                 self._leases.note(pool.name, replica)
@@ -179,12 +179,12 @@ class Registry:
 
     async def look_at_file(self) -> None:
         """See that what is on disk is still there; if it is not, all is written anew."""
-        if self._plane.recovery.is_on:
-            self._is_lost = True
-        elif self._is_lost:
+        # A first start looks like a loss, and what somebody changes then is to be told after the
+        # next one: only what Envoys were seen to hold is missing.
+        if (is_missing := self._plane.recovery.is_missing) is not self._is_missing:
             with suppress(WriteError):
-                await self._store.found()
-                self._is_lost = False
+                await self._store.note_loss(is_lost=is_missing)
+                self._is_missing = is_missing
         # A write that is under way looks itself, and what it waits for is not waited for here.
         if self._writing is not None:
             return

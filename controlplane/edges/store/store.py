@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -98,13 +99,13 @@ class Store:
         """
         await self._tried(self._database.look, counts=False)
 
-    async def found(self) -> None:
-        """Note that all that was lost is known again.
+    async def note_loss(self, *, is_lost: bool) -> None:
+        """Note whether Envoys hold what is missing here, for the next start.
 
         Raises:
             WriteError: That cannot be kept.
         """
-        await self._tried(self._database.found)
+        await self._tried(partial(self._database.note_loss, is_lost=is_lost))
 
     async def close(self) -> None:
         """Give the file back."""

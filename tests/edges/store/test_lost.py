@@ -198,21 +198,21 @@ def test_a_loss_is_said_at_the_start_until_what_was_lost_is_found(
     path: Path, lose: Callable[[Path], None], said: str
 ) -> None:
     filled(path)
-    with opened(path) as (database, _):
-        database.found()
     assert loaded(path).lost is None
     lose(path)
     assert said in (loaded(path).lost or "")
+    assert loaded(path).lost is None, "Envoys may not have held anything that is missing"
+    with opened(path) as (database, _):
+        database.note_loss(is_lost=True)
     assert "was lost before" in (loaded(path).lost or "")
     with opened(path) as (database, _):
-        database.found()
+        database.note_loss(is_lost=False)
     assert loaded(path).lost is None
 
 
 def test_a_kill_is_no_loss(path: Path) -> None:
     filled(path)
     with opened(path) as (database, _):
-        database.found()
         database.write(changes(None, FLEET))
         # What the files are like while it runs.
         shutil.copytree(path.parent, path.parent / "killed")
