@@ -85,9 +85,11 @@ class Recovery:
         before, after = found.before, found.after
         if found.replica is None and after is None:
             self.release(found.pool)
-        elif isinstance(before, Replica) and len(self._left) < MOST_UNKNOWN:
-            if not isinstance(after, Replica) or after.address != before.address:
-                self._left.add(Endpoint(found.pool, before.address.host, before.address.port))
+            return
+        if not isinstance(before, Replica) or len(self._left) >= MOST_UNKNOWN:
+            return
+        if not isinstance(after, Replica) or after.address != before.address:
+            self._left.add(Endpoint(found.pool, before.address.host, before.address.port))
 
     def release(self, pool: str) -> None:
         """Have Envoys told of a pool, whatever they hold: somebody says that it is right so."""
