@@ -104,7 +104,8 @@ async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None
     ):
         assert isinstance(await first(plane.outcomes), Reading)
         assert following()
-        plane.declare(Config(), 1.0)
+        for name in plane.fleet.pools:
+            plane.adopt(plane.fleet.without_pool(name), 1.0)
         plane.changed()
         while following():
             await asyncio.sleep(0.01)
