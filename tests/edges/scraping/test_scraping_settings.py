@@ -10,7 +10,7 @@ from aiohttp import web
 from controlplane.edges.scraping.scrape import MAX_BYTES
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Probe
-from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Reading
 from tests.edges.scraping.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
 from tests.processes import DEADLINE
