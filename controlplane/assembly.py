@@ -7,7 +7,7 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,10 @@ from controlplane.edges.turns import Turns
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
+from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
@@ -86,10 +89,11 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
+    plane.scrape_with(config.pools)
     slot: Latest[Offer | None] = Latest(None)
     woken = Notice(time.monotonic)
     metrics = OwnMetrics(plane)
-    scraper = Scraper(plane, woken.set, scraped=metrics.scraped)
+    scraper = Scraper(plane, woken.set, scraped=metrics.scraped, folder=_folder(path))
 
     def observe(node: str, event: events.Event) -> None:
         _log_event(node, event)
@@ -102,7 +106,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         observe,
         loads=_Loads(plane, woken),
         samples=_Samples(plane),
+        health=_Health(plane),
         pushes=metrics.pushes,
+        guests=plane,
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
@@ -137,6 +143,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
+        plane.refuse_moved(changed_config)
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
         rest.look()
@@ -270,6 +277,22 @@ class _Loads:
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+
+
+class _Health:
+    """Hands what Envoys see of the health of replicas to the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        return self._plane.to_check(node, view, known)
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        self._plane.envoy_health.seen(reporter, node, healthy, time.monotonic())
+
+    def health_left(self, reporter: object) -> None:
+        self._plane.envoy_health.left(reporter)
 
 
 class _Samples:

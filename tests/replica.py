@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -26,6 +26,10 @@ class FakeReplica:
         answers: Requests are answered while it is set.
         answers_health: Health checks are answered, well or not, while it is set.
         report: The load that it reports with each answer (ORCA); empty: none.
+        fails_every: It answers each so-manieth request with 500; 0: none.
+        cuts_off: It closes in the middle of its answers.
+        paths: Of the requests that reached it.
+        headers: Of the last one.
     """
 
     def __init__(self, service: float = 0.002, *, loaded: bool = True) -> None:
@@ -41,6 +45,10 @@ class FakeReplica:
         self.answers.set()
         self.answers_health.set()
         self.report = ""
+        self.fails_every = 0
+        self.cuts_off = False
+        self.paths: set[str] = set()
+        self.headers: Mapping[str, str] = {}
         self._slot = asyncio.Semaphore(1)
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
@@ -50,14 +58,28 @@ class FakeReplica:
         """Where it serves."""
         return f"127.0.0.1:{self.port}"
 
+    @web.middleware
+    async def notes(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Write down whatever comes, and go on."""
+        if request.method == "POST":
+            self.paths.add(request.raw_path)
+            self.headers = request.headers
+        return await handler(request)
+
     async def health(self, request: web.Request) -> web.Response:
         """200 once loaded, as TEI does."""
         await self.answers_health.wait()
         return web.Response(status=200 if self.loaded else 503)
 
-    async def embeddings(self, request: web.Request) -> web.Response:
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """Take the time that it takes, and count it; the answer names the replica."""
         self.started += 1
+        if self.fails_every and self.started % self.fails_every == 0:
+            return web.Response(status=500)
+        if self.cuts_off:
+            return await _cut_off(request)
         await self.answers.wait()
         begun = asyncio.get_running_loop().time()
         tokens = len(await request.read()) // BYTES_PER_TOKEN
@@ -92,11 +114,21 @@ class FakeReplica:
         return web.Response(text="\n".join(lines) + "\n")
 
 
+async def _cut_off(request: web.Request) -> web.StreamResponse:
+    """Say that a body is longer than what comes of it."""
+    answer = web.StreamResponse(headers={"content-length": "1000"})
+    await answer.prepare(request)
+    await answer.write(b"{")
+    assert request.transport is not None
+    request.transport.abort()
+    return answer
+
+
 @asynccontextmanager
 async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterator[FakeReplica]:
     """Run a fake replica in this process until the context closes, or it is stopped."""
     fake = FakeReplica(service, loaded=loaded)
-    app = web.Application()
+    app = web.Application(middlewares=[fake.notes])
     app.add_routes(
         [
             web.get("/health", fake.health),

@@ -11,8 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.capacity import FROZEN, USUAL_LENGTH
+from controlplane.balancing.capacity import FROZEN
 from controlplane.balancing.frame import Backlog, Frame
+from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.balancing.table import Bools, Floats
 from controlplane.signals.reporting import report_interval
@@ -27,10 +28,6 @@ TIMES: Final = 3.0
 """How many times as long as usual a line may take to be served."""
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
-
-STUCK, STUCK_AFTER = 2.0, 6.0
-"""Requests and scrape intervals that end while a replica's own count stays exactly as it is, until
-it is not believed any more where Envoys count less."""
 
 MOST: Final = 0.5
 """Part of its traffic that a tier may get more or less: whoever counts may be wrong."""
@@ -48,30 +45,16 @@ def waiting(frame: Frame) -> None:
     table, now = frame.table, frame.now
     oldest = now - FROZEN * frame.interval
     own_at, seen_at = table.column("queue_at"), table.column("reported_at")
-    own = np.where(own_at >= oldest, _own_tokens(frame), np.nan)
+    own = np.where(own_at >= oldest, frame.own * tokens_each(frame), np.nan)
     seen = np.where(seen_at >= oldest, _reported_tokens(frame), np.nan)
     # Its own count is complete, but as old as its last scrape. That of Envoys is newer, but they
     # forget what they sent to a replica that changed its tier, and one may be stuck: it counts as
     # far as the other can have become it since, at the pace of the replica.
     since = frame.mixed * np.maximum(now - own_at, 0.0)
     both = np.minimum(np.maximum(seen, own - since), own + since)
-    both = np.where(_is_stuck(frame), np.minimum(seen, both), both)
     tokens = np.where(np.isnan(own), seen, np.where(np.isnan(seen), own, both))
-    computed = np.where(_are_batches(frame), 0.0, frame.slots * _lengths(frame))
+    computed = np.where(_are_batches(frame), 0.0, frame.slots * lengths(frame))
     frame.waits = np.maximum(tokens - computed, 0.0) / frame.mixed
-
-
-def _is_stuck(frame: Frame) -> Bools:
-    """Rows whose own count does not move though requests end."""
-    state, table = frame.state, frame.table
-    gauge, read_at, ended = (table.column(name) for name in ("queue", "queue_at", "requests"))
-    # Counters that begin anew count from there.
-    same = (gauge == state.gauge) & (ended >= state.gauge_ended)
-    at = np.where(same, state.gauge_at, read_at)
-    before = np.where(same, state.gauge_ended, ended)
-    frame.state = replace(state, gauge=gauge.copy(), gauge_at=at, gauge_ended=before)
-    lasts = read_at - at >= STUCK_AFTER * frame.interval
-    return np.asarray((gauge > 0) & lasts & (ended - before >= STUCK))
 
 
 def _batched(frame: Frame) -> bool:
@@ -82,29 +65,13 @@ def _are_batches(frame: Frame) -> Bools:
     return frame.state.records.shapes.batched
 
 
-def _lengths(frame: Frame) -> Floats:
-    """Tokens of a request, at each replica lately."""
-    length = frame.table.column("length")
-    return np.where(np.isnan(length), frame.length, length)
-
-
-def _own_tokens(frame: Frame) -> Floats:
-    """Tokens that each replica has by its own count: of texts, or of requests."""
-    table = frame.table
-    tokens, texts = table.column("batch_tokens"), table.column("texts")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_text = np.where(texts > 0, tokens / texts, _lengths(frame))
-    each = np.where(table.column("queue_texts") == 1, of_text, _lengths(frame))
-    return table.column("queue") * np.where(np.isnan(each), USUAL_LENGTH, each)
-
-
 def _reported_tokens(frame: Frame) -> Floats:
     """Tokens that Envoys have in flight at each replica."""
     reported = frame.table.column("reported")
     demand = frame.demand
     names = [*frame.table.class_names()]
     if demand is None or "bulk" not in names:
-        return reported * _lengths(frame)
+        return reported * lengths(frame)
     bulk = frame.table.in_flight("bulk")
     rest = np.maximum(reported - bulk, 0.0)
     return bulk * demand.long.mean + rest * demand.short.mean
@@ -146,7 +113,7 @@ def _remaining(frame: Frame, rows: Bools) -> float:
     """Tokens that a request in service has on average, by those who meet it: E[x²]/E[x]."""
     demand = frame.demand
     if demand is None:
-        return UNEVEN * float(np.median(_lengths(frame)[rows]))
+        return UNEVEN * float(np.median(lengths(frame)[rows]))
     flow = demand.all
     parting = frame.pool.looked.parting
     if parting is not None and parting.kind == "apart" and parting.is_in_force(frame.now):

@@ -65,7 +65,7 @@ def measured(frame: Frame) -> None:
     declared = table.column("slots")
     frame.slots = np.fmax(declared, 1.0)
     median = _median(frame, before.capacity, before.worth)
-    known = Given(declared, _sharing(frame), frame.length, frame.burst, _idle(frame))
+    known = Given(declared, sharing_of(frame), frame.length, frame.burst, _idle(frame), frame.own)
     records = recorded(before, table, known, median)
     frame.state = replace(frame.state, records=records)
     frame.measured, frame.worth = records.capacity, records.worth
@@ -172,7 +172,7 @@ def squares_of(side: Side) -> float:
     return max(square / BYTES_PER_TOKEN**2, tokens_of(side.mean) ** 2)
 
 
-def _sharing(frame: Frame) -> Floats:
+def sharing_of(frame: Frame) -> Floats:
     """How many replicas are as good as one queue, by row."""
     if frame.settings.balancing.policy not in SHARING:
         return np.ones(frame.size)
@@ -190,6 +190,6 @@ def _sharing(frame: Frame) -> Floats:
 
 def _idle(frame: Frame) -> np.typing.NDArray[np.bool_]:
     """Rows with nothing in flight, by all who count; each of them overlooks something."""
-    queue, reported = frame.table.column("queue"), frame.table.column("reported")
+    queue, reported = frame.own, frame.table.column("reported")
     counted = ~np.isnan(queue) | ~np.isnan(reported)
     return np.asarray(counted & ~(queue > 0) & ~(reported > 0))

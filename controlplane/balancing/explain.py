@@ -14,6 +14,7 @@ from controlplane.balancing.capacity import TRUSTED
 from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import Frame
+from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part
@@ -69,6 +70,9 @@ def _effects(decision: Decision, frame: Frame) -> Iterator[Effect]:
         yield from _weight(decision, frame)
         return
     yield from _capacity(frame)
+    yield Effect(
+        "gauge", frame.disbelieved, frame.mixed, frame.mixed, lambda row: _gauge(frame, row)
+    )
     yield from _guards(frame)
     if balancing.policy in _POLICIES:
         yield _everywhere(
@@ -88,7 +92,7 @@ def _everywhere(
 
 def _capacity(frame: Frame) -> Iterator[Effect]:
     """What replicas carry, in tokens per second where they are counted."""
-    records, own, after = frame.state.records, frame.measured, frame.mixed
+    records, own, after = frame.state.records, frame.measured, frame.claimed
     known = ~np.isnan(own) & (records.worth > 0)
     told = known | (frame.median is not None)
     yield Effect(
@@ -100,6 +104,13 @@ def _capacity(frame: Frame) -> Iterator[Effect]:
     )
     differs = np.abs(after - own) > SEEN * own
     yield Effect("few requests", known & differs, own, after, lambda row: _few(frame, row))
+    yield Effect(
+        "limit",
+        after > frame.mixed,
+        after,
+        frame.mixed,
+        lambda row: f"Limited to {_rate(frame, frame.mixed[row])}: Envoys' own counts back no more",
+    )
 
 
 def _estimate(frame: Frame, row: int) -> str:
@@ -120,6 +131,17 @@ def _estimate(frame: Frame, row: int) -> str:
     )
 
 
+def _gauge(frame: Frame, row: int) -> str:
+    """A count of the replica's own that is not believed."""
+    table = frame.table
+    what = "texts" if table.column("queue_texts")[row] == 1 else "requests"
+    return (
+        f"Its own queue of {number(float(table.column('queue')[row]))} {what} is not believed:"
+        f" Envoys have {number(float(table.column('reported')[row]))} requests in flight, and the"
+        " gauge does not follow those that end"
+    )
+
+
 def _change(frame: Frame, row: int) -> str:
     records = frame.state.records
     factor = float(records.factor[row])
@@ -129,7 +151,7 @@ def _change(frame: Frame, row: int) -> str:
 
 
 def _few(frame: Frame, row: int) -> str:
-    rate = _rate(frame, frame.mixed[row])
+    rate = _rate(frame, frame.claimed[row])
     if frame.worth[row] < TRUSTED:
         known = not np.isnan(frame.state.records.before[row])
         other = "its estimate before" if known else "the pool's median"
@@ -155,7 +177,17 @@ def _guards(frame: Frame) -> Iterator[Effect]:
         errors,
         lambda row: f"{percent(float(failing[row]))} of the requests failed",
     )
-    cut, full = frame.state.cut, frame.state.memory >= np.minimum(frame.soft, frame.hard)
+    yield Effect(
+        "failing",
+        is_left_out(frame.state, frame.now),
+        errors,
+        errors,
+        lambda row: _failing(frame, row),
+    )
+    cut, full = (
+        frame.state.cut & frame.state.wanted,
+        frame.state.memory >= np.minimum(frame.soft, frame.hard),
+    )
     yield Effect(
         "memory",
         cut | full | (memory != errors),
@@ -168,12 +200,23 @@ def _guards(frame: Frame) -> Iterator[Effect]:
         yield Effect("stale", aged != memory, memory, aged, lambda row: _stale(frame, row))
 
 
+def _failing(frame: Frame, row: int) -> str:
+    part, usual = float(frame.table.column("failing")[row]), float(frame.failing_usual[row])
+    words = "requests failed far more often than those of others, as most Envoys saw it"
+    if not np.isnan(part) and not np.isnan(usual):
+        words += f" (lately {percent(part)} and {percent(usual)})"
+    if not frame.state.cut[row]:
+        return f"Its {words}, but no more may be cut"
+    again = duration(float(frame.state.failing_until[row]) - frame.now)
+    return f"Cut: its {words}; it is tried again in {again}"
+
+
 def _memory(frame: Frame, row: int) -> str:
     soft, hard, fraction = (
         float(each[row]) for each in (frame.soft, frame.hard, frame.state.memory)
     )
     shown = "unknown now" if np.isnan(fraction) else percent(fraction)
-    if frame.state.cut[row]:
+    if frame.state.cut[row] and frame.state.wanted[row]:
         return (
             f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it must stay"
             f" below the soft limit {percent(soft)}"
@@ -211,8 +254,6 @@ def _median(frame: Frame, row: int) -> str:
     words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
         return words + "; all replicas are about equal and treated as equal"
-    if frame.target[row] == frame.backed[row]:
-        return words + f", limited to {number(float(frame.backed[row]))}: Envoys see no more"
     if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
     return words

@@ -69,6 +69,8 @@ class State:
         wanted: GPU memory says that it should be cut.
         cut: It is; fewer are than should be when too many would be.
         below_since: Since when memory has been below soft, of one that should be cut.
+        failing_until: When a replica that failed is used again; NaN: it never failed.
+        failing_for: Seconds that it was left out for, the last time.
         trail: Times and fractions of memory in use, oldest first.
         memory: Part of GPU memory in use; NaN: unknown.
         band: Of its tier; higher is faster.
@@ -83,6 +85,8 @@ class State:
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
         seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
             fade.
+        over_at: Since when that has been far too much; NaN: it is not.
+        over_ended: Requests that had ended by then.
     """
 
     who: Ints
@@ -91,6 +95,8 @@ class State:
     wanted: Bools
     cut: Bools
     below_since: Floats
+    failing_until: Floats
+    failing_for: Floats
     trail: Floats
     memory: Floats
     band: Ints
@@ -104,6 +110,8 @@ class State:
     gauge_ended: Floats
     counted: Floats
     seen: Floats
+    over_at: Floats
+    over_ended: Floats
 
     @classmethod
     def empty(cls, size: int) -> Self:
@@ -119,6 +127,8 @@ class State:
             wanted=np.zeros(size, np.bool_),
             cut=np.zeros(size, np.bool_),
             below_since=unknown(),
+            failing_until=unknown(),
+            failing_for=unknown(),
             trail=unknown(TRAIL, 2),
             memory=unknown(),
             band=np.zeros(size, np.int64),
@@ -132,6 +142,8 @@ class State:
             gauge_ended=unknown(),
             counted=unknown(3),
             seen=np.zeros((size, 3)),
+            over_at=unknown(),
+            over_ended=unknown(),
         )
 
     def for_rows(self, who: Ints) -> "State":
@@ -228,21 +240,24 @@ class Frame:
         self.age: Floats
         self.stale: Bools
         self.fresh: Bools
+        self.own: Floats
+        self.disbelieved: Bools
         self.slots: Floats
         self.length: Floats
         self.burst: Floats
         self.measured: Floats
         self.worth: Floats
+        self.claimed: Floats
         self.mixed: Floats
         self.median: float | None
         self.after_errors: Floats
         self.soft: Floats
         self.hard: Floats
+        self.failing_usual: Floats
         self.after_memory: Floats
         self.serving: Bools
         self.aged: Floats
         self.usual: float
-        self.backed: Floats = np.full(self.size, math.inf)
         self.to_median: Floats
         self.target: Floats
         self.warmth: Floats

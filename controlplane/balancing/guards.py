@@ -1,4 +1,4 @@
-"""Stages that take off what a replica must not be given: for errors, GPU memory and silence."""
+"""Stages that take off what a replica must not be given: errors, failing, GPU memory, silence."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import FORGOTTEN, FROZEN, TRUSTED
-from controlplane.balancing.frame import TRAIL, Frame
+from controlplane.balancing.frame import TRAIL, Frame, State
 from controlplane.balancing.table import Bools, Floats, Table
 
 BUSY_LEAST: Final = 0.5
@@ -19,6 +19,15 @@ LARGEST_CUT: Final = 0.3
 they fail too. From two replicas on one may always be cut, and never the last one."""
 LEAST_MEMORY: Final = 0.05
 """What is left of a replica at its hard limit that may not be cut."""
+FAILING: Final = 0.2
+"""How much greater the part of its requests that fail is than that of all others, of a replica that
+is left out. Where all fail alike, none is: the rest would only get more."""
+FAILING_REQUESTS: Final = 10.0
+"""Requests that show it."""
+LEFT_OUT: Final = 10.0
+"""Seconds for which such a replica gets nothing, the first time; then it has to show itself."""
+LEFT_OUT_MOST: Final = 120.0
+"""Seconds at most: each time is twice as long as the one before, unless it did well for as long."""
 AHEAD: Final = 2.0
 """Intervals until less traffic shows in memory: one for the next reading, one for what is there."""
 
@@ -38,6 +47,45 @@ def errors(frame: Frame) -> None:
     used = np.clip(in_flight / frame.slots, BUSY_LEAST, 1.0)
     left = np.maximum((1 - failed) * used / (used + failed), ERRORS_LEAST)
     frame.after_errors = np.where(failed > 0, frame.mixed * left, frame.mixed)
+
+
+def failing(frame: Frame) -> None:
+    """Leave out for some time a replica whose requests fail far more often than those of others.
+
+    An Envoy that sends it a request a second would take half a minute to notice that every second
+    one fails; all Envoys together notice within two seconds.
+    """
+    state, table, now = frame.state, frame.table, frame.now
+    of = np.where(frame.ready, table.column("failing_of"), 0.0)
+    part = np.where(of > 0, table.column("failing"), np.nan)
+    usual = _of_others(part, of, frame.alive)
+    if (part >= FAILING).any():
+        # Requests of one class may fail everywhere, so its replicas are compared with each other.
+        for rows in frame.sets_before():
+            own = _of_others(part, of, rows)
+            usual = np.where(np.isnan(own), usual, own)
+    frame.failing_usual = usual
+    begins = (of >= FAILING_REQUESTS) & (part - usual >= FAILING) & ~is_left_out(state, now)
+    again = now - state.failing_until < state.failing_for
+    seconds = np.where(again, np.minimum(2 * state.failing_for, LEFT_OUT_MOST), LEFT_OUT)
+    frame.state = replace(
+        state,
+        failing_for=np.where(begins, seconds, state.failing_for),
+        failing_until=np.where(begins, now + seconds, state.failing_until),
+    )
+
+
+def _of_others(part: Floats, of: Floats, rows: Bools) -> Floats:
+    """The part of requests that failed at all other replicas of a set; NaN where they had none."""
+    of = np.where(rows, of, 0.0)
+    failed = np.where(of > 0, part * of, 0.0)
+    others = np.where(rows, of.sum() - of, 0.0)
+    return np.asarray((failed.sum() - failed) / np.where(others > 0, others, np.nan))
+
+
+def is_left_out(state: State, now: float) -> Bools:
+    """Rows whose replica failed, and is to get nothing yet."""
+    return np.asarray(now < state.failing_until)
 
 
 def gpu_memory(frame: Frame) -> None:
@@ -72,14 +120,19 @@ def gpu_memory(frame: Frame) -> None:
 
 
 def _within_limits(wanted: Bools, was_cut: Bools, fraction: Floats, frame: Frame) -> Bools:
-    """Cut as many of those that should be as a pool can spare: cut ones first, then the fullest."""
+    """Cut as many of those that should be as a pool can spare.
+
+    Those that fail come first, then those that are cut already, then the fullest.
+    """
+    fails = is_left_out(frame.state, frame.now)
+    wanted = wanted | fails
     if not (wanted | was_cut).any():
         return np.zeros(frame.size, np.bool_)
     ready = int(frame.ready.sum())
     most = max(floor(LARGEST_CUT * ready), 1) if ready > 1 else 0
     rows = [int(row) for row in np.flatnonzero(wanted & frame.ready)]
     fullness = np.nan_to_num(fraction)
-    rows.sort(key=lambda row: (not was_cut[row], -fullness[row], frame.ids[row]))
+    rows.sort(key=lambda row: (not fails[row], not was_cut[row], -fullness[row], frame.ids[row]))
     cut = wanted & ~frame.ready
     cut[rows[:most]] = True
     return np.asarray(cut)
@@ -130,13 +183,14 @@ def memory_by_row(table: Table, gpus: Mapping[str, float], interval: float, now:
 
     Args:
         table: Of the pool.
-        gpus: In use by uuid, over all pools.
+        gpus: In use by uuid and, of what registrars say, by `ReplicaInput.gpu_key`.
         interval: Seconds between two scrapes; a reading older than `FORGOTTEN` says nothing.
         now: Seconds of a monotonic clock.
     """
     found = np.full(table.size, np.nan)
     for id_, given in table.with_memory():
-        known = [gpus[uuid] for uuid in given.gpus if uuid in gpus]
+        keys = {key for uuid in given.gpus for key in (uuid, given.gpu_key(uuid))}
+        known = [gpus[key] for key in keys if key in gpus]
         window, at = given.window, given.scraped_at
         if window is not None and at is not None and now - at <= FORGOTTEN * interval:
             known += [gpu.fraction for gpu in window.memory]

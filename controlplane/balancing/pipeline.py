@@ -12,7 +12,16 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import backlog, capacity, guards, sets, shares, tiers, trust
+from controlplane.balancing import (
+    backlog,
+    capacity,
+    gauges,
+    guards,
+    sets,
+    shares,
+    tiers,
+    trust,
+)
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.parting import Looked
@@ -29,12 +38,14 @@ _SILENT: Final = (
 STAGES: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.lengths,
+    gauges.believed,
     capacity.measured,
     capacity.mixed,
+    trust.seen,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
     guards.silence,
-    trust.seen,
     shares.relative,
     shares.slow_start,
     sets.counted,
@@ -52,12 +63,16 @@ STAGES: Final[tuple[Stage, ...]] = (
 WATCHED: Final[tuple[Stage, ...]] = (
     capacity.freshness,
     capacity.lengths,
+    gauges.believed,
     capacity.measured,
     capacity.mixed,
+    trust.seen,
     guards.errors,
+    guards.failing,
     guards.gpu_memory,
 )
-"""For policies without weights: people read what replicas carry, and memory cuts all the same."""
+"""For policies without weights: people read what replicas carry, and those that fail or have no
+memory left are cut all the same."""
 
 
 def decide(
@@ -82,7 +97,8 @@ def decide(
         settings: Of the pool.
         table: What is known of its replicas.
         now: Seconds of a monotonic clock.
-        gpus: Part of memory in use by GPU uuid, over all pools; None: as this pool's replicas say.
+        gpus: Part of GPU memory in use, over all pools, as `guards.memory_by_row` takes it; None:
+            as each replica says of itself.
         envoys: How many Envoys the pool's requests come through; None: unknown.
         sizes: Of its requests; None: unknown.
         class_sizes: Of the requests of each class, where a user names classes.
@@ -135,7 +151,8 @@ def _keep(frame: Frame, decision: Decision) -> None:
     known = frame.mixed[frame.alive & ~np.isnan(frame.mixed)]
     frame.median = float(np.median(known)) if len(known) else None
     frame.mixed = np.where(np.isnan(frame.mixed), frame.median or 1.0, frame.mixed)
-    frame.aged, frame.usual = frame.mixed, frame.median or 1.0
+    frame.claimed = frame.aged = frame.mixed
+    frame.usual = frame.median or 1.0
     frame.relative = np.where(np.isnan(before), 1.0, before)
     frame.target = frame.relative
     frame.starting = np.zeros(frame.size, np.bool_)
@@ -182,6 +199,7 @@ def _decision(frame: Frame) -> Decision:
         moving=bool(
             going.any()
             or frame.starting.any()
+            or guards.is_left_out(frame.state, frame.now).any()
             or (~np.isnan(line[frame.alive])).any()
             or (parting is not None and not classes)
         ),
@@ -213,7 +231,7 @@ def _unweighed(frame: Frame) -> Decision:
         classes=(),
         parting=None,
         suspect=frame.suspect,
-        moving=False,
+        moving=bool(guards.is_left_out(frame.state, frame.now).any()),
         state=frame.state,
         pool=replace(frame.pool, equal=True, anchor=0.0),
         frame=frame,

@@ -160,6 +160,7 @@ class Given(NamedTuple):
         usual: Tokens of a usual request.
         burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
         idle: Nothing is in flight, by all who count.
+        own: In flight by its own count; NaN where nobody counts, or it is not believed.
     """
 
     slots: Floats
@@ -167,6 +168,7 @@ class Given(NamedTuple):
     usual: Floats
     burst: Floats
     idle: Bools
+    own: Floats
 
 
 def recorded(records: Records, table: Table, given: Given, median: float | None) -> Records:
@@ -253,7 +255,7 @@ def _counted(
     if lately.are_batches.any():
         some = lately.are_batches
         of = rows[some]
-        waiting = table.column("queue")[of] > 0
+        waiting = given.own[of] > 0
         those = Counted(*(column[some] for column in lately))
         shapes = batches.learned(records.shapes, of, those, waiting, records.capacity[of])
         records = replace(records, shapes=shapes)
@@ -326,7 +328,7 @@ def _collapsed(
     given: Given,
 ) -> Ints:
     """Keep nothing but how little it did of a replica that does far less than it should."""
-    queue, reported = table.column("queue")[rows], table.column("reported")[rows]
+    queue, reported = given.own[rows], table.column("reported")[rows]
     in_flight = np.where(np.isnan(queue), reported, queue)
     lately = counters - before.last[rows]
     ended, work = lately[:, 0], lately[:, TOKENS]

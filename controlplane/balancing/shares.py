@@ -28,7 +28,7 @@ def relative(frame: Frame) -> None:
     some = frame.to_median[frame.serving]
     limit = 1 + (EQUAL_UNTIL if frame.pool.equal else EQUAL_WITHIN)
     equal = bool(((some >= 1 / limit) & (some <= limit)).all())
-    target = np.clip(frame.to_median, FLOOR, np.minimum(frame.backed, CEILING))
+    target = np.clip(frame.to_median, FLOOR, CEILING)
     frame.target = np.where(frame.serving & equal, 1.0, target)
     frame.pool = replace(frame.pool, equal=equal)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import Window
 from controlplane.signals.batches import BatchTotals
+from controlplane.signals.load import Failing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -62,9 +63,12 @@ class ReplicaInput(NamedTuple):
         gpu_uuid: The GPU that was declared for it.
         memory: Soft and hard limits of its own; None: the pool's.
         in_flight: What it has in flight, by everyone who counts.
+        failing: How its requests ended lately, as Envoys see it; None: none had one.
         ready: Whether it may get traffic; a replica that is not counts for nothing in the pool.
         ready_since: When it became so, seconds of a monotonic clock; None: before anybody looked.
         mark: Another number whenever people are to be told something else of it.
+        registrar: Whose word it is that it is on its GPUs, and how full those are; empty: the
+            operator's.
     """
 
     id: str
@@ -75,9 +79,11 @@ class ReplicaInput(NamedTuple):
     gpu_uuid: str | None = None
     memory: MemorySettings | None = None
     in_flight: tuple[InFlight, ...] = ()
+    failing: Failing | None = None
     ready: bool = True
     ready_since: float | None = None
     mark: int = 0
+    registrar: str = ""
 
     @property
     def gpus(self) -> frozenset[str]:
@@ -85,6 +91,14 @@ class ReplicaInput(NamedTuple):
         declared = (self.gpu_uuid,) if self.gpu_uuid else ()
         memory = self.window.memory if self.window else ()
         return frozenset((*declared, *(gpu.uuid for gpu in memory if gpu.uuid)))
+
+    def gpu_key(self, uuid: str) -> str:
+        """Under what the memory of a GPU is kept that it tells of.
+
+        One registrar's word is not believed of the GPUs of another's replicas: a stranger could
+        have them drained. So each has keys of its own; the operator's word counts for all.
+        """
+        return f"{uuid} of {self.registrar}" if self.registrar else uuid
 
 
 _COLUMNS: Final = (
@@ -121,6 +135,9 @@ _COLUMNS: Final = (
     "reported",
     "reported_at",
     "ended",
+    # By the count of Envoys lately: the part that failed, and of how many.
+    "failing",
+    "failing_of",
     "soft",
     "hard",
 )
@@ -362,6 +379,7 @@ def _row_of(
         nan if reported is None else reported.requests,
         nan if reported is None else reported.at,
         math.fsum(reported.ended.values()) if reported is not None and reported.ended else nan,
+        *(given.failing or (nan, 0.0)),
         nan if memory is None else memory.soft,
         nan if memory is None else memory.hard,
     )

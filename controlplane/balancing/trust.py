@@ -1,9 +1,9 @@
-"""The stage that asks Envoys whether a replica is as fast as it says.
+"""The stage that asks Envoys whether a replica carries as much as it says.
 
 A replica that reports durations of a microsecond would get all the traffic. Envoys measure, too:
 how many requests end at each replica and how many are in flight there. What follows from that is
 coarser than a replica's own metrics, but no replica can forge it. So beyond twice the pool's median
-a replica gets at most twice what Envoys see.
+a replica is taken to carry at most twice what Envoys see.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing import evidence
-from controlplane.balancing.capacity import TRUSTED
+from controlplane.balancing.capacity import TRUSTED, sharing_of
 from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.table import Floats
@@ -21,11 +21,13 @@ from controlplane.balancing.table import Floats
 MEMORY: Final = 20.0
 """Seconds over which the counts of Envoys fade."""
 MOST: Final = 2.0
-"""Times what Envoys see, or the pool's median, that a replica's own word may bring it."""
+"""Times what Envoys see, or the pool's median, that a replica's own word counts for."""
+FEWEST: Final = 3
+"""Replicas of one class that tell how far the counts of Envoys are off."""
 
 
 def seen(frame: Frame) -> None:
-    """Take in what Envoys count, and find how large a share that backs."""
+    """Take in what Envoys count, and limit capacities to what that backs."""
     table, state = frame.table, frame.state
     at, ended, in_flight = (table.column(each) for each in ("reported_at", "ended", "reported"))
     before_at, before_ended, before_in_flight = state.counted.T
@@ -37,21 +39,28 @@ def seen(frame: Frame) -> None:
     sums = np.where(goes_on[:, None], faded + added, faded)
     counted = np.column_stack([at, ended, in_flight])
     frame.state = replace(state, seen=sums, counted=counted)
-    frame.backed = _backed(frame, sums)
+    frame.claimed = frame.mixed
+    if frame.median is not None and not np.isnan(ended[frame.alive]).all():
+        frame.mixed = np.minimum(frame.claimed, _backed(frame, sums, frame.median))
 
 
-def _backed(frame: Frame, sums: Floats) -> Floats:
-    """The share relative to the median that Envoys back; infinite where no Envoy reports."""
-    if np.isnan(frame.table.column("reported")[frame.alive]).all():
-        return np.full(frame.size, math.inf)
-    known = sums[:, 0] >= TRUSTED
+def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
+    """Tokens per second that Envoys back."""
+    known = frame.alive & (sums[:, 0] >= TRUSTED)
     with np.errstate(divide="ignore", invalid="ignore"):
         capacity = _capacity(frame, sums)
-    found = capacity[known & frame.serving & ~np.isnan(capacity)]
-    usual = float(np.median(found)) if len(found) else math.nan
+        ratio = capacity / frame.claimed
+    # What is wrong with the counts of all alike is the same for those that serve one class.
+    usual = np.full(frame.size, math.nan)
+    for rows in (frame.alive, *frame.sets_before()):
+        some = rows & known & ~np.isnan(ratio)
+        if some.sum() >= FEWEST or rows is frame.alive:
+            usual[rows] = np.median(ratio[some]) if some.any() else math.nan
     # A replica of which they have seen little, as after a restart, keeps what it has.
-    little = np.fmax(frame.state.relative, MOST)
-    return np.where(known, MOST * np.fmax(capacity / usual, 1.0), little)
+    kept = np.nan_to_num(frame.state.relative) * median
+    return np.fmax(MOST * np.where(known, capacity / usual, 0.0), np.where(known, 0.0, kept)).clip(
+        min=MOST * median
+    )
 
 
 def _capacity(frame: Frame, sums: Floats) -> Floats:
@@ -61,7 +70,7 @@ def _capacity(frame: Frame, sums: Floats) -> Floats:
     counted = Counted(
         requests, seconds, elapsed, requests * frame.length, *[unknown] * 9
     ).completed()
-    sharing, size = np.ones(frame.size), frame.size
+    sharing, size = sharing_of(frame), frame.size
     by_batches = evidence.by_batches(
         counted, np.full(size, OVERHEAD), BUDGET, np.ones(size), np.ones(size, np.bool_)
     )

@@ -7,7 +7,9 @@ import click
 import yaml
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap import MAX_CONNECTIONS, Protocol, bootstrap
+from controlplane.resources.downstream import LogFormat
+from controlplane.resources.views import MAX_PROXIES
 from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
 
 
@@ -43,6 +45,26 @@ from controlplane.settings import Address, Locality, SettingsError, parse_addres
     show_default=True,
     help="What it speaks with the control plane; delta sends only what has changed.",
 )
+@click.option(
+    "--access-log",
+    "log",
+    type=click.Choice(get_args(LogFormat)),
+    help="Write a line for each request to Envoy's standard output.",
+)
+@click.option(
+    "--trusted-proxies",
+    type=click.IntRange(0, MAX_PROXIES),
+    default=0,
+    show_default=True,
+    help="How many proxies in front of this Envoy may say in x-forwarded-for who the client is.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1, 2**31 - 1),
+    default=MAX_CONNECTIONS,
+    show_default=True,
+    help="Of clients, at a time; further ones are closed at once.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,
@@ -53,6 +75,9 @@ def command(
     listen: tuple[str, ...],
     gateway: str | None,
     protocol: Protocol,
+    log: LogFormat | None,
+    trusted_proxies: int,
+    max_connections: int,
     as_json: bool,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`."""
@@ -68,6 +93,9 @@ def command(
             listen=dict(_moved(text) for text in listen),
             gateway=_listened("--gateway", gateway) if gateway else None,
             protocol=protocol,
+            log=log,
+            trusted_proxies=trusted_proxies,
+            max_connections=max_connections,
         )
     except ValueError as error:
         fail(str(error), USAGE)

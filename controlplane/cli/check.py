@@ -5,6 +5,7 @@ With ``--scrape``: which metric profile a live endpoint fits.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,7 +23,7 @@ from controlplane.settings import Config, SettingsError, load_config
 @click.option(
     "--scrape",
     "target",
-    metavar="HOST:PORT[/PATH]",
+    metavar="[https://]HOST:PORT[/PATH]",
     help="Read a live metrics endpoint instead, and say which profile fits it.",
 )
 @click.option(
@@ -30,10 +31,16 @@ from controlplane.settings import Config, SettingsError, load_config
     default=3.0,
     show_default=True,
     type=click.FloatRange(0, 60),
-    help="With --scrape: between its two readings; 0 reads once.",
+    help="With --scrape: from its first reading to its last; 0 reads once.",
 )
+@click.option("--bearer-file", metavar="FILE", help="With --scrape: holds a bearer token.")
+@click.option("--user", metavar="NAME", help="With --scrape: of basic authentication.")
+@click.option("--password-file", metavar="FILE", help="With --scrape: holds its password.")
+@click.option("--ca-file", metavar="FILE", help="With --scrape: certificates to trust over https.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, also of an error.")
-def command(file: str | None, target: str | None, seconds: float, as_json: bool) -> None:
+def command(
+    file: str | None, target: str | None, seconds: float, as_json: bool, **access: str | None
+) -> None:
     """Check the config FILE and say what is wrong with it.
 
     An Envoy, where one is installed, validates all that it would be sent if every replica were
@@ -42,8 +49,10 @@ def command(file: str | None, target: str | None, seconds: float, as_json: bool)
     """
     if (file is None) == (target is None):
         fail("give a config file, or --scrape HOST:PORT", USAGE)
+    if target is None and any(access.values()):
+        fail("credentials and certificates go with --scrape", USAGE)
     if target is not None:
-        _check_endpoint(target, seconds, as_json)
+        _check_endpoint(target, seconds, as_json, access)
     elif file is not None:
         _check_file(file, as_json)
 
@@ -83,26 +92,33 @@ def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
     raise SystemExit(code)
 
 
-def _check_endpoint(target: str, seconds: float, as_json: bool) -> None:
+def _check_endpoint(
+    target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
+) -> None:
     try:
-        address, path = scrape_check.parse_target(target)
+        address, path, scheme = scrape_check.parse_target(target)
+        asked = scrape_check.access_of(scheme, access)
     except ValueError as error:
         fail(f"--scrape: {error}", USAGE)
     where = f"{address}{path}"
     try:
-        texts = asyncio.run(scrape_check.scraped_twice(address, path, seconds))
+        texts = asyncio.run(scrape_check.scraped(address, path, seconds, asked))
     except ScrapeError as error:
         if not as_json:
             fail(str(error))
         click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
         raise SystemExit(1) from None
     found = scrape_check.fitting(texts)
+    is_empty = scrape_check.is_empty(texts)
     if as_json:
-        click.echo(json.dumps({"scrape": where, **scrape_check.as_json(found)}))
+        answer = scrape_check.as_json(found, is_empty=is_empty)
+        click.echo(json.dumps({"scrape": where, **answer}))
+    elif is_empty:
+        click.echo(scrape_check.EMPTY)
     else:
         for line in scrape_check.as_lines(found):
             click.echo(line)
-    if not (found and found[0].fits):
+    if not (found and (found[0].fits or found[0].idle)):
         raise SystemExit(1)
 
 

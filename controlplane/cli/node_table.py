@@ -28,7 +28,7 @@ _SHORT: Final = {
 
 
 def print_nodes(nodes: Sequence[Node]) -> None:
-    """Print the table, and below it what was rejected."""
+    """Print the table, and below it what was rejected, and whose health is seen otherwise."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
         folds = name in _WORDS
@@ -41,7 +41,7 @@ def print_nodes(nodes: Sequence[Node]) -> None:
     if not console.is_terminal:
         console.width = _WIDE
     console.print(table)
-    for sentence in (it for node in nodes for it in _rejections(node)):
+    for sentence in (it for node in nodes for it in (*_rejections(node), *_disagreements(node))):
         # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
         console.print(printable(sentence), soft_wrap=True)
 
@@ -92,6 +92,8 @@ def _short(status: NodeType) -> str:
 def _state(status: NodeType) -> str:
     if status.in_sync:
         return "in sync"
+    if status.refused:
+        return "rejected"
     rejection, sent = status.last_rejection, status.sent_age_s
     # Once something was sent after a rejection, the answer to that is what is missing.
     is_newest = rejection is not None and (sent is None or rejection.age_s <= sent)
@@ -114,3 +116,12 @@ def _rejections(node: Node) -> Iterator[str]:
                 f"{node.id}: rejected {_short(status)} {names},"
                 f" {lasted(rejection.age_s)} ago: {rejection.message}"
             )
+
+
+def _disagreements(node: Node) -> Iterator[str]:
+    for it in node.disagrees:
+        other = "gone" if it.sees == "healthy" else "ready"
+        yield (
+            f"{node.id}: sees {it.pool}/{it.replica} {it.sees} for {lasted(it.for_s)}, which is"
+            f" {other} to the control plane"
+        )

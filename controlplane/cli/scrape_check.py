@@ -2,48 +2,86 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from controlplane.balancing.sentences import duration, number, percent
+from controlplane.edges.scraping.access import Access
 from controlplane.edges.scraping.http_get import Getter
 from controlplane.edges.scraping.scrape import MAX_DEADLINE, receiver, scrape
-from controlplane.settings import Address, parse_address
+from controlplane.settings import Address, parse_address, validated
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
 
 NEAR: Final = 3
 """Profiles that do not fit of which is said what they lack."""
 
+SCRAPES: Final = 6
+"""Scrapes in the time that is given, each over a connection of its own: behind one port there may
+be several processes, of which each connection reaches one."""
 
-def parse_target(text: str) -> tuple[Address, str]:
-    """Read ``HOST:PORT``, ``HOST:PORT/path`` or the same as an ``http://`` URL.
+_PORTS: Final = {"http": 80, "https": 443}
+
+MAX_BYTES: Final = 64 << 20
+"""Of an exposition."""
+
+
+def parse_target(text: str) -> tuple[Address, str, str]:
+    """Read ``HOST:PORT``, ``HOST:PORT/path`` or the same as an ``http://`` or ``https://`` URL.
+
+    Returns:
+        Where, the path, and the scheme.
 
     Raises:
         ValueError: With one sentence that says what would be right.
     """
     url = text if "://" in text else f"http://{text}"
     scheme, place, path, query, fragment = urlsplit(url)
-    if scheme != "http":
-        raise ValueError(f"{scheme}:// is not scraped, only http://")
+    if scheme not in _PORTS:
+        raise ValueError(f"{scheme}:// is not scraped, only http:// and https://")
     if fragment or not f"{path}{query}".isprintable() or " " in path + query:
         raise ValueError("a path has no fragment, and no spaces")
-    address = parse_address(place if ":" in place.rpartition("]")[2] else f"{place}:80")
-    return address, (path or "/metrics") + (f"?{query}" if query else "")
+    has_port = ":" in place.rpartition("]")[2]
+    address = parse_address(place if has_port else f"{place}:{_PORTS[scheme]}")
+    return address, (path or "/metrics") + (f"?{query}" if query else ""), scheme
 
 
-async def scraped_twice(address: Address, path: str, seconds: float) -> list[tuple[str, float]]:
-    """Scrape an address, and again some seconds later unless that is 0.
+def access_of(scheme: str, given: Mapping[str, str | None]) -> Access | None:
+    """With which credentials and certificates to ask; None: as anybody may.
+
+    Args:
+        scheme: ``http`` or ``https``.
+        given: Options of the command line.
+
+    Raises:
+        ValueError: When they do not go together.
+    """
+    keys = {"user": "username"}
+    said = {keys.get(key, key): value for key, value in given.items() if value is not None}
+    if scheme == "http" and not said:
+        return None
+    return Access(validated(AccessSettings, {"scheme": scheme, **said}))
+
+
+async def scraped(
+    address: Address, path: str, seconds: float, access: Access | None
+) -> list[tuple[str, float]]:
+    """Scrape an address several times in so many seconds; once where that is 0.
 
     Raises:
         ScrapeError: When a scrape yields nothing.
     """
-    with closing(Getter(receiver())) as getter:
-        texts = [await scrape(getter, address, path, MAX_DEADLINE)]
-        if seconds > 0:
-            await asyncio.sleep(max(texts[0][1] + seconds - time.monotonic(), 0.0))
-            texts.append(await scrape(getter, address, path, MAX_DEADLINE))
+    share = receiver()
+    begun = time.monotonic()
+    texts = []
+    for turn in range(SCRAPES if seconds > 0 else 1):
+        due = begun + seconds * turn / (SCRAPES - 1)
+        await asyncio.sleep(max(due - time.monotonic(), 0.0))
+        with closing(Getter(share)) as getter:
+            asked = scrape(getter, address, path, MAX_DEADLINE, most=MAX_BYTES, access=access)
+            texts.append(await asked)
     return texts
 
 
@@ -54,9 +92,15 @@ def fitting(texts: Sequence[tuple[str, float]]) -> tuple[Fit, ...]:
 
 def as_lines(found: Sequence[Fit]) -> Iterator[str]:
     """What an operator is told."""
-    best = found[0] if found and found[0].fits else None
-    if best is None or best.window is None:
+    best = found[0] if found and (found[0].fits or found[0].idle) else None
+    if best is None:
         yield "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
+    elif best.window is None:
+        yield (
+            f"profile {best.profile}, idle: {best.idle} is declared and has counted nothing yet;"
+            " send it a request and check again"
+        )
+        yield from _lacks(best)
     else:
         yield f"profile {best.profile} fits"
         yield from (f"  {name}: {value}" for name, value in _yields(best.window))
@@ -69,17 +113,30 @@ def as_lines(found: Sequence[Fit]) -> Iterator[str]:
             yield from _lacks(fit)
 
 
-def as_json(found: Sequence[Fit]) -> dict[str, Any]:
+def is_empty(texts: Sequence[tuple[str, float]]) -> bool:
+    """Whether an address answers, and has nothing to tell."""
+    return not any(text.strip() for text, _ in texts)
+
+
+EMPTY: Final = (
+    "the answer is empty: the server is up and has counted nothing yet, as"
+    " text-embeddings-inference before its first request; send it a request and check again"
+)
+
+
+def as_json(found: Sequence[Fit], *, is_empty: bool) -> dict[str, Any]:
     """The same for a program; the keys have the units."""
-    best = found[0] if found and found[0].fits else None
+    best = found[0] if found and (found[0].fits or found[0].idle) else None
     return {
         "ok": best is not None,
+        "idle": is_empty or (best is not None and best.idle is not None),
         "profile": best.profile if best else None,
         "yields": _plain(best.window) if best and best.window else None,
         "profiles": [
             {
                 "profile": fit.profile,
                 "fits": fit.fits,
+                "idle": fit.idle,
                 "found": list(fit.found),
                 "missing": {quantity: list(families) for quantity, families in fit.missing},
                 "error": fit.error,
@@ -95,6 +152,8 @@ def _lacks(fit: Fit) -> Iterator[str]:
 
 
 def _yields(window: Window) -> Iterator[tuple[str, str]]:
+    if window.tokens_in is not None and window.seconds > 0:
+        yield "tokens", f"{number(window.tokens_in / window.seconds)}/s"
     if window.samples > 0 and window.latency is not None:
         yield "rate", f"{number(window.rate)} requests/s over {duration(window.seconds)}"
         yield "mean latency", duration(window.latency)
@@ -111,9 +170,12 @@ def _yields(window: Window) -> Iterator[tuple[str, str]]:
         yield "latency", "one scrape says nothing of the rate: check with --seconds above 0"
     for name, value in (("queue", window.queue), ("running", window.running)):
         if value is not None:
-            yield name, f"{number(value)} requests"
+            yield name, f"{number(value)} {window.queue_unit}"
     for gpu in window.memory:
         yield "GPU memory", _shown(gpu)
+    for note in (window.note or "").split("; "):
+        if note:
+            yield "note", note
 
 
 def _shown(gpu: GpuMemory) -> str:

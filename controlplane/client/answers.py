@@ -82,8 +82,20 @@ class NodeType(Answer):
     """The version acknowledged last."""
     acknowledged_age_s: float | None = None
     in_sync: bool
-    """Whether the two are the same."""
+    """Whether the two are the same, and nothing stands refused."""
+    refused: tuple[str, ...] = ()
+    """What it refused and was not sent otherwise since."""
     last_rejection: Rejection | None = None
+
+
+class Disagreement(Answer):
+    """A replica whose health an Envoy has seen otherwise for a while than the control plane."""
+
+    pool: str
+    replica: str
+    sees: str
+    """The Envoy: `healthy` or `unhealthy`."""
+    for_s: float
 
 
 class Node(Answer):
@@ -96,8 +108,10 @@ class Node(Answer):
     version: str
     connected_s: float | None = None
     in_sync: bool = False
-    """Whether it has acknowledged the newest of every type."""
+    """Whether it holds the newest of every type."""
     types: tuple[NodeType, ...]
+    disagrees: tuple[Disagreement, ...] = ()
+    """About the health of replicas."""
 
 
 class NodeList(Answer):

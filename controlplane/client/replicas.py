@@ -148,6 +148,8 @@ class Replica(Weighed, Tagged):
     """Where the value of each setting comes from."""
     found_by: str | None = None
     """The source that discovered it."""
+    owner: str | None = None
+    """The token that registered it, and that alone of the role `register` may change it."""
     generation: int
     """Another one for each process: at another address, or of another `instance`."""
     state: str

@@ -22,6 +22,8 @@ from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.lease_times import LeaseTimes
 from controlplane.fleet.leases import expire, given_back
+from controlplane.fleet.loops import listeners_of, refuse_loops
+from controlplane.fleet.owners import refuse_foreign
 from controlplane.fleet.registered import (
     Changes,
     Registered,
@@ -71,6 +73,9 @@ __all__ = [
     "discover",
     "expire",
     "given_back",
+    "listeners_of",
+    "refuse_foreign",
+    "refuse_loops",
     "registered",
     "restored",
 ]

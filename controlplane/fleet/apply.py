@@ -16,6 +16,7 @@ from controlplane.fleet.commands import (
 )
 from controlplane.fleet.departures import departed, unless_most_move
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.loops import listeners_of, refuse_loops
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
 from controlplane.settings import PoolSettings, ReplicaSettings
@@ -38,8 +39,9 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
             return _put_pool(fleet, command)
         case DeletePool(name):
             return _delete_pool(fleet, fleet.pool(name))
-        case PutReplica(name, replica_id, settings, source):
-            return _put_replicas(fleet, PutReplicas(name, {replica_id: settings}, source), now)
+        case PutReplica(name, replica_id, settings, source, owner):
+            put = PutReplicas(name, {replica_id: settings}, source, owner=owner)
+            return _put_replicas(fleet, put, now)
         case PutReplicas():
             return _put_replicas(fleet, command, now)
         case DeleteReplica():
@@ -56,10 +58,12 @@ def _put_pool(fleet: Fleet, command: PutPool) -> Fleet:
     known = fleet.pools.get(command.pool)
     layers = known.layers if known else Layers[PoolSettings]()
     if command.source is Source.FILE:
-        layers = layers.with_file(command.settings)
-    else:
-        layers = layers.with_api(command.settings)
-    return with_layers(fleet, command.pool, layers)
+        # Who declares a whole file looks for loops in the end.
+        return with_layers(fleet, command.pool, layers.with_file(command.settings))
+    changed = with_layers(fleet, command.pool, layers.with_api(command.settings))
+    if known is None or known.settings.listener != changed.pools[command.pool].settings.listener:
+        _refuse_loops(changed, ("listener", "address"))
+    return changed
 
 
 def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
@@ -85,6 +89,13 @@ def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
     return fleet.with_pool(changed)
 
 
+def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
+    try:
+        refuse_loops(fleet)
+    except Refused as refused:
+        raise Refused(refused.kind, str(refused), path) from None
+
+
 def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
     if pool.source is Source.API:
         return fleet.without_pool(pool.name)
@@ -94,7 +105,9 @@ def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
             f"pool {pool.name!r} is declared in the config file, and the API overrides nothing of"
             " it; take it out of the file",
         )
-    return with_layers(fleet, pool.name, pool.layers.without_api())
+    changed = with_layers(fleet, pool.name, pool.layers.without_api())
+    refuse_loops(changed)
+    return changed
 
 
 def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
@@ -104,10 +117,22 @@ def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
         known = pool.replicas.get(id_)
         before = known.layers if known else Layers[ReplicaSettings]()
         is_file = command.source is Source.FILE
-        layers[id_] = before.with_file(settings) if is_file else before.with_api(settings)
+        layers[id_] = (
+            before.with_file(settings) if is_file else before.with_api(settings, command.owner)
+        )
+    if command.source is Source.API:
+        # As for pools: a whole file is looked at once, in the end.
+        _refuse_own_listeners(fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
     return with_replica_layers(fleet, pool, layers, now)
+
+
+def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
+    listeners = listeners_of(fleet)
+    for id_, it in layers.items():
+        if (why := listeners.refusal(it.merged().address)) is not None:
+            raise Refused("conflict", why, ("address",), id_)
 
 
 def with_replica_layers(
@@ -185,6 +210,7 @@ def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
                 " nothing of it; take it out of the file, or drain it",
             )
         layers = {replica.id: replica.layers.without_api()}
+        _refuse_own_listeners(fleet, layers)
         return with_replica_layers(fleet, pool, layers, now)
     left = pool.without_replica(replica.id)
     if replica.draining is None:

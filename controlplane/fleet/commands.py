@@ -25,12 +25,17 @@ class DeletePool:
 
 @dataclass(frozen=True, slots=True)
 class PutReplica:
-    """Add a replica, or change it; at another address it is another process."""
+    """Add a replica, or change it; at another address it is another process.
+
+    Attributes:
+        owner: The name of the token that asks; None where it is not known.
+    """
 
     pool: str
     replica: str
     settings: ReplicaSettings
     source: Source = Source.API
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,14 @@ class PutReplicas:
     Attributes:
         replicas: By id; no two with the same address.
         force: Even if most of the pool moves to other addresses in this one step.
+        owner: The name of the token that asks; None where it is not known.
     """
 
     pool: str
     replicas: Mapping[str, ReplicaSettings]
     source: Source = Source.API
     force: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from controlplane.fleet.apply import apply, with_layers, with_replica_layers
 from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.loops import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
 from controlplane.settings import Config, PoolEntry, ReplicaSettings
 
@@ -62,6 +63,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
         if other:
             put = PutReplicas(entry.name, other, Source.FILE, force=True)
             fleet = apply(fleet, put, now)
+    refuse_loops(fleet)
     return fleet
 
 

@@ -5,13 +5,15 @@ containers are there. So what is new comes at once, and what is gone is drained 
 would leave less than half of those that serve is not taken before others serve in their place.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.fleet.layers import Source
+from controlplane.fleet.loops import listeners_of
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 from controlplane.settings import ReplicaSettings
+from controlplane.settings.listeners import Listeners
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""
@@ -40,6 +42,7 @@ def discover(
     now: float,
     parts: Collection[str] = (),
     is_told: Callable[[Replica], bool] = lambda _: True,
+    listeners: Sequence[Listeners] | None = None,
 ) -> Merged:
     """Bring a pool in line with what its sources have found.
 
@@ -51,13 +54,15 @@ def discover(
         now: Seconds of a monotonic clock.
         parts: Sources whose set is only a part of what they have: nothing goes for being missing.
         is_told: Whether Envoys know of a replica: only then does it serve in another's place.
+        listeners: Where Envoys listen; None: where the pools of the fleet say.
 
     Returns:
         The same fleet object where nothing changes.
     """
     if name not in fleet.pools:
         return Merged(fleet)
-    wanted, clashes = _put_together(fleet.pools[name], sets)
+    listeners = (listeners_of(fleet),) if listeners is None else listeners
+    wanted, clashes = _put_together(fleet.pools[name], sets, listeners)
     fleet = _without_displaced(fleet, name, wanted)
     for id_, (source, settings) in wanted.items():
         fleet = _with_found(fleet, name, id_, source, settings)
@@ -88,7 +93,7 @@ def discover(
 
 
 def _put_together(
-    pool: Pool, sets: Sets
+    pool: Pool, sets: Sets, listeners: Sequence[Listeners]
 ) -> tuple[dict[str, tuple[str, ReplicaSettings]], tuple[str, ...]]:
     """By id, with the first source that has it; what the file and the API declare stays theirs."""
     wanted: dict[str, tuple[str, ReplicaSettings]] = {}
@@ -99,6 +104,10 @@ def _put_together(
     for source, found in sets.items():
         for id_, settings in (found or {}).items():
             if settings.address in addresses:
+                continue
+            loops = (why for it in listeners if (why := it.refusal(settings.address)) is not None)
+            if (loop := next(loops, None)) is not None:
+                clashes.append(f"{source}: {id_!r} is not used, {loop}")
                 continue
             if id_ in ids:
                 clashes.append(

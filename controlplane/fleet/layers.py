@@ -30,20 +30,28 @@ class Layers(Generic[SettingsT]):
         overrides: The keys in which `api` counts where the file declares the rest: those that said
             something else than the file when they were put. A key that said the same follows
             the file when that is changed.
+        owner: The name of the token that said first what `api` is, and may change it; None where
+            nobody knows.
     """
 
     file: SettingsT | None = None
     api: SettingsT | None = None
     overrides: frozenset[str] = frozenset()
+    owner: str | None = None
 
-    def with_api(self, settings: SettingsT) -> "Layers[SettingsT]":
-        """With this said by the API, in place of all that it said before."""
+    def with_api(self, settings: SettingsT, owner: str | None = None) -> "Layers[SettingsT]":
+        """With this said by the API, in place of all that it said before.
+
+        Args:
+            settings: All of them.
+            owner: Of what had none.
+        """
         keys = said(settings)
         if self.file is not None:
             keys = frozenset(k for k in keys if getattr(settings, k) != getattr(self.file, k))
             if not keys:
                 return Layers(self.file)
-        return Layers(self.file, settings, keys)
+        return Layers(self.file, settings, keys, self.owner or owner)
 
     def without_api(self) -> "Layers[SettingsT]":
         """With what the file says alone."""
@@ -52,7 +60,7 @@ class Layers(Generic[SettingsT]):
     def with_file(self, settings: SettingsT | None) -> "Layers[SettingsT]":
         """With this declared by the file; None: no longer."""
         if settings is None and self.api is not None:
-            return Layers(api=self.api, overrides=said(self.api))
+            return Layers(None, self.api, said(self.api), self.owner)
         return replace(self, file=settings)
 
     @property

@@ -35,6 +35,7 @@ class RegisteredReplica:
         settings: What the API said of it, or what was discovered; None if nothing.
         overrides: Keys of `settings` that count where the file declares the replica too.
         found_by: The source that discovered it; None for one that was declared.
+        owner: The name of the token that registered it; None where that is not known.
     """
 
     address: Address
@@ -44,6 +45,7 @@ class RegisteredReplica:
     settings: ReplicaSettings | None = None
     overrides: frozenset[str] = frozenset()
     found_by: str | None = None
+    owner: str | None = None
 
     @property
     def api(self) -> ReplicaSettings | None:
@@ -83,6 +85,7 @@ def registered_replica(replica: Replica) -> RegisteredReplica:
         replica.layers.api if replica.found_by is None else replica.settings,
         replica.layers.overrides,
         replica.found_by,
+        replica.layers.owner,
     )
 
 

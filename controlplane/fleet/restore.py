@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from controlplane.fleet.layers import Layers, Source
+from controlplane.fleet.loops import listeners_of, refuse_loops
 from controlplane.fleet.process import is_same_process
 from controlplane.fleet.registered import Registered, RegisteredReplica
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
 from controlplane.settings import Address, Config, PoolEntry, ReplicaSettings
+from controlplane.settings.listeners import Listeners
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:
@@ -50,11 +52,15 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
                 f"pool {name!r} is no longer in the file, but replica {id_!r} was added to it"
                 " through the API; keep the pool until that one is removed",
             )
-    generations = fleet.generations
+    generations, listeners = fleet.generations, listeners_of(fleet)
     for name, pool in fleet.pools.items():
-        replicas, generations = _replicas_of(entries.get(name), ids[name], generations, now)
+        replicas, generations = _replicas_of(
+            entries.get(name), ids[name], generations, listeners, now
+        )
         _addresses_differ(name, replicas)
         fleet = fleet.with_pool(replace(pool, replicas=Replicas(replicas)))
+    # What the API alone said, to an earlier version, only the API can take back: it has to start.
+    refuse_loops(fleet, listeners_of(fleet, lambda pool: "listener" not in pool.layers.overrides))
     return replace(fleet, generations=generations)
 
 
@@ -62,6 +68,7 @@ def _replicas_of(
     entry: PoolEntry | None,
     known: Mapping[str, RegisteredReplica],
     generations: int,
+    listeners: Listeners,
     now: float,
 ) -> tuple[dict[str, Replica], int]:
     declared = {it.id: it.settings() for it in entry.replicas} if entry else {}
@@ -70,7 +77,8 @@ def _replicas_of(
     for id_ in (*declared, *added):
         kept = known.get(id_)
         file, api = declared.get(id_), kept.api if kept else None
-        layers = Layers(file, api, kept.overrides if kept else frozenset())
+        overrides, owner = (kept.overrides, kept.owner) if kept else (frozenset[str](), None)
+        layers = Layers(file, api, overrides, owner)
         if file is None:
             layers = layers.with_file(None)
         settings = layers.merged()
@@ -91,7 +99,7 @@ def _replicas_of(
             layers,
             instance=instance,
         )
-    return {**replicas, **_found_before(entry, known, replicas, now)}, generations
+    return {**replicas, **_found_before(entry, known, replicas, listeners, now)}, generations
 
 
 def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
@@ -109,6 +117,7 @@ def _found_before(
     entry: PoolEntry | None,
     known: Mapping[str, RegisteredReplica],
     declared: Mapping[str, Replica],
+    listeners: Listeners,
     now: float,
 ) -> dict[str, Replica]:
     """What was discovered stays until its source answers, unless that was taken out of the file."""
@@ -130,6 +139,7 @@ def _found_before(
         and it.found_by in sources
         and id_ not in declared
         and it.address not in addresses
+        and listeners.refusal(it.address) is None
     }
 
 

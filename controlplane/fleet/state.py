@@ -23,8 +23,8 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
     """A command that cannot be carried out; nothing has changed.
 
     Attributes:
-        kind: Whether what it names does not exist, it contradicts what exists, or nothing can be
-            kept at the moment.
+        kind: Whether what it names does not exist, it contradicts what exists, somebody else has a
+            say in it, or nothing can be kept at the moment.
         path: Of the setting that is in the way, from the top of a pool's or a replica's; empty
             where it is none.
         replica: Id of the one whose setting it is, where several are put together.
@@ -32,7 +32,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault
 
     def __init__(
         self,
-        kind: Literal["not found", "conflict", "unavailable"],
+        kind: Literal["not found", "conflict", "forbidden", "unavailable"],
         sentence: str,
         path: tuple[str | int, ...] = (),
         replica: str | None = None,

@@ -1,12 +1,15 @@
 """What exporters of GPU memory said, and which of it is about which replica."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Final
 
 from controlplane.plane.observed import Failure
 from controlplane.settings import Address, GpuSettings, PoolSettings, ReplicaSettings
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import Device, GpuMemory
+from controlplane.signals.devices import same_gpu
 
 FORGOTTEN: Final = 10.0
 """Scrape intervals after which nothing that an exporter said counts."""
@@ -20,6 +23,7 @@ class Exporter:
 
     address: Address
     settings: GpuSettings
+    access: AccessSettings | None = None
 
     @property
     def key(self) -> tuple[Address, str]:
@@ -95,25 +99,28 @@ class Devices:
             return None
         memory: dict[str, GpuMemory] = {}
         ages = []
-        for key, device in self._devices_of(replica):
+        for key, device, uuid in self._devices_of(replica):
             if key[1] != settings.path or key[0] not in settings.addresses:
                 continue
             at = self._seen[key].at
             if at is not None and now - at <= FORGOTTEN * settings.interval:
-                memory[device.uuid] = device.memory
+                memory[same_gpu(uuid)] = replace(device.memory, uuid=uuid)
                 ages.append(now - at)
         ordered = sorted(memory.values(), key=lambda gpu: (gpu.fraction, gpu.uuid or ""))
         return Joined(tuple(ordered), max(ages, default=None), self._failure(settings))
 
-    def _devices_of(self, replica: ReplicaSettings) -> Iterator[tuple[_Key, Device]]:
-        """Of any exporter; one that is declared and of the pod comes twice."""
+    def _devices_of(self, replica: ReplicaSettings) -> Iterator[tuple[_Key, Device, str]]:
+        """Of any exporter, with its uuid as declared; one that is of the pod too comes twice."""
         if not self._is_indexed:
             self._index()
-        if replica.gpu is not None:
-            yield from self._by_uuid.get(replica.gpu.uuid, ())
+        declared = replica.gpu.uuid if replica.gpu is not None else None
         namespace, name = (replica.labels.get(label) for label in POD_LABELS)
         if namespace and name:
-            yield from self._by_pod.get((namespace, name), ())
+            for key, device in self._by_pod.get((namespace, name), ()):
+                yield key, device, device.uuid
+        if declared is not None:
+            for key, device in self._by_uuid.get(same_gpu(declared), ()):
+                yield key, device, declared
 
     def _failure(self, settings: GpuSettings) -> str | None:
         """Why the last scrape of an exporter failed: of the first of them that did."""
@@ -126,19 +133,26 @@ class Devices:
         self._by_uuid, self._by_pod, self._is_indexed = {}, {}, True
         for key, seen in self._seen.items():
             for device in seen.devices:
-                self._by_uuid.setdefault(device.uuid, []).append((key, device))
+                self._by_uuid.setdefault(same_gpu(device.uuid), []).append((key, device))
                 for pod in device.pods:
                     self._by_pod.setdefault(pod, []).append((key, device))
 
 
-def exporters_of(pools: Iterable[PoolSettings]) -> Mapping[tuple[Address, str], Exporter]:
-    """Every exporter that pools name, once, with the settings of who wants it most often."""
+def exporters_of(
+    pools: Iterable[PoolSettings], accesses: Iterable[AccessSettings | None] = ()
+) -> Mapping[tuple[Address, str], Exporter]:
+    """Every exporter that pools name, once, with the settings of who wants it most often.
+
+    Args:
+        pools: All of them.
+        accesses: How those that each names are asked.
+    """
     found: dict[tuple[Address, str], Exporter] = {}
-    for pool in pools:
+    for pool, access in zip_longest(pools, accesses):
         if (settings := pool.metrics.gpu) is None:
             continue
         for address in settings.addresses:
-            exporter = Exporter(address, settings)
+            exporter = Exporter(address, settings, access)
             known = found.get(exporter.key)
             if known is None or settings.interval < known.settings.interval:
                 found[exporter.key] = exporter

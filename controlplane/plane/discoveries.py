@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from controlplane.fleet import Fleet, Replica, discover
+from controlplane.fleet import Fleet, Replica, discover, listeners_of
 from controlplane.settings import PoolEntry, ReplicaSettings
+from controlplane.settings.listeners import Listeners
 
 EMPTY_SECONDS: Final = 60.0
 """After a start Envoys are told nothing for so long while a pool is empty because one of its
@@ -148,6 +149,7 @@ class Discoveries:
         fleet: Fleet,
         serves: Callable[[str, Replica], bool],
         is_told: Callable[[str, Replica], bool],
+        moved: Listeners,
         now: float,
     ) -> Fleet:
         """The fleet with what the sources have found since it was last `taken_in`.
@@ -156,18 +158,27 @@ class Discoveries:
             fleet: As it is, or as it will be.
             serves: Whether a replica of a pool answers at present.
             is_told: Whether Envoys know of it.
+            moved: Where Envoys listen that have moved listeners.
             now: Seconds.
 
         Returns:
             The same object where nothing changes.
         """
-        for name, sources in self._pools.items():
-            if not (sources.is_due or sources.withheld):
-                continue
+        due = [it for it in self._pools.items() if it[1].is_due or it[1].withheld]
+        # What is found changes no listener, and there may be thousands of them.
+        listeners = (listeners_of(fleet), moved) if due else ()
+        for name, sources in due:
             sets = {it.source: it.found for it in sources.known.values()}
             parts = {it.source for it in sources.known.values() if not it.is_whole}
             merged = discover(
-                fleet, name, sets, partial(serves, name), now, parts, partial(is_told, name)
+                fleet,
+                name,
+                sets,
+                partial(serves, name),
+                now,
+                parts,
+                partial(is_told, name),
+                listeners,
             )
             fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes

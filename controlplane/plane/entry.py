@@ -34,7 +34,7 @@ class Entry:
         classes: Names of the classes of requests that it served first; empty where requests were
             not parted.
         serving: Replicas of the pool that had a share.
-        drained: It was cut for its memory.
+        drained: It was cut, for its memory or because its requests failed.
         stale: Its readings were too old.
         steps: How it came to that.
     """

@@ -11,7 +11,7 @@ from controlplane.plane.devices import Devices
 def memory_in_use(
     pools: Mapping[str, Pool], tables: Mapping[str, Table], devices: Devices, now: float
 ) -> dict[str, float]:
-    """The part of its memory that is in use on each GPU, by its uuid.
+    """The part of its memory that is in use on each GPU, by its uuid and who says so.
 
     Args:
         pools: All of them, by name.
@@ -21,7 +21,8 @@ def memory_in_use(
 
     Returns:
         As the fullest says that any replica or exporter reports, 0 to 1; a GPU of which nobody
-        spoke lately is not in it.
+        spoke lately is not in it. What replicas of one registrar say stands apart from what all
+        others say, see `ReplicaInput.gpu_key`; exporters are the operator's choice.
     """
     found: dict[str, float] = {}
 
@@ -37,7 +38,7 @@ def memory_in_use(
             if window is not None and at is not None and now - at <= FORGOTTEN * metrics.interval:
                 for gpu in window.memory:
                     for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
-                        add(uuid, gpu.fraction)
+                        add(given.gpu_key(uuid), gpu.fraction)
             replica = pool.replicas.get(id_) if metrics.gpu is not None else None
             told = devices.joined(metrics.gpu, replica.settings, now) if replica else None
             for gpu in told.memory if told is not None else ():

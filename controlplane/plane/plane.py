@@ -1,17 +1,27 @@
 """The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Collection,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
-from controlplane.fleet import Command, Fleet, Replica
+from controlplane.fleet import Command, Fleet, Pool, Refused, Replica
 from controlplane.plane.decided import Decided
 from controlplane.plane.deciding import decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.due import Due
+from controlplane.plane.envoy_health import Dispute, EnvoyHealth, to_check
 from controlplane.plane.inputs import Seen, joined
+from controlplane.plane.moved import MovedListeners, moved_by
 from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
@@ -25,7 +35,11 @@ from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
-from controlplane.settings import Config
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.views import View
+from controlplane.settings import Address, Config, PoolEntry
+from controlplane.settings.access import ScrapingSettings
+from controlplane.settings.listeners import Listeners
 from controlplane.signals import Device, Reading
 from controlplane.signals.load import Endpoint, Load, drained
 from controlplane.signals.sizes import RequestSizes, Sample
@@ -37,6 +51,8 @@ class Plane:
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
         recovery: What Envoys may be told of after a registry was lost.
+        moved: Where connected Envoys listen, other than the pools say.
+        envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
     """
 
@@ -53,8 +69,11 @@ class Plane:
         self._has_decided = False
         self._envoys: int | None = None
         self._devices = Devices()
+        self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
         self.recovery = Recovery()
+        self.moved = MovedListeners()
+        self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.timelines = Timelines()
         self.catalog = Catalog()
@@ -73,9 +92,15 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self.adopt(fleets.declare(self.fleet, config, now), now)
+        fleet = fleets.declare(self.fleet, config, now)
+        self.scrape_with(config.pools)
+        self.adopt(fleet, now)
         self.discoveries.adopt(config.pools)
         self.discover(now)
+
+    def scrape_with(self, pools: Iterable[PoolEntry]) -> None:
+        """Take in how the replicas and exporters of pools are asked for their metrics."""
+        self._scraping = {pool.name: pool.scraping for pool in pools}
 
     def discover(self, now: float) -> None:
         """Bring the fleet in line with what the sources have found."""
@@ -84,7 +109,45 @@ class Plane:
 
     def discovered(self, fleet: Fleet, now: float) -> Fleet:
         """A fleet in line with what the sources have found; the same object if it is already."""
-        return self.discoveries.merged(fleet, self._observed.serves, self._is_told, now)
+        return self.discoveries.merged(
+            fleet, self._observed.serves, self._is_told, self.moved.listeners, now
+        )
+
+    def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
+        """Take note of an Envoy that has connected.
+
+        Args:
+            stream: Tells it from others.
+            node: Its id.
+            view: What it is to be shown.
+
+        Returns:
+            Why it cannot be served, as one sentence; None where it can.
+        """
+        if moved := moved_by(node, view):
+            try:
+                fleets.refuse_loops(self.fleet, Listeners(moved.items()))
+            except Refused as refused:
+                return str(refused)
+            self.moved.came(stream, node, view)
+        return None
+
+    def refuse_moved(self, config: Config) -> None:
+        """Refuse a config file with a replica where a connected Envoy listens.
+
+        Raises:
+            Refused: It has one.
+        """
+        for pool in config.pools:
+            for replica in pool.replicas:
+                if (why := self.moved.listeners.refusal(replica.address)) is not None:
+                    raise Refused(
+                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                    )
+
+    def envoy_left(self, stream: Hashable) -> None:
+        """An Envoy has disconnected."""
+        self.moved.left(stream)
 
     def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
@@ -108,11 +171,12 @@ class Plane:
 
     def targets(self) -> tuple[Target, ...]:
         """What is to be scraped."""
-        return tuple(
-            Target(pool.name, replica, pool.settings, self._observed.is_probed(pool.name, replica))
+        found = (
+            self.target(pool.name, id_)
             for pool in self.fleet.pools.values()
-            for replica in pool.replicas.values()
+            for id_ in pool.replicas
         )
+        return tuple(target for target in found if target is not None)
 
     def target(self, pool: str, replica_id: str) -> Target | None:
         """One target as it is now; None when there is no such replica."""
@@ -120,7 +184,10 @@ class Plane:
         replica = known.replicas.get(replica_id) if known else None
         if known is None or replica is None:
             return None
-        return Target(pool, replica, known.settings, self._observed.is_probed(pool, replica))
+        scraping = self._scraping.get(pool)
+        access = scraping.replicas if scraping is not None else None
+        is_probed = self._observed.is_probed(pool, replica)
+        return Target(pool, replica, known.settings, is_probed, access)
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
@@ -137,7 +204,10 @@ class Plane:
 
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
-        return tuple(exporters_of(pool.settings for pool in self.fleet.pools.values()).values())
+        pools = self.fleet.pools.values()
+        nobody = ScrapingSettings()
+        accesses = (self._scraping.get(pool.name, nobody).exporters for pool in pools)
+        return tuple(exporters_of((pool.settings for pool in pools), accesses).values())
 
     def record_devices(
         self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
@@ -241,6 +311,24 @@ class Plane:
             self.catalog = build(self.fleet, portions, self.catalog, told, parting)
         return self.catalog
 
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        """Which replicas a node is to check that has checked what is known so far."""
+        return to_check(self.fleet, self._decided.portions, view, known, node)
+
+    def disputes(self, now: float) -> Iterator[Dispute]:
+        """Where Envoys and the control plane hold different views of a replica's health."""
+        for endpoint in self.envoy_health.endpoints():
+            pool = self.fleet.pools.get(endpoint.pool)
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
+            if pool is not None and replica is not None:
+                yield from self._disputes(pool, replica, now)
+
+    def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
+        if replica.id not in self._decided.portions.get(pool.name, {}):
+            return ()
+        readiness = self._observed[pool.name, replica.id].readiness
+        return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
+
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
         return self._decided.decisions.get(pool)
@@ -274,6 +362,7 @@ class Plane:
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
+            disputes=self._disputes(known, replica, now),
         )
 
     def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:

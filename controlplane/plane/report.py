@@ -6,10 +6,12 @@ from typing import NamedTuple, Self
 from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
+from controlplane.plane.envoy_health import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion
 from controlplane.settings import Policy, PoolSettings
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import Window
 
 
@@ -19,12 +21,14 @@ class Target:
 
     Attributes:
         probe: Whether its health is to be asked for as well.
+        access: How its metrics are asked for; None: as anybody may.
     """
 
     pool: str
     replica: Replica
     settings: PoolSettings
     probe: bool
+    access: AccessSettings | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -79,6 +83,7 @@ class ReplicaReport:
         joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
         by_envoys: What it did lately by the count of all Envoys; None where none reports.
+        disputes: Envoys that have seen another state of it for a while than we have.
     """
 
     pool: Pool
@@ -91,6 +96,7 @@ class ReplicaReport:
     joined: Joined | None
     in_flight: float | None
     by_envoys: Window | None
+    disputes: tuple[Dispute, ...] = ()
 
     @property
     def outline(self) -> Outline:

@@ -6,7 +6,7 @@ from controlplane.fleet import Difference, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
 from controlplane.settings import Address
 from controlplane.signals import Window
-from controlplane.signals.load import ClassLoad, Endpoint, Load, LoadReports
+from controlplane.signals.load import ClassLoad, Endpoint, Failing, Load, LoadReports
 
 
 class Traffic:
@@ -80,6 +80,12 @@ class Traffic:
         if pool.name not in self._pools:
             return None
         return self._reports.in_flight(_endpoint(pool.name, replica), now)
+
+    def failing(self, pool: Pool, replica: Replica, now: float) -> Failing | None:
+        """What became of its requests lately, as most Envoys see it; None where none had one."""
+        if pool.name not in self._pools:
+            return None
+        return self._reports.failing(_endpoint(pool.name, replica), now)
 
     def by_class(self, pool: Pool, replica: Replica, now: float) -> Mapping[str, ClassLoad]:
         """What all Envoys together count of each class of requests at a replica.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 from controlplane.settings import Address, Locality
 
@@ -15,6 +16,10 @@ when it is sent another of that name, and would send the pool's requests to the 
 
 Protocol: TypeAlias = Literal["delta", "state-of-the-world"]
 """Which of xDS's two protocols an Envoy speaks; the control plane serves both on one port."""
+
+MAX_CONNECTIONS: Final = 50_000
+"""From clients, of one Envoy, as Envoy's advice for edge proxies has it: it refuses more, instead
+of running out of memory or of file descriptors for its replicas."""
 
 _API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-the-world": "GRPC"}
 
@@ -29,6 +34,9 @@ def bootstrap(
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
     protocol: Protocol = "delta",
+    log: LogFormat | None = None,
+    trusted_proxies: int = 0,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -41,9 +49,16 @@ def bootstrap(
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
         protocol: What it speaks with the control plane.
+        log: How it writes a line for each request to its standard output; None: it writes none.
+        trusted_proxies: How many proxies in front of it may say who a client is.
+        max_connections: Of clients, at a time.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
+    if log is not None:
+        wanted["log"] = log
+    if trusted_proxies:
+        wanted["trusted_proxies"] = trusted_proxies
     if pools:
         wanted["pools"] = sorted(set(pools))
     if gateway:
@@ -56,7 +71,11 @@ def bootstrap(
     node["metadata"] = {METADATA_KEY: wanted}
     return {
         "node": node,
-        "admin": {"address": _socket_address(Address("127.0.0.1", admin_port))},
+        "admin": {
+            "address": _socket_address(Address("127.0.0.1", admin_port)),
+            # It is looked into most when clients have taken all connections.
+            "ignore_global_conn_limit": True,
+        },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": _API_TYPES[protocol],
@@ -75,8 +94,26 @@ def bootstrap(
                 "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
             }
         },
+        # What it sees of the health of some replicas, as it is asked.
+        "hds_config": {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        },
         "static_resources": {"clusters": [_control_plane(xds)]},
+        "overload_manager": {"resource_monitors": [_connection_limit(max_connections)]},
     }
+
+
+def _connection_limit(most: int) -> dict[str, Any]:
+    """Connections of clients over all listeners; further ones are closed at once."""
+    config = {
+        "@type": "type.googleapis.com/envoy.extensions.resource_monitors"
+        ".downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": most,
+    }
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    return {"name": name, "typed_config": config}
 
 
 def _over_ads() -> dict[str, Any]:

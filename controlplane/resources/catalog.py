@@ -6,6 +6,7 @@ from typing import Final
 
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
+from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
 from controlplane.resources.pool_resources import (
     POOL_TYPES,
@@ -112,9 +113,10 @@ class Shown(Snapshot):
             return None
         if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
-        if type_url == LISTENER and (name in self._moved or self._view.access_log):
-            address = self._moved.get(name, held.pool.settings.listener.address)
-            return listener_at(name, address, self._view.access_log)
+        if type_url == LISTENER:
+            settings = held.pool.settings
+            address = self._moved.get(name, settings.listener.address)
+            return listener_at(name, address, self._view.downstream(settings.route.timeout))
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
@@ -168,19 +170,21 @@ class Shown(Snapshot):
         changed = self._catalog.changed_since(revision)
         if changed is None or not self._view.gateway:
             return changed
-        # Its listener is its own, and its routes are to all pools.
+        # Its listener is its own, and its routes are to all pools; both go by their timeouts.
         seen = {url: names for url, names in changed.items() if url not in (LISTENER, ROUTE)}
-        return seen | {ROUTE: frozenset((GATEWAY,))} if ROUTE in changed else seen
+        own = frozenset((GATEWAY,))
+        return seen | {LISTENER: own, ROUTE: own} if ROUTE in changed else seen
 
     def _of_gateway(self, type_url: str) -> Resource | None:
+        pools, shown = self._catalog.pools, sorted(self._shown())
         if type_url == LISTENER:
-            gateway, access_log = self._view.gateway, self._view.access_log
-            return listener_at(GATEWAY, gateway, access_log) if gateway else None
-        pools = self._catalog.pools
+            # It does not know yet for which pool a request is that it still receives.
+            timeouts = (pools[name].pool.settings.route.timeout for name in shown)
+            downstream = self._view.downstream(max(timeouts, default=Downstream().upload))
+            gateway = self._view.gateway
+            return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(
-            tuple(
-                Routed.to(pools[name].pool, pools[name].parting) for name in sorted(self._shown())
-            )
+            tuple(Routed.to(pools[name].pool, pools[name].parting) for name in shown)
         )
 
 

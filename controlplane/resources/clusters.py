@@ -5,15 +5,24 @@ from typing import Final
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
 from controlplane.resources.policies import load_balancing_policy
-from controlplane.settings.pool import HealthCheckSettings
+from controlplane.settings.health_check import HealthCheckSettings
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
 than what a fleet can have in flight, and its overflow would look like an outage."""
+
+
+IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
+"""For which a connection to a replica is kept without a request. A server that closes it first may
+do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
+
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster(pool: Pool, name: str | None = None) -> bytes:
@@ -37,6 +46,13 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
                 )
             ),
             connect_timeout=timedelta(seconds=1),
+            # A machine that is gone answers nothing, and its connections look as if it computed.
+            upstream_connection_options=cluster_v3.UpstreamConnectionOptions(
+                tcp_keepalive=core_v3.TcpKeepalive(
+                    keepalive_time=2, keepalive_interval=1, keepalive_probes=2
+                )
+            ),
+            typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},
             load_balancing_policy=load_balancing_policy(pool),
             common_lb_config=cluster_v3.ClusterCommonLbConfig(
                 # Weights of many replicas change together; Envoy rebuilds once for all of them.
@@ -44,7 +60,7 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
                 # A replica that was never seen healthy gets nothing, not even in panic mode.
                 ignore_new_hosts_until_first_hc=True,
             ),
-            health_checks=[_health_check(pool.settings.health_check)],
+            health_checks=[health_check(pool.settings.health_check)],
             outlier_detection=_outlier_detection(),
             # Without it a removed replica would get requests for as long as it answers checks.
             ignore_health_on_host_removal=True,
@@ -53,29 +69,66 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     )
 
 
-def _health_check(settings: HealthCheckSettings) -> core_v3.HealthCheck:
-    interval = timedelta(seconds=settings.interval)
+def _http_options() -> http_v3.HttpProtocolOptions:
+    return http_v3.HttpProtocolOptions(
+        common_http_protocol_options=core_v3.HttpProtocolOptions(idle_timeout=IDLE_UPSTREAM),
+        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=core_v3.Http1ProtocolOptions()
+        ),
+    )
+
+
+def health_check(
+    settings: HealthCheckSettings, seconds: float | None = None
+) -> core_v3.HealthCheck:
+    """A pool's ``HealthCheck``.
+
+    Args:
+        settings: Of the pool.
+        seconds: Between two checks; None: as the settings say.
+    """
+    interval = timedelta(seconds=settings.interval if seconds is None else seconds)
     return core_v3.HealthCheck(
         timeout=timedelta(seconds=settings.timeout),
         interval=interval,
         # Many sidecars check the same replica; they should not do it in step.
         interval_jitter_percent=10,
-        unhealthy_threshold=2,
-        healthy_threshold=1,
+        unhealthy_threshold=settings.unhealthy_threshold,
+        healthy_threshold=settings.healthy_threshold,
         # Envoy's default is 60 s: a replica whose first check fails would wait a minute for the
         # next one, because without traffic nobody asks for it sooner.
         no_traffic_interval=interval,
         no_traffic_healthy_interval=interval,
-        http_health_check=core_v3.HealthCheckHttpHealthCheck(path=settings.path),
+        http_health_check=core_v3.HealthCheckHttpHealthCheck(
+            path=settings.path,
+            # Otherwise each endpoint says its own; without either Envoy sends the cluster's name,
+            # which frameworks that know their hosts refuse.
+            host=settings.host or "",
+            request_headers_to_add=[
+                core_v3.HeaderValueOption(
+                    # To Envoy a percent sign begins a command.
+                    header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
+                    append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+                )
+                for name, value in settings.headers.items()
+            ],
+            # None stands for 200.
+            expected_statuses=[
+                type_v3.Int64Range(start=first, end=last + 1)
+                for first, last in settings.ranges
+                if settings.expected_statuses != ("200",)
+            ],
+        ),
     )
 
 
 def _outlier_detection() -> cluster_v3.OutlierDetection:
     """Ejection by what requests meet, on top of active checks.
 
-    Envoy's defaults suit hundreds of hosts: it ejects at most a tenth, needs five hosts and a
-    hundred requests each to compare success rates, and waits 30 s. A pool of four replicas would
-    never lose its broken one.
+    Envoy's defaults suit hundreds of hosts: it ejects at most a tenth, and waits 30 s. A pool of
+    four replicas would never lose its broken one. Success rates are not compared: the worst of
+    fewer than five hosts is never far enough below their mean, and of many hosts that hardly fail
+    one always is. What each Envoy sees too little of, the control plane adds up over all of them.
     """
     return cluster_v3.OutlierDetection(
         interval=timedelta(seconds=1),
@@ -86,8 +139,15 @@ def _outlier_detection() -> cluster_v3.OutlierDetection:
         consecutive_5xx=5,
         split_external_local_origin_errors=True,
         consecutive_local_origin_failure=3,
-        success_rate_minimum_hosts=3,
-        success_rate_request_volume=50,
+        enforcing_success_rate=0,
+        enforcing_local_origin_success_rate=0,
+        # A body that is cut off counts as a failure, and its connection as a success before: half
+        # of what a replica does is failing when all of its answers are cut off.
+        failure_percentage_threshold=30,
+        failure_percentage_minimum_hosts=1,
+        failure_percentage_request_volume=4,
+        enforcing_failure_percentage=100,
+        enforcing_failure_percentage_local_origin=100,
         # A static health endpoint says nothing of the requests that got the host ejected.
         successful_active_health_check_uneject_host=False,
     )

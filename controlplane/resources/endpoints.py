@@ -78,9 +78,12 @@ def members(
         known: Members that there were before: what is the same is taken from there.
         of: What those were made of.
     """
-    if of is None:
+    # Where one host is said for all, the cluster says it and no endpoint does.
+    is_hosted = pool.settings.health_check.host is not None
+    member = _member_of_host if is_hosted else _member
+    if of is None or is_hosted != (of[0].settings.health_check.host is not None):
         made = [
-            _member(replica, portion)
+            member(replica, portion)
             for replica in pool.replicas.values()
             if (portion := portions.get(replica.id)) is not None
         ]
@@ -97,7 +100,7 @@ def members(
     for id_ in other:
         place = bisect_left(found, id_, key=_id)
         replica, portion = replicas.get(id_), portions.get(id_)
-        made = [] if replica is None or portion is None else [_member(replica, portion)]
+        made = [] if replica is None or portion is None else [member(replica, portion)]
         is_known = place < len(found) and found[place].id == id_
         found[place : place + is_known] = made
     return tuple(found)
@@ -113,11 +116,19 @@ def _said(replica: Replica | None) -> tuple[object, ...]:
 
 
 def _member(replica: Replica, portion: Portion) -> Member:
+    return _made(replica, portion, str(replica.settings.address))
+
+
+def _member_of_host(replica: Replica, portion: Portion) -> Member:
+    return _made(replica, portion, None)
+
+
+def _made(replica: Replica, portion: Portion, checked_as: str | None) -> Member:
     settings = replica.settings
     where, address = settings.locality, settings.address
     draining = portion.draining or replica.draining is not None
     # UNKNOWN is the default status of health, and left out.
-    identity = _identity(replica.id, address.host, address.port)
+    identity = _identity(replica.id, address.host, address.port, checked_as)
     share = (_DRAINING if draining else b"") + uint32_value(4, portion.weight)
     return Member(
         replica.id,
@@ -180,7 +191,7 @@ def _locality(members: list[Member], priority: int) -> bytes:
 
 
 @lru_cache(maxsize=1 << 16)
-def _identity(id_: str, host: str, port: int) -> bytes:
+def _identity(id_: str, host: str, port: int, checked_as: str | None) -> bytes:
     """An ``Endpoint``, as the field of an ``LbEndpoint``.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
@@ -189,4 +200,6 @@ def _identity(id_: str, host: str, port: int) -> bytes:
     """
     socket_address = implicit(2, host.encode()) + varint(tag(3, VARINT)) + varint(port)
     address = delimited(1, socket_address)
-    return delimited(1, delimited(1, address) + implicit(3, id_.encode()))
+    # The header Host of health checks, which is the cluster's name where nobody says it.
+    check = b"" if checked_as is None else delimited(2, implicit(2, checked_as.encode()))
+    return delimited(1, delimited(1, address) + check + implicit(3, id_.encode()))

@@ -44,7 +44,9 @@ def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
         route
         for to in pools
         for route in by_class(
-            to, route_v3.RouteMatch(prefix=f"/{to.cluster}/"), below=f"/{to.cluster}"
+            to,
+            route_v3.RouteMatch(prefix=f"/{to.cluster}{to.settings.prefix}"),
+            below=f"/{to.cluster}",
         )
     ]
     unknown = route_v3.Route(

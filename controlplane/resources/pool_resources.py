@@ -8,6 +8,7 @@ from typing import Final
 from controlplane.fleet import Pool
 from controlplane.resources.classes import OTHERS, Parting, cluster_of, portions_in
 from controlplane.resources.clusters import cluster
+from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import Member, Members, alike, assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.places import Place, priorities
@@ -163,7 +164,7 @@ def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tup
         clusters[of_class] = cluster(pool, of_class)
     return {
         CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
-        LISTENER: (listener_at(pool.name, pool.settings.listener.address),),
+        LISTENER: (listener_at(pool.name, pool.settings.listener.address, _downstream(pool)),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
 
@@ -217,7 +218,13 @@ def _endpoints(
     return Resource.of(ENDPOINT, name, assignment(name, listed, rank), salt=cluster_bytes)
 
 
+def _downstream(pool: Pool) -> Downstream:
+    """As Envoys have it that say nothing of it."""
+    return Downstream(upload=pool.settings.route.timeout)
+
+
 @lru_cache(maxsize=16_384)
-def listener_at(name: str, address: Address, access_log: str | None = None) -> Resource:
+def listener_at(name: str, address: Address, downstream: Downstream) -> Resource:
     """A listener, the same object for all who have it there; see `listener`."""
-    return Resource.of(LISTENER, name, listener(name, address, access_log))
+    encoded = listener(name, address, downstream)
+    return Resource.of(LISTENER, name, encoded, claims=str(address))

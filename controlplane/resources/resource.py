@@ -26,19 +26,23 @@ class Resource:
         version: Hash of the content.
         packed: The message in a ``google.protobuf.Any``, encoded (state of the world).
         framed: The same with name and version, an encoded ``discovery.v3.Resource`` (delta).
+        claims: The address of a listener, which no other may have; empty for other types.
     """
 
     name: str
     version: str
     packed: bytes
     framed: bytes
+    claims: str = ""
 
     def __hash__(self) -> int:
         # Responses are looked up by what is in them, and the version says that already.
         return hash(self.version)
 
     @classmethod
-    def of(cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"") -> "Resource":
+    def of(
+        cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"", claims: str = ""
+    ) -> "Resource":
         """Pack an encoded message; the bytes are those that betterproto2 makes of the same.
 
         Args:
@@ -47,9 +51,10 @@ class Resource:
             message: The encoded message.
             salt: What else the version depends on: an assignment's version changes with its
                 cluster, because Envoy waits for endpoints whenever a cluster has changed.
+            claims: The address of a listener.
         """
         version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
         packed = implicit(1, type_url.encode()) + implicit(2, message)
         # The name, field 3, is the first that the message declares, so betterproto2 begins with it.
         framed = implicit(3, name.encode()) + delimited(1, version.encode()) + delimited(2, packed)
-        return cls(name, version, packed, framed)
+        return cls(name, version, packed, framed, claims)

@@ -1,7 +1,7 @@
 """RDS: which requests of a listener go to its pool, and what is tried again."""
 
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 as previous_hosts_v3
@@ -15,6 +15,11 @@ from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
+
+IDLE_AFTER: Final = timedelta(seconds=5)
+"""How much later than its timeout a request ends in which nothing moves: a client that does not
+read its answer. The timeout comes first, because it says what happened and counts against the
+replica."""
 
 
 class Routed(NamedTuple):
@@ -61,7 +66,7 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
     routes = []
     for name, of_class in to.classes:
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
-        rewrite = (of_class.prefix or "/") if below else ""
+        rewrite = (of_class.prefix or to.settings.prefix) if below else ""
         routes.append(
             route_v3.Route(
                 match=route_v3.RouteMatch(
@@ -72,7 +77,7 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
                 ),
             )
         )
-    others = action(to, prefix_rewrite="/" if below else "")
+    others = action(to, prefix_rewrite=to.settings.prefix if below else "")
     return [*routes, route_v3.Route(match=match, route=others)]
 
 
@@ -100,11 +105,20 @@ def action(to: Routed, *, prefix_rewrite: str = "") -> route_v3.RouteAction:
         to: The pool.
         prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
     """
+    retry_policy, hedge = _retry_policy(), to.settings.hedge
+    if hedge is not None:
+        retry_policy.per_try_timeout = timedelta(seconds=hedge)
     return route_v3.RouteAction(
         cluster=to.cluster,
         prefix_rewrite=prefix_rewrite,
         timeout=timedelta(seconds=to.settings.timeout),
-        retry_policy=_retry_policy(),
+        # By default Envoy ends a stream in which nothing moves for five minutes.
+        idle_timeout=timedelta(seconds=to.settings.timeout) + IDLE_AFTER,
+        retry_policy=retry_policy,
+        # Without it the try that takes long would be given up, and its work lost.
+        hedge_policy=route_v3.HedgePolicy(hedge_on_per_try_timeout=True)
+        if hedge is not None
+        else None,
         hash_policy=hash_policy(to.hashed),
     )
 
@@ -113,7 +127,8 @@ def _retry_policy() -> route_v3.RetryPolicy:
     """Try again, elsewhere, what a replica could not answer.
 
     An embedding is a pure function of its text, so a request that was cut off may be sent again.
-    There is no timeout per try: a slow answer is load, and a second try would double it.
+    A try has no timeout unless a pool is hedged: a slow answer is load, and a second try would
+    double it.
 
     Of four tries two are where a request belongs, and two in another priority if there is one: its
     two fast replicas, or all of a zone, may be down before a health check has seen it.

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
+from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
 from controlplane.settings import Address, parse_listener_address, shown
 
@@ -20,6 +21,9 @@ MAX_POOLS: Final = 1_000
 """That one Envoy may name; who wants more wants all, and names none."""
 MAX_NAME: Final = 256
 """Characters that such a name may have."""
+MAX_PROXIES: Final = 16
+"""In front of one Envoy."""
+_PROXIES: Final = range(MAX_PROXIES + 1)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -34,6 +38,8 @@ class View:
             is a sidecar, which opens one for each.
         access_log: The cluster over which it tells the control plane of some of its requests; None
             if it tells of none.
+        log: How it writes its own log of requests; None: it has none.
+        trusted_proxies: How many proxies stand in front of it.
     """
 
     pools: tuple[str, ...] | None = None
@@ -41,12 +47,14 @@ class View:
     place: Place = NOWHERE
     gateway: Address | None = None
     access_log: str | None = None
+    log: LogFormat | None = None
+    trusted_proxies: int = 0
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        said = hash((self.pools, self.listen, self.place, self.gateway, self.access_log))
-        object.__setattr__(self, "_hash", said)
+        said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
+        object.__setattr__(self, "_hash", hash((*said, self.log, self.trusted_proxies)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -88,7 +96,14 @@ class View:
             place,
             gateway,
             _access_log(wanted.get("access_log")),
+            _log(wanted.get("log")),
+            _trusted_proxies(wanted.get("trusted_proxies", 0)),
         )
+
+    def downstream(self, upload: float) -> Downstream:
+        """How its listeners treat clients; `upload`: seconds for a request to arrive whole."""
+        gateway = self.gateway is not None
+        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload)
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
@@ -105,9 +120,11 @@ def _shared(
     place: Place,
     gateway: Address | None,
     access_log: str | None,
+    log: LogFormat | None,
+    trusted_proxies: int,
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log)
+    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies)
     known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known
@@ -128,6 +145,29 @@ def _access_log(cluster: object) -> str | None:
             f" {MAX_NAME} characters at most"
         )
     return cluster
+
+
+def _log(form: object) -> LogFormat | None:
+    known: LogFormat
+    for known in get_args(LogFormat):
+        if form == known:
+            return known
+    if form is not None:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.log must be {' or '.join(get_args(LogFormat))}, not"
+            f" {shown(form)}"
+        )
+    return None
+
+
+def _trusted_proxies(count: object) -> int:
+    # Every number in a node's metadata is a float.
+    if isinstance(count, bool) or not isinstance(count, int | float) or count not in _PROXIES:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.trusted_proxies must be a whole number from 0 to"
+            f" {MAX_PROXIES}, not {shown(count)}"
+        )
+    return int(count)
 
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:

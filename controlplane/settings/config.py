@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 
 from controlplane.settings.document import located, read_document
+from controlplane.settings.listeners import Listeners
 from controlplane.settings.networks import Network
 from controlplane.settings.pool import PoolEntry
 from controlplane.settings.problems import SettingsError, shown, validated
@@ -76,6 +77,16 @@ class Config(Settings):
                 )
             names.add(pool.name)
             addresses.add(address)
+        return self
+
+    @model_validator(mode="after")
+    def _no_loops(self) -> Self:
+        listeners = Listeners((it.listener.address, f"pool {it.name!r}") for it in self.pools)
+        for index, pool in enumerate(self.pools):
+            for place, replica in enumerate(pool.replicas):
+                if (why := listeners.refusal(replica.address)) is not None:
+                    path = ("pools", index, "replicas", place, "address")
+                    raise SettingsError(why, path)
         return self
 
 

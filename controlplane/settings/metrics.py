@@ -1,8 +1,8 @@
 """How a pool's replicas are scraped: a named profile, or the families of their own exposition."""
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from controlplane.settings.families import (
     CountFamily,
@@ -20,17 +20,38 @@ from controlplane.settings.values import Address, Duration, EndpointAddress, Set
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""
 
+DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
+"""The exporters of GPU memory that are known."""
+
 _NOT_SCRAPED: Final = {
-    "dcgm": (
-        "dcgm tells of GPUs and not of replicas: choose the profile of the server, and"
-        ' gpu: {profile: dcgm, addresses: ["127.0.0.1:9400"]} beside it'
-    ),
+    **{
+        name: (
+            f"{name} tells of GPUs and not of replicas: choose the profile of the server, and"
+            f' gpu: {{profile: {name}, addresses: ["127.0.0.1:9400"]}} beside it'
+        )
+        for name in get_args(DeviceProfileName)
+    },
     "orca": (
         "orca reports come with a response, or on a stream to a proxy, and cannot be scraped:"
         " choose the profile of what the server exposes to Prometheus, or none"
     ),
 }
 """Names that stand in lists of profiles, and what to write in their place."""
+
+
+DEFAULT_BYTES: Final = 8 << 20
+"""Of an exposition. A Ray node with hundreds of workers exposes 5 MB."""
+
+MaxBytes = Annotated[int, Field(ge=1 << 10, le=64 << 20)]
+
+
+def _at_most_a_minute(seconds: float) -> float:
+    if seconds > 60.0:
+        raise ValueError("a scrape may take 60s at most")
+    return seconds
+
+
+Timeout = Annotated[Duration, AfterValidator(_at_most_a_minute)]
 
 
 class GpuSettings(Settings):
@@ -42,14 +63,18 @@ class GpuSettings(Settings):
         path: Where the exposition is served.
         interval: Seconds between two scrapes of an exporter. It collects every 30 s itself unless
             it is told otherwise.
+        timeout: Seconds for one scrape; by default the interval, at most 10 s.
+        max_bytes: Of an exposition; a longer one is a failed scrape.
     """
 
-    profile: Literal["dcgm"] = "dcgm"
+    profile: DeviceProfileName = "dcgm"
     addresses: Annotated[
         tuple[EndpointAddress, ...], Field(strict=False, min_length=1, max_length=256)
     ]
     path: UrlPath = "/metrics"
     interval: Duration = 10.0
+    timeout: Timeout | None = None
+    max_bytes: MaxBytes = DEFAULT_BYTES
 
 
 class MetricsSettings(Settings):
@@ -60,7 +85,9 @@ class MetricsSettings(Settings):
             the replicas are never scraped.
         path: Where the exposition is served; by default where that server serves it.
         port: Where that is not the port that serves requests; by default the server's own.
-        interval: Seconds between two scrapes of a replica, which is also a scrape's deadline.
+        interval: Seconds between two scrapes of a replica.
+        timeout: Seconds for one scrape; by default the interval, at most 10 s.
+        max_bytes: Of an exposition; a longer one is a failed scrape.
         labels: Narrows a known profile's families to one of several models; not its GPU memory.
         latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.
@@ -76,6 +103,8 @@ class MetricsSettings(Settings):
     path: UrlPath = "/metrics"
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     interval: Duration = 0.5
+    timeout: Timeout | None = None
+    max_bytes: MaxBytes = DEFAULT_BYTES
     labels: LabelSelection = Field(default_factory=dict)
     latency: LatencyFamily | None = None
     memory_used: MemoryFamily | None = None
@@ -103,7 +132,9 @@ class MetricsSettings(Settings):
 
     def reads_like(self, other: "MetricsSettings") -> bool:
         """Whether what was read of a replica by the other can be compared with what will be."""
-        alike: dict[str, Any] = {"gpu": None, "interval": 1.0}
+        alike: dict[str, Any] = {
+            "gpu": None, "interval": 1.0, "timeout": None, "max_bytes": DEFAULT_BYTES,
+        }  # fmt: skip
         return self.model_copy(update=alike) == other.model_copy(update=alike)
 
     @model_validator(mode="before")

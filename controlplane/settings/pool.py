@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.classes import (
     MAX_CLASSES,
@@ -12,6 +13,7 @@ from controlplane.settings.classes import (
     check_classes,
 )
 from controlplane.settings.discovery import DiscoverySettings
+from controlplane.settings.health_check import HealthCheckSettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import MetricsSettings
 from controlplane.settings.problems import SettingsError
@@ -23,7 +25,7 @@ from controlplane.settings.values import (
     Name,
     PathPrefix,
     Settings,
-    UrlPath,
+    format_duration,
 )
 
 
@@ -38,25 +40,25 @@ class RouteSettings(Settings):
 
     Attributes:
         prefix: Of the request's path.
-        timeout: Seconds for the whole of a request, tries included.
+        timeout: Seconds for the answer to a request, tries included, from when all of it is there.
+            It has as long to arrive.
+        hedge: Seconds without an answer after which a request goes to a second replica too, and
+            the first answer counts; None: it waits for the one that has it.
     """
 
     prefix: PathPrefix = "/"
     timeout: Duration = 60.0
+    hedge: Duration | None = None
 
-
-class HealthCheckSettings(Settings):
-    """Envoy's active health check.
-
-    Attributes:
-        path: Answers 200 once the model is loaded; by default that of the pool's metric profile.
-        interval: Seconds between two checks of a replica.
-        timeout: Seconds after which a check has failed.
-    """
-
-    path: UrlPath = "/health"
-    interval: Duration = 1.0
-    timeout: Duration = 1.0
+    @model_validator(mode="after")
+    def _hedged_in_time(self) -> Self:
+        if self.hedge is not None and self.hedge >= self.timeout:
+            raise SettingsError(
+                f"{format_duration(self.hedge)} is not below the timeout,"
+                f" {format_duration(self.timeout)}: no request would be left to hedge",
+                ("hedge",),
+            )
+        return self
 
 
 class PoolSettings(Settings):
@@ -106,11 +108,13 @@ class PoolEntry(PoolSettings):
     Attributes:
         discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
             files of the control plane's machine.
+        scraping: How its replicas and exporters are asked for metrics. Not for the API to set.
     """
 
     name: Name
     replicas: tuple[ReplicaEntry, ...] = Field(default=(), strict=False)
     discovery: tuple[DiscoverySettings, ...] = Field(default=(), strict=False, max_length=16)
+    scraping: ScrapingSettings = ScrapingSettings()
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:

@@ -18,8 +18,14 @@ ProfileName = Literal[
     "ovms",
     "xinference",
     "ray-serve",
+    "ray-llm",
     "bentoml",
     "localai",
+    "llama-cpp",
+    "lmdeploy",
+    "torchserve",
+    "tf-serving",
+    "kserve",
     "prometheus",
     "none",
 ]
@@ -60,8 +66,24 @@ SERVERS: Final[Mapping[str, ServerPaths]] = MappingProxyType(
         "xinference": ServerPaths(health="/status"),
         # One exposition for each node; 8080 is what Ray's documentation starts nodes with.
         "ray-serve": ServerPaths(health="/-/healthz", metrics_port=8080, api=None),
+        "ray-llm": ServerPaths(health="/-/healthz", metrics_port=8080),
         "bentoml": ServerPaths(health="/readyz", api=None),
         "localai": ServerPaths(health="/readyz"),
+        # tools/server/README.md of llama.cpp.
+        "llama-cpp": ServerPaths(),
+        # lmdeploy/serve/openai/api_server.py.
+        "lmdeploy": ServerPaths(api=None),
+        # docs/inference_api.md and docs/metrics_api.md of pytorch/serve.
+        "torchserve": ServerPaths(health="/ping", metrics_port=8082, api=None),
+        # Needs a monitoring_config_file; the REST port, 8501, serves it. A model's status is at
+        # /v1/models/NAME, and there is no other path that says whether it is loaded.
+        "tf-serving": ServerPaths(
+            health="/monitoring/prometheus/metrics",
+            metrics="/monitoring/prometheus/metrics",
+            api=None,
+        ),
+        # docs of the open inference protocol; python/kserve/kserve/protocol/rest.
+        "kserve": ServerPaths(health="/v2/health/ready", api="/openai/v1/embeddings"),
         "prometheus": ServerPaths(api=None),
         "none": ServerPaths(api=None),
     }

@@ -6,7 +6,7 @@ Each parses from the text a user writes, refuses with one sentence, and prints b
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Final
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from controlplane.settings.problems import shown
+from controlplane.settings.reach import refusal
 
 _HOST_NAME: Final = re.compile(
     r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII
@@ -30,16 +31,6 @@ _UNIT_SECONDS: Final = {
     "m": Decimal(60),
     "h": Decimal(3600),
 }
-
-_METADATA: Final = frozenset(
-    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
-)
-"""Where clouds hand out credentials, other than link-local: AWS and Google over IPv6, Alibaba,
-and Azure's host."""
-
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-
-_BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
 class Settings(BaseModel):
@@ -158,28 +149,9 @@ def _ip_only(address: Address) -> Address:
 def _reachable(address: Address) -> Address:
     if address.ip is None:
         return _ip_only(address)
-    for ip in (address.ip, _translated(address.ip)):
-        if ip.is_unspecified or ip.is_multicast or ip == _BROADCAST:
-            raise ValueError(f"{address.host} is not an address that a replica can be reached at")
-        if ip.is_link_local:
-            raise ValueError(
-                f"{address.host} is link-local; cloud metadata lives there, replicas not"
-            )
-        if ip in _METADATA:
-            raise ValueError(f"{address.host} is where a cloud keeps its metadata, not a replica")
+    if (why := refusal(address.ip)) is not None:
+        raise ValueError(f"{address.host} {why}")
     return address
-
-
-def _translated(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Where packets to an address end up: an IPv6 address may stand for an IPv4 one.
-
-    RFC 6052 (NAT64) puts it into the last four bytes, RFC 3056 (6to4) after the first two.
-    """
-    if isinstance(ip, IPv6Address):
-        if ip in _NAT64:
-            return IPv4Address(ip.packed[-4:])
-        return ip.sixtofour or ip
-    return ip
 
 
 def parse_listener_address(text: object) -> Address:

@@ -7,7 +7,7 @@ Figures that cannot be true are told apart from a server that is idle.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import lt, mul, sub
 from typing import Final, NamedTuple
 
@@ -272,5 +272,10 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
         first=first,
         middles=tuple(middles),
         squares=tuple(middle * middle for middle in middles),
-        total=counter(layout, Source(f"{source.family}_sum", "", source.labels)),
+        total=counter(
+            layout,
+            replace(
+                source, family=f"{layout.family_of(source, '_bucket')}_sum", others=(), unit=""
+            ),
+        ),
     )

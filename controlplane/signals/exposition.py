@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Final
 
-from controlplane.signals.layouts import Layout, Place, as_before, take_type
+from controlplane.signals.layouts import Layout, Place, as_before, layout_of, take_type
 from controlplane.signals.profile import Source
 from controlplane.signals.series import (
     BLOCK,
@@ -26,11 +26,10 @@ from controlplane.signals.series import (
     labels_of,
     number_of,
     series_of,
-    shown,
 )
 
-MAX_LINES: Final = 100_000
-"""A server with a hundred models and forty buckets each stays far below."""
+MAX_LINES: Final = 500_000
+"""A Ray node with hundreds of workers has some thirty thousand."""
 MAX_SAMPLES: Final = 10_000
 """Wanted samples: a histogram of 40 buckets with 250 label sets."""
 _LINE: Final = re.compile(
@@ -93,7 +92,7 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
 
 def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]]:
     """The same for any lines; what is wrong with them is found here."""
-    places: dict[str, list[Place]] = {}
+    samples: list[tuple[str, Place]] = []
     types: dict[str, str] = {}
     values: list[float] = []
     for line in lines:
@@ -101,9 +100,9 @@ def _line_by_line(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, 
             take_type(line, types)
         elif (named := _sample(line, names)) is not None:
             name, (labels, value) = named
-            places.setdefault(name, []).append((labels, len(values)))
+            samples.append((name, (labels, len(values))))
             values.append(value)
-    return Layout({name: tuple(found) for name, found in places.items()}, types), values
+    return layout_of(samples, types), values
 
 
 @lru_cache(maxsize=256)
@@ -141,8 +140,9 @@ def _must_be_exposition(text: str, *, only_first: bool) -> None:
             match = _LINE.fullmatch(stripped)
             if match is None or number_of(match["value"]) is None:
                 raise ExpositionError(
-                    f"line {number} is no metric sample: {shown(line)}; is this path served in"
-                    " the Prometheus text format?"
+                    f"line {number} is no metric sample; is this path served in the Prometheus"
+                    " text format?",
+                    line,
                 )
         if only_first and stripped:
             return
@@ -152,19 +152,19 @@ def _sample(line: str, names: frozenset[str]) -> tuple[str, Sample] | None:
     """Parse a line that starts like a wanted one; None when its name only starts like one."""
     if len(line) > MAX_LINE:
         raise ExpositionError(
-            f"a sample is longer than {MAX_LINE} characters: {shown(line)}; drop some labels"
+            f"a wanted sample is longer than {MAX_LINE} characters; drop some labels", line
         )
     series, _, text = line.rpartition(" ")
     name, labels = series_of(series)
     if name is None:  # a timestamp or an exemplar follows the value, or no space stands before it
         match = _LINE.fullmatch(line)
         if match is None:
-            raise ExpositionError(f"this is no metric sample: {shown(line)}")
+            raise ExpositionError("a line that begins like a wanted sample is none", line)
         name, text = match["name"], match["value"]
         labels = labels_of((match["block"] or "{}").strip())
     if name not in names:
         return None
     value = number_of(text)
     if value is None or math.isinf(value):
-        raise ExpositionError(f"the value must be a finite number or NaN: {shown(line)}")
+        raise ExpositionError("the value of a wanted sample must be a finite number or NaN", line)
     return name, Sample(labels, value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from controlplane.signals.exposition import parse
 from controlplane.signals.profile import Profile, Source
 from controlplane.signals.reading import Reading, read
 from controlplane.signals.series import ExpositionError
@@ -19,6 +20,8 @@ class Fit:
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
         error: Why it cannot read it; None when it can.
+        idle: The family that is declared there and has counted nothing yet; None where there is a
+            latency, or no sign of one.
     """
 
     profile: str
@@ -26,6 +29,7 @@ class Fit:
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     window: Window | None
     error: str | None = None
+    idle: str | None = None
 
     @property
     def fits(self) -> bool:
@@ -45,8 +49,12 @@ def fits(texts: Sequence[tuple[str, float]], profiles: Iterable[Profile]) -> tup
         looks for.
     """
     tried = (_fit(texts, profile) for profile in profiles)
-    some = [fit for fit in tried if fit.found or fit.error]
-    return tuple(sorted(some, key=lambda fit: (not fit.fits, len(fit.missing), -len(fit.found))))
+    some = [fit for fit in tried if fit.found or fit.error or fit.idle]
+
+    def order(fit: Fit) -> tuple[bool, bool, int, int]:
+        return not fit.fits, fit.idle is None, len(fit.missing), -len(fit.found)
+
+    return tuple(sorted(some, key=order))
 
 
 def _fit(texts: Sequence[tuple[str, float]], profile: Profile) -> Fit:
@@ -56,15 +64,22 @@ def _fit(texts: Sequence[tuple[str, float]], profile: Profile) -> Fit:
             last = read(text, profile, at)
             window = history.add(last)
     except ExpositionError as error:
-        return Fit(profile.name, (), (), None, str(error))
+        return Fit(profile.name, (), (), None, error.quoted())
     found, missing = [], []
     for quantity, families, is_there in _wanted(profile, last):
         if is_there:
             found.append(quantity)
         else:
             missing.append((quantity, families))
-    usable = window if "latency" in found else None
-    return Fit(profile.name, tuple(found), tuple(missing), usable)
+    usable = window if "latency" in found or (found and not profile.latency) else None
+    idle = declared(texts[-1][0], profile) if usable is None else None
+    return Fit(profile.name, tuple(found), tuple(missing), usable, idle=idle)
+
+
+def declared(text: str, profile: Profile) -> str | None:
+    """The family of durations that a text declares without a sample of it, if any."""
+    types = parse(text, profile.samples, profile.typed).types
+    return min((name for name in profile.typed if name in types), default=None)
 
 
 def _wanted(
@@ -73,8 +88,9 @@ def _wanted(
     """Each quantity of a profile, its families, and whether it was read."""
     if reading is None:
         return
-    latency = tuple(latency.source.family for latency in profile.latency)
-    yield "latency", latency, reading.latency is not None
+    if profile.latency:
+        latency = tuple(latency.source.family for latency in profile.latency)
+        yield "latency", latency, reading.latency is not None
     if profile.memory is not None:
         families = tuple(dict.fromkeys(it.family for it in profile.memory.sources))
         yield "memory", families, bool(reading.memory)

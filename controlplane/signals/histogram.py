@@ -4,13 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import le
-from typing import Literal
+from typing import Final, Literal
 
 from controlplane.signals.exposition import Exposition
 from controlplane.signals.profile import Source
 from controlplane.signals.series import ExpositionError, Sample
 
 Resolution = Literal["ok", "first bucket", "last bucket"]
+
+_OTHER_TYPES: Final = frozenset({"counter", "gauge", "summary"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     grid: _Grid | None = exposition.layout.known.get(source)
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
         return found
-    family = source.family
+    family = exposition.layout.family_of(source, "_bucket")
     said = exposition.types.get(family, "untyped")
     if said not in ("histogram", "untyped", "unknown"):
-        raise ExpositionError(f"{family} is a {ascii(said)[1:-1][:20]}, not a histogram")
+        other = said if said in _OTHER_TYPES else "family of another type"
+        raise ExpositionError(f"{family} is a {other}, not a histogram", said)
     buckets = exposition.of(source, "_bucket")
     sums = exposition.of(source, "_sum")
     if not buckets and not sums:

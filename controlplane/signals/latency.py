@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from controlplane.signals.exposition import Exposition
 from controlplane.signals.histogram import Histogram, histogram_of
-from controlplane.signals.profile import Latency, Source
+from controlplane.signals.profile import Latency
 from controlplane.signals.series import ExpositionError, Sample
 
 
@@ -40,7 +41,7 @@ def _durations(exposition: Exposition, latency: Latency) -> Histogram | None:
         sums, counts = exposition.of(source, "_sum"), exposition.of(source, "_count")
         names = (f"{source.family}_sum", f"{source.family}_count")
     else:
-        count = Source(latency.count or "", "", source.labels)
+        count = replace(source, family=latency.count or "", others=(), unit="")
         sums, counts = exposition.counter(source), exposition.counter(count)
         names = (source.family, count.family)
     total, number = _sum_of(sums, names[0]), _sum_of(counts, names[1])

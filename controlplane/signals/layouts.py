@@ -1,12 +1,12 @@
 """What repeats from scrape to scrape and from replica to replica: all of a text but its values."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.signals.newest import Newest
-from controlplane.signals.profile import Source, spellings
+from controlplane.signals.profile import Source, counter_names
 from controlplane.signals.series import MAX_LINE, ExpositionError, Labels, series_of
 
 _KEPT: Final = 1_024
@@ -26,26 +26,73 @@ class Layout:
     Attributes:
         places: By sample name, such as ``te_request_duration_bucket``.
         types: What the text says the type of a family is.
+        repeated: Samples that stood there once more with the same labels.
         known: What was worked out of the layout alone, by what it is of.
     """
 
     places: Mapping[str, tuple[Place, ...]]
     types: Mapping[str, str]
+    repeated: int = 0
     known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, source: Source, suffix: str = "") -> Sequence[Place]:
         """Where the samples of a family are that have the labels its source asks for."""
-        found = self.places.get(source.family + suffix, ())
-        if not source.labels:
-            return found
-        return [place for place in found if source.takes(place[0].values)]
+        for family in source.families:
+            if (found := self.places.get(family + suffix)) is not None:
+                return self._counting(found, source)
+        return ()
+
+    def family_of(self, source: Source, suffix: str = "") -> str:
+        """The name under which a family is exposed; its first name where it is not."""
+        there = (name for name in source.families if name + suffix in self.places)
+        return next(there, source.family)
 
     def of_counter(self, source: Source) -> Sequence[Place]:
         """The same of a counter, under whichever of its two spellings it is exposed."""
-        for family in spellings(source.family):
-            if found := self.of(Source(family, source.unit, source.labels)):
+        for family in counter_names(source):
+            if found := self._counting(self.places.get(family, ()), source):
                 return found
         return ()
+
+    def _counting(self, places: Sequence[Place], source: Source) -> Sequence[Place]:
+        if source.labels:
+            places = [place for place in places if source.takes(place[0].values)]
+        return first_ranks(places, source.copies) if source.copies else places
+
+
+def first_ranks(places: Sequence[Place], copies: Sequence[str]) -> list[Place]:
+    """Of samples that differ in these labels alone, the one of the first rank."""
+
+    def rank(place: Place) -> tuple[tuple[int, str], ...]:
+        values = (place[0].values.get(name, "") for name in copies)
+        return tuple((int(it) if it.isdecimal() else -1, it) for it in values)
+
+    first: dict[Hashable, Place] = {}
+    for place in places:
+        labels = place[0]
+        rest = tuple(label for label in labels.others if label[0] not in copies)
+        known = first.setdefault((rest, labels.bound), place)
+        if rank(place) < rank(known):
+            first[rest, labels.bound] = place
+    return list(first.values())
+
+
+def layout_of(samples: Iterable[tuple[str, Place]], types: Mapping[str, str]) -> Layout:
+    """The layout of samples, in the order of the text.
+
+    Of two with the same labels the first counts, as it does for Prometheus.
+    """
+    places: dict[str, list[Place]] = {}
+    seen: set[Hashable] = set()
+    repeated = 0
+    for name, place in samples:
+        key = (name, place[0].others, place[0].bound)
+        if key in seen:
+            repeated += 1
+        else:
+            seen.add(key)
+            places.setdefault(name, []).append(place)
+    return Layout({name: tuple(found) for name, found in places.items()}, types, repeated)
 
 
 def take_type(line: str, types: dict[str, str]) -> None:
@@ -150,7 +197,7 @@ def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
 
 def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
     """Of lines without their values; None when that is not all that is to be said of them."""
-    places: dict[str, list[Place]] = {}
+    samples: list[tuple[str, Place]] = []
     types: dict[str, str] = {}
     index = 0
     for text in series:
@@ -164,9 +211,9 @@ def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
         if name is None:
             return None
         if name in names:
-            places.setdefault(name, []).append((labels, index))
+            samples.append((name, (labels, index)))
         index += 1
-    return Layout({name: tuple(found) for name, found in places.items()}, types)
+    return layout_of(samples, types)
 
 
 _layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(

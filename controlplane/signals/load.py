@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, median_low
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
@@ -29,6 +29,10 @@ SHORTEST: Final = 0.05
 stream covers none."""
 STEP: Final = 0.5
 """Seconds between two points of what is kept, however many reports come in between."""
+LATELY: Final = 4.0
+"""Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
+A_VOTE: Final = 1.0
+"""Requests lately with which an Envoy has a say in whether a replica fails."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
@@ -92,6 +96,18 @@ class ClassLoad(NamedTuple):
     in_flight: float
 
 
+class Failing(NamedTuple):
+    """How a replica's requests ended lately.
+
+    Attributes:
+        part: Of them that failed, 0 to 1, as at least half of the Envoys see it that use it.
+        requests: That ended, of all Envoys.
+    """
+
+    part: float
+    requests: float
+
+
 @dataclass(slots=True)
 class _Reporter:
     """One Envoy's view of one endpoint."""
@@ -101,6 +117,8 @@ class _Reporter:
     until: float = -math.inf
     rate: float = 0.0
     busy: float = 0.0
+    ended: float = 0.0
+    failed: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -211,6 +229,20 @@ class LoadReports:
             return None
         return _in_flight(total, now)
 
+    def failing(self, endpoint: Endpoint, now: float) -> Failing | None:
+        """What became of a replica's requests lately; None where no Envoy had one.
+
+        An Envoy that alone sees a replica fail may be at fault itself, or lie: of two the one
+        counts that sees fewer failures, of many the one in the middle.
+        """
+        total = self._totals.get(endpoint)
+        reporters = total.reporters.values() if total is not None else ()
+        voters = [it for it in reporters if now <= it.until and it.ended >= A_VOTE]
+        if not voters:
+            return None
+        part = median_low([it.failed / it.ended for it in voters])
+        return Failing(part, sum(it.ended for it in voters))
+
     def by_class(self, endpoint: Endpoint, now: float) -> dict[str, ClassLoad]:
         """What all Envoys together count of each class at a replica, by the class's name.
 
@@ -283,6 +315,9 @@ class LoadReports:
         keep = math.exp(-covered / MEMORY)
         known.rate = keep * known.rate + (1 - keep) * ended / covered
         known.busy = keep * known.busy + (1 - keep) * load.in_progress
+        keep = math.exp(-covered / LATELY)
+        known.ended = keep * known.ended + ended
+        known.failed = keep * known.failed + load.failed
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded

@@ -5,7 +5,7 @@ spelt out by the user.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Final, Literal
@@ -22,6 +22,8 @@ _SCALES: Final = {
     "GiB": 1024.0**3,
     "fraction": 1.0,
     "percent": 0.01,
+    # A fraction in some releases of an exporter, a percentage in others.
+    "ratio": 1.0,
 }
 """What one of each unit is worth in seconds, bytes, or a fraction of 1."""
 
@@ -39,11 +41,22 @@ class Source:
             ``fraction``, ``percent``; empty for things counted.
         labels: Names and values that a sample must have to count. ``*`` at the beginning or the
             end of a value stands for anything, and ``!`` before it for all that is not like it.
+        others: More names of the family: releases differ, and some expose it under two names for a
+            while. Of all names only the first that is there is read.
+        copies: Labels of ranks that each expose all that their engine has: of samples that differ
+            in these labels alone the first rank's counts.
     """
 
     family: str
     unit: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """All names, the first one first."""
+        return (self.family, *self.others)
 
     @property
     def scale(self) -> float:
@@ -53,6 +66,15 @@ class Source:
     def takes(self, labels: Mapping[str, str]) -> bool:
         """Whether a sample with these labels counts."""
         return all(_is_like(labels.get(name, ""), value) for name, value in self.labels)
+
+    def narrowed(self, labels: Mapping[str, str]) -> "Source":
+        """The same for samples with these labels, whatever was asked of them before."""
+        kept = (label for label in self.labels if label[0] not in labels)
+        return replace(self, labels=(*kept, *_labels(labels)))
+
+    def without(self, name: str, values: Iterable[str]) -> "Source":
+        """The same but for samples in which a label has one of these values."""
+        return replace(self, labels=(*self.labels, *((name, f"!{value}") for value in values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +95,9 @@ class Latency:
     def samples(self) -> tuple[str, ...]:
         """The names of the samples that are read."""
         if self.kind == "counters":
-            return (*spellings(self.source.family), *spellings(self.count or ""))
+            return (*counter_names(self.source), *spellings(self.count or ""))
         suffixes = ("_bucket", "_sum") if self.kind == "histogram" else ("_sum", "_count")
-        return tuple(self.source.family + suffix for suffix in suffixes)
+        return tuple(name + suffix for name in self.source.families for suffix in suffixes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +152,11 @@ class BatchFamilies:
         counters = (*self.texts, *self.seconds, *self.billed)
         if self.count is not None:
             counters = (*counters, self.count)
-        names = {name for source in counters for name in spellings(source.family)}
+        names = {name for source in counters for name in counter_names(source)}
         for histogram in (self.tokens, self.sizes):
             if histogram is not None:
-                names |= {f"{histogram.family}_bucket", f"{histogram.family}_sum"}
+                for family in histogram.families:
+                    names |= {f"{family}_bucket", f"{family}_sum"}
         return names
 
     def narrowed(self, narrow: Callable[[Source], Source]) -> "BatchFamilies":
@@ -154,7 +177,8 @@ class Profile:
 
     Attributes:
         name: As the config file names it.
-        latency: Request durations; of several the first that has counted anything.
+        latency: Request durations; of several the first that has counted anything. Without any,
+            what replicas carry follows from load reports.
         memory: GPU memory.
         queue: Gauge of what waits.
         running: Gauge of what is being computed, or that it has in all.
@@ -163,6 +187,10 @@ class Profile:
         started: Gauge of when the process started, Unix seconds; only compared with itself.
         tokens: Counter of the tokens of the texts that were computed.
         batches: What was computed at a time.
+        model_label: That tells models, or deployments, of one server apart.
+        is_layered: Whether a request may be counted for several of them: for the one that was asked
+            and for each step that this one takes.
+        entry_label: That is empty for steps, where a server tells so.
     """
 
     name: str
@@ -175,6 +203,9 @@ class Profile:
     tokens: Source | None = None
     batches: BatchFamilies | None = None
     queue_unit: QueueUnit = "requests"
+    model_label: str = ""
+    is_layered: bool = False
+    entry_label: str = ""
 
     def __hash__(self) -> int:
         return self._hash
@@ -188,14 +219,17 @@ class Profile:
     def samples(self) -> frozenset[str]:
         """The names of the samples that are read."""
         gauges = (self.started, self.queue, self.running)
-        names = {source.family for source in gauges if source is not None}
-        if self.memory is not None:
-            names.update(source.family for source in self.memory.sources)
-        for latency in self.latency:
-            names.update(latency.samples)
+        memory = self.memory.sources if self.memory is not None else ()
+        sources = (source for source in (*gauges, *memory) if source is not None)
+        return self.counters | {name for source in sources for name in source.families}
+
+    @cached_property
+    def counters(self) -> frozenset[str]:
+        """The names of those samples that a process only counts up."""
+        names = {name for latency in self.latency for name in latency.samples}
         for counter in (self.errors, self.tokens):
             if counter is not None:
-                names.update(spellings(counter.family))
+                names.update(counter_names(counter))
         if self.batches is not None:
             names |= self.batches.samples
         return frozenset(names)
@@ -203,25 +237,41 @@ class Profile:
     @cached_property
     def typed(self) -> frozenset[str]:
         """The families of which the type is looked at."""
-        return frozenset(latency.source.family for latency in self.latency)
+        return frozenset(name for latency in self.latency for name in latency.source.families)
 
     def narrowed(self, labels: Mapping[str, str]) -> "Profile":
         """The profile for one of several models; GPU memory and start are of all of them."""
         if not labels:
             return self
 
-        def narrow(source: Source) -> Source:
-            kept = (label for label in source.labels if label[0] not in labels)
-            return replace(source, labels=(*kept, *_labels(labels)))
+        narrowed = self._each(lambda source: source.narrowed(labels))
+        return replace(narrowed, queue=narrowed.queue.narrowed(labels) if narrowed.queue else None)
 
+    def without(self, steps: frozenset[str], strangers: frozenset[str]) -> "Profile":
+        """The profile that does not count the steps of a request as requests of clients.
+
+        What waits for a step waits all the same.
+
+        Args:
+            steps: Values of the model label.
+            strangers: Those that belong to no request of the model that is counted.
+        """
+        name, queue = self.model_label, self.queue
+        if queue is not None:
+            kept = tuple(label for label in queue.labels if label[0] != name)
+            queue = replace(queue, labels=kept).without(name, sorted(strangers))
+        counted = self._each(lambda source: source.without(name, sorted(steps)))
+        return replace(counted, queue=queue)
+
+    def _each(self, changed: Callable[[Source], Source]) -> "Profile":
+        """The same with each source of requests changed, but for what waits."""
         return replace(
             self,
-            latency=tuple(replace(it, source=narrow(it.source)) for it in self.latency),
-            queue=narrow(self.queue) if self.queue else None,
-            running=narrow(self.running) if self.running else None,
-            errors=narrow(self.errors) if self.errors else None,
-            tokens=narrow(self.tokens) if self.tokens else None,
-            batches=self.batches.narrowed(narrow) if self.batches else None,
+            latency=tuple(replace(it, source=changed(it.source)) for it in self.latency),
+            running=changed(self.running) if self.running else None,
+            errors=changed(self.errors) if self.errors else None,
+            tokens=changed(self.tokens) if self.tokens else None,
+            batches=self.batches.narrowed(changed) if self.batches else None,
         )
 
 
@@ -229,6 +279,11 @@ def spellings(counter: str) -> tuple[str, str]:
     """A counter's name as the text format has it and as OpenMetrics wants it, given either."""
     bare = counter.removesuffix("_total")
     return (bare, f"{bare}_total")
+
+
+def counter_names(counter: Source) -> tuple[str, ...]:
+    """All names under which a counter may be exposed."""
+    return tuple(name for family in counter.families for name in spellings(family))
 
 
 def declared(settings: MetricsSettings) -> Profile:

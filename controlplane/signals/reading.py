@@ -1,16 +1,20 @@
 """What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from controlplane.settings import QueueUnit
 from controlplane.signals.batches import BatchError, BatchSums, BatchTotals, batch_sums
-from controlplane.signals.exposition import parse
+from controlplane.signals.counters import Counters, Picker, Series, picker
+from controlplane.signals.exposition import Exposition, parse
 from controlplane.signals.histogram import Histogram
 from controlplane.signals.latency import latency_of
+from controlplane.signals.layers import counting
 from controlplane.signals.layouts import Layout
 from controlplane.signals.memory import GpuMemory, MemorySums, memory_of, memory_sums
 from controlplane.signals.profile import Memory, Profile
+from controlplane.signals.series import ExpositionError
 from controlplane.signals.sums import Sum, counter, gauge
 
 
@@ -31,6 +35,7 @@ class Reading:
         tokens: That it computed since its start.
         batches: That it computed since its start; None as well where what it says cannot be true.
         queue_unit: What `queue` and `running` count.
+        series: What it counts up, each series by itself; None where that is not known.
     """
 
     at: float
@@ -44,6 +49,14 @@ class Reading:
     tokens: float | None = None
     batches: BatchTotals | None = None
     queue_unit: QueueUnit = "requests"
+    series: Series | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def counters(self) -> Counters:
+        """What it counts up."""
+        latency = self.latency
+        counts, total = (latency.counts, latency.total) if latency is not None else (None, 0.0)
+        return Counters(counts, total, self.errors, self.tokens, self.batches)
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
@@ -58,25 +71,32 @@ def read(text: str, profile: Profile, at: float) -> Reading:
         ExpositionError: Whatever is wrong with the text; no other error escapes.
     """
     exposition = parse(text, profile.samples, profile.typed)
-    note, durations = None, None
+    counted = counting(exposition, profile)
+    profile = counted.profile
+    notes, durations = [], None
     if (found := latency_of(exposition, profile.latency)) is not None:
         latency, durations = found
         if latency.kind != "histogram":
-            note = f"{latency.source.family} has no distribution: the mean stands for the p99"
+            notes.append(
+                f"{latency.source.family} has no distribution: the mean stands for the p99"
+            )
+    elif profile.latency:
+        notes.append(_missing(profile, exposition))
+    elif exposition.values:
+        notes.append(f"{profile.name} exposes no durations: load reports of Envoys measure them")
     else:
-        families = " or ".join(latency.source.family for latency in profile.latency)
-        note = (
-            f"no family {families} yet; if the replica has answered requests, does"
-            f" the server match profile {profile.name}?"
-        )
+        notes.append(f"none of the families of profile {profile.name} is there")
     values, sums = exposition.values, _sums(exposition.layout, profile)
     batches, tokens = None, None
     try:
-        batches = sums.batches.of(values) if sums.batches else None
         tokens = sums.tokens.of(values)
-    except BatchError as error:
-        wrong = f"what it says of its batches cannot be true: {error}"
-        note = f"{note}; {wrong}" if note else wrong
+        batches = sums.batches.of(values) if sums.batches else None
+    except (BatchError, ExpositionError) as error:
+        tokens = None
+        notes.append(f"what it says of its batches cannot be true: {error}")
+    if counted.note:
+        notes.append(counted.note)
+    notes += sums.notes
     return Reading(
         at=at,
         latency=durations,
@@ -84,11 +104,23 @@ def read(text: str, profile: Profile, at: float) -> Reading:
         queue=sums.queue.of(values),
         errors=sums.errors.of(values),
         started_at=sums.started.of(values),
-        note=note,
+        note="; ".join(notes) or None,
         running=sums.running.of(values),
         tokens=tokens,
         batches=batches,
         queue_unit=profile.queue_unit,
+        series=Series(exposition.layout, profile, array("d", sums.pick(values))),
+    )
+
+
+def _missing(profile: Profile, exposition: Exposition) -> str:
+    families = " or ".join(latency.source.family for latency in profile.latency)
+    declared = [name for name in profile.typed if name in exposition.types]
+    if declared:
+        return f"{min(declared)} is declared and has counted nothing yet: no request so far"
+    return (
+        f"no family {families} yet; if the replica has answered requests, does"
+        f" the server match profile {profile.name}?"
     )
 
 
@@ -104,6 +136,8 @@ class _Sums:
         running: A gauge.
         tokens: A counter.
         batches: Histogram and counters; None where there are none.
+        pick: Takes what is only counted up out of the values.
+        notes: For the operator, about the layout.
     """
 
     memory: tuple[MemorySums, Memory] | None
@@ -113,6 +147,8 @@ class _Sums:
     running: Sum
     tokens: Sum
     batches: BatchSums | None
+    pick: Picker
+    notes: tuple[str, ...]
 
     def memory_of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
         return memory_of(values, *self.memory) if self.memory else ()
@@ -131,5 +167,22 @@ def _sums(layout: Layout, profile: Profile) -> _Sums:
             running=gauge(layout, profile.running),
             tokens=counter(layout, profile.tokens),
             batches=batch_sums(layout, profile.batches),
+            pick=picker(layout, profile),
+            notes=tuple(_notes(layout, profile)),
         )
     return known
+
+
+def _notes(layout: Layout, profile: Profile) -> Iterator[str]:
+    if layout.repeated:
+        yield (
+            f"{layout.repeated} samples stand there once more with the same labels:"
+            " the first of each counts, as for Prometheus"
+        )
+    for name, source in (("queue", profile.queue), ("running", profile.running)):
+        if source is None or not source.copies:
+            continue
+        told, counted = len(layout.of(replace(source, copies=()))), len(layout.of(source))
+        if told > counted:
+            yield f"{told} ranks tell the same {name}: {counted} of them counted"
+            break

@@ -24,7 +24,22 @@ _ESCAPED: Final = re.compile(r'\\([\\"n])')
 
 
 class ExpositionError(ValueError):
-    """A scraped text cannot be used; the message is one sentence that says why."""
+    """A scraped text cannot be used; the message is one sentence that says why.
+
+    The message repeats nothing of the text: who registers an address would else read in the API
+    what only the control plane can reach.
+
+    Attributes:
+        excerpt: The part of the text that is wrong, for a user who scrapes it on their own.
+    """
+
+    def __init__(self, sentence: str, excerpt: str | None = None) -> None:
+        self.excerpt = excerpt
+        super().__init__(sentence)
+
+    def quoted(self) -> str:
+        """The message with the part of the text that it is about."""
+        return str(self) if self.excerpt is None else f"{self}: {shown(self.excerpt)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +81,14 @@ def labels_of(block: str) -> Labels:
     while match := _LABEL.match(inner, end):
         name, value = match.groups()
         if name in values:
-            raise ExpositionError(f"the label {name} is there twice: {shown(block)}")
+            raise ExpositionError("a wanted sample has a label twice", block)
         values[name] = _ESCAPED.sub(lambda found: found[1].replace("n", "\n"), value)
         end = match.end()
     if inner[end:].strip(" \t"):
-        raise ExpositionError(f"these are no labels: {shown(block)}")
+        raise ExpositionError("the labels of a wanted sample cannot be read", block)
     bound = number_of(values["le"]) if "le" in values else None
     if "le" in values and (bound is None or not bound > -math.inf):
-        raise ExpositionError(f"the bucket's bound le must be a number: {shown(block)}")
+        raise ExpositionError("the bound le of a wanted bucket must be a number", block)
     others = tuple(sorted((name, value) for name, value in values.items() if name != "le"))
     return Labels(MappingProxyType(values), bound, others)
 

@@ -9,14 +9,15 @@ requests took so much longer or shorter than those before that it is no longer t
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
-from operator import lt
 from typing import Final
 
 from controlplane.settings import QueueUnit
 from controlplane.signals.batches import Batches, BatchTotals, impossible
+from controlplane.signals.counters import Counters
 from controlplane.signals.histogram import Resolution, quantile
 from controlplane.signals.memory import GpuMemory
 from controlplane.signals.points import Points
+from controlplane.signals.processes import Processes
 from controlplane.signals.reading import Reading
 
 WINDOW: Final = 5.0
@@ -32,8 +33,6 @@ Without this one that recovers with little traffic is held for a minute against 
 TELLING: Final = 6
 """Requests that can tell so. The mean of six of a lognormal size with sigma 1 is three times off
 one time in forty; all that is lost then is some of the past."""
-_SAME_START: Final = 1.0
-"""Seconds by which a start time may waver, for servers that derive it from their uptime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,42 +110,42 @@ class History:
         """
         self.generation = generation
         self._points = Points()
+        self._processes = Processes()
         self._bounds: tuple[float, ...] = ()
-        self._started_at: float | None = None
 
     def add(self, reading: Reading) -> Window:
         """Take in a newer reading; costs O(buckets + log readings).
 
-        A counter that went down, other buckets or another start of the process: the replica has
-        restarted, its history is dropped and `generation` rises.
+        Counters that went down, other buckets or another start of the process: the replica has
+        restarted, its history is dropped and `generation` rises. Not so where only some label sets
+        went, or where one of several processes answers.
         """
-        if self._points and self._is_restart(reading):
+        counters, restarted = self._processes.take(reading)
+        if restarted:
             self.generation += 1
             self._points = Points()
-            self._bounds, self._started_at = (), None
+            self._bounds = ()
         if reading.latency is not None:
             self._bounds = reading.latency.bounds
-        if reading.started_at is not None:
-            self._started_at = reading.started_at
         points = self._points
         if not points or reading.at > points.at[-1]:
-            self._append(reading)
+            self._append(reading.at, counters)
         # Two are always kept, so that a pool scraped once in five minutes has windows as well.
         old = bisect_right(points.at, reading.at - LONGEST) - 1
         points.forget(min(old, len(points) - 2))
         self._forget_if_changed()
         return self._window(reading)
 
-    def _append(self, reading: Reading) -> None:
+    def _append(self, at: float, counters: Counters) -> None:
         """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
-        points, latency = self._points, reading.latency
+        points, counts = self._points, counters.counts
         points.append(
-            reading.at,
-            None if latency is None else latency.counts,
-            points.total if latency is None else latency.total,
-            points.errors if reading.errors is None else reading.errors,
-            reading.tokens,
-            reading.batches,
+            at,
+            counts,
+            points.total if counts is None else counters.total,
+            points.errors if counters.errors is None else counters.errors,
+            counters.tokens,
+            counters.batches,
         )
 
     def _forget_if_changed(self) -> None:
@@ -156,28 +155,6 @@ class History:
         before, newest = points.mean(0, telling), points.mean(telling, -1)
         if before and newest and not 1 / CHANGED < newest / before < CHANGED:
             points.forget(telling)
-
-    def _is_restart(self, reading: Reading) -> bool:
-        points, latency = self._points, reading.latency
-        if (
-            self._started_at is not None
-            and reading.started_at is not None
-            and abs(reading.started_at - self._started_at) > _SAME_START
-        ):
-            return True
-        # NaN, where the reading before did not say, is not more than anything.
-        if reading.tokens is not None and reading.tokens < points.tokens:
-            return True
-        if reading.errors is not None and reading.errors < points.errors:
-            return True
-        counted = points.batches if reading.batches is not None else None
-        if counted and reading.batches and reading.batches.is_less(counted):
-            return True
-        return latency is not None and (
-            self._bounds not in ((), latency.bounds)
-            or latency.total < points.total
-            or any(map(lt, latency.counts, points.counts))
-        )
 
     def _window(self, reading: Reading) -> Window:
         points = self._points
@@ -191,6 +168,13 @@ class History:
             batches = totals = None
             wrong = f"what it says of its batches cannot be true: {wrong}"
             note = f"{note}; {wrong}" if note else wrong
+        if (several := self._processes.seen) > 1:
+            how = (
+                f"{several} processes answer at this address, each with counters of its own: what"
+                " they count is added up as each is asked, and a queue is that of one of them (give"
+                " each a port, or have the server add them up)"
+            )
+            note = f"{note}; {how}" if note else how
         p99 = quantile(0.99, self._bounds, counts)
         rate = samples / seconds if seconds > 0 else 0.0
         return Window(

@@ -37,6 +37,7 @@ class TypeStatus:
         acknowledged_at: When that was, likewise.
         held: How many resources it acknowledged and holds.
         rejection: The last one on this stream.
+        refused: Names of what it refused and was not sent otherwise since, in order.
     """
 
     type_url: str
@@ -48,6 +49,12 @@ class TypeStatus:
     acknowledged_at: float | None
     held: int
     rejection: Rejection | None
+    refused: tuple[str, ...] = ()
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether it holds all that it was sent."""
+        return self.sent == self.acknowledged and not self.refused
 
 
 @dataclass(frozen=True, slots=True)

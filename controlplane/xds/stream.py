@@ -226,6 +226,7 @@ class Stream(Generic[R]):
                 acknowledged_at=shown.acknowledged_at,
                 held=sum(1 for it in subscription.holdings.versions.values() if it),
                 rejection=shown.rejection,
+                refused=tuple(sorted(subscription.refusals.resources)),
             )
 
     def _settle(self) -> None:

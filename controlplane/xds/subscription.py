@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Set
 
 from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Snapshot
+from controlplane.xds.contested import Contested
 from controlplane.xds.holdings import Holdings, version_of
 from controlplane.xds.interest import WILDCARD, Interest
 from controlplane.xds.limits import MAX_VERSION_LENGTH, limit_names
@@ -32,6 +33,7 @@ class Subscription:
 
     __slots__ = (
         "_claim",
+        "_contested",
         "_due",
         "_inherited",
         "_semantics",
@@ -80,6 +82,7 @@ class Subscription:
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
         self.owes_answer = wildcard
         self._claim = claim
+        self._contested = Contested()
         self._semantics = semantics
         # What the client has from an earlier stream, which the snapshot may say that it keeps.
         self._inherited = {*ours, *inherited}
@@ -92,7 +95,11 @@ class Subscription:
     def has_work(self) -> bool:
         """Whether there may be something to send now."""
         return self.outstanding is None and bool(
-            self.owes_answer or self._due or self._unsure is None or self._unsure
+            self.owes_answer
+            or self._due
+            or self._unsure is None
+            or self._unsure
+            or self._contested.leaving
         )
 
     @property
@@ -120,7 +127,7 @@ class Subscription:
         other = Subscription.__new__(Subscription)
         for name in self.__slots__:
             value = getattr(self, name)
-            is_state = isinstance(value, (set, Interest, Holdings, Refusals))
+            is_state = isinstance(value, (set, Interest, Holdings, Refusals, Contested))
             setattr(other, name, value.copy() if is_state else value)
         return other
 
@@ -190,6 +197,8 @@ class Subscription:
             # What is not in a response that says everything would be taken away by it.
             self._due, self._unsure, self.owes_answer = set(), set(), False
             return Pending()
+        if leaving := self._contested.to_remove(self.type_url, snapshot):
+            return Pending(removed=leaving)
         changed, absent, removed = [], [], []
         for name in sorted(self._uncertain(snapshot) | self._due):
             resource = snapshot.get(self.type_url, name)
@@ -245,9 +254,14 @@ class Subscription:
 
     def acknowledge(self) -> None:
         """The client accepted the outstanding response: it holds what that contained."""
+        contents = self.outstanding.contents if self.outstanding else {}
         self._commit()
         for name, resource in self.refusals.accept().items():
             self.holdings.accept(name, resource)
+        for name in self._contested.accepted(contents.keys()):
+            self.refusals.forget(name)
+            if self._unsure is not None:
+                self._unsure.add(name)
 
     def reject(self, message: str) -> tuple[str, ...]:
         """The client rejected the outstanding response.
@@ -257,10 +271,14 @@ class Subscription:
         """
         contents = self.outstanding.contents if self.outstanding else {}
         sent = {name: resource for name, resource in contents.items() if resource}
+        known = {**self.refusals.repeated, **sent}
         for name in contents.keys() - sent.keys():
             # Not repeated any more: the response said that it is no more.
             self.refusals.forget(name)
         verdict = self.refusals.reject(message, sent)
+        refused = {name: known[name] for name in verdict.names if name in known}
+        self._contested.refused(self.type_url, message, refused)
+        self._contested.took_apart(contents.keys() - verdict.doubted)
         self._commit(verdict.doubted)
         for name, resource in verdict.taken.items():
             self.holdings.accept(name, resource)
@@ -315,6 +333,7 @@ class Subscription:
         for name in names:
             self.holdings.forget(name)
             self.refusals.forget(name)
+            self._contested.forget(name)
             self._due.discard(name)
             if self._unsure:
                 self._unsure.discard(name)

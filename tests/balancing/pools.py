@@ -19,6 +19,7 @@ from controlplane.settings import PoolSettings, validated
 from controlplane.settings.memory import MemorySettings
 from controlplane.signals import GpuMemory, Histogram, History, Reading, Window
 from controlplane.signals.batches import BatchTotals
+from controlplane.signals.load import Failing
 from controlplane.signals.sizes import Sizes
 
 MANY = 10_000
@@ -44,7 +45,8 @@ class Serving:
         load: The part of that which is asked for.
         tokens: Of a request; None: nobody counts them.
         latency: Seconds of a request; None: those of an M/M/1 queue.
-        failing: Part of the requests.
+        failing: Part of the requests, by its own count.
+        fails: How its requests ended lately by the count of Envoys; None: they had none.
         memory: Part of GPU memory in use; None: nobody says.
         queue: What waits by its own count; None: nobody counts.
         are_texts: It counts texts.
@@ -67,6 +69,7 @@ class Serving:
     tokens: float | None = 100.0
     latency: float | None = None
     failing: float = 0.0
+    fails: Failing | None = None
     memory: float | None = None
     queue: float | None = None
     are_texts: bool = False
@@ -166,6 +169,7 @@ class Counters:
             gpu_uuid=serving.gpu,
             memory=serving.limits,
             in_flight=tuple(counts),
+            failing=serving.fails,
             ready=serving.ready,
             ready_since=serving.ready_since,
         )

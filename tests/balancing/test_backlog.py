@@ -154,12 +154,39 @@ def test_a_gauge_that_sticks_is_disbelieved_when_envoys_have_nothing_there() -> 
     assert relatives(decisions[-1])["a"] == pytest.approx(4, rel=0.1)
 
 
-def test_a_count_that_moves_is_believed_whatever_envoys_have_there() -> None:
-    """Clients that come by another way fill a queue as well."""
+def leaking(turn: int, seconds: float, **more: object) -> dict[str, Serving]:
+    """The count of one replica never loses what was once forgotten, and moves all the same."""
+    counts = waiting({"a": 400.0 + turn % 3}, reported=0.5)
+    return {**counts, "a": replace(counts["a"], latency=seconds, **more)}  # type: ignore[arg-type]
+
+
+def test_a_gauge_that_leaks_is_disbelieved_though_it_moves() -> None:
     play = played(waiting({}, reported=0.5))
-    for turn in range(30):
-        decision = play.step(waiting({"a": 400.0 + turn % 2}, reported=0.5))
-        assert overloaded(decision) == {"a"}
+    decisions = [play.step(leaking(turn, 0.005)) for turn in range(90)]
+    assert overloaded(decisions[0]) == {"a"}
+    assert overloaded(decisions[-1]) == set()
+    assert relatives(decisions[-1])["a"] > 1.9
+    assert "Its own queue of 402 requests is not believed: Envoys have 0.50" in words(
+        decisions[-1], "a"
+    )
+    assert "not believed" not in words(decisions[-1], "b")
+
+
+def test_a_line_of_clients_that_come_by_another_way_is_believed() -> None:
+    """Envoys do not have them in flight, and durations tell of them."""
+    play = played(waiting({}, reported=0.5))
+    for turn in range(90):
+        decision = play.step(leaking(turn, 2.0))
+        assert "not believed" not in words(decision, "a")
+
+
+def test_a_gauge_that_is_right_again_is_believed_again() -> None:
+    play = played(waiting({}, reported=0.5))
+    for turn in range(90):
+        play.step(leaking(turn, 0.005))
+    after = play.run(waiting({"a": 1.0}, reported=0.5), 5)
+    assert "not believed" not in words(after, "a")
+    assert overloaded(play.step(waiting({"a": 400.0}, reported=0.5))) == {"a"}
 
 
 def test_a_replica_that_hangs_is_not_taken_for_one_whose_gauge_sticks() -> None:

@@ -84,7 +84,7 @@ def test_more_work_than_all_replicas_can_do_is_not_divided() -> None:
 def test_a_tight_objective_gets_its_class_more_replicas() -> None:
     flows = {"": SEARCH, "nightly": NIGHTLY}
     for_searches = after(flows, objectives={"": 0.03, "nightly": 30.0}).sets
-    for_nightly = after(flows, objectives={"": 30.0, "nightly": 0.8}).sets
+    for_nightly = after(flows, objectives={"": 30.0, "nightly": 1.5}).sets
     assert len(for_nightly["nightly"]) > len(for_searches["nightly"])
 
 
@@ -101,7 +101,7 @@ def test_when_the_last_replica_of_a_class_is_gone_it_has_others_at_once() -> Non
 
 def test_a_better_division_waits_until_it_has_lasted() -> None:
     first = after({"": SEARCH, "nightly": NIGHTLY})
-    busy = {"": Flow(200.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
+    busy = {"": Flow(300.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
     found, changed_at = first, math.inf
     for second in range(1, 60):
         found = after(busy, found, float(second))

@@ -1,4 +1,4 @@
-"""What a replica must not be given: for errors, GPU memory and silence."""
+"""What a replica must not be given: for errors, failing, GPU memory and silence."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import ReplicaInput
+from controlplane.balancing.parting import Looked, Parting
 from controlplane.settings.memory import MemorySettings
+from controlplane.signals.load import Failing
 from tests.balancing.pools import (
     INTERVAL,
     SETTINGS,
@@ -20,6 +22,7 @@ from tests.balancing.pools import (
     played,
     pool,
     relatives,
+    settings_of,
     settled,
     shares,
     tiers,
@@ -52,6 +55,102 @@ def test_a_replica_that_fails_fast_gets_less_than_one_that_does_not_fail() -> No
 def test_a_replica_of_which_everything_fails_keeps_the_least_share() -> None:
     broken = {"d": Serving(100, latency=0.001, failing=1e6)}
     assert weights(settled({**pool(100, 100, 100), **broken}))["d"] < 100
+
+
+def failing(*parts: float | None, requests: float = 40.0) -> dict[str, Serving]:
+    """Replicas a, b, c … of which Envoys see such a part of the requests fail; None: they had none.
+
+    One that gets no requests shows nothing: see `left_out`.
+    """
+    seen = [None if part is None else Failing(part, requests) for part in parts]
+    return {chr(ord("a") + i): Serving(fails=each) for i, each in enumerate(seen)}
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 8])
+def test_a_replica_that_fails_every_second_request_is_left_out_of_a_pool_of(size: int) -> None:
+    decision = Play().step(failing(0.5, *[0.0] * (size - 1)))
+    assert drained(decision) == {"a"}
+    assert "failed far more often than those of others" in words(decision, "a")
+    assert "(lately 50 % and 0 %)" in words(decision, "a")
+
+
+@pytest.mark.parametrize("policy", ["round-robin", "least-request"])
+def test_it_is_left_out_by_policies_without_weights_too(policy: str) -> None:
+    assert drained(Play(settings_of(policy=policy)).step(failing(0.5, 0.0, 0.0))) == {"a"}
+
+
+@pytest.mark.parametrize("part", [0.05, 0.5, 1.0])
+def test_a_pool_that_fails_as_a_whole_keeps_all_of_its_replicas(part: float) -> None:
+    assert drained(Play().step(failing(part, part, part, part + 0.1))) == set()
+
+
+def parted(play: Play, *searches: str) -> Play:
+    """The same, with these replicas for searches alone and the others for bulk."""
+    assert play.decision is not None
+    own = Parting("apart", threshold=1000, own=frozenset(searches), begun=play.now, part=0.5)
+    pool = replace(play.decision.pool, looked=Looked(play.now, parting=own))
+    play.decision = replace(play.decision, pool=pool)
+    return play
+
+
+def test_replicas_are_compared_with_those_that_serve_the_same_class() -> None:
+    # Every bulk request fails: that is no fault of the replicas for bulk.
+    bulk_fails = failing(0.0, 0.0, 0.0, 0.0, 0.9, 0.9, 0.9, 0.9)
+    assert drained(parted(played(pool(*[100] * 8)), *"abcd").step(bulk_fails)) == set()
+    one_fails = failing(0.0, 0.0, 0.5, 0.0, 0.9, 0.9, 0.9, 0.9)
+    assert drained(parted(played(pool(*[100] * 8)), *"abcd").step(one_fails)) == {"c"}
+
+
+@pytest.mark.parametrize("others", [(), (None, None)])
+def test_a_replica_that_nothing_can_be_compared_with_stays(others: tuple[None, ...]) -> None:
+    assert drained(Play().step(failing(1.0, *others))) == set()
+
+
+def test_a_few_requests_that_failed_leave_nobody_out() -> None:
+    assert drained(Play().step(failing(1.0, 0.0, 0.0, requests=3.0))) == set()
+
+
+@given(st.lists(st.sampled_from([0.0, 0.3, 0.6, 1.0]), min_size=1, max_size=12))
+def test_no_more_are_left_out_than_a_pool_can_spare_and_never_all(parts: list[float]) -> None:
+    found = drained(Play().step(failing(*parts)))
+    assert len(found) <= max(floor(0.3 * len(parts)), 1)
+    assert len(found) < len(parts)
+
+
+def test_the_place_of_one_that_is_full_goes_to_one_that_fails() -> None:
+    replicas = failing(0.5, 0.0, 0.0)
+    replicas["b"] = replace(replicas["b"], memory=0.99)
+    assert drained(Play().step(replicas)) == {"a"}
+
+
+def left_out(play: Play, of: dict[str, Serving]) -> float:
+    """Seconds until a replica that gets no requests is used again."""
+    begun, shown = play.now, {**of, "a": replace(of["a"], fails=None)}
+    while drained(play.step(shown)):
+        assert play.now - begun < 1000
+    return play.now - begun
+
+
+def test_it_is_tried_again_and_left_out_for_twice_as_long_if_it_still_fails() -> None:
+    play, bad = Play(), failing(0.5, 0.0, 0.0)
+    times = []
+    for _ in range(3):
+        assert drained(play.step(bad)) == {"a"}
+        times.append(left_out(play, bad))
+    assert times == pytest.approx([10, 20, 40], abs=2 * INTERVAL)
+
+
+def test_one_that_did_well_for_as_long_is_left_out_no_longer_than_the_first_time() -> None:
+    play, bad = Play(), failing(0.5, 0.0, 0.0)
+    play.step(bad)
+    left_out(play, bad)
+    play.run(failing(0.0, 0.0, 0.0), seconds=15)
+    assert drained(play.step(bad)) == {"a"}
+    assert left_out(play, bad) == pytest.approx(10, abs=2 * INTERVAL)
+
+
+def test_while_one_is_left_out_the_next_decision_is_due_without_news() -> None:
+    assert Play(settings_of(policy="round-robin")).step(failing(0.5, 0.0, 0.0)).moving
 
 
 def test_memory_below_soft_takes_nothing() -> None:

@@ -38,6 +38,26 @@ def test_pools_and_moved_listeners_travel_as_node_metadata() -> None:
     }
 
 
+def test_a_log_of_requests_and_trusted_proxies_travel_as_node_metadata() -> None:
+    arguments = ["--access-log", "json", "--trusted-proxies", "2"]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    metadata = yaml.safe_load(result.output)["node"]["metadata"]["plimsoll"]
+    assert (metadata["log"], metadata["trusted_proxies"]) == ("json", 2)
+
+
+@pytest.mark.parametrize(("arguments", "most"), [([], 50_000), (["--max-connections", "7"], 7)])
+def test_an_envoy_takes_so_many_connections_at_a_time(arguments: list[str], most: int) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    data = yaml.safe_load(result.output)
+    (monitor,) = [
+        it["typed_config"]
+        for it in data["overload_manager"]["resource_monitors"]
+        if it["name"] == "envoy.resource_monitors.global_downstream_max_connections"
+    ]
+    assert monitor["max_active_downstream_connections"] == most
+    assert data["admin"]["ignore_global_conn_limit"]
+
+
 def test_a_locality_is_region_and_zone() -> None:
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", "--locality", "eu/a"])
     assert yaml.safe_load(result.output)["node"]["locality"] == {"region": "eu", "zone": "a"}

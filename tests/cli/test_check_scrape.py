@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
 from controlplane.cli.scrape_check import parse_target
+from tests.signals.test_layers import triton
 from tests.signals.test_servers import exposed
+from tests.signals.texts import tei
 
 
 @asynccontextmanager
@@ -111,12 +113,87 @@ async def test_an_endpoint_that_cannot_be_read_says_why_and_ends_with_1() -> Non
     assert "answers 404" in json.loads(told.stdout)["error"]
 
 
+async def test_a_server_without_a_request_so_far_is_recognised_by_what_it_declares() -> None:
+    declared = "".join(
+        f"{line}\n"
+        for line in exposed("vllm").splitlines()
+        if line.startswith(("#", "vllm:num_requests"))
+    )
+    async with serving(declared) as address:
+        result = await check("--scrape", address, "--seconds", "0")
+        told = json.loads((await check("--scrape", address, "--seconds", "0", "--json")).stdout)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(
+        "profile vllm, idle: vllm:e2e_request_latency_seconds is declared and has counted nothing"
+        " yet; send it a request and check again\n"
+    )
+    assert (told["ok"], told["idle"], told["profile"]) == (True, True, "vllm")
+
+
+async def test_an_empty_answer_is_a_server_that_has_counted_nothing_and_no_other_server() -> None:
+    async with serving("") as address:
+        result = await check("--scrape", address, "--seconds", "0.1")
+        told = json.loads((await check("--scrape", address, "--seconds", "0", "--json")).stdout)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("the answer is empty: the server is up and has counted nothing")
+    assert (told["ok"], told["idle"]) == (False, True)
+
+
+async def test_a_server_without_durations_fits_and_the_tokens_are_told() -> None:
+    later = exposed("llama-cpp").replace("51200", "61200")
+    async with serving(exposed("llama-cpp"), later) as address:
+        result = await check("--scrape", address, "--seconds", "0.1")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("profile llama-cpp fits\n  tokens: ")
+    assert "  note: llama-cpp exposes no durations: load reports of Envoys measure them\n" in (
+        result.stdout
+    )
+
+
+async def test_what_was_counted_is_told_and_how_to_narrow_it() -> None:
+    first = triton({"rag": (1000, 32.0, 0), "tokenize": (1000, 3.0, 0)})
+    later = triton({"rag": (1200, 38.0, 0), "tokenize": (1200, 3.6, 0)})
+    async with serving(first, later) as address:
+        result = await check("--scrape", address, "--seconds", "0.1")
+    assert "  mean latency: 30 ms\n" in result.stdout
+    assert "  note: of 2 values of model, rag is counted and tokenize is not" in result.stdout
+    assert " (metrics: {labels: {model: NAME}} counts one alone)\n" in result.stdout
+
+
+async def test_several_processes_behind_one_port_are_told() -> None:
+    def of(count: int, started: float) -> str:
+        return tei(count, more=[f"process_start_time_seconds {started}"])
+
+    turns = [of(1000, 10.0), of(40, 20.0), of(1010, 10.0), of(50, 20.0), of(1020, 10.0)]
+    async with serving(*turns, of(60, 20.0)) as address:
+        result = await check("--scrape", address, "--seconds", "0.1")
+    assert "  note: 2 processes answer at this address" in result.stdout
+
+
+async def test_a_server_that_reports_nonsense_is_told_apart_from_an_idle_one() -> None:
+    wrong = exposed("vllm").replace("vllm:prompt_tokens_total{", 'vllm:prompt_tokens_total{x="",')
+    wrong = "".join(
+        f"{line.rpartition(' ')[0]} -5\n"
+        if line.startswith("vllm:prompt_tokens_total{")
+        else f"{line}\n"
+        for line in wrong.splitlines()
+    )
+    async with serving(wrong) as address:
+        result = await check("--scrape", address, "--seconds", "0.1")
+    assert result.exit_code == 0
+    assert "  note: what it says of its batches cannot be true: " in result.stdout
+    assert "vllm:prompt_tokens_total is negative" in result.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["plimsoll.yaml", "--scrape", "127.0.0.1:1"],
-        ["--scrape", "https://127.0.0.1:1/metrics"],
+        ["--scrape", "ftp://127.0.0.1:1/metrics"],
+        ["--scrape", "127.0.0.1:1", "--ca-file", "ca.pem"],
+        ["--scrape", "127.0.0.1:1", "--user", "me"],
+        ["plimsoll.yaml", "--bearer-file", "token"],
         ["--scrape", "127.0.0.1:99999"],
         ["--scrape", "http://[::1/metrics"],
         ["--scrape", "127.0.0.1:1/a b"],
@@ -141,5 +218,5 @@ async def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
     ],
 )
 def test_where_to_scrape_may_be_an_address_or_a_url(text: str, address: str, path: str) -> None:
-    found, asked = parse_target(text)
-    assert (str(found), asked) == (address, path)
+    found, asked, scheme = parse_target(text)
+    assert (str(found), asked, scheme) == (address, path, "http")

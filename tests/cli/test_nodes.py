@@ -207,3 +207,19 @@ def test_the_words_of_an_envoy_stay_on_one_line_for_a_pipe(
 )
 def test_a_time_has_one_unit(seconds: float | None, words: str) -> None:
     assert lasted(seconds) == words
+
+
+def test_below_the_table_stands_whose_health_a_node_sees_otherwise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = {"pool": "p", "replica": "r", "sees": "unhealthy", "for_s": 30.0}
+    output = printed(capsys, node(status(), disagrees=[seen]))
+    assert "s: sees p/r unhealthy for 30 s, which is ready to the control plane" in output
+
+
+def test_what_stands_refused_is_not_in_sync_whatever_was_acknowledged_since(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rejection = {"names": ["minilm"], "message": "no port", "age_s": 50.0}
+    refusing = status(in_sync=False, refused=["minilm"], last_rejection=rejection, sent_age_s=2.0)
+    assert " rejected " in printed(capsys, node(refusing)).partition("s: rejected")[0]

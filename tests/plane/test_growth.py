@@ -51,7 +51,7 @@ def pool_of(port: int, metrics: dict[str, str], policy: str = "least-request") -
 
 
 def replica_of(port: int, ttl: str | None = None, slots: int = 1) -> ReplicaSettings:
-    said = {"address": f"127.0.0.1:{port}", "slots": slots}
+    said = {"address": f"127.0.0.2:{port}", "slots": slots}
     return validated(ReplicaSettings, said | ({"ttl": ttl} if ttl else {}))
 
 

@@ -9,6 +9,7 @@ from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
 from controlplane.settings import Address, Config, load_config
+from controlplane.signals import profile_of, read
 from controlplane.signals.load import Endpoint, Load
 from tests.plane.test_plane import reading
 
@@ -62,6 +63,35 @@ def test_a_pool_without_metrics_is_steered_by_what_envoys_report() -> None:
     assert found["fast"] is not None
     assert found["slow"] is not None
     assert found["fast"] / found["slow"] == pytest.approx(4.0, rel=0.2)
+
+
+def test_a_server_without_durations_is_steered_by_envoys_and_by_the_tokens_that_it_counts() -> None:
+    plane = serving("llama-cpp")
+    profile = profile_of(plane.fleet.pool("p").settings.metrics)
+    for second in range(1, 31):
+        for envoy in range(4):
+            loads = {FAST: Load(40, 0, 1), SLOW: Load(10, 0, 1)}
+            plane.reported(envoy, loads, 1.0, float(second))
+        for name, tokens in (("fast", 16_000 * second), ("slow", 4_000 * second)):
+            target = plane.target("p", name)
+            assert target is not None
+            text = f"llamacpp:prompt_tokens_total {tokens}\nllamacpp:requests_deferred 3\n"
+            plane.record(target, read(text, profile, float(second)), float(second))
+        plane.decide(second + 0.5)
+    decision = plane.decision("p")
+    assert decision is not None
+    assert decision.pool.counts_tokens
+    found = capacities(plane)
+    assert found["fast"] is not None
+    assert found["slow"] is not None
+    assert found["fast"] / found["slow"] == pytest.approx(4, rel=0.1)
+    # A hundred tokens a request, as it counts.
+    assert decision.pool.length == pytest.approx(100, rel=0.05)
+    window = plane.report("p", "fast", 31.0).observed.window
+    assert window is not None
+    assert (window.queue, window.note) == (
+        3, "llama-cpp exposes no durations: load reports of Envoys measure them",
+    )  # fmt: skip
 
 
 def test_a_pool_with_metrics_is_not() -> None:

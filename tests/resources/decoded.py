@@ -1,5 +1,7 @@
 """Pools with portions for the tests, and what their encoded resources say when decoded."""
 
+from typing import Any
+
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
@@ -10,6 +12,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
+from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.portion import Portion
@@ -94,14 +97,21 @@ def locality_weights(
 
 
 def decoded_listener(
-    name: str, address: Address, access_log: str | None = None
+    name: str,
+    address: Address,
+    downstream: Downstream = Downstream(),  # noqa: B008 - it is a value
 ) -> listener_v3.Listener:
-    return listener_v3.Listener.parse(listener(name, address, access_log))
+    return listener_v3.Listener.parse(listener(name, address, downstream))
 
 
-def connection_manager(name: str, access_log: str | None = None) -> hcm_v3.HttpConnectionManager:
-    """The one filter of a pool's listener."""
-    found = decoded_listener(name, Address("127.0.0.1", 1), access_log)
+def connection_manager(
+    name: str,
+    access_log: str | None = None,
+    **more: Any,
+) -> hcm_v3.HttpConnectionManager:
+    """The one filter of a pool's listener; `more`: of its `Downstream`."""
+    downstream = Downstream(access_log, **more)
+    found = decoded_listener(name, Address("127.0.0.1", 1), downstream)
     ((only,),) = [chain.filters for chain in found.filter_chains]
     assert only.typed_config is not None
     return hcm_v3.HttpConnectionManager.parse(only.typed_config.value)

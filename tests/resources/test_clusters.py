@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import pytest
 
 from controlplane.resources.clusters import cluster
@@ -107,8 +108,48 @@ def test_more_than_envoys_tenth_but_less_than_half_of_a_pool_is_ejected() -> Non
     assert 10 < percent < 50
 
 
-def test_success_rates_are_compared_in_a_pool_of_three() -> None:
-    assert outlier_detection().success_rate_minimum_hosts == 3
+def test_a_replica_that_fails_every_second_request_is_ejected_whatever_the_others_do() -> None:
+    found = outlier_detection()
+    assert found.failure_percentage_threshold is not None
+    assert 10 < found.failure_percentage_threshold < 50
+    # In a sidecar that sees a sliver of the traffic no other replica may have enough requests.
+    assert found.failure_percentage_minimum_hosts == 1
+    assert found.enforcing_failure_percentage == 100
+
+
+def test_a_replica_whose_answers_are_all_cut_off_is_ejected() -> None:
+    # Envoy counts their connections as successes, so half of what it counts has failed.
+    found = outlier_detection()
+    assert found.enforcing_failure_percentage_local_origin == 100
+    assert found.split_external_local_origin_errors
+
+
+def test_a_replica_is_not_compared_with_the_mean_of_others() -> None:
+    found = outlier_detection()
+    assert found.enforcing_success_rate == found.enforcing_local_origin_success_rate == 0
+
+
+UVICORN, GUNICORN = 5.0, 2.0
+"""Seconds for which they keep a connection without a request."""
+
+
+def test_a_connection_is_given_up_before_the_server_closes_it() -> None:
+    options = decoded_cluster(a_pool_of(1)).typed_extension_protocol_options
+    (packed,) = options.values()
+    common = http_v3.HttpProtocolOptions.parse(packed.value).common_http_protocol_options
+    assert common is not None
+    assert common.idle_timeout is not None
+    assert common.idle_timeout.total_seconds() < min(UVICORN, GUNICORN)
+
+
+def test_a_machine_that_is_gone_is_noticed_on_a_connection_that_waits() -> None:
+    options = decoded_cluster(a_pool_of(1)).upstream_connection_options
+    assert options is not None
+    found = options.tcp_keepalive
+    assert found is not None
+    seconds = [found.keepalive_time, found.keepalive_interval, found.keepalive_probes]
+    after, apart, probes = (each or 0 for each in seconds)
+    assert 0 < after + apart * probes < 10
 
 
 def test_a_replica_that_refuses_connections_is_ejected_for_it() -> None:

@@ -90,6 +90,7 @@ def lb_endpoint(member: Member) -> endpoint_v3.LbEndpoint:
             address=core_v3.Address(
                 socket_address=core_v3.SocketAddress(address=host, port_value=port)
             ),
+            health_check_config=endpoint_v3.EndpointHealthCheckConfig(hostname=str(member.address)),
             hostname=member.id,
         ),
         health_status=status.DRAINING if member.draining else status.UNKNOWN,

@@ -13,6 +13,7 @@ import yaml
 
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
+from controlplane.resources.downstream import LogFormat
 from controlplane.resources.policies import FULL_SCAN_HOSTS
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address, Locality, Policy, PoolSettings, validated
@@ -51,6 +52,9 @@ def test_envoy_accepts_a_bootstrap_with_all_that_it_can_say(tmp_path: Path) -> N
         admin_port=0,
         listen={"p": Address("0.0.0.0", 10000)},
         protocol="state-of-the-world",
+        log="json",
+        trusted_proxies=1,
+        max_connections=10,
     )
     (tmp_path / "envoy.json").write_text(json.dumps(made))
     validates(tmp_path / "envoy.json")
@@ -61,14 +65,22 @@ def test_a_name_for_the_control_plane_is_tried_over_ipv4_and_ipv6() -> None:
     assert (cluster["type"], cluster["dns_lookup_family"]) == ("STRICT_DNS", "ALL")
 
 
-def static(fleet: Fleet, portions: dict[str, Portion]) -> bootstrap_v3.Bootstrap:
-    """A pool's four resources in a bootstrap that asks nobody for them."""
+def static(
+    fleet: Fleet, portions: dict[str, Portion], log: LogFormat | None = None
+) -> bootstrap_v3.Bootstrap:
+    """A pool's four resources in a bootstrap that asks nobody for them.
+
+    Args:
+        fleet: With the pool.
+        portions: Of its replicas.
+        log: That a gateway writes; None: it is the listener of a sidecar.
+    """
     pool = fleet.pool("p")
     cluster = decoded_cluster(pool)
     cluster.type = cluster_v3.ClusterDiscoveryType.STATIC
     cluster.eds_cluster_config = None
     cluster.load_assignment = decoded_assignment(pool, portions)
-    manager = connection_manager("p")
+    manager = connection_manager("p", log=log, is_gateway=log is not None)
     manager.rds, manager.route_config = None, decoded_route(pool)
     listener = decoded_listener("p", pool.settings.listener.address)
     listener.filter_chains[0].filters[0].typed_config = protobuf.Any.pack(manager)
@@ -87,6 +99,14 @@ def test_envoy_accepts_a_pools_four_resources(tmp_path: Path, count: int) -> Non
         for i, id_ in enumerate(fleet.pool("p").replicas)
     }
     (tmp_path / "envoy.pb").write_bytes(bytes(static(fleet, portions)))
+    validates(tmp_path / "envoy.pb")
+
+
+@pytest.mark.parametrize("log", get_args(LogFormat))
+def test_envoy_accepts_the_listener_of_a_gateway_that_writes_a_log(
+    tmp_path: Path, log: LogFormat
+) -> None:
+    (tmp_path / "envoy.pb").write_bytes(bytes(static(a_pool(a=1), {"a": TIER}, log)))
     validates(tmp_path / "envoy.pb")
 
 

@@ -6,7 +6,7 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.resources.gateways import GATEWAY, POOL_HEADER, gateway_routes
 from controlplane.resources.resource import ROUTE
 from controlplane.resources.routes import Routed
-from controlplane.settings import validated
+from controlplane.settings import ClassMatch, validated
 from controlplane.settings.pool import RouteSettings
 
 POOLS = (
@@ -15,8 +15,8 @@ POOLS = (
 )
 
 
-def routes() -> list[route_v3.Route]:
-    resource = gateway_routes(POOLS)
+def routes(pools: tuple[Routed, ...] = POOLS) -> list[route_v3.Route]:
+    resource = gateway_routes(pools)
     packed = protobuf.Any.parse(resource.packed)
     message = route_v3.RouteConfiguration.parse(packed.value)
     assert (resource.name, message.name, packed.type_url) == (GATEWAY, GATEWAY, ROUTE)
@@ -54,8 +54,18 @@ def test_a_pool_named_in_the_header_is_found_below_its_own_prefix_which_stays() 
 
 def test_a_pool_named_first_in_the_path_is_found_without_a_header_and_its_name_is_cut_off() -> None:
     by_path = routes()[2:4]
-    assert targets(by_path) == [("/p/", "p", "/", 2.0), ("/q/", "q", "/", 3.0)]
+    assert targets(by_path) == [("/p/v1", "p", "/v1", 2.0), ("/q/", "q", "/", 3.0)]
     assert [each.match.headers for each in by_path if each.match] == [[], []]
+
+
+def test_a_class_without_a_prefix_is_limited_to_that_of_its_pool() -> None:
+    settings = validated(RouteSettings, {"prefix": "/v1"})
+    classes = (("bulk", ClassMatch(min_bytes=10)), ("jobs", ClassMatch(prefix="/v1/jobs")))
+    found = routes((Routed("p", settings, None, classes),))
+    in_path = [each.match.prefix for each in found if each.match and each.route][3:]
+    becomes = [each.route.prefix_rewrite for each in found if each.route][3:]
+    assert in_path == ["/p/v1", "/p/v1/jobs", "/p/v1"]
+    assert becomes == ["/v1", "/v1/jobs", "/v1"]
 
 
 def test_a_request_for_no_pool_is_told_how_to_name_one() -> None:

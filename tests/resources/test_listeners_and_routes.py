@@ -94,6 +94,32 @@ def test_a_request_takes_as_long_as_the_pool_allows() -> None:
     assert action(route={"timeout": "1.5s"}).timeout == timedelta(seconds=1.5)
 
 
+@pytest.mark.parametrize("timeout", ["100ms", "60s", "400s", "24h"])
+def test_nothing_ends_a_request_before_its_timeout(timeout: str) -> None:
+    found = action(route={"timeout": timeout})
+    assert found.timeout is not None
+    assert found.idle_timeout is not None
+    assert found.idle_timeout > found.timeout
+
+
+def test_a_request_has_as_long_to_arrive_as_its_answer_may_take() -> None:
+    manager = connection_manager("p", upload=400.0)
+    assert manager.request_timeout == timedelta(seconds=400)
+
+
+def test_the_headers_of_a_request_have_a_deadline_of_their_own() -> None:
+    assert connection_manager("p").request_headers_timeout == timedelta(seconds=10)
+
+
+def test_a_request_that_waits_is_hedged_only_where_a_pool_says_so() -> None:
+    assert action().hedge_policy is None
+    found = action(route={"hedge": "2s"})
+    assert found.retry_policy is not None
+    assert found.retry_policy.per_try_timeout == timedelta(seconds=2)
+    assert found.hedge_policy is not None
+    assert found.hedge_policy.hedge_on_per_try_timeout
+
+
 @pytest.mark.parametrize(
     "cause", ["reset", "connect-failure", "refused-stream", "retriable-status-codes"]
 )

@@ -1,6 +1,7 @@
 """What an Envoy says of itself in its node metadata, and what cannot be understood of it."""
 
 import gc
+import math
 from typing import Any
 
 import pytest
@@ -84,7 +85,12 @@ PLAIN: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@given(PLAIN | st.dictionaries(st.sampled_from(["pools", "listen", "access_log", "x"]), PLAIN))
+@given(
+    PLAIN
+    | st.dictionaries(
+        st.sampled_from(["pools", "listen", "access_log", "log", "trusted_proxies", "x"]), PLAIN
+    )
+)
 def test_whatever_the_metadata_it_is_a_view_or_refused(wanted: object) -> None:
     try:
         found = View.of({"plimsoll": wanted})
@@ -129,6 +135,27 @@ def test_an_envoy_that_names_no_cluster_tells_of_no_requests() -> None:
 def test_a_cluster_to_tell_of_requests_that_cannot_be_one_is_refused(cluster: object) -> None:
     assert refusal({"access_log": cluster}) == (
         "node metadata plimsoll.access_log must be the name of a cluster, of 256 characters at most"
+    )
+
+
+def test_an_envoy_writes_a_log_and_trusts_proxies_only_where_it_says_so() -> None:
+    assert (view().log, view().trusted_proxies) == (None, 0)
+    assert view(log="json", trusted_proxies=2.0) == View(log="json", trusted_proxies=2)
+    made = bootstrap("n", Address("127.0.0.1", 1), log="text", trusted_proxies=1)
+    assert View.of(made["node"]["metadata"]) == View(
+        access_log=XDS_CLUSTER, log="text", trusted_proxies=1
+    )
+
+
+@pytest.mark.parametrize("form", ["", "JSON", "xml", 1.0, True, ["json"], {}])
+def test_a_log_of_another_form_is_refused(form: object) -> None:
+    assert refusal({"log": form}).startswith("node metadata plimsoll.log must be json or text, not")
+
+
+@pytest.mark.parametrize("count", [None, True, "1", -1.0, 1.5, 17.0, math.nan, math.inf, [1.0]])
+def test_a_number_of_proxies_that_cannot_be_is_refused(count: object) -> None:
+    assert refusal({"trusted_proxies": count}).startswith(
+        "node metadata plimsoll.trusted_proxies must be a whole number from 0 to 16, not"
     )
 
 

@@ -1,7 +1,11 @@
 """What Envoys see of one catalog by where they run and by what they are for."""
 
+from datetime import timedelta
+
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.config.listener.v3 as listener_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
@@ -117,7 +121,52 @@ def test_the_routes_of_a_gateway_are_among_what_a_new_pool_changes() -> None:
     changes = more.view(GATEWAY).changed_since(held.revision)
     assert changes is not None
     assert changes[ROUTE] == frozenset({"gateway"})
-    assert LISTENER not in changes
+    assert changes.get(LISTENER, set()) <= {"gateway"}
+    assert more.view(GATEWAY).get(LISTENER, "gateway") is held.view(GATEWAY).get(
+        LISTENER, "gateway"
+    )
+
+
+def manager(resource: Resource | None) -> hcm_v3.HttpConnectionManager:
+    """Of a listener."""
+    assert resource is not None
+    listener = listener_v3.Listener.parse(protobuf.Any.parse(resource.packed).value)
+    packed = listener.filter_chains[0].filters[0].typed_config
+    assert packed is not None
+    return hcm_v3.HttpConnectionManager.parse(packed.value)
+
+
+def test_a_gateway_lets_a_request_arrive_for_as_long_as_the_slowest_of_its_pools_would() -> None:
+    slow = validated(
+        PoolSettings,
+        {
+            "model": "m",
+            "listener": {"address": "127.0.0.1:10001"},
+            "route": {"timeout": "400s"},
+        },
+    )
+    held = catalog(a_pool(a=1))
+    more = catalog(after(PutPool("q", slow), fleet=a_pool(a=1)), previous=held)
+    both = manager(more.view(GATEWAY).get(LISTENER, "gateway"))
+    assert both.request_timeout == timedelta(seconds=400)
+    changes = more.view(GATEWAY).changed_since(held.revision)
+    assert changes is not None
+    assert "gateway" in changes[LISTENER]
+    one = View(pools=("p",), gateway=GATEWAY.gateway)
+    found = manager(more.view(one).get(LISTENER, "gateway"))
+    assert found.request_timeout == timedelta(seconds=60)
+    sidecar = manager(more.view(View()).get(LISTENER, "q"))
+    assert sidecar.request_timeout == timedelta(seconds=400)
+
+
+def test_an_envoys_own_log_and_its_proxies_are_those_of_all_of_its_listeners() -> None:
+    held, more = catalog(a_pool(a=1)), {"log": "json", "trusted_proxies": 2}
+    sidecar = manager(held.view(View.of({"plimsoll": more})).get(LISTENER, "p"))
+    to = {"role": "gateway", "listen": {"*": "127.0.0.1:1"}}
+    gateway = manager(held.view(View.of({"plimsoll": {**more, **to}})).get(LISTENER, "gateway"))
+    for found in (sidecar, gateway):
+        assert [log.name for log in found.access_log] == ["envoy.access_loggers.stdout"]
+        assert found.xff_num_trusted_hops == 2
 
 
 def endpoints_changed(newer: Catalog, older: Catalog) -> set[str] | None:

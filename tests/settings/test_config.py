@@ -47,9 +47,9 @@ def test_a_pool_needs_a_name_a_model_and_a_listener_only() -> None:
     assert load(POOL).pools[0].replicas == ()
 
 
-def test_a_pools_settings_are_the_entry_without_name_replicas_and_discovery() -> None:
+def test_a_pools_settings_are_the_entry_without_what_the_api_may_not_set() -> None:
     entry = load(EXAMPLE).pools[0]
-    rest = {"name", "replicas", "discovery"}
+    rest = {"name", "replicas", "discovery", "scraping"}
     assert entry.settings().model_dump() == entry.model_dump(exclude=rest)
 
 

@@ -8,12 +8,13 @@ import yaml
 from pydantic import BaseModel
 
 from controlplane.settings import ClassMatch, Config, load_config
+from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.balancing import BalancingSettings
 from controlplane.settings.config import AdminSettings, StoreSettings, XdsSettings
+from controlplane.settings.health_check import HealthCheckSettings
 from controlplane.settings.memory import MemorySettings
 from controlplane.settings.metrics import FAMILIES, MetricsSettings
 from controlplane.settings.pool import (
-    HealthCheckSettings,
     ListenerSettings,
     PoolEntry,
     RouteSettings,
@@ -56,6 +57,7 @@ def test_it_shows_every_key() -> None:
         (HealthCheckSettings, pool["health_check"]),
         (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
         (MemorySettings, pool["memory"]),
+        (ScrapingSettings, pool["scraping"]),
         (ReplicaEntry, replica),
         (Locality, replica["locality"]),
     ]

@@ -115,6 +115,15 @@ def test_an_ipv4_address_has_one_spelling(ip: IPv6Address) -> None:
         *("169.254.169.254", "169.254.0.1", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]"),
         *("[fe80::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "100.100.100.200", "168.63.129.16"),
         *("[::ffff:100.100.100.200]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]"),
+        *("192.0.0.192", "[::c000:c0]", "[::ffff:c000:c0]", "[64:ff9b::c000:c0]"),
+        *("[fd00:ec2::23]", "[fd00:c1::a9fe:a9fe]", "[fd00:42::42]"),
+        *("[::a9fe:a9fe]", "[::169.254.169.254]", "[::ffff:0:a9fe:a9fe]", "[::6464:64c8]"),
+        # NAT64 under a network's own prefix of 96, 64, 56 and 48 bits.
+        *("[64:ff9b:1::a9fe:a9fe]", "[64:ff9b:1:0:a9:fea9:fe00:0]"),
+        *("[64:ff9b:1:a9:fe:a9fe::]", "[64:ff9b:1:a9fe:a9:fe00::]"),
+        # ISATAP, and Teredo as its server and as its client.
+        *("[2001:db8::5efe:a9fe:a9fe]", "[fd00::200:5efe:a9fe:a9fe]"),
+        *("[2001:0:a9fe:a9fe::1]", "[2001::5601:5601]"),
     ],
 )
 def test_no_replica_is_where_a_cloud_keeps_its_metadata(host: str) -> None:

@@ -1,5 +1,6 @@
 import re
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -94,8 +95,18 @@ def test_label_sets_with_different_buckets_are_refused() -> None:
     refused(one + other, "different buckets")
 
 
-def test_a_bucket_that_is_there_twice_is_refused() -> None:
-    refused(tei() + 'te_request_duration_bucket{le="1"} 4\n', "the bucket le=1 twice")
+def test_of_a_bucket_that_is_there_twice_the_first_counts() -> None:
+    twice = read(tei() + 'te_request_duration_bucket{le="1.0"} 7\n', TEI, 0.0)
+    assert twice.latency == read(tei(), TEI, 0.0).latency
+    assert "1 samples stand there once more with the same labels" in (twice.note or "")
+
+
+def test_of_an_exposition_that_stands_twice_each_family_counts_once() -> None:
+    text = tei(more=["te_queue_size 3", 'te_request_failure{err="inference"} 2'])
+    twice = read(text + text, TEI, 0.0)
+    once = read(text, TEI, 0.0)
+    assert (twice.queue, twice.errors, twice.latency) == (3, 2, once.latency)
+    assert once.note is None
 
 
 def test_a_summary_is_not_taken_for_a_histogram() -> None:
@@ -125,7 +136,7 @@ def test_thousands_of_labels_are_refused() -> None:
 
 
 def test_a_label_that_is_there_twice_is_refused() -> None:
-    refused('te_queue_size{a="1",a="2"} 1\n', "the label a is there twice")
+    refused('te_queue_size{a="1",a="2"} 1\n', "a wanted sample has a label twice")
 
 
 def test_foreign_text_in_a_message_is_short_and_ascii() -> None:
@@ -277,12 +288,13 @@ def test_of_a_whole_text_the_wanted_samples_are_those_that_prometheus_client_rea
     lines: list[str | tuple[str, dict[str, str], int]], wanted: frozenset[str]
 ) -> None:
     text = "".join(line if isinstance(line, str) else written(*line) for line in lines)
-    theirs = sorted(
-        (sample.name, sorted(sample.labels.items()), sample.value)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name in wanted
-    )
+    first: dict[tuple[Any, ...], float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in wanted:
+                # Prometheus keeps the first of two samples with the same labels.
+                first.setdefault((sample.name, *sorted(sample.labels.items())), sample.value)
+    theirs = sorted((key[0], [*key[1:]], value) for key, value in first.items())
     ours = sorted(
         (name, sorted(sample.labels.values.items()), sample.value)
         for exposition in [parse(text, wanted)]

@@ -292,3 +292,59 @@ def test_an_envoy_that_claims_too_much_is_held_to_the_same_in_every_class() -> N
     assert total is not None
     assert total < 100
     assert found["x"].in_flight == pytest.approx(found[""].in_flight) == pytest.approx(total / 2)
+
+
+def failed(reports: LoadReports, *, envoys: int, liars: int = 0, part: float = 0.0) -> None:
+    """Envoys that each see a request a second, of which a part fails; liars say that all do."""
+    for second in range(1, 21):
+        for envoy in range(envoys):
+            lost = round(part * second) - round(part * (second - 1))
+            reports.record(envoy, {A: Load(1 - lost, lost, 0)}, 1.0, float(second))
+        for liar in range(liars):
+            reports.record(-1 - liar, {A: Load(0, 1000, 0)}, 1.0, float(second))
+
+
+@pytest.mark.parametrize("envoys", [1, 2, 12])
+def test_what_each_envoy_sees_a_sliver_of_adds_up(envoys: int) -> None:
+    reports = LoadReports()
+    failed(reports, envoys=envoys, part=0.5)
+    found = reports.failing(A, 20.0)
+    assert found is not None
+    assert found.part == pytest.approx(0.5, abs=0.1)
+    assert found.requests == pytest.approx(4.5 * envoys, rel=0.1)
+
+
+def test_failures_are_noticed_within_seconds_and_forgotten_as_soon() -> None:
+    reports = LoadReports()
+    parts = []
+    for second in range(1, 31):
+        lost = 5 if 11 <= second <= 20 else 0
+        reports.record("one", {A: Load(10 - lost, lost, 0)}, 1.0, float(second))
+        found = reports.failing(A, float(second))
+        assert found is not None
+        parts.append(found.part)
+    assert max(parts[:10]) == 0
+    assert parts[12] > 0.2
+    assert parts[-1] < 0.05
+
+
+@pytest.mark.parametrize(("envoys", "liars"), [(1, 1), (2, 1), (9, 8), (12, 8)])
+def test_what_half_of_the_envoys_or_fewer_say_of_a_replica_is_not_believed(
+    envoys: int, liars: int
+) -> None:
+    reports = LoadReports()
+    failed(reports, envoys=envoys, liars=liars)
+    found = reports.failing(A, 20.0)
+    assert found is not None
+    assert found.part == 0
+
+
+def test_an_envoy_that_sends_a_replica_nothing_has_no_say_in_whether_that_fails() -> None:
+    reports = LoadReports()
+    failed(reports, envoys=1, part=0.5)
+    for second in range(1, 21):
+        reports.record("idle", {B: Load(10, 0, 0)}, 1.0, float(second))
+    found = reports.failing(A, 20.0)
+    assert found is not None
+    assert found.part == pytest.approx(0.5, abs=0.1)
+    assert reports.failing(Endpoint("p", "127.0.0.1", 1), 20.0) is None

@@ -5,26 +5,27 @@ from pathlib import Path
 
 from controlplane.settings import SERVERS, load_config
 from controlplane.signals import PROFILES, Source, profile_of
+from controlplane.signals.devices import DEVICE_PROFILES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/profiles.md").read_text()
 
 
 def family(source: Source | None) -> str:
-    return f"`{source.family}`" if source else "–"
+    return " or ".join(f"`{name}`" for name in source.families) if source else "–"
 
 
 def row(name: str) -> str:
     """The line of a profile in the table."""
     profile, server = PROFILES[name], SERVERS[name]
     latency = ", else ".join(
-        f"`{it.source.family}` {it.kind}, {it.source.unit}"
+        f"{family(it.source)} {it.kind}, {it.source.unit}"
         + (f", with `{it.count}`" if it.count else "")
         for it in profile.latency
     )
     port = f":{server.metrics_port}" if server.metrics_port else ""
     cells = (
-        f"`{name}`", latency, family(profile.memory.used if profile.memory else None),
+        f"`{name}`", latency or "–", family(profile.memory.used if profile.memory else None),
         family(profile.queue), family(profile.running), family(profile.errors),
         family(profile.tokens),
         f"`{server.health}`", f"`{port}{server.metrics}`",
@@ -42,6 +43,17 @@ def test_the_table_of_profiles_says_what_is_read() -> None:
 def test_every_server_that_needs_a_word_has_one() -> None:
     named = set(re.findall(r"\*\*([a-z-]+)\*\*", PAGE))
     assert named == set(PROFILES) - {"xinference"}
+
+
+def test_every_exporter_of_gpu_memory_is_named() -> None:
+    table = PAGE.split("## GPU memory from exporters")[1]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [*DEVICE_PROFILES]
+    for name, profile in DEVICE_PROFILES.items():
+        (line,) = re.findall(rf"^\| `{name}` \|.*$", table, re.MULTILINE)
+        for source in profile.sources:
+            assert f"`{source.family}`" in line
+        for label in profile.labels:
+            assert f"`{label}`" in line
 
 
 def test_the_example_is_a_config_and_its_own_families_are_read_as_it_says() -> None:

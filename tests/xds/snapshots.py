@@ -31,7 +31,9 @@ class Fixed(Snapshot):
 @cache
 def resource(type_url: str, name: str, content: str, salt: str = "") -> Resource:
     """A resource that says its own name, as real ones do: state of the world has no other place."""
-    return Resource.of(type_url, name, f"{name}\0{content}".encode(), salt=salt.encode())
+    message = f"{name}\0{content}".encode()
+    claims = content if type_url == LISTENER else ""
+    return Resource.of(type_url, name, message, salt=salt.encode(), claims=claims)
 
 
 def snapshot(**by_type: Mapping[str, str]) -> Fixed:

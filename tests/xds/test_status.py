@@ -68,5 +68,25 @@ def test_a_rejection_keeps_the_acknowledged_version_and_shows_the_clients_words(
     assert client.stream.apply(request, 7.0) == [Rejected(CLUSTER, ("a",), "no port")]
     after = clusters(client)
     assert after == replace(
-        before, sent=after.sent, held=1, rejection=Rejection(("a",), "no port", 7.0)
+        before,
+        sent=after.sent,
+        held=1,
+        rejection=Rejection(("a",), "no port", 7.0),
+        refused=("a",),
     )
+
+
+def test_a_node_is_not_in_sync_for_as_long_as_anything_stands_refused() -> None:
+    client = DeltaClient(AB)
+    client.request()
+    client.accept()
+    client.show(snapshot(clusters={"a": "2", "b": "1"}))
+    client.nack(client.got(), "no port")
+    client.show(snapshot(clusters={"a": "2", "b": "2"}))
+    client.accept()
+    status = clusters(client)
+    assert status.sent == status.acknowledged
+    assert (status.in_sync, status.refused) == (False, ("a",))
+    client.show(snapshot(clusters={"a": "3", "b": "2"}))
+    client.accept()
+    assert (clusters(client).in_sync, clusters(client).refused) == (True, ())

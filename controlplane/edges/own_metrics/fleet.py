@@ -61,12 +61,18 @@ class FleetCollector(Collector):
             "1 while more than half of a pool cannot be scraped, so that its weights stand still.",
             "pool",
         )
+        disputed = _gauge(
+            "pool_health_disputed",
+            "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
+            "pool",
+        )
         classes = _Classes()
         replicas = _Replicas()
         for name, pool in fleet.pools.items():
-            states = []
+            states, disputes = [], 0
             for report in self._plane.reports(name, pool.replicas, now):
                 states.append(report.observed.readiness.state)
+                disputes += bool(report.disputes)
                 replicas.add(report)
                 yield
             for state in State:
@@ -75,8 +81,9 @@ class FleetCollector(Collector):
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
             if decision is not None:
                 classes.add(name, decision)
+            disputed.add_metric((name,), disputes)
         total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
-        return [total, pools, suspect, *classes.families, *replicas.families]
+        return [total, pools, suspect, disputed, *classes.families, *replicas.families]
 
 
 class _Classes:

@@ -191,6 +191,8 @@ class ReplicaView(ReplicaSettings, Weighed, InForce):
     """Where the value of each setting comes from."""
     found_by: str | None
     """The source that discovered it."""
+    owner: str | None
+    """The token that registered it, and that alone of the role `register` may change it."""
     generation: int
     """Another one for each process: at another address, or of another `instance`."""
     state: State

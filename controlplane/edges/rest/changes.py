@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import Field, model_validator
 
 from controlplane.edges.rest.etags import etag
-from controlplane.edges.rest.guard import who
+from controlplane.edges.rest.guard import Principal, who
 from controlplane.edges.rest.preview_view import preview_view
 from controlplane.edges.rest.watch import Watch
 from controlplane.edges.turns import Turns, encoded
@@ -25,9 +25,16 @@ from controlplane.fleet import (
     PutReplicas,
     Refused,
     Replica,
+    refuse_foreign,
 )
 from controlplane.plane import Plane, preview
-from controlplane.settings import AdminSettings, ReplicaEntry, SettingsError
+from controlplane.settings import (
+    AdminSettings,
+    ReplicaEntry,
+    ReplicaSettings,
+    Role,
+    SettingsError,
+)
 from controlplane.settings.networks import check_pool, check_replica
 from controlplane.settings.values import Settings
 
@@ -114,13 +121,24 @@ class Changes:
             Refused: By `check`, by the fleet, or because there are too many; nothing has changed.
         """
         self._check(command)
+        asks = who(request)
+        if isinstance(command, PutReplica | PutReplicas):
+            command = replace(command, owner=asks.owner)
+
+        def checked(fleet: Fleet) -> None:
+            _check_owner(fleet, command, asks)
+            check(fleet)
+
         now = self.clock()
-        await self.carry_out(command, now, check, who(request).name)
+        await self.carry_out(command, now, checked, asks.name)
         self.watch.look(now)
 
-    async def preview(self, command: Command, check: Check = lambda _fleet: None) -> web.Response:
+    async def preview(
+        self, command: Command, request: web.Request, check: Check = lambda _fleet: None
+    ) -> web.Response:
         """Answer what a command would come to; raises what `apply` does."""
         self._check(command)
+        _check_owner(self.plane.fleet, command, who(request))
         check(self.plane.fleet)
         imagined = preview(self.plane, command, self.clock())
         # Decoding what Envoys are sent takes a while for many endpoints.
@@ -137,10 +155,18 @@ class Changes:
             case PutReplica(name, id_, settings):
                 check_replica(allowed, settings)
                 self._check_room(name, {id_: settings})
+                self._check_moved({id_: settings})
             case PutReplicas(name, replicas):
                 for index, settings in enumerate(replicas.values()):
                     check_replica(allowed, settings, ("replicas", index))
                 self._check_room(name, replicas)
+                self._check_moved(replicas)
+
+    def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
+        """Refuse a replica where a connected Envoy listens, other than its pool says."""
+        for id_, settings in replicas.items():
+            if (why := self.plane.moved.listeners.refusal(settings.address)) is not None:
+                raise Refused("conflict", why, ("address",), id_)
 
     def _check_room(self, name: str, replicas: Mapping[str, object]) -> None:
         known = self.plane.fleet.pool(name).replicas
@@ -148,6 +174,12 @@ class Changes:
         there = sum(len(pool.replicas) for pool in self.plane.fleet.pools.values())
         if more and there + more > MAX_REPLICAS:
             raise Refused("conflict", f"there would be more than {MAX_REPLICAS} replicas")
+
+
+def _check_owner(fleet: Fleet, command: Command, asks: Principal) -> None:
+    """Refuse a change of somebody else's replica, unless the role is for all of them."""
+    if not asks.role.includes(Role.OPERATE):
+        refuse_foreign(fleet, command, asks.name)
 
 
 def answer(

@@ -1,6 +1,6 @@
 """The endpoints that are about no pool: nodes, events, the audit log, metrics, probes."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +15,7 @@ from controlplane.edges.rest.query import AuditPage, query_of
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
+from controlplane.plane.envoy_health import Dispute
 from controlplane.settings import Role
 from controlplane.xds.nodes import NodeStatus
 
@@ -32,6 +33,7 @@ class General:
         ready: Whether Envoys are served.
         metrics: The exposition and its content type, for a request's ``Accept``.
         clock: Seconds that never go back; of the nodes.
+        disputes: About the health of replicas, at a time of that clock.
     """
 
     nodes: Callable[[], Sequence[NodeStatus]]
@@ -40,6 +42,7 @@ class General:
     ready: Callable[[], bool]
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     clock: Callable[[], float]
+    disputes: Callable[[float], Iterable[Dispute]]
 
     def operations(self) -> tuple[Operation, ...]:
         """The endpoints."""
@@ -107,7 +110,8 @@ class General:
 
     async def get_nodes(self, _request: web.Request) -> web.Response:
         """Of each, what it was sent and has acknowledged of every type, and its last rejection."""
-        return await long_answer(await nodes_view(self.nodes(), self.clock()))
+        now = self.clock()
+        return await long_answer(await nodes_view(self.nodes(), now, self.disputes(now)))
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """First comes `state`, all pools as they are; then `pool` and `replica` for each change.

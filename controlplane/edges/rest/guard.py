@@ -35,6 +35,11 @@ class Principal:
     name: str
     role: Role
 
+    @property
+    def owner(self) -> str | None:
+        """Under which name it has what it registers; None: without a token nobody has a name."""
+        return None if self is LOOPBACK else self.name
+
 
 _WHO: Final = web.RequestKey("who", Principal)
 

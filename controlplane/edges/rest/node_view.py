@@ -1,28 +1,36 @@
 """What the API says of the connected Envoys, as plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from controlplane.edges.rest.views import plain
 from controlplane.edges.turns import Turns
+from controlplane.plane.envoy_health import Dispute
 from controlplane.xds.nodes import NodeStatus, TypeStatus
 
 
-async def nodes_view(nodes: Sequence[NodeStatus], now: float) -> dict[str, Any]:
+async def nodes_view(
+    nodes: Sequence[NodeStatus], now: float, disputes: Iterable[Dispute] = ()
+) -> dict[str, Any]:
     """Every stream of every node.
 
     Args:
         nodes: As the xDS server knows them.
         now: Seconds of the clock that the xDS server is given.
+        disputes: About the health of replicas.
     """
     turns, views = Turns(), []
+    by_node: dict[str, list[Dispute]] = {}
+    for dispute in disputes:
+        by_node.setdefault(dispute.opinion.node, []).append(dispute)
+        await turns.give_way()
     for node in nodes:
-        views.append(_node(node, now))
+        views.append(_node(node, now, by_node.get(node.id, ())))
         await turns.give_way()
     return {"nodes": views}
 
 
-def _node(node: NodeStatus, now: float) -> dict[str, Any]:
+def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str, Any]:
     return {
         "id": node.id,
         "cluster": node.cluster,
@@ -34,8 +42,17 @@ def _node(node: NodeStatus, now: float) -> dict[str, Any]:
         "user_agent": node.user_agent,
         "version": node.version,
         "connected_s": plain(now - node.connected_at),
-        "in_sync": all(_in_sync(status) for status in node.types),
+        "in_sync": all(status.in_sync for status in node.types),
         "types": [_type(status, now) for status in node.types],
+        "disagrees": [
+            {
+                "pool": it.pool,
+                "replica": it.replica,
+                "sees": "healthy" if it.opinion.is_healthy else "unhealthy",
+                "for_s": plain(it.seconds),
+            }
+            for it in disputes
+        ],
     }
 
 
@@ -49,8 +66,9 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
         "sent_age_s": _age(status.sent_at, now),
         "acknowledged": status.acknowledged,
         "acknowledged_age_s": _age(status.acknowledged_at, now),
-        "in_sync": _in_sync(status),
+        "in_sync": status.in_sync,
         "held": status.held,
+        "refused": list(status.refused),
         "last_rejection": None
         if rejection is None
         else {
@@ -63,7 +81,3 @@ def _type(status: TypeStatus, now: float) -> dict[str, Any]:
 
 def _age(at: float | None, now: float) -> Any:
     return None if at is None else plain(now - at)
-
-
-def _in_sync(status: TypeStatus) -> bool:
-    return status.sent == status.acknowledged

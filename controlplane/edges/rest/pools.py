@@ -122,7 +122,7 @@ class Pools:
         fleet = self.changes.plane.fleet
         command, check = PutPool(name, settings), Preconditions.of(request, name).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(command, check)
+            return await self.changes.preview(command, request, check)
         await self.changes.apply(command, request, check)
         status = HTTPStatus.OK if name in fleet.pools else HTTPStatus.CREATED
         pool = self.changes.plane.fleet.pool(name)
@@ -137,7 +137,7 @@ class Pools:
         self.changes.plane.fleet.pool(name)  # It is there at all.
         command, check = DeletePool(name), Preconditions.of(request, name).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(command, check)
+            return await self.changes.preview(command, request, check)
         await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 

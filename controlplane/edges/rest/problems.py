@@ -19,6 +19,7 @@ _LONGEST: Final = 400
 _STATUS: Final = {
     "not found": HTTPStatus.NOT_FOUND,
     "conflict": HTTPStatus.CONFLICT,
+    "forbidden": HTTPStatus.FORBIDDEN,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """By why a command is refused."""

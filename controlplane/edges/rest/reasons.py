@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 from controlplane.balancing.sentences import duration, explain, percent
 from controlplane.fleet import Draining
 from controlplane.fleet.leases import DRAIN_SECONDS
 from controlplane.plane import Joined, ReplicaReport, State
+from controlplane.plane.envoy_health import Dispute
+
+NAMED: Final = 3
+"""Envoys that are named in a sentence."""
 
 
 def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
@@ -17,6 +22,7 @@ def reasons(report: ReplicaReport, now: float) -> Iterator[str]:
         now: Seconds of the clock that the plane is given.
     """
     yield from _of_readiness(report, now)
+    yield from _of_disputes(report)
     yield from _of_draining(report, now)
     if report.observed.failure is not None:
         ago = "there was no good one yet"
@@ -52,6 +58,25 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
             f"gone{lasted}: nobody listened at {address}, or another process took over;"
             f" Envoy's health checks keep requests away until {check} answers 200"
         )
+
+
+def _of_disputes(report: ReplicaReport) -> Iterator[str]:
+    if not report.disputes:
+        return
+    first = max(report.disputes, key=lambda it: it.seconds)
+    nodes = sorted({it.opinion.node for it in report.disputes})
+    who = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" * (len(nodes) > NAMED))
+    yield (
+        f"Envoys and the control plane disagree about its health: {seen_by(first)} at {who}, for"
+        f" {duration(first.seconds)}; its network, its name or its health check may differ there"
+    )
+
+
+def seen_by(dispute: Dispute) -> str:
+    """What the two see, in a few words."""
+    if dispute.opinion.is_healthy:
+        return "gone to the control plane, and healthy"
+    return "ready to the control plane, and unhealthy"
 
 
 def _of_draining(report: ReplicaReport, now: float) -> Iterator[str]:

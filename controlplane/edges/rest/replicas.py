@@ -186,7 +186,7 @@ class Replicas:
         command = PutReplica(pool, id_, settings)
         check = Preconditions.of(request, pool, id_).check
         if query_of(request, Change).dry_run:
-            return await self.changes.preview(command, check)
+            return await self.changes.preview(command, request, check)
         await self.changes.apply(command, request, check)
         is_new = id_ not in before.replicas
         return self._shown(pool, id_, HTTPStatus.CREATED if is_new else HTTPStatus.OK)
@@ -202,7 +202,7 @@ class Replicas:
         command = PutReplicas(name, batch.by_id(), force=query.force)
         with batch.pointing():
             if query.dry_run:
-                return await self.changes.preview(command)
+                return await self.changes.preview(command, request)
             before = self.changes.plane.fleet.pool(name).replicas
             await self.changes.apply(command, request)
         pool = self.changes.plane.fleet.pools.get(name)
@@ -228,7 +228,7 @@ class Replicas:
         query, check = query_of(request, Removal), Preconditions.of(request, pool, id_).check
         command = DeleteReplica(pool, id_, force=query.force)
         if query.dry_run:
-            return await self.changes.preview(command, check)
+            return await self.changes.preview(command, request, check)
         await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
@@ -265,7 +265,7 @@ class Replicas:
         model = Query if action is Heartbeat else Change
         query = query_of(request, model)
         if isinstance(query, Change) and query.dry_run:
-            return await self.changes.preview(action(pool, id_), check)
+            return await self.changes.preview(action(pool, id_), request, check)
         await self.changes.apply(action(pool, id_), request, check)
         return self._shown(pool, id_)
 

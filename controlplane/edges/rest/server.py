@@ -115,7 +115,7 @@ class RestServer:
         self.operations: tuple[Operation, ...] = (
             *self._pools.operations(),
             *Replicas(changes, limits.body, wall_clock).operations(),
-            *General(nodes, events, audit, ready, metrics, clock).operations(),
+            *General(nodes, events, audit, ready, metrics, clock, plane.disputes).operations(),
         )
         self._ready = ready
         self._runner: web.AppRunner | None = None

@@ -123,6 +123,7 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
         "source": replica.source.value,
         "sources": replica.sources(),
         "found_by": replica.found_by,
+        "owner": replica.layers.owner,
         "generation": replica.generation,
         "state": observed.readiness.state.value,
         "state_for_s": plain(now - observed.readiness.since),

@@ -40,6 +40,9 @@ class DisconnectedError(AnswerError):
 class TooLongError(AnswerError):
     """The body is longer than it may be."""
 
+    def __init__(self, most: int) -> None:
+        super().__init__(f"is longer than {most} bytes: metrics.max_bytes allows more")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -50,12 +53,14 @@ class Answer:
         encoding: Of its body; "identity" is none.
         body: As it came; empty where the status is above 200.
         began_at: When its first byte came, seconds of the clock.
+        location: Where it leads; empty where it does not say.
     """
 
     status: int
     encoding: str
     body: bytes
     began_at: float
+    location: str = ""
 
 
 class Receiver:
@@ -66,7 +71,7 @@ class Receiver:
 
         Args:
             clock: Seconds that never go back.
-            most: Bytes that a body may have.
+            most: Bytes that a body may have, of whoever does not say.
         """
         self.clock = clock
         self.most = most
@@ -117,6 +122,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._transport: asyncio.Transport | None = None
         self._answered: asyncio.Future[Answer] | None = None
+        self._most = 0
         self.used_at = receiver.clock()
         self._begin()
 
@@ -127,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         self._forget()
 
     def _forget(self) -> None:
-        self._encoding = "identity"
+        self._encoding, self._location = "identity", b""
         self._body: bytes | bytearray = b""
         # Whether the headers are over, and whether they say where the body ends.
         self._has_head = self._has_end = False
@@ -137,12 +143,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def ask(self, request: bytes, due: float) -> Answer:
+    async def ask(self, request: bytes, due: float, most: int) -> Answer:
         """Send a request and wait for the whole answer.
 
         Args:
             request: All of it.
             due: When it must be there, seconds of the clock.
+            most: Bytes that its body may have.
 
         Raises:
             AnswerError: What came is none, or nothing came.
@@ -151,6 +158,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is None or self._transport.is_closing():
             raise DisconnectedError
         self._begin()
+        self._most = most
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         self._receiver.expect(self, due)
@@ -193,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             if self._bare > MAX_HEAD:
                 self._fail(AnswerError(f"its headers are longer than {MAX_HEAD} bytes"))
-            elif self._come > 2 * self._receiver.most + MAX_HEAD:
+            elif self._come > 2 * self._most + MAX_HEAD:
                 self._fail(self._too_long())
 
     def eof_received(self) -> None:
@@ -218,6 +226,8 @@ class Connection(asyncio.BufferedProtocol):
         match name.lower():
             case b"content-encoding":
                 self._encoding = value.decode("latin-1").strip().lower()
+            case b"location":
+                self._location = value
             case b"content-length":
                 self._has_end = True
             case b"transfer-encoding":
@@ -234,7 +244,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_body(self, piece: bytes) -> None:
         """The parser has a part of the body."""
         self._bare = 0
-        if len(self._body) + len(piece) > self._receiver.most:
+        if len(self._body) + len(piece) > self._most:
             self._fail(self._too_long())
         elif not self._body:
             # Most are one piece, and need not be copied.
@@ -269,13 +279,14 @@ class Connection(asyncio.BufferedProtocol):
     def _succeed(self, status: int) -> None:
         if self._answered is not None and not self._answered.done():
             assert self._began_at is not None  # noqa: S101 - it has come
-            answer = Answer(status, self._encoding, bytes(self._body), self._began_at)
+            where = self._location.decode("latin-1")
+            answer = Answer(status, self._encoding, bytes(self._body), self._began_at, where)
             # A thousand connections would else keep a thousand bodies until the next ones come.
             self._forget()
             self._answered.set_result(answer)
 
     def _too_long(self) -> TooLongError:
-        return TooLongError(f"is longer than {self._receiver.most >> 20} MiB")
+        return TooLongError(self._most)
 
     def _fail(self, error: AnswerError | TimeoutError) -> None:
         if self._answered is not None and not self._answered.done():

@@ -5,13 +5,16 @@ docs/decisions/0010. The protocol itself is left to llhttp, the parser of Node.j
 """
 
 import asyncio
+import errno
 import socket
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from controlplane.edges.scraping.access import Access
 from controlplane.edges.scraping.http_connection import (
     Answer,
     Connection,
@@ -19,10 +22,15 @@ from controlplane.edges.scraping.http_connection import (
     Receiver,
 )
 from controlplane.settings import Address
+from controlplane.settings.reach import refusal
 
 IDLE: Final = 15.0
 """Seconds after which a connection is not used again: something on the way may have forgotten it,
 and would not say so."""
+
+RENEWED: Final = 60.0
+"""Seconds after which a connection is made anew: behind one port there may be several processes, of
+which a connection reaches one for as long as it is kept."""
 
 _ATTEMPT: Final = 0.25
 """Seconds after which the next address of a name is tried as well (RFC 8305)."""
@@ -43,39 +51,53 @@ class Getter:
             receiver: Of this event loop.
         """
         self._receiver = receiver
-        self._address: Address | None = None
+        self._whom: tuple[Address, Access | None] | None = None
         self._connection: Connection | None = None
+        self._opened_at = 0.0
 
-    async def get(self, address: Address, path: str, deadline: float) -> Answer:
+    async def get(
+        self,
+        address: Address,
+        path: str,
+        deadline: float,
+        *,
+        most: int | None = None,
+        access: Access | None = None,
+    ) -> Answer:
         """Ask once; whoever is cancelled meanwhile has the connection closed.
 
         Args:
             address: Whom.
             path: For what, with a query if there is one.
             deadline: Seconds for all of it.
+            most: Bytes that the answer's body may have; None: as of the receiver.
+            access: With which credentials, and over https; None: without.
 
         Raises:
+            AccessError: The credentials cannot be used.
             OSError: Nobody can be reached there.
             AnswerError: What came is no answer, or a longer one than may be.
             TimeoutError: It was not there by then.
         """
-        request, now = _request(address, path), self._receiver.clock()
+        request = _request(address, path, access.header if access is not None else "")
+        now, most = self._receiver.clock(), self._receiver.most if most is None else most
         due = now + deadline
-        if address != self._address:
+        if (address, access) != self._whom or now - self._opened_at > RENEWED:
             self.close()
-            self._address = address
+            self._whom = address, access
         known = self._connection
         try:
             if known is not None and now - known.used_at <= IDLE:
                 try:
-                    return await known.ask(request, due)
+                    return await known.ask(request, due, most)
                 except DisconnectedError:
                     # It was closed for having been idle, perhaps while the request was on its way.
                     pass
             self.close()
-            async with asyncio.timeout(due - self._receiver.clock()):
-                self._connection = await self._connected(address)
-            return await self._connection.ask(request, due)
+            self._opened_at = self._receiver.clock()
+            async with asyncio.timeout(due - self._opened_at):
+                self._connection = await self._connected(address, access)
+            return await self._connection.ask(request, due, most)
         except BaseException:
             self.close()
             raise
@@ -86,7 +108,8 @@ class Getter:
             self._connection.close()
             self._connection = None
 
-    async def _connected(self, address: Address) -> Connection:
+    async def _connected(self, address: Address, access: Access | None) -> Connection:
+        context = access.context if access is not None else None
         loop = asyncio.get_running_loop()
         try:
             found = socket.getaddrinfo(
@@ -98,15 +121,23 @@ class Getter:
             found = await loop.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
             )
+        for *_, place in found:
+            # A name that led elsewhere when it was written down may lead to a cloud's metadata now.
+            if (why := refusal(ip_address(str(place[0]).partition("%")[0]))) is not None:
+                raise OSError(errno.EACCES, f"it leads to an address that {why}")
         connected = await start_connection(found, happy_eyeballs_delay=_ATTEMPT)
+        name = (access.server_name or address.host) if access is not None and context else None
         _, connection = await loop.create_connection(
-            lambda: Connection(self._receiver), sock=connected
+            lambda: Connection(self._receiver),
+            sock=connected,
+            ssl=context,
+            server_hostname=name,
         )
         return connection
 
 
 @lru_cache(maxsize=1 << 12)
-def _request(address: Address, path: str) -> bytes:
+def _request(address: Address, path: str, header: str) -> bytes:
     url = URL(f"http://{address}{path}")
     host = url.host_port_subcomponent
-    return f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n{_HEADERS}".encode("ascii")
+    return f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n{header}{_HEADERS}".encode("ascii")

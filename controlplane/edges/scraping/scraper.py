@@ -13,15 +13,19 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any, Final, Protocol
 from zlib import crc32
 
 import aiohttp
 
+from controlplane.edges.scraping.access import Access
 from controlplane.edges.scraping.http_get import Getter
 from controlplane.edges.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.fleet import Difference, Fleet, Pool, Replica, differences
 from controlplane.plane import Exporter, Failure, Probe, Target
+from controlplane.settings import GpuSettings, MetricsSettings
+from controlplane.settings.access import AccessSettings
 from controlplane.signals import (
     Device,
     ExpositionError,
@@ -78,6 +82,7 @@ class Scraper:
         *,
         scraped: Callable[[bool], None],
         clock: Callable[[], float] = time.monotonic,
+        folder: Path = Path(),
     ) -> None:
         """Prepare a scraper.
 
@@ -86,11 +91,14 @@ class Scraper:
             noticed: Called after anything was recorded; must not block.
             scraped: Called after every scrape, with whether it was good; must not block.
             clock: Seconds that never go back.
+            folder: That the paths of files with credentials are relative to.
         """
         self._plane = plane
         self._noticed = noticed
         self._scraped = scraped
         self._clock = clock
+        self._folder = folder
+        self._accesses: dict[AccessSettings, Access] = {}
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._exporters: set[Exporter] = set()
         # Those that have been asked and were not ready.
@@ -124,14 +132,21 @@ class Scraper:
                     for target in self._targets(it):
                         if target.key not in self._tasks:
                             begin(target.key, self._follow(session, target))
-                if any(it.replica is None for it in found):
-                    # One that is to be asked more often, or in another way, is another one.
-                    wanted = set(self._plane.exporters())
-                    for gone in self._exporters - wanted:
-                        self._tasks.pop(gone).cancel()
-                    for exporter in wanted - self._exporters:
-                        begin(exporter, self._watch(exporter))
-                    self._exporters = wanted
+                # One that is to be asked more often, or in another way, is another one.
+                wanted = set(self._plane.exporters())
+                for gone in self._exporters - wanted:
+                    self._tasks.pop(gone).cancel()
+                for exporter in wanted - self._exporters:
+                    begin(exporter, self._watch(exporter))
+                self._exporters = wanted
+
+    def _access(self, settings: AccessSettings | None) -> Access | None:
+        """The one that all who are asked alike share."""
+        if settings is None:
+            return None
+        if settings not in self._accesses:
+            self._accesses[settings] = Access(settings, self._folder, self._clock)
+        return self._accesses[settings]
 
     def _targets(self, found: Difference) -> Iterator[Target]:
         """Who may have to be followed from now on: in a pool with other settings, all of it."""
@@ -162,12 +177,19 @@ class Scraper:
     async def _read(self, getter: Getter, exporter: Exporter) -> None:
         settings = exporter.settings
         profile = device_profile_of(settings)
-        deadline = min(settings.interval, MAX_DEADLINE)
+        deadline = _deadline(settings)
         while True:
             due = self._clock() + settings.interval
             outcome: tuple[Device, ...] | Failure
             try:
-                text, _ = await scrape(getter, exporter.address, settings.path, deadline)
+                text, _ = await scrape(
+                    getter,
+                    exporter.address,
+                    settings.path,
+                    deadline,
+                    most=settings.max_bytes,
+                    access=self._access(exporter.access),
+                )
                 outcome = read_devices(text, profile)
             except ScrapeError as error:
                 outcome = Failure(str(error), error.refused)
@@ -236,8 +258,7 @@ class Scraper:
         self._noticed()
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
-        deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
-        outcome = await _read(getter, target, deadline)
+        outcome = await _read(getter, target, self._access(target.access))
         self._record(target, outcome)
         self._noticed()
 
@@ -252,13 +273,18 @@ def _offset(key: Hashable) -> float:
 
 
 async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
-    url = f"http://{target.replica.settings.address}{target.settings.health_check.path}"
+    check, address = target.settings.health_check, target.replica.settings.address
+    url = f"http://{address}{check.path}"
+    # As Envoy sends them: a replica that refuses one of the two must refuse the other.
+    headers = {**check.headers, "Host": check.host_of(address)}
     deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
     # A check that Envoy would still accept is not cut short by a short scraping interval.
-    timeout = aiohttp.ClientTimeout(total=max(deadline, target.settings.health_check.timeout))
+    timeout = aiohttp.ClientTimeout(total=max(deadline, check.timeout))
     try:
-        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
-            return Probe.HEALTHY if response.status == 200 else Probe.UNHEALTHY
+        async with session.get(
+            url, headers=headers, allow_redirects=False, timeout=timeout
+        ) as response:
+            return Probe.HEALTHY if check.expects(response.status) else Probe.UNHEALTHY
     except aiohttp.ClientConnectorError as error:
         refused = isinstance(error.os_error, ConnectionRefusedError)
         return Probe.REFUSED if refused else Probe.UNREACHABLE
@@ -266,11 +292,23 @@ async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
         return Probe.UNREACHABLE
 
 
-async def _read(getter: Getter, target: Target, deadline: float) -> Reading | Failure:
+def _deadline(settings: MetricsSettings | GpuSettings) -> float:
+    """Seconds for one scrape."""
+    return settings.timeout or min(settings.interval, MAX_DEADLINE)
+
+
+async def _read(getter: Getter, target: Target, access: Access | None) -> Reading | Failure:
     metrics = target.settings.metrics
     address = metrics.where(target.replica.settings.address)
     try:
-        text, at = await scrape(getter, address, metrics.path, deadline)
+        text, at = await scrape(
+            getter,
+            address,
+            metrics.path,
+            _deadline(metrics),
+            most=metrics.max_bytes,
+            access=access,
+        )
         return read(text, profile_of(metrics), at)
     except ScrapeError as error:
         # Who refuses on a port of its metrics alone may still serve requests.

@@ -147,6 +147,7 @@ class Registry:
         now = self._clock()
         self._at_once(lambda fleet: fleets.declare(fleet, config, now), CONFIG_FILE)
         self._plane.discoveries.adopt(config.pools)
+        self._plane.scrape_with(config.pools)
         self.discover()
 
     def discover(self) -> None:

@@ -69,6 +69,7 @@ def replica_row(replica: RegisteredReplica) -> str:
             "settings": said_data(replica.settings) if replica.settings else None,
             "overrides": sorted(replica.overrides),
             "found_by": replica.found_by,
+            "owner": replica.owner,
         }
     )
 
@@ -122,6 +123,8 @@ def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
         None if told is None else _settings(ReplicaSettings, told, f"replica {name!r}"),
         frozenset(data["overrides"]),
         data["found_by"],
+        # Earlier versions kept none.
+        data.get("owner"),
     )
 
 

@@ -3,10 +3,21 @@
 from collections.abc import Callable, Hashable, Iterable
 from typing import Protocol, TypeAlias
 
+from controlplane.resources.views import View
 from controlplane.xds.events import Event
 
 Observer: TypeAlias = Callable[[str, Event], None]
 """Called with the id of a node and what happened on its stream; must neither block nor raise."""
+
+
+class Guests(Protocol):
+    """Is told which Envoys are connected; no method may block or raise."""
+
+    def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
+        """A stream has introduced itself; returns why it cannot be served, None where it can."""
+
+    def envoy_left(self, stream: Hashable) -> None:
+        """A stream has ended."""
 
 
 class PushObserver(Protocol):

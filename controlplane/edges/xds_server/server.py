@@ -13,8 +13,9 @@ from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
 from controlplane.edges.xds_server.client_status import ClientStatusService
 from controlplane.edges.xds_server.connection import Connection, Context
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.health_reporting import HealthReportingService, HealthSink
 from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
-from controlplane.edges.xds_server.observers import Observer, PushObserver
+from controlplane.edges.xds_server.observers import Guests, Observer, PushObserver
 from controlplane.edges.xds_server.requests import FIRST_REQUEST, MAX_SILENT_OF_PEER, Silent
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
 from controlplane.resources.classes import pool_of
@@ -74,7 +75,9 @@ class XdsServer:
         *,
         loads: LoadSink | None = None,
         samples: SampleSink | None = None,
+        health: HealthSink | None = None,
         pushes: PushObserver | None = None,
+        guests: Guests | None = None,
         max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
         first_request: float = FIRST_REQUEST,
@@ -90,7 +93,9 @@ class XdsServer:
             observe: Told of everything that happens.
             loads: Takes the load reports of Envoys; None: they are not asked for any.
             samples: Takes what Envoys tell of some requests; None: it is not served to them.
+            health: Takes what Envoys see of replicas; None: they are not asked for any.
             pushes: Told how far each catalog got.
+            guests: Told who is connected; says who is not served.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             first_request: Seconds after which a stream is ended on which no request has come.
@@ -103,7 +108,9 @@ class XdsServer:
         self._observe = observe
         self._loads = loads
         self._samples = samples
+        self._health = health
         self._pushes = pushes
+        self._guests = guests
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
@@ -143,6 +150,9 @@ class XdsServer:
         if self._loads:
             reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
             server.add_generic_rpc_handlers((reporting.handler(),))
+        if self._health:
+            health = HealthReportingService(self._health, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((health.handler(),))
         if self._samples:
             logging = AccessLogService(
                 self._samples, lambda: self._offered.value is not None, self._clock
@@ -263,6 +273,8 @@ class XdsServer:
             del self._connections[connection]
             if self._pushes:
                 self._pushes.gone(connection)
+            if self._guests:
+                self._guests.envoy_left(connection)
             if connection.stream.view:
                 self._audience.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
@@ -287,6 +299,8 @@ class XdsServer:
             return
         if isinstance(event, Connected):
             self._audience.add(connection, view)
+            if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
+                connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
         elif self._pushes and isinstance(event, Sent):
             self._pushes.written(connection)
         self._observe(node.id, event)

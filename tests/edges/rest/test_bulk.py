@@ -48,7 +48,7 @@ async def test_one_that_a_source_had_found_is_changed_though_nothing_of_it_diffe
 async def test_it_is_one_step() -> None:
     async with served() as api:
         await api.filled()
-        await put(api, *(replica(f"r{port}", port) for port in range(10_000, 10_500)))
+        await put(api, *(replica(f"r{port}", port) for port in range(11_000, 11_500)))
         assert api.changes == 1
         assert len(api.plane.fleet.pool("m").replicas) == 502
 

@@ -149,9 +149,9 @@ async def test_each_role_may_do_what_it_is_for_and_no_more(
     method: str, path: str, body: object, needs: Role
 ) -> None:
     async with served(tokens=TOKENS) as api:
-        operate = bearer("token-of-operate")
+        operate, register = bearer("token-of-operate"), bearer("token-of-register")
         await api.ask("PUT", "/v1/pools/m", json=POOL, headers=operate)
-        await api.ask("PUT", PATH, json=REPLICA | {"ttl": "30s"}, headers=operate)
+        await api.ask("PUT", PATH, json=REPLICA | {"ttl": "30s"}, headers=register)
         before = api.plane.fleet
         allowed = []
         for role in Role:

@@ -85,6 +85,7 @@ async def test_an_envoy_shows_what_it_holds_and_what_it_rejected_last() -> None:
             "acknowledged_age_s": 20.0,
             "in_sync": False,
             "held": 1,
+            "refused": [],
             "last_rejection": {"names": ["minilm"], "message": "no port", "age_s": 12.0},
         }
         assert (endpoints["in_sync"], endpoints["last_rejection"]) == (True, None)

@@ -4,16 +4,17 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
 from aiohttp import web
 
 from controlplane.edges.scraping import scraper as scrapers
-from controlplane.edges.scraping.scrape import MAX_BYTES
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
+from controlplane.settings.metrics import DEFAULT_BYTES
 from controlplane.signals import Device, Reading
 from tests.processes import DEADLINE
 
@@ -85,7 +86,9 @@ async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
 
 
 @asynccontextmanager
-async def following(addresses: list[str], metrics: str) -> AsyncIterator[Recorder]:
+async def following(
+    addresses: list[str], metrics: str, more: str = "", folder: Path = Path()
+) -> AsyncIterator[Recorder]:
     """A plane with a replica at each address, and a scraper that asks them."""
     replicas = [
         f'{{id: {id_}, address: "{it}"}}'
@@ -101,12 +104,13 @@ pools:
     listener: {{address: "127.0.0.1:10000"}}
     metrics: {{{metrics}}}
     replicas: [{", ".join(replicas)}]
+    {more}
 """,
             "plimsoll.yaml",
         ),
         0.0,
     )
-    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append)
+    scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append, folder=folder)
     plane.changed = scraper.reconcile
     task = asyncio.create_task(scraper.run())
     try:
@@ -170,7 +174,7 @@ async def redirect(request: web.Request) -> web.StreamResponse:
     ("metrics", "sentence"),
     [
         (text("no", status=500), "answers 500, not 200"),
-        (redirect, "answers 302, not 200"),
+        (redirect, "answers 302, not 200: it leads to 'http://127.0.0.1:9/metrics'"),
         (hang, "took longer than 0.2 s"),
         (drip, "took longer than 0.2 s"),
         (reset, "the connection was closed without an answer"),
@@ -180,7 +184,10 @@ async def redirect(request: web.Request) -> web.StreamResponse:
             text(gzip.compress(b"0" * 1_000_000), headers={"Content-Encoding": "gzip"}),
             "answers compressed, which was not asked for",
         ),
-        (text(b"#" * (MAX_BYTES + 1)), "is longer than 4 MiB"),
+        (
+            text(b"#" * (DEFAULT_BYTES + 1)),
+            "is longer than 8388608 bytes: metrics.max_bytes allows more",
+        ),
         (None, "nobody listens"),
     ],
 )

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from controlplane.edges.scraping.scrape import MAX_BYTES
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Probe
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
+from controlplane.settings.metrics import DEFAULT_BYTES
 from controlplane.signals import Reading
 from tests.edges.scraping.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
 from tests.processes import DEADLINE
@@ -167,10 +167,13 @@ async def test_an_exporter_is_read_once_an_interval_for_all_replicas() -> None:
     ("answer", "sentence"),
     [
         (text("no", status=500), "answers 500, not 200"),
-        (redirect, "answers 302, not 200"),
+        (redirect, "answers 302, not 200: it leads to 'http://127.0.0.1:9/metrics'"),
         (hang, "took longer than 0.2 s"),
         (text("<html>\n"), "is no metric sample"),
-        (text(b"#" * (MAX_BYTES + 1)), "is longer than 4 MiB"),
+        (
+            text(b"#" * (DEFAULT_BYTES + 1)),
+            "is longer than 8388608 bytes: metrics.max_bytes allows more",
+        ),
         (text('DCGM_FI_DEV_FB_USED{UUID="G"} -1\n'), "DCGM_FI_DEV_FB_USED is negative"),
     ],
 )

@@ -1,0 +1,99 @@
+"""No replica comes to be where an Envoy listens, whoever declares the one or the other."""
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.fleet import (
+    Command,
+    DeletePool,
+    DeleteReplica,
+    PutPool,
+    PutReplicas,
+    Refused,
+    declare,
+    discover,
+    listeners_of,
+    registered,
+    restored,
+)
+from controlplane.settings import Address
+from controlplane.settings.listeners import Listeners
+from tests.fleet.fleets import a_pool, after, file, pool_settings, put, replica_settings
+
+LOOP = "is where an Envoy listens for pool '{}'"
+
+
+@pytest.mark.parametrize(
+    ("command", "pool"),
+    [
+        (put("b", 10000), "p"),
+        (put("b", 10001), "q"),
+        # One that was somewhere else moves there.
+        (put("a", 10001), "q"),
+        (PutReplicas("p", {"a": replica_settings(1), "b": replica_settings(10001)}), "q"),
+        (PutPool("p", pool_settings(1)), "p"),
+        (PutPool("q", pool_settings(1)), "q"),
+        (PutPool("new", pool_settings(1)), "new"),
+    ],
+)
+def test_the_api_refuses_a_replica_at_a_listener_and_a_listener_at_a_replica(
+    command: Command, pool: str
+) -> None:
+    fleet = after(PutPool("q", pool_settings(10001)), fleet=a_pool(a=1))
+    with pytest.raises(Refused, match=LOOP.format(pool)) as refused:
+        after(command, fleet=fleet)
+    assert refused.value.kind == "conflict"
+
+
+def test_a_replica_may_take_an_address_that_a_listener_has_left() -> None:
+    fleet = after(PutPool("p", pool_settings(10002)), put("b", 10000), fleet=a_pool(a=1))
+    assert set(fleet.pools["p"].replicas) == {"a", "b"}
+
+
+def test_a_file_is_refused_that_has_a_listener_where_the_api_has_a_replica() -> None:
+    fleet = after(put("b", 5), fleet=declare(after(), file(p={"a": 1}), 0.0))
+    with pytest.raises(Refused, match=LOOP.format("p")):
+        declare(fleet, file(p={"a": 1}, listeners={"p": 5}), 1.0)
+    with pytest.raises(Refused, match=LOOP.format("p")):
+        restored(registered(fleet), file(p={"a": 1}, listeners={"p": 5}), 1.0)
+
+
+def test_what_the_api_gives_back_to_the_file_is_looked_at_as_well() -> None:
+    fleet = declare(after(), file(p={"a": 1}, listeners={"p": 5}), 0.0)
+    fleet = after(PutPool("p", pool_settings(6)), put("b", 5), fleet=fleet)
+    with pytest.raises(Refused, match=LOOP.format("p")):
+        after(DeletePool("p"), fleet=fleet)
+
+
+def test_one_that_is_discovered_at_a_listener_is_not_used_and_why_is_said() -> None:
+    moved = Listeners([(Address("127.0.0.1", 3), "pool 'p' on node 'n'")])
+    sets = {
+        "dns": {"a": replica_settings(10000), "b": replica_settings(2), "c": replica_settings(3)}
+    }
+    fleet = a_pool()
+    merged = discover(fleet, "p", sets, lambda _: True, 0.0, listeners=(listeners_of(fleet), moved))
+    assert set(merged.fleet.pools["p"].replicas) == {"b"}
+    first, second = merged.clashes
+    assert first.startswith("dns: 'a' is not used, 127.0.0.1:10000 is where an Envoy listens")
+    assert "127.0.0.1:3 is where an Envoy listens for pool 'p' on node 'n'" in second
+
+
+def test_one_that_was_discovered_before_a_restart_is_gone_when_a_listener_is_there() -> None:
+    config = file(p={}, sources={"p": ["found"]})
+    (source,) = config.pools[0].discovery
+    found = {str(source): {"b": replica_settings(5)}}
+    fleet = discover(declare(after(), config, 0.0), "p", found, lambda _: True, 0.0).fleet
+    assert set(fleet.pools["p"].replicas) == {"b"}
+    moved = file(p={}, sources={"p": ["found"]}, listeners={"p": 5})
+    assert not restored(registered(fleet), moved, 1.0).pools["p"].replicas
+
+
+def test_what_the_api_said_before_loops_were_refused_does_not_keep_it_from_starting() -> None:
+    fleet = after(PutPool("q", pool_settings(10001)), fleet=a_pool(a=1))
+    known = registered(fleet)
+    loop = replace(known.replicas["p", "a"], settings=replica_settings(10001))
+    known = replace(known, replicas={("p", "a"): loop})
+    again = restored(known, file(), 1.0)
+    assert set(again.pools["p"].replicas) == {"a"}
+    assert not after(DeleteReplica("p", "a", force=True), fleet=again).pools["p"].replicas
