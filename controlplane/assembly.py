@@ -82,6 +82,9 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 @asynccontextmanager
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
+    file = config.admin.token_file
+    token_file = _folder(path) / file if file else None
+    tokens = read_tokens(token_file) if token_file else ()
     loaded = await store.load()
     plane = Plane(time.monotonic())
     if loaded.lost is not None:
@@ -160,9 +163,6 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         for each in asked:
             each.set()
 
-    file = config.admin.token_file
-    token_file = _folder(path) / file if file else None
-    tokens = read_tokens(token_file) if token_file else ()
     rest = RestServer(
         config.admin,
         plane,

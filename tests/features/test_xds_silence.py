@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import grpc
 import pytest
@@ -10,10 +11,14 @@ import pytest
 from controlplane.edges.xds_server import requests
 from controlplane.edges.xds_server.access_logging import SERVICE as ACCESS_LOGS
 from controlplane.edges.xds_server.client_status import SERVICE as CLIENT_STATUS
+from controlplane.edges.xds_server.health_reporting import SERVICE as HEALTH
 from controlplane.edges.xds_server.load_reporting import SERVICE as LOADS
 from controlplane.edges.xds_server.requests import LARGE, Silent, read
 from controlplane.edges.xds_server.services import AGGREGATED
+from controlplane.resources.health_checks import Checked
 from controlplane.resources.resource import CLUSTER
+from controlplane.resources.views import View
+from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
 from tests.features.test_load_reports import Sink
 from tests.features.xds import Envoy, FixedCatalog, serving
@@ -26,6 +31,7 @@ METHODS = [
     f"{AGGREGATED.name}/DeltaAggregatedResources",
     f"{AGGREGATED.name}/StreamAggregatedResources",
     f"{LOADS}/StreamLoadStats",
+    f"{HEALTH}/StreamHealthCheck",
     f"{ACCESS_LOGS}/StreamAccessLogs",
     f"{CLIENT_STATUS}/StreamClientStatus",
 ]
@@ -36,13 +42,25 @@ class Samples:
         raise AssertionError("nobody says anything")
 
 
+class Health:
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        raise AssertionError("nobody says anything")
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        raise AssertionError("nobody says anything")
+
+    def health_left(self, reporter: object) -> None:
+        """It has."""
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_stream_without_a_request_is_ended(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "FIRST_REQUEST", 0.1)
+    serves = partial(serving, loads=Sink(), samples=Samples(), health=Health())
     async with (
-        serving(A, write_timeout=0.5, first_request=0.1, loads=Sink(), samples=Samples()) as plane,
+        serves(A, write_timeout=0.5, first_request=0.1) as plane,
         grpc.aio.insecure_channel(str(plane.address)) as channel,
         asyncio.timeout(DEADLINE),
     ):

@@ -15,6 +15,7 @@ import grpc
 
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server import Catalog, Offer, PushObserver, SampleSink, XdsServer
+from controlplane.edges.xds_server.health_reporting import HealthSink
 from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
@@ -69,6 +70,7 @@ async def serving(
     max_streams: int = 100,
     loads: LoadSink | None = None,
     samples: SampleSink | None = None,
+    health: HealthSink | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
@@ -86,6 +88,7 @@ async def serving(
         max_streams=max_streams,
         loads=loads,
         samples=samples,
+        health=health,
         clock=clock,
     )
     address = await server.start()
