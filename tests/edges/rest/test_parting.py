@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from controlplane.plane import Probe
-from controlplane.settings import Config
 from tests.edges.rest.parted import go, living, parted
 from tests.edges.rest.served import POOL, Served, served
 from tests.plane.lives import SIZES
@@ -140,7 +139,8 @@ async def test_an_event_tells_when_a_class_has_other_replicas_and_when_all_go_to
 async def test_a_pool_that_is_removed_takes_its_classes_with_it() -> None:
     async with parted() as api:
         before = api.server._feed.newest
-        api.plane.declare(Config(), api.now)
+        for name in api.plane.fleet.pools:
+            api.plane.adopt(api.plane.fleet.without_pool(name), api.now)
         api.decide()
         assert told(api, before) == []
         assert api.server._watch._partings == {}
