@@ -21,8 +21,9 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
+from controlplane.edges.turns import Turns
 from controlplane.edges.xds_server import Offer, XdsServer
-from controlplane.fleet import AuditLog, Registered, registered, restored
+from controlplane.fleet import AuditLog, registered, restored
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
@@ -49,10 +50,12 @@ class Running:
     Attributes:
         admin: Where the REST API listens.
         xds: Where Envoys connect.
+        reread: Has the config file and the token file read at once.
     """
 
     admin: Address
     xds: Address
+    reread: Callable[[], None]
 
 
 @asynccontextmanager
@@ -79,10 +82,13 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 @asynccontextmanager
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
+    file = config.admin.token_file
+    token_file = _folder(path) / file if file else None
+    tokens = read_tokens(token_file) if token_file else ()
     loaded = await store.load()
     plane = Plane(time.monotonic())
-    if loaded.registered == Registered() and not loaded.has_served:
-        plane.registering.lost()
+    if loaded.lost is not None:
+        plane.recovery.begin(is_missing=loaded.is_missing)
     plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
@@ -109,7 +115,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
-    metrics.show_store(lambda: store.failure is None, lambda: store.results)
+    metrics.show_store(
+        lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
+    )
 
     def changed() -> None:
         scraper.reconcile()
@@ -145,11 +153,16 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def decided(seconds: float) -> None:
         metrics.decided(seconds)
+        for sentence in plane.recovery.news():
+            _log.warning("%s", sentence)
         rest.look()
 
-    file = config.admin.token_file
-    token_file = _folder(path) / file if file else None
-    tokens = read_tokens(token_file) if token_file else ()
+    asked = asyncio.Event(), asyncio.Event()
+
+    def reread() -> None:
+        for each in asked:
+            each.set()
+
     rest = RestServer(
         config.admin,
         plane,
@@ -158,11 +171,11 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         audit=audit,
         # Without pools there is nothing to serve, and the API is what brings them.
         ready=lambda: slot.value is not None or not plane.fleet.pools,
-        metrics=metrics.exposition,
+        metrics=metrics.page,
         tokens=tokens,
     )
     try:
-        addresses = Running(admin=await rest.start(), xds=await xds.start())
+        addresses = Running(await rest.start(), await xds.start(), reread)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
@@ -175,10 +188,10 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(keeper.run(), name="weights"),
             ]
             if path is not None:
-                follow = watch(path, config, adopt, metrics.config_file)
+                follow = watch(path, config, adopt, metrics.config_file, asked[0])
                 tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
-                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file)
+                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file, asked[1])
                 tasks.append(group.create_task(follow, name="token file"))
             try:
                 yield addresses
@@ -187,6 +200,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                     task.cancel()
     finally:
         await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+        await registry.look_at_file()
         await registry.close()
         await keeper.save()
 
@@ -254,8 +268,10 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
-    def reported(self, reporter: object, stats: LoadStats) -> None:
-        self._plane.reported(reporter, stats.loads, stats.seconds, time.monotonic())
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
+        turns, now = Turns(), time.monotonic()
+        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+            await turns.give_way()
         if stats.loads:
             self._woken.set()
 

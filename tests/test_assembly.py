@@ -1,26 +1,22 @@
 """How often Envoys are told: at once, and then not again before the push interval is over."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import chain, count, repeat
-from pathlib import Path
 
-import aiohttp
 import pytest
 
 from controlplane import assembly
-from controlplane.assembly import running, steer
+from controlplane.assembly import steer
 from controlplane.edges.latest import Latest, Notice
-from controlplane.edges.store.database import Database
 from controlplane.edges.xds_server import Offer
 from controlplane.fleet import Command, Drain, Undrain
-from controlplane.plane import Plane, Probe, registering
+from controlplane.plane import Plane, Probe
 from controlplane.plane.pacing import PUSH_INTERVAL
 from controlplane.resources.catalog import Catalog
 from controlplane.settings import load_config
-from tests.processes import DEADLINE, until
+from tests.processes import DEADLINE
 
 CONFIG = load_config(
     """
@@ -181,33 +177,3 @@ async def test_what_waited_for_a_decision_was_noticed_when_it_was_noticed() -> N
             await steered.round()
         assert steered.slot.value is not None
         assert steered.slot.value.noticed_at == 3.0
-
-
-async def test_a_registry_that_served_with_nothing_in_it_was_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Replicas that register themselves are waited for where it may have been.
-    monkeypatch.setattr(registering, "REGISTER_SECONDS", math.inf)
-    config = load_config(
-        """
-admin: {address: "127.0.0.1:0"}
-xds: {address: "127.0.0.1:0"}
-pools:
-  - {name: minilm, model: all-MiniLM-L6-v2, listener: {address: "127.0.0.1:10000"}, replicas: []}
-""",
-        "plimsoll.yaml",
-    )
-    database = Database(tmp_path / config.store.path)
-    database.load()
-    database.keep([])
-    database.close()
-    async with (
-        running(config, tmp_path / "plimsoll.yaml") as found,
-        aiohttp.ClientSession() as session,
-    ):
-
-        async def ready() -> bool:
-            async with session.get(f"http://{found.admin}/readyz") as response:
-                return response.status == 200
-
-        await until("it serves", ready)

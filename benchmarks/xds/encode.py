@@ -178,7 +178,13 @@ def _message(pool: Pool, portions: Mapping[str, Portion]) -> endpoint_v3.Cluster
 def _endpoint(replica: Replica, weight: int) -> endpoint_v3.LbEndpoint:
     address = socket_address(replica.settings.address)
     return endpoint_v3.LbEndpoint(
-        endpoint=endpoint_v3.Endpoint(address=address, hostname=replica.id),
+        endpoint=endpoint_v3.Endpoint(
+            address=address,
+            hostname=replica.id,
+            health_check_config=endpoint_v3.EndpointHealthCheckConfig(
+                hostname=str(replica.settings.address)
+            ),
+        ),
         load_balancing_weight=weight,
     )
 

@@ -19,7 +19,7 @@ from controlplane.balancing.table import Bools, Floats
 
 PER_LOOK: Final = 3.0
 """Requests that one look at what is in flight is worth at most; see docs/decisions/0012."""
-PER_BATCH: Final = 4.0
+PER_BATCH: Final = 8.0
 """Requests that one measured batch is worth, of batches of one size. Its duration has no chance in
 it, but it is counted when it begins and timed when it ends, so one more or less is in doubt."""
 OVERHEAD: Final = 200.0
@@ -28,6 +28,8 @@ BUDGET: Final = 16_384.0
 """Tokens of a full batch, where no full one was seen (the default of text-embeddings-inference)."""
 SHORTEST: Final = 0.01
 """Least length that a request counts for, in usual ones: one without a token costs something."""
+ONE_TEXT: Final = 1.05
+"""Texts per request up to which requests are taken to have one."""
 _BRIEFEST, _LONGEST = 1e-6, 1e6
 
 
@@ -76,13 +78,18 @@ class Counted(NamedTuple):
         """Tokens of the batch that a text was in, on average.
 
         That is the sum over batches of texts times tokens, over all texts. Servers tell how texts
-        and how tokens are distributed over batches, but not the two together: the larger the
-        batch, the more of both it has, so their product is near its upper bound by Cauchy and
-        Schwarz. Where only tokens are known, it is the batch that a token was in.
+        and how tokens are distributed over batches, but not the two together. Where each request is
+        one text, long and short texts fall into batches by chance, so a text's tokens do not depend
+        on how many are beside it. Otherwise the larger the batch, the more of both it has, so their
+        product is near its upper bound by Cauchy and Schwarz. Where only tokens are known, it is
+        the batch that a token was in.
         """
         of_token = self.token_squares / np.maximum(self.batch_tokens, 1e-9)
         texts = self.text_middles
-        of_text = np.sqrt(self.token_squares * self.text_squares) / np.maximum(texts, 1e-9)
+        beside = self.text_squares / np.maximum(texts, 1e-9)
+        by_chance = beside * self.batch_tokens / np.maximum(self.billed, 1e-9)
+        bound = np.sqrt(self.token_squares * self.text_squares) / np.maximum(texts, 1e-9)
+        of_text = np.where(self.billed <= ONE_TEXT * self.requests, by_chance, bound)
         return np.where(texts > 0, np.minimum(of_text, of_token), of_token)
 
     @property
@@ -192,6 +199,6 @@ def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
     one = counted.tokens / requests
     capacity = rate + np.maximum(one, 1e-9) / latency
     for _ in range(4):
-        waits = np.maximum(latency - one / capacity, 0.1 * latency)
+        waits = np.maximum(latency - one / np.maximum(capacity, 1e-9), 0.1 * latency)
         capacity = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))
     return capacity

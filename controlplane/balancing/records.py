@@ -50,6 +50,9 @@ KNOWN: Final = 50.0
 """Requests from which on it is remembered what a replica was before it changed."""
 REMEMBERED: Final = 200.0
 """Requests that the past is worth when it counts again."""
+SOUND: Final = 100.0
+"""Requests from which on a capacity is sound: the overhead of batches may be learned by it, and
+small batches of unknown overhead do not change it."""
 BELOW_USUAL: Final = 0.7
 """Part of the pool's median below which a replica may be one that is not warm yet."""
 
@@ -257,7 +260,9 @@ def _counted(
         of = rows[some]
         waiting = given.own[of] > 0
         those = Counted(*(column[some] for column in lately))
-        shapes = batches.learned(records.shapes, of, those, waiting, records.capacity[of])
+        sound = records.worth[of] >= SOUND
+        capacity = np.where(sound, records.capacity[of], np.nan)
+        shapes = batches.learned(records.shapes, of, those, waiting, capacity)
         records = replace(records, shapes=shapes)
     batched = counted.are_batches
     worked_out = batched & ~measured
@@ -267,11 +272,11 @@ def _counted(
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
+        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < SOUND)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure)
         if worked_out.any():
             least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])
-            busy = np.fmin(of_batches[:, BUSY], counted.tokens / least)
+            busy = np.fmin(of_batches[:, BUSY], counted.tokens / np.maximum(least, 1e-9))
             of_batches[:, BUSY] = np.where(worked_out, busy, of_batches[:, BUSY])
         chunk = np.where(batched[:, None], of_batches, chunk)
     # Until a batch has ended, a server that computes batches has said nothing.

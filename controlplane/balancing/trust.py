@@ -18,10 +18,12 @@ from controlplane.balancing.evidence import BUDGET, OVERHEAD, Counted
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.table import Floats
 
-MEMORY: Final = 20.0
+MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""
 MOST: Final = 2.0
 """Times what Envoys see, or the pool's median, that a replica's own word counts for."""
+JUST_CHANGED: Final = 1.0
+"""Seconds after a change in which their counts begin anew."""
 FEWEST: Final = 3
 """Replicas of one class that tell how far the counts of Envoys are off."""
 
@@ -37,6 +39,8 @@ def seen(frame: Frame) -> None:
     added = np.column_stack([np.where(goes_on, grown, 0.0), before_in_flight * passed, passed])
     faded = state.seen * np.exp(-passed / MEMORY)[:, None]
     sums = np.where(goes_on[:, None], faded + added, faded)
+    # What they counted before a replica changed says nothing about it now.
+    sums[frame.now - frame.state.records.changed_at <= JUST_CHANGED] = 0.0
     counted = np.column_stack([at, ended, in_flight])
     frame.state = replace(state, seen=sums, counted=counted)
     frame.claimed = frame.mixed

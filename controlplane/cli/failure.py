@@ -1,5 +1,6 @@
 """How a command ends when it cannot do what was asked: one sentence, and an exit code."""
 
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -10,5 +11,7 @@ USAGE = 2
 
 def fail(sentence: str, code: int = 1) -> NoReturn:
     """Print a sentence to standard error and end the process with an exit code."""
-    click.echo(f"plimsoll: {sentence}", err=True)
+    # Whoever reads it may have gone; the exit code is for others.
+    with suppress(OSError):
+        click.echo(f"plimsoll: {sentence}", err=True)
     raise SystemExit(code)

@@ -3,16 +3,27 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
+import threading
 from pathlib import Path
+from typing import Final
 
 import click
 
 from controlplane.assembly import running
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.log_writer import LogWriter
 from controlplane.edges.config_file import read_config
 from controlplane.fleet import Refused
 from controlplane.settings import Config, SettingsError
+
+STOPPED: Final = 20.0
+"""Seconds after the signal to stop until the process ends, whatever it still waits for: a disk or a
+reader that does not answer. All that was answered is on disk by then."""
+
+FLUSHED: Final = 1.0
+"""Seconds at the end for the log to be written."""
 
 
 @click.command
@@ -30,20 +41,34 @@ from controlplane.settings import Config, SettingsError
     show_default=True,
 )
 def command(path: Path, log_level: str) -> None:
-    """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that."""
+    """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
+
+    SIGHUP has the config and the token file read at once.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log = LogWriter.to_stderr()
     logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+        handlers=[log],
+        force=True,
     )
     try:
         config = read_config(path)
         collect_rarely()
-        asyncio.run(_serve(config, path))
+        asyncio.run(_serve(config, path, log))
     except SettingsError as error:
+        log.finish(FLUSHED)
         fail(str(error), USAGE)
     except Refused as error:
+        log.finish(FLUSHED)
         fail(f"{path}: {error}", USAGE)
     except OSError as error:
+        log.finish(FLUSHED)
         fail(str(error))
+    if not log.finish(FLUSHED):
+        # Nobody reads it, and the thread that waits for that must not be waited for.
+        os._exit(0)
 
 
 def collect_rarely() -> None:
@@ -58,16 +83,19 @@ def collect_rarely() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def _serve(config: Config, path: Path) -> None:
+async def _serve(config: Config, path: Path, log: LogWriter) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with running(config, path) as addresses:
-        click.echo(
+        loop.add_signal_handler(signal.SIGHUP, addresses.reread)
+        log.say(
             f"plimsoll: xDS on {addresses.xds}, REST on http://{addresses.admin}, "
-            f"{len(config.pools)} pools from {path}",
-            err=True,
+            f"{len(config.pools)} pools from {path}"
         )
         await stopped.wait()
-        click.echo("plimsoll: stopping; Envoys keep serving with what they have", err=True)
+        deadline = threading.Timer(STOPPED, os._exit, (0,))
+        deadline.daemon = True
+        deadline.start()
+        log.say("plimsoll: stopping; Envoys keep serving with what they have")

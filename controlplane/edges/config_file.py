@@ -2,28 +2,33 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
+from controlplane.edges.files import is_pipe, read_file, read_once
 from controlplane.settings import Config, SettingsError, Token, load_config, parse_tokens
 
 _log = logging.getLogger(__name__)
 
-POLL_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.5
 """Editors and Kubernetes replace files in too many ways for one kind of notification."""
 
-AGAIN: Final = 5
+AGAIN: Final = 10
 """Looks after which a config that was refused is tried again."""
+
+Content: TypeAlias = bytes | str
+"""What a look at a file found: its bytes, or why it cannot be read."""
 
 
 def read_config(path: Path) -> Config:
-    """Read a config file.
+    """Read a config file, or a pipe that has one.
 
     Raises:
         SettingsError: When it cannot be read or is wrong.
     """
-    return load_config(_text(path), str(path))
+    return load_config(_text(_content(path, read_once), path), str(path))
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
@@ -32,17 +37,7 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     Raises:
         SettingsError: When it cannot be read or is wrong.
     """
-    return parse_tokens(_text(path), f"token_file {path}")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingsError("is not UTF-8 text", place=str(path)) from None
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
-        raise SettingsError(problem, place=str(path)) from None
+    return _tokens(_content(path, read_once), path)
 
 
 async def watch_tokens(
@@ -50,6 +45,7 @@ async def watch_tokens(
     known: tuple[Token, ...],
     adopt: Callable[[tuple[Token, ...]], None],
     looked: Callable[[str | None], None],
+    asked: asyncio.Event | None = None,
 ) -> None:
     """Have a changed token file adopted, until cancelled. One that is wrong changes nothing.
 
@@ -58,12 +54,12 @@ async def watch_tokens(
         known: What was read of it at the start.
         adopt: Takes the new tokens.
         looked: Told at each look why the file cannot be used; None if it can.
+        asked: Set to have it read at once.
     """
     said: str | None = None
-    while True:
-        await asyncio.sleep(POLL_SECONDS)
+    async for content, _ in _looks(path, asked or asyncio.Event()):
         try:
-            found = await asyncio.to_thread(read_tokens, path)
+            found = _tokens(content, path)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old tokens stay
             if str(error) != said:
                 _log.error("the tokens stay as they were: %s", error)
@@ -85,6 +81,7 @@ async def watch(
     known: Config,
     adopt: Callable[[Config], None],
     looked: Callable[[str | None], None],
+    asked: asyncio.Event | None = None,
 ) -> None:
     """Have a changed file adopted, until cancelled. A bad one is logged and changes nothing.
 
@@ -96,22 +93,23 @@ async def watch(
         adopt: Takes the new config; may raise `SettingsError` or another exception whose text
             says why it does not.
         looked: Told why what the file says by now is not used; None when it is.
+        asked: Set to have it read at once.
     """
-    # What no config is, so that the first look reads it.
-    seen: bytes | None = b"\0"
+    seen: Content | None = None
     said: str | None = None
     waiting: Config | None = None
     looks = 0
-    while True:
-        await asyncio.sleep(POLL_SECONDS)
+    async for content, is_asked in _looks(path, asked or asyncio.Event()):
         looks += 1
-        now = await asyncio.to_thread(_fingerprint, path)
-        if now == seen and (waiting is None or looks % AGAIN):
+        if is_asked:
+            _log.info("%s is read again, as asked", path)
+        elif content == seen and (waiting is None or looks % AGAIN):
             continue
         try:
-            if now != seen:
-                seen, waiting = now, None
-                waiting = await asyncio.to_thread(read_config, path)
+            if content != seen or is_asked:
+                seen, waiting = content, None
+                text = _text(content, path)
+                waiting = await asyncio.to_thread(load_config, text, str(path))
             if waiting is not None and waiting != known:
                 adopt(waiting)
                 known = waiting
@@ -122,13 +120,51 @@ async def watch(
             looked(None)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, the old config stays
             looked(str(error))
-            if str(error) != said:
+            if str(error) != said or is_asked:
                 _log.error("the changed config is not used, the old one stays: %s", error)
             said = str(error)
 
 
-def _fingerprint(path: Path) -> bytes | None:
+async def _looks(path: Path, asked: asyncio.Event) -> AsyncIterator[tuple[Content, bool]]:
+    """Look at a file again and again, and yield what two looks in a row have found.
+
+    A file that is being written has less in it than it will have. Whoever asks for a look says
+    that it is whole.
+
+    Yields:
+        What was found, and whether it was asked for.
+    """
+    if await asyncio.to_thread(is_pipe, path):
+        _log.warning("%s is a pipe: what came through it is used, and no changes follow", path)
+        await asyncio.Event().wait()
+    before: Content | None = None
+    while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await asked.wait()
+        is_asked = asked.is_set()
+        asked.clear()
+        found = await asyncio.to_thread(_content, path)
+        if found == before or is_asked:
+            yield found, is_asked
+        before = found
+
+
+def _content(path: Path, read: Callable[[Path], bytes] = read_file) -> Content:
     try:
-        return path.read_bytes()
-    except OSError:
-        return None
+        return read(path)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _text(content: Content, path: Path) -> str:
+    if isinstance(content, str):
+        raise SettingsError(f"cannot be read: {content}", place=str(path))
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise SettingsError("is not UTF-8 text", place=str(path)) from None
+
+
+def _tokens(content: Content, path: Path) -> tuple[Token, ...]:
+    return parse_tokens(_text(content, path), f"token_file {path}")

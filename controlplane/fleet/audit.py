@@ -114,6 +114,10 @@ class AuditLog:
         mine = list(takewhile(lambda it: it.number > self._agreed, reversed(self._entries)))[::-1]
         return Unkept(self._agreed, [*mine, *drafts][-self._most :], self._most)
 
+    def lost(self) -> None:
+        """Take note that nothing of it is on disk any more."""
+        self._agreed = 0
+
     def kept(self, written: Unkept) -> None:
         """Take note of what is on disk; where the log has become another one, it is not."""
         mine = {it.number: it for it in self.unkept().entries}

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from controlplane.fleet.apply import apply, with_layers, with_replica_layers
-from controlplane.fleet.commands import PutPool, PutReplica
+from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.loops import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
@@ -24,8 +24,8 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
 
     Raises:
         Refused: When it contradicts what the API said, or takes more than half of the replicas
-            of a pool that it keeps, or moves them: an emptied pool is an outage, and most often a
-            slip.
+            that serve a pool, be it with the pool, or moves them: an emptied pool is an outage, and
+            most often a slip or a file that is written just then.
         SettingsError: When what the file and the API say of something does not go together.
     """
     declared = {entry.name for entry in config.pools}
@@ -35,7 +35,9 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
         if pool.source is not Source.FILE or pool.name in declared:
             continue
         if pool.layers.api is None:
-            fleet = _unless_api_uses(fleet, pool).without_pool(pool.name)
+            _unless_api_uses(pool)
+            _unless_it_serves(pool)
+            fleet = fleet.without_pool(pool.name)
         else:
             fleet = _without_undeclared(fleet, pool, None, now)
     for pool in fleet.pools.values():
@@ -50,18 +52,22 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
             fleet = _without_moved(fleet, known, entry)
     for entry in config.pools:
         fleet = apply(fleet, PutPool(entry.name, entry.settings(), Source.FILE), now)
-        for replica in entry.replicas:
-            there = fleet.pool(entry.name).replicas.get(replica.id)
-            settings_now = replica.settings()
-            # A file that says the same again is no sign of life: it renews no lease.
-            if there is None or there.layers.file != settings_now:
-                put = PutReplica(entry.name, replica.id, settings_now, Source.FILE)
-                fleet = apply(fleet, put, now)
+        there = fleet.pool(entry.name).replicas
+        said = {replica.id: replica.settings() for replica in entry.replicas}
+        # A file that says the same again is no sign of life: it renews no lease.
+        other = {
+            id_: settings
+            for id_, settings in said.items()
+            if (before := there.get(id_)) is None or before.layers.file != settings
+        }
+        if other:
+            put = PutReplicas(entry.name, other, Source.FILE, force=True)
+            fleet = apply(fleet, put, now)
     refuse_loops(fleet)
     return fleet
 
 
-def _unless_api_uses(fleet: Fleet, pool: Pool) -> Fleet:
+def _unless_api_uses(pool: Pool) -> None:
     added = [it.id for it in pool.replicas.values() if it.layers.api is not None]
     if added:
         raise Refused(
@@ -69,7 +75,18 @@ def _unless_api_uses(fleet: Fleet, pool: Pool) -> Fleet:
             f"pool {pool.name!r} is no longer in the file, but replica {added[0]!r} was added to it"
             " through the API; remove that one first, or keep the pool",
         )
-    return fleet
+
+
+def _unless_it_serves(pool: Pool) -> None:
+    """Refuse to remove a pool with its replicas, declared or found, while any of them serves."""
+    serving = sum(it.draining is None for it in pool.replicas.values())
+    if serving:
+        raise Refused(
+            "conflict",
+            f"pool {pool.name!r} is no longer in the file, and {serving} of its"
+            f" {len(pool.replicas)} replicas serve; drain them first, or restart with the file as"
+            " it is",
+        )
 
 
 def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
@@ -100,9 +117,9 @@ def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
 
 
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
-    """Ids of those at whose addresses none of them is any more.
+    """Ids of those that serve, and at whose addresses none of them is any more.
 
-    Who moves while it is drained serves nobody, and is not counted.
+    Who is drained gets no requests, and is not counted.
 
     Args:
         pool: As it was before.
@@ -117,9 +134,7 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
     # Another replica at the same address is another process, which is not ready yet.
     taken = {address for id_, address in after.items() if id_ in pool.replicas}
     return [
-        it.id
-        for it in pool.replicas.values()
-        if it.address not in taken and (it.id in gone or it.draining is None)
+        it.id for it in pool.replicas.values() if it.address not in taken and it.draining is None
     ]
 
 
@@ -139,15 +154,16 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
     gone = [it.id for it in undeclared if it.layers.api is None]
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
+    serving = sum(it.draining is None for it in pool.replicas.values())
     # One alone may move: a pool of one could not be changed at all otherwise.
-    if len(lost) * 2 > len(pool.replicas) and (len(lost) > 1 or not moved):
-        said = f"{len(lost)} of its {len(pool.replicas)} replicas in one step"
+    if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
+        said = f"{len(lost)} of the {serving} replicas that serve it in one step"
         if moved:
             said += f", {len(moved)} of them to other addresses, where nobody is ready yet"
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} would lose {said}; take smaller steps, or restart with the file as"
-            " it is",
+            f"pool {pool.name!r} would lose {said}; take smaller steps, drain them first, or"
+            " restart with the file as it is",
         )
     for id_ in gone:
         fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))

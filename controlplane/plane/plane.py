@@ -1,7 +1,15 @@
 """The state that everything else asks and tells: fleet, observations, decisions, catalog."""
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Collection,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
@@ -17,7 +25,7 @@ from controlplane.plane.moved import MovedListeners, moved_by
 from controlplane.plane.observations import Observations, is_read_anew
 from controlplane.plane.observed import Failure
 from controlplane.plane.readiness import Probe
-from controlplane.plane.registering import Registering
+from controlplane.plane.recovery import Recovery
 from controlplane.plane.remembered import RememberedPool, recalled
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.settling import is_settled
@@ -25,7 +33,7 @@ from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
 from controlplane.plane.untold import Untold
-from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
@@ -33,7 +41,7 @@ from controlplane.settings import Address, Config, PoolEntry
 from controlplane.settings.access import ScrapingSettings
 from controlplane.settings.listeners import Listeners
 from controlplane.signals import Device, Reading
-from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.load import Endpoint, Load, drained
 from controlplane.signals.sizes import RequestSizes, Sample
 
 
@@ -42,6 +50,7 @@ class Plane:
 
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+        recovery: What Envoys may be told of after a registry was lost.
         moved: Where connected Envoys listen, other than the pools say.
         envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
@@ -62,7 +71,7 @@ class Plane:
         self._devices = Devices()
         self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
-        self.registering = Registering()
+        self.recovery = Recovery()
         self.moved = MovedListeners()
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
@@ -214,8 +223,16 @@ class Plane:
     def reported(
         self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> None:
-        """Take in what an Envoy has sent to replicas; see `Traffic.reported`."""
-        self._due.add_replicas(self._traffic.reported(self.fleet, reporter, loads, seconds, now))
+        """Take in what an Envoy has sent to replicas; see `Traffic.reporting`."""
+        drained(self.reporting(reporter, loads, seconds, now))
+
+    def reporting(
+        self, reporter: object, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> Generator[None, None, None]:
+        """The same, and yield after each endpoint: there may be very many."""
+        yield from self.recovery.reporting(self.fleet, loads, now)
+        found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
+        self._due.add_replicas(found)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
@@ -244,10 +261,8 @@ class Plane:
         return is_settled(
             self.fleet,
             self.discoveries,
-            self.registering,
             self._observed.are_probed,
             now - self._started,
-            now,
             has_decided=self._has_decided,
         )
 
@@ -279,7 +294,9 @@ class Plane:
         self._gone.clear()
         self._untold.clear()
         portions, parting = self._decided.portions, self._decided.parting
-        self.catalog = build(self.fleet, portions, self.catalog, touched, parting)
+        built = build(self.fleet, portions, self.catalog, touched, parting)
+        released = self.recovery.released(self.fleet, portions, now)
+        self.catalog = guarded(built, released)
         return self.catalog
 
     def refresh(self) -> Catalog:
@@ -348,6 +365,13 @@ class Plane:
             disputes=self._disputes(known, replica, now),
         )
 
+    def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:
+        """Everything known of these replicas, but of those that leave while somebody reads this."""
+        for id_ in ids:
+            known = self.fleet.pools.get(pool)
+            if known is not None and id_ in known.replicas:
+                yield self.report(pool, id_, now)
+
     def outlines(
         self, pool: str, of: Collection[str] | None = None
     ) -> Iterator[tuple[str, Outline]]:
@@ -381,7 +405,6 @@ class Plane:
     def adopt(self, fleet: Fleet, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
         before, self.fleet = self.fleet, fleet
-        self.registering.adopt(fleet, now)
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         has_other_pools = False
@@ -391,6 +414,7 @@ class Plane:
                 self.timelines.forget(*key)
             self._untold.add(found)
             self._traffic.adopt(found)
+            self.recovery.adopt(found)
             if is_read_anew(found):
                 self._decided.read_anew(found.pool)
             if found.replica is not None:

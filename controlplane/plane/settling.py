@@ -5,7 +5,6 @@ from typing import Final
 
 from controlplane.fleet import Fleet
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.registering import Registering
 
 SETTLE_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys
@@ -15,10 +14,8 @@ that hold a configuration must not lose it to a control plane that has not looke
 def is_settled(
     fleet: Fleet,
     discoveries: Discoveries,
-    registering: Registering,
     are_probed: Callable[[], bool],
     waited: float,
-    now: float,
     *,
     has_decided: bool,
 ) -> bool:
@@ -27,18 +24,12 @@ def is_settled(
     Args:
         fleet: As it is.
         discoveries: What fills its pools.
-        registering: Whether replicas may still register themselves again.
         are_probed: Whether every replica was asked for its health.
         waited: Seconds since the start.
-        now: Seconds of a monotonic clock.
         has_decided: Whether they were told anything since.
     """
     if not fleet.pools and not has_decided:
         return False
     if not discoveries.are_settled(fleet, waited):
         return False
-    if not has_decided and registering.is_awaited(now):
-        missing = registering.is_missing(fleet, discoveries)
-        if missing or not are_probed():
-            return False
     return waited >= SETTLE_SECONDS or (discoveries.are_asked() and are_probed())

@@ -1,6 +1,6 @@
 """What Envoys report of the traffic that they send to the replicas that there are."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 
 from controlplane.fleet import Difference, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
@@ -22,15 +22,15 @@ class Traffic:
         other._reports, other._pools = self._reports.copy(), set(self._pools)
         return other
 
-    def reported(
+    def reporting(
         self,
         fleet: Fleet,
         reporter: object,
         loads: Mapping[Endpoint, Load],
         seconds: float,
         now: float,
-    ) -> Mapping[str, set[str]]:
-        """Take in a report.
+    ) -> Generator[None, None, Mapping[str, set[str]]]:
+        """Take in a report, and yield after each endpoint.
 
         Args:
             fleet: Who exists.
@@ -42,13 +42,18 @@ class Traffic:
         Returns:
             Ids of the replicas of which something new is known, by pool.
         """
-        known = {
-            endpoint: _in_classes(fleet.pools[endpoint.pool], load)
-            for endpoint, load in loads.items()
-            if _is_in(fleet, endpoint)
-        }
+        known = {}
+        for endpoint, load in loads.items():
+            if _is_in(fleet, endpoint):
+                known[endpoint] = _in_classes(fleet.pools[endpoint.pool], load)
+            yield
         self._pools |= {endpoint.pool for endpoint in known}
-        return _ids(fleet, self._reports.record(reporter, known, seconds, now))
+        recorded = yield from self._reports.recording(reporter, known, seconds, now)
+        found: dict[str, set[str]] = {}
+        for endpoint in recorded:
+            _add_id(found, fleet, endpoint)
+            yield
+        return found
 
     def adopt(self, found: Difference) -> None:
         """Follow one difference of the fleet: of those who left nothing is kept."""
@@ -104,11 +109,15 @@ def _ids(fleet: Fleet, endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:
     """The ids of the replicas at endpoints, by pool."""
     found: dict[str, set[str]] = {}
     for endpoint in endpoints:
-        if (pool := fleet.pools.get(endpoint.pool)) is not None:
-            replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
-            if replica is not None:
-                found.setdefault(pool.name, set()).add(replica.id)
+        _add_id(found, fleet, endpoint)
     return found
+
+
+def _add_id(found: dict[str, set[str]], fleet: Fleet, endpoint: Endpoint) -> None:
+    if (pool := fleet.pools.get(endpoint.pool)) is not None:
+        replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
+        if replica is not None:
+            found.setdefault(pool.name, set()).add(replica.id)
 
 
 def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:

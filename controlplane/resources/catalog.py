@@ -25,6 +25,12 @@ Portions = Mapping[str, Mapping[str, Portion]]
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
 
+ALL: Final = "*"
+"""Among the names of released pools: what is made of all of them."""
+
+MAX_VIEWS: Final = 4_096
+"""That are kept; each costs next to nothing to make."""
+
 REMEMBERED: Final = 64
 """So many changes are remembered by name. A stream that has not looked for longer, because none of
 them was about it, compares everything that it wants."""
@@ -39,18 +45,25 @@ class Catalog:
         revision: Increases with every change.
         recent: What the last changes were, the newest last, by the resources' names.
         parted: The pools whose requests are parted into classes.
+        released: The pools that clients may be told of whatever they have of them from before, and
+            ``*`` where that holds for what is made of all pools; None: any pool. See
+            `controlplane.plane.recovery`.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
     revision: Revision = field(default_factory=Revision)
     recent: tuple[Changes, ...] = ()
     parted: frozenset[str] = frozenset()
+    released: frozenset[str] | None = None
     _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
         """What an Envoy with this view should hold; equal views get the same object."""
         if view not in self._views:
+            # Those who asked may have left.
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
             self._views[view] = Shown(self, view)
         return self._views[view]
 
@@ -122,6 +135,27 @@ class Shown(Snapshot):
             return shown
         # The pool's own is the first.
         return [*shown, *(it.name for name in more for it in pools[name].resources[type_url][1:])]
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether any pool is not to be told of to all."""
+        return self._catalog.released is not None
+
+    def keeps(self, type_url: str, name: str, version: str | None) -> bool:
+        """Whether a client keeps what it has of a pool that is not to be told of to all.
+
+        An assignment without replicas is nothing to keep.
+        """
+        released = self._catalog.released
+        if released is None or type_url not in POOL_TYPES:
+            return False
+        is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
+        pool = ALL if is_shared else pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        if pool in released:
+            return False
+        held = self._catalog.pools.get(pool)
+        is_empty = type_url == ENDPOINT and held is not None and version == held.empty(name)
+        return not is_empty
 
     def _shown(self) -> Collection[str]:
         """The names of the pools that the view shows."""
@@ -199,8 +233,24 @@ def build(
     kept = previous.parted - changed
     parted = kept | {name for name in changed if name in pools and pools[name].parting is not None}
     return Catalog(
-        pools, previous.revision.next(), (*previous.recent, changes)[-REMEMBERED:], parted
+        pools,
+        previous.revision.next(),
+        (*previous.recent, changes)[-REMEMBERED:],
+        parted,
+        previous.released,
     )
+
+
+def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
+    """The same catalog where clients may be told of these pools, whatever they have of them.
+
+    Returns:
+        `catalog` itself where nothing has changed. Another one is compared whole: what clients keep
+        may be of pools that nobody knows here.
+    """
+    if released == catalog.released:
+        return catalog
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released)
 
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:

@@ -73,6 +73,10 @@ class PoolResources:
         """A resource; None when there is none of this type and name."""
         return next((it for it in self.resources.get(type_url, ()) if it.name == name), None)
 
+    def empty(self, name: str) -> str:
+        """The version of an assignment of this name without replicas."""
+        return _endpoints(name, (), self.cluster_bytes).version
+
     def endpoints(self, here: Place) -> Resource:
         """The assignment for an Envoy that runs here; those that see the same get the same."""
         if self.parting is not None or self.pool.settings.balancing.locality == "any":

@@ -52,6 +52,21 @@ class Snapshot(ABC):
             None when it is not known any more, so that everything must be compared.
         """
 
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there may be anything that clients are to keep; see `keeps`."""
+        return False
+
+    def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
+        """Whether a client that has something from an earlier stream is to keep it as it is.
+
+        Args:
+            type_url: The type.
+            name: Of the resource; ``*`` for all that the client has of this type.
+            version: That the client has; None where that is not known.
+        """
+        return False
+
     def type(self, type_url: str) -> Mapping[str, Resource]:
         """The resources of one type by name."""
         found = ((name, self.get(type_url, name)) for name in sorted(self.names(type_url)))

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, get_args
+from weakref import WeakKeyDictionary, ref
 
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
@@ -26,7 +26,7 @@ MAX_PROXIES: Final = 16
 _PROXIES: Final = range(MAX_PROXIES + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
     """What one Envoy sees; equal views share the same resources.
 
@@ -110,7 +110,10 @@ class View:
         return self.pools is None or pool in self.pools
 
 
-@lru_cache(maxsize=4096)
+_KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
+"""The views of those who are connected; of who has left nothing is kept."""
+
+
 def _shared(
     pools: tuple[str, ...] | None,
     listen: tuple[tuple[str, Address], ...],
@@ -121,7 +124,12 @@ def _shared(
     trusted_proxies: int,
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    return View(pools, listen, place, gateway, access_log, log, trusted_proxies)
+    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies)
+    known = found() if (found := _KNOWN.get(made)) is not None else None
+    if known is not None:
+        return known
+    _KNOWN[made] = ref(made)
+    return made
 
 
 def _access_log(cluster: object) -> str | None:

@@ -7,13 +7,15 @@ come a `Window` and the requests in flight of each endpoint.
 
 import math
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median, median_low
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from controlplane.signals.window import ENOUGH, LONGEST, WINDOW, Window
+
+T = TypeVar("T")
 
 FEW: Final = 3
 """Below so many reporters there is no majority that could say who of them is wrong."""
@@ -168,7 +170,13 @@ class LoadReports:
     def record(
         self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
     ) -> list[Endpoint]:
-        """Take in a report.
+        """Take in a report; see `recording`."""
+        return drained(self.recording(reporter, loads, seconds, now))
+
+    def recording(
+        self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> Generator[None, None, list[Endpoint]]:
+        """Take in a report, and yield after each endpoint: there may be very many.
 
         Args:
             reporter: Which Envoy's; the same in each of its reports.
@@ -185,9 +193,13 @@ class LoadReports:
             if endpoint not in loads and reporter in total.reporters
         ]
         for endpoint in idle:
-            self._take(self._totals[endpoint], reporter, Load(0, 0, 0), seconds, now)
+            # It may have been forgotten since.
+            if (total := self._totals.get(endpoint)) is not None:
+                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+            yield
         for endpoint, load in loads.items():
             self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+            yield
         return [*loads, *idle]
 
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
@@ -317,6 +329,16 @@ class LoadReports:
         total.looks += 1 / len(total.reporters)
         total.in_flight = _in_flight(total, now)
         _keep(total, now)
+
+
+def drained(pieces: Generator[None, None, T]) -> T:
+    """Do all pieces of something, one after the other, and return what comes of it."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def _keep(total: _Total, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Code = Literal["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"]
+Code = Literal["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
 
 
 class ProtocolError(Exception):

@@ -5,8 +5,9 @@ from typing import Final
 
 from controlplane.xds.errors import ProtocolError
 
-MAX_NAMES: Final = 100_000
-"""How many names a client may want, or say that it holds, of one type."""
+MAX_NAMES: Final = 20_000
+"""How many names a client may want, or say that it holds, of one type: more than the clusters of
+2,000 pools with eight classes each. All of them are looked at in one go."""
 
 MAX_NAME_LENGTH: Final = 1_024
 """Characters that a resource's name may have."""

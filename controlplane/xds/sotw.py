@@ -45,6 +45,7 @@ class StateOfTheWorld:
             # A version says nothing of a name that the client dropped and wants again; Envoy would
             # wait for its endpoints in vain. So names are answered, as in delta.
             claim="" if request.names else request.version,
+            inherited=() if not request.version else (WILDCARD,) if whole else request.names,
         )
         subscription.subscribe(request.names)
         return subscription

@@ -104,6 +104,14 @@ class Stream(Generic[R]):
             return [self._acknowledged(answered, now)]
         return self.apply(self._conversation.dialect.decode(data), now)
 
+    def decode(self, data: bytes) -> R:
+        """Decode a request without applying it, which may be done in another thread.
+
+        Raises:
+            MalformedRequestError: When the bytes are none.
+        """
+        return self._conversation.dialect.decode(data)
+
     def apply(self, request: R, now: float) -> list[Event]:
         """Apply a request.
 

@@ -6,13 +6,13 @@ sent here. After a change only the names that it was about are looked at, howeve
 Rules cited as "xDS" are from Envoy's page "xDS REST and gRPC protocol" and discovery.proto.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.contested import Contested
 from controlplane.xds.holdings import Holdings, version_of
-from controlplane.xds.interest import Interest
+from controlplane.xds.interest import WILDCARD, Interest
 from controlplane.xds.limits import MAX_VERSION_LENGTH, limit_names
 from controlplane.xds.pending import ABSENT, Outstanding, Pending
 from controlplane.xds.refusals import Refusals
@@ -35,6 +35,7 @@ class Subscription:
         "_claim",
         "_contested",
         "_due",
+        "_inherited",
         "_semantics",
         "_unsure",
         "holdings",
@@ -53,6 +54,7 @@ class Subscription:
         wildcard: bool = False,
         held: Mapping[str, str] | None = None,
         claim: str = "",
+        inherited: Collection[str] = (),
     ) -> None:
         """Begin with a first request.
 
@@ -63,6 +65,8 @@ class Subscription:
             held: Its ``initial_resource_versions`` (delta).
             claim: Its ``version_info`` (state of the world): if this is the version of what it
                 wants now, it holds that already.
+            inherited: The names of what it has from an earlier stream in versions that are not
+                known (state of the world); ``*`` for all.
 
         Raises:
             ProtocolError: When these are too many.
@@ -80,6 +84,8 @@ class Subscription:
         self._claim = claim
         self._contested = Contested()
         self._semantics = semantics
+        # What the client has from an earlier stream, which the snapshot may say that it keeps.
+        self._inherited = {*ours, *inherited}
         # To be answered whatever the client holds.
         self._due: set[str] = set()
         # Whose version may be another than the client's; any name where None.
@@ -113,6 +119,7 @@ class Subscription:
             and self.interest == other.interest
             and self.holdings.versions == other.holdings.versions
             and self.holdings.good == other.holdings.good
+            and self._inherited == other._inherited
         )
 
     def copy(self) -> "Subscription":
@@ -148,6 +155,7 @@ class Subscription:
         dropped = self.interest.drop(names)
         if self.interest.wildcard:
             return dropped
+        self._inherited -= dropped
         # Forgotten, so that a later subscription is answered.
         self._forget(self._known() - self.interest.names if had_all else dropped)
         return set()
@@ -183,6 +191,12 @@ class Subscription:
         """Compare what the client holds with what it should hold, where they may differ."""
         if self._claim:
             self._believe(snapshot)
+        if self._inherited and not snapshot.keeps_any:
+            self._inherited.clear()
+        elif WILDCARD in self._inherited and snapshot.keeps(self.type_url, WILDCARD, None):
+            # What is not in a response that says everything would be taken away by it.
+            self._due, self._unsure, self.owes_answer = set(), set(), False
+            return Pending()
         if leaving := self._contested.to_remove(self.type_url, snapshot):
             return Pending(removed=leaving)
         changed, absent, removed = [], [], []
@@ -190,6 +204,12 @@ class Subscription:
             resource = snapshot.get(self.type_url, name)
             version = resource.version if resource else ABSENT
             known = self.holdings.versions.get(name, ABSENT)
+            if known == version:
+                self._inherited.discard(name)
+            elif name in self._inherited and snapshot.keeps(self.type_url, name, known):
+                # Looked at again once the snapshot says otherwise, which has all compared anew.
+                self._due.discard(name)
+                continue
             if name not in self._due and (
                 # Versions are hashes of the content: the same version is the same resource.
                 known == version
@@ -227,6 +247,7 @@ class Subscription:
         """
         self.outstanding = Outstanding(nonce, pending.contents, plain_answer)
         self._due -= pending.contents.keys()
+        self._inherited -= {WILDCARD, *pending.contents}
         if self._unsure:
             self._unsure -= pending.contents.keys()
         self.owes_answer = False
@@ -285,6 +306,7 @@ class Subscription:
         found = [it for name in wanted if (it := snapshot.get(self.type_url, name))]
         if claim == version_of(found):
             self.refusals.accept()
+            self._inherited.clear()
             for resource in found:
                 self.holdings.accept(resource.name, resource)
             self._due.clear()

@@ -71,14 +71,14 @@ def errors(scenario: Scenario, seeds: Sequence[int]) -> list[float]:
     return sorted(off)
 
 
-NOT_YET = pytest.mark.xfail(reason="slow replicas of an idle batching pool look 20 to 30 % faster")
+NOT_YET = pytest.mark.xfail(reason="at so little load nobody sees how large batches become")
 
 
 @pytest.mark.parametrize(
     ("scenario", "load"),
     [
         pytest.param(BATCHES, 0.4, marks=NOT_YET),
-        pytest.param(BATCHES, 0.7, marks=NOT_YET),
+        (BATCHES, 0.7),
         (BATCHES, 0.95),
         (SLOW_SLOTS, 0.4),
         (SLOW_SLOTS, 0.7),
@@ -108,7 +108,7 @@ def test_confident_estimates_agree_with_each_other(scenario: Scenario, load: flo
 )
 def test_shares_do_not_swing_in_steady_traffic(scenario: Scenario, load: float) -> None:
     """What each replica gets of a class, from second to second."""
-    some = replace(scenario, load=load)
+    some = replace(scenario, load=load, timing=Timing(40, 20))
     _, decisions = played(some, 3)
     steady = counting(some, decisions)[::4]
     swings = 0
@@ -147,7 +147,7 @@ class Wrong(Balanced):
 @pytest.mark.parametrize("scenario", [BATCHES, SLOW_SLOTS], ids=["batches", "slots"])
 def test_a_replica_held_back_by_a_wrong_estimate_is_measured_again(scenario: Scenario) -> None:
     found = []
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         _, decisions = played(replace(scenario, timing=Timing(25, 15)), seed, make=Wrong)
         at = [(each.at, each.capacity[each.rows["0"]] / scenario.carries(0)) for each in decisions]
         held = [each.state.relative[each.rows["0"]] for each in decisions if each.at > 25]

@@ -126,10 +126,10 @@ async def test_a_pool_whose_requests_are_parted_has_a_line_about_its_classes() -
     async with parted() as api:
         lines = (await run(api, "top")).stdout.splitlines()
         (pool,) = json.loads((await run(api, "top", "--json")).stdout)["pools"]
-    words = r"bulk: [\d.]+ % of the work, 1 replica; search: [\d.]+ % of the work, 2 replicas *"
+    words = r"bulk: [\d.]+ % of the work, 2 replicas; search: [\d.]+ % of the work, 1 replica *"
     assert re.fullmatch(words, lines[1])
     rows = {line.split()[0]: line for line in lines[3:]}
-    assert " search " in rows["fast"]
+    assert " bulk " in rows["fast"]
     assert " bulk " in rows["same"]
     assert [it["name"] for it in pool["parting"]] == ["bulk", "search"]
 

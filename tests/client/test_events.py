@@ -214,5 +214,5 @@ async def test_that_a_pools_requests_are_parted_is_told_with_why() -> None:
             while not isinstance(event := await soon(events), PartingChanged):
                 pass
     assert (event.pool, event.change) == ("m", "begun")
-    assert event.classes == {"bulk": 1, "search": 2}
+    assert event.classes == {"bulk": 2, "search": 1}
     assert event.reasons[0].startswith("Requests below ")

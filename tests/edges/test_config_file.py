@@ -181,11 +181,15 @@ class Config:
     asked: int = 0
     problem: str | None = None
     adopted: list[int] = field(default_factory=list)
+    reread: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def text(self, replicas: int) -> str:
+        said = (f"{{id: r{n}, address: '127.0.0.1:{n}'}}" for n in range(1, replicas + 1))
+        return POOL % ", ".join(said)
 
     def write(self, replicas: int) -> None:
-        said = (f"{{id: r{n}, address: '127.0.0.1:{n}'}}" for n in range(1, replicas + 1))
         beside = self.path.with_name("new")
-        beside.write_text(POOL % ", ".join(said))
+        beside.write_text(self.text(replicas))
         beside.replace(self.path)
 
     def adopt(self, config: settings.Config) -> None:
@@ -211,7 +215,9 @@ async def changed_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     known = read_config(here.path)
     # Before anybody looks for changes: while the store is opened, say.
     here.write(2)
-    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt, here.looked))
+    task = asyncio.create_task(
+        config_file.watch(here.path, known, here.adopt, here.looked, here.reread)
+    )
     yield here
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -248,3 +254,82 @@ async def test_a_config_that_is_wrong_is_told_of_once_and_may_come_back(
     await changed_config.until(lambda: changed_config.problem is None)
     assert "is as it was" in caplog.text
     assert (changed_config.adopted, changed_config.problem) == ([2], None)
+
+
+async def test_a_config_is_used_once_two_looks_have_found_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 0.0)
+    here = Config(tmp_path / "plimsoll.yaml")
+    here.write(1)
+    known = read_config(here.path)
+    # What each look finds: a file that is written bit by bit, each of which could be used.
+    found = [here.text(count).encode() for count in (2, 3, 4, 4, 5, 1)]
+    found += [found[-1]] * 2
+    looks = iter(found)
+    monkeypatch.setattr(config_file, "_content", lambda _: next(looks, found[-1]))
+    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt, here.looked))
+    await here.until(lambda: here.adopted == [4, 1])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_config_is_read_at_once_when_somebody_asks(
+    changed_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await changed_config.until(lambda: changed_config.adopted == [2])
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 3600.0)
+    await asyncio.sleep(0.1)  # The wait that was under way.
+    changed_config.write(3)
+    changed_config.reread.set()
+    await changed_config.until(lambda: changed_config.adopted == [2, 3])
+    changed_config.path.write_text("pools: [")
+    changed_config.reread.set()
+    await changed_config.until(lambda: changed_config.problem is not None)
+    changed_config.reread.set()
+    await changed_config.until(lambda: caplog.text.count("is not used") == 2)
+    assert changed_config.problem is not None
+
+
+@pytest.mark.parametrize("odd", ["pipe", "/dev/zero", "/dev/null", "folder", "empty", None])
+async def test_a_config_in_whose_place_something_odd_comes_keeps_the_last_good_one(
+    changed_config: Config, odd: str | None
+) -> None:
+    await changed_config.until(lambda: changed_config.adopted == [2])
+    changed_config.refuses = "no pool may go"
+    path = changed_config.path
+    path.unlink()
+    match odd:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "empty":
+            path.touch()
+        case str():
+            path.symlink_to(odd)
+    await changed_config.until(lambda: changed_config.problem is not None)
+    assert changed_config.adopted == [2]
+    changed_config.refuses = None
+    if odd == "folder":
+        path.rmdir()
+    changed_config.write(3)
+    await changed_config.until(lambda: changed_config.adopted == [2, 3])
+
+
+async def test_a_config_that_came_through_a_pipe_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 0.0)
+    here = Config(tmp_path / "plimsoll.yaml")
+    os.mkfifo(here.path)
+    writing = asyncio.to_thread(here.path.write_text, here.text(2))
+    known, _ = await asyncio.gather(asyncio.to_thread(read_config, here.path), writing)
+    assert len(known.pools[0].replicas) == 2
+    task = asyncio.create_task(config_file.watch(here.path, known, here.adopt, here.looked))
+    await here.until(lambda: "is a pipe" in caplog.text)
+    await asyncio.sleep(0.05)
+    assert (here.asked, here.problem, task.done()) == (0, None, False)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -221,7 +221,7 @@ class Sink:
     def __init__(self) -> None:
         self.reports, self.count = LoadReports(), 0
 
-    def reported(self, reporter: object, stats: LoadStats) -> None:
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.count += 1
         self.reports.record(reporter, stats.loads, stats.seconds, time.monotonic())
 

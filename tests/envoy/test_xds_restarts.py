@@ -169,18 +169,15 @@ def lose(folder: Path) -> None:
         file.unlink()
 
 
-@pytest.mark.parametrize("declared", [False, True], ids=["pools too", "replicas only"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_control_plane_that_has_lost_its_registry_takes_nothing_away(
-    tmp_path: Path, protocol: Protocol, *, declared: bool
+async def test_a_control_plane_that_has_lost_all_pools_takes_nothing_away(
+    tmp_path: Path, protocol: Protocol
 ) -> None:
     port = free_port()
     async with AsyncExitStack() as stack:
         only = await stack.enter_async_context(replica())
         entry = pool_of("p", only)
-        # Its replicas register themselves in any case.
-        pools = [entry | {"replicas": []}] if declared else []
-        async with killed_at_the_end(tmp_path, pools, port) as plane:
+        async with killed_at_the_end(tmp_path, [], port) as plane:
             await put(plane, entry)
             envoy = await stack.enter_async_context(
                 sidecar(tmp_path, plane.xds, ["p"], protocol=protocol)
@@ -190,7 +187,7 @@ async def test_a_control_plane_that_has_lost_its_registry_takes_nothing_away(
             statuses = await stack.enter_async_context(load(envoy, "p", workers=2))
         lose(tmp_path)
         before = await built(envoy)
-        again = await stack.enter_async_context(serving(tmp_path, pools, port))
+        again = await stack.enter_async_context(serving(tmp_path, [], port))
 
         async def asked() -> int:
             return await envoy.stat(r"cluster\._plimsoll\.upstream_rq_total")
@@ -208,6 +205,64 @@ async def test_a_control_plane_that_has_lost_its_registry_takes_nothing_away(
         await until("it is connected and has all again", lambda: connected(again, 1))
         assert await serves(envoy, "p")
         assert set(statuses) == {200}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_control_plane_that_has_lost_its_registry_takes_no_replica_away(
+    tmp_path: Path, protocol: Protocol
+) -> None:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        first, second = [await stack.enter_async_context(replica()) for _ in range(2)]
+        entry, other = pool_of("p", first, second), pool_of("q", first)
+        # The file declares one pool, whose replicas register themselves; the other is the API's.
+        pools = [entry | {"replicas": []}]
+        async with killed_at_the_end(tmp_path, pools, port) as plane:
+            for each in (entry, other):
+                await put(plane, each)
+            envoy = await stack.enter_async_context(
+                sidecar(tmp_path, plane.xds, ["p", "q"], protocol=protocol)
+            )
+            await until("Envoy serves the pools", lambda: serves(envoy, "p", "q"))
+            await until("it has all", lambda: connected(plane, 1))
+            statuses = await stack.enter_async_context(load(envoy, "p", workers=2))
+        lose(tmp_path)
+        again = await stack.enter_async_context(serving(tmp_path, pools, port))
+        # One of them comes back, and both are still used.
+        await put(again, entry | {"replicas": entry["replicas"][:1]})
+
+        async def is_said() -> bool:
+            return f"{second.address}, which is not known here" in log(tmp_path)
+
+        await until("the loss is said", is_said)
+        seen = second.served
+
+        async def serves_on() -> bool:
+            return second.served > seen + 50
+
+        await until("what is not known serves on", serves_on)
+        fresh = await stack.enter_async_context(
+            sidecar(tmp_path, again.xds, ["p"], "fresh", protocol=protocol)
+        )
+        await until("who holds nothing is served", lambda: serves(fresh, "p"))
+        assert await fresh.healthy("p") == {"r0"}
+        assert await serves(envoy, "p", "q")
+        assert set(statuses) == {200}
+
+
+def log(folder: Path) -> str:
+    return (folder / "plimsoll.log").read_text()
+
+
+async def test_who_holds_nothing_is_served_at_once_with_an_empty_pool(tmp_path: Path) -> None:
+    entry = pool_of("p")
+    async with serving(tmp_path, [entry]) as plane, sidecar(tmp_path, plane.xds, ["p"]) as envoy:
+
+        async def has_listener() -> bool:
+            return await envoy.post("p") == 503
+
+        # Sooner than an Envoy would wait for anything that does not come, which is 15 s.
+        await until("its listener answers", has_listener, deadline=12)
 
 
 async def test_envoys_that_start_before_the_control_plane_get_their_configuration_later(

@@ -31,7 +31,7 @@ class Sink:
     reports: list[tuple[object, LoadStats]] = field(default_factory=list)
     gone: list[object] = field(default_factory=list)
 
-    def reported(self, reporter: object, stats: LoadStats) -> None:
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.reports.append((reporter, stats))
 
     def left(self, reporter: object) -> None:

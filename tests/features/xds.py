@@ -15,6 +15,7 @@ import grpc
 
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server import Catalog, Offer, PushObserver, SampleSink, XdsServer
+from controlplane.edges.xds_server.health_reporting import HealthSink
 from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.edges.xds_server.services import AGGREGATED, Service
 from controlplane.resources.resource import CLUSTER
@@ -62,12 +63,14 @@ async def serving(
     catalog: Catalog | None,
     *,
     write_timeout: float = 20.0,
+    first_request: float = 15.0,
     catching_up: int = 32,
     patience: float = 60.0,
     pushes: PushObserver | None = None,
     max_streams: int = 100,
     loads: LoadSink | None = None,
     samples: SampleSink | None = None,
+    health: HealthSink | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
@@ -78,12 +81,14 @@ async def serving(
         slot,
         lambda node, event: events.append((node, event)),
         write_timeout=write_timeout,
+        first_request=first_request,
         catching_up=catching_up,
         catching_up_seconds=patience,
         pushes=pushes,
         max_streams=max_streams,
         loads=loads,
         samples=samples,
+        health=health,
         clock=clock,
     )
     address = await server.start()

@@ -12,6 +12,7 @@ from controlplane.fleet import (
     Refused,
     Source,
     declare,
+    discover,
 )
 from controlplane.settings import Config, validated
 from tests.fleet.fleets import (
@@ -24,6 +25,7 @@ from tests.fleet.fleets import (
     ports,
     put,
     replica,
+    replica_settings,
 )
 
 
@@ -54,9 +56,25 @@ def test_what_the_file_no_longer_declares_is_removed() -> None:
     assert ports(declared(file(p={"a": 1}), fleet)) == {"a": 1}
 
 
-def test_a_pool_that_the_file_no_longer_declares_is_removed() -> None:
-    fleet = declared(file(p={"a": 1}, q={"a": 1}))
-    assert list(declared(file(q={"a": 1}, listeners={"q": 10001}), fleet).pools) == ["q"]
+def test_a_pool_that_the_file_no_longer_declares_is_removed_once_nobody_in_it_serves() -> None:
+    fleet = after(Drain("p", "a"), fleet=declared(file(p={"a": 1, "b": 2}, q={"a": 1}, r={})))
+    left = file(q={"a": 1}, listeners={"q": 10001})
+    assert str(file_refusal(left, fleet)) == (
+        "pool 'p' is no longer in the file, and 1 of its 2 replicas serve; drain them first, or"
+        " restart with the file as it is"
+    )
+    assert list(declared(left, after(Drain("p", "b"), fleet=fleet)).pools) == ["q"]
+
+
+def test_a_file_that_has_lost_all_of_its_pools_is_refused() -> None:
+    fleet = declared(file(p={"a": 1}, q={"a": 1, "b": 2}))
+    assert file_refusal(file(), fleet).kind == "conflict"
+
+
+def test_a_pool_is_not_removed_with_replicas_that_were_found_and_serve() -> None:
+    found = {"dns x:1": {"d": replica_settings(4)}}
+    fleet = discover(declared(file(p={})), "p", found, lambda _: True, 0.0).fleet
+    assert file_refusal(file(), fleet).kind == "conflict"
 
 
 def test_a_changed_pool_keeps_its_replicas_generations() -> None:
@@ -166,8 +184,16 @@ def test_more_than_half_of_a_pool_may_not_go_in_one_step(before: str, left: str)
     fleet = declared(file(p={id_: ord(id_) for id_ in before}))
     refused = file_refusal(file(p={id_: ord(id_) for id_ in left}), fleet)
     assert str(refused).startswith(
-        f"pool 'p' would lose {len(before) - len(left)} of its {len(before)} replicas in one step;"
+        f"pool 'p' would lose {len(before) - len(left)} of the {len(before)} replicas that serve it"
+        " in one step;"
     )
+
+
+def test_those_that_are_drained_may_all_go_and_those_that_serve_are_counted_without_them() -> None:
+    fleet = declared(file(p={"a": 1, "b": 2, "c": 3}))
+    fleet = after(Drain("p", "a"), Drain("p", "b"), fleet=fleet)
+    assert ports(declared(file(p={"c": 3}), fleet)) == {"c": 3}
+    assert file_refusal(file(p={"a": 1, "b": 2}), fleet).kind == "conflict"
 
 
 def test_replicas_that_are_new_do_not_make_up_for_those_that_go() -> None:
@@ -208,9 +234,9 @@ def test_more_than_half_of_a_pool_may_not_move_in_one_step(before: str, moved: s
     fleet = declared(file(p={id_: ord(id_) for id_ in before}))
     after_edit = {id_: ord(id_) + 100 * (id_ in moved) for id_ in before}
     assert str(file_refusal(file(p=after_edit), fleet)) == (
-        f"pool 'p' would lose {len(moved)} of its {len(before)} replicas in one step, {len(moved)}"
-        " of them to other addresses, where nobody is ready yet; take smaller steps, or restart"
-        " with the file as it is"
+        f"pool 'p' would lose {len(moved)} of the {len(before)} replicas that serve it in one step,"
+        f" {len(moved)} of them to other addresses, where nobody is ready yet; take smaller steps,"
+        " drain them first, or restart with the file as it is"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.remembered import HELD
-from controlplane.settings import Address, Config
+from controlplane.settings import Address
 from tests.plane.lives import CONFIG, SECONDS, SIZES, kept, measured, restarted, steadily, target
 
 
@@ -123,7 +123,8 @@ def test_an_empty_registry_is_not_told_before_there_is_a_pool() -> None:
     plane.declare(CONFIG, 0.0)
     assert plane.is_settled(1e9)
     plane.decide(1e9)
-    plane.declare(Config(), 1e9)
+    for name in plane.fleet.pools:
+        plane.adopt(plane.fleet.without_pool(name), 1e9)
     assert plane.is_settled(1e9)
 
 

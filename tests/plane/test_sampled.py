@@ -1,7 +1,6 @@
 """What Envoys tell of the sizes of requests, pool by pool."""
 
 from controlplane.plane import Plane
-from controlplane.settings import load_config
 from controlplane.signals.sizes import Sample
 from tests.plane.test_traffic import serving
 
@@ -30,5 +29,6 @@ def test_requests_to_pools_that_are_not_there_are_dropped() -> None:
 def test_of_a_pool_that_is_removed_nothing_is_kept() -> None:
     it = plane()
     it.sampled([ONE], 1.0)
-    it.declare(load_config("pools: []", "plimsoll.yaml"), 2.0)
+    for name in it.fleet.pools:
+        it.adopt(it.fleet.without_pool(name), 2.0)
     assert it.sizes == {}

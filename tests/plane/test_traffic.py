@@ -206,7 +206,10 @@ def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
         "moved": (entry.model_copy(update={"replicas": (moved, slow)}),),
         "pool removed": (),
     }[change]
-    plane.declare(Config(pools=left), 1.5)
+    if left:
+        plane.declare(Config(pools=left), 1.5)
+    else:
+        plane.adopt(plane.fleet.without_pool("p"), 1.5)
     # Nor does a report without it renew what there was.
     plane.reported("one", {}, 1.0, 2.0)
     kept = plane._traffic._reports.endpoints()

@@ -1,5 +1,6 @@
 """What an Envoy says of itself in its node metadata, and what cannot be understood of it."""
 
+import gc
 import math
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
@@ -202,3 +204,22 @@ def test_an_envoy_that_names_too_much_is_refused(said: dict[str, object], senten
 def test_as_much_as_an_envoy_may_name_is_understood() -> None:
     names = [f"{n:0{MAX_NAME}}" for n in range(MAX_POOLS)]
     assert View.of({METADATA_KEY: {"pools": names}}).pools == tuple(sorted(names))
+
+
+def test_of_views_whose_clients_have_left_nothing_is_kept() -> None:
+    gc.collect()
+    before = len(views._KNOWN)
+    kept = [View.of({"plimsoll": {"pools": [f"gone-{n}"]}}) for n in range(100)]
+    assert len(views._KNOWN) == before + 100
+    assert View.of({"plimsoll": {"pools": ["gone-7"]}}) is kept[7]
+    kept.clear()
+    gc.collect()
+    assert len(views._KNOWN) == before
+
+
+def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "MAX_VIEWS", 10)
+    made = catalog.Catalog()
+    for number in range(100):
+        made.view(View(pools=(f"p{number}",)))
+    assert len(made._views) <= 10

@@ -10,10 +10,10 @@ import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
 from controlplane.fleet import Fleet, PutPool
-from controlplane.resources.catalog import REMEMBERED, Catalog, build
+from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
 from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
 from controlplane.settings import Address, PoolSettings, validated
@@ -253,3 +253,39 @@ def test_all_who_tell_over_the_same_cluster_share_the_same_listener_whatever_cha
     other = later.view(View(pools=("p",), access_log="ours")).type(LISTENER)["p"]
     assert one is other
     assert one.version != held.view(View()).type(LISTENER)["p"].version
+
+
+def test_clients_keep_what_they_have_of_pools_that_are_not_released() -> None:
+    held = guarded(catalog(a_pool(a=1)), frozenset({"q"}))
+    seen = held.view(View())
+    for type_url in (CLUSTER, ENDPOINT, LISTENER, ROUTE):
+        assert seen.keeps(type_url, "p", "from before")
+        assert not seen.keeps(type_url, "q", "from before")
+    assert seen.keeps(CLUSTER, "p:bulk", None)
+    assert seen.keeps(CLUSTER, "a pool that nobody knows", None)
+    assert not seen.keeps(SECRET, "p", None)
+
+
+def test_an_assignment_without_replicas_is_nothing_to_keep() -> None:
+    held = guarded(build(a_pool(a=1), {}, Catalog()), frozenset())
+    empty = held.view(View()).type(ENDPOINT)["p"].version
+    assert not held.view(View()).keeps(ENDPOINT, "p", empty)
+
+
+def test_a_gateway_keeps_its_routes_until_all_pools_are_released() -> None:
+    made = catalog(a_pool(a=1))
+    some, every = (guarded(made, frozenset(it)).view(GATEWAY) for it in ({"p"}, {"p", "*"}))
+    assert some.keeps(ROUTE, "gateway", None)
+    assert not some.keeps(CLUSTER, "p", None)
+    assert not every.keeps(ROUTE, "gateway", None)
+
+
+def test_a_catalog_in_which_others_are_released_is_compared_whole() -> None:
+    made = catalog(a_pool(a=1))
+    other = guarded(made, frozenset())
+    assert guarded(other, frozenset()) is other
+    assert other.changed_since(made.revision) is None
+    assert other.view(View()).keeps_any
+    assert not guarded(other, None).view(View()).keeps_any
+    later = build(after(put("b", 2), fleet=a_pool(a=1)), {}, other)
+    assert later.released == frozenset()

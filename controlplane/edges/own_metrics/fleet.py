@@ -3,7 +3,7 @@
 Nothing is kept between two scrapes, so that the series of what is gone go with it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,9 +24,35 @@ class FleetCollector(Collector):
         """
         self._plane = plane
         self._clock = clock
+        self._prepared: list[Metric] | None = None
 
     def collect(self) -> Iterable[Metric]:
-        """All families, those without a series as well."""
+        """All families, those without a series as well; those that were prepared, if any were."""
+        families, self._prepared = self._prepared, None
+        gathering = self._gather()
+        while families is None:
+            try:
+                next(gathering)
+            except StopIteration as gathered:
+                families = gathered.value
+        return families
+
+    async def prepare(self, give_way: Callable[[], Awaitable[None]]) -> None:
+        """Gather what is collected next.
+
+        Args:
+            give_way: Called after each replica.
+        """
+        gathering = self._gather()
+        while self._prepared is None:
+            try:
+                next(gathering)
+            except StopIteration as gathered:
+                self._prepared = gathered.value
+            await give_way()
+
+    def _gather(self) -> Generator[None, None, list[Metric]]:
+        """Yield after each replica, and return the families."""
         now = self._clock()
         fleet = self._plane.fleet
         pools = _gauge("pool_replicas", "Replicas of a pool, by state.", "pool", "state")
@@ -43,23 +69,21 @@ class FleetCollector(Collector):
         classes = _Classes()
         replicas = _Replicas()
         for name, pool in fleet.pools.items():
-            reports = [self._plane.report(name, id_, now) for id_ in pool.replicas]
-            states = [report.observed.readiness.state for report in reports]
+            states, disputes = [], 0
+            for report in self._plane.reports(name, pool.replicas, now):
+                states.append(report.observed.readiness.state)
+                disputes += bool(report.disputes)
+                replicas.add(report)
+                yield
             for state in State:
                 pools.add_metric((name, state.value), states.count(state))
             decision = self._plane.decision(name)
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
             if decision is not None:
                 classes.add(name, decision)
-            disputed.add_metric((name,), sum(bool(report.disputes) for report in reports))
-            for report in reports:
-                replicas.add(report)
-        yield GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
-        yield pools
-        yield suspect
-        yield disputed
-        yield from classes.families
-        yield from replicas.families
+            disputed.add_metric((name,), disputes)
+        total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
+        return [total, pools, suspect, disputed, *classes.families, *replicas.families]
 
 
 class _Classes:

@@ -1,8 +1,9 @@
 """All metrics of one control plane, in a registry of their own."""
 
+import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -14,6 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from controlplane import __version__
@@ -22,6 +24,7 @@ from controlplane.edges.own_metrics.fleet import FleetCollector
 from controlplane.edges.own_metrics.pushes import Pushes
 from controlplane.edges.own_metrics.store import StoreCollector
 from controlplane.edges.own_metrics.streams import StreamMetrics
+from controlplane.edges.turns import Turns
 from controlplane.plane import Plane
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,7 +54,9 @@ class OwnMetrics:
         self._registry = registry = CollectorRegistry()
         self.streams = StreamMetrics(registry)
         self.pushes = Pushes(registry, clock=clock)
-        registry.register(FleetCollector(plane, clock))
+        self._fleet = FleetCollector(plane, clock)
+        registry.register(self._fleet)
+        self._preparing = asyncio.Lock()
         registry.register(DiscoveryCollector(plane, clock))
         ProcessCollector(registry=registry)
         scrapes = Counter("plimsoll_scrapes", "Scrapes of replicas.", ["result"], registry=registry)
@@ -98,15 +103,19 @@ class OwnMetrics:
         self._decision.observe(seconds)
 
     def show_store(
-        self, is_up: Callable[[], bool], writes: Callable[[], Mapping[str, int]]
+        self,
+        is_up: Callable[[], bool],
+        writes: Callable[[], Mapping[str, int]],
+        is_lost: Callable[[], bool],
     ) -> None:
         """Report how writing to the database goes.
 
         Args:
             is_up: Whether the last write worked; asked at each scrape.
             writes: How many there were, by how they ended; asked at each scrape.
+            is_lost: Whether something was lost that may not be known again; asked at each scrape.
         """
-        self._registry.register(StoreCollector(is_up, writes))
+        self._registry.register(StoreCollector(is_up, writes, is_lost))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything, as Prometheus reads it.
@@ -118,8 +127,30 @@ class OwnMetrics:
             The text and its content type: OpenMetrics when that is accepted, or else the
             Prometheus text format 0.0.4.
         """
-        accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-        if _OPENMETRICS in accepted:
-            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
-            return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), _TEXT
+        return _written(self._registry, accept)
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """The same, without keeping the event loop."""
+        async with self._preparing:
+            await self._fleet.prepare(Turns().give_way)
+            collected = _Collected(list(self._registry.collect()))
+        return await asyncio.to_thread(_written, collected, accept)
+
+
+class _Collected(CollectorRegistry):
+    """Metrics as they were at one moment, to be written in another thread."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._families)
+
+
+def _written(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if _OPENMETRICS in accepted:
+        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return text, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), _TEXT

@@ -15,6 +15,7 @@ from controlplane.edges.rest.etags import etag
 from controlplane.edges.rest.guard import Principal, who
 from controlplane.edges.rest.preview_view import preview_view
 from controlplane.edges.rest.watch import Watch
+from controlplane.edges.turns import Turns, encoded
 from controlplane.fleet import (
     Command,
     Fleet,
@@ -187,10 +188,22 @@ def answer(
     about: Pool | Replica | None = None,
 ) -> web.Response:
     """A document as JSON, with the ETag of what it is about."""
+    return _response(json.dumps(document, allow_nan=False), status, about)
+
+
+async def long_answer(
+    document: dict[str, Any],
+    status: HTTPStatus = HTTPStatus.OK,
+    about: Pool | Replica | None = None,
+) -> web.Response:
+    """The same of a document that may be long."""
+    return _response(await encoded(document, Turns()), status, about)
+
+
+def _response(text: str, status: HTTPStatus, about: Pool | Replica | None) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if about is not None:
         headers["ETag"] = etag(about)
-    text = json.dumps(document, allow_nan=False)
     return web.Response(
         status=status, text=f"{text}\n", content_type="application/json", headers=headers
     )

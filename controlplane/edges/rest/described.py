@@ -1,6 +1,6 @@
 """The OpenAPI document of this version, where nothing is served."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from controlplane.edges.rest.openapi import document
 from controlplane.edges.rest.server import RestServer
@@ -18,10 +18,10 @@ def described() -> dict[str, Any]:
         nodes=tuple,
         audit=AuditLog(),
         ready=lambda: False,
-        metrics=lambda _accept: (b"", ""),
+        metrics=_never,
     )
     return document(server.operations)
 
 
-async def _never(*_: object) -> None:
+async def _never(*_: object) -> NoReturn:
     raise AssertionError("nothing is served")

@@ -21,13 +21,19 @@ _FULL: Final = (
 )
 
 
+_LINGER: Final = 1.0
+"""Seconds for a client to read why it was refused: what is closed with a request unread in it is
+reset, and then the answer may be lost."""
+
+
 class _Full(asyncio.Protocol):
-    """Answers before a request was read, and hangs up."""
+    """Answers whatever comes, reads none of it, and hangs up."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
             transport.write(_FULL)
-            transport.close()
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_LINGER, transport.close)
 
 
 def doorway(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:

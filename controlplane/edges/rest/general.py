@@ -1,18 +1,19 @@
 """The endpoints that are about no pool: nodes, events, the audit log, metrics, probes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from controlplane.edges.rest.changes import answer
+from controlplane.edges.rest.changes import answer, long_answer
 from controlplane.edges.rest.general_answers import AuditView, Live, NodeList, Ready
 from controlplane.edges.rest.node_view import nodes_view
 from controlplane.edges.rest.operations import LAST_EVENT_ID, Operation
 from controlplane.edges.rest.query import AuditPage, query_of
 from controlplane.edges.rest.stream import EventStream
+from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
 from controlplane.plane.envoy_health import Dispute
 from controlplane.settings import Role
@@ -39,7 +40,7 @@ class General:
     events: EventStream
     audit: AuditLog
     ready: Callable[[], bool]
-    metrics: Callable[[str], tuple[bytes, str]]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     clock: Callable[[], float]
     disputes: Callable[[float], Iterable[Dispute]]
 
@@ -110,7 +111,7 @@ class General:
     async def get_nodes(self, _request: web.Request) -> web.Response:
         """Of each, what it was sent and has acknowledged of every type, and its last rejection."""
         now = self.clock()
-        return answer(nodes_view(self.nodes(), now, self.disputes(now)))
+        return await long_answer(await nodes_view(self.nodes(), now, self.disputes(now)))
 
     async def get_events(self, request: web.Request) -> web.StreamResponse:
         """First comes `state`, all pools as they are; then `pool` and `replica` for each change.
@@ -126,12 +127,16 @@ class General:
         """The newest first. Some thousand are kept, and outlive us; in the log each is a line."""
         query = query_of(request, AuditPage)
         entries, older = self.audit.page(query.limit, query.before)
-        return answer({"entries": [entry.data() for entry in entries], "next": older})
+        turns, found = Turns(), []
+        for entry in entries:
+            found.append(entry.data())
+            await turns.give_way()
+        return await long_answer({"entries": found, "next": older})
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """In Prometheus' text format, or in that of OpenMetrics where it is asked for."""
         accept = ",".join(request.headers.getall("Accept", ()))
-        text, content_type = self.metrics(accept)
+        text, content_type = await self.metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def get_live(self, _request: web.Request) -> web.Response:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from controlplane.edges.rest.views import plain
+from controlplane.edges.turns import Turns
 from controlplane.plane.envoy_health import Dispute
 from controlplane.xds.nodes import NodeStatus, TypeStatus
 
 
-def nodes_view(
+async def nodes_view(
     nodes: Sequence[NodeStatus], now: float, disputes: Iterable[Dispute] = ()
 ) -> dict[str, Any]:
     """Every stream of every node.
@@ -18,10 +19,15 @@ def nodes_view(
         now: Seconds of the clock that the xDS server is given.
         disputes: About the health of replicas.
     """
+    turns, views = Turns(), []
     by_node: dict[str, list[Dispute]] = {}
-    for it in disputes:
-        by_node.setdefault(it.opinion.node, []).append(it)
-    return {"nodes": [_node(node, now, by_node.get(node.id, ())) for node in nodes]}
+    for dispute in disputes:
+        by_node.setdefault(dispute.opinion.node, []).append(dispute)
+        await turns.give_way()
+    for node in nodes:
+        views.append(_node(node, now, by_node.get(node.id, ())))
+        await turns.give_way()
+    return {"nodes": views}
 
 
 def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str, Any]:

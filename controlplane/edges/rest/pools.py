@@ -7,14 +7,14 @@ from typing import Any, Final
 from aiohttp import web
 
 from controlplane.edges.rest.answers import PoolList, PoolView, PreviewView
-from controlplane.edges.rest.changes import Changes, answer
+from controlplane.edges.rest.changes import Changes, long_answer
 from controlplane.edges.rest.discovery_view import discovery_view
 from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
 from controlplane.edges.rest.operations import Operation
 from controlplane.edges.rest.query import Change, PoolPage, page_of, query_of
 from controlplane.edges.rest.requests import name_in_path, settings_in_body
 from controlplane.edges.rest.views import pool_view
-from controlplane.fleet import DeletePool, PutPool
+from controlplane.fleet import DeletePool, Pool, PutPool
 from controlplane.settings import PoolSettings, Role
 
 _POOL: Final = "/v1/pools/{pool}"
@@ -101,12 +101,15 @@ class Pools:
         names, following = page_of(
             sorted(self.changes.plane.fleet.pools), query_of(request, PoolPage)
         )
-        return answer({"pools": [self._view(name) for name in names], "next": following})
+        pools = self.changes.plane.fleet.pools
+        views = [await self._view(pools[name]) for name in names]
+        return await long_answer({"pools": views, "next": following})
 
     async def get(self, request: web.Request) -> web.Response:
         """Its settings are shown as they can be put; the ETag stands for them."""
         name = name_in_path(request, "pool")
-        return answer(self._view(name), about=self.changes.plane.fleet.pool(name))
+        pool = self.changes.plane.fleet.pool(name)
+        return await long_answer(await self._view(pool), about=pool)
 
     async def put(self, request: web.Request) -> web.Response:
         """The body says all of its settings; what it leaves out gets its default.
@@ -122,7 +125,8 @@ class Pools:
             return await self.changes.preview(command, request, check)
         await self.changes.apply(command, request, check)
         status = HTTPStatus.OK if name in fleet.pools else HTTPStatus.CREATED
-        return answer(self._view(name), status, self.changes.plane.fleet.pool(name))
+        pool = self.changes.plane.fleet.pool(name)
+        return await long_answer(await self._view(pool), status, pool)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """Envoys forget it at once: drain its replicas first, and let requests finish.
@@ -137,13 +141,13 @@ class Pools:
         await self.changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    def views(self) -> list[dict[str, Any]]:
+    async def views(self) -> list[dict[str, Any]]:
         """Every pool, as the list shows it."""
-        return [self._view(name) for name in sorted(self.changes.plane.fleet.pools)]
+        pools = self.changes.plane.fleet.pools
+        return [await self._view(pools[name]) for name in sorted(pools)]
 
-    def _view(self, name: str) -> dict[str, Any]:
-        plane, now = self.changes.plane, self.changes.clock()
-        pool = plane.fleet.pool(name)
-        reports = (plane.report(name, id_, now) for id_ in pool.replicas)
-        view = pool_view(pool, reports, plane.decision(name), plane.parting(name))
+    async def _view(self, pool: Pool) -> dict[str, Any]:
+        plane, now, name = self.changes.plane, self.changes.clock(), pool.name
+        reports = plane.reports(name, pool.replicas, now)
+        view = await pool_view(pool, reports, plane.decision(name), plane.parting(name))
         return {**view, "discovery": discovery_view(plane.discoveries.report(name), now)}

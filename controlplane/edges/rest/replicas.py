@@ -14,7 +14,7 @@ from controlplane.edges.rest.answers import (
     ReplicaList,
     ReplicaView,
 )
-from controlplane.edges.rest.changes import Changes, ReplicaBatch, answer
+from controlplane.edges.rest.changes import Changes, ReplicaBatch, answer, long_answer
 from controlplane.edges.rest.etags import IF_MATCH, IF_NONE_MATCH, Preconditions
 from controlplane.edges.rest.history_view import history_view
 from controlplane.edges.rest.operations import Endpoint, Operation
@@ -31,6 +31,7 @@ from controlplane.edges.rest.query import (
 )
 from controlplane.edges.rest.requests import body_as, name_in_path, settings_in_body
 from controlplane.edges.rest.views import replica_view
+from controlplane.edges.turns import Turns
 from controlplane.fleet import DeleteReplica, Drain, Heartbeat, PutReplica, PutReplicas, Undrain
 from controlplane.settings import ReplicaSettings, Role
 
@@ -162,7 +163,11 @@ class Replicas:
         pool = self.changes.plane.fleet.pool(name_in_path(request, "pool"))
         page = query_of(request, ReplicaPage)
         ids, following = page_of(matching(pool, page), page)
-        return answer({"replicas": [self._view(pool.name, id_) for id_ in ids], "next": following})
+        now, turns, views = self.changes.clock(), Turns(), []
+        for report in self.changes.plane.reports(pool.name, ids, now):
+            views.append(replica_view(report, now))
+            await turns.give_way()
+        return await long_answer({"replicas": views, "next": following})
 
     async def get(self, request: web.Request) -> web.Response:
         """Its settings are shown as they can be put; the ETag stands for them, and for draining."""

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import os
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -21,11 +22,13 @@ from controlplane.edges.rest.node_events import NodeEvents
 from controlplane.edges.rest.openapi import document
 from controlplane.edges.rest.operations import Operation
 from controlplane.edges.rest.pools import Pools
+from controlplane.edges.rest.probes import ProbeThread
 from controlplane.edges.rest.problems import problems
 from controlplane.edges.rest.reference import reference
 from controlplane.edges.rest.replicas import Replicas
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.rest.watch import Watch
+from controlplane.edges.turns import Turns, encoded
 from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
@@ -73,7 +76,7 @@ class RestServer:
         nodes: Callable[[], Sequence[NodeStatus]],
         audit: AuditLog,
         ready: Callable[[], bool],
-        metrics: Callable[[str], tuple[bytes, str]],
+        metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         tokens: Sequence[Token] = (),
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
@@ -114,8 +117,10 @@ class RestServer:
             *Replicas(changes, limits.body, wall_clock).operations(),
             *General(nodes, events, audit, ready, metrics, clock, plane.disputes).operations(),
         )
+        self._ready = ready
         self._runner: web.AppRunner | None = None
-        self._listening: asyncio.Server | None = None
+        self._probes: ProbeThread | None = None
+        self._coming: set[asyncio.Task[object]] = set()
 
     def look(self) -> None:
         """Look at what has changed in the plane, for those who follow."""
@@ -156,10 +161,10 @@ class RestServer:
         if runner.server is None:
             raise RuntimeError("a runner that was set up has a server")
         loop, wanted = asyncio.get_running_loop(), self._address
+        let_in = doorway(runner.server, self._limits.connections)
         try:
-            self._listening = await loop.create_server(
-                doorway(runner.server, self._limits.connections), wanted.host, wanted.port
-            )
+            # It only binds: the thread for probes accepts.
+            bound = await loop.create_server(let_in, wanted.host, wanted.port, start_serving=False)
         except OSError as error:
             await runner.cleanup()
             # asyncio words the error with the address as well; a failed look-up's code is negative.
@@ -167,14 +172,30 @@ class RestServer:
             reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
             raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
         self._runner = runner
-        return Address(wanted.host, self._listening.sockets[0].getsockname()[1])
+        listening = [each.dup() for each in bound.sockets]
+        address = Address(wanted.host, listening[0].getsockname()[1])
+        bound.close()
+
+        def hand_over(connection: socket.socket) -> None:
+            coming = loop.create_task(loop.connect_accepted_socket(let_in, connection))
+            self._coming.add(coming)
+            coming.add_done_callback(self._came)
+
+        self._probes = ProbeThread(listening, hand_over, self._ready, self._limits.idle)
+        self._probes.start()
+        return address
+
+    def _came(self, coming: asyncio.Task[object]) -> None:
+        self._coming.discard(coming)
+        if not coming.cancelled():
+            coming.exception()  # It has left.
 
     async def stop(self, grace: float) -> None:
         """Take no new connections and end the open ones, by force after `grace` seconds."""
         if self._runner is None or self._runner.server is None:
             return
-        if self._listening is not None:
-            self._listening.close()
+        if self._probes is not None:
+            await self._probes.stop()
         self._feed.close()
         self._runner.server.pre_shutdown()
         # It waits twice: for a handler to end, and for its cancellation to.
@@ -182,8 +203,8 @@ class RestServer:
         await self._runner.cleanup()
         self._runner = None
 
-    def _state(self) -> dict[str, Any]:
-        return {"pools": self._pools.views()}
+    async def _state(self) -> str:
+        return await encoded({"pools": await self._pools.views()}, Turns())
 
 
 def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:

@@ -6,9 +6,9 @@ comes too late for that, or cannot keep up, is told so and gets the present stat
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -27,7 +27,7 @@ class EventStream:
     def __init__(
         self,
         feed: Feed,
-        state: Callable[[], dict[str, Any]],
+        state: Callable[[], Awaitable[str]],
         *,
         may_stay: Callable[[web.Request], bool] = lambda _request: True,
         heartbeat: float = 15.0,
@@ -37,7 +37,7 @@ class EventStream:
 
         Args:
             feed: The events.
-            state: What a reader has to know before the first of them.
+            state: What a reader has to know before the first of them, as JSON.
             may_stay: Whether a reader may go on; asked before it is told of an event.
             heartbeat: Seconds without an event after which a comment shows that both ends live.
             stalled: Seconds for a reader to take what was written to it; a slower one is cut.
@@ -45,6 +45,10 @@ class EventStream:
         self._feed, self._state = feed, state
         self._heartbeat, self._stalled, self._may_stay = heartbeat, stalled, may_stay
         self.readers = 0
+        # The present state is the same for all who ask while it is described.
+        self._describing = asyncio.Lock()
+        self._descriptions = 0
+        self._described = (0, b"")
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Write events until the client leaves, does not read or may not, or the feed is closed."""
@@ -88,29 +92,36 @@ class EventStream:
             for start in range(0, len(events), _BATCH):
                 batch = events[start : start + _BATCH]
                 written = (_event(self._feed.id(it.number), it.kind, it.data) for it in batch)
-                await self._write(response, "".join(written))
+                await self._write(response, "".join(written).encode())
             at += len(events)
             try:
                 async with asyncio.timeout(self._heartbeat):
                     await self._feed.more(at)
             except TimeoutError:
-                await self._write(response, ": nothing new\n\n")
+                await self._write(response, b": nothing new\n\n")
 
     async def _missed(self, response: web.StreamResponse) -> int:
         """Tell a reader that it has missed events, and what is the case now."""
         words = {"detail": "events were missed; the present state follows"}
-        await self._write(response, f"event: missed\ndata: {json.dumps(words)}\n\n")
+        await self._write(response, f"event: missed\ndata: {json.dumps(words)}\n\n".encode())
         return await self._present(response)
 
     async def _present(self, response: web.StreamResponse) -> int:
-        at = self._feed.newest
-        text = json.dumps(self._state(), allow_nan=False)
-        await self._write(response, _event(self._feed.id(at), "state", text))
+        begun = self._descriptions
+        async with self._describing:
+            # One that began before this reader came may lack what this reader knows.
+            if self._descriptions == begun:
+                self._descriptions += 1
+                at = self._feed.newest
+                event = _event(self._feed.id(at), "state", await self._state())
+                self._described = at, event.encode()
+            at, data = self._described
+        await self._write(response, data)
         return at
 
-    async def _write(self, response: web.StreamResponse, text: str) -> None:
+    async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         async with asyncio.timeout(self._stalled):
-            await response.write(text.encode())
+            await response.write(data)
 
 
 def _event(id_: str, kind: str, data: str) -> str:

@@ -15,6 +15,7 @@ from controlplane.balancing.explain import parting_sentences
 from controlplane.balancing.sentences import Step
 from controlplane.balancing.sets import titles
 from controlplane.edges.rest.reasons import reasons
+from controlplane.edges.turns import Turns
 from controlplane.fleet import Pool
 from controlplane.plane import Joined, ReplicaReport
 from controlplane.resources.classes import Parting
@@ -24,7 +25,7 @@ from controlplane.signals import GpuMemory, Window
 _IN_SHORT: Final = ("capacity", "capacity_tokens", "tier", "weight", "share", "classes")
 
 
-def pool_view(
+async def pool_view(
     pool: Pool,
     reports: Iterable[ReplicaReport],
     decision: Decision | None,
@@ -38,9 +39,14 @@ def pool_view(
         decision: The last one about it; None before any.
         parting: How its requests are parted into classes; None: they are not.
     """
-    known = tuple(reports)
-    decided = [report.decision for report in known if report.decision is not None]
-    states = [str(report.observed.readiness.state) for report in known]
+    replicas, turns = [], Turns()
+    cut = stale = 0
+    for report in reports:
+        replicas.append(in_short(report))
+        if (given := report.decision) is not None:
+            cut, stale = cut + given.drained, stale + given.stale
+        await turns.give_way()
+    states = [each["state"] for each in replicas]
     return {
         "name": pool.name,
         "source": pool.source.value,
@@ -49,15 +55,15 @@ def pool_view(
         **_in_force(decision.policy if decision else None),
         "suspect": decision is not None and decision.suspect,
         **parting_view(pool, decision, parting),
-        "replicas": [in_short(report) for report in known],
+        "replicas": replicas,
         "counts": {
-            "total": len(known),
+            "total": len(replicas),
             "starting": states.count("starting"),
             "ready": states.count("ready"),
             "gone": states.count("gone"),
-            "draining": sum(report.replica.draining is not None for report in known),
-            "cut": sum(each.drained for each in decided),
-            "stale": sum(each.stale for each in decided),
+            "draining": sum(each["draining"] is not None for each in replicas),
+            "cut": cut,
+            "stale": stale,
         },
     }
 

@@ -7,7 +7,7 @@ either all of it or nothing. ``locking_mode=EXCLUSIVE``: nobody else writes what
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Final
 
 from controlplane.edges.store import rows
 from controlplane.edges.store.causes import cause_of, is_busy, is_damage
-from controlplane.edges.store.errors import DamagedError, StoreError, WriteError
+from controlplane.edges.store.errors import Cause, DamagedError, StoreError, WriteError
+from controlplane.edges.store.files import Files, beside
 from controlplane.edges.store.schema import migrate
 from controlplane.edges.store.tables import log_on, put, read
 from controlplane.fleet import Changes, Entry, Registered, Unkept
@@ -23,7 +24,11 @@ from controlplane.fleet import Changes, Entry, Registered, Unkept
 WAIT: Final = 2.0
 """Seconds to wait for another process that still has the file: it may be about to end."""
 
-_SERVED: Final = "served"
+_LOST: Final = "lost"
+_FILLED: Final = "filled"
+_FILE: Final = "file"
+"""Counters: whether something was lost that has not been found again, whether there are pools or
+replicas, and which file it is."""
 
 Weighing = tuple[str, str, float, str]
 """A row: the pool, the replica or nothing, seconds since 1970, and what `rows` made."""
@@ -39,15 +44,17 @@ class Loaded:
         audit: Who changed what, the oldest first.
         complaint: Why nothing can be written for now, or what has become of the file before; None
             where all is well.
-        has_served: Whether anything was ever decided with this file: where nothing is in it then,
-            nothing was lost.
+        lost: Why there may have been more than is in it, be it before an earlier start; None where
+            it has all.
+        is_missing: Whether Envoys were seen to hold it.
     """
 
     registered: Registered = field(default_factory=Registered)
     weighings: dict[str, rows.KeptPool] = field(default_factory=dict)
     audit: list[Entry] = field(default_factory=list)
     complaint: str | None = None
-    has_served: bool = False
+    lost: str | None = None
+    is_missing: bool = False
 
 
 class Database:
@@ -56,14 +63,31 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Prepare; `load` opens it."""
         self._path = path
+        self._files = Files(path)
         self._connection: sqlite3.Connection | None = None
         # Nothing was there to be read, and none could be made.
         self._was_missing = False
+        # What has become of the file, while another one has not been begun.
+        self._lost: str | None = None
+        # Nothing of what is known has been written to the file that was begun.
+        self._is_bare = False
+        self.begun = 0
 
     @property
     def is_open(self) -> bool:
         """Whether it was opened, and nothing has gone wrong since."""
         return self._connection is not None
+
+    def look(self) -> None:
+        """See that the file is the one that was written last, and begin another one if it is not.
+
+        Raises:
+            WriteError: It is not; nothing has been written to the other one yet, or none could be
+                begun.
+        """
+        if self._files.are_known:
+            with self._failing():
+                self._keep_whole()
 
     def load(self) -> Loaded:
         """Open the file, or make it, and read all of it.
@@ -76,16 +100,20 @@ class Database:
         """
         if not self._path.parent.is_dir():
             raise StoreError(f"{self._path}: the folder {self._path.parent} is not there")
+        if self._path.exists() and not self._path.is_file():
+            raise StoreError(f"{self._path} is no regular file; set store.path to one")
         try:
+            size = self._files.size
             self._connection = self._open()
-            return self._read(self._connection)
+            found = self._read(self._connection)
+            return self._marked(found, size)
         except (DamagedError, UnicodeDecodeError) as damage:
             # SQLite may repeat in a message what is no text any more.
-            return Loaded(complaint=self._put_aside(str(damage)))
+            return self._of_damaged(str(damage))
         except sqlite3.Error as error:
             self.close()
             if is_damage(error):
-                return Loaded(complaint=self._put_aside(str(error)))
+                return self._of_damaged(str(error))
             if is_busy(error):
                 raise StoreError(
                     f"{self._path} is in use by another process: is a second plimsoll running? Each"
@@ -103,7 +131,7 @@ class Database:
         Raises:
             WriteError: Nothing of it is kept.
         """
-        with self._writing("FULL") as connection:
+        with self._writing("FULL", is_all=changes.everything) as connection:
             if changes.everything:
                 connection.execute("DELETE FROM pools")
                 connection.execute("DELETE FROM replicas")
@@ -122,8 +150,10 @@ class Database:
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
             left = [key for key, it in changes.replicas.items() if it is None]
             connection.executemany("DELETE FROM replicas WHERE pool = ? AND replica = ?", left)
+            put(connection, "counters", [(_FILLED, _is_filled(connection))])
             if audit is not None:
                 log_on(connection, audit)
+        self._is_bare = False
 
     def keep(self, weighings: Iterable[Weighing]) -> None:
         """Write what was decided about replicas; some of the newest may be lost with the power.
@@ -134,7 +164,6 @@ class Database:
             WriteError: Nothing of it is kept.
         """
         with self._writing("NORMAL") as connection:
-            put(connection, "counters", [(_SERVED, 1)])
             put(connection, "weighings", weighings)
             connection.execute(
                 "DELETE FROM weighings WHERE replica != '' AND NOT EXISTS (SELECT 1 FROM replicas r"
@@ -145,12 +174,25 @@ class Database:
                 " WHERE r.pool = weighings.pool)"
             )
 
+    def note_loss(self, *, is_lost: bool) -> None:
+        """Note whether Envoys hold what is missing here, for the next start.
+
+        Raises:
+            WriteError: That cannot be kept.
+        """
+        with self._writing("FULL") as connection:
+            put(connection, "counters", [(_LOST, int(is_lost))])
+
     def close(self) -> None:
         """Give the file back."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            is_ours = self._files.are_known and self._files.exchanged() is None
             with suppress(sqlite3.Error):
                 connection.close()
+            # What was not written back before is now.
+            if is_ours:
+                self._files.note()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
@@ -178,8 +220,44 @@ class Database:
             ),
             rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
             [Entry(*it) for it in read(connection, "audit", "number, at, data")],
-            has_served=_SERVED in counters,
+            lost=self._lost_by(counters, _is_filled(connection)),
+            is_missing=bool(counters.get(_LOST)),
         )
+
+    def _lost_by(self, counters: Mapping[str, int], is_filled: int) -> str | None:
+        """Why there may have been more than a file has that was read."""
+        if counters.get(_FILLED, 0) > is_filled:
+            return f"{self._path} has been emptied"
+        if counters.get(_FILE, self._files.number) != self._files.number:
+            return f"{self._path} is not the file that was written here: another one, or a copy"
+        if counters.get(_LOST):
+            return f"{self._path} was lost before, and not all of it has been found again since"
+        return None
+
+    def _marked(self, found: Loaded, size: int | None) -> Loaded:
+        """What was read, with a note in the file of what is missing from it.
+
+        Args:
+            found: In the file.
+            size: Of the file before it was opened; None: there was none.
+        """
+        if size is None:
+            found = replace(found, lost=f"{self._path} was not there, and is new")
+        elif size == 0:
+            found = replace(found, lost=f"{self._path} was empty")
+        self._files.note()
+        with suppress(WriteError), self._writing("NORMAL") as connection:
+            marks = [(_FILE, self._files.number), (_FILLED, _is_filled(connection))]
+            put(connection, "counters", marks)
+        return found
+
+    def _of_damaged(self, damage: str) -> Loaded:
+        """Nothing, as the file is damaged; another one is begun in its place."""
+        complaint = self._put_aside(damage)
+        found = Loaded(complaint=complaint, lost=f"{self._path} was damaged")
+        if self._connection is None:
+            return found
+        return replace(self._marked(found, None), lost=found.lost)
 
     def _read_only(self, error: sqlite3.Error) -> Loaded:
         """What can be read of a file that cannot be written, or of none that could be made."""
@@ -193,8 +271,8 @@ class Database:
             with tempfile.TemporaryDirectory(prefix="plimsoll-") as folder:
                 copy = Path(folder, "copy.db")
                 shutil.copyfile(self._path, copy)
-                if (log := _beside(self._path, "-wal")).exists():
-                    shutil.copyfile(log, _beside(copy, "-wal"))
+                if (log := beside(self._path, "-wal")).exists():
+                    shutil.copyfile(log, beside(copy, "-wal"))
                 other = Database(copy)
                 try:
                     other._connection = other._open()
@@ -202,7 +280,7 @@ class Database:
                 finally:
                     other.close()
         except (DamagedError, UnicodeDecodeError) as damage:
-            return Loaded(complaint=self._put_aside(str(damage)))
+            return self._of_damaged(str(damage))
         except (sqlite3.Error, OSError) as reason:
             if isinstance(reason, StoreError):
                 raise
@@ -212,18 +290,37 @@ class Database:
     def _put_aside(self, damage: str) -> str:
         """Keep a damaged file under another name and begin a new one; returns what to say."""
         self.close()
-        aside = _unused(_beside(self._path, ".damaged"))
         said = f"{self._path} is damaged ({damage})"
         try:
-            self._path.rename(aside)
-            for log in ("-wal", "-shm"):
-                if _beside(self._path, log).exists():
-                    _beside(self._path, log).rename(_beside(aside, log))
+            aside = self._files.put_aside(".damaged")
             said += f"; it is kept as {aside}, and nothing of it is used"
             self._connection = self._open()
         except (OSError, sqlite3.Error) as error:
             said += f"; nothing can be written either: {error}"
         return said
+
+    def _keep_whole(self) -> None:
+        """Begin another file if this is not the one that was written last: all is in memory too."""
+        self._lost = self._lost or self._files.difference()
+        if self._lost is None:
+            return
+        said = f"{self._path} {self._lost}"
+        # What has taken its place is somebody's, so it is kept. It is copied, as closing writes to
+        # the file that was opened, which may still be this one.
+        if (aside := self._files.copy_aside(".replaced")) is not None:
+            said += f"; what is there is kept as {aside}"
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+        self._files.remove()
+        self._connection = self._open()
+        self._files.note()
+        put(self._connection, "counters", [(_FILE, self._files.number)])
+        self._files.note()
+        self._lost, self._is_bare, self._was_missing = None, True, False
+        self.begun += 1
+        raise WriteError(f"{said}; all that is known is written to a new file", Cause.LOST)
 
     def _refuse_unread(self, connection: sqlite3.Connection) -> None:
         """Leave a file alone that came after the start, say with its volume, and was not read.
@@ -241,9 +338,18 @@ class Database:
             )
 
     @contextmanager
-    def _writing(self, synchronous: str) -> Iterator[sqlite3.Connection]:
-        """A transaction."""
-        try:
+    def _writing(self, synchronous: str, *, is_all: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction on the file that was written last, which is still that when it ends.
+
+        Args:
+            synchronous: Of SQLite.
+            is_all: Whether everything that is known is written, which a new file needs first.
+        """
+        with self._failing():
+            if self._files.are_known:
+                self._keep_whole()
+            if self._is_bare and not is_all:
+                raise WriteError(f"{self._path.name} is new: it lacks what is known", Cause.LOST)
             if self._connection is None:
                 self._connection = self._open()
             connection = self._connection
@@ -254,11 +360,26 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
-        except (sqlite3.Error, DamagedError, StoreError, UnicodeDecodeError) as error:
+            # What is written to a file that is gone is not kept, whatever SQLite says.
+            self._lost = self._files.exchanged()
+            if self._lost is not None:
+                raise WriteError(f"{self._path} {self._lost}", Cause.LOST)
+            self._files.note()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """While this is open, an error closes the file."""
+        try:
+            yield
+        except (sqlite3.Error, DamagedError, OSError, UnicodeDecodeError) as error:
             # Whatever is left of it must not become part of the next one: all anew.
             self.close()
+            if self._files.are_known and cause_of(error) is Cause.DAMAGED:
+                self._lost = f"is damaged ({error})"
             sentence = f"{self._path.name} cannot be written: {error}"
             raise WriteError(sentence, cause_of(error)) from None
+        except WriteError:
+            raise
         except BaseException:
             self.close()
             raise
@@ -270,12 +391,7 @@ def _check(connection: sqlite3.Connection) -> None:
         raise DamagedError(str(found).splitlines()[0])
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _unused(path: Path) -> Path:
-    number = 1
-    while (found := path.with_name(f"{path.name}-{number}")).exists():
-        number += 1
-    return found
+def _is_filled(connection: sqlite3.Connection) -> int:
+    """Whether there are pools or replicas; a look at one row of each."""
+    found = "SELECT EXISTS(SELECT 1 FROM pools) OR EXISTS(SELECT 1 FROM replicas)"
+    return int(connection.execute(found).fetchone()[0])

@@ -15,6 +15,7 @@ class Cause(StrEnum):
     IO_ERROR = "io_error"
     DAMAGED = "damaged"
     BUSY = "busy"
+    LOST = "lost"
     OTHER = "other"
 
 

@@ -10,19 +10,22 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from controlplane import fleet as fleets
-from controlplane.edges.store.errors import WriteError
+from controlplane.edges.store.errors import Cause, WriteError
 from controlplane.edges.store.store import Store
 from controlplane.edges.store.waiting import Change, Outcome, Waiting, played
 from controlplane.fleet import (
     AuditLog,
     Command,
+    DeleteReplica,
     Entry,
     Fleet,
     Heartbeat,
     LeaseTimes,
+    PutReplicas,
     Refused,
     Replica,
 )
@@ -37,6 +40,12 @@ TICK: Final = 0.25
 
 RETRY: Final = 5.0
 """Seconds after a failed write until what nobody waits for is tried again."""
+
+LOOK: Final = 1.0
+"""Seconds between two looks at whether the file is still the one that was written."""
+
+_TRIES: Final = 3
+"""For a write to a lost file: it is found to be lost, another one is begun, all is written."""
 
 
 class Registry:
@@ -72,8 +81,9 @@ class Registry:
         self._waiting: list[Waiting] = []
         self._writing: asyncio.Task[None] | None = None
         self._looked = clock()
-        self._retry_at = self._looked
+        self._retry_at = self._look_at = self._looked
         self._leases = LeaseTimes()
+        self._is_missing = plane.recovery.is_missing
         for pool in plane.fleet.pools.values():
             for replica in pool.replicas.values():
                 self._leases.note(pool.name, replica)
@@ -103,6 +113,11 @@ class Registry:
             check(fleet)
             return fleets.apply(fleet, command, now)
 
+        await self._apply(command, change, who)
+        if isinstance(command, (PutReplicas, DeleteReplica)) and command.force:
+            self._plane.recovery.release(command.pool)
+
+    async def _apply(self, command: Command, change: Change, who: str) -> None:
         after = change(self._head)
         is_sign = isinstance(command, Heartbeat)
         if isinstance(command, Heartbeat) and self._has_seen_lease(command):
@@ -155,10 +170,30 @@ class Registry:
             self._write_soon()
 
     async def run(self) -> None:
-        """Look at leases until cancelled."""
+        """Look at leases, and at the file, until cancelled."""
         while True:
             await asyncio.sleep(TICK)
+            if self._clock() >= self._look_at:
+                self._look_at = self._clock() + LOOK
+                await self.look_at_file()
             self.look()
+
+    async def look_at_file(self) -> None:
+        """See that what is on disk is still there; if it is not, all is written anew."""
+        # A first start looks like a loss, and what somebody changes then is to be told after the
+        # next one: only what Envoys were seen to hold is missing.
+        if (is_missing := self._plane.recovery.is_missing) is not self._is_missing:
+            with suppress(WriteError):
+                await self._store.note_loss(is_lost=is_missing)
+                self._is_missing = is_missing
+        # A write that is under way looks itself, and what it waits for is not waited for here.
+        if self._writing is not None:
+            return
+        try:
+            await self._store.look()
+        except WriteError:
+            self._stored = None
+            self._audit.lost()
 
     async def close(self) -> None:
         """Wait until everything that can be written is."""
@@ -209,6 +244,7 @@ class Registry:
 
     async def _write(self) -> None:
         """Write until there is nothing left that could be."""
+        tries = 0
         try:
             while True:
                 batch, self._waiting = self._waiting, []
@@ -224,6 +260,12 @@ class Registry:
                         await self._store.write(changes, audit)
                 except WriteError as error:
                     self._stored = None
+                    tries += 1
+                    if error.cause in (Cause.LOST, Cause.DAMAGED) and tries < _TRIES:
+                        self._audit.lost()
+                        self._waiting = [*batch, *self._waiting]
+                        continue
+                    tries = 0
                     self._retry_at = self._clock() + RETRY
                     self._refuse(batch, str(error))
                     if not self._waiting:
@@ -233,7 +275,7 @@ class Registry:
                     self._stored = None
                     self._refuse(batch, f"a fault of the control plane: {error!r}")
                     raise
-                self._stored = target
+                self._stored, tries = target, 0
                 if outcome.before is not self._plane.fleet:
                     # It may have taken its ground away; the next write takes it back.
                     outcome = played(self._plane.fleet, batch)

@@ -67,7 +67,7 @@ class WeightKeeper:
         self._plane, self._store = plane, store
         self._clock, self._wall_clock = clock, wall_clock
         self._kept: dict[str, _Kept] = {}
-        self._has_said_so = False
+        self._begun = store.begun
         self._full_at = clock() + FULL
 
     async def run(self) -> None:
@@ -85,6 +85,9 @@ class WeightKeeper:
         Args:
             everything: And not only what Envoys were told.
         """
+        if self._begun != self._store.begun:
+            # Nothing of what was written before is in the file that is there now.
+            self._begun, self._kept = self._store.begun, {}
         now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
         for name in self._plane.fleet.pools:
             decision, before = self._plane.decision(name), self._kept.get(name)
@@ -112,15 +115,12 @@ class WeightKeeper:
                 if everything:
                     full = replace(decision, frame=None)
                 kept[name] = _Kept(number, told, parting, full)
-        # Once is enough to say that there was something to decide, be it about nothing.
-        has_decided = any(self._plane.decision(name) for name in self._plane.fleet.pools)
-        if not jobs and (self._has_said_so or not has_decided):
+        if not jobs:
             return
         # A disk that fails is told of by the store; this is tried again in any case.
         with suppress(WriteError):
             await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
             self._kept |= kept
-            self._has_said_so = True
         self._kept = {
             name: it for name, it in self._kept.items() if name in self._plane.fleet.pools
         }

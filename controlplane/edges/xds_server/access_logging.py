@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import grpc
 
 from controlplane.edges.xds_server.connection import Context
+from controlplane.edges.xds_server.requests import read, soon
 from controlplane.signals.sizes import Sample
 from controlplane.xds.access_log import decode_access_logs
 from controlplane.xds.admission import admit
@@ -106,8 +108,9 @@ class AccessLogService:
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
         first = True
-        async for data in requests:
-            logs = decode_access_logs(data, first=first, most=self._allowance.left)
+        async for data in soon(requests):
+            most = self._allowance.left
+            logs = await read(data, partial(decode_access_logs, first=first, most=most))
             if first:
                 admit(logs.node)
                 first = False

@@ -8,6 +8,7 @@ import grpc
 
 from controlplane.edges.xds_server.audience import Catalog
 from controlplane.edges.xds_server.connection import Context
+from controlplane.edges.xds_server.requests import soon
 from controlplane.edges.xds_server.services import AnyStream
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.client_status import ResourceStatus, encode_config
@@ -61,7 +62,7 @@ class ClientStatusService:
             await context.abort(grpc.StatusCode[error.code], error.message)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        async for request in requests:
+        async for request in self._soon(requests, context):
             async with self._turns:
                 answer = await self._fetch(request, context)
                 try:
@@ -72,6 +73,13 @@ class ClientStatusService:
                 else:
                     continue
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
+
+    async def _soon(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for request in soon(requests):
+                yield request
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode[error.code], error.message)
 
     async def _answer(self, request: StatusRequest) -> bytes:
         catalog, parts, size = self._newest(), [], 0

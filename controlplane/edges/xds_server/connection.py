@@ -10,6 +10,7 @@ import grpc
 
 from controlplane.edges.xds_server.audience import Catalog
 from controlplane.edges.xds_server.entrance import Entrance
+from controlplane.edges.xds_server.requests import LARGE, TOO_LATE, read
 from controlplane.edges.xds_server.services import AnyStream
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import FAULT, Disconnected, Event
@@ -34,6 +35,7 @@ class Connection:
         *,
         report: Callable[["Connection", Event], None],
         settled: Callable[["Connection"], None],
+        said_something: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         """Prepare to serve.
@@ -42,9 +44,12 @@ class Connection:
             stream: Before its first request.
             report: Told of everything that happens on it.
             settled: Told whenever all that could be sent is answered, up to the newest catalog.
+            said_something: Told of every request.
             clock: Seconds that never go back.
         """
         self.stream = stream
+        self._said_something = said_something
+        self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
         self._settled = settled
@@ -83,13 +88,24 @@ class Connection:
             self._stalled = True
             self._writer.cancel()
 
+    def cut_if_silent(self, seconds: float) -> None:
+        """End the stream if no request has come on it for so many seconds."""
+        if self.stream.node is None and self._clock() - self._opened > seconds:
+            self.end(grpc.StatusCode.DEADLINE_EXCEEDED, TOO_LATE)
+
     async def read(self, context: Context) -> None:
         """Take requests as fast as they come, also while the writer waits for the client."""
         stream = self.stream
         try:
             # Read by read, as responses are written, and not by the iterator that gRPC offers too.
             while isinstance(data := await context.read(), bytes):
-                for event in stream.receive(data, self._clock()):
+                if len(data) < LARGE:
+                    events = stream.receive(data, self._clock())
+                else:
+                    request = await read(data, stream.decode)
+                    events = stream.apply(request, self._clock())  # type: ignore[arg-type]
+                self._said_something()
+                for event in events:
                     self._report(self, event)
                 if stream.has_work:
                     self.wake()

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import grpc
 
 from controlplane.edges.xds_server.connection import Context
+from controlplane.edges.xds_server.requests import read, soon
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
@@ -66,8 +67,8 @@ class HealthReportingService:
         reporter, asking, name = object(), None, ""
         self._open += 1
         try:
-            async for data in requests:
-                report = decode_health_report(data)
+            async for data in soon(requests):
+                report = await read(data, decode_health_report)
                 if asking is None:
                     node, view = admit(report.node)
                     name = node.id

@@ -1,11 +1,13 @@
 """The load reporting service: every Envoy says what it has sent to which replica."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final, Protocol
 
 import grpc
 
 from controlplane.edges.xds_server.connection import Context
+from controlplane.edges.xds_server.requests import read, soon
 from controlplane.signals.reporting import report_interval
 from controlplane.xds.admission import admit
 from controlplane.xds.errors import ProtocolError
@@ -22,9 +24,9 @@ OFF: Final = 2.0
 
 
 class LoadSink(Protocol):
-    """Where reports go; neither method may block or raise."""
+    """Where reports go; neither method may raise, or keep the event loop."""
 
-    def reported(self, reporter: object, stats: LoadStats) -> None:
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
         """Take in a report; `reporter` is one object for all reports of a stream."""
 
     def left(self, reporter: object) -> None:
@@ -57,9 +59,9 @@ class LoadReportingService:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
         reporter, told = object(), 0.0
         try:
-            async for data in requests:
+            async for data in soon(requests):
                 first = reporter not in self._reporters
-                stats = decode_load_stats(data, first=first)
+                stats = await read(data, partial(decode_load_stats, first=first))
                 if first:
                     admit(stats.node)
                     self._reporters.add(reporter)
@@ -67,7 +69,7 @@ class LoadReportingService:
                 if first or not told / OFF < wanted < told * OFF:
                     told = wanted
                     await context.write(encode_load_stats_response(told))
-                self._sink.reported(reporter, stats)
+                await self._sink.reported(reporter, stats)
         except ProtocolError as error:
             await context.abort(grpc.StatusCode[error.code], error.message)
         finally:

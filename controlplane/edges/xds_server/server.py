@@ -16,6 +16,7 @@ from controlplane.edges.xds_server.entrance import Entrance
 from controlplane.edges.xds_server.health_reporting import HealthReportingService, HealthSink
 from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
 from controlplane.edges.xds_server.observers import Guests, Observer, PushObserver
+from controlplane.edges.xds_server.requests import FIRST_REQUEST, MAX_SILENT_OF_PEER, Silent
 from controlplane.edges.xds_server.services import SERVICES, AnyStream
 from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
@@ -51,6 +52,9 @@ _OPTIONS: Final = (
     # A peer that is gone or stopped answers no pings; without them its streams would stay.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Whoever connects and opens no stream, or does not even speak HTTP/2.
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.server_handshake_timeout_ms", 20_000),
     # Two servers on one port would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
 )
@@ -76,6 +80,7 @@ class XdsServer:
         guests: Guests | None = None,
         max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
+        first_request: float = FIRST_REQUEST,
         catching_up: int = CATCHING_UP,
         catching_up_seconds: float = CATCHING_UP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +98,7 @@ class XdsServer:
             guests: Told who is connected; says who is not served.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
+            first_request: Seconds after which a stream is ended on which no request has come.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
@@ -107,6 +113,8 @@ class XdsServer:
         self._guests = guests
         self._max_streams = max_streams
         self._write_timeout = write_timeout
+        self._first_request = first_request
+        self._silent = Silent()
         self._entrance = Entrance(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
@@ -221,6 +229,7 @@ class XdsServer:
             await asyncio.sleep(self._write_timeout / 10)
             for connection in [*self._connections]:
                 connection.cut_if_stalled(self._write_timeout)
+                connection.cut_if_silent(self._first_request)
 
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
@@ -242,8 +251,17 @@ class XdsServer:
         if self._offered.value is None:
             # An empty answer would take away all that Envoy has (istio#25495).
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        if (leave := self._silent.enter(context.peer())) is None:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
+            )
         connection = Connection(
-            begin(), report=self._report, settled=self._settled, clock=self._clock
+            begin(),
+            report=self._report,
+            settled=self._settled,
+            said_something=leave,
+            clock=self._clock,
         )
         self._connections[connection] = None
         reader = asyncio.create_task(connection.read(context), name="xds: reader")
@@ -251,6 +269,7 @@ class XdsServer:
             await connection.write(context, self._newest, self._entrance)
         finally:
             reader.cancel()
+            leave()
             del self._connections[connection]
             if self._pushes:
                 self._pushes.gone(connection)

@@ -128,7 +128,7 @@ async def served(
         carry_out=here.carry_out,
         audit=here.audit,
         ready=lambda: here.is_ready,
-        metrics=OwnMetrics(here.plane, clock=lambda: here.now).exposition,
+        metrics=OwnMetrics(here.plane, clock=lambda: here.now).page,
         tokens=(Token.of(token),) if token else tokens,
         limits=limits,
         clock=lambda: here.now,

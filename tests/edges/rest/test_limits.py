@@ -68,14 +68,14 @@ async def test_a_connection_that_asks_nothing_more_is_closed() -> None:
 
 async def test_one_connection_too_many_is_refused_and_one_less_makes_room() -> None:
     async with served(limits=Limits(connections=3)) as api:
-        await api.ask("GET", "/livez")
+        await api.ask("GET", "/docs")
         idle = [await asyncio.open_connection(api.address.host, api.address.port) for _ in "ab"]
         for _, writer in idle:
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            writer.write(b"GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n")
         for reader, _ in idle:
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-        request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        refused = await api.raw(b"")
+        request = b"GET /docs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        refused = await api.raw(request)
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"too many connections are open" in refused
         for _, writer in idle:

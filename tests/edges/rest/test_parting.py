@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from controlplane.plane import Probe
-from controlplane.settings import Config
 from tests.edges.rest.parted import go, living, parted
 from tests.edges.rest.served import POOL, Served, served
 from tests.plane.lives import SIZES
@@ -32,13 +31,13 @@ async def test_a_pool_says_why_its_requests_are_parted_and_how_much_of_the_work_
     async with parted() as api:
         pool = await shown(api)
     bulk, search = pool["parting"]
-    assert (bulk["name"], bulk["replicas"]) == ("bulk", ["same"])
-    assert (search["name"], search["replicas"]) == ("search", ["fast", "slow"])
+    assert (bulk["name"], bulk["replicas"]) == ("bulk", ["fast", "same"])
+    assert (search["name"], search["replicas"]) == ("search", ["slow"])
     assert bulk["part_of_work"] + search["part_of_work"] == pytest.approx(1)
     assert 0.5 < bulk["part_of_work"] < 0.9
     first, second = pool["parting_reasons"]
     assert first.startswith("Requests below ")
-    assert "2 replicas of their own" in first
+    assert "1 replica of their own" in first
     assert second.startswith("Predicted p99: searches ")
 
 
@@ -100,7 +99,7 @@ async def test_an_event_tells_when_requests_begin_to_go_by_class() -> None:
         go(api, life, 60, *SIZES)
         begun = told(api)
         assert [it["change"] for it in begun] == ["begun"]
-        assert begun[0]["classes"] == {"bulk": 1, "search": 2}
+        assert begun[0]["classes"] == {"bulk": 2, "search": 1}
         assert begun[0]["reasons"] == (await shown(api))["parting_reasons"]
 
 
@@ -140,7 +139,8 @@ async def test_an_event_tells_when_a_class_has_other_replicas_and_when_all_go_to
 async def test_a_pool_that_is_removed_takes_its_classes_with_it() -> None:
     async with parted() as api:
         before = api.server._feed.newest
-        api.plane.declare(Config(), api.now)
+        for name in api.plane.fleet.pools:
+            api.plane.adopt(api.plane.fleet.without_pool(name), api.now)
         api.decide()
         assert told(api, before) == []
         assert api.server._watch._partings == {}

@@ -20,6 +20,10 @@ async def nothing(_command: Command, _now: float, _check: Check, _who: str) -> N
     pass
 
 
+async def metrics(_accept: str) -> tuple[bytes, str]:
+    return b"", "text/plain"
+
+
 def server(address: Address) -> RestServer:
     return RestServer(
         AdminSettings.model_construct(address=address),
@@ -28,7 +32,7 @@ def server(address: Address) -> RestServer:
         audit=AuditLog(),
         carry_out=nothing,
         ready=lambda: True,
-        metrics=lambda _accept: (b"", "text/plain"),
+        metrics=metrics,
     )
 
 

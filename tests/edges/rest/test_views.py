@@ -1,5 +1,6 @@
 """What the API says of a replica, without a server."""
 
+import asyncio
 import json
 from dataclasses import replace
 from math import inf, nan
@@ -81,7 +82,7 @@ def under(policy: Policy, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     scraped(made, 1.0, 0.0)
     scraped(made, 11.0, 500.0)
     report = made.report("m", "a", 11.0)
-    shown = pool_view(made.fleet.pool("m"), [report], made.decision("m"))
+    shown = asyncio.run(pool_view(made.fleet.pool("m"), [report], made.decision("m")))
     return replica_view(report, 11.0), shown
 
 

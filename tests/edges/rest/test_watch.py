@@ -10,7 +10,7 @@ from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.watch import Watch
 from controlplane.fleet import Drain, PutPool, PutReplica
 from controlplane.plane import Plane, Probe
-from controlplane.settings import Config, ReplicaSettings, validated
+from controlplane.settings import ReplicaSettings, validated
 from tests.plane.lives import Life, measured
 from tests.plane.pools import SETTINGS
 
@@ -74,7 +74,7 @@ def test_a_drained_replica_is_told_of_once() -> None:
 
 def test_of_a_pool_that_went_nothing_is_remembered() -> None:
     here = Watched()
-    here.life.plane.declare(Config(), here.life.now)
+    here.life.plane.adopt(here.life.plane.fleet.without_pool("m"), here.life.now)
     assert here.told() == [("pool", "removed", None)]
     assert (here.watch._states, here.watch._looked) == ({}, {})
 
@@ -82,7 +82,7 @@ def test_of_a_pool_that_went_nothing_is_remembered() -> None:
 def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:
     here = Watched()
     fleet = here.life.plane.fleet
-    here.life.plane.declare(Config(), here.life.now)
+    here.life.plane.adopt(here.life.plane.fleet.without_pool("m"), here.life.now)
     here.told()
     here.life.plane.adopt(fleet, here.life.now)
     assert here.told() == [

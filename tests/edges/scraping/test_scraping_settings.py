@@ -9,7 +9,7 @@ from aiohttp import web
 
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Probe
-from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
+from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.settings.metrics import DEFAULT_BYTES
 from controlplane.signals import Reading
 from tests.edges.scraping.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
@@ -104,7 +104,8 @@ async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None
     ):
         assert isinstance(await first(plane.outcomes), Reading)
         assert following()
-        plane.declare(Config(), 1.0)
+        for name in plane.fleet.pools:
+            plane.adopt(plane.fleet.without_pool(name), 1.0)
         plane.changed()
         while following():
             await asyncio.sleep(0.01)

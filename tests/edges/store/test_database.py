@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_is_not_there_is_made_and_is_empty(path: Path) -> None:
-    assert loaded(path) == Loaded()
+    assert loaded(path) == Loaded(lost=f"{path} was not there, and is new")
     assert path.exists()
 
 
@@ -53,14 +53,6 @@ def test_weighings_are_kept_as_long_as_their_replicas(path: Path) -> None:
     found = loaded(path).weighings["p"]
     assert (found.kept_at, list(found.replicas)) == (100.0, ["a"])
     assert found.replicas["a"].weighing == {"weight": 7}
-
-
-def test_a_file_says_whether_anything_was_ever_decided_with_it(path: Path) -> None:
-    assert not loaded(path).has_served
-    assert not loaded(path).has_served, "it was opened, and nothing decided"
-    with opened(path) as (database, _):
-        database.keep([])
-    assert loaded(path).has_served
 
 
 def test_a_file_in_use_is_said_to_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,6 @@ async def test_a_good_write_is_counted(tmp_path: Path) -> None:
         ("SQLITE_READONLY_DIRECTORY", Cause.NOT_WRITABLE),
         ("SQLITE_CANTOPEN", Cause.NOT_WRITABLE),
         ("SQLITE_IOERR_FSYNC", Cause.IO_ERROR),
-        ("SQLITE_CORRUPT", Cause.DAMAGED),
         ("SQLITE_BUSY", Cause.BUSY),
         ("SQLITE_NOMEM", Cause.OTHER),
     ],

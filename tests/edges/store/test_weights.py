@@ -13,7 +13,7 @@ from controlplane.edges.store.rows import KeptPool
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
 from controlplane.plane import Plane, Probe, Remembered
 from controlplane.resources.classes import Parting
-from controlplane.settings import ClassMatch, Config, ReplicaSettings, validated
+from controlplane.settings import ClassMatch, ReplicaSettings, validated
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
 
@@ -26,6 +26,11 @@ class Rows(Store):
         self.kept: list[Row] = []
         self.fails = False
         self.times = 0
+        self.files = 0
+
+    @property
+    def begun(self) -> int:
+        return self.files
 
     async def keep(self, weighings: Callable[[], Sequence[Row]]) -> None:
         if self.fails:
@@ -108,31 +113,24 @@ async def test_what_could_not_be_written_is_tried_again() -> None:
     assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
 
 
-async def test_that_something_was_decided_is_written_once_though_no_pool_has_a_replica() -> None:
-    plane = Plane(0.0)
-    rows = Rows()
-    follower = WeightKeeper(plane, rows, lambda: 0.0, lambda: 0.0)
-    plane.apply(PutPool("m", SETTINGS), 0.0)
-    await follower.save()
-    assert rows.times == 0, "nothing is decided yet"
-    plane.decide(1.0)
-    rows.fails = True
-    await follower.save(everything=False)
-    rows.fails = False
-    for _ in range(3):
-        await follower.save(everything=False)
-    assert (rows.times, rows.kept) == (1, [])
-
-
 async def test_a_pool_that_went_and_came_back_is_written_anew() -> None:
     life = measured()
     follower, rows = keeper(life)
     await follower.save()
-    life.plane.declare(Config(), life.now)
+    life.plane.adopt(life.plane.fleet.without_pool("m"), life.now)
     await follower.save()
     life.plane.declare(CONFIG, life.now)
     life.live(0.5, steadily)
     rows.kept = []
+    await follower.save(everything=False)
+    assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
+
+
+async def test_all_is_written_anew_to_a_file_that_was_begun_in_the_place_of_a_lost_one() -> None:
+    life = measured()
+    follower, rows = keeper(life)
+    await follower.save()
+    rows.files, rows.kept = 1, []
     await follower.save(everything=False)
     assert {id_ for _, id_, _, _ in rows.kept} == {"", "fast", "same", "slow"}
 

@@ -1,0 +1,108 @@
+"""Log lines to standard error from a thread of their own, so that nobody waits for their reader.
+
+A pipe that nobody reads takes 64 KiB, and then a write waits: in the event loop everything would
+stand still. Lines that cannot be written are counted instead. Of lines that are alike only so many
+are written at a time: what clients do must not fill a disk.
+"""
+
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+WAITING: Final = 10_000
+"""Lines that wait to be written at most; more are dropped."""
+
+ALIKE: Final = 100
+"""Lines with the same words around what differs, within `SECONDS`; more are dropped."""
+
+SECONDS: Final = 10.0
+
+NEVER_ALIKE: Final = frozenset({"controlplane.audit"})
+"""Loggers of which every line is one of its own: somebody has changed something."""
+
+
+class LogWriter(logging.Handler):
+    """Writes records to a file descriptor; `close` it at the end."""
+
+    def __init__(self, number: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin to write.
+
+        Args:
+            number: The file descriptor, which is not closed; None: nothing is written.
+            clock: Seconds that never go back.
+        """
+        super().__init__()
+        self._number, self._clock = number, clock
+        self._lines: queue.Queue[str | None] = queue.Queue(WAITING)
+        self._dropped = 0
+        self._since = clock()
+        self._alike: dict[tuple[str, str], int] = {}
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def to_stderr(cls) -> "LogWriter":
+        """A writer to standard error, be it closed: its number is another file's then."""
+        return cls(None if sys.stderr is None else os.dup(sys.stderr.fileno()))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a record; never waits."""
+        if record.name not in NEVER_ALIKE and self._is_flood(record):
+            return
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as any handler: what is wrong with a line is its fault
+            self.handleError(record)
+            return
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """Write a line as it is; never waits."""
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def finish(self, seconds: float) -> bool:
+        """Write what waits; returns whether all of it was written in time."""
+        deadline = time.monotonic() + seconds
+        self._end_window()
+        while time.monotonic() < deadline:
+            with suppress(queue.Full):
+                self._lines.put(None, timeout=0.05)
+                break
+        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        return not self._thread.is_alive()
+
+    def _is_flood(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        if now - self._since >= SECONDS:
+            self._since = now
+            self._end_window()
+        kind = (record.name, str(record.msg))
+        count = self._alike[kind] = self._alike.get(kind, 0) + 1
+        return count > ALIKE
+
+    def _end_window(self) -> None:
+        """Say how many lines were left out."""
+        alike, self._alike = self._alike, {}
+        for (_, words), count in alike.items():
+            if count > ALIKE:
+                self.say(f"… and {count - ALIKE} more lines like {words!r}")
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                line += f"\n… and {dropped} more lines that nobody read in time"
+            data = f"{line}\n".encode(errors="backslashreplace")
+            # Whoever read it has gone, or the disk is full: there is nowhere to say so.
+            with suppress(OSError):
+                while data and self._number is not None:
+                    data = data[os.write(self._number, data) :]

@@ -1,0 +1,88 @@
+"""The log never has anybody wait, and what clients do does not fill a disk with it."""
+
+import logging
+import os
+import select
+from collections.abc import Iterator
+
+import pytest
+
+from controlplane.cli.log_writer import ALIKE, SECONDS, WAITING, LogWriter
+
+
+class Pipe:
+    """A pipe that is read when the test says so."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe()
+        self.now = 0.0
+        self.log = LogWriter(self.write_end, lambda: self.now)
+        self.logger = logging.Logger("test", logging.INFO)
+        self.logger.addHandler(self.log)
+
+    def lines(self) -> list[str]:
+        """All of it, once no more comes."""
+        found = b""
+        while True:
+            if select.select([self.read_end], [], [], 0.1)[0]:
+                found += os.read(self.read_end, 1 << 16)
+            elif self.log.finish(0.1) and not select.select([self.read_end], [], [], 0)[0]:
+                return found.decode().splitlines()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    for end in (made.read_end, made.write_end):
+        os.close(end)
+
+
+def test_lines_come_in_their_order(pipe: Pipe) -> None:
+    for number in range(5):
+        pipe.logger.info("line %d", number)
+    assert pipe.lines() == [f"line {number}" for number in range(5)]
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_a_reader_who_reads_nothing_and_what_is_dropped_is_counted(
+    pipe: Pipe,
+) -> None:
+    for number in range(WAITING * 3):
+        pipe.log.say(f"a line that is longer than some others, number {number}")
+    assert not pipe.log.finish(0.1)
+    lines = pipe.lines()
+    dropped = sum(int(it.split()[2]) for it in lines if "nobody read in time" in it)
+    written = [it for it in lines if it.startswith("a line")]
+    assert dropped > WAITING
+    assert len(written) + dropped == WAITING * 3
+
+
+def test_a_reader_who_has_gone_is_no_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    log = LogWriter(write_end)
+    log.say("to nobody")
+    assert log.finish(10)
+    os.close(write_end)
+
+
+def test_of_many_lines_that_are_alike_some_are_written_and_the_others_counted(pipe: Pipe) -> None:
+    for number in range(ALIKE + 50):
+        pipe.logger.info("%d connected", number)
+        pipe.logger.info("%d left", number) if number < 2 else None
+    pipe.now += SECONDS
+    pipe.logger.info("%d connected", -1)
+    lines = pipe.lines()
+    assert sum("connected" in it for it in lines) == ALIKE + 2
+    assert sum("left" in it for it in lines) == 2
+    assert "… and 50 more lines like '%d connected'" in lines
+    assert lines[-1] == "-1 connected"
+
+
+def test_every_change_that_somebody_made_is_written(pipe: Pipe) -> None:
+    audit = logging.Logger("controlplane.audit", logging.INFO)
+    audit.addHandler(pipe.log)
+    for number in range(ALIKE * 3):
+        audit.info("%s", number)
+    assert len(pipe.lines()) == ALIKE * 3

@@ -1,0 +1,85 @@
+"""Signals to ``plimsoll serve``, whoever reads its log, and whatever else does not answer."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from tests.processes import DEADLINE, free_port, until
+
+
+def config(path: Path, admin: int, *replicas: int) -> None:
+    data = {
+        "admin": {"address": f"127.0.0.1:{admin}"},
+        "xds": {"address": "127.0.0.1:0"},
+        "pools": [
+            {
+                "name": "p",
+                "model": "m",
+                "listener": {"address": "127.0.0.1:10000"},
+                "replicas": [{"id": f"r{n}", "address": f"127.0.0.1:{n}"} for n in replicas],
+            }
+        ],
+    }
+    path.write_text(yaml.safe_dump(data))
+
+
+def start(command: list[str], stderr: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stderr=stderr)
+
+
+@pytest.mark.parametrize("stderr", ["a pipe that nobody reads", "a pipe whose reader left", "none"])
+async def test_it_answers_reads_its_config_at_sighup_and_ends_at_sigterm(
+    tmp_path: Path, stderr: str
+) -> None:
+    admin, path = free_port(), tmp_path / "plimsoll.yaml"
+    config(path, admin, 1, 2)
+    read_end, write_end = os.pipe()
+    if stderr == "a pipe that nobody reads":
+        os.set_blocking(write_end, False)
+        while True:
+            try:
+                os.write(write_end, bytes(1 << 16))
+            except BlockingIOError:
+                break
+        os.set_blocking(write_end, True)
+    command = [sys.executable, "-m", "controlplane", "serve", "--config", str(path)]
+    if stderr == "none":
+        command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    started = start(command, write_end)
+    os.close(write_end)
+    if stderr == "a pipe whose reader left":
+        os.close(read_end)
+    try:
+        async with aiohttp.ClientSession(trust_env=False) as session:
+
+            async def replicas() -> Any:
+                assert started.poll() is None
+                url = f"http://127.0.0.1:{admin}/v1/pools/p"
+                try:
+                    async with session.get(url) as response:
+                        return len((await response.json())["replicas"])
+                except aiohttp.ClientConnectionError:
+                    return 0
+
+            async def has(count: int) -> bool:
+                return bool(await replicas() == count)
+
+            await until("it serves", lambda: has(2))
+            config(path, admin, 1, 2, 3)
+            started.send_signal(signal.SIGHUP)
+            await until("it has read its config", lambda: has(3))
+        started.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(started.wait, DEADLINE) == 0
+    finally:
+        started.kill()
+        started.wait()
+        if stderr != "a pipe whose reader left":
+            os.close(read_end)

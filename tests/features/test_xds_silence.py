@@ -1,0 +1,128 @@
+"""Streams that say nothing, or far too much at once, over real gRPC."""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import grpc
+import pytest
+
+from controlplane.edges.xds_server import requests
+from controlplane.edges.xds_server.access_logging import SERVICE as ACCESS_LOGS
+from controlplane.edges.xds_server.client_status import SERVICE as CLIENT_STATUS
+from controlplane.edges.xds_server.health_reporting import SERVICE as HEALTH
+from controlplane.edges.xds_server.load_reporting import SERVICE as LOADS
+from controlplane.edges.xds_server.requests import LARGE, Silent, read
+from controlplane.edges.xds_server.services import AGGREGATED
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.resource import CLUSTER
+from controlplane.resources.views import View
+from controlplane.signals.load import Endpoint
+from controlplane.signals.sizes import Sample
+from tests.features.test_load_reports import Sink
+from tests.features.xds import Envoy, FixedCatalog, serving
+from tests.processes import DEADLINE
+from tests.xds.snapshots import snapshot
+
+A = FixedCatalog(snapshot(clusters={"a": "1"}))
+
+METHODS = [
+    f"{AGGREGATED.name}/DeltaAggregatedResources",
+    f"{AGGREGATED.name}/StreamAggregatedResources",
+    f"{LOADS}/StreamLoadStats",
+    f"{HEALTH}/StreamHealthCheck",
+    f"{ACCESS_LOGS}/StreamAccessLogs",
+    f"{CLIENT_STATUS}/StreamClientStatus",
+]
+
+
+class Samples:
+    def sampled(self, samples: Sequence[Sample]) -> None:
+        raise AssertionError("nobody says anything")
+
+
+class Health:
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        raise AssertionError("nobody says anything")
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        raise AssertionError("nobody says anything")
+
+    def health_left(self, reporter: object) -> None:
+        """It has."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_stream_without_a_request_is_ended(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "FIRST_REQUEST", 0.1)
+    serves = partial(serving, loads=Sink(), samples=Samples(), health=Health())
+    async with (
+        serves(A, write_timeout=0.5, first_request=0.1) as plane,
+        grpc.aio.insecure_channel(str(plane.address)) as channel,
+        asyncio.timeout(DEADLINE),
+    ):
+        silent: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(f"/{method}")()
+        speaking = Envoy(channel, "speaks")
+        await speaking.want(CLUSTER)
+        await speaking.accept()
+        assert await silent.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "no request came within" in await silent.details()
+        assert not speaking.call.done()
+
+
+async def test_streams_that_say_nothing_are_limited_by_where_they_come_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests, "MAX_SILENT_OF_PEER", 3)
+    async with (
+        serving(A) as plane,
+        grpc.aio.insecure_channel(str(plane.address)) as channel,
+        asyncio.timeout(DEADLINE),
+    ):
+        for number in range(6):
+            speaking = Envoy(channel, f"speaks-{number}")
+            await speaking.want(CLUSTER)
+            await speaking.accept()
+        silent = [Envoy(channel, f"silent-{number}") for number in range(4)]
+        ended = [asyncio.ensure_future(each.call.code()) for each in silent]
+        done, waiting = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        assert [each.result() for each in done] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        for each in waiting:
+            each.cancel()
+        for one in silent:
+            one.call.cancel()
+
+
+def test_a_place_that_is_given_back_is_there_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "MAX_SILENT_OF_PEER", 1)
+    silent = Silent()
+    leave = silent.enter("ipv4:10.0.0.1:1000")
+    assert leave is not None
+    assert silent.enter("ipv4:10.0.0.1:1001") is None
+    assert silent.enter("ipv4:10.0.0.2:1000") is not None
+    leave()
+    leave()
+    assert silent.enter("ipv4:10.0.0.1:1002") is not None
+    assert silent.enter("ipv4:10.0.0.1:1003") is None
+
+
+async def test_a_large_request_is_read_in_another_thread_and_a_small_one_is_not() -> None:
+    here = threading.get_ident()
+    assert await read(b"small", lambda _: threading.get_ident()) == here
+    assert await read(bytes(LARGE), lambda _: threading.get_ident()) != here
+
+
+async def test_a_large_request_is_answered_like_any_other() -> None:
+    names = [f"name-{number}-{'x' * 100}" for number in range(2_000)]
+    async with (
+        serving(A) as plane,
+        grpc.aio.insecure_channel(str(plane.address)) as channel,
+        asyncio.timeout(DEADLINE),
+    ):
+        envoy = Envoy(channel, "asks for much")
+        await envoy.want(CLUSTER, "a", *names)
+        got = await envoy.accept()
+        assert (got.resources, len(got.removed)) == ({"a": "1"}, 2_000)
