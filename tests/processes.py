@@ -282,6 +282,7 @@ async def sidecar(
     *,
     protocol: Protocol = "delta",
     unmoved: Mapping[str, int] | None = None,
+    trusted_proxies: int = 0,
 ) -> AsyncIterator[Envoy]:
     """Run a real Envoy with the bootstrap that Plimsoll prints for it.
 
@@ -297,6 +298,7 @@ async def sidecar(
         admin_port=admin,
         listen={pool: Address("127.0.0.1", port) for pool, port in moved.items()},
         protocol=protocol,
+        trusted_proxies=trusted_proxies,
     )
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))

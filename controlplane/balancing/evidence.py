@@ -22,6 +22,9 @@ PER_LOOK: Final = 3.0
 PER_BATCH: Final = 8.0
 """Requests that one measured batch is worth, of batches of one size. Its duration has no chance in
 it, but it is counted when it begins and timed when it ends, so one more or less is in doubt."""
+LEAST_SAID: Final = 0.1
+"""Part of what a batch is worth that a small one of unknown overhead is worth at least: a replica
+that gets nothing else must not be held by an old estimate."""
 OVERHEAD: Final = 200.0
 """Tokens that cost as much as starting a batch, where nothing else is known."""
 BUDGET: Final = 16_384.0
@@ -176,7 +179,7 @@ def by_batches(
     # A few large batches among many small ones are as good as those few, and where the start is
     # most of the time a batch says little about what a full one would take.
     alike = counted.batch_tokens**2 / np.maximum(counted.token_squares, 1e-9)
-    part = (size / np.maximum(size + overhead, 1e-9)) ** 2
+    part = np.maximum((size / np.maximum(size + overhead, 1e-9)) ** 2, LEAST_SAID)
     worth = each * alike * np.where(sure, 1.0, part)
     return np.column_stack([worth, counted.batch_tokens / capacity, counted.batch_tokens])
 

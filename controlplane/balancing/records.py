@@ -51,8 +51,7 @@ KNOWN: Final = 50.0
 REMEMBERED: Final = 200.0
 """Requests that the past is worth when it counts again."""
 SOUND: Final = 100.0
-"""Requests from which on a capacity is sound: the overhead of batches may be learned by it, and
-small batches of unknown overhead do not change it."""
+"""Requests from which on a capacity is sound enough to learn the overhead of batches by it."""
 BELOW_USUAL: Final = 0.7
 """Part of the pool's median below which a replica may be one that is not warm yet."""
 
@@ -272,7 +271,7 @@ def _counted(
     if batched.any():
         each = np.where(measured, evidence.PER_BATCH, 1.0)
         overhead, full = records.shapes.known_overhead(), records.shapes.full()
-        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < SOUND)
+        sure = (records.shapes.seen[rows] >= CHUNK) | (records.worth[rows] < CHUNK)
         of_batches = evidence.by_batches(counted, overhead[rows], full, each, sure)
         if worked_out.any():
             least = evidence.by_queue(counted, given.burst[rows], given.sharing[rows])

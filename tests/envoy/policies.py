@@ -76,7 +76,13 @@ async def becomes_hashed(envoy: Envoy) -> None:
 
 @asynccontextmanager
 async def balanced(
-    folder: Path, policy: Policy, count: int, protocol: Protocol = "delta", **more: Any
+    folder: Path,
+    policy: Policy,
+    count: int,
+    protocol: Protocol = "delta",
+    *,
+    trusted_proxies: int = 0,
+    **more: Any,
 ) -> AsyncIterator[tuple[Plimsoll, Envoy, dict[str, FakeReplica]]]:
     """A control plane and an Envoy with a pool of so many replicas, all of them healthy.
 
@@ -85,6 +91,7 @@ async def balanced(
         policy: Of the pool.
         count: Of replicas, which are called r0, r1 and so on.
         protocol: Of the Envoy.
+        trusted_proxies: That stand before it.
         more: Further settings for balancing.
     """
     async with AsyncExitStack() as stack:
@@ -92,7 +99,7 @@ async def balanced(
         declared = pool_of(POOL, *fakes, balancing=balancing(policy, **more))
         plane = await stack.enter_async_context(serving(folder, [declared]))
         envoy = await stack.enter_async_context(
-            sidecar(folder, plane.xds, [POOL], protocol=protocol)
+            sidecar(folder, plane.xds, [POOL], protocol=protocol, trusted_proxies=trusted_proxies)
         )
         replicas = {f"r{i}": fake for i, fake in enumerate(fakes)}
 

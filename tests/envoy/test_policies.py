@@ -155,7 +155,8 @@ async def test_a_cookie_that_envoy_gives_brings_a_client_back(tmp_path: Path) ->
 
 async def test_requests_from_one_address_stay_together(tmp_path: Path) -> None:
     hashed = {"source_address": True}
-    async with balanced(tmp_path, "maglev", 3, hash=hashed) as (_, envoy, replicas):
+    behind = balanced(tmp_path, "maglev", 3, trusted_proxies=1, hash=hashed)
+    async with behind as (_, envoy, replicas):
         await becomes_hashed(envoy)
         assert len({await answering(envoy, replicas) for _ in range(30)}) == 1
         # As a proxy in front of this one would name its clients.

@@ -65,9 +65,11 @@ async def test_what_classes_come_to_is_shown_beforehand() -> None:
         await ready(api)
         answer = await api.ask("PUT", f"{PATH}?dry_run=true", **put(classes=CLASSES))
         resources = answer.body["resources"]
-        assert sorted(resources[CLUSTER]) == ["m", "m:jobs", "m:long"]
+        assert sorted(resources[CLUSTER]) == sorted(
+            name + kind for name in ("m", "m:jobs", "m:long") for kind in ("", "/retries")
+        )
         (host,) = resources[ROUTE]["m"]["virtualHosts"]
-        assert [it["route"]["cluster"] for it in host["routes"]] == ["m:jobs", "m:long", "m"]
+        assert [it["name"] for it in host["routes"]] == ["m:jobs", "m:long", "m"]
         assert api.plane.fleet.pool("m").settings.classes is None
 
 

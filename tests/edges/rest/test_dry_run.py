@@ -36,7 +36,7 @@ async def test_a_new_pool_shows_every_resource_that_envoys_would_get() -> None:
         assert set(answer.body["resources"]) == {CLUSTER, ENDPOINT, LISTENER, ROUTE}
         listener = answer.body["resources"][LISTENER]["new"]
         assert listener["address"]["socketAddress"]["portValue"] == 10000
-        assert [(it["before"], it["pointer"]) for it in answer.body["diff"]] == [(None, "")] * 4
+        assert [(it["before"], it["pointer"]) for it in answer.body["diff"]] == [(None, "")] * 5
         assert (dict(api.plane.fleet.pools), api.changes) == ({}, 0)
 
 
@@ -48,11 +48,12 @@ async def test_a_changed_setting_is_one_difference_with_a_pointer() -> None:
         assert answer.body["diff"] == [
             {
                 "type_url": CLUSTER,
-                "name": "m",
+                "name": name,
                 "pointer": "/healthChecks/0/httpHealthCheck/path",
                 "before": "/health",
                 "after": "/ready",
             }
+            for name in ("m", "m/retries")
         ]
 
 
@@ -119,14 +120,15 @@ def clusters(life: Life, command: Command) -> set[str]:
 
 def test_the_cluster_of_a_class_is_shown_where_there_is_one() -> None:
     parted = measured(345.0, SIZES)
-    assert clusters(parted, Drain("m", "same")) == {"m", "m:bulk"}
+    assert clusters(parted, Drain("m", "same")) == {"m", "m/retries", "m:bulk", "m:bulk/retries"}
     together = validated(PoolSettings, POOL | {"balancing": {"long_requests": "any-replica"}})
-    assert clusters(parted, PutPool("m", together)) == {"m"}
+    assert clusters(parted, PutPool("m", together)) == {"m", "m/retries"}
     found = preview_view(preview(parted.plane, PutPool("m", together), parted.now), "m")["diff"]
     assert {(it["name"], it["after"]) for it in found if it["type_url"] == CLUSTER} == {
-        ("m:bulk", None)
+        ("m:bulk", None),
+        ("m:bulk/retries", None),
     }
-    assert clusters(measured(), Drain("m", "same")) == {"m"}
+    assert clusters(measured(), Drain("m", "same")) == {"m", "m/retries"}
 
 
 @given(JSONS, JSONS)
