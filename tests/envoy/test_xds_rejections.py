@@ -83,7 +83,7 @@ async def test_a_listener_that_envoy_rejects_keeps_nothing_else_from_anybody(
         await put(plane, changed | {"listener": {"address": f"127.0.0.1:{moved}"}})
         refuser.listeners = {**refuser.listeners, "bad": moved}
         await until("Envoy takes the listener put right", lambda: serves(refuser, "bad"))
-        assert await refuser.stat(REJECTED) == 1
+        assert await refuser.stat(REJECTED) == 2
         log = (tmp_path / "plimsoll.log").read_text().splitlines()
         (line,) = [it for it in log if " rejected " in it]
         assert "refuser rejected Listener bad: " in line
