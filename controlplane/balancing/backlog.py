@@ -30,7 +30,7 @@ OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
 MOST: Final = 0.5
-"""Part of its traffic that a tier may get more or less: whoever counts may be wrong."""
+"""Part of its traffic that a tier may get more or less: the counts may be wrong."""
 LEAST: Final = 0.05
 """Smallest change of that part that is worth telling Envoys."""
 HORIZON: Final = 2.0

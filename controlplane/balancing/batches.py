@@ -58,7 +58,7 @@ class Shapes:
 
     @classmethod
     def unknown(cls, size: int) -> Self:
-        """Of so many rows of which nothing is known."""
+        """Return empty columns for a number of rows."""
         unknown = np.full(size, np.nan)
         batched, quiet = np.zeros(size, np.bool_), np.zeros(size)
         sums = np.zeros((size, 5))

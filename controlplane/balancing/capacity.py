@@ -93,7 +93,7 @@ def mixed(frame: Frame) -> None:
 
 
 def _median(frame: Frame, capacity: Floats, worth: Floats) -> float | None:
-    """Of those that speak for themselves; of all that say anything where none does."""
+    """Median of the replicas with enough evidence; of all with any where none has enough."""
     known = frame.alive & ~np.isnan(capacity)
     trusted = known & (worth >= TRUSTED)
     for rows in (trusted & frame.fresh, trusted, known & (worth > 0)):

@@ -53,12 +53,12 @@ def owed(
         slots: Requests that each computes at a time.
         length: Tokens of a usual request at each.
         full: Tokens of a full batch; 0 where nothing is batched.
-        are_measured: Whether the tokens of those that ended were counted.
+        are_measured: Whether the tokens of ended requests were counted.
 
     Returns:
         What each owes now, and which replicas owe more than long requests explain.
     """
-    # Of those that were there at first, so many are there still, whatever came meanwhile.
+    # So many of the first requests are still there, however many came since.
     left = before[:, IN_FLIGHT] - ended
     busy = (left >= slots) & ~np.isnan(capacity) & (seconds > 0)
     expected = np.where(busy, LATE * capacity * seconds, 0.0)

@@ -24,9 +24,9 @@ from controlplane.settings import BalancingSettings, Policy
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
 
 TOLD: Final = 60.0
-"""Seconds for which a change of capacity is told."""
+"""Seconds for which a change of capacity is shown."""
 SEEN: Final = 0.005
-"""Relative change by few requests that is told."""
+"""Relative change by few requests that is shown."""
 
 _ALWAYS: Final = frozenset(("estimate", "median", "damping", "backlog", "tier", "weight"))
 """Steps that come and go with chance; what they do shows in the share."""
@@ -138,7 +138,7 @@ def _gauge(frame: Frame, row: int) -> str:
     return (
         f"Its own queue of {number(float(table.column('queue')[row]))} {what} is not believed:"
         f" Envoys have {number(float(table.column('reported')[row]))} requests in flight, and the"
-        " gauge does not follow those that end"
+        " gauge does not follow requests that end"
     )
 
 
@@ -279,7 +279,7 @@ def _weight(decision: Decision, frame: Frame) -> Iterator[Effect]:
             everywhere,
             frame.relative,
             weight,
-            lambda row: f"Envoy is told the weight {decision.weight[row]}",
+            lambda row: f"Envoy gets the weight {decision.weight[row]}",
         )
         return
     yield Effect(

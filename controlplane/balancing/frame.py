@@ -115,7 +115,7 @@ class State:
 
     @classmethod
     def empty(cls, size: int) -> Self:
-        """Of so many rows of which nothing is known."""
+        """Return empty columns for a number of rows."""
 
         def unknown(*shape: int) -> Floats:
             return np.full((size, *shape), np.nan)
@@ -147,7 +147,7 @@ class State:
         )
 
     def for_rows(self, who: Ints) -> "State":
-        """The same for the rows that there are now; nothing of those that are others by now."""
+        """Keep the rows of replicas that are still the same; empty the others."""
         size, known = len(who), len(self.who)
         keep = self.who == who[:known]
         if size == known and keep.all():

@@ -120,9 +120,9 @@ def gpu_memory(frame: Frame) -> None:
 
 
 def _within_limits(wanted: Bools, was_cut: Bools, fraction: Floats, frame: Frame) -> Bools:
-    """Cut as many of those that should be as a pool can spare.
+    """Cut replicas that should be cut, as many as a pool can spare.
 
-    Those that fail come first, then those that are cut already, then the fullest.
+    Failing replicas come first, then replicas that are cut already, then the fullest.
     """
     fails = is_left_out(frame.state, frame.now)
     wanted = wanted | fails
@@ -139,7 +139,7 @@ def _within_limits(wanted: Bools, was_cut: Bools, fraction: Floats, frame: Frame
 
 
 def within_limits_again(frame: Frame) -> None:
-    """Cut no more than a pool can spare, of those that are cut, where nothing is measured anew."""
+    """Keep no more replicas cut than a pool can spare, where nothing is measured anew."""
     state = frame.state
     cut = _within_limits(state.wanted, state.cut, state.memory, frame)
     frame.state = replace(state, cut=cut)

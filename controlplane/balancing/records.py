@@ -108,7 +108,7 @@ class Records:
 
     @classmethod
     def empty(cls, size: int) -> Self:
-        """Of so many rows of which nothing is known."""
+        """Return empty columns for a number of rows."""
 
         def nothing(*shape: int) -> Floats:
             return np.full((size, *shape), np.nan)

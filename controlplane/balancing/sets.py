@@ -135,7 +135,7 @@ def _division(frame: Frame) -> classes.Division:
 
 
 def _search_waits(frame: Frame) -> float:
-    """Mean seconds of work at replicas that serve searches, those that just came left out."""
+    """Mean seconds of work at replicas that serve searches, newcomers left out."""
     known = frame.pool.looked.parting
     if known is None or known.kind != "apart":
         return math.nan
@@ -326,7 +326,7 @@ def _used(frame: Frame, rows: Bools, work: float) -> float | None:
 def _weights(
     frame: Frame, name: str, rows: Bools, shares: Floats, told: dict[tuple[str, str], int]
 ) -> Ints:
-    """Envoy's weights for one class: in a tier the mean of those that serve it."""
+    """Envoy's weights for one class: in a tier the mean of its replicas."""
     tier = frame.tier
     count = len(frame.tier_names)
     counts = np.bincount(tier[rows], minlength=count)

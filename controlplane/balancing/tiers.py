@@ -82,7 +82,7 @@ def _anchor(frame: Frame, logs: Floats, is_new: np.typing.NDArray[np.bool_]) -> 
 def names(frame: Frame) -> None:
     """Number the tiers, and name them.
 
-    In a tier all get alike. So those that start slowly together have their own in each band, and
+    In a tier all get alike. So replicas that start slowly together have their own in each band, and
     one that is overloaded is alone.
     """
     band = frame.state.band

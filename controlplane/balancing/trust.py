@@ -54,7 +54,7 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         capacity = _capacity(frame, sums)
         ratio = capacity / frame.claimed
-    # What is wrong with the counts of all alike is the same for those that serve one class.
+    # An error that all counts share is the same for all replicas of one class.
     usual = np.full(frame.size, math.nan)
     for rows in (frame.alive, *frame.sets_before()):
         some = rows & known & ~np.isnan(ratio)
