@@ -177,5 +177,6 @@ async def test_an_envoy_that_runs_out_of_memory_refuses_requests(tmp_path: Path)
                 await asyncio.sleep(0.1)
                 held.append(int((await envoy.admin("/memory"))["allocated"]))
             assert set(await asyncio.gather(*found)) == {200, 503}
-            assert most // 2 < max(held) < most
+            # Bodies that come between two looks may exceed it; all of them would be twice as much.
+            assert most // 2 < max(held) < 1.25 * most
             await until("it serves again", lambda: serves(envoy, POOL))
