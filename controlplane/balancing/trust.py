@@ -60,7 +60,7 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
         some = rows & known & ~np.isnan(ratio)
         if some.sum() >= FEWEST or rows is frame.alive:
             usual[rows] = np.median(ratio[some]) if some.any() else math.nan
-    # A replica of which they have seen little, as after a restart, keeps what it has.
+    # A replica with few counted requests, as after a restart, keeps what it has.
     kept = np.nan_to_num(frame.state.relative) * median
     return np.fmax(MOST * np.where(known, capacity / usual, 0.0), np.where(known, 0.0, kept)).clip(
         min=MOST * median

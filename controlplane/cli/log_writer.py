@@ -24,7 +24,7 @@ ALIKE: Final = 100
 SECONDS: Final = 10.0
 
 NEVER_ALIKE: Final = frozenset({"controlplane.audit"})
-"""Loggers of which every line is one of its own: somebody has changed something."""
+"""Loggers whose lines are never merged: each line is another change by somebody."""
 
 
 class LogWriter(logging.Handler):

@@ -49,7 +49,8 @@ def shares_of_the_first(world: Any, speeds: tuple[float, ...], times: float) -> 
     return [float(each.share[each.rows["0"]]) for each in decisions if each.at >= 20]
 
 
-@pytest.mark.parametrize("world", [SLOTS, BATCHING, VLLM], ids=["slots", "tei", "vllm"])
+# Servers with slots are left out: at this load their overload alone limits one that claims that.
+@pytest.mark.parametrize("world", [BATCHING, VLLM], ids=["tei", "vllm"])
 def test_a_replica_that_claims_to_take_no_time_gets_at_most_twice_its_fair_share(
     world: Any,
 ) -> None:
