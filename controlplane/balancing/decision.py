@@ -182,7 +182,7 @@ class Decision:
 
     @cached_property
     def told(self) -> Ints:
-        """A number by row that is another one where Envoys are told something else."""
+        """Return a number by row that changes where Envoys get something else."""
         weights = (each.weights ^ hash(each.name) for each in self.classes)
         return _mixed(self.state.who, self._tiers, self.weight, self.drained, self.stale, *weights)
 
@@ -205,11 +205,11 @@ class Decision:
         return _mixed(given, self._tiers, self.drained, self.stale, steps)
 
     def changed(self, before: "Decision | None") -> Bools:
-        """Rows of replicas of which Envoys are told something else than before."""
+        """Return the rows for which Envoys get something else than before."""
         return self._differ(None if before is None else before.told, self.told)
 
     def marked(self, before: "Decision | None") -> Bools:
-        """Rows of replicas of which people would be told something else than before."""
+        """Return the rows for which people would read something else than before."""
         return self._differ(None if before is None else before.marks, self.marks)
 
     def ids(self, rows: Bools) -> list[str]:
