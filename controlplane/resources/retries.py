@@ -30,8 +30,8 @@ from controlplane.resources.classes import retry_cluster_of
 RETRY_HEADER: Final = "x-plimsoll-retry"
 """Of an answer that is worth another try; clients do not see it."""
 
-TRIES: Final = 4
-"""Of one request at most. All but two of them are for replicas that turn out to be dead."""
+TRIES: Final = 10
+"""Of one request at most. All but two of them are for replicas that cannot be reached."""
 
 CREDIT: Final = 10
 """So many more answers may fail than succeed, in each thread of an Envoy, until those that fail are
@@ -43,62 +43,54 @@ _ATTEMPTS: Final = "x-envoy-attempt-count"
 """A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
 
 _REPLICA: Final = "x-plimsoll-replica"
-_LAST: Final = "x-plimsoll-last-replica"
-_MET: Final = "x-plimsoll-replicas-met"
-_ERRED: Final = "x-plimsoll-erred-replica"
-"""Request headers: where this try goes, where the last went, how many replicas did not answer that
-seemed alive, and which was the first to answer with an error. What a client puts there is replaced.
+_SENT: Final = "x-plimsoll-sent"
+"""Request headers for the script alone: where this try goes, and how many bytes the tries before it
+sent to replicas. The script removes them; what a client puts there is replaced.
 """
 
 _SCRIPT: Final = f"""
-local credits, silent = {{}}, {{}}
+local credits = {{}}
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local attempt, replica = headers:get("{_ATTEMPTS}"), headers:get("{_REPLICA}")
-  local met, erred = 0, ""
-  if attempt ~= nil and attempt ~= "1" then
-    local last = headers:get("{_LAST}")
-    met, erred = tonumber(headers:get("{_MET}")), headers:get("{_ERRED}")
-    if (silent[last] or 0) < 0 then
-      met = math.max(met - 1, 0)
-      erred = erred ~= "" and erred or last
-    end
-    silent[last] = (silent[last] or 0) + 1
-  end
-  if (silent[replica] or 0) <= 0 then
-    if met == 2 then
+  local replica, sent = headers:get("{_REPLICA}"), tonumber(headers:get("{_SENT}"))
+  headers:remove("{_REPLICA}")
+  headers:remove("{_SENT}")
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local past = metadata:get("plimsoll") or {{}}
+  local unanswered = past["unanswered"] or 0
+  if sent > (past["sent"] or 0) and not past["answered"] then
+    unanswered = unanswered + 1
+    if unanswered == 2 then
       handle:respond({{[":status"] = "503"}}, "two replicas did not answer")
       return
     end
-    met = met + 1
   end
-  headers:replace("{_LAST}", replica)
-  headers:replace("{_MET}", tostring(met))
-  headers:replace("{_ERRED}", erred)
-  local known = handle:streamInfo():dynamicMetadata()
-  known:set("plimsoll", "replica", replica)
-  known:set("plimsoll", "erred", erred)
+  metadata:set("plimsoll", "replica", replica)
+  metadata:set("plimsoll", "sent", sent)
+  metadata:set("plimsoll", "unanswered", unanswered)
+  metadata:set("plimsoll", "answered", false)
 end
 function envoy_on_response(handle)
   local headers = handle:headers()
-  local known = handle:streamInfo():dynamicMetadata():get("plimsoll")
-  if known == nil then
+  local metadata = handle:streamInfo():dynamicMetadata()
+  local past = metadata:get("plimsoll")
+  if past == nil then
     return
   end
   local status = tonumber(headers:get(":status"))
   local pool = handle:streamInfo():routeName()
   local credit = credits[pool] or {CREDIT}
-  local pending = math.min(silent[known["replica"]] or 0, 0)
   if status == 429 and headers:get("retry-after") == nil then
     headers:add("retry-after", "1")
   end
   local refused = status == 429 or status == 503
-  local is_first = known["erred"] == "" or known["erred"] == known["replica"]
+  local erred = past["erred"] or past["replica"]
+  local is_first = erred == past["replica"]
   if credit > 0 and (refused or is_first and (status == 500 or status == 502)) then
     headers:add("{RETRY_HEADER}", "1")
-    pending = pending - 1
+    metadata:set("plimsoll", "erred", erred)
+    metadata:set("plimsoll", "answered", true)
   end
-  silent[known["replica"]] = pending ~= 0 and pending or nil
   if status == 429 or status >= 500 then
     credits[pool] = math.max(credit - 1, 0)
   else
@@ -106,15 +98,15 @@ function envoy_on_response(handle)
   end
 end
 """
-"""Ends a request that two replicas did not answer, and marks the answers that are tried again.
+"""Ends a request that two replicas left without an answer, and marks answers to be tried again.
+
+A try that could not connect sent no byte: that replica was dead before the request came, and does
+not count. Envoy adds up what all tries of a request sent, so a try that reached a replica shows in
+the next one.
 
 A refusal has cost nothing. With 500 or 502 a request may have broken the replica (a GPU's context
 that is lost stays so), so a second replica's error is the answer. The same replica may be the
 second one, too: the cluster for retries knows it as another host.
-
-Of a replica the script counts the requests that it left without an answer since it last gave one;
-below zero, the answers that will be tried again and are no silence. A silent replica was dead
-before a request came, which therefore did not end it: it is not one of the two.
 
 Envoy's own budget for retries counts requests in flight: where each is refused at once there are
 none, and the budget's minimum for each Envoy binds in none of many.
@@ -124,14 +116,18 @@ none, and the budget's minimum for each Envoy binds in none of many.
 @lru_cache(maxsize=1)
 def upstream_filters() -> tuple[hcm_v3.HttpFilter, ...]:
     """The filters between an Envoy's router and the replicas."""
-    where = header_mutation_v3.HeaderMutation(
+    known = header_mutation_v3.HeaderMutation(
         mutations=header_mutation_v3.Mutations(
             request_mutations=[
                 mutation_v3.HeaderMutation(
                     append=core_v3.HeaderValueOption(
-                        header=core_v3.HeaderValue(key=_REPLICA, value="%UPSTREAM_HOST%"),
+                        header=core_v3.HeaderValue(key=header, value=value),
                         append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
                     )
+                )
+                for header, value in (
+                    (_REPLICA, "%UPSTREAM_HOST%"),
+                    (_SENT, "%UPSTREAM_WIRE_BYTES_SENT%"),
                 )
             ]
         )
@@ -140,7 +136,7 @@ def upstream_filters() -> tuple[hcm_v3.HttpFilter, ...]:
     codec = upstream_codec_v3.UpstreamCodec()
     return (
         hcm_v3.HttpFilter(
-            name="envoy.filters.http.header_mutation", typed_config=protobuf.Any.pack(where)
+            name="envoy.filters.http.header_mutation", typed_config=protobuf.Any.pack(known)
         ),
         hcm_v3.HttpFilter(name="envoy.filters.http.lua", typed_config=protobuf.Any.pack(script)),
         hcm_v3.HttpFilter(

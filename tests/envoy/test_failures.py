@@ -74,16 +74,17 @@ async def test_dead_replicas_get_nothing_while_one_is_healthy_and_requests_when_
         assert replicas[0].reached > reached
 
 
-@pytest.mark.parametrize("count", [3, 4, 8])
-async def test_a_replica_that_is_killed_takes_no_request_with_it(
-    tmp_path: Path, count: int
+@pytest.mark.parametrize(("count", "killed"), [(3, 1), (8, 1), (4, 3)])
+async def test_replicas_that_are_killed_together_take_no_request_with_them(
+    tmp_path: Path, count: int, killed: int
 ) -> None:
     async with fleet(tmp_path, *[HEALTHY] * count) as (_, (envoy,), replicas):
         for one in replicas:
             one.service = 0.05
         async with load(envoy, POOL, workers=4 * count, texts=["t", "t" * (2 << 20)]) as found:
             await until("requests are under way", lambda: _reached(replicas[0].port, envoy))
-            replicas[0].die()
+            for one in replicas[:killed]:
+                one.die()
             so_far = found.total()
 
             async def more() -> bool:
@@ -131,10 +132,13 @@ async def test_a_request_that_all_replicas_answer_with_an_error_reaches_two(
         assert sum(it.reached > 0 for it in replicas) == 2
 
 
-async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dead", [0, 2])
+async def test_a_request_that_ends_replicas_ends_two(tmp_path: Path, dead: int) -> None:
     async with fleet(tmp_path, *[HEALTHY] * 6) as (_, (envoy,), replicas):
+        for one in replicas[:dead]:
+            one.die()
         assert await envoy.post(POOL, POISON) == 503
-        assert sum(it.is_dead for it in replicas) == 2
+        assert sum(it.is_dead for it in replicas) == dead + 2
         assert await statuses([envoy], 40) == {200: 40}
 
 
