@@ -173,5 +173,5 @@ def test_a_request_is_tried_again_elsewhere() -> None:
     assert names == ["envoy.retry_host_predicates.previous_hosts"]
 
 
-def test_a_request_is_tried_three_times_more_at_most() -> None:
-    assert retries().num_retries == 3
+def test_a_request_is_tried_nine_times_more_at_most() -> None:
+    assert retries().num_retries == 9
