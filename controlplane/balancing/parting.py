@@ -34,10 +34,10 @@ TOO_MUCH: Final = 20.0
 SUFFERS: Final = 1.8
 """Times its p99 together that bulk takes then, apart."""
 CROWDED: Final = 2.0
-"""Times the predicted p99 of searches that work waits at their replicas from where on they get one
-more at once."""
-RELIEF: Final = 2.0
-"""Seconds between two that they get."""
+"""Times the predicted p99 of searches that work waits at their replicas from where on they get more
+at once."""
+RELIEF: Final = 1.0
+"""Seconds until they get more again."""
 SWAP: Final = 0.8
 """Part of the capacity of the set for searches with which the slowest replicas would do as well."""
 SWAP_AFTER: Final = 10.0
@@ -243,21 +243,23 @@ def _moved(
     together = forecast_together(fleet, demand, dispatchers)
     apart = forecast_apart(fleet, parting.own, demand, dispatchers)
     parting = replace(parting, together=together, forecast=apart)
-    suffers = apart.bulk > SUFFERS * together.bulk and demand.all.tokens < BULK_FULL * total
-    if suffers and len(parting.own) == 1:
-        since = now if math.isnan(parting.crowded) else parting.crowded
-        if now - since >= TOO_MUCH:
-            return None
-        return replace(parting, crowded=since)
-    parting = replace(parting, crowded=math.nan)
     count = len(parting.own)
     if demand.short.tokens > SEARCH_FULL * for_search and count < len(fleet.ids) - 1:
-        return _resized(parting, fleet, count + 1, now)
-    if demand.long.tokens > BULK_FULL * for_bulk and count > 1:
-        slowest = float(fleet.capacity[mask].max())
-        if demand.short.tokens <= SEARCH_FULL * (for_search - slowest):
-            return _resized(parting, fleet, count - 1, now)
-        return parting
+        outside = np.cumsum(fleet.capacity[~mask])
+        missing = demand.short.tokens / SEARCH_FULL - for_search
+        more = min(int((outside < missing).sum()) + 1, len(outside) - 1)
+        return _resized(parting, fleet, count + more, now)
+    left = for_search - float(fleet.capacity[mask].max())
+    if (
+        count > 1
+        and demand.long.tokens > BULK_FULL * for_bulk
+        and demand.short.tokens <= SEARCH_FULL * left
+    ):
+        return _resized(parting, fleet, count - 1, now)
+    if apart.bulk > SUFFERS * together.bulk and demand.all.tokens < BULK_FULL * total:
+        since = now if math.isnan(parting.crowded) else parting.crowded
+        return replace(parting, crowded=since) if now - since < TOO_MUCH else None
+    parting = replace(parting, crowded=math.nan)
     found = best_for_searches(fleet, demand, dispatchers) if demand.enough else None
     if found is None:
         return parting
@@ -273,16 +275,19 @@ def _moved(
 
 
 def _relieved(parting: Parting, fleet: Fleet, demand: Demand, waits: float, now: float) -> Parting:
-    """Give searches one replica more at once where they wait, as far as bulk leaves it."""
+    """Double the set for searches at once where they wait, as far as bulk leaves it."""
     forecast = parting.forecast
     if forecast is None or not waits > CROWDED * forecast.search or not parting.is_in_force(now):
         return parting
     recent = now - max(parting.joined.values(), default=-math.inf) < RELIEF
+    count = len(parting.own)
     mask = np.asarray([id_ in parting.own for id_ in fleet.ids])
-    rest = fleet.capacity[~mask]
-    if recent or len(rest) < 2 or demand.long.tokens > float(rest.sum() - rest.min()):
-        return parting
-    return _resized(parting, fleet, len(parting.own) + 1, now)
+    # The slowest come first; bulk keeps what it needs.
+    spare = (
+        np.cumsum(fleet.capacity[~mask]) <= float(fleet.capacity[~mask].sum()) - demand.long.tokens
+    )
+    more = min(count, int(spare.sum()), len(fleet.ids) - count - 1)
+    return parting if recent or more < 1 else _resized(parting, fleet, count + more, now)
 
 
 def _swapped(parting: Parting, fleet: Fleet, now: float) -> Parting:

@@ -121,6 +121,7 @@ _COLUMNS: Final = (
     "billed",
     "text_middles",
     "text_squares",
+    "begun",
     # Of the newest window.
     "errors",
     "samples",
@@ -347,7 +348,7 @@ def _row_of(
 ) -> tuple[float, ...]:
     nan = math.nan
     window = given.window
-    counters: tuple[float, ...] = (nan,) * 20
+    counters: tuple[float, ...] = (nan,) * 21
     if window is not None:
         length = nan
         if window.tokens_in is not None and window.samples:

@@ -6,18 +6,15 @@ as long as a window may begin with it.
 """
 
 import math
-import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import sub
 from typing import Final
 
-from controlplane.signals.batches import Batches, BatchTotals
+from controlplane.signals.batches import Batches, BatchTotals, packed, unpacked
 
 _NOTHING: Final = array("f")
-_ROW: Final = struct.Struct(f"{len(BatchTotals._fields)}d")
-"""The totals of batches at a reading: half the bytes of an array, a third of a tuple's."""
 
 
 class Points:
@@ -81,7 +78,7 @@ class Points:
     def batches(self) -> BatchTotals | None:
         """That had been computed at the newest reading; None where it did not say."""
         row = self._batches[-1] if self._batches else None
-        return BatchTotals(*_ROW.unpack(row)) if row is not None else None
+        return unpacked(row) if row is not None else None
 
     def append(
         self,
@@ -112,7 +109,7 @@ class Points:
         self._errors.append(errors)
         self._requests.append(counted + errors)
         self._tokens.append(math.nan if tokens is None else tokens)
-        row = None if batches is None else _ROW.pack(*batches)
+        row = None if batches is None else packed(batches)
         self._batches.append(
             self._batches[-1] if self._batches and row == self._batches[-1] else row
         )
@@ -167,7 +164,7 @@ class Points:
         before, last = self._batches[0], self._batches[-1]
         if before is None or last is None:
             return None
-        return BatchTotals(*_ROW.unpack(last)).since(BatchTotals(*_ROW.unpack(before)))
+        return unpacked(last).since(unpacked(before))
 
 
 def _packed(counts: tuple[float, ...]) -> "array[float]":

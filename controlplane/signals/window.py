@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.settings import QueueUnit
-from controlplane.signals.batches import Batches, BatchTotals, impossible
+from controlplane.signals.batches import Batches, BatchTotals, Timed, impossible
 from controlplane.signals.counters import Counters
 from controlplane.signals.histogram import Resolution, quantile
 from controlplane.signals.memory import GpuMemory
@@ -110,6 +110,7 @@ class History:
         """
         self.generation = generation
         self._points = Points()
+        self._timed = Timed()
         self._processes = Processes()
         self._bounds: tuple[float, ...] = ()
 
@@ -123,7 +124,7 @@ class History:
         counters, restarted = self._processes.take(reading)
         if restarted:
             self.generation += 1
-            self._points = Points()
+            self._points, self._timed = Points(), Timed()
             self._bounds = ()
         if reading.latency is not None:
             self._bounds = reading.latency.bounds
@@ -145,7 +146,7 @@ class History:
             points.total if counts is None else counters.total,
             points.errors if counters.errors is None else counters.errors,
             counters.tokens,
-            counters.batches,
+            None if counters.batches is None else self._timed.of(counters.batches),
         )
 
     def _forget_if_changed(self) -> None:

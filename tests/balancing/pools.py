@@ -137,6 +137,7 @@ class Counters:
             count * texts,
             count * texts,
             count * texts**2,
+            math.nan,
         )
         self.batches = [old + new for old, new in zip(self.batches, grown, strict=True)]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,51 @@ def test_a_classifier_counts_its_own_inferences() -> None:
     done = computed([batches([]).replace("te_embed_inference", "te_predict_inference"), text])
     assert done.texts == 4
     assert done.seconds == pytest.approx(0.2)
+
+
+def put_together(texts: Sequence[int], timed: int) -> str:
+    """What it says when batches of so many texts of 100 tokens have begun, and so many are timed.
+
+    Each took 10 ms a text.
+    """
+
+    def counts(sizes: Sequence[int]) -> dict[str, int]:
+        buckets = {str(bound): sum(size <= bound for size in sizes) for bound in BOUNDS}
+        return buckets | {"+Inf": len(sizes)}
+
+    tokens = [100 * size for size in texts]
+    done = [size for size, end in zip(texts, accumulate(texts), strict=True) if end <= timed]
+    return (
+        tei(timed, 0.05)
+        + histogram(counts(tokens), sum(tokens), "te_batch_next_tokens")
+        + histogram(counts(texts), sum(texts), "te_batch_next_size")
+        + f"te_embed_inference_duration_sum {sum(size**2 for size in done) / 100}\n"
+        + f"te_embed_inference_duration_count {timed}\n"
+    )
+
+
+def test_a_batch_counts_when_it_has_been_timed_and_not_when_it_begins() -> None:
+    # Beside a search a large batch stands that has been put together and not been computed.
+    steps = [([1], 1), ([1, 1], 2), ([1, 1, 20], 2), ([1, 1, 20, 1], 2), ([1, 1, 20, 1], 22)]
+    found = [each.batches_total for each in windows(put_together(*step) for step in steps)]
+    counted = [(each.batches, each.tokens, each.seconds) for each in found if each is not None]
+    before = (2, 200, 0.02)
+    assert counted == [(1, 100, 0.01), before, before, before, (3, 2200, 4.02)]
+
+
+def test_of_batches_that_began_between_two_looks_the_timed_texts_have_their_part() -> None:
+    _, last = windows([put_together([1], 1), put_together([1, 20, 20], 21)])
+    assert last.batches_total is not None
+    assert (last.batches_total.batches, last.batches_total.tokens) == (2, 2100)
+
+
+def test_batches_that_were_never_timed_hold_none_back_for_ever() -> None:
+    steps = [([1, *[2] * number], 2 * number - 1) for number in range(1, 100)]
+    *_, before, last = windows(put_together(*step) for step in steps)
+    assert before.batches_total is not None
+    assert last.batches_total is not None
+    done = last.batches_total.since(before.batches_total)
+    assert (done.count, done.tokens, done.texts) == (1, 200, 2)
 
 
 def test_vllms_steps_are_batches_of_its_engines_without_a_time() -> None:
