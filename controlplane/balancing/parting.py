@@ -256,7 +256,8 @@ def _moved(
         and demand.short.tokens <= SEARCH_FULL * left
     ):
         return _resized(parting, fleet, count - 1, now)
-    if apart.bulk > SUFFERS * together.bulk and demand.all.tokens < BULK_FULL * total:
+    suffers = apart.bulk > SUFFERS * together.bulk or demand.long.tokens > for_bulk
+    if suffers and demand.all.tokens < total:
         since = now if math.isnan(parting.crowded) else parting.crowded
         return replace(parting, crowded=since) if now - since < TOO_MUCH else None
     parting = replace(parting, crowded=math.nan)
