@@ -20,6 +20,6 @@ def command(context: click.Context, api: Api) -> None:
         print_json(api.ask(Client.openapi))
         return
     # What it is made of takes a second to load.
-    from controlplane.edges.rest import described
+    from controlplane.api import described
 
     print_json(described())

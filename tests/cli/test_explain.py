@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from controlplane.api.views import history_view, replica_view
 from controlplane.cli.readings import readings
 from controlplane.cli.timeline import timeline
 from controlplane.client import History, Replica
-from controlplane.edges.rest.history_view import history_view
-from controlplane.edges.rest.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolSettings, validated
 from controlplane.signals.load import Endpoint, Load
+from tests.api.parted import parted
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
-from tests.edges.rest.parted import parted
-from tests.edges.rest.served import POOL, Served, served
 from tests.plane.histories import Watched
 
 WALL = 1_795_248_000.0

@@ -11,8 +11,8 @@ from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
 
 REJECTION = Rejection(("minilm",), "no port \x1b[2J [red]", 88.0)
 

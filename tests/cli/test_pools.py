@@ -8,8 +8,8 @@ import pytest
 from controlplane.cli.pool_table import described
 from controlplane.client import Pool
 from controlplane.plane import Probe
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import POOL, Served, served
 
 
 @pytest.fixture

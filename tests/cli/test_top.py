@@ -16,11 +16,11 @@ import pytest
 from controlplane.cli.top_sight import Looker
 from controlplane.plane import Failure, Probe
 from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.api.parted import parted
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, resize, terminal_of
 from tests.client.clients import client, sent
-from tests.edges.rest.parted import parted
-from tests.edges.rest.served import POOL, Served, served
 from tests.processes import DEADLINE
 
 BOUNDS = (0.01, 0.1, 1.0, float("inf"))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from controlplane.client import Client
 from controlplane.client.connection import Received
 from controlplane.client.endpoints import Call
-from tests.edges.rest.served import Served
+from tests.api.served import Served
 
 
 @asynccontextmanager

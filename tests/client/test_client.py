@@ -31,8 +31,8 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.settings import PoolSettings, ReplicaSettings, Role, Token, load_config
 from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from tests.api.served import POOL, REPLICA, Served, served
 from tests.client.clients import client, sent
-from tests.edges.rest.served import POOL, REPLICA, Served, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 

@@ -5,13 +5,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from controlplane.api import answers as served_answers
+from controlplane.api import general_answers
 from controlplane.client import answers, histories, pools, replicas
 from controlplane.client.endpoints import ENDPOINTS, Call, Endpoint
 from controlplane.client.pools import PoolList
-from controlplane.edges.rest import answers as served_answers
-from controlplane.edges.rest import general_answers
+from tests.api.served import POOL, REPLICA, served
 from tests.client.clients import client, sent
-from tests.edges.rest.served import POOL, REPLICA, served
 
 PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (served_answers.Counts, pools.Counts),

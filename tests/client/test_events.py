@@ -24,9 +24,9 @@ from controlplane.client import (
     following,
 )
 from controlplane.client.events import Reader
+from tests.api.parted import go, living
+from tests.api.served import POOL, Served, served
 from tests.client.clients import client
-from tests.edges.rest.parted import go, living
-from tests.edges.rest.served import POOL, Served, served
 from tests.plane.lives import SIZES
 
 STREAM = (

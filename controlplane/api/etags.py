@@ -1,0 +1,89 @@
+"""Who changes what they have not seen is told so: ETag, If-Match and If-None-Match (RFC 9110).
+
+An ETag here stands for what was declared: settings, source, draining and generation. Readings and
+weights are other ones every second, and nobody who changes a setting depends on them.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Final, Self
+
+from aiohttp import web
+
+from controlplane.api.errors import Problem, Stale
+from controlplane.fleet import Fleet, Pool, Replica, declared
+
+IF_MATCH: Final = "If-Match"
+IF_NONE_MATCH: Final = "If-None-Match"
+
+_LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
+
+
+def etag(what: Pool | Replica) -> str:
+    """The ETag, in quotes."""
+    text = json.dumps(declared(what), sort_keys=True)
+    return f'"{blake2b(text.encode(), digest_size=8).hexdigest()}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """What a client believes of a pool or a replica that it changes.
+
+    Attributes:
+        pool: The pool's name.
+        replica: The replica's id; None where it is about the pool.
+        wanted: ETags of which it must have one; ``*``: it must be there at all.
+        unwanted: ETags of which it must have none; ``*``: it must not be there.
+    """
+
+    pool: str
+    replica: str | None
+    wanted: tuple[str, ...] | None
+    unwanted: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, request: web.Request, pool: str, replica: str | None = None) -> Self:
+        """Those of a request.
+
+        Raises:
+            Problem: 400, where a header is not as RFC 9110 says.
+        """
+        return cls(pool, replica, _tags(request, IF_MATCH), _tags(request, IF_NONE_MATCH))
+
+    def check(self, fleet: Fleet) -> None:
+        """Compare them with the fleet that is to be changed.
+
+        Raises:
+            Stale: It is not as the client believes.
+        """
+        if self.wanted is None and self.unwanted is None:
+            return
+        pool = fleet.pools.get(self.pool)
+        present: Pool | Replica | None = pool
+        if self.replica is not None:
+            present = pool.replicas.get(self.replica) if pool else None
+        now = None if present is None else etag(present)
+        wanted, unwanted = self.wanted, self.unwanted
+        if wanted is not None and (now is None or (wanted != ("*",) and now not in wanted)):
+            raise Stale(IF_MATCH, now)
+        if unwanted is not None and now is not None and (unwanted == ("*",) or now in unwanted):
+            raise Stale(IF_NONE_MATCH, now)
+
+
+def _tags(request: web.Request, header: str) -> tuple[str, ...] | None:
+    """The tags of a header; weak ones are kept as they are, and so match nothing."""
+    if header not in request.headers:
+        return None
+    text = ",".join(request.headers.getall(header)).strip()
+    if text == "*":
+        return ("*",)
+    if not _LIST.fullmatch(text):
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            f'{header} must be * or a list of ETags, each in double quotes, as in "abc"',
+            parameter=header,
+        )
+    return tuple(re.findall(r'(?:W/)?"[^"]*"', text))
