@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from controlplane.api import RestServer
+from controlplane.api.server import RestServer
 from controlplane.edges.config_file import read_tokens, watch, watch_tokens
 from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.latest import Latest, Notice

@@ -1,10 +1,7 @@
-"""The REST API: strict JSON over HTTP in, commands on the plane out, and what it knows as JSON.
+"""The REST API: strict JSON over HTTP in, commands on the plane out, and its state as JSON.
 
-Nothing about the fleet is decided here. Whatever a client sends is answered with a status and one
-sentence, and changes nothing unless all of it is right.
+`schema` holds the operations and models that server and client share. A request is checked by
+`server`, handled by `handlers`, and shown by `views`. Every request is answered with a status and
+one sentence, and changes nothing unless all of it is right. Users import `server` or `schema`: what
+the server needs takes a second to load, and a client needs none of it.
 """
-
-from controlplane.api.described import described
-from controlplane.api.server import BindError, Limits, RestServer
-
-__all__ = ["BindError", "Limits", "RestServer", "described"]

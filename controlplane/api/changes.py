@@ -1,50 +1,39 @@
 """How the API changes anything: checked, in one step of the plane, then told to who must know."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http import HTTPStatus
-from typing import Any, Final, Self, TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
-from pydantic import Field, model_validator
 
+from controlplane.api.answers import answer
 from controlplane.api.auth import Principal, who
-from controlplane.api.etags import etag
 from controlplane.api.preview_view import preview_view
+from controlplane.api.schema.requests import ReplicaBatch
 from controlplane.api.watch import Watch
-from controlplane.edges.turns import Turns, encoded
 from controlplane.fleet import (
     Command,
     Fleet,
-    Pool,
     PutPool,
     PutReplica,
     PutReplicas,
     Refused,
-    Replica,
     refuse_foreign,
 )
 from controlplane.plane import Plane, preview
 from controlplane.settings import (
     AdminSettings,
-    ReplicaEntry,
     ReplicaSettings,
     Role,
-    SettingsError,
 )
 from controlplane.settings.networks import check_pool, check_replica
-from controlplane.settings.values import Settings
 
 MAX_POOLS: Final = 2_000
 MAX_REPLICAS: Final = 50_000
 """Of all pools together. Each has series of its own in the metrics and places in memory, so that
 somebody who registers without end must come to one."""
-
-MAX_BATCH: Final = 1_000
-
 
 Check: TypeAlias = Callable[[Fleet], None]
 
@@ -53,39 +42,17 @@ CarryOut: TypeAlias = Callable[[Command, float, Check, str], Awaitable[None]]
 outlives us."""
 
 
-class ReplicaBatch(Settings):
-    """Replicas to be added or changed together; those that are not named stay as they are."""
-
-    replicas: tuple[ReplicaEntry, ...] = Field(strict=False, min_length=1, max_length=MAX_BATCH)
-
-    @model_validator(mode="after")
-    def _replicas_differ(self) -> Self:
-        for key in ("id", "address"):
-            seen = set()
-            for index, replica in enumerate(self.replicas):
-                if (value := getattr(replica, key)) in seen:
-                    raise SettingsError(
-                        f"two replicas have the {key} {value}; each needs its own",
-                        ("replicas", index, key),
-                    )
-                seen.add(value)
-        return self
-
-    def by_id(self) -> dict[str, Any]:
-        """The settings of each."""
-        return {replica.id: replica.settings() for replica in self.replicas}
-
-    @contextmanager
-    def pointing(self) -> Iterator[None]:
-        """While this is open, what is refused for the sake of one of them says which."""
-        try:
-            yield
-        except Refused as refused:
-            ids = [replica.id for replica in self.replicas]
-            if refused.replica not in ids:
-                raise
-            path = ("replicas", ids.index(refused.replica), *refused.path)
-            raise Refused(refused.kind, str(refused), path, refused.replica) from refused
+@contextmanager
+def pointing(batch: ReplicaBatch) -> Iterator[None]:
+    """Make a refusal for the sake of one replica of a batch point to that replica."""
+    try:
+        yield
+    except Refused as refused:
+        ids = [replica.id for replica in batch.replicas]
+        if refused.replica not in ids:
+            raise
+        path = ("replicas", ids.index(refused.replica), *refused.path)
+        raise Refused(refused.kind, str(refused), path, refused.replica) from refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,30 +147,3 @@ def _check_owner(fleet: Fleet, command: Command, asks: Principal) -> None:
     """Refuse a change of somebody else's replica, unless the role is for all of them."""
     if not asks.role.includes(Role.OPERATE):
         refuse_foreign(fleet, command, asks.name)
-
-
-def answer(
-    document: dict[str, Any],
-    status: HTTPStatus = HTTPStatus.OK,
-    about: Pool | Replica | None = None,
-) -> web.Response:
-    """A document as JSON, with the ETag of what it is about."""
-    return _response(json.dumps(document, allow_nan=False), status, about)
-
-
-async def long_answer(
-    document: dict[str, Any],
-    status: HTTPStatus = HTTPStatus.OK,
-    about: Pool | Replica | None = None,
-) -> web.Response:
-    """The same of a document that may be long."""
-    return _response(await encoded(document, Turns()), status, about)
-
-
-def _response(text: str, status: HTTPStatus, about: Pool | Replica | None) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
-    if about is not None:
-        headers["ETag"] = etag(about)
-    return web.Response(
-        status=status, text=f"{text}\n", content_type="application/json", headers=headers
-    )

@@ -14,10 +14,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from controlplane.api.errors import Problem, Stale
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH
 from controlplane.fleet import Fleet, Pool, Replica, declared
-
-IF_MATCH: Final = "If-Match"
-IF_NONE_MATCH: Final = "If-None-Match"
 
 _LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]*")*', re.ASCII)
 

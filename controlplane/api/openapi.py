@@ -1,34 +1,47 @@
-"""The OpenAPI 3.1 document: made of the table that routes and of the models that validate."""
+"""The OpenAPI 3.1 document: generated from the table of operations and from its models."""
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import (
+    GenerateJsonSchema,
+    JsonSchemaMode,
+    JsonSchemaValue,
+    models_json_schema,
+)
+from pydantic_core import core_schema
 
 from controlplane import __version__
-from controlplane.api.etags import IF_MATCH, IF_NONE_MATCH
-from controlplane.api.general_answers import ProblemView
-from controlplane.api.operations import LAST_EVENT_ID, Operation
-from controlplane.api.query import Query
+from controlplane.api.schema.answers import (
+    ErrorDocument,
+    MissedEvent,
+    NodeEvent,
+    PartingEvent,
+    PoolEvent,
+    Preview,
+)
+from controlplane.api.schema.operations import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LAST_EVENT_ID,
+    OPERATIONS,
+    Operation,
+)
+from controlplane.api.schema.replicas import ReplicaEvent
+from controlplane.api.schema.requests import Query
 
 _NAME: Final = {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}
-_TAGS: Final = r'^(\*|"[\x21\x23-\x7e]*"(, "[\x21\x23-\x7e]*")*)$'
+_TAGS: Final = {"type": "string", "pattern": r'^(\*|"[\x21\x23-\x7e]*"(, "[\x21\x23-\x7e]*")*)$'}
 
-_PATH_WORDS: Final = {"pool": "The pool's name.", "replica": "The replica's id in its pool."}
+_IN_PATH: Final = {"pool": "The pool's name.", "replica": "The replica's id in its pool."}
 
-_HEADERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
-    IF_MATCH: (
-        {"type": "string", "pattern": _TAGS},
-        "Only if it still is as its ETag says; `*`: if it is there.",
-    ),
-    IF_NONE_MATCH: (
-        {"type": "string", "pattern": _TAGS},
-        "`*`: only if it is not there yet.",
-    ),
+_HEADERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
+    IF_MATCH: (_TAGS, "Change it only if its ETag is still one of these; `*`: if it is there."),
+    IF_NONE_MATCH: (_TAGS, "`*`: only if it is not there yet."),
     LAST_EVENT_ID: ({"type": "string"}, "The id of the last event that was received."),
 }
 
@@ -37,7 +50,8 @@ _ETAG: Final = {
     "description": "For If-Match; a dry run has none.",
 }
 
-_ALWAYS: Final = (HTTPStatus.BAD_REQUEST,)
+_EVENTS: Final = (PoolEvent, ReplicaEvent, PartingEvent, NodeEvent, MissedEvent)
+
 _WITH_BODY: Final = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -46,25 +60,27 @@ _WITH_BODY: Final = (
 )
 _WITH_TOKEN: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
-_Models: TypeAlias = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
+_References: TypeAlias = Mapping[tuple[Any, JsonSchemaMode], JsonSchemaValue]
 
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Describe the endpoints.
-
-    Args:
-        operations: All of them.
-    """
+def document() -> dict[str, Any]:
+    """Describe the API of this version; no server is needed."""
+    used: set[tuple[type[BaseModel], JsonSchemaMode]] = {
+        (model, "serialization") for model in (ErrorDocument, Preview, *_EVENTS)
+    }
+    for operation in OPERATIONS:
+        if operation.body is not None:
+            used.add((operation.body, "validation"))
+        used.update((it, "serialization") for it in operation.answers.values() if it is not None)
     references, definitions = models_json_schema(
-        sorted(_used(operations), key=lambda used: (used[0].__name__, used[1])),
+        sorted(used, key=lambda each: (each[0].__name__, each[1])),
         ref_template="#/components/schemas/{model}",
+        schema_generator=_Schemas,
     )
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations:
+    for operation in OPERATIONS:
         described = _operation(operation, references)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
-    schemas = definitions["$defs"]
-    _describe({model for model, _ in _used(operations)}, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -78,166 +94,46 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "security": [{"token": []}, {}],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": definitions["$defs"],
             "securitySchemes": {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Of a role: read, register or operate.",
+                    "description": "A token has a role: read, register or operate.",
                 }
             },
         },
     }
 
 
-def _used(operations: Iterable[Operation]) -> set[tuple[type[BaseModel], JsonSchemaMode]]:
-    used: set[tuple[type[BaseModel], JsonSchemaMode]] = {(ProblemView, "serialization")}
-    for operation in operations:
-        if operation.body is not None:
-            used.add((operation.body, "validation"))
-        shown = (*operation.answers.values(), operation.previews)
-        used.update((model, "serialization") for model in shown if model is not None)
-    return used
+class _Schemas(GenerateJsonSchema):
+    """Adds to each model what its docstring says of its attributes."""
 
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's name
+        """Leave out titles: they only repeat names."""
+        return False
 
-def _operation(operation: Operation, references: _Models) -> dict[str, Any]:
-    text = inspect.getdoc(operation.handle) or ""
-    role = "nobody" if operation.role is None else operation.role.value
-    described: dict[str, Any] = {
-        "operationId": operation.id,
-        "summary": operation.summary,
-        "description": text.replace("\n\n", "\n").strip(),
-        "x-role": role,
-        "parameters": [*_in_path(operation.path), *_in_query(operation.query)],
-        "responses": _responses(operation, references),
-    }
-    described["parameters"] += [
-        {"name": name, "in": "header", "schema": schema, "description": words}
-        for name in operation.headers
-        for schema, words in (_HEADERS[name],)
-    ]
-    if operation.role is None:
-        described["security"] = []
-    if operation.body is not None:
-        content: dict[str, Any] = {"schema": references[operation.body, "validation"]}
-        if operation.example is not None:
-            content["example"] = operation.example
-        described["requestBody"] = {"required": True, "content": {"application/json": content}}
-    return described
-
-
-def _in_path(path: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": _NAME,
-            "description": _PATH_WORDS[name],
-        }
-        for name in re.findall(r"{(\w+)}", path)
-    ]
-
-
-def _in_query(model: type[Query]) -> list[dict[str, Any]]:
-    properties = model.model_json_schema().get("properties", {})
-    found = []
-    for name, known in properties.items():
-        # Absent is not null here: there is no way to write it.
-        options = [it for it in known.get("anyOf", (known,)) if it != {"type": "null"}]
-        schema = {
-            key: value
-            for key, value in options[0].items()
-            if key not in ("title", "description") and (key != "default" or value)
-        }
-        words = known.get("description", "")
-        found.append({"name": name, "in": "query", "schema": schema, "description": words})
-    return found
-
-
-def _responses(operation: Operation, references: _Models) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
-    for status, model in operation.answers.items():
-        response: dict[str, Any] = {"description": status.phrase}
-        responses[str(status.value)] = response
-        if model is not None:
-            schemas = [references[model, "serialization"]]
-            if status is HTTPStatus.OK and operation.previews is not None:
-                schemas.insert(0, references[operation.previews, "serialization"])
-            schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-            response["content"] = {operation.media: {"schema": schema}}
-            if _is_tagged(operation):
-                response["headers"] = {"ETag": _ETAG}
-        elif status is not HTTPStatus.NO_CONTENT:
-            response["content"] = {operation.media: {"schema": {"type": "string"}}}
-    if operation.previews is not None and HTTPStatus.OK not in operation.answers:
-        schema = references[operation.previews, "serialization"]
-        responses["200"] = {
-            "description": "Of a dry run",
-            "content": {"application/json": {"schema": schema}},
-        }
-    problem = {
-        "content": {
-            "application/problem+json": {"schema": references[ProblemView, "serialization"]}
-        }
-    }
-    for status in sorted(
-        {
-            *_ALWAYS,
-            *(_WITH_BODY if operation.body is not None else ()),
-            *(_WITH_TOKEN if operation.role is not None else ()),
-            *operation.problems,
-        }
-    ):
-        responses.setdefault(str(status.value), {"description": status.phrase, **problem})
-    return responses
-
-
-def _is_tagged(operation: Operation) -> bool:
-    return operation.id in ("getPool", "getReplica") or bool(operation.headers)
-
-
-def _describe(models: Iterable[type[BaseModel]], schemas: dict[str, Any]) -> None:
-    """Add to properties what the docstrings of the models say of them."""
-    known: dict[str, type[BaseModel]] = {}
-    for model in models:
-        _collect(model, known)
-    for name, schema in schemas.items():
-        plain = re.sub(r"-(Input|Output)$", "", name)
-        if plain not in known:
-            continue
-        model = known[plain]
-        words = _attributes(model)
-        schema["description"] = _first_sentences(model)
-        schema.pop("title", None)
-        for key, property_ in schema.get("properties", {}).items():
-            property_.pop("title", None)
-            if key in words:
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Describe a model and its properties in words."""
+        settings = getattr(schema["cls"], "settings_model", None)
+        inner: Any = schema if settings is None else settings.__pydantic_core_schema__
+        while inner["type"] != "model":  # Validators and shared definitions surround it.
+            for shared in inner.get("definitions", ()):
+                self.generate_inner(shared)
+            inner = inner["schema"]
+        described = super().model_schema(inner)
+        described.pop("title", None)
+        words = _attributes(inner["cls"])
+        text = inspect.getdoc(schema["cls"]) or ""
+        described["description"] = " ".join(text.split("\n\nAttributes:")[0].split())
+        for key, property_ in described.get("properties", {}).items():
+            if said := property_.get("description") or words.get(key):
                 # The docstrings are Python's, the document is about JSON.
-                in_json = re.sub(r"\bNone\b", "null", words[key])
-                property_.setdefault("description", in_json)
+                property_["description"] = re.sub(r"\bNone\b", "null", said)
+        return described
 
 
-def _collect(model: type[BaseModel], known: dict[str, type[BaseModel]]) -> None:
-    if model.__name__ in known:
-        return
-    known[model.__name__] = model
-    for field in model.model_fields.values():
-        for inner in _models_in(field.annotation):
-            _collect(inner, known)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [it for part in getattr(annotation, "__args__", ()) for it in _models_in(part)]
-
-
-def _first_sentences(model: type[BaseModel]) -> str:
-    return " ".join((inspect.getdoc(model) or "").split("\n\nAttributes:")[0].split())
-
-
-def _attributes(model: type[BaseModel]) -> dict[str, str]:
+def _attributes(model: type[Any]) -> dict[str, str]:
     """The section ``Attributes`` of the docstrings of a model and its bases."""
     words: dict[str, str] = {}
     for base in reversed(model.__mro__):
@@ -248,3 +144,79 @@ def _attributes(model: type[BaseModel]) -> dict[str, str]:
             if colon and name.isidentifier():
                 words[name] = " ".join(said.split())
     return words
+
+
+def _operation(operation: Operation, references: _References) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "x-role": "nobody" if operation.role is None else operation.role.value,
+        "parameters": [
+            *(
+                _parameter(name, "path", _NAME, _IN_PATH[name]) | {"required": True}
+                for name in re.findall(r"{(\w+)}", operation.path)
+            ),
+            *_in_query(operation.query),
+            *(_parameter(name, "header", *_HEADERS[name]) for name in operation.headers),
+        ],
+        "responses": _responses(operation, references),
+    }
+    if operation.role is None:
+        described["security"] = []
+    if operation.body is not None:
+        content: dict[str, Any] = {"schema": references[operation.body, "validation"]}
+        if operation.example is not None:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return described
+
+
+def _parameter(name: str, place: str, schema: Any, words: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "schema": schema, "description": words}
+
+
+def _in_query(model: type[Query]) -> list[dict[str, Any]]:
+    properties = model.model_json_schema(schema_generator=_Schemas).get("properties", {})
+    found = []
+    for name, known in properties.items():
+        # A query cannot say null: the parameter is left out instead.
+        options = [it for it in known.get("anyOf", (known,)) if it != {"type": "null"}]
+        schema = {
+            key: value
+            for key, value in options[0].items()
+            if key != "description" and (key != "default" or value)
+        }
+        found.append(_parameter(name, "query", schema, known.get("description", "")))
+    return found
+
+
+def _responses(operation: Operation, references: _References) -> dict[str, Any]:
+    def content(media: str, *models: type[BaseModel] | None) -> dict[str, Any]:
+        schemas = [
+            {"type": "string"} if model is None else references[model, "serialization"]
+            for model in models
+        ]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        return {"content": {media: {"schema": schema}}}
+
+    responses: dict[str, Any] = {}
+    for status, model in operation.answers.items():
+        response: dict[str, Any] = {"description": status.phrase}
+        is_ok = status is HTTPStatus.OK
+        if status is not HTTPStatus.NO_CONTENT:
+            models = (Preview, model) if is_ok and operation.has_preview else (model,)
+            response |= content(operation.media, *models)
+        if model is not None and operation.has_etag:
+            response["headers"] = {"ETag": _ETAG}
+        responses[str(status.value)] = response
+    if operation.has_preview and HTTPStatus.OK not in operation.answers:
+        dry = content("application/json", Preview)
+        responses["200"] = {"description": "Of a dry run", **dry}
+    errors = {HTTPStatus.BAD_REQUEST, *operation.errors}
+    errors |= set(_WITH_BODY if operation.body is not None else ())
+    errors |= set(_WITH_TOKEN if operation.role is not None else ())
+    problem = content("application/problem+json", ErrorDocument)
+    for status in sorted(errors):
+        responses.setdefault(str(status.value), {"description": status.phrase, **problem})
+    return responses

@@ -5,32 +5,38 @@ can encode, integers that take seconds to parse. Here each is an error.
 """
 
 import asyncio
+import difflib
 import json
 import math
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, get_origin
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.api.errors import Problem
-from controlplane.settings import PoolSettings, ReplicaSettings, SettingsError, validated
+from controlplane.api.schema.requests import Query
+from controlplane.settings import PoolSettings, ReplicaSettings, SettingsError, shown, validated
 from controlplane.settings.values import Name
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
+QueryT = TypeVar("QueryT", bound=Query)
 SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 _NAME: Final = TypeAdapter(Name)
 
 
-def name_in_path(request: web.Request, part: str) -> str:
-    """A pool's name or a replica's id, as the path gives it.
+def names_in_path(request: web.Request) -> tuple[str, ...]:
+    """The pool's name, and the replica's id where the path has one.
 
     Raises:
-        Problem: It is none.
+        Problem: It cannot be a name.
     """
-    text = request.match_info[part]
+    return tuple(_name(part, text) for part, text in request.match_info.items())
+
+
+def _name(part: str, text: str) -> str:
     try:
         return _NAME.validate_python(text)
     except ValidationError:
@@ -42,6 +48,36 @@ def name_in_path(request: web.Request, part: str) -> str:
             f"{shown} cannot name a {part}: take 1 to 63 letters, digits, dots, dashes and"
             " underscores, with a letter or digit first",
         ) from None
+
+
+def query_of(request: web.Request, model: type[QueryT]) -> QueryT:
+    """The parameters of a request.
+
+    Raises:
+        Problem: One is unknown, wrong, or there twice.
+    """
+    data: dict[str, Any] = {}
+    for key in request.query:
+        values = request.query.getall(key)
+        if key not in model.model_fields:
+            known = list(model.model_fields)
+            near = difflib.get_close_matches(key[:60], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            raise _parameter(key, f"unknown parameter; {hint if known else 'known here: none'}")
+        if get_origin(model.model_fields[key].annotation) is tuple:
+            data[key] = values
+        elif len(values) > 1:
+            raise _parameter(key, "stands twice in the query; keep one of them")
+        else:
+            data[key] = values[0]
+    try:
+        return validated(model, data)
+    except SettingsError as error:
+        raise _parameter(str(error.path[0]), error.problem) from None
+
+
+def _parameter(key: str, what: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, f"query parameter {shown(key)}: {what}", parameter=key)
 
 
 async def settings_in_body(

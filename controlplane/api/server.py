@@ -5,27 +5,27 @@ import json
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from controlplane.api import pages
-from controlplane.api.auth import guard, may_stay
+from controlplane.api.answers import encoded
+from controlplane.api.auth import guard, may_stay, require
 from controlplane.api.changes import CarryOut, Changes
 from controlplane.api.connections import MAX_CONNECTIONS, delivered, doorway
-from controlplane.api.errors import problems
+from controlplane.api.errors import Problem, problems
 from controlplane.api.events import EventStream, Feed, NodeEvents
-from controlplane.api.general import General
+from controlplane.api.handlers import Handler, Handlers, Metrics
 from controlplane.api.openapi import document
-from controlplane.api.operations import Operation
-from controlplane.api.pools import Pools
 from controlplane.api.probes import ProbeThread
-from controlplane.api.replicas import Replicas
-from controlplane.api.requests import MAX_BYTES
+from controlplane.api.requests import MAX_BYTES, query_of
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, OPENAPI, Operation
 from controlplane.api.watch import Watch
-from controlplane.edges.turns import Turns, encoded
+from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
@@ -71,7 +71,7 @@ class RestServer:
         nodes: Callable[[], Sequence[NodeStatus]],
         audit: AuditLog,
         ready: Callable[[], bool],
-        metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
+        metrics: Metrics,
         tokens: Sequence[Token] = (),
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
@@ -99,18 +99,22 @@ class RestServer:
         self._node_events = NodeEvents(self._feed)
         self._watch = Watch(plane, self._feed)
         changes = Changes(plane, carry_out, self._watch, admin, clock)
-        self._pools = Pools(changes, limits.body)
-        self._events = events = EventStream(
+        self._events = EventStream(
             self._feed,
             self._state,
             may_stay=lambda request: may_stay(request, self._tokens, Role.READ),
             heartbeat=limits.heartbeat,
             stalled=limits.answer,
         )
-        self.operations: tuple[Operation, ...] = (
-            *self._pools.operations(),
-            *Replicas(changes, limits.body, wall_clock).operations(),
-            *General(nodes, events, audit, ready, metrics, clock, plane.disputes).operations(),
+        self._handlers = Handlers(
+            changes,
+            self._events,
+            nodes=nodes,
+            audit=audit,
+            ready=ready,
+            metrics=metrics,
+            wall_clock=wall_clock,
+            body_timeout=limits.body,
         )
         self._ready = ready
         self._runner: web.AppRunner | None = None
@@ -142,8 +146,8 @@ class RestServer:
             middlewares=(delivered(self._limits.answer), problems, guard(lambda: self._tokens)),
             client_max_size=MAX_BYTES,
         )
-        app.add_routes([operation.route for operation in self.operations])
-        app.add_routes(_described(self.operations))
+        app.add_routes([_route(*each) for each in self._handlers.routes()])
+        app.add_routes(_pages())
         # Bodies are small, so none is taken compressed: what was not unpacked is no bomb.
         runner = web.AppRunner(
             app,
@@ -199,12 +203,41 @@ class RestServer:
         self._runner = None
 
     async def _state(self) -> str:
-        return await encoded({"pools": await self._pools.views()}, Turns())
+        return await encoded({"pools": await self._handlers.pool_views()}, Turns())
 
 
-def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
-    """The endpoints that describe the others, and the page that shows what they say."""
-    described = document(operations)
+def _route(operation: Operation, handle: Handler) -> web.RouteDef:
+    """Check the role, the query and the conditions of a request before it is handled."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if operation.role is not None:
+            require(request, operation.role)
+        query = query_of(request, operation.query)
+        if operation.method != "GET":
+            _refuse_conditions(request, operation)
+        return await handle(request, query)
+
+    if operation.method == "GET":
+        # An event stream has no end, and so no headers without a body.
+        return web.get(operation.path, checked, allow_head=operation.media != "text/event-stream")
+    return web.route(operation.method, operation.path, checked)
+
+
+def _refuse_conditions(request: web.Request, operation: Operation) -> None:
+    """Refuse a condition that would be ignored: the client would change what it has not seen."""
+    for header in (IF_MATCH, IF_NONE_MATCH):
+        if header in request.headers and header not in operation.headers:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                f"{header} is not taken here; leave it out, or change one thing at a time"
+                " where it is",
+                parameter=header,
+            )
+
+
+def _pages() -> tuple[web.RouteDef, ...]:
+    """The OpenAPI document and the two pages for people."""
+    described = document()
     text, page = json.dumps(described, indent=2) + "\n", pages.reference(described)
 
     async def openapi(_request: web.Request) -> web.Response:
@@ -214,8 +247,8 @@ def _described(operations: Sequence[Operation]) -> tuple[web.RouteDef, ...]:
         headers = {"Content-Security-Policy": pages.REFERENCE_POLICY}
         return web.Response(text=page, content_type="text/html", headers=headers)
 
-    async def overview(_request: web.Request) -> web.Response:
+    async def dashboard(_request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": pages.DASHBOARD_POLICY}
         return web.Response(text=pages.DASHBOARD, content_type="text/html", headers=headers)
 
-    return web.get("/openapi.json", openapi), web.get("/docs", docs), web.get("/", overview)
+    return web.get(OPENAPI.path, openapi), web.get("/docs", docs), web.get("/", dashboard)

@@ -5,13 +5,14 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from controlplane.client.endpoints import Call
+from controlplane.api.schema.answers import Answer
+from controlplane.client.calls import Call
 from controlplane.client.errors import (
     NotListeningError,
     TimedOutError,
@@ -20,6 +21,9 @@ from controlplane.client.errors import (
     UnsendableError,
     problem,
 )
+from controlplane.settings import SettingsError, validated
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 _PROBLEM: Final = "application/problem+json"
 
@@ -27,14 +31,28 @@ _SILENCE: Final = 45.0
 """Seconds without a byte after which a stream is cut; every 15 s there is at least a comment."""
 
 
+def read(model: type[AnswerT], document: Any) -> AnswerT:
+    """Read an answer.
+
+    Raises:
+        UnexpectedAnswerError: The document is no such answer.
+    """
+    try:
+        return validated(model, document)
+    except SettingsError as error:
+        raise UnexpectedAnswerError(
+            f"the control plane's answer is no {model.__name__}: {error}"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An answer that is none of an error.
+    """An answer that is no error.
 
     Attributes:
-        status: Of HTTP.
-        body: Plain data; text where it is no JSON; None where there is none.
-        etag: Of what it is about; None without any.
+        status: The HTTP status.
+        body: Plain data; text where it is not JSON; None where there is none.
+        etag: The ETag; None where there is none.
     """
 
     status: int
@@ -99,7 +117,7 @@ class Connection:
         kind = response.content_type
         if response.status >= 400 and response.status not in expected:
             raise self._problem(response, data)
-        if kind != call.endpoint.media:
+        if kind != call.operation.media:
             raise self._stranger(response)
         body = self._json(data) if kind == "application/json" else data.decode("utf-8", "replace")
         return Received(response.status, body, response.headers.get("ETag"))
@@ -116,7 +134,7 @@ class Connection:
             async with self._request(call, silence) as response:
                 if response.status >= 400:
                     raise self._problem(response, await response.read())
-                if response.content_type != call.endpoint.media:
+                if response.content_type != call.operation.media:
                     raise self._stranger(response)
                 yield response.content.iter_any()
 
@@ -134,10 +152,10 @@ class Connection:
         except UnicodeEncodeError as error:
             raise UnsendableError(f"{error.object!r} cannot be sent: it is not UTF-8") from None
         return self._session.request(
-            call.endpoint.method,
+            call.operation.method,
             URL(self.url + target, encoded=True),
             json=call.body,
-            headers={"Accept": call.endpoint.media, **headers},
+            headers={"Accept": call.operation.media, **headers},
             allow_redirects=False,
             timeout=timeout or self._timeouts,
         )

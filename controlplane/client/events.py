@@ -1,17 +1,30 @@
-"""Server-sent events: bytes as they come in, typed changes out. Pure.
+"""Server-sent events: bytes as they come in, typed changes out; followed over cuts and restarts.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.client.answers import Answer
-from controlplane.client.errors import UnexpectedAnswerError
-from controlplane.client.pools import Pool
-from controlplane.client.replicas import ReplicaInShort
+from controlplane.api.schema.answers import Answer, MissedEvent, PartingEvent, PoolEvent
+from controlplane.api.schema.operations import FOLLOW_EVENTS, LAST_EVENT_ID
+from controlplane.api.schema.pools import Pool
+from controlplane.api.schema.replicas import ReplicaEvent, ReplicaInShort
+from controlplane.client.calls import Call
+from controlplane.client.connection import Connection, read
+from controlplane.client.errors import (
+    ClientError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+
+_FIRST: Final = 0.25
+"""Seconds to wait after a cut; twice as long after each further one, while nothing comes."""
+_LONGEST: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +117,6 @@ class _State(Answer):
     pools: tuple[Pool, ...]
 
 
-class _PoolEvent(Answer):
-    pool: str
-    change: str
-    etag: str | None
-
-
-class _ReplicaEvent(Answer):
-    pool: str
-    id: str
-    change: str
-
-
-class _PartingEvent(Answer):
-    pool: str
-    change: str
-    classes: dict[str, int]
-    reasons: tuple[str, ...]
-
-
 class Reader:
     """Takes bytes in whatever pieces they come; begin with a new one for each connection."""
 
@@ -173,20 +167,47 @@ def _event(fields: Mapping[str, str]) -> Event:
     id_, kind = fields.get("id"), fields.get("event", "message")
     match kind:
         case "state":
-            return StateShown(id_, kind, document, _State.of(document).pools)
+            return StateShown(id_, kind, document, read(_State, document).pools)
         case "pool":
-            pool = _PoolEvent.of(document)
+            pool = read(PoolEvent, document)
             return PoolChanged(id_, kind, document, pool.pool, pool.change, pool.etag)
         case "replica":
-            said = _ReplicaEvent.of(document)
-            now = ReplicaInShort.of(document) if "state" in document else None
+            said = read(ReplicaEvent, document)
+            now = read(ReplicaInShort, document) if "state" in document else None
             return ReplicaChanged(id_, kind, document, said.pool, said.id, said.change, now)
         case "parting":
-            found = _PartingEvent.of(document)
+            found = read(PartingEvent, document)
             return PartingChanged(
                 id_, kind, document, found.pool, found.change, found.classes, found.reasons
             )
         case "missed":
-            return Missed(id_, kind, document, str(document.get("detail", "")))
+            return Missed(id_, kind, document, read(MissedEvent, document).detail)
         case _:
             return Event(id_, kind, document)
+
+
+async def followed(
+    connection: Connection, after: str | None, on_cut: Callable[[ClientError], None] | None
+) -> AsyncGenerator[Event, None]:
+    """Yield events without an end; the arguments and errors are those of `Client.events`."""
+    last, wait, is_first = after, _FIRST, True
+    while True:
+        try:
+            call = Call(FOLLOW_EVENTS, headers={LAST_EVENT_ID: last})
+            async with connection.stream(call) as pieces:
+                is_first, reader = False, Reader()
+                async for piece in pieces:
+                    for event in reader.feed(piece):
+                        last, wait = event.id or last, _FIRST
+                        yield event
+            cut: ClientError = UnreachableError(
+                f"the control plane at {connection.url} has hung up"
+            )
+        except (UnreachableError, UnavailableError) as error:
+            if is_first:
+                raise
+            cut = error
+        if on_cut is not None:
+            on_cut(cut)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.client import endpoints
-from controlplane.client.answers import Preview
-from controlplane.client.connection import Connection
-from controlplane.client.endpoints import Call
+from controlplane.api.schema import operations as ops
+from controlplane.api.schema.answers import Preview
+from controlplane.client import calls
+from controlplane.client.calls import Call
+from controlplane.client.connection import Connection, read
 from controlplane.settings import PoolSettings, ReplicaSettings
 
 
@@ -33,11 +34,11 @@ class Previews:
         create: bool = False,
     ) -> Preview:
         """What adding a pool, or changing its settings, would come to."""
-        return await self._ask(endpoints.put_pool(pool, settings, if_match, create=create))
+        return await self._ask(calls.put_pool(pool, settings, if_match, create=create))
 
     async def delete_pool(self, pool: str, *, if_match: str | None = None) -> Preview:
         """What removing a pool would come to."""
-        return await self._ask(endpoints.delete_pool(pool, if_match))
+        return await self._ask(calls.delete_pool(pool, if_match))
 
     async def put_replica(
         self,
@@ -49,9 +50,7 @@ class Previews:
         create: bool = False,
     ) -> Preview:
         """What adding a replica, or changing it, would come to."""
-        return await self._ask(
-            endpoints.put_replica(pool, replica, settings, if_match, create=create)
-        )
+        return await self._ask(calls.put_replica(pool, replica, settings, if_match, create=create))
 
     async def put_replicas(
         self,
@@ -61,21 +60,21 @@ class Previews:
         force: bool = False,
     ) -> Preview:
         """What adding or changing many would come to."""
-        return await self._ask(endpoints.put_replicas(pool, replicas, force=force))
+        return await self._ask(calls.put_replicas(pool, replicas, force=force))
 
     async def delete_replica(
         self, pool: str, replica: str, *, force: bool = False, if_match: str | None = None
     ) -> Preview:
         """What removing a replica would come to."""
-        return await self._ask(endpoints.delete_replica(pool, replica, if_match, force=force))
+        return await self._ask(calls.delete_replica(pool, replica, if_match, force=force))
 
     async def drain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
         """What draining a replica would come to."""
-        return await self._ask(endpoints.act(endpoints.DRAIN_REPLICA, pool, replica, if_match))
+        return await self._ask(calls.act(ops.DRAIN_REPLICA, pool, replica, if_match))
 
     async def undrain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
         """What draining it no longer would come to."""
-        return await self._ask(endpoints.act(endpoints.UNDRAIN_REPLICA, pool, replica, if_match))
+        return await self._ask(calls.act(ops.UNDRAIN_REPLICA, pool, replica, if_match))
 
     async def _ask(self, call: Call) -> Preview:
-        return Preview.of((await self._connection.send(call.dry())).body)
+        return read(Preview, (await self._connection.send(call.dry())).body)

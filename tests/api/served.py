@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from controlplane.api import Limits, RestServer
 from controlplane.api.changes import Check
+from controlplane.api.server import Limits, RestServer
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.fleet import AuditLog, Command, differences
 from controlplane.plane import Plane, Target

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from controlplane.api import Limits
+from controlplane.api.server import Limits
 from tests.api.served import JSON, POOL, REPLICA, served
 
 POOL_PATH = "/v1/pools/m"

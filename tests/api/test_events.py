@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.api import Limits
 from controlplane.api.events import KEPT, MAX_READERS
+from controlplane.api.server import Limits
 from controlplane.plane import Probe
 from tests.api.served import POOL, REPLICA, Served, served
 from tests.processes import DEADLINE

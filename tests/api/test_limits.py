@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from controlplane.api import Limits, changes
+from controlplane.api import changes
+from controlplane.api.server import Limits
 from tests.api.served import POOL, Served, served
 from tests.processes import DEADLINE
 

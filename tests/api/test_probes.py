@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.api import Limits, probes
+from controlplane.api import probes
+from controlplane.api.server import Limits
 from tests.api.served import Served, served
 from tests.processes import DEADLINE
 

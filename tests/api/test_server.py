@@ -5,8 +5,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from controlplane.api import BindError, RestServer
 from controlplane.api.changes import Check
+from controlplane.api.server import BindError, RestServer
 from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT

@@ -124,7 +124,7 @@ def status(**more: Any) -> dict[str, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> str:
-    print_nodes([Node.of(it) for it in nodes])
+    print_nodes([Node.model_validate(it) for it in nodes])
     return capsys.readouterr().out
 
 

@@ -1,8 +1,24 @@
-"""A replica as the control plane shows it. A number that is not known is None."""
+"""A replica as the control plane shows it, now and in the last hour. An unknown number is None."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from controlplane.client.answers import Answer, Tagged
+from pydantic import BaseModel
+
+from controlplane.api.schema.answers import Answer, Declared, one_of
+from controlplane.settings import Locality
+from controlplane.settings.replica import Gpu
+
+State = Annotated[str, one_of("starting", "ready", "gone")]
+Draining = Annotated[str, one_of("operator", "lease", "discovery")]
+
+
+class InForce(Answer):
+    """The policy of the last decision."""
+
+    policy_in_force: str | None = None
+    """None before the first decision; a changed policy applies from the next decision on."""
+    shares_told_to_envoy: bool | None = None
+    """Whether that policy tells Envoys what each replica is to get."""
 
 
 class Weighed(Answer):
@@ -25,16 +41,18 @@ class ReplicaInShort(Weighed):
 
     id: str
     address: str
-    state: str
-    """`starting`, `ready` or `gone`."""
-    draining: str | None = None
-    """Who drains it: `operator`, `lease` or `discovery`."""
+    state: State
+    """`starting`: its health check was not answered yet; `ready`; `gone`: nobody listens."""
+    draining: Draining | None = None
+    """Who drains it."""
     in_flight: float | None = None
-    """Requests that all Envoys together have at it now."""
+    """Requests that all Envoys together have at it now; None where no Envoy reports."""
 
 
 class ReplicaLocality(Answer):
     """Where a replica runs."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = Locality
 
     region: str | None = None
     zone: str | None = None
@@ -42,6 +60,8 @@ class ReplicaLocality(Answer):
 
 class GpuDeclared(Answer):
     """The device that a replica computes on."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = Gpu
 
     uuid: str
 
@@ -127,8 +147,8 @@ class Step(Answer):
     words: str
 
 
-class Replica(Weighed, Tagged):
-    """Everything that is known of a replica; its settings stand as they can be put."""
+class Replica(Weighed, InForce, Declared):
+    """Everything that is known of a replica, its settings as they can be put."""
 
     pool: str
     id: str
@@ -142,30 +162,23 @@ class Replica(Weighed, Tagged):
     ttl: str | None = None
     """The length of its lease, such as `30s`."""
     instance: str | None = None
-    source: str
-    """Who declared it: `file`, `api` or `discovery`."""
-    sources: dict[str, str]
-    """Where the value of each setting comes from."""
+    source: Annotated[str, one_of("file", "api", "discovery")]
+    """Who declared it."""
     found_by: str | None = None
     """The source that discovered it."""
     owner: str | None = None
-    """The token that registered it, and that alone of the role `register` may change it."""
+    """The token that registered it; other tokens of the role `register` may not change it."""
     generation: int
-    """Another one for each process: at another address, or of another `instance`."""
-    state: str
-    """`starting`, `ready` or `gone`."""
+    """Counts processes: a new one has another address or another `instance`."""
+    state: State
     state_for_s: float | None = None
-    draining: str | None = None
-    """Who drains it: `operator`, `lease` or `discovery`."""
+    draining: Draining | None = None
+    """Who drains it."""
     lease_left_s: float | None = None
     shown_to_envoy: bool
     scrape: Scrape
     in_flight: float | None = None
     """Requests that all Envoys together have at it now; None where none reports."""
-    policy_in_force: str | None = None
-    """Null before the first decision."""
-    shares_told_to_envoy: bool | None = None
-    """Whether that policy tells Envoys what each replica is to get."""
     readings: Readings | None = None
     """What it did in the last seconds, by its own metrics."""
     load_reports: LoadReports | None = None
@@ -180,12 +193,6 @@ class Replica(Weighed, Tagged):
     """Why it gets what it gets, in sentences."""
     steps: tuple[Step, ...]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is declared of it, as it can be put; keys of a newer control plane included."""
-        document = self.document()
-        return {key: document[key] for key in self.sources if key in document}
-
 
 class ReplicaList(Answer):
     """A page of replicas."""
@@ -193,3 +200,59 @@ class ReplicaList(Answer):
     replicas: tuple[Replica, ...]
     next: str | None = None
     """For `after`; None on the last page."""
+
+
+class ReplicaEvent(Answer):
+    """Event `replica`: a replica was added, changed or removed.
+
+    Beside these keys it has those of `ReplicaInShort`, unless the replica is gone.
+    """
+
+    pool: str
+    id: str
+    change: Annotated[str, one_of("added", "changed", "removed")]
+
+
+class HistoryEntry(Answer):
+    """An explanation that was kept."""
+
+    at: str
+    """UTC, RFC 3339."""
+    age_s: float
+    changes: tuple[str, ...]
+    """What differs from the entry before, in sentences."""
+    left_out: int
+    """Entries between the one before and this that were not kept."""
+    state: State
+    draining: Draining | None = None
+    scrape: Scrape
+    in_flight: float | None = None
+    readings: Readings | None = None
+    load_reports: LoadReports | None = None
+    """Where they decided; None where it was scraped."""
+    capacity: float | None = None
+    """Requests per second that it could carry."""
+    tier: str | None = None
+    weight: int
+    share: float | None = None
+    """Part of the pool's traffic, 0 to 1."""
+    classes: tuple[str, ...] = ()
+    """Of requests that it served first; empty where they were not parted by size."""
+    serving: int
+    """Replicas of its pool that served."""
+    drained: bool
+    stale: bool
+    why: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+class History(Answer):
+    """The last hour of a replica, the oldest entry first."""
+
+    pool: str
+    id: str
+    now: str
+    """When it was asked for; UTC, RFC 3339."""
+    kept_s: float
+    """Seconds that an entry is kept."""
+    entries: tuple[HistoryEntry, ...]

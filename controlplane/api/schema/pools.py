@@ -1,19 +1,35 @@
-"""A pool as the control plane shows it. Of its settings those are typed that many ask for."""
+"""A pool as the control plane shows it. Only the settings that many ask for are typed."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from controlplane.client.answers import Answer, Tagged
-from controlplane.client.replicas import ReplicaInShort
+from pydantic import BaseModel
+
+from controlplane.api.schema.answers import Answer, Declared, one_of
+from controlplane.api.schema.replicas import InForce, ReplicaInShort
+from controlplane.settings import (
+    BalancingSettings,
+    ClassMatch,
+    ClassSettings,
+    HeaderMatch,
+    MetricsSettings,
+)
+from controlplane.settings.classes import ObjectiveSettings
+from controlplane.settings.health_check import HealthCheckSettings
+from controlplane.settings.pool import ListenerSettings, RouteSettings
 
 
 class Listener(Answer):
     """What a sidecar opens for its application."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = ListenerSettings
 
     address: str
 
 
 class Route(Answer):
     """Which requests of the listener go to the pool."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = RouteSettings
 
     prefix: str
     timeout: str
@@ -22,6 +38,8 @@ class Route(Answer):
 class Objective(Answer):
     """What the pool is meant to keep to."""
 
+    settings_model: ClassVar[type[BaseModel] | None] = ObjectiveSettings
+
     p99: str
     """Such as `250ms`."""
 
@@ -29,11 +47,15 @@ class Objective(Answer):
 class Balancing(Answer):
     """How requests are shared out; what a policy has beside its name is in `document()`."""
 
+    settings_model: ClassVar[type[BaseModel] | None] = BalancingSettings
+
     policy: str
 
 
 class HealthCheck(Answer):
     """Envoy's active health check."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = HealthCheckSettings
 
     path: str
     interval: str
@@ -43,6 +65,8 @@ class HealthCheck(Answer):
 class Metrics(Answer):
     """How replicas are scraped; the rest is in `document()`."""
 
+    settings_model: ClassVar[type[BaseModel] | None] = MetricsSettings
+
     profile: str
 
 
@@ -51,26 +75,32 @@ class Counts(Answer):
 
     total: int
     starting: int
+    """Not sent to Envoys yet: the health check was not answered."""
     ready: int
     gone: int
+    """Nobody listens."""
     draining: int
     cut: int
     """Without traffic because their GPU memory is full."""
     stale: int
-    """Whose last good scrape is too old."""
+    """Their last good scrape is too old."""
 
 
-class HeaderMatch(Answer):
+class Header(Answer):
     """A request header that has exactly this value."""
+
+    settings_model: ClassVar[type[BaseModel] | None] = HeaderMatch
 
     name: str
     value: str
 
 
-class ClassMatch(Answer):
-    """Which requests belong to a class: those for which everything that is given holds."""
+class Match(Answer):
+    """Which requests belong to a class: those that meet all given conditions."""
 
-    header: HeaderMatch | None = None
+    settings_model: ClassVar[type[BaseModel] | None] = ClassMatch
+
+    header: Header | None = None
     prefix: str | None = None
     """The start of the path."""
     min_bytes: int | None = None
@@ -91,8 +121,10 @@ class ClassMatch(Answer):
 class Class(Answer):
     """A class of requests as it is declared."""
 
+    settings_model: ClassVar[type[BaseModel] | None] = ClassSettings
+
     name: str
-    match: ClassMatch
+    match: Match
     objective: Objective | None = None
 
 
@@ -100,7 +132,7 @@ class ServedClass(Answer):
     """A class of requests, and who serves it."""
 
     name: str
-    match: ClassMatch | None = None
+    match: Match | None = None
     """Which requests belong to it; None for the one of all others."""
     replicas: tuple[str, ...]
     """Ids of those that it has for itself; the others serve it where these are not healthy."""
@@ -131,7 +163,7 @@ class Discovery(Answer):
     """What was found and is not used, in sentences."""
 
 
-class Pool(Tagged):
+class Pool(InForce, Declared):
     """A pool: its settings as they can be put, and its replicas in short."""
 
     name: str
@@ -145,16 +177,10 @@ class Pool(Tagged):
     health_check: HealthCheck
     metrics: Metrics
     memory: dict[str, Any]
-    source: str
-    """Who declared it: `file` or `api`."""
-    sources: dict[str, str]
-    """Where the value of each setting comes from."""
-    policy_in_force: str | None = None
-    """None before the first decision."""
-    shares_told_to_envoy: bool | None = None
-    """Whether that policy tells Envoys what each replica is to get."""
+    source: Annotated[str, one_of("file", "api")]
+    """Who declared it."""
     suspect: bool
-    """Most of it is silent, so that its weights stand still."""
+    """Most replicas cannot be scraped, so the weights are frozen."""
     parting: tuple[ServedClass, ...] | None = None
     """The classes of its requests, in the order in which they are matched; None where all go
     anywhere."""
@@ -163,12 +189,6 @@ class Pool(Tagged):
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is declared of it, as it can be put; keys of a newer control plane included."""
-        document = self.document()
-        return {key: document[key] for key in self.sources if key in document}
 
 
 class PoolList(Answer):
