@@ -1,8 +1,8 @@
-"""Who may ask, and for what: those with a token; without any only programs of this machine.
+"""Check tokens and roles. Without any token, only programs of this machine are answered.
 
-A web page that a browser on this machine shows can send requests to loopback as well, directly or
-after its host name was made to resolve to it (DNS rebinding). Such requests carry the page's host
-name in ``Host`` or ``Origin``.
+A web page in a browser on this machine can send requests to loopback as well, directly or through a
+host name that resolves to loopback (DNS rebinding). Such a request carries the page's host name in
+``Host`` or ``Origin``.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from controlplane.settings import Address, Role, Token
 from controlplane.settings.tokens import holder
 
 _OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
-"""Asked by orchestrators, which have no token and use addresses of their own, and by browsers,
-which send none by themselves. What they are told is the same of every control plane."""
+"""Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing
+about this control plane."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.
+    """The sender of a request.
 
     Attributes:
-        name: Of the token; ``loopback`` for a program of this machine.
-        role: What it may do.
+        name: The token's name; ``loopback`` for a program of this machine.
+        role: What the sender may do.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Principal:
 
     @property
     def owner(self) -> str | None:
-        """Under which name it has what it registers; None: without a token nobody has a name."""
+        """The owner of what the sender registers; None without a token."""
         return None if self is LOOPBACK else self.name
 
 
@@ -47,11 +47,10 @@ LOOPBACK: Final = Principal("loopback", Role.OPERATE)
 
 
 def guard(tokens: Callable[[], Sequence[Token]]) -> Middleware:
-    """A middleware that lets through who may ask.
+    """Return a middleware that refuses requests without a valid token.
 
     Args:
-        tokens: Of which every request must carry one at that time; without any only loopback may
-            ask.
+        tokens: Gives the present tokens; without any, only loopback is answered.
     """
 
     @web.middleware
@@ -68,12 +67,12 @@ def guard(tokens: Callable[[], Sequence[Token]]) -> Middleware:
 
 
 def who(request: web.Request) -> Principal:
-    """Who has sent a request."""
+    """Return the sender of a request."""
     return request[_WHO]
 
 
 def may_stay(request: web.Request, tokens: Sequence[Token], role: Role) -> bool:
-    """Whether a request that takes a role, and was let in, would be let in with these tokens."""
+    """Whether a request that needs a role would still be accepted with these tokens."""
     try:
         return not tokens or _known(request, tokens).role.includes(role)
     except Problem:
@@ -81,16 +80,16 @@ def may_stay(request: web.Request, tokens: Sequence[Token], role: Role) -> bool:
 
 
 def require(request: web.Request, role: Role) -> None:
-    """Refuse a request of somebody who may not send it.
+    """Refuse a sender whose role does not include a role.
 
     Raises:
-        Problem: The role is another.
+        Problem: The role is too small.
     """
-    asking = who(request)
-    if not asking.role.includes(role):
+    sender = who(request)
+    if not sender.role.includes(role):
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            f"the token {asking.name!r} has the role {asking.role}; this takes the role {role}",
+            f"the token {sender.name!r} has the role {sender.role}; this takes the role {role}",
         )
 
 

@@ -1,4 +1,4 @@
-"""How the API changes anything: checked, in one step of the plane, then told to who must know."""
+"""Change the plane: check a command, carry it out in one step, then look for events."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -32,14 +32,14 @@ from controlplane.settings.networks import check_pool, check_replica
 
 MAX_POOLS: Final = 2_000
 MAX_REPLICAS: Final = 50_000
-"""Of all pools together. Each has series of its own in the metrics and places in memory, so that
-somebody who registers without end must come to one."""
+"""In all pools together. Each replica takes memory and series in the metrics, so a client that
+registers without end must meet a limit."""
 
 Check: TypeAlias = Callable[[Fleet], None]
 
 CarryOut: TypeAlias = Callable[[Command, float, Check, str], Awaitable[None]]
-"""Carries out a command at a time on a fleet that a check lets through, in somebody's name; that
-outlives us."""
+"""Carries out a command at a time, on a fleet that passes a check, in somebody's name. The change
+is on disk when it returns."""
 
 
 @contextmanager
@@ -57,14 +57,14 @@ def pointing(batch: ReplicaBatch) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What it takes to carry out a command.
+    """Carries out commands in the name of a client.
 
     Attributes:
-        plane: That is changed.
+        plane: The plane to change.
         carry_out: Carries out a command.
-        watch: Looks at what has changed.
+        watch: Looks for events afterwards.
         admin: Says where replicas may be.
-        clock: Seconds that never go back; of the plane.
+        clock: The plane's monotonic clock.
     """
 
     plane: Plane
@@ -76,34 +76,34 @@ class Changes:
     async def apply(
         self, command: Command, request: web.Request, check: Check = lambda _fleet: None
     ) -> None:
-        """Carry out a command in the name of whoever has sent the request.
+        """Carry out a command in the name of the request's client.
 
         Args:
-            command: What is asked.
-            request: That asks for it.
+            command: The command.
+            request: The request that client for it.
             check: Refuses the fleet that the command is about to be applied to.
 
         Raises:
-            SettingsError: An address is where no replica may be.
-            Refused: By `check`, by the fleet, or because there are too many; nothing has changed.
+            SettingsError: No replica may have this address.
+            Refused: `check` or the fleet refuses, or there are too many; nothing has changed.
         """
         self._check(command)
-        asks = who(request)
+        client = who(request)
         if isinstance(command, PutReplica | PutReplicas):
-            command = replace(command, owner=asks.owner)
+            command = replace(command, owner=client.owner)
 
         def checked(fleet: Fleet) -> None:
-            _check_owner(fleet, command, asks)
+            _check_owner(fleet, command, client)
             check(fleet)
 
         now = self.clock()
-        await self.carry_out(command, now, checked, asks.name)
+        await self.carry_out(command, now, checked, client.name)
         self.watch.look(now)
 
     async def preview(
         self, command: Command, request: web.Request, check: Check = lambda _fleet: None
     ) -> web.Response:
-        """Answer what a command would come to; raises what `apply` does."""
+        """Answer what a command would lead to; raises what `apply` raises."""
         self._check(command)
         _check_owner(self.plane.fleet, command, who(request))
         check(self.plane.fleet)
@@ -130,7 +130,7 @@ class Changes:
                 self._check_moved(replicas)
 
     def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
-        """Refuse a replica where a connected Envoy listens, other than its pool says."""
+        """Refuse a replica at an address where a connected Envoy listens."""
         for id_, settings in replicas.items():
             if (why := self.plane.moved.listeners.refusal(settings.address)) is not None:
                 raise Refused("conflict", why, ("address",), id_)
@@ -143,7 +143,7 @@ class Changes:
             raise Refused("conflict", f"there would be more than {MAX_REPLICAS} replicas")
 
 
-def _check_owner(fleet: Fleet, command: Command, asks: Principal) -> None:
-    """Refuse a change of somebody else's replica, unless the role is for all of them."""
-    if not asks.role.includes(Role.OPERATE):
-        refuse_foreign(fleet, command, asks.name)
+def _check_owner(fleet: Fleet, command: Command, client: Principal) -> None:
+    """Refuse a change of somebody else's replica, unless the role covers all replicas."""
+    if not client.role.includes(Role.OPERATE):
+        refuse_foreign(fleet, command, client.name)

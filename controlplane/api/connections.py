@@ -1,4 +1,4 @@
-"""Where connections come in and answers go out: so many at once, and none for ever."""
+"""Limit how many connections are open, and how long a client may take its answer."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,12 +22,12 @@ _FULL: Final = (
 
 
 _LINGER: Final = 1.0
-"""Seconds for a client to read why it was refused: what is closed with a request unread in it is
-reset, and then the answer may be lost."""
+"""Seconds for a client to read the refusal: closing a connection with unread data in it resets the
+connection, and the answer may be lost."""
 
 
 class _Full(asyncio.Protocol):
-    """Answers whatever comes, reads none of it, and hangs up."""
+    """Refuses a connection without reading from it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -36,21 +36,16 @@ class _Full(asyncio.Protocol):
             asyncio.get_running_loop().call_later(_LINGER, transport.close)
 
 
-def doorway(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:
-    """What makes the protocol of each new connection.
-
-    Args:
-        server: Serves those that are let in.
-        most: How many may be open.
-    """
+def limited(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:
+    """Return the protocol factory of a server with a limit of open connections."""
     return lambda: _Full() if len(server.connections) >= most else server()
 
 
 def delivered(seconds: float) -> Middleware:
-    """A middleware that cuts off clients who do not take their answer.
+    """Return a middleware that cuts off a client that does not read its answer in time.
 
     Args:
-        seconds: For the whole of an answer; streams see to it themselves.
+        seconds: For a whole answer; an event stream has a limit of its own.
     """
 
     @web.middleware
@@ -65,7 +60,7 @@ def delivered(seconds: float) -> Middleware:
                 if request.transport is not None:
                     request.transport.abort()
             except ConnectionError:
-                pass  # It has left; nobody waits for an answer.
+                pass  # The client has left.
         return response
 
     return deliver

@@ -1,4 +1,4 @@
-"""Every error as a problem document (RFC 9457): a status, one sentence, and where it applies."""
+"""Answer every error with a problem document (RFC 9457): a status, one sentence, and the place."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from controlplane.settings import SettingsError
 _log = logging.getLogger(__name__)
 
 _LONGEST: Final = 400
-"""Characters of a sentence or a pointer: what a client sent is never echoed without end."""
+"""Characters of a sentence or a pointer, which may repeat what a client sent."""
 
 _STATUS: Final = {
     "not found": HTTPStatus.NOT_FOUND,
@@ -22,7 +22,7 @@ _STATUS: Final = {
     "forbidden": HTTPStatus.FORBIDDEN,
     "unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""By why a command is refused."""
+"""By the kind of refusal."""
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,12 +31,11 @@ class Problem(Exception):  # noqa: N818 - the standard's word
     """A request that is answered with an error.
 
     Attributes:
-        status: Of HTTP.
+        status: The HTTP status.
         detail: One sentence: what is wrong and what would be right.
-        pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None where it is
-            not about a part.
-        parameter: The parameter of the query, or the header, that is wrong.
-        headers: To be sent along.
+        pointer: JSON pointer (RFC 6901) to the part of the body that is wrong; None without one.
+        parameter: The query parameter, or the header, that is wrong.
+        headers: Headers of the answer.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class Problem(Exception):  # noqa: N818 - the standard's word
 
 
 class Stale(Refused):
-    """A change of something that is not as the client believes.
+    """A change whose precondition does not hold.
 
     Attributes:
-        header: Of the request, that said so.
-        etag: Of what there is; None where there is nothing.
+        header: The header with the precondition.
+        etag: The present ETag; None where there is nothing.
     """
 
     def __init__(self, header: str, etag: str | None) -> None:
@@ -69,7 +68,7 @@ class Stale(Refused):
 
 
 @web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error that a handler raises."""
     try:
         return await handler(request)
@@ -106,7 +105,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         status = HTTPStatus(error.status)
         return _response(Problem(status, status.description or status.phrase))
     except Exception:  # noqa: BLE001 - the last frame of a request; it is logged
-        # No client may learn of our faults, nor end the server by one.
+        # A client learns nothing about a fault of the server, and cannot end the server by one.
         _log.exception("a fault of ours while answering %s %r", request.method, request.path)
         return _response(
             Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the control plane; see its log")
@@ -114,7 +113,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def pointer(path: tuple[str | int, ...]) -> str:
-    """A path as a JSON pointer."""
+    """Write a path as a JSON pointer."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
@@ -138,8 +137,8 @@ def _response(problem: Problem) -> web.Response:
 
 
 def _on_one_line(text: str) -> str:
-    """What a client sent may stand in a sentence, but not break it, nor steer a terminal."""
-    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+    """Escape what could break a sentence or steer a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -1,7 +1,7 @@
-"""Who changes what they have not seen is told so: ETag, If-Match and If-None-Match (RFC 9110).
+"""Refuse a change of something that has changed: ETag, If-Match and If-None-Match (RFC 9110).
 
-An ETag here stands for what was declared: settings, source, draining and generation. Readings and
-weights are other ones every second, and nobody who changes a setting depends on them.
+An ETag stands for what is declared: settings, source, draining and generation. It does not cover
+readings and weights, which change every second.
 """
 
 import json
@@ -21,20 +21,20 @@ _LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]
 
 
 def etag(what: Pool | Replica) -> str:
-    """The ETag, in quotes."""
+    """Return the ETag, in quotes."""
     text = json.dumps(declared(what), sort_keys=True)
     return f'"{blake2b(text.encode(), digest_size=8).hexdigest()}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """What a client believes of a pool or a replica that it changes.
+    """The preconditions of a change.
 
     Attributes:
         pool: The pool's name.
-        replica: The replica's id; None where it is about the pool.
-        wanted: ETags of which it must have one; ``*``: it must be there at all.
-        unwanted: ETags of which it must have none; ``*``: it must not be there.
+        replica: The replica's id; None for a change of the pool.
+        wanted: The ETag must be one of these; ``*``: the pool or replica must exist.
+        unwanted: The ETag must be none of these; ``*``: the pool or replica must not exist.
     """
 
     pool: str
@@ -44,18 +44,18 @@ class Preconditions:
 
     @classmethod
     def of(cls, request: web.Request, pool: str, replica: str | None = None) -> Self:
-        """Those of a request.
+        """Read the preconditions of a request.
 
         Raises:
-            Problem: 400, where a header is not as RFC 9110 says.
+            Problem: A header is not as RFC 9110 says.
         """
         return cls(pool, replica, _tags(request, IF_MATCH), _tags(request, IF_NONE_MATCH))
 
     def check(self, fleet: Fleet) -> None:
-        """Compare them with the fleet that is to be changed.
+        """Compare with the fleet that is about to change.
 
         Raises:
-            Stale: It is not as the client believes.
+            Stale: A precondition does not hold.
         """
         if self.wanted is None and self.unwanted is None:
             return
@@ -72,7 +72,7 @@ class Preconditions:
 
 
 def _tags(request: web.Request, header: str) -> tuple[str, ...] | None:
-    """The tags of a header; weak ones are kept as they are, and so match nothing."""
+    """Read the tags of a header; a weak tag matches nothing."""
     if header not in request.headers:
         return None
     text = ",".join(request.headers.getall(header)).strip()

@@ -20,7 +20,7 @@ from controlplane.api.errors import Problem
 from controlplane.xds import events as xds
 
 KEPT: Final = 4_096
-"""Events; of a changed replica each has about 300 bytes."""
+"""Events; one about a replica takes about 300 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Feed:
         Args:
             kept: How many to keep.
         """
-        # Numbers begin anew with every start; the word before them says which start it was.
+        # Numbers begin anew with every start; the prefix says which start.
         self._start = secrets.token_hex(4)
         self._events: deque[Event] = deque(maxlen=kept)
         self._more = asyncio.Event()
@@ -61,16 +61,12 @@ class Feed:
         self._wake()
 
     def close(self) -> None:
-        """Let every reader come to its end."""
+        """End every reader's stream."""
         self.is_closed = True
         self._wake()
 
     def after(self, number: int) -> tuple[Event, ...] | None:
-        """The events after a number.
-
-        Returns:
-            None when some of them are not kept any more, or the number was never given out.
-        """
+        """Return the events after a number; None when some are no longer kept or it is unknown."""
         behind = self.newest - number
         if not 0 <= behind <= len(self._events):
             return None
@@ -82,11 +78,11 @@ class Feed:
             await self._more.wait()
 
     def id(self, number: int) -> str:
-        """What a reader sends as ``Last-Event-ID`` to go on after a number."""
+        """Return the ``Last-Event-ID`` with which a reader goes on after a number."""
         return f"{self._start}-{number}"
 
     def number(self, id_: str) -> int | None:
-        """The number in an id; None for the id of another start, or of nothing."""
+        """Return the number in an id; None for an id of another start or an invalid one."""
         start, _, number = id_.partition("-")
         known = start == self._start and number.isascii() and number.isdigit() and len(number) < 19
         return int(number) if known else None
@@ -97,21 +93,21 @@ class Feed:
 
 
 MAX_NAMES: Final = 20
-"""Of refused resources in one event; with a wrong rule of ours it is all of them."""
+"""Rejected resources in one event; a fault of the control plane can make it all of them."""
 
 
 class NodeEvents:
-    """Publishes what happens on the streams of nodes."""
+    """Publishes what Envoys do: they connect, reject something and leave."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._refused: dict[str, dict[str, xds.Rejected]] = {}
+        self._rejected: dict[str, dict[str, xds.Rejected]] = {}
 
     def observe(self, node: str, event: xds.Event) -> None:
-        """Take in what has happened on a stream of a node.
+        """Publish what has happened on a stream of a node.
 
-        An Envoy that refuses something refuses it again with every new version, several times a
-        second: the same words are said once, until it has taken something of the type.
+        An Envoy rejects the same resource again with every new version, several times a second. The
+        same rejection is published once, until the Envoy acknowledges something of the type.
         """
         match event:
             case xds.Connected(introduced):
@@ -119,14 +115,14 @@ class NodeEvents:
                 locality = {"region": where.region, "zone": where.zone, "sub_zone": where.sub_zone}
                 self._publish(node, "connected", locality=locality)
             case xds.Disconnected(reason):
-                self._refused.pop(node, None)
+                self._rejected.pop(node, None)
                 self._publish(node, "left", reason=reason)
             case xds.Acknowledged(type_url):
-                self._refused.get(node, {}).pop(type_url, None)
+                self._rejected.get(node, {}).pop(type_url, None)
             case xds.Rejected(type_url, names, message):
-                refused = self._refused.setdefault(node, {})
-                if refused.get(type_url) != event:
-                    refused[type_url] = event
+                rejected = self._rejected.setdefault(node, {})
+                if rejected.get(type_url) != event:
+                    rejected[type_url] = event
                     shown = {"names": list(names[:MAX_NAMES]), "message": message}
                     self._publish(node, "rejected", type_url=type_url, **shown)
 
@@ -137,7 +133,7 @@ class NodeEvents:
 MAX_READERS: Final = 64
 
 _BATCH: Final = 64
-"""Events written at once; more only make the pieces larger that a slow reader is waited for."""
+"""Events written at once; a larger piece only takes a slow reader longer."""
 
 
 class EventStream:
@@ -156,21 +152,21 @@ class EventStream:
 
         Args:
             feed: The events.
-            state: What a reader has to know before the first of them, as JSON.
-            may_stay: Whether a reader may go on; asked before it is told of an event.
-            heartbeat: Seconds without an event after which a comment shows that both ends live.
-            stalled: Seconds for a reader to take what was written to it; a slower one is cut.
+            state: The present state as JSON, which a reader gets before the first event.
+            may_stay: Whether a reader may get more events; asked before each.
+            heartbeat: Seconds without an event until a comment shows that both ends live.
+            stalled: Seconds for a reader to take what was written; a slower reader is cut.
         """
         self._feed, self._state = feed, state
         self._heartbeat, self._stalled, self._may_stay = heartbeat, stalled, may_stay
         self.readers = 0
-        # The present state is the same for all who ask while it is described.
+        # All readers that come while the present state is being described share the description.
         self._describing = asyncio.Lock()
         self._descriptions = 0
         self._described = (0, b"")
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Write events until the client leaves, does not read or may not, or the feed is closed."""
+        """Write events until the client leaves, stalls or loses its role, or the feed is closed."""
         if self.readers >= MAX_READERS:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -180,7 +176,7 @@ class EventStream:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
-        # A proxy in between must not keep events until it has a full page of them.
+        # A proxy in between must not buffer events.
         response.headers["X-Accel-Buffering"] = "no"
         self.readers += 1
         try:
@@ -191,7 +187,7 @@ class EventStream:
             if request.transport is not None:
                 request.transport.abort()
         except ConnectionError:
-            pass  # It has left.
+            pass  # The client has left.
         finally:
             self.readers -= 1
         return response
@@ -220,7 +216,7 @@ class EventStream:
                 await self._write(response, b": nothing new\n\n")
 
     async def _missed(self, response: web.StreamResponse) -> int:
-        """Tell a reader that it has missed events, and what is the case now."""
+        """Send `missed` and the present state."""
         words = {"detail": "events were missed; the present state follows"}
         await self._write(response, f"event: missed\ndata: {json.dumps(words)}\n\n".encode())
         return await self._present(response)
@@ -228,7 +224,7 @@ class EventStream:
     async def _present(self, response: web.StreamResponse) -> int:
         begun = self._descriptions
         async with self._describing:
-            # One that began before this reader came may lack what this reader knows.
+            # A description that began before this reader came may be older than what it knows.
             if self._descriptions == begun:
                 self._descriptions += 1
                 at = self._feed.newest

@@ -87,41 +87,38 @@ class Handlers:
     def routes(self) -> tuple[tuple[Operation, Handler], ...]:
         """Every operation with its handler."""
         return (
-            (ops.LIST_POOLS, self.list_pools),
-            (ops.GET_POOL, self.get_pool),
-            (ops.PUT_POOL, self.put_pool),
-            (ops.DELETE_POOL, self.delete_pool),
-            (ops.LIST_REPLICAS, self.list_replicas),
-            (ops.PUT_REPLICAS, self.put_replicas),
-            (ops.GET_REPLICA, self.get_replica),
-            (ops.PUT_REPLICA, self.put_replica),
-            (ops.DELETE_REPLICA, self.delete_replica),
-            (ops.GET_HISTORY, self.get_history),
-            (ops.DRAIN_REPLICA, partial(self.act, Drain)),
-            (ops.UNDRAIN_REPLICA, partial(self.act, Undrain)),
-            (ops.HEARTBEAT_REPLICA, partial(self.act, Heartbeat)),
-            (ops.LIST_NODES, self.list_nodes),
-            (ops.FOLLOW_EVENTS, self.follow_events),
-            (ops.READ_AUDIT, self.read_audit),
-            (ops.READ_METRICS, self.read_metrics),
-            (ops.IS_LIVE, self.is_live),
-            (ops.IS_READY, self.is_ready),
+            (ops.LIST_POOLS, self._list_pools),
+            (ops.GET_POOL, self._get_pool),
+            (ops.PUT_POOL, self._put_pool),
+            (ops.DELETE_POOL, self._delete_pool),
+            (ops.LIST_REPLICAS, self._list_replicas),
+            (ops.PUT_REPLICAS, self._put_replicas),
+            (ops.GET_REPLICA, self._get_replica),
+            (ops.PUT_REPLICA, self._put_replica),
+            (ops.DELETE_REPLICA, self._delete_replica),
+            (ops.GET_HISTORY, self._get_history),
+            (ops.DRAIN_REPLICA, partial(self._act, Drain)),
+            (ops.UNDRAIN_REPLICA, partial(self._act, Undrain)),
+            (ops.HEARTBEAT_REPLICA, partial(self._act, Heartbeat)),
+            (ops.LIST_NODES, self._list_nodes),
+            (ops.FOLLOW_EVENTS, self._follow_events),
+            (ops.READ_AUDIT, self._read_audit),
+            (ops.READ_METRICS, self._read_metrics),
+            (ops.IS_LIVE, self._is_live),
+            (ops.IS_READY, self._is_ready),
         )
 
-    async def list_pools(self, _request: web.Request, query: Page) -> web.Response:
-        """List the pools."""
+    async def _list_pools(self, _request: web.Request, query: Page) -> web.Response:
         pools = self._plane.fleet.pools
         names, following = _page(sorted(pools), query)
         views = [await self._pool_view(pools[name]) for name in names]
         return await long_answer({"pools": views, "next": following})
 
-    async def get_pool(self, request: web.Request, _query: Query) -> web.Response:
-        """Show a pool."""
+    async def _get_pool(self, request: web.Request, _query: Query) -> web.Response:
         (name,) = names_in_path(request)
         return await self._show_pool(name)
 
-    async def put_pool(self, request: web.Request, query: Change) -> web.Response:
-        """Add or change a pool."""
+    async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
         (name,) = names_in_path(request)
         settings = await settings_in_body(request, PoolSettings, "name", name, self._body_timeout)
         is_new = name not in self._plane.fleet.pools
@@ -131,8 +128,7 @@ class Handlers:
         await self._changes.apply(command, request, check)
         return await self._show_pool(name, _CREATED if is_new else _OK)
 
-    async def delete_pool(self, request: web.Request, query: Change) -> web.StreamResponse:
-        """Remove a pool."""
+    async def _delete_pool(self, request: web.Request, query: Change) -> web.StreamResponse:
         (name,) = names_in_path(request)
         self._plane.fleet.pool(name)  # Raises where there is none.
         command, check = DeletePool(name), Preconditions.of(request, name).check
@@ -141,8 +137,7 @@ class Handlers:
         await self._changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
-        """List the replicas of a pool."""
+    async def _list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
         (name,) = names_in_path(request)
         replicas = self._plane.fleet.pool(name).replicas
         selected = sorted(id_ for id_, it in replicas.items() if query.selects(it.settings.labels))
@@ -151,8 +146,7 @@ class Handlers:
         views = (replica_view(report, now) for report in self._plane.reports(name, ids, now))
         return await long_answer({"replicas": views, "next": following})
 
-    async def put_replicas(self, request: web.Request, query: Batch) -> web.Response:
-        """Add or change many replicas."""
+    async def _put_replicas(self, request: web.Request, query: Batch) -> web.Response:
         (name,) = names_in_path(request)
         batch = await body_as(request, ReplicaBatch, self._body_timeout)
         wanted = batch.by_id()
@@ -174,13 +168,11 @@ class Handlers:
                 put["unchanged" if same else "changed"].append(id_)
         return answer(put)
 
-    async def get_replica(self, request: web.Request, _query: Query) -> web.Response:
-        """Show a replica."""
+    async def _get_replica(self, request: web.Request, _query: Query) -> web.Response:
         pool, id_ = names_in_path(request)
         return self._show_replica(pool, id_)
 
-    async def put_replica(self, request: web.Request, query: Change) -> web.Response:
-        """Add or change a replica."""
+    async def _put_replica(self, request: web.Request, query: Change) -> web.Response:
         pool, id_ = names_in_path(request)
         settings = await settings_in_body(request, ReplicaSettings, "id", id_, self._body_timeout)
         is_new = id_ not in self._plane.fleet.pool(pool).replicas
@@ -190,8 +182,7 @@ class Handlers:
         await self._changes.apply(command, request, check)
         return self._show_replica(pool, id_, _CREATED if is_new else _OK)
 
-    async def delete_replica(self, request: web.Request, query: Removal) -> web.StreamResponse:
-        """Remove a replica."""
+    async def _delete_replica(self, request: web.Request, query: Removal) -> web.StreamResponse:
         pool, id_ = names_in_path(request)
         self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
         check = Preconditions.of(request, pool, id_).check
@@ -201,7 +192,7 @@ class Handlers:
         await self._changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def act(
+    async def _act(
         self,
         action: type[Drain] | type[Undrain] | type[Heartbeat],
         request: web.Request,
@@ -216,40 +207,33 @@ class Handlers:
         await self._changes.apply(command, request, check)
         return self._show_replica(pool, id_)
 
-    async def get_history(self, request: web.Request, query: Since) -> web.Response:
-        """Show the last hour of a replica."""
+    async def _get_history(self, request: web.Request, query: Since) -> web.Response:
         pool, id_ = names_in_path(request)
         self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
         now = self._clock()
         told = self._plane.timelines.of(pool, id_, now, query.since)
         return answer(history_view(pool, id_, told, now, self._wall_clock()))
 
-    async def list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
-        """List the connected Envoys."""
+    async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
         now = self._clock()
         return await long_answer(await nodes_view(self._nodes(), now, self._plane.disputes(now)))
 
-    async def follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
-        """Serve the events."""
+    async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
         return await self._events.serve(request)
 
-    async def read_audit(self, _request: web.Request, query: AuditPage) -> web.Response:
-        """Show a page of the audit log."""
+    async def _read_audit(self, _request: web.Request, query: AuditPage) -> web.Response:
         entries, older = self._audit.page(query.limit, query.before)
         return await long_answer({"entries": (it.data() for it in entries), "next": older})
 
-    async def read_metrics(self, request: web.Request, _query: Query) -> web.Response:
-        """Show the control plane's own metrics."""
+    async def _read_metrics(self, request: web.Request, _query: Query) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))
         text, content_type = await self._metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
-    async def is_live(self, _request: web.Request, _query: Query) -> web.Response:
-        """Say that the process answers."""
+    async def _is_live(self, _request: web.Request, _query: Query) -> web.Response:
         return answer({"live": True})
 
-    async def is_ready(self, _request: web.Request, _query: Query) -> web.Response:
-        """Say whether Envoys are served."""
+    async def _is_ready(self, _request: web.Request, _query: Query) -> web.Response:
         is_ready = self._ready()
         return answer({"ready": is_ready}, _OK if is_ready else _UNREADY)
 

@@ -1,4 +1,4 @@
-"""What the API says of the connected Envoys, as plain data."""
+"""Show the connected Envoys as plain data."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from controlplane.xds.nodes import NodeStatus, TypeStatus
 async def nodes_view(
     nodes: Sequence[NodeStatus], now: float, disputes: Iterable[Dispute] = ()
 ) -> dict[str, Any]:
-    """Every stream of every node.
+    """Show every stream of every node.
 
     Args:
-        nodes: As the xDS server knows them.
-        now: Seconds of the clock that the xDS server is given.
-        disputes: About the health of replicas.
+        nodes: The nodes of the xDS server.
+        now: The xDS server's monotonic clock.
+        disputes: Replicas whose health an Envoy sees differently.
     """
     turns, views = Turns(), []
     by_node: dict[str, list[Dispute]] = {}
@@ -46,12 +46,12 @@ def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str
         "types": [_type(status, now) for status in node.types],
         "disagrees": [
             {
-                "pool": it.pool,
-                "replica": it.replica,
-                "sees": "healthy" if it.opinion.is_healthy else "unhealthy",
-                "for_s": plain(it.seconds),
+                "pool": dispute.pool,
+                "replica": dispute.replica,
+                "sees": "healthy" if dispute.opinion.is_healthy else "unhealthy",
+                "for_s": plain(dispute.seconds),
             }
-            for it in disputes
+            for dispute in disputes
         ],
     }
 

@@ -56,11 +56,7 @@ _LIMITS: Final = {
 
 
 def reference(document: dict[str, Any]) -> str:
-    """Print the document as a page.
-
-    Args:
-        document: Of `openapi.document`.
-    """
+    """Build the reference page from the OpenAPI document."""
     operations = [
         (method.upper(), path, operation)
         for path, methods in document["paths"].items()
@@ -104,8 +100,8 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append("<h3>Parameters</h3>")
         parts.append(
             _table(
-                (f"{it['name']} <span class='soft'>{it['in']}</span>", it["schema"], it)
-                for it in operation["parameters"]
+                (f"{each['name']} <span class='soft'>{each['in']}</span>", each["schema"], each)
+                for each in operation["parameters"]
             )
         )
     if body := operation.get("requestBody"):
@@ -142,7 +138,7 @@ def _table(rows: Iterable[tuple[str, dict[str, Any], dict[str, Any]]]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """The type of a schema in words, with links to the types that have names."""
+    """Write the type of a schema, with links to named types."""
     if reference := schema.get("$ref"):
         name = escape(str(reference).rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
@@ -172,6 +168,6 @@ def _default(schema: dict[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
-    """Escaped, with what stands in backquotes as code."""
+    """Escape a text; what stands in backquotes becomes code."""
     parts = escape(text.replace("``", "`")).split("`")
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""What a change would come to, as plain data: resources as Envoys would get them, and a diff."""
+"""Show what a change would lead to: resources as Envoys would get them, and a diff."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,11 +12,11 @@ Found = tuple[tuple[str | int, ...], Any, Any]
 
 
 def preview_view(preview: Preview, pool: str) -> dict[str, Any]:
-    """The answer to ``?dry_run=true``.
+    """Build the answer to ``?dry_run=true``.
 
     Args:
-        preview: Of the command.
-        pool: That the command is about; its resources are shown even where they stay.
+        preview: The preview of the command.
+        pool: The command's pool; its resources are shown even where they stay the same.
     """
     names = sorted({*preview.pools, pool})
     held, wanted = _resources(preview.held, names), _resources(preview.wanted, names)
@@ -45,10 +45,10 @@ def preview_view(preview: Preview, pool: str) -> dict[str, Any]:
 
 
 def differing(before: Any, after: Any, path: tuple[str | int, ...] = ()) -> Iterator[Found]:
-    """The smallest parts of two documents that differ; what is on one side only is null there.
+    """Find the smallest parts of two documents that differ; a missing part is null.
 
-    Of two lists, what they have in common at both ends is left out first, so that something that
-    was put in or taken out is one difference.
+    What two lists have in common at both ends is left out first, so that one inserted or removed
+    item is one difference.
     """
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):

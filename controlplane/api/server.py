@@ -1,4 +1,7 @@
-"""The HTTP server: binds an address, and puts the guard and the error documents around the API."""
+"""The HTTP server: binds an address and routes every operation to its handler.
+
+Every request passes the same steps: connection limit, error documents, token, role, query, handler.
+"""
 
 import asyncio
 import json
@@ -16,8 +19,8 @@ from controlplane.api import pages
 from controlplane.api.answers import encoded
 from controlplane.api.auth import guard, may_stay, require
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.connections import MAX_CONNECTIONS, delivered, doorway
-from controlplane.api.errors import Problem, problems
+from controlplane.api.connections import MAX_CONNECTIONS, delivered, limited
+from controlplane.api.errors import Problem, answer_errors
 from controlplane.api.events import EventStream, Feed, NodeEvents
 from controlplane.api.handlers import Handler, Handlers, Metrics
 from controlplane.api.openapi import document
@@ -33,11 +36,11 @@ from controlplane.xds.events import Event
 from controlplane.xds.nodes import NodeStatus
 
 _LINGER: Final = 1.0
-"""Seconds for a client to finish a body that was refused, so that it reads why."""
+"""Seconds for a client to finish a refused body, so that it reads the refusal."""
 
 
 class BindError(OSError):
-    """The address to serve on cannot be had."""
+    """The address to serve on cannot be bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class Limits:
         body: Seconds for a body to arrive.
         idle: Seconds for the first line and the headers of a request to arrive.
         answer: Seconds for a client to take an answer, or what is written to a stream at once.
-        heartbeat: Seconds after which a stream of events says that there are none.
-        connections: How many may be open.
+        heartbeat: Seconds without an event until an event stream sends a comment.
+        connections: The most open connections.
     """
 
     body: float = 10.0
@@ -80,17 +83,17 @@ class RestServer:
         """Prepare a server.
 
         Args:
-            admin: Where to serve, port 0 takes a free one; and where replicas may be.
-            plane: What is served.
-            carry_out: Carries out a command on the plane; what it has done outlives us.
-            nodes: The connected Envoys.
-            audit: Who changed what.
-            ready: Whether Envoys are served.
-            metrics: The exposition and its content type, for a request's ``Accept``.
-            tokens: Of which every request must carry one, until `accept` gives others; without any
-                only this machine is answered.
-            limits: To what clients may do.
-            clock: Seconds that never go back; the one of the plane and of the nodes.
+            admin: The address to serve on (port 0: a free one), and where replicas may be.
+            plane: The plane to serve.
+            carry_out: Carries out a command on the plane.
+            nodes: Gives the connected Envoys.
+            audit: Knows who changed what.
+            ready: Says whether Envoys are served.
+            metrics: Gives the exposition and its content type for a request's ``Accept``.
+            tokens: Each request must carry one, until `accept` replaces them; without any, only
+                programs of this machine are answered.
+            limits: What clients may do.
+            clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
         self._address, self._tokens, self._limits = admin.address, tokens, limits
@@ -122,15 +125,15 @@ class RestServer:
         self._coming: set[asyncio.Task[object]] = set()
 
     def look(self) -> None:
-        """Look at what has changed in the plane, for those who follow."""
+        """Publish what has changed in the plane."""
         self._watch.look(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
-        """Take in what has happened on a stream of a node, for those who follow the events."""
+        """Publish what has happened on a stream of a node."""
         self._node_events.observe(node, event)
 
     def accept(self, tokens: Sequence[Token]) -> None:
-        """Let in who has one of these tokens from now on, and nobody else."""
+        """Replace the tokens."""
         self._tokens = tokens
 
     async def start(self) -> Address:
@@ -143,12 +146,16 @@ class RestServer:
             BindError: When the address is in use or cannot be bound.
         """
         app = web.Application(
-            middlewares=(delivered(self._limits.answer), problems, guard(lambda: self._tokens)),
+            middlewares=(
+                delivered(self._limits.answer),
+                answer_errors,
+                guard(lambda: self._tokens),
+            ),
             client_max_size=MAX_BYTES,
         )
         app.add_routes([_route(*each) for each in self._handlers.routes()])
         app.add_routes(_pages())
-        # Bodies are small, so none is taken compressed: what was not unpacked is no bomb.
+        # Bodies are small; none is unpacked, so none can be a compression bomb.
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -160,13 +167,15 @@ class RestServer:
         if runner.server is None:
             raise RuntimeError("a runner that was set up has a server")
         loop, wanted = asyncio.get_running_loop(), self._address
-        let_in = doorway(runner.server, self._limits.connections)
+        protocol = limited(runner.server, self._limits.connections)
         try:
-            # It only binds: the thread for probes accepts.
-            bound = await loop.create_server(let_in, wanted.host, wanted.port, start_serving=False)
+            # This only binds; the thread for probes accepts.
+            bound = await loop.create_server(
+                protocol, wanted.host, wanted.port, start_serving=False
+            )
         except OSError as error:
             await runner.cleanup()
-            # asyncio words the error with the address as well; a failed look-up's code is negative.
+            # asyncio's message repeats the address; the code of a failed look-up is negative.
             code = error.errno or 0
             reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
             raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
@@ -176,7 +185,7 @@ class RestServer:
         bound.close()
 
         def hand_over(connection: socket.socket) -> None:
-            coming = loop.create_task(loop.connect_accepted_socket(let_in, connection))
+            coming = loop.create_task(loop.connect_accepted_socket(protocol, connection))
             self._coming.add(coming)
             coming.add_done_callback(self._came)
 
@@ -187,7 +196,7 @@ class RestServer:
     def _came(self, coming: asyncio.Task[object]) -> None:
         self._coming.discard(coming)
         if not coming.cancelled():
-            coming.exception()  # It has left.
+            coming.exception()  # The client has left.
 
     async def stop(self, grace: float) -> None:
         """Take no new connections and end the open ones, by force after `grace` seconds."""
@@ -197,7 +206,7 @@ class RestServer:
             await self._probes.stop()
         self._feed.close()
         self._runner.server.pre_shutdown()
-        # It waits twice: for a handler to end, and for its cancellation to.
+        # `shutdown` waits twice: for handlers to end, and for their cancellation.
         await self._runner.server.shutdown(grace / 2)
         await self._runner.cleanup()
         self._runner = None

@@ -1,9 +1,8 @@
-"""What the API says of pools and replicas, as plain data: reports in, JSON out.
+"""Show pools and replicas as plain data; `schema` has the models that they hold to.
 
-The keys of the settings stand as they were put. Of all other numbers the key has the unit, but for
-`capacity`, which is in requests per second, and `capacity_tokens`, which is in tokens per second.
-
-A number that is not known is null, and one that JSON cannot say (NaN, infinity) is too.
+Answers are plain dictionaries, for speed; a test compares them with the models. An unknown number
+is null, as is a number that JSON cannot express (NaN, infinity). Times of the plane's monotonic
+clock become calendar times here.
 """
 
 import math
@@ -32,13 +31,13 @@ async def pool_view(
     decision: Decision | None,
     parting: Parting | None = None,
 ) -> dict[str, Any]:
-    """A pool: its settings, its replicas in short, and how many are in which state.
+    """Show a pool: its settings, its replicas in short, and how many are in which state.
 
     Args:
         pool: The pool.
-        reports: Of all of its replicas.
-        decision: The last one about it; None before any.
-        parting: How its requests are parted into classes; None: they are not.
+        reports: The reports of all its replicas.
+        decision: The last decision about it; None before the first.
+        parting: The classes of its requests; None where all requests go anywhere.
     """
     replicas, turns = [], Turns()
     cut = stale = 0
@@ -70,7 +69,7 @@ async def pool_view(
 
 
 def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None) -> dict[str, Any]:
-    """The classes of a pool's requests, who serves each, and why."""
+    """Show the classes of a pool's requests, their replicas, and the reasons."""
     shown = titles(pool.settings, decision.parting if decision else None)
     parts = {each.name: each.part for each in decision.classes} if decision else {}
     classes = [
@@ -90,13 +89,13 @@ def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None)
 
 
 def _in_force(policy: Policy | None) -> dict[str, Any]:
-    """The policy that was decided by last, which a changed pool's is from the next decision on."""
+    """Show the policy of the last decision; a changed policy applies from the next decision on."""
     told = None if policy is None else policy in WEIGHED
     return {"policy_in_force": policy, "shares_told_to_envoy": told}
 
 
 def in_short(report: ReplicaReport) -> dict[str, Any]:
-    """What one line of a table has room for."""
+    """Show a replica in the list of its pool."""
     given = _given(report.decision)
     return {
         "id": report.replica.id,
@@ -109,11 +108,11 @@ def in_short(report: ReplicaReport) -> dict[str, Any]:
 
 
 def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
-    """Everything that is known of a replica.
+    """Show everything that is known of a replica.
 
     Args:
-        report: Of the plane.
-        now: Seconds of the clock that the plane is given.
+        report: The plane's report.
+        now: The plane's monotonic clock.
     """
     replica, observed, decision = report.replica, report.observed, report.decision
     lease, by_envoys = replica.lease_until, report.by_envoys
@@ -144,12 +143,12 @@ def replica_view(report: ReplicaReport, now: float) -> dict[str, Any]:
 
 
 def plain(value: float | None) -> float | None:
-    """A number that JSON can say, to six significant digits."""
+    """Round a number to six significant digits; None where JSON cannot express it."""
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
 def readings(window: Window) -> dict[str, Any]:
-    """What a replica reported, over its window."""
+    """Show what a replica reported over its window."""
     return {
         "rate_rps": plain(window.rate),
         "latency_mean_ms": _milliseconds(window.latency),
@@ -168,11 +167,11 @@ def readings(window: Window) -> dict[str, Any]:
 
 
 def load_reports(window: Window, age: float) -> dict[str, Any]:
-    """What Envoys counted of a replica's requests, over their window.
+    """Show what all Envoys counted of a replica's requests over their window.
 
     Args:
-        window: Of the load reports of all Envoys.
-        age: Seconds since the last of them.
+        window: The window of the load reports.
+        age: Seconds since the last report.
     """
     return {
         "age_s": plain(age),
@@ -189,7 +188,7 @@ def load_reports(window: Window, age: float) -> dict[str, Any]:
 def _memory(memory: GpuMemory) -> dict[str, Any]:
     return {
         "gpu": memory.uuid,
-        # A total of 1 stands for a replica that exposes only a fraction.
+        # A replica that exposes only a fraction has a total of 1.
         "used_bytes": plain(memory.used) if memory.total > 1 else None,
         "total_bytes": plain(memory.total) if memory.total > 1 else None,
         "fraction": plain(memory.fraction),
@@ -209,7 +208,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _given(decision: ReplicaDecision | None) -> dict[str, Any]:
-    """What a replica gets."""
+    """Show what a replica gets."""
     if decision is None:
         return dict.fromkeys((*_IN_SHORT, "drained", "stale")) | {"classes": []}
     return {
@@ -225,7 +224,7 @@ def _given(decision: ReplicaDecision | None) -> dict[str, Any]:
 
 
 def steps_view(steps: Iterable[Step]) -> list[dict[str, Any]]:
-    """How a replica came to what it gets."""
+    """Show the steps to what a replica gets."""
     return [
         {
             "name": step.name,
@@ -239,11 +238,11 @@ def steps_view(steps: Iterable[Step]) -> list[dict[str, Any]]:
 
 
 def discovery_view(report: PoolReport, now: float) -> dict[str, Any]:
-    """The sources of a pool, and what they say that is not followed.
+    """Show the sources of a pool, and which of their answers are not followed.
 
     Args:
-        report: Of the plane.
-        now: Seconds of the clock that the plane is given.
+        report: The plane's report.
+        now: The plane's monotonic clock.
     """
     return {
         "sources": [
@@ -264,21 +263,21 @@ def discovery_view(report: PoolReport, now: float) -> dict[str, Any]:
 def history_view(
     pool: str, replica: str, told: Iterable[Told], now: float, wall: float
 ) -> dict[str, Any]:
-    """The last hour of a replica, the oldest entry first.
+    """Show the last hour of a replica, the oldest entry first.
 
     Args:
-        pool: Its pool.
-        replica: Its id.
-        told: What is kept.
-        now: Seconds of the clock that the plane is given.
-        wall: The same moment, seconds since 1970.
+        pool: The pool's name.
+        replica: The replica's id.
+        told: The entries that are kept.
+        now: The plane's monotonic clock.
+        wall: The same moment in seconds since 1970.
     """
     return {
         "pool": pool,
         "id": replica,
         "now": _calendar(wall),
         "kept_s": KEPT,
-        "entries": [_entry(it, now, wall) for it in told],
+        "entries": [_entry(each, now, wall) for each in told],
     }
 
 
@@ -310,6 +309,6 @@ def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
 
 
 def _calendar(seconds: float) -> str:
-    """RFC 3339, in UTC, to the millisecond."""
+    """Write a time as RFC 3339, in UTC, to the millisecond."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

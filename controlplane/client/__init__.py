@@ -21,8 +21,8 @@ async def main() -> None:
 asyncio.run(main())
 ```
 
-What comes back is frozen. A key that a newer control plane has and this client does not know is
-kept, and no error. Whatever goes wrong is a `ClientError`.
+Answers are frozen models. An unknown key of a newer control plane is kept. Every failure is a
+`ClientError`.
 """
 
 from controlplane.api.schema.answers import (

@@ -1,4 +1,4 @@
-"""Sends calls over HTTP; whatever goes wrong comes out as one of the client's own errors."""
+"""Send calls over HTTP and read the answers; every failure is a `ClientError`."""
 
 import json
 import socket
@@ -28,7 +28,7 @@ AnswerT = TypeVar("AnswerT", bound=Answer)
 _PROBLEM: Final = "application/problem+json"
 
 _SILENCE: Final = 45.0
-"""Seconds without a byte after which a stream is cut; every 15 s there is at least a comment."""
+"""Seconds without a byte after which a stream is cut; the server sends something every 15 s."""
 
 
 def read(model: type[AnswerT], document: Any) -> AnswerT:
@@ -61,18 +61,18 @@ class Received:
 
     @property
     def tagged(self) -> Any:
-        """The body with the ETag in it."""
+        """The body with the ETag as one of its keys."""
         return {**self.body, "etag": self.etag} if isinstance(self.body, dict) else self.body
 
 
 class Connection:
-    """Where the control plane is, and open connections to it."""
+    """Open connections to one control plane."""
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
-        """See that the URL and the token can be used; `open` before anything is sent.
+        """Check the URL and the token; call `open` before sending anything.
 
         Raises:
-            ValueError: One of them cannot.
+            ValueError: One of them cannot be used.
         """
         if not _is_http(url):
             raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
@@ -104,10 +104,10 @@ class Connection:
 
         Args:
             call: What to send.
-            expected: Statuses of 400 and above that are no errors.
+            expected: Statuses from 400 on that are no errors.
 
         Raises:
-            ClientError: There is no answer, or it is an error.
+            ClientError: There is no answer, or the answer is an error.
         """
         with self._translated():
             async with self._request(call) as response:
@@ -124,10 +124,10 @@ class Connection:
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a call whose answer has no end; yields its pieces as they come.
+        """Send a call whose answer has no end; yield its pieces as they come.
 
         Raises:
-            ClientError: There is no answer, it is an error, or it has broken off.
+            ClientError: There is no answer, the answer is an error, or it has broken off.
         """
         silence = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
         with self._translated():
@@ -162,7 +162,7 @@ class Connection:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Errors of HTTP as errors of the client."""
+        """Turn errors of HTTP into errors of the client."""
         try:
             yield
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Server-sent events: bytes as they come in, typed changes out; followed over cuts and restarts.
+"""Follow server-sent events over cuts and restarts: bytes in, typed changes out.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -23,18 +23,18 @@ from controlplane.client.errors import (
 )
 
 _FIRST: Final = 0.25
-"""Seconds to wait after a cut; twice as long after each further one, while nothing comes."""
+"""Seconds to wait after a cut; twice as long after each further cut without an event."""
 _LONGEST: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has happened; of a kind that this client does not know, just this.
+    """An event; of a kind that this client does not know, this base class.
 
     Attributes:
-        id: To go on after it, in this run of the control plane; None where that cannot be.
+        id: With it one goes on after this event; None where that is not possible.
         kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
-        document: What was said of it.
+        document: The data of the event.
     """
 
     id: str | None
@@ -44,10 +44,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StateShown(Event):
-    """How things are: at the beginning, and after something was missed.
+    """The present state: first of all, and after events were missed.
 
     Attributes:
-        pools: All of them.
+        pools: All pools.
     """
 
     pools: tuple[Pool, ...]
@@ -58,9 +58,9 @@ class PoolChanged(Event):
     """A pool was added, changed or removed.
 
     Attributes:
-        pool: Its name.
+        pool: The pool's name.
         change: ``added``, ``changed`` or ``removed``.
-        etag: As `Client.pool` has it; None of one that is gone.
+        etag: The pool's ETag; None of a removed pool.
     """
 
     pool: str
@@ -70,13 +70,13 @@ class PoolChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaChanged(Event):
-    """A replica was added, changed or removed; or its readiness, tier or draining is another one.
+    """A replica was added, changed or removed, or its readiness, tier or draining has changed.
 
     Attributes:
-        pool: Its pool's name.
-        replica: Its id.
+        pool: The pool's name.
+        replica: The replica's id.
         change: ``added``, ``changed`` or ``removed``.
-        now: What it is like; None of one that is gone.
+        now: The replica as it is now; None of a removed replica.
     """
 
     pool: str
@@ -90,9 +90,9 @@ class PartingChanged(Event):
     """Requests of a pool begin or cease to go by class, or a class has other replicas or requests.
 
     Attributes:
-        pool: Its name.
+        pool: The pool's name.
         change: ``begun``, ``changed`` or ``ended``.
-        classes: How many replicas serve each class first, by its name; empty where it ended.
+        classes: How many replicas serve each class first, by its name; empty at the end.
         reasons: Why, in sentences.
     """
 
@@ -104,7 +104,7 @@ class PartingChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class Missed(Event):
-    """Some events are not kept any more; a `StateShown` follows.
+    """Some events are no longer kept; a `StateShown` follows.
 
     Attributes:
         detail: The same in a sentence.
@@ -118,7 +118,7 @@ class _State(Answer):
 
 
 class Reader:
-    """Takes bytes in whatever pieces they come; begin with a new one for each connection."""
+    """Takes bytes in pieces of any size; each connection needs a new reader."""
 
     _LINE_END: Final = b"\n"
 
@@ -128,10 +128,10 @@ class Reader:
         self._fields: dict[str, str] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that are whole with these bytes.
+        """Return the events that are complete with these bytes.
 
         Raises:
-            UnexpectedAnswerError: These are no events of a control plane.
+            UnexpectedAnswerError: The bytes are no events of a control plane.
         """
         self._rest += data
         while (end := self._rest.find(self._LINE_END, self._searched)) >= 0:
@@ -144,13 +144,13 @@ class Reader:
                 fields, self._fields = self._fields, {}
                 if "data" in fields:
                     yield _event(fields)
-        # A state of thousands of replicas comes in many pieces: each is looked through once.
+        # A state of thousands of replicas comes in many pieces; each is searched once.
         self._searched = len(self._rest)
 
     def _take(self, line: bytes) -> None:
         name, _, value = line.decode("utf-8", "replace").partition(":")
         if not name:
-            return  # A comment: it shows that both ends live.
+            return  # A comment shows that both ends live.
         value = value.removeprefix(" ")
         if name == "data" and "data" in self._fields:
             value = f"{self._fields['data']}\n{value}"
@@ -172,9 +172,9 @@ def _event(fields: Mapping[str, str]) -> Event:
             pool = read(PoolEvent, document)
             return PoolChanged(id_, kind, document, pool.pool, pool.change, pool.etag)
         case "replica":
-            said = read(ReplicaEvent, document)
+            event = read(ReplicaEvent, document)
             now = read(ReplicaInShort, document) if "state" in document else None
-            return ReplicaChanged(id_, kind, document, said.pool, said.id, said.change, now)
+            return ReplicaChanged(id_, kind, document, event.pool, event.id, event.change, now)
         case "parting":
             found = read(PartingEvent, document)
             return PartingChanged(
@@ -189,7 +189,7 @@ def _event(fields: Mapping[str, str]) -> Event:
 async def followed(
     connection: Connection, after: str | None, on_cut: Callable[[ClientError], None] | None
 ) -> AsyncGenerator[Event, None]:
-    """Yield events without an end; the arguments and errors are those of `Client.events`."""
+    """Yield events without an end; see `Client.events`."""
     last, wait, is_first = after, _FIRST, True
     while True:
         try:

@@ -36,6 +36,8 @@ _OK, _CREATED, _NO_CONTENT = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CO
 _NOT_FOUND, _CONFLICT = HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
 _STALE, _UNAVAILABLE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.SERVICE_UNAVAILABLE
 
+_ON_CHANGE: Final = (_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE)
+
 _REPLICA_EXAMPLE: Final = {"address": "10.0.0.11:8080", "slots": 2, "locality": {"zone": "a"}}
 _POOL_EXAMPLE: Final = {
     "model": "all-MiniLM-L6-v2",
@@ -65,9 +67,9 @@ class Operation:
     """
 
     id: str
-    method: str
+    method: str = "GET"
     path: str
-    role: Role | None
+    role: Role | None = Role.READ
     summary: str
     description: str
     answers: Mapping[HTTPStatus, type[Answer] | None]
@@ -91,9 +93,7 @@ class Operation:
 
 LIST_POOLS: Final = Operation(
     id="listPools",
-    method="GET",
     path=_POOLS,
-    role=Role.READ,
     summary="List the pools",
     description="In alphabetical order; all of them, unless `limit` asks for pages.",
     answers={_OK: PoolList},
@@ -101,9 +101,7 @@ LIST_POOLS: Final = Operation(
 )
 GET_POOL: Final = Operation(
     id="getPool",
-    method="GET",
     path=_POOL,
-    role=Role.READ,
     summary="Show a pool",
     description="Its settings are shown as they can be put. The ETag stands for them.",
     answers={_OK: Pool},
@@ -136,13 +134,11 @@ DELETE_POOL: Final = Operation(
     answers={_NO_CONTENT: None},
     query=Change,
     headers=(IF_MATCH,),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE),
+    errors=_ON_CHANGE,
 )
 LIST_REPLICAS: Final = Operation(
     id="listReplicas",
-    method="GET",
     path=_REPLICAS,
-    role=Role.READ,
     summary="List the replicas of a pool",
     description="In alphabetical order of their ids; all of them, unless `limit` asks for pages.",
     answers={_OK: ReplicaList},
@@ -166,9 +162,7 @@ PUT_REPLICAS: Final = Operation(
 )
 GET_REPLICA: Final = Operation(
     id="getReplica",
-    method="GET",
     path=_REPLICA,
-    role=Role.READ,
     summary="Show a replica, and why it gets what it gets",
     description="Its settings are shown as they can be put. The ETag stands for them, and for"
     " draining.",
@@ -190,7 +184,7 @@ PUT_REPLICA: Final = Operation(
     body=ReplicaSettings,
     example=_REPLICA_EXAMPLE,
     headers=(IF_MATCH, IF_NONE_MATCH),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE),
+    errors=_ON_CHANGE,
 )
 DELETE_REPLICA: Final = Operation(
     id="deleteReplica",
@@ -204,13 +198,11 @@ DELETE_REPLICA: Final = Operation(
     answers={_NO_CONTENT: None},
     query=Removal,
     headers=(IF_MATCH,),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE),
+    errors=_ON_CHANGE,
 )
 GET_HISTORY: Final = Operation(
     id="getHistory",
-    method="GET",
     path=f"{_REPLICA}/history",
-    role=Role.READ,
     summary="Show when a replica's share changed, and why",
     description="The explanations of the last hour, the oldest first, with what changed from each"
     " to the next. Of many similar entries some are left out.",
@@ -228,7 +220,7 @@ DRAIN_REPLICA: Final = Operation(
     answers={_OK: Replica},
     query=Change,
     headers=(IF_MATCH,),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE),
+    errors=_ON_CHANGE,
 )
 UNDRAIN_REPLICA: Final = Operation(
     id="undrainReplica",
@@ -240,7 +232,7 @@ UNDRAIN_REPLICA: Final = Operation(
     answers={_OK: Replica},
     query=Change,
     headers=(IF_MATCH,),
-    errors=(_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE),
+    errors=_ON_CHANGE,
 )
 HEARTBEAT_REPLICA: Final = Operation(
     id="heartbeatReplica",
@@ -256,9 +248,7 @@ HEARTBEAT_REPLICA: Final = Operation(
 )
 LIST_NODES: Final = Operation(
     id="listNodes",
-    method="GET",
     path="/v1/nodes",
-    role=Role.READ,
     summary="List the connected Envoys",
     description="For each: what it was sent and has acknowledged of every type, and its last"
     " rejection.",
@@ -266,9 +256,7 @@ LIST_NODES: Final = Operation(
 )
 FOLLOW_EVENTS: Final = Operation(
     id="followEvents",
-    method="GET",
     path="/v1/events",
-    role=Role.READ,
     summary="Follow what changes, as server-sent events",
     description="First comes `state`, all pools as they are; then `pool`, `replica`, `parting` and"
     " `node` for each change. A client that sends `Last-Event-ID` goes on after that event. Where"
@@ -282,7 +270,6 @@ FOLLOW_EVENTS: Final = Operation(
 )
 READ_AUDIT: Final = Operation(
     id="readAudit",
-    method="GET",
     path="/v1/audit",
     role=Role.OPERATE,
     summary="Who changed what",
@@ -293,9 +280,7 @@ READ_AUDIT: Final = Operation(
 )
 READ_METRICS: Final = Operation(
     id="readMetrics",
-    method="GET",
     path="/metrics",
-    role=Role.READ,
     summary="Metrics of the control plane for Prometheus",
     description="In Prometheus' text format, or in OpenMetrics where `Accept` asks for it.",
     answers={_OK: None},
@@ -303,7 +288,6 @@ READ_METRICS: Final = Operation(
 )
 IS_LIVE: Final = Operation(
     id="isLive",
-    method="GET",
     path="/livez",
     role=None,
     summary="Whether the process answers",
@@ -312,7 +296,6 @@ IS_LIVE: Final = Operation(
 )
 IS_READY: Final = Operation(
     id="isReady",
-    method="GET",
     path="/readyz",
     role=None,
     summary="Whether Envoys are served",
@@ -346,7 +329,6 @@ OPERATIONS: Final = (
 
 OPENAPI: Final = Operation(
     id="",
-    method="GET",
     path="/openapi.json",
     role=None,
     summary="The OpenAPI document",
