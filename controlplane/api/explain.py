@@ -115,8 +115,8 @@ def _of_joined(joined: Joined) -> Iterator[str]:
     if joined.memory and joined.age is not None:
         fullest = joined.memory[-1]
         yield (
-            f"{percent(fullest.fraction)} of the memory of {fullest.uuid} was in use, as its exporter"
-            f" answered {_ago(joined.age)}"
+            f"{percent(fullest.fraction)} of the memory of {fullest.uuid} was in use, as its"
+            f" exporter answered {_ago(joined.age)}"
         )
     elif joined.failure is None:
         yield (
