@@ -1,9 +1,9 @@
-"""Probes have a thread of their own: whatever keeps the event loop, they are answered at once.
+"""Answer probes in a thread of their own, so that a busy event loop does not delay them.
 
 The thread accepts every connection and looks at how its first request begins. A probe is answered
-right there, and the connection closed; any other is handed to the event loop. A connection that
-says nothing waits here, where it takes no place of those who ask for something. So that a probe
-still says whether the process works, the event loop has to give signs of life.
+here, and its connection closed; any other connection goes to the event loop. A connection without
+any data waits here and does not count against the limit. The event loop must give signs of life, so
+that a probe still says whether the process works.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ BEAT: Final = 0.5
 """Seconds between two signs of life of the event loop."""
 
 STILL: Final = 20
-"""Signs of life that may be missing, while this thread works, before a probe says so."""
+"""Missing signs of life, while this thread works, from which on a probe fails."""
 
 MAX_SILENT: Final = 1_024
-"""Connections that have said nothing yet; with more, the oldest is closed."""
+"""Connections without any data; with more, the oldest is closed."""
 
 _LONGEST: Final = 8_192
 """Bytes of a probe's request."""
 
 _PEEK: Final = 0.02
-"""Seconds until a connection is looked at again that has said too little to tell what it wants."""
+"""Seconds until a connection with too few bytes to recognise is looked at again."""
 
 _STARTS: Final = tuple(
     f"{method} {path} HTTP/1.".encode()
@@ -49,10 +49,10 @@ class ProbeThread:
         """Prepare.
 
         Args:
-            listening: Bound sockets; this takes them over.
+            listening: Bound sockets, which the thread closes.
             hand_over: Takes a connection that is no probe; called in the event loop.
-            ready: Whether Envoys are served; called in the thread, so it only looks.
-            idle: Seconds for a connection to say what it wants.
+            ready: Whether Envoys are served; called in the thread, so it must only read.
+            idle: Seconds for the start of a request to arrive.
         """
         self._listening, self._hand_over = listening, hand_over
         self._ready, self._idle = ready, idle
@@ -70,7 +70,7 @@ class ProbeThread:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Accept no more connections, and close those that have said nothing."""
+        """Accept no more connections, and close those without data."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join)
 
@@ -90,7 +90,7 @@ class ProbeThread:
                 each.close()
 
     async def _beat(self) -> None:
-        # Counted and not timed: after a stop of the whole process nothing is missing.
+        # Counted rather than timed, so that a stop of the whole process is no failure.
         while True:
             self._missing += 1
             with suppress(RuntimeError):
@@ -105,7 +105,7 @@ class ProbeThread:
             try:
                 connection, _ = await self._loop.sock_accept(listening)
             except OSError:
-                # There are no file descriptors left, say, or who came has gone.
+                # No file descriptor is left, or the client has gone.
                 await asyncio.sleep(0.1)
                 continue
             connection.settimeout(0)
@@ -126,22 +126,24 @@ class ProbeThread:
                     return
                 await self._answer(connection, wanted)
         except (TimeoutError, OSError, RuntimeError):
-            # It says nothing, it has left, or the event loop has ended.
+            # No data came, the client has left, or the event loop has ended.
             connection.close()
         except asyncio.CancelledError:
             connection.close()
             raise
 
     async def _wanted(self, connection: socket.socket) -> bytes | None:
-        """How a probe begins; None for anything else, of which nothing was read."""
+        """Return how a probe begins; None for anything else, without reading from it."""
         while True:
             await self._readable(connection)
             start = connection.recv(32, socket.MSG_PEEK)
             if not start:
                 raise ConnectionResetError
-            if (found := next((it for it in _STARTS if start.startswith(it)), None)) is not None:
+            if (
+                found := next((each for each in _STARTS if start.startswith(each)), None)
+            ) is not None:
                 return found
-            if not any(it.startswith(start) for it in _STARTS):
+            if not any(each.startswith(start) for each in _STARTS):
                 return None
             await asyncio.sleep(_PEEK)
 

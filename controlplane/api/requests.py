@@ -28,10 +28,10 @@ _NAME: Final = TypeAdapter(Name)
 
 
 def names_in_path(request: web.Request) -> tuple[str, ...]:
-    """The pool's name, and the replica's id where the path has one.
+    """Read the pool's name, and the replica's id where the path has one.
 
     Raises:
-        Problem: It cannot be a name.
+        Problem: A part of the path cannot be a name.
     """
     return tuple(_name(part, text) for part, text in request.match_info.items())
 
@@ -40,21 +40,18 @@ def _name(part: str, text: str) -> str:
     try:
         return _NAME.validate_python(text)
     except ValidationError:
-        shown = ascii(text)
-        if len(shown) > 60:
-            shown = f"{shown[:57]}..."
         raise Problem(
             HTTPStatus.BAD_REQUEST,
-            f"{shown} cannot name a {part}: take 1 to 63 letters, digits, dots, dashes and"
+            f"{_shown(text)} cannot name a {part}: take 1 to 63 letters, digits, dots, dashes and"
             " underscores, with a letter or digit first",
         ) from None
 
 
 def query_of(request: web.Request, model: type[QueryT]) -> QueryT:
-    """The parameters of a request.
+    """Read the query parameters.
 
     Raises:
-        Problem: One is unknown, wrong, or there twice.
+        Problem: A parameter is unknown, wrong or repeated.
     """
     data: dict[str, Any] = {}
     for key in request.query:
@@ -83,46 +80,31 @@ def _parameter(key: str, what: str) -> Problem:
 async def settings_in_body(
     request: web.Request, model: type[SettingsT], name_key: str, name: str, seconds: float
 ) -> SettingsT:
-    """The body as settings; it may repeat the name that the path gives.
+    """Read the body as settings; the body may repeat the name in the path.
 
     Args:
-        request: Whose body it is.
-        model: Of the settings.
-        name_key: Under which the name may be repeated.
-        name: In the path.
-        seconds: For the whole body to arrive.
+        request: The request.
+        model: The settings' model.
+        name_key: The key under which the body may repeat the name.
+        name: The name in the path.
+        seconds: Time for the whole body to arrive.
 
     Raises:
-        Problem: The body cannot be had or read.
-        SettingsError: It says something that is wrong.
+        Problem: The body does not arrive or is not JSON.
+        SettingsError: A value is wrong.
     """
-    data = await _json(request, seconds)
-    if not isinstance(data, dict):
-        raise SettingsError("the body must be an object of keys and values")
+    data = await _object_in_body(request, seconds)
     if data.get(name_key, name) != name:
         raise SettingsError(f"must be {name!r}, as in the path, or left out", (name_key,))
     return validated(model, {key: value for key, value in data.items() if key != name_key})
 
 
 async def body_as(request: web.Request, model: type[BodyT], seconds: float) -> BodyT:
-    """The body as a model.
-
-    Args:
-        request: Whose body it is.
-        model: Of the body.
-        seconds: For the whole of it to arrive.
-
-    Raises:
-        Problem: The body cannot be had or read.
-        SettingsError: It says something that is wrong.
-    """
-    data = await _json(request, seconds)
-    if not isinstance(data, dict):
-        raise SettingsError("the body must be an object of keys and values")
-    return validated(model, data)
+    """Read the body as a model; see `settings_in_body`."""
+    return validated(model, await _object_in_body(request, seconds))
 
 
-async def _json(request: web.Request, seconds: float) -> Any:
+async def _object_in_body(request: web.Request, seconds: float) -> dict[str, Any]:
     if request.content_type != "application/json":
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -137,8 +119,7 @@ async def _json(request: web.Request, seconds: float) -> Any:
         raise too_large
     try:
         async with asyncio.timeout(seconds):
-            data = await request.read()
-        return read_json(data)
+            value = read_json(await request.read())
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -153,27 +134,30 @@ async def _json(request: web.Request, seconds: float) -> Any:
         raise Problem(HTTPStatus.BAD_REQUEST, "the client left before its body was here") from None
     except JsonError as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+    if not isinstance(value, dict):
+        raise SettingsError("the body must be an object of keys and values")
+    return value
 
 
 MAX_BYTES: Final = 1 << 20
-"""Longer bodies are refused; a pool with every key set has 2 kB."""
+"""The longest body; a pool with every key set has 2 kB."""
 
 _MAX_DIGITS: Final = 18
-"""Of an integer; more than that are no amount of anything here."""
+"""The most digits of an integer."""
 
 
 class JsonError(ValueError):
-    """Bytes that are not JSON as it is taken here; the message is a sentence."""
+    """Bytes that are not strict JSON; the message is a sentence."""
 
 
 def read_json(data: bytes) -> Any:
     """Parse a JSON document.
 
     Args:
-        data: The whole of it, UTF-8 without a byte order mark.
+        data: All of it, UTF-8 without a byte order mark.
 
     Raises:
-        JsonError: Whatever is wrong; no other error escapes.
+        JsonError: The document is not strict JSON; no other error escapes.
     """
     try:
         text = data.decode("utf-8")
@@ -201,7 +185,7 @@ def read_json(data: bytes) -> Any:
 
 
 def _check(value: Any) -> None:
-    """Look at every text of a value."""
+    """Check every text of a value."""
     match value:
         case str():
             _check_text(value)

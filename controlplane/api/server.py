@@ -63,7 +63,11 @@ class Limits:
 
 
 class RestServer:
-    """The REST API. `start` it, and `stop` it before the event loop ends."""
+    """The REST API. `start` it, and `stop` it before the event loop ends.
+
+    Attributes:
+        routes: Every operation with its handler.
+    """
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class RestServer:
             wall_clock=wall_clock,
             body_timeout=limits.body,
         )
+        self.routes = self._handlers.routes()
         self._ready = ready
         self._runner: web.AppRunner | None = None
         self._probes: ProbeThread | None = None
@@ -153,7 +158,7 @@ class RestServer:
             ),
             client_max_size=MAX_BYTES,
         )
-        app.add_routes([_route(*each) for each in self._handlers.routes()])
+        app.add_routes([_route(*each) for each in self.routes])
         app.add_routes(_pages())
         # Bodies are small; none is unpacked, so none can be a compression bomb.
         runner = web.AppRunner(

@@ -81,6 +81,14 @@ async def test_the_body_of_a_replica_is_described_by_the_model_that_validates_it
         assert replica["properties"]["slots"]["description"].endswith("null: that is learned.")
 
 
+async def test_settings_in_an_answer_are_described_as_they_can_be_put() -> None:
+    async with served() as api:
+        schemas = (await document(api))["components"]["schemas"]
+        for shown, put in (("Route", "RouteSettings"), ("Match", "ClassMatch")):
+            assert schemas[shown]["properties"] == schemas[put]["properties"]
+            assert f"#/components/schemas/{shown}" in str(schemas)
+
+
 async def test_the_bodies_that_it_gives_as_examples_are_taken() -> None:
     async with served() as api:
         found = {it["operationId"]: it for _, _, it in operations(await document(api))}

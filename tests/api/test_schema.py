@@ -158,7 +158,7 @@ async def test_an_event_of_classes_holds_to_its_model() -> None:
 
 async def test_the_server_routes_exactly_the_operations_of_the_table() -> None:
     async with served() as api:
-        assert [it for it, _ in api.server._handlers.routes()] == list(OPERATIONS)
+        assert [it for it, _ in api.server.routes] == list(OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The base of all answers, and the answers that are about no single pool."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -29,8 +29,14 @@ class Answer(BaseModel):
 
     settings_model: ClassVar[type[BaseModel] | None] = None
 
+    def __init_subclass__(
+        cls, *, settings: type[BaseModel] | None = None, **config: Unpack[ConfigDict]
+    ) -> None:
+        super().__init_subclass__(**config)
+        cls.settings_model = settings
+
     def document(self) -> dict[str, Any]:
-        """The answer as plain data, as the control plane has sent it, unknown keys included."""
+        """Return the answer as the control plane has sent it, unknown keys included."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 

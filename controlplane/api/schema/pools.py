@@ -1,8 +1,6 @@
 """A pool as the control plane shows it. Only the settings that many ask for are typed."""
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import BaseModel
+from typing import Annotated, Any
 
 from controlplane.api.schema.answers import Answer, Declared, one_of
 from controlplane.api.schema.replicas import InForce, ReplicaInShort
@@ -18,54 +16,42 @@ from controlplane.settings.health_check import HealthCheckSettings
 from controlplane.settings.pool import ListenerSettings, RouteSettings
 
 
-class Listener(Answer):
+class Listener(Answer, settings=ListenerSettings):
     """What a sidecar opens for its application."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = ListenerSettings
 
     address: str
 
 
-class Route(Answer):
+class Route(Answer, settings=RouteSettings):
     """Which requests of the listener go to the pool."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = RouteSettings
 
     prefix: str
     timeout: str
 
 
-class Objective(Answer):
+class Objective(Answer, settings=ObjectiveSettings):
     """What the pool is meant to keep to."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = ObjectiveSettings
 
     p99: str
     """Such as `250ms`."""
 
 
-class Balancing(Answer):
+class Balancing(Answer, settings=BalancingSettings):
     """How requests are shared out; what a policy has beside its name is in `document()`."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = BalancingSettings
 
     policy: str
 
 
-class HealthCheck(Answer):
+class HealthCheck(Answer, settings=HealthCheckSettings):
     """Envoy's active health check."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = HealthCheckSettings
 
     path: str
     interval: str
     timeout: str
 
 
-class Metrics(Answer):
+class Metrics(Answer, settings=MetricsSettings):
     """How replicas are scraped; the rest is in `document()`."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = MetricsSettings
 
     profile: str
 
@@ -86,19 +72,15 @@ class Counts(Answer):
     """Their last good scrape is too old."""
 
 
-class Header(Answer):
+class Header(Answer, settings=HeaderMatch):
     """A request header that has exactly this value."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = HeaderMatch
 
     name: str
     value: str
 
 
-class Match(Answer):
+class Match(Answer, settings=ClassMatch):
     """Which requests belong to a class: those that meet all given conditions."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = ClassMatch
 
     header: Header | None = None
     prefix: str | None = None
@@ -118,10 +100,8 @@ class Match(Answer):
         return " ".join(filter(None, parts))
 
 
-class Class(Answer):
+class Class(Answer, settings=ClassSettings):
     """A class of requests as it is declared."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = ClassSettings
 
     name: str
     match: Match

@@ -1,8 +1,6 @@
 """A replica as the control plane shows it, now and in the last hour. An unknown number is None."""
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import BaseModel
+from typing import Annotated, Any
 
 from controlplane.api.schema.answers import Answer, Declared, one_of
 from controlplane.settings import Locality
@@ -49,19 +47,15 @@ class ReplicaInShort(Weighed):
     """Requests that all Envoys together have at it now; None where no Envoy reports."""
 
 
-class ReplicaLocality(Answer):
+class ReplicaLocality(Answer, settings=Locality):
     """Where a replica runs."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = Locality
 
     region: str | None = None
     zone: str | None = None
 
 
-class GpuDeclared(Answer):
+class GpuDeclared(Answer, settings=Gpu):
     """The device that a replica computes on."""
-
-    settings_model: ClassVar[type[BaseModel] | None] = Gpu
 
     uuid: str
 
