@@ -126,11 +126,24 @@ class _Schemas(GenerateJsonSchema):
         words = _attributes(inner["cls"])
         text = inspect.getdoc(schema["cls"]) or ""
         described["description"] = " ".join(text.split("\n\nAttributes:")[0].split())
+        defaults = _defaults(inner["cls"])
         for key, property_ in described.get("properties", {}).items():
+            if "default" in property_:
+                property_["default"] = defaults[key]
             if said := property_.get("description") or words.get(key):
                 # The docstrings are Python's, the document is about JSON.
                 property_["description"] = re.sub(r"\bNone\b", "null", said)
         return described
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the defaults of a model as a client writes them: `60s`, where the value is 60.0."""
+    known = {
+        key: field.default
+        for key, field in model.model_fields.items()
+        if not field.is_required() and field.default_factory is None
+    }
+    return model.model_construct(**known).model_dump(mode="json", include=set(known))
 
 
 def _attributes(model: type[Any]) -> dict[str, str]:

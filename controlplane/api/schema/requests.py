@@ -8,7 +8,15 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from controlplane.settings import (
     ReplicaEntry,
@@ -17,7 +25,7 @@ from controlplane.settings import (
     parse_duration,
     shown,
 )
-from controlplane.settings.values import Name, Settings
+from controlplane.settings.values import Name, Settings, format_duration
 
 MAX_PAGE: Final = 10_000
 MAX_BATCH: Final = 1_000
@@ -107,7 +115,9 @@ class ReplicaPage(Page):
 class Since(Query):
     """How far back a history goes."""
 
-    since: Annotated[float, BeforeValidator(_duration), _DURATION] = 3600.0
+    since: Annotated[
+        float, BeforeValidator(_duration), PlainSerializer(format_duration), _DURATION
+    ] = 3600.0
     """How far back, as in `5m`; everything that is kept by default."""
 
 
