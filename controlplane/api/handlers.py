@@ -8,13 +8,15 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 
 from controlplane.api.answers import answer, long_answer
+from controlplane.api.auth import require
 from controlplane.api.changes import Changes, pointing
+from controlplane.api.errors import Problem
 from controlplane.api.etags import Preconditions
 from controlplane.api.events import EventStream
 from controlplane.api.node_view import nodes_view
-from controlplane.api.requests import body_as, names_in_path, settings_in_body
+from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
-from controlplane.api.schema.operations import Operation
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
 from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
@@ -264,3 +266,32 @@ def _page(names: Iterable[str], query: Page) -> tuple[list[str], str | None]:
     if query.limit is None or len(found) <= query.limit:
         return found, None
     return found[: query.limit], found[query.limit - 1]
+
+
+def route(operation: Operation, handle: Handler) -> web.RouteDef:
+    """Check the role, the query and the conditions of a request before it is handled."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if operation.role is not None:
+            require(request, operation.role)
+        query = query_of(request, operation.query)
+        if operation.method != "GET":
+            _refuse_conditions(request, operation)
+        return await handle(request, query)
+
+    if operation.method == "GET":
+        # An event stream has no end, and so no headers without a body.
+        return web.get(operation.path, checked, allow_head=operation.media != "text/event-stream")
+    return web.route(operation.method, operation.path, checked)
+
+
+def _refuse_conditions(request: web.Request, operation: Operation) -> None:
+    """Refuse a condition that would be ignored: the client would change what it has not seen."""
+    for header in (IF_MATCH, IF_NONE_MATCH):
+        if header in request.headers and header not in operation.headers:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                f"{header} is not taken here; leave it out, or change one thing at a time"
+                " where it is",
+                parameter=header,
+            )

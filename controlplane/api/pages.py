@@ -1,15 +1,21 @@
-"""The two pages for people: the dashboard at ``/`` and the reference at ``/docs``.
+"""The OpenAPI document and the two pages: the dashboard at ``/`` and the reference at ``/docs``.
 
 Each is one file of HTML that loads nothing from elsewhere. The dashboard asks the API every two
 seconds with a token that stays in its tab. The reference is made of the OpenAPI document.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Any, Final
+
+from aiohttp import web
+
+from controlplane.api.openapi import document
+from controlplane.api.schema.operations import OPENAPI
 
 DASHBOARD: Final = Path(__file__).with_name("dashboard.html").read_text(encoding="utf-8")
 
@@ -55,15 +61,35 @@ _LIMITS: Final = {
 }
 
 
-def reference(document: dict[str, Any]) -> str:
+def routes() -> tuple[web.RouteDef, ...]:
+    """Serve the OpenAPI document and the two pages."""
+    described = document()
+    text = json.dumps(described, indent=2) + "\n"
+
+    def serve(path: str, text: str, kind: str, policy: str | None = None) -> web.RouteDef:
+        headers = {} if policy is None else {"Content-Security-Policy": policy}
+
+        async def handle(_request: web.Request) -> web.Response:
+            return web.Response(text=text, content_type=kind, headers=headers)
+
+        return web.get(path, handle)
+
+    return (
+        serve(OPENAPI.path, text, "application/json"),
+        serve("/docs", reference(described), "text/html", REFERENCE_POLICY),
+        serve("/", DASHBOARD, "text/html", DASHBOARD_POLICY),
+    )
+
+
+def reference(described: dict[str, Any]) -> str:
     """Build the reference page from the OpenAPI document."""
     operations = [
         (method.upper(), path, operation)
-        for path, methods in document["paths"].items()
+        for path, methods in described["paths"].items()
         for method, operation in methods.items()
     ]
-    schemas = document["components"]["schemas"]
-    info = document["info"]
+    schemas = described["components"]["schemas"]
+    info = described["info"]
     return "".join(
         (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',

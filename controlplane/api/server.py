@@ -4,29 +4,25 @@ Every request passes the same steps: connection limit, error documents, token, r
 """
 
 import asyncio
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from controlplane.api import pages
 from controlplane.api.answers import encoded
-from controlplane.api.auth import guard, may_stay, require
+from controlplane.api.auth import guard, may_stay
 from controlplane.api.changes import CarryOut, Changes
 from controlplane.api.connections import MAX_CONNECTIONS, delivered, limited
-from controlplane.api.errors import Problem, answer_errors
+from controlplane.api.errors import answer_errors
 from controlplane.api.events import EventStream, Feed, NodeEvents
-from controlplane.api.handlers import Handler, Handlers, Metrics
-from controlplane.api.openapi import document
+from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
-from controlplane.api.requests import MAX_BYTES, query_of
-from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, OPENAPI, Operation
+from controlplane.api.requests import MAX_BYTES
 from controlplane.api.watch import Watch
 from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
@@ -158,8 +154,8 @@ class RestServer:
             ),
             client_max_size=MAX_BYTES,
         )
-        app.add_routes([_route(*each) for each in self.routes])
-        app.add_routes(_pages())
+        app.add_routes([route(*each) for each in self.routes])
+        app.add_routes(pages.routes())
         # Bodies are small; none is unpacked, so none can be a compression bomb.
         runner = web.AppRunner(
             app,
@@ -218,51 +214,3 @@ class RestServer:
 
     async def _state(self) -> str:
         return await encoded({"pools": await self._handlers.pool_views()}, Turns())
-
-
-def _route(operation: Operation, handle: Handler) -> web.RouteDef:
-    """Check the role, the query and the conditions of a request before it is handled."""
-
-    async def checked(request: web.Request) -> web.StreamResponse:
-        if operation.role is not None:
-            require(request, operation.role)
-        query = query_of(request, operation.query)
-        if operation.method != "GET":
-            _refuse_conditions(request, operation)
-        return await handle(request, query)
-
-    if operation.method == "GET":
-        # An event stream has no end, and so no headers without a body.
-        return web.get(operation.path, checked, allow_head=operation.media != "text/event-stream")
-    return web.route(operation.method, operation.path, checked)
-
-
-def _refuse_conditions(request: web.Request, operation: Operation) -> None:
-    """Refuse a condition that would be ignored: the client would change what it has not seen."""
-    for header in (IF_MATCH, IF_NONE_MATCH):
-        if header in request.headers and header not in operation.headers:
-            raise Problem(
-                HTTPStatus.BAD_REQUEST,
-                f"{header} is not taken here; leave it out, or change one thing at a time"
-                " where it is",
-                parameter=header,
-            )
-
-
-def _pages() -> tuple[web.RouteDef, ...]:
-    """The OpenAPI document and the two pages for people."""
-    described = document()
-    text, page = json.dumps(described, indent=2) + "\n", pages.reference(described)
-
-    async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(text=text, content_type="application/json")
-
-    async def docs(_request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": pages.REFERENCE_POLICY}
-        return web.Response(text=page, content_type="text/html", headers=headers)
-
-    async def dashboard(_request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": pages.DASHBOARD_POLICY}
-        return web.Response(text=pages.DASHBOARD, content_type="text/html", headers=headers)
-
-    return web.get(OPENAPI.path, openapi), web.get("/docs", docs), web.get("/", dashboard)

@@ -1,4 +1,4 @@
-"""Look at the plane and publish what is new."""
+"""Looks at the plane and tells the feed what is new."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from controlplane.resources.classes import Parting
 
 
 class Watch:
-    """Remembers what the plane was like at the last look."""
+    """Remembers what the plane was like when it looked last."""
 
     def __init__(self, plane: Plane, feed: Feed) -> None:
-        """Take the plane as it is, without events.
+        """Take the plane as it is: what is there already is no change.
 
         Args:
-            plane: The plane to look at.
-            feed: Gets an event for each change of what is declared or of a replica's state.
+            plane: To look at.
+            feed: Is told what was declared otherwise, and what replicas have become by themselves.
         """
         self._plane, self._feed = plane, feed
         self._fleet = plane.fleet
@@ -30,25 +30,25 @@ class Watch:
         self._partings = {name: _routed(plane.parting(name)) for name in self._fleet.pools}
 
     def look(self, now: float) -> None:
-        """Publish what is new since the last look.
+        """Say what is new since the last look.
 
         Args:
-            now: The plane's monotonic clock.
+            now: Seconds of the clock that the plane is given.
         """
         known, self._fleet = self._fleet, self._plane.fleet
         for found in differences(known, self._fleet):
             if found.is_declared:
-                self._declared(found, now)
+                self._tell(found, now)
         for name in self._fleet.pools:
             self._looked[name], some = self._plane.touched(name, self._looked.get(name))
-            # A changed weight alone makes no event.
+            # Weights alone change all the time, and make no event.
             for id_, state in self._plane.outlines(name, some):
                 if self._states.get((name, id_)) != state:
                     self._states[name, id_] = state
                     self._replica("changed", name, id_, self._plane.report(name, id_, now))
             self._parting(name)
 
-    def _declared(self, found: Difference, now: float) -> None:
+    def _tell(self, found: Difference, now: float) -> None:
         name, id_ = found.pool, found.replica
         if id_ is None:
             if found.after is None:
@@ -68,12 +68,12 @@ class Watch:
 
     def _parting(self, name: str) -> None:
         known, parting = self._partings.get(name), _routed(self._plane.parting(name))
-        if _same_routing(parting, known):
+        if _are_alike(parting, known):
             return
         self._partings[name] = parting
         view = parting_view(self._plane.fleet.pool(name), self._plane.decision(name), parting)
         change = "ended" if parting is None else "begun" if known is None else "changed"
-        # The ids of a large pool would fill the feed.
+        # Of a large pool the ids alone would be most of what is kept of all events.
         classes = {each["name"]: len(each["replicas"]) for each in view["parting"] or ()}
         data = {"pool": name, "change": change, "classes": classes}
         self._feed.publish("parting", data | {"reasons": view["parting_reasons"]})
@@ -86,14 +86,14 @@ class Watch:
 
 
 def _routed(parting: Parting | None) -> Parting | None:
-    """Return the classes that have a route; None without any."""
+    """The classes that requests go by; None where no route leads to any class."""
     if parting is None or not any(each.routed for each in parting.named):
         return None
     return Parting(tuple(each for each in parting.classes if each.routed))
 
 
-def _same_routing(one: Parting | None, other: Parting | None) -> bool:
-    """Whether the same requests go to the same replicas, whatever the weights."""
+def _are_alike(one: Parting | None, other: Parting | None) -> bool:
+    """Whether the same requests go to the same replicas; weights alone change all the time."""
     if one is None or other is None or len(one.classes) != len(other.classes):
         return one is other
     return all(

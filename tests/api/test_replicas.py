@@ -184,4 +184,4 @@ async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
         api.plane.reported("envoy", {Endpoint("m", "127.0.0.1", 9001): load}, 1.0, api.now)
         drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
         assert drained.body["in_flight"] == 3
-        assert "requests still in flight: 3" in await why(api)
+        assert "of the requests that it had, 3 are in flight still" in await why(api)
