@@ -39,8 +39,7 @@ async def encoded(value: Any, turns: Turns) -> str:
     """Encode plain data as `json.dumps` does, a generator as a list.
 
     The items of a generator, each a short document, are made and encoded one by one. Thousands of
-    documents that live at the same time keep the garbage collector, and so the event loop, busy
-    for a second.
+    documents that live at the same time keep the garbage collector, and so the event loop, busy.
     """
     items: list[str] = []
     if isinstance(value, GeneratorType):
