@@ -41,7 +41,7 @@ class Principal:
         return None if self is LOOPBACK else self.name
 
 
-_WHO: Final = web.RequestKey("who", Principal)
+_SENDER: Final = web.RequestKey("sender", Principal)
 
 LOOPBACK: Final = Principal("loopback", Role.OPERATE)
 
@@ -57,18 +57,18 @@ def guard(tokens: Callable[[], Sequence[Token]]) -> Middleware:
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN:
             if known := tokens():
-                request[_WHO] = _known(request, known)
+                request[_SENDER] = _known(request, known)
             else:
                 _check_local(request)
-                request[_WHO] = LOOPBACK
+                request[_SENDER] = LOOPBACK
         return await handler(request)
 
     return guarded
 
 
-def who(request: web.Request) -> Principal:
+def sender_of(request: web.Request) -> Principal:
     """Return the sender of a request."""
-    return request[_WHO]
+    return request[_SENDER]
 
 
 def may_stay(request: web.Request, tokens: Sequence[Token], role: Role) -> bool:
@@ -85,7 +85,7 @@ def require(request: web.Request, role: Role) -> None:
     Raises:
         Problem: The role is too small.
     """
-    sender = who(request)
+    sender = sender_of(request)
     if not sender.role.includes(role):
         raise Problem(
             HTTPStatus.FORBIDDEN,

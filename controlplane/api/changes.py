@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from controlplane.api.answers import answer
-from controlplane.api.auth import Principal, who
+from controlplane.api.auth import Principal, sender_of
 from controlplane.api.preview_view import preview_view
 from controlplane.api.schema.requests import ReplicaBatch
 from controlplane.api.watch import Watch
@@ -88,7 +88,7 @@ class Changes:
             Refused: `check` or the fleet refuses, or there are too many; nothing has changed.
         """
         self._check(command)
-        client = who(request)
+        client = sender_of(request)
         if isinstance(command, PutReplica | PutReplicas):
             command = replace(command, owner=client.owner)
 
@@ -105,7 +105,7 @@ class Changes:
     ) -> web.Response:
         """Answer what a command would lead to; raises what `apply` raises."""
         self._check(command)
-        _check_owner(self.plane.fleet, command, who(request))
+        _check_owner(self.plane.fleet, command, sender_of(request))
         check(self.plane.fleet)
         imagined = preview(self.plane, command, self.clock())
         # Decoding what Envoys are sent takes a while for many endpoints.
