@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from benchmarks.balance.machine import describe
-from controlplane.load.diagnosis import BUSY, LATE
+from controlplane.tools.load.diagnosis import BUSY, LATE
 
 _RATES: Final = "200:3200"
 _STEPS: Final = "9"

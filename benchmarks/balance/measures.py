@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.balance.replicas import State
-from controlplane.load.percentiles import nearest_rank
-from controlplane.load.queueing import queue
+from controlplane.tools.load.percentiles import nearest_rank
+from controlplane.tools.load.queueing import queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 
