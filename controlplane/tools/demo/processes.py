@@ -1,7 +1,7 @@
-"""Child processes: each has a log, none outlives us, and one that dies by itself is noticed.
+"""Run child processes: each has a log, none outlives this process, and an early death is reported.
 
-A child is in a session of its own, so that a Ctrl-C reaches only us and we end the children in our
-own order. When we are killed without a chance to do so, the kernel ends them.
+A child is in a session of its own, so that Ctrl-C reaches only this process, which ends the
+children in its own order. When this process is killed, the kernel ends them.
 """
 
 import asyncio
@@ -16,20 +16,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from controlplane.tools.demo.errors import ChildDiedError
-
 GRACE: Final = 4.0
 """Seconds from SIGTERM to SIGKILL: the control plane gives its open streams two."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
+class DemoError(Exception):
+    """Why a demonstration cannot start or go on; the text is one sentence for the user."""
+
+
+class ChildDiedError(DemoError):
+    """A child process ended by itself."""
+
+    def __init__(self, name: str, code: int, log: Path, lines: int = 15) -> None:
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        tail = _tail(log, lines)
+        output = f"; the end of its log:\n{tail}" if tail else "; its log is empty"
+        super().__init__(f"{name} ended {how}{output}")
+        self.name = name
+
+
+def _tail(log: Path, lines: int) -> str:
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that was started.
+    """A running child process.
 
     Attributes:
-        log: What it says, on both of its outputs.
+        log: The file with its standard output and standard error.
     """
 
     name: str
@@ -91,7 +112,7 @@ class Processes:
         return child
 
     async def watch(self) -> None:
-        """Wait until a child ends by itself, which is never good.
+        """Wait until a child ends by itself, which is an error.
 
         Raises:
             ChildDiedError: With the end of its log.
@@ -100,7 +121,7 @@ class Processes:
         raise ChildDiedError(child.name, child.process.returncode or 0, child.log)
 
     async def stop(self) -> None:
-        """Ask every child to end, and after the grace kill those that have not."""
+        """Ask every child to end, and kill those that have not ended after the grace."""
         self._died.cancel()
         if not self._waiting:
             return
@@ -120,14 +141,14 @@ class Processes:
 
 
 def _ending_with_us() -> Callable[[], None] | None:
-    """What a child does before it becomes its program, so that the kernel ends it after us."""
+    """Return what a child runs before its program, so that the kernel ends it with this process."""
     if sys.platform != "linux":
         return None
     prctl, us = ctypes.CDLL(None).prctl, os.getpid()
 
     def tie() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # We may have died in the meantime; then no signal comes any more.
+        # This process may have died in the meantime; then no signal comes any more.
         if os.getppid() != us:
             os._exit(1)
 

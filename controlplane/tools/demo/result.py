@@ -1,13 +1,13 @@
-"""What a demonstration came to, for people and for scripts. Pure."""
+"""The result of a demonstration, for people and for scripts. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from controlplane.tools.demo import story
-from controlplane.tools.demo.load import Outcome, percentile
-from controlplane.tools.load.envoy_stats import Tally
-from controlplane.tools.load.standing import Standing
+from controlplane.tools.load.envoy import Tally
+from controlplane.tools.load.record import Series
+from controlplane.tools.load.replicas import Reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class Slowed:
     """The replica that was slowed down.
 
     Attributes:
-        share_before: Its part of the requests just before; None without any.
-        share_after: Its part once the weights had followed; None if it did not come to that.
+        share_before: Its share of the requests just before; None without any.
+        share_after: Its share once the weights had followed; None if the load ended before.
     """
 
     id: str
@@ -31,29 +31,29 @@ class Result:
     Attributes:
         outcome: Of every request, all phases together.
         envoys: How many they went through.
-        standings: Of the replicas at the end of the undisturbed part.
+        reported: Of the replicas at the end of the undisturbed part.
         shares: Of the requests of the undisturbed part, as the Envoys counted them.
         slowed: What the disturbance did.
     """
 
-    outcome: Outcome
+    outcome: Series
     envoys: int
-    standings: Mapping[str, Standing]
+    reported: Mapping[str, Reported]
     shares: Mapping[str, float]
     slowed: Slowed
 
     @classmethod
     def of(
         cls,
-        outcome: Outcome,
+        outcome: Series,
         tally: Tally,
-        standings: Mapping[str, Standing],
+        reported: Mapping[str, Reported],
         *,
         envoys: int,
         slowed: str,
         seconds: float,
     ) -> "Result":
-        """Put together what was seen, `seconds` being the length of the first round."""
+        """Sum up a demonstration, `seconds` being the length of the first round."""
 
         def share(span: story.Span) -> float | None:
             shares = tally.shares(span.since, span.until)
@@ -63,30 +63,30 @@ class Result:
         return cls(
             outcome,
             envoys,
-            standings,
+            reported,
             tally.shares(undisturbed.since, undisturbed.until),
             Slowed(slowed, share(story.before(seconds)), share(story.after(seconds))),
         )
 
     def as_json(self) -> dict[str, Any]:
-        """For scripts; latencies in milliseconds, shares from 0 to 1, null for unknown."""
-        latencies = self.outcome.latencies
+        """Return plain data for scripts: milliseconds, shares from 0 to 1, null for unknown."""
+        latency = self.outcome.latency
         return {
             "requests": self.outcome.requests,
             "failed": self.outcome.failed,
             "envoys": self.envoys,
-            "p50_ms": _ms(percentile(latencies, 0.5)),
-            "p99_ms": _ms(percentile(latencies, 0.99)),
+            "p50_ms": _ms(latency.quantile(0.5)),
+            "p99_ms": _ms(latency.quantile(0.99)),
             "replicas": [
                 {
                     "id": id_,
-                    "capacity": _rounded(standing.capacity, 1),
-                    "tier": standing.tier,
-                    "weight": standing.weight,
+                    "capacity": _rounded(reported.capacity, 1),
+                    "tier": reported.tier,
+                    "weight": reported.weight,
                     "share": _rounded(self.shares.get(id_, 0.0), 3),
-                    "p99_ms": _rounded(standing.p99_ms, 1),
+                    "p99_ms": _rounded(reported.p99_ms, 1),
                 }
-                for id_, standing in sorted(self.standings.items())
+                for id_, reported in sorted(self.reported.items())
             ],
             "slowed": {
                 "id": self.slowed.id,
@@ -96,20 +96,20 @@ class Result:
         }
 
     def sentences(self) -> list[str]:
-        """For people."""
+        """Return sentences for people."""
         outcome, slowed = self.outcome, self.slowed
         failed = "none failed" if not outcome.failed else f"{outcome.failed} failed"
-        said = [f"{outcome.requests} requests through {self.envoys} Envoys, {failed}"]
-        p50, p99 = (percentile(outcome.latencies, part) for part in (0.5, 0.99))
+        lines = [f"{outcome.requests} requests through {self.envoys} Envoys, {failed}"]
+        p50, p99 = (outcome.latency.quantile(part) for part in (0.5, 0.99))
         if p50 is not None and p99 is not None:
-            said[0] += f"; half within {1000 * p50:.0f} ms, 99 % within {1000 * p99:.0f} ms"
+            lines[0] += f"; half within {1000 * p50:.0f} ms, 99 % within {1000 * p99:.0f} ms"
         if slowed.share_before is not None and slowed.share_after is not None:
-            said.append(
+            lines.append(
                 f"replica {slowed.id} got {slowed.share_before:.0%} of the requests,"
                 f" and {slowed.share_after:.0%} while it was slow"
             )
-        said += [f"{count} × {what}" for what, count in outcome.failures.most_common()]
-        return said
+        lines += [f"{count} × {what}" for what, count in outcome.faults.most_common()]
+        return lines
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -1,44 +1,50 @@
-"""The whole of it: start, send, disturb, watch, sum up, and leave nothing behind."""
+"""Run the demonstration: start every part, send load, slow a replica down, watch, and sum up."""
 
 import asyncio
+import math
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 import aiohttp
 
-from controlplane.tools.demo.installed import Installed
-from controlplane.tools.demo.layout import PORTS, SLOW, SLOWED, Layout, free_ports
-from controlplane.tools.demo.load import Load, percentile
+from controlplane.tools.demo.layout import PORTS, SLOW, SLOWED, Installed, Layout, free_ports
 from controlplane.tools.demo.processes import Processes
 from controlplane.tools.demo.result import Result
+from controlplane.tools.demo.screen import Row, Scene, speeds
 from controlplane.tools.demo.stage import Stage
 from controlplane.tools.demo.story import ROUND, Act, Phase, acts
-from controlplane.tools.demo.table import Row, Scene, speeds
-from controlplane.tools.load.envoy_stats import Tally
-from controlplane.tools.load.interrupt import Interrupt, Stopped
-from controlplane.tools.load.standing import Standing
-from controlplane.tools.load.together import together
+from controlplane.tools.demo.traffic import departures, fault
+from controlplane.tools.interrupt import Interrupt, Stopped, together
+from controlplane.tools.load.envoy import Tally
+from controlplane.tools.load.generator import Generator
+from controlplane.tools.load.record import Answer, Series
+from controlplane.tools.load.replicas import Reported
+from controlplane.tools.load.schedule import Step
+from controlplane.tools.load.statistics import nearest_rank
 
 SAMPLE: Final = 0.5
 """Seconds between two looks at everything."""
 RECENT: Final = 4.0
-"""Seconds of which the table shows the shares."""
+"""Seconds whose shares the table shows."""
 _RECENT_REQUESTS: Final = 100
-_SEED: Final = 1876
+DEADLINE: Final = 30.0
+"""Seconds after which a request has failed."""
+MOST: Final = 10_000
+"""Requests in flight at most; a rate of 1000 has more only where nothing answers."""
 
 
 class Screen(Protocol):
-    """Where it is shown."""
+    """Where a demonstration is shown."""
 
     def say(self, line: str) -> None:
-        """Tell of something that has happened."""
+        """Print a line."""
 
     def show(self, scene: Scene) -> None:
-        """Show how things are."""
+        """Draw a scene."""
 
 
 async def demonstrate(found: Installed, seconds: float, rate: float, screen: Screen) -> Result:
@@ -46,19 +52,18 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
 
     Args:
         found: What to run.
-        seconds: How long requests are sent; 0: until somebody stops it.
+        seconds: How long requests are sent; 0: until a signal.
         rate: Requests per second.
         screen: To show it on.
 
     Raises:
-        DemoError: Something cannot start, or has died.
-        Stopped: Somebody stopped it before its end.
+        DemoError: A part cannot start, or has died.
+        Stopped: A signal stopped it before its end.
     """
     interrupt = Interrupt()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plimsoll-demo-")))
-        connections = aiohttp.TCPConnector(limit=0)
-        session = await stack.enter_async_context(aiohttp.ClientSession(connector=connections))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         processes = await stack.enter_async_context(Processes(folder))
         stage = Stage(Layout.on(free_ports(PORTS)), session)
         began = asyncio.get_running_loop().time()
@@ -68,100 +73,118 @@ async def demonstrate(found: Installed, seconds: float, rate: float, screen: Scr
 
         rising = stage.rise(found, processes, folder, ready)
         await together(rising, processes.watch(), interrupt.watch())
-        urls = [f"http://{it.listener}/v1/embeddings" for it in stage.layout.sidecars]
-        play = _Play(stage, Load(session, urls, rate, _SEED), rate, screen.show, screen.say)
+        play = _Play(stage, rate, seconds, screen.show, screen.say)
         try:
-            await together(
-                play.run(seconds),
-                play.load.run(),
-                play.look_again(),
-                processes.watch(),
-                interrupt.watch(),
-            )
+            await together(play.run(), play.look_again(), processes.watch(), interrupt.watch())
         except Stopped:
             if seconds:
                 raise
-        return play.result(seconds or ROUND)
+        return play.result()
 
 
-@dataclass(slots=True)
 class _Play:
-    """What has happened since the load began."""
+    """Load on the sidecars, what is done to a replica meanwhile, and what is seen of it."""
 
-    stage: Stage
-    load: Load
-    rate: float
-    show: Callable[[Scene], None]
-    say: Callable[[str], None]
-    tally: Tally = field(default_factory=Tally)
-    standings: dict[str, Standing] = field(default_factory=dict)
-    undisturbed: dict[str, Standing] = field(default_factory=dict)
-    act: Act = field(default_factory=lambda: Act(0.0, Phase.UNDISTURBED))
-    _start: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    def __init__(
+        self,
+        stage: Stage,
+        rate: float,
+        seconds: float,
+        show: Callable[[Scene], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._stage, self._seconds = stage, seconds
+        self._show, self._say = show, say
+        self._step = Step(0, rate, 0.0, 0.0, seconds or math.inf)
+        self._generator = Generator(
+            [f"http://{sidecar.listener}/v1/embeddings" for sidecar in stage.layout.sidecars],
+            [self._step],
+            most=MOST,
+            timeout=DEADLINE,
+            fault=fault,
+            answered=self._answered,
+        )
+        self._recent: deque[float] = deque(maxlen=_RECENT_REQUESTS)
+        self._tally = Tally()
+        self._reported: dict[str, Reported] = {}
+        self._undisturbed: dict[str, Reported] = {}
+        self._act = Act(0.0, Phase.UNDISTURBED)
+        self._start = asyncio.get_running_loop().time()
 
     @property
     def _now(self) -> float:
         return asyncio.get_running_loop().time() - self._start
 
-    async def run(self, seconds: float) -> None:
-        """Let one act follow the other."""
-        slowed = next(it for it in self.stage.layout.replicas if it.id == SLOWED)
-        for act in acts(seconds):
+    @property
+    def _outcome(self) -> Series:
+        return self._generator.record.steps[0].whole
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.fault is None:
+            self._recent.append(answer.latency)
+
+    async def run(self) -> None:
+        """Send the load, and let one act follow the other."""
+        load = self._generator.run(departures(self._step), self._start)
+        await asyncio.gather(load, self._disturb())
+
+    async def _disturb(self) -> None:
+        slowed = next(each for each in self._stage.layout.replicas if each.id == SLOWED)
+        for act in acts(self._seconds):
             await asyncio.sleep(act.at - self._now)
             # What was counted so far belongs to the act that ends here.
             await self._look(act.at)
-            self.act = act
+            self._act = act
             match act.phase:
                 case Phase.SLOWED:
-                    self.undisturbed = self.undisturbed or dict(self.standings)
-                    await self.stage.slow(slowed, SLOW)
-                    self.say(f"replica {SLOWED} now runs at {SLOW:g}× speed")
+                    self._undisturbed = self._undisturbed or dict(self._reported)
+                    await self._stage.slow(slowed, SLOW)
+                    self._say(f"replica {SLOWED} now runs at {SLOW:g}× speed")
                 case Phase.RESTORED:
-                    await self.stage.slow(slowed, slowed.speed)
-                    self.say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
-        await self.load.finish()
+                    await self._stage.slow(slowed, slowed.speed)
+                    self._say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
 
     async def look_again(self) -> None:
         """Look at everything, again and again."""
         while True:
             await asyncio.sleep(SAMPLE)
             await self._look(None)
-            self.show(self._scene())
+            self._show(self._scene())
 
-    def result(self, seconds: float) -> Result:
-        """Sum up, `seconds` being the length of the first round."""
+    def result(self) -> Result:
+        """Sum up the first round."""
         return Result.of(
-            self.load.outcome,
-            self.tally,
-            self.undisturbed or self.standings,
-            envoys=len(self.stage.layout.sidecars),
+            self._outcome,
+            self._tally,
+            self._undisturbed or self._reported,
+            envoys=len(self._stage.layout.sidecars),
             slowed=SLOWED,
-            seconds=seconds,
+            seconds=self._seconds or ROUND,
         )
 
     async def _look(self, at: float | None) -> None:
-        hosts, standings = await asyncio.gather(self.stage.hosts(), self.stage.standings())
-        self.standings |= standings
+        hosts, reported = await asyncio.gather(self._stage.hosts(), self._stage.reported())
+        self._reported |= reported
         counts = {
             envoy: {id_: host.requests for id_, host in known.items()}
             for envoy, known in hosts.items()
         }
-        self.tally.add(self._now if at is None else at, counts)
+        self._tally.add(self._now if at is None else at, counts)
 
     def _scene(self) -> Scene:
-        now, outcome = self._now, self.load.outcome
-        shares = self.tally.shares(now - RECENT, now)
-        given = {replica.id: replica.speed for replica in self.stage.layout.replicas}
+        now, outcome, recent = self._now, self._outcome, [*self._recent]
+        shares = self._tally.shares(now - RECENT, now)
+        given = {replica.id: replica.speed for replica in self._stage.layout.replicas}
         return Scene(
-            phase=self.act.phase,
-            since=now - self.act.at,
-            rate=self.rate,
+            phase=self._act.phase,
+            since=now - self._act.at,
+            rate=self._step.rate,
             requests=outcome.requests,
             failed=outcome.failed,
-            p50=percentile(outcome.latencies[-_RECENT_REQUESTS:], 0.5),
-            p99=percentile(outcome.latencies[-_RECENT_REQUESTS:], 0.99),
+            p50=nearest_rank(recent, 0.5) if recent else None,
+            p99=nearest_rank(recent, 0.99) if recent else None,
             rows=[
-                Row(id_, speed, self.standings.get(id_, Standing()), shares.get(id_, 0.0))
-                for id_, speed in speeds(given, self.act.phase).items()
+                Row(id_, speed, self._reported.get(id_, Reported()), shares.get(id_, 0.0))
+                for id_, speed in speeds(given, self._act.phase).items()
             ],
         )

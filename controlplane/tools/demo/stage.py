@@ -1,4 +1,4 @@
-"""Start everything and wait until it is ready, each part by what it says of itself over HTTP."""
+"""Start every part and wait until it is ready, asking it over HTTP."""
 
 import asyncio
 import json
@@ -11,12 +11,10 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
-from controlplane.tools.demo.errors import DemoError
-from controlplane.tools.demo.installed import Installed
-from controlplane.tools.demo.layout import POOL, Layout, Replica, Sidecar
-from controlplane.tools.demo.processes import Processes
-from controlplane.tools.load.envoy_stats import Host, hosts, hosts_of_all
-from controlplane.tools.load.standing import Standing, standings
+from controlplane.tools.demo.layout import POOL, Installed, Layout, Replica, Sidecar
+from controlplane.tools.demo.processes import DemoError, Processes
+from controlplane.tools.load.envoy import Host, hosts, hosts_of_all
+from controlplane.tools.load.replicas import Reported, reported
 
 READY_SECONDS: Final = 60.0
 """Until when a part must be ready; a small machine that is busy takes a while."""
@@ -40,7 +38,7 @@ class Stage:
             found: What to run.
             processes: To start it with.
             folder: For config files.
-            say: Told of each part that is ready.
+            say: Called with a line for each part that is ready.
 
         Raises:
             DemoError: A part is not ready in time.
@@ -70,7 +68,7 @@ class Stage:
             say(f"Envoy {sidecar.name} has its replicas and listens on {sidecar.listener}")
 
     async def slow(self, replica: Replica, speed: float) -> None:
-        """Change a replica's speed, as its own demonstration hook allows."""
+        """Change a replica's speed by its own demonstration hook."""
         url = f"http://{replica.address}/speed"
         try:
             async with self._session.put(url, json={"speed": speed}, timeout=_ANSWER) as answer:
@@ -78,13 +76,13 @@ class Stage:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DemoError(f"replica {replica.id} did not take another speed: {error}") from error
 
-    async def standings(self) -> dict[str, Standing]:
-        """What the control plane says of each replica; nothing when it does not answer."""
+    async def reported(self) -> dict[str, Reported]:
+        """Return what the control plane reports of each replica; empty without an answer."""
         url = f"http://{self.layout.admin}/v1/pools/{POOL}/replicas"
-        return standings(await self._get(url) or {})
+        return reported(await self._get(url) or {})
 
     async def hosts(self) -> dict[str, dict[str, Host]]:
-        """What each Envoy says of each replica; nothing of Envoys that did not answer."""
+        """Return what each Envoy shows of each replica, without Envoys that do not answer."""
         answers = await asyncio.gather(*map(self._clusters, self.layout.sidecars))
         names = (sidecar.name for sidecar in self.layout.sidecars)
         return hosts_of_all(dict(zip(names, answers, strict=True)), POOL)
@@ -111,7 +109,7 @@ class Stage:
         return await self._get(f"http://{sidecar.admin}/clusters?format=json")
 
     async def _get(self, url: str) -> Any:
-        """The JSON of a page; {} of one without any, None unless the status is 200."""
+        """Return the JSON of a page; {} where the page has none, None unless the status is 200."""
         try:
             async with self._session.get(url, timeout=_ANSWER) as answer:
                 if answer.status != 200:

@@ -1,4 +1,4 @@
-"""What happens when: how long in, which act at which second out. Pure."""
+"""When which phase of a demonstration begins. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,21 +1,24 @@
-"""``plimsoll load``: send open-loop load to one's own fleet, and say what holds it back."""
+"""``plimsoll load``: send open-loop load to your own fleet, and report what limits it."""
 
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from controlplane.cli.failure import USAGE, fail
 from controlplane.tools.load import plot
-from controlplane.tools.load.errors import LoadError
+from controlplane.tools.load.diagnosis import ms
 from controlplane.tools.load.options import Given, order
 from controlplane.tools.load.outcome import Outcome
-from controlplane.tools.load.progress import Progress
 from controlplane.tools.load.report import print_outcome
-from controlplane.tools.load.run import send
-from controlplane.tools.load.workload import MOST
+from controlplane.tools.load.run import Moment, send
+from controlplane.tools.load.workload import MOST, LoadError, Workload
 
 
 @click.command
@@ -62,7 +65,7 @@ from controlplane.tools.load.workload import MOST
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of times and texts.")
 @click.option("--objective", help="Of the p99, as in 250ms; the pool's, with --admin.")
-@click.option("--admin", metavar="URL", help="Of the control plane's API; looked at meanwhile.")
+@click.option("--admin", metavar="URL", help="Of the control plane's API; watched meanwhile.")
 @click.option("--pool", help="That the targets lead to; not needed where there is one.")
 @click.option(
     "--envoy-admin",
@@ -76,8 +79,8 @@ from controlplane.tools.load.workload import MOST
 def command(as_json: bool, png: Path | None, **given: Any) -> None:
     """Send requests to each TARGET in turn: http://HOST:PORT/PATH, or 3@http://... for three turns.
 
-    Requests leave at random times at the rate, whether or not earlier ones were answered, and
-    latency counts from when a request was meant to leave.
+    Requests leave at random times at the rate, whether or not earlier ones were answered.
+    Latency counts from when a request was due.
     """
     if png is not None:
         _drawable(png)
@@ -102,13 +105,56 @@ def _draw(outcome: Outcome, objective: float | None, png: Path) -> None:
         if not plot.draw(outcome, objective, png):
             click.echo("plimsoll: --png: nothing was answered, so nothing is drawn", err=True)
     except OSError as error:
-        # What was measured is still to be printed.
+        # The measurements are printed all the same.
         click.echo(f"plimsoll: --png: {png} cannot be written: {error.strerror}", err=True)
 
 
 def _drawable(png: Path) -> None:
-    """See before the load whether it can be drawn after it."""
+    """Check before the load whether a picture can be drawn after it."""
     if not plot.is_installed():
         fail("--png: matplotlib is not installed: pip install 'plimsoll[plot]'", USAGE)
     if png.is_dir() or not png.parent.is_dir():
-        fail(f"--png: {png} cannot be written: give a file in a folder that is there", USAGE)
+        fail(f"--png: {png} cannot be written: give a file in an existing folder", USAGE)
+
+
+class Progress:
+    """A bar on standard error, where that is a terminal; it is gone once the context closes."""
+
+    def __init__(self, workload: Workload) -> None:
+        """Show nothing yet."""
+        self._bar = Bar(
+            BarColumn(bar_width=24),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._live = self._bar.console.is_terminal
+        self._task = self._bar.add_task("", total=workload.seconds)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._bar.stop()
+
+    def show(self, now: Moment) -> None:
+        """Show the progress."""
+        if self._live:
+            self._bar.update(self._task, completed=now.elapsed, description=line(now), refresh=True)
+
+
+def line(now: Moment) -> str:
+    """Return the text beside the bar."""
+    p99 = "" if now.p99 is None else f", p99 {ms(now.p99)}"
+    failed = f", {now.failed} failed" if now.failed else ""
+    return f"{now.rate:.4g}/s, {now.sent} sent, {now.in_flight} in flight{p99}{failed}"

@@ -1,7 +1,7 @@
-"""What holds the answers up at a rate: measurements in, one sentence with evidence each out. Pure.
+"""Find the bottleneck at a rate: measurements in, findings with their evidence out. Pure.
 
-What comes first in the list is what to look at first: an overloaded generator measures nothing but
-itself, and a proxy that holds requests back makes replicas look idle.
+The order of the findings matters: an overloaded generator measures only itself, and a proxy that
+holds requests back makes replicas look idle.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, Literal
 
-from controlplane.tools.load.queueing import queue
 from controlplane.tools.load.record import StepRecord
 from controlplane.tools.load.replicas import FEW, Seen
 from controlplane.tools.load.schedule import Step
+from controlplane.tools.load.statistics import queue
 
 Where = Literal["generator", "requests", "proxy", "replica", "fleet", "none"]
 
@@ -27,7 +27,7 @@ HOP_PART: Final = 0.5
 """Parts of the 99th percentile of latency from which the generator, or the hop, makes it."""
 
 HOP: Final = 0.005
-"""Seconds; a hop that takes less is not what anybody waits for."""
+"""Seconds; a hop that takes less is no bottleneck."""
 
 FAILED_PART: Final = 0.01
 
@@ -41,18 +41,18 @@ SLOW: Final = 3.0
 """Times its peers' median latency; a pool of capacity tiers may well differ by less."""
 
 BRISK: Final = 0.001
-"""Seconds; a latency worked out from requests in flight may come to less, even to nothing, where a
-replica was never seen with one."""
+"""Seconds; a latency derived from requests in flight may be less, even 0, where a replica was never
+seen with one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that holds answers up.
+    """One bottleneck.
 
     Attributes:
-        where: The hop that it is in.
-        name: Of the replica; None of what has no name.
-        sentence: What it is, with the evidence.
+        where: The hop.
+        name: Of the replica; None for other hops.
+        sentence: The bottleneck with the evidence.
     """
 
     where: Where
@@ -61,7 +61,7 @@ class Finding:
 
 
 def diagnose(step: Step, record: StepRecord, replicas: Sequence[Seen]) -> tuple[Finding, ...]:
-    """Say what holds answers up during a step, the most important first; never nothing."""
+    """Return the bottlenecks of a step, the most important first; at least one finding."""
     if not record.whole.requests:
         return (Finding("none", None, "no request of this rate has ended: nothing is known"),)
     found = (
@@ -76,14 +76,14 @@ def diagnose(step: Step, record: StepRecord, replicas: Sequence[Seen]) -> tuple[
 
 
 def spoiled(record: StepRecord, objective: float) -> bool:
-    """Whether it was the generator that missed an objective, so that the fleet cannot be judged.
+    """Tell whether the generator missed an objective, so that the fleet cannot be judged.
 
     Args:
         record: Of a step that missed it.
         objective: Seconds of the 99th percentile.
     """
     if record.held_back:
-        # It waited for answers, and those are the fleet's.
+        # The generator waited for answers, so the fleet missed it.
         return False
     if record.cpu is not None and record.cpu > BUSY:
         return True
@@ -111,7 +111,7 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
             "generator",
             None,
             f"the generator is late itself: 1 % of the requests left {ms(late)} or more after they"
-            f" were meant to, of a p99 of {ms(latency)}; give it cores of its own, run several, or"
+            f" were due, of a p99 of {ms(latency)}; give it cores of its own, run several, or"
             " send less",
         )
     if record.unsent:
@@ -158,10 +158,10 @@ def _hop(record: StepRecord) -> Iterator[Finding]:
 
 
 def _slow(replicas: Sequence[Seen]) -> Iterator[Finding]:
-    known = [it for it in replicas if it.latency is not None]
+    known = [each for each in replicas if each.latency is not None]
     slow: list[tuple[float, Finding]] = []
     for replica in known:
-        peers = [it.latency for it in known if it is not replica and it.latency is not None]
+        peers = [peer.latency for peer in known if peer is not replica and peer.latency is not None]
         if not peers or replica.latency is None:
             continue
         middle = max(median(peers), BRISK)
@@ -187,9 +187,9 @@ def _with(replica: Seen) -> str:
 
 
 def _full(replicas: Sequence[Seen]) -> Iterator[Finding]:
-    known = [it for it in replicas if it.rate is not None and it.capacity]
-    capacity = sum(it.capacity or 0.0 for it in known)
-    rate = sum(it.rate or 0.0 for it in known)
+    known = [each for each in replicas if each.rate is not None and each.capacity]
+    capacity = sum(each.capacity or 0.0 for each in known)
+    rate = sum(each.rate or 0.0 for each in known)
     if not capacity:
         return
     if len(known) == len(replicas) and rate / capacity >= FULL:
@@ -199,17 +199,17 @@ def _full(replicas: Sequence[Seen]) -> Iterator[Finding]:
             f"the fleet is full: {rate:.3g} requests/s against a capacity of {capacity:.3g} of its"
             f" {len(known)} replicas together ({rate / capacity:.0%})",
         )
-    for it in sorted(known, key=lambda it: -(it.load or 0.0)):
-        others = capacity - (it.capacity or 0.0)
-        load = it.load or 0.0
-        elsewhere = (rate - (it.rate or 0.0)) / others if others else load
+    for each in sorted(known, key=lambda each: -(each.load or 0.0)):
+        others = capacity - (each.capacity or 0.0)
+        load = each.load or 0.0
+        elsewhere = (rate - (each.rate or 0.0)) / others if others else load
         if load >= FULL and load >= UNEVEN * elsewhere:
             yield Finding(
                 "replica",
-                it.id,
-                f"replica {it.id} gets more than it can carry: {it.share or 0:.0%} of the requests,"
-                f" {it.rate:.3g}/s against a capacity of {it.capacity:.3g}/s ({load:.0%}), while"
-                f" the others are at {elsewhere:.0%}",
+                each.id,
+                f"replica {each.id} gets more than it can carry: {each.share or 0:.0%} of the"
+                f" requests, {each.rate:.3g}/s against a capacity of {each.capacity:.3g}/s"
+                f" ({load:.0%}), while the others are at {elsewhere:.0%}",
             )
 
 
@@ -220,7 +220,7 @@ def _growing(step: Step, record: StepRecord) -> Iterator[Finding]:
             "fleet",
             None,
             "requests queue up: without an answer were, third by third,"
-            f" {', '.join(f'{it:.3g}' for it in thirds)}; at this rate latency has no bound",
+            f" {', '.join(f'{count:.3g}' for count in thirds)}; at this rate latency has no bound",
         )
 
 
@@ -240,3 +240,8 @@ def ms(seconds: float) -> str:
     if seconds >= 10:
         return f"{seconds:.3g} s"
     return f"{1000 * seconds:.0f} ms" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+
+
+def per_second(rate: float) -> str:
+    """A rate of work as people read it."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

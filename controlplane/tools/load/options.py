@@ -1,21 +1,32 @@
-"""What ``plimsoll load`` is given, as text, made into what is to be sent; a wrong text ends it."""
+"""Turn the options of ``plimsoll load`` into a workload; a wrong option ends the process."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from random import Random
 from typing import Final, NoReturn, TypeVar
 
 from controlplane.cli.admin import Api
 from controlplane.cli.failure import USAGE, fail
 from controlplane.client import Client, Pool
 from controlplane.settings import parse_duration
-from controlplane.tools.load.bodies import Body, Format, body_of, format_of, template
+from controlplane.tools.load.classes import OTHERS, Classes, RequestClass, classes_by_size
 from controlplane.tools.load.schedule import Step, plan, staircase
-from controlplane.tools.load.targets import Target, parse_target, parse_url
 from controlplane.tools.load.texts import Texts, Words, parse_sizes, parse_texts
-from controlplane.tools.load.workload import Sources, Workload
+from controlplane.tools.load.workload import (
+    Body,
+    Format,
+    Sources,
+    Target,
+    Workload,
+    body_of,
+    format_of,
+    parse_target,
+    parse_url,
+    template,
+)
 
 FASTEST: Final = 100_000.0
 """Requests per second; far more than one process can send."""
@@ -24,14 +35,17 @@ LONGEST: Final = 86_400.0
 """Seconds of any duration."""
 
 STEPS: Final = 8
-"""Of a staircase, unless somebody says otherwise."""
+"""Of a staircase, unless the user says otherwise."""
+
+SAMPLED: Final = 500
+"""Bodies by whose sizes it is decided whether requests have classes."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The options as they stand on the command line."""
+    """The options as they are on the command line."""
 
     targets: tuple[str, ...]
     rate: str
@@ -55,10 +69,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done.
+    """What to send, what to watch, and what to judge by.
 
     Attributes:
-        objective: Seconds of the 99th percentile; None where nothing is promised.
+        objective: Seconds of the 99th percentile; None: there is none.
     """
 
     workload: Workload
@@ -67,7 +81,7 @@ class Order:
 
 
 def order(given: Given) -> Order:
-    """Read the options, and of the pool what they leave open."""
+    """Read the options, and take from the pool what they leave open."""
     targets = [_read("TARGET", parse_target, text) for text in given.targets]
     steps = _steps(given)
     texts = _texts(given)
@@ -92,6 +106,7 @@ def order(given: Given) -> Order:
             timeout=timeout,
             most=given.concurrency_limit,
             replica_header=given.replica_header,
+            classes=_classes(pool, texts, bodies[0]),
         ),
         Sources(
             pool=pool.name if pool else given.pool or "",
@@ -140,9 +155,7 @@ def _texts(given: Given) -> Texts:
     if given.texts is None:
         return Words(_read("--tokens", parse_sizes, given.tokens or "lognormal:100:1"))
     if given.tokens is not None:
-        _wrong(
-            "--tokens", "texts of --texts have the lengths that they have; leave one of both out"
-        )
+        _wrong("--tokens", "the texts of --texts have their own lengths; leave one of both out")
     return _read(f"--texts: {given.texts}", parse_texts, _content("--texts", given.texts))
 
 
@@ -159,17 +172,28 @@ def _body(given: Given, target: Target, model: str | None) -> Body:
     return body_of(form, model or "")
 
 
+def _classes(pool: Pool | None, texts: Texts, body: Body) -> Classes:
+    known = pool and (pool.parting or pool.classes)
+    if not known:
+        chance = Random(0)  # noqa: S311 - decides about no secrets
+        return classes_by_size(len(body(texts.draw(chance))) for _ in range(SAMPLED))
+    found = [RequestClass(each.name, each.match) for each in known]
+    return found if found[-1].match is None else [*found, RequestClass(OTHERS, None)]
+
+
 def _pool(given: Given, api: Api) -> Pool:
     known = api.ask(Client.pools)
     if given.pool is None and len(known) == 1:
         return known[0]
-    names = ", ".join(it.name for it in known) or "none"
-    for it in known:
-        if it.name == given.pool:
-            return it
+    names = ", ".join(pool.name for pool in known) or "none"
+    for pool in known:
+        if pool.name == given.pool:
+            return pool
     if given.pool is not None:
         return _wrong("--pool", f"the control plane has no pool {given.pool!r}, but: {names}")
-    return _wrong("--pool", f"say which of the control plane's pools they lead to: {names}")
+    return _wrong(
+        "--pool", f"name the pool that the targets lead to; the control plane has: {names}"
+    )
 
 
 def _duration(option: str, text: str, least: float = 0.001) -> float:

@@ -1,17 +1,18 @@
-"""What a load came to: all that was seen, what it means, and the same as plain data. Pure."""
+"""The result of a load: measurements, what they mean, and the same as plain data. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from controlplane.tools.load.capacity import Capacity, capacity, keeps
+from controlplane.tools.load.classes import Classes, RequestClass
 from controlplane.tools.load.diagnosis import Finding, diagnose
-from controlplane.tools.load.envoy_hops import Hop
-from controlplane.tools.load.percentiles import Histogram
+from controlplane.tools.load.envoy import Hop
 from controlplane.tools.load.record import Series, StepRecord
 from controlplane.tools.load.replicas import Seen
 from controlplane.tools.load.schedule import Step
+from controlplane.tools.load.statistics import Histogram
 from controlplane.tools.load.workload import Workload
 
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
@@ -35,25 +36,42 @@ class Measured:
 
     @property
     def achieved(self) -> float:
-        """Right answers per second."""
+        """Requests per second that succeeded."""
         return self.record.completed / self.seconds
 
+    @property
+    def tokens(self) -> float:
+        """Tokens per second of those."""
+        return self.record.tokens / self.seconds
+
+    def by_class(self, classes: Classes) -> Iterator[tuple[RequestClass, Series]]:
+        """Return what came of each class that had requests; nothing where there are no classes."""
+        return (
+            (each, self.record.classes[each.name])
+            for each in classes
+            if each.name in self.record.classes
+        )
+
+    def part_of_work(self, series: Series) -> float | None:
+        """Return the part of all tokens that some requests have; None before any succeeded."""
+        return series.tokens / self.record.whole.tokens if self.record.whole.tokens else None
+
     def findings(self) -> tuple[Finding, ...]:
-        """What holds it up, the most important first."""
+        """Return the bottlenecks, the most important first."""
         return diagnose(self.step, self.record, self.replicas)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All of it.
+    """A whole load.
 
     Attributes:
         steps: Those that were measured, in order.
-        hops: By Envoy and by histogram, of the whole load.
-        unanswered: Requests that were in flight when it was stopped.
-        cut: Whether higher rates were left out, because too many requests were in flight
-            or the generator did not keep up.
-        stopped: The exit code of the signal that ended it early; None when nothing did.
+        hops: Durations in Envoy during the whole load, by Envoy and by histogram.
+        unanswered: Requests that were in flight when the load was stopped.
+        cut: Whether higher rates were left out, because too many requests were in flight or the
+            generator did not keep up.
+        stopped: The exit code of the signal that ended the load early; None: none did.
     """
 
     workload: Workload
@@ -65,34 +83,36 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Requests without a right answer, of those that count."""
-        return sum(it.record.whole.failed for it in self.steps)
+        """Requests that failed, of those that count."""
+        return sum(each.record.whole.failed for each in self.steps)
 
     def capacity(self, objective: float | None) -> Capacity | None:
-        """What the fleet carries at an objective, in seconds of the 99th percentile."""
-        return capacity([(it.step, it.record) for it in self.steps if it.whole], objective)
+        """Return what the fleet carries at an objective, in seconds of the 99th percentile."""
+        return capacity([(each.step, each.record) for each in self.steps if each.whole], objective)
 
     def telling(self, objective: float | None) -> Measured | None:
-        """The step to look into: the lowest rate that something holds up; else the highest."""
-        for it in self.steps:
-            if objective is not None and not keeps(it.step, it.record, objective):
-                return it
-            if objective is None and it.findings()[0].where != "none":
-                return it
+        """Return the step to look into: the lowest rate with a bottleneck, else the highest."""
+        for each in self.steps:
+            if objective is not None and not keeps(each.step, each.record, objective):
+                return each
+            if objective is None and each.findings()[0].where != "none":
+                return each
         return self.steps[-1] if self.steps else None
 
     def as_json(self, objective: float | None) -> dict[str, Any]:
-        """For scripts: durations in milliseconds, shares from 0 to 1, null for unknown.
+        """Return plain data for scripts: milliseconds, shares from 0 to 1, null for unknown.
 
-        A percentile is null where it falls among failed requests, which took for ever.
+        A percentile is null where it falls among failed requests.
         """
         found, telling = self.capacity(objective), self.telling(objective)
         return {
-            "targets": [{"url": it.url, "weight": it.weight} for it in self.workload.targets],
+            "targets": [{"url": each.url, "weight": each.weight} for each in self.workload.targets],
             "seed": self.workload.seed,
             "stopped": self.stopped is not None,
             "unanswered": self.unanswered,
-            "open_loop": not any(it.record.held_back or it.record.unsent for it in self.steps),
+            "open_loop": not any(
+                each.record.held_back or each.record.unsent for each in self.steps
+            ),
             "higher_rates_left_out": self.cut,
             "objective_ms": _ms(objective),
             "capacity": found
@@ -101,17 +121,18 @@ class Outcome:
                 "rate_rps": _rounded(found.rate),
                 "missed_rps": _rounded(found.missed),
                 "generator_missed_rps": _rounded(found.spoiled),
+                "tokens_per_s": _rounded(found.tokens or None),
                 "sentence": found.sentence,
             },
             "bottleneck": telling
             and {
                 "rate_rps": _rounded(telling.step.rate),
                 "findings": [
-                    {"where": it.where, "name": it.name, "sentence": it.sentence}
-                    for it in telling.findings()
+                    {"where": each.where, "name": each.name, "sentence": each.sentence}
+                    for each in telling.findings()
                 ],
             },
-            "steps": [self._step(it) for it in self.steps],
+            "steps": [self._step(each) for each in self.steps],
             "envoys": [
                 {
                     "admin": url,
@@ -124,18 +145,19 @@ class Outcome:
             ],
         }
 
-    def _step(self, it: Measured) -> dict[str, Any]:
-        record, whole = it.record, it.record.whole
+    def _step(self, measured: Measured) -> dict[str, Any]:
+        record, whole = measured.record, measured.record.whole
         targets = self.workload.targets
         return {
-            "rate_rps": _rounded(it.step.rate),
-            "seconds": _rounded(it.seconds),
-            "whole": it.whole,
+            "rate_rps": _rounded(measured.step.rate),
+            "seconds": _rounded(measured.seconds),
+            "whole": measured.whole,
             "requests": whole.requests,
             "failed": whole.failed,
             "held_back": record.held_back,
             "unsent": record.unsent,
-            "achieved_rps": _rounded(it.achieved),
+            "achieved_rps": _rounded(measured.achieved),
+            "tokens_per_s": _rounded(measured.tokens),
             "latency_ms": _series(whole),
             "service_ms": _quantiles(whole.service),
             "hop_ms": _quantiles(whole.hop),
@@ -156,6 +178,19 @@ class Outcome:
                 }
                 for number, series in sorted(record.targets.items())
             ],
+            "classes": [
+                {
+                    "name": each.name,
+                    "match": each.match and each.match.document(),
+                    "requests": series.requests,
+                    "failed": series.failed,
+                    "rate_rps": _rounded(series.latency.count / measured.seconds),
+                    "tokens_per_s": _rounded(series.tokens / measured.seconds),
+                    "part_of_work": _rounded(measured.part_of_work(series)),
+                    "latency_ms": _series(series),
+                }
+                for each, series in measured.by_class(self.workload.classes)
+            ],
             "replicas": [
                 {
                     "id": seen.id,
@@ -163,12 +198,13 @@ class Outcome:
                     "share_by_weight": _rounded(seen.given),
                     "rate_rps": _rounded(seen.rate),
                     "capacity": _rounded(seen.capacity),
+                    "capacity_tokens": _rounded(seen.capacity_tokens),
                     "load": _rounded(seen.load),
                     "latency_mean_ms": _ms(seen.latency),
                     "in_flight": _rounded(seen.in_flight),
                     "queue": _rounded(seen.queue),
                 }
-                for seen in it.replicas
+                for seen in measured.replicas
             ],
         }
 

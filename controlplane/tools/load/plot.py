@@ -1,4 +1,4 @@
-"""A load as a picture: latency over rate, its distribution, and each replica's part."""
+"""Draw a load: latency over rate, its distribution, and each replica's share."""
 
 import importlib.util
 import math
@@ -17,7 +17,7 @@ _INCHES: Final = (5.2, 4.2)
 
 
 def is_installed() -> bool:
-    """Whether there is something to draw with: matplotlib is an extra."""
+    """Tell whether matplotlib, which is an extra, is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -34,14 +34,14 @@ def draw(outcome: Outcome, objective: float | None, file: Path) -> bool:
     from matplotlib.figure import Figure
 
     telling = outcome.telling(objective)
-    answered = [it for it in outcome.steps if it.record.whole.latency.count]
+    answered = [each for each in outcome.steps if each.record.whole.latency.count]
     panels: list[Callable[[Axes], None]] = []
     if len(answered) > 1:
         panels.append(partial(_over_rate, steps=answered, objective=objective))
     if answered:
         panels.append(partial(_distribution, steps=answered, objective=objective))
-    if telling is not None and any(it.share is not None for it in telling.replicas):
-        panels.append(partial(_shares, it=telling))
+    if telling is not None and any(seen.share is not None for seen in telling.replicas):
+        panels.append(partial(_shares, measured=telling))
     if not panels:
         return False
     figure = Figure(figsize=(len(panels) * _INCHES[0], _INCHES[1]), layout="constrained")
@@ -52,11 +52,13 @@ def draw(outcome: Outcome, objective: float | None, file: Path) -> bool:
 
 
 def _over_rate(axes: "Axes", steps: Sequence[Measured], objective: float | None) -> None:
-    rates = [it.step.rate for it in steps]
+    rates = [each.step.rate for each in steps]
     for name, part in PARTS.items():
-        quantiles = [it.record.whole.quantile(part) for it in steps]
+        quantiles = [each.record.whole.quantile(part) for each in steps]
         # What is infinite, or not known, is a gap.
-        heights = [math.nan if it is None or math.isinf(it) else 1000 * it for it in quantiles]
+        heights = [
+            math.nan if value is None or math.isinf(value) else 1000 * value for value in quantiles
+        ]
         axes.plot(rates, heights, marker="o", markersize=3, label=name)
     _objective(axes, objective)
     axes.set(xscale="log", yscale="log", xlabel="requests/s", ylabel="latency, ms")
@@ -67,17 +69,17 @@ def _over_rate(axes: "Axes", steps: Sequence[Measured], objective: float | None)
 
 
 def _distribution(axes: "Axes", steps: Sequence[Measured], objective: float | None) -> None:
-    for it in steps:
+    for measured in steps:
         for histogram, style, what in (
-            (it.record.whole.latency, "-", "from the intended time"),
-            (it.record.whole.service, ":", "from the actual one"),
+            (measured.record.whole.latency, "-", "from when it was due"),
+            (measured.record.whole.service, ":", "from when it left"),
         ):
             if len(steps) > 1 and style == ":":
                 continue
             points = histogram.curve()
-            label = f"{it.step.rate:.4g}/s" if len(steps) > 1 else what
+            label = f"{measured.step.rate:.4g}/s" if len(steps) > 1 else what
             axes.plot(
-                [max(1 - part, _least(it)) for _, part in points],
+                [max(1 - part, _least(measured)) for _, part in points],
                 [1000 * seconds for seconds, _ in points],
                 style,
                 label=label,
@@ -90,20 +92,20 @@ def _distribution(axes: "Axes", steps: Sequence[Measured], objective: float | No
     axes.legend(fontsize="small")
 
 
-def _least(it: Measured) -> float:
-    """What stands for the part that takes longer than all do: a logarithm has no zero."""
-    return 0.5 / it.record.whole.latency.count
+def _least(measured: Measured) -> float:
+    """Return what is drawn for the part that takes longest: a logarithm has no zero."""
+    return 0.5 / measured.record.whole.latency.count
 
 
-def _shares(axes: "Axes", it: Measured) -> None:
-    names = [seen.id for seen in it.replicas]
-    axes.bar(names, [100 * (seen.share or 0.0) for seen in it.replicas], label="got")
-    if all(seen.given is not None for seen in it.replicas):
-        given = [100 * (seen.given or 0.0) for seen in it.replicas]
+def _shares(axes: "Axes", measured: Measured) -> None:
+    names = [seen.id for seen in measured.replicas]
+    axes.bar(names, [100 * (seen.share or 0.0) for seen in measured.replicas], label="got")
+    if all(seen.given is not None for seen in measured.replicas):
+        given = [100 * (seen.given or 0.0) for seen in measured.replicas]
         axes.plot(names, given, "k_", markersize=18, label="by its weight")
         axes.legend(fontsize="small")
     axes.set_ylabel("part of the requests, %")
-    axes.set_title(f"Replicas at {it.step.rate:.4g}/s")
+    axes.set_title(f"Replicas at {measured.step.rate:.4g}/s")
 
 
 def _objective(axes: "Axes", objective: float | None) -> None:

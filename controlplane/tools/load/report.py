@@ -1,4 +1,4 @@
-"""What a load came to as people read it: tables, and a sentence for each thing that matters."""
+"""Print the result of a load: tables, and a sentence for each thing that matters."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from controlplane.cli.printable import printable
-from controlplane.tools.load.diagnosis import ms
+from controlplane.tools.load.diagnosis import ms, per_second
 from controlplane.tools.load.outcome import PARTS, Measured, Outcome
-from controlplane.tools.load.percentiles import Histogram
 from controlplane.tools.load.replicas import Seen
+from controlplane.tools.load.statistics import Histogram
 
 _UNKNOWN: Final = "-"
 _WIDE: Final = 200
-"""Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
+"""Columns where there is no terminal: a table in a file or a pipe is not wrapped."""
 
 
 def print_outcome(outcome: Outcome, objective: float | None) -> None:
@@ -29,6 +29,8 @@ def print_outcome(outcome: Outcome, objective: float | None) -> None:
     telling = outcome.telling(objective)
     if telling is not None and len(outcome.workload.targets) > 1:
         console.print(_targets(outcome, telling))
+    if telling is not None and telling.record.classes:
+        console.print(_classes(outcome, telling))
     if telling is not None and telling.replicas:
         console.print(_replicas(telling.replicas))
     for sentence in sentences(outcome, objective):
@@ -36,14 +38,18 @@ def print_outcome(outcome: Outcome, objective: float | None) -> None:
 
 
 def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
-    """What is to be known, one after the other."""
+    """Return the sentences, one after the other."""
     if outcome.stopped is not None:
         left = f"; {outcome.unanswered} requests had no answer yet" if outcome.unanswered else ""
         yield f"stopped before its end: this is what was measured so far{left}"
     telling = outcome.telling(objective)
     if telling is None:
-        yield "nothing was measured: it ended within the warm-up"
+        yield "nothing was measured: the load ended within the warm-up"
         return
+    for each, series in telling.by_class(outcome.workload.classes):
+        which = "all others" if each.match is None else f"requests {each.match}"
+        part = telling.part_of_work(series)
+        yield f"class {each.name}: {which}" + ("" if part is None else f", {part:.0%} of the work")
     for kind, count in telling.record.whole.faults.most_common():
         yield f"{count} × {kind}"
     for url, hops in outcome.hops.items():
@@ -72,20 +78,21 @@ def _steps(steps: Sequence[Measured]) -> Table:
     return _table(
         [
             {
-                "rate": f"{it.step.rate:.4g}/s",
-                "requests": str(it.record.whole.requests),
-                "achieved": f"{it.achieved:.4g}/s",
-                "failed": str(it.record.whole.failed),
-                **{name: _time(it.record.whole.quantile(part)) for name, part in PARTS.items()},
-                "max": _time(it.record.whole.quantile(1.0)),
-                "service p99": _p99(it.record.whole.service),
-                "upstream p99": _p99(it.record.whole.upstream),
-                "hop p99": _p99(it.record.whole.hop),
-                "sent": _bytes(it.record.sent),
-                "received": _bytes(it.record.received),
-                "CPU": _part(it.record.cpu, "{:.0%}"),
+                "rate": f"{each.step.rate:.4g}/s",
+                "requests": str(each.record.whole.requests),
+                "achieved": f"{each.achieved:.4g}/s",
+                "tokens": f"{per_second(each.tokens)}/s",
+                "failed": str(each.record.whole.failed),
+                **{name: _time(each.record.whole.quantile(part)) for name, part in PARTS.items()},
+                "max": _time(each.record.whole.quantile(1.0)),
+                "service p99": _p99(each.record.whole.service),
+                "upstream p99": _p99(each.record.whole.upstream),
+                "hop p99": _p99(each.record.whole.hop),
+                "sent": _bytes(each.record.sent),
+                "received": _bytes(each.record.received),
+                "CPU": _part(each.record.cpu, "{:.0%}"),
             }
-            for it in steps
+            for each in steps
         ]
     )
 
@@ -105,27 +112,46 @@ def _targets(outcome: Outcome, measured: Measured) -> Table:
     )
 
 
+def _classes(outcome: Outcome, measured: Measured) -> Table:
+    return _table(
+        [
+            {
+                "class": printable(each.name),
+                "requests": str(series.requests),
+                "achieved": f"{series.latency.count / measured.seconds:.4g}/s",
+                "tokens": f"{per_second(series.tokens / measured.seconds)}/s",
+                "failed": str(series.failed),
+                **{name: _time(series.quantile(part)) for name, part in PARTS.items()},
+            }
+            for each, series in measured.by_class(outcome.workload.classes)
+        ]
+    )
+
+
 def _replicas(replicas: Sequence[Seen]) -> Table:
     return _table(
         [
             {
-                "replica": printable(it.id),
-                "share": _part(it.share, "{:.1%}"),
-                "by weight": _part(it.given, "{:.1%}"),
-                "rate": _part(it.rate, "{:.3g}/s"),
-                "capacity": _part(it.capacity, "{:.3g}/s"),
-                "load": _part(it.load, "{:.0%}"),
-                "mean latency": _time(it.latency),
-                "in flight": _part(it.in_flight, "{:.3g}"),
-                "queue": _part(it.queue, "{:.3g}"),
+                "replica": printable(each.id),
+                "share": _part(each.share, "{:.1%}"),
+                "by weight": _part(each.given, "{:.1%}"),
+                "rate": _part(each.rate, "{:.3g}/s"),
+                "capacity": _part(each.capacity, "{:.3g}/s"),
+                "tokens": _UNKNOWN
+                if each.capacity_tokens is None
+                else f"{per_second(each.capacity_tokens)}/s",
+                "load": _part(each.load, "{:.0%}"),
+                "mean latency": _time(each.latency),
+                "in flight": _part(each.in_flight, "{:.3g}"),
+                "queue": _part(each.queue, "{:.3g}"),
             }
-            for it in replicas
+            for each in replicas
         ]
     )
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table of at least one row, without the columns that nobody can tell anything of."""
+    """Make a table of at least one row, without columns of which nothing is known."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     known = [name for name in rows[0] if any(row[name] != _UNKNOWN for row in rows)]
     for position, name in enumerate(known):
@@ -140,7 +166,7 @@ def _part(value: float | None, form: str) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    """A duration; a dash when there is none, and in words when a failed request stands there."""
+    """Format a duration: a dash where there is none, a word where a failed request is there."""
     if seconds is None:
         return _UNKNOWN
     return ms(seconds) if math.isfinite(seconds) else "failed"

@@ -1,4 +1,4 @@
-"""The whole of it: send, look meanwhile, notice who is not there, and hand over what was seen."""
+"""Send a workload, watch replicas meanwhile, and return what was measured."""
 
 import asyncio
 import gc
@@ -9,17 +9,15 @@ from typing import Final
 
 import aiohttp
 
-from controlplane.tools.load.errors import LoadError
-from controlplane.tools.load.generator import KEEPALIVE, Generator
-from controlplane.tools.load.interrupt import Interrupt, Stopped
+from controlplane.tools.interrupt import Interrupt, Stopped, together
+from controlplane.tools.load.generator import Generator
 from controlplane.tools.load.outcome import Measured, Outcome
 from controlplane.tools.load.replicas import StepWatch
-from controlplane.tools.load.together import together
 from controlplane.tools.load.watch import Watch
-from controlplane.tools.load.workload import Sources, Workload
+from controlplane.tools.load.workload import LoadError, Sources, Workload, departures
 
 REACHED: Final = 2.0
-"""Seconds after which a target that nobody answers at is called so."""
+"""Seconds after which the load ends if a target cannot be reached."""
 _SHOWN: Final = 0.2
 _SPARE: Final = 200
 """Files that are open beside connections to targets."""
@@ -27,13 +25,13 @@ _SPARE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far it is.
+    """The progress of a load.
 
     Attributes:
         elapsed: Seconds since the load began.
-        rate: Requests per second that are meant to leave now.
-        failed: Of those that have ended in this step.
-        p99: Of their latencies in seconds; None before there is any.
+        rate: Requests per second that are due now.
+        failed: Requests of this step that failed.
+        p99: Latency of this step in seconds; None before the first answer.
     """
 
     elapsed: float
@@ -47,29 +45,28 @@ class Moment:
 async def send(
     workload: Workload, sources: Sources, show: Callable[[Moment], None] | None = None
 ) -> Outcome:
-    """Send a workload, unless somebody stops it before its end.
+    """Send a workload; a signal ends it early.
 
     Args:
         workload: To send.
-        sources: To look at meanwhile.
-        show: Told five times a second how far it is.
+        sources: To watch meanwhile.
+        show: Called five times a second.
 
     Raises:
-        LoadError: A target, or somebody who is to be looked at, is not there.
+        LoadError: A target or a source does not answer.
     """
     interrupt = Interrupt()
     _allow_files(workload.most + _SPARE)
-    connections = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
-    async with (
-        # Neither proxies nor ~/.netrc nor cookies have a say in this.
-        aiohttp.ClientSession(
-            connector=connections, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session,
-        aiohttp.ClientSession(trust_env=False) as beside,
-    ):
+    async with aiohttp.ClientSession(trust_env=False) as beside:
         watch = Watch(sources, beside)
         await watch.open()
-        generator = Generator(workload, session)
+        generator = Generator(
+            [target.url for target in workload.targets],
+            workload.steps,
+            most=workload.most,
+            timeout=workload.timeout,
+            replica_header=workload.replica_header,
+        )
         # What lives now lives to the end; collecting it again and again holds requests up.
         gc.collect()
         gc.freeze()
@@ -101,7 +98,7 @@ async def send(
         steps=tuple(measured),
         hops=hops,
         unanswered=generator.unanswered,
-        cut=generator.cut,
+        cut=generator.cut_at is not None,
         stopped=stopped.code if stopped else None,
     )
 
@@ -110,15 +107,15 @@ async def _load(generator: Generator, watch: Watch, workload: Workload) -> None:
     begun = asyncio.get_running_loop().time()
     looking = asyncio.create_task(watch.run(begun, workload.steps))
     try:
-        await generator.run(begun)
-        if not generator.cut:
+        await generator.run(departures(workload), begun)
+        if generator.cut_at is None:
             await looking
     finally:
         looking.cancel()
 
 
 async def _reach(generator: Generator, workload: Workload) -> None:
-    """Raise once a target turns out not to be there."""
+    """Raise once a target turns out to be unreachable."""
     while True:
         await asyncio.sleep(REACHED)
         _all_reached(generator, workload)
@@ -139,7 +136,7 @@ async def _show(
         if show is None:
             continue
         elapsed = generator.elapsed
-        step = next((it for it in workload.steps if elapsed < it.end), workload.steps[-1])
+        step = next((each for each in workload.steps if elapsed < each.end), workload.steps[-1])
         whole = generator.record.steps[step.number].whole
         show(
             Moment(
@@ -154,7 +151,7 @@ async def _show(
 
 
 def _allow_files(wanted: int) -> None:
-    """Let this process have so many connections, as far as the system allows."""
+    """Raise the limit of open files, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,4 +1,4 @@
-"""When requests are meant to leave: a rate or a staircase of rates in, Poisson arrivals out. Pure.
+"""When requests are due: a rate or a staircase of rates in, Poisson arrivals out. Pure.
 
 Everything is drawn from a seed, so that two runs can send the same.
 """
@@ -29,11 +29,11 @@ class Step:
     end: float
 
     def counts(self, due: float) -> bool:
-        """Whether a request that was due then is measured."""
+        """Tell whether a request that was due then is measured."""
         return due >= self.counts_from
 
     def third(self, due: float) -> int:
-        """In which third of the step a request was due: 0, 1 or 2."""
+        """Return in which third of the step a request was due: 0, 1 or 2."""
         return min(int(3 * (due - self.begin) / (self.end - self.begin)), 2)
 
 
@@ -42,17 +42,24 @@ class Departure:
     """A request that is to be sent.
 
     Attributes:
-        at: Seconds after the begin of the load.
+        at: Seconds after the begin of the load when it is due.
+        target: Index of where it is sent.
+        kind: Name of its class; empty where requests have no classes.
+        tokens: Of its texts.
     """
 
     at: float
     step: Step
+    target: int = 0
+    body: bytes = b""
+    kind: str = ""
+    tokens: float = 0.0
 
 
 def staircase(low: float, high: float, steps: int) -> tuple[float, ...]:
-    """Rates from `low` to `high`, each the same number of times the one before.
+    """Return rates from `low` to `high`, each the same number of times the one before.
 
-    A knee is sought to within a part of itself, not to within so many requests per second.
+    The capacity is wanted to within a part of itself, not to within so many requests per second.
     """
     if steps == 1:
         return (low,)
@@ -60,7 +67,7 @@ def staircase(low: float, high: float, steps: int) -> tuple[float, ...]:
 
 
 def plan(rates: Sequence[float], warm_up: float, seconds: float) -> tuple[Step, ...]:
-    """Steps one after the other.
+    """Return steps, one after the other.
 
     Args:
         rates: Requests per second, one for each step.
@@ -75,7 +82,7 @@ def plan(rates: Sequence[float], warm_up: float, seconds: float) -> tuple[Step, 
 
 
 def looks(step: Step, every: float) -> list[float]:
-    """When to look at others during a step: at both ends of what counts, and evenly between.
+    """Return when to look at Envoys and replicas: at both ends of what counts, and evenly between.
 
     Args:
         step: To look at.
@@ -87,31 +94,31 @@ def looks(step: Step, every: float) -> list[float]:
 
 
 def measured_at(steps: Sequence[Step], seconds: float) -> Step | None:
-    """The step that is measured so many seconds after the begin of the load, if one is."""
-    return next((it for it in steps if it.counts_from <= seconds < it.end), None)
+    """Return the step that is measured so many seconds after the begin of the load, if any."""
+    return next((step for step in steps if step.counts_from <= seconds < step.end), None)
 
 
 def departures(rate: float, random: Random) -> Iterator[float]:
-    """When requests are to leave, in seconds from now, at so many a second on average."""
+    """Draw when requests are due, in seconds from now, at so many a second on average."""
     at = 0.0
     while True:
         at += random.expovariate(rate)
         yield at
 
 
-def schedule(steps: Sequence[Step], seed: int) -> Iterator[Departure]:
-    """All departures of all steps."""
+def schedule(steps: Sequence[Step], seed: int) -> Iterator[tuple[float, Step]]:
+    """Draw when requests are due in each step, in seconds after the begin of the load."""
     random = Random(seed)  # noqa: S311 - decides about times, not about secrets
     for step in steps:
         length = step.end - step.begin
         for at in takewhile(lambda at: at < length, departures(step.rate, random)):  # noqa: B023
-            yield Departure(step.begin + at, step)
+            yield step.begin + at, step
 
 
 def turns(weights: Sequence[int]) -> Iterator[int]:
-    """Which target is next, for ever: each as often as its weight says, spread evenly.
+    """Choose the next target, without end: each as often as its weight says, spread evenly.
 
-    The smooth weighted round robin of nginx: the target that is most behind its weight is next.
+    This is the smooth weighted round robin of nginx: the target most behind its weight is next.
     """
     total, credit = sum(weights), [0] * len(weights)
     while True:

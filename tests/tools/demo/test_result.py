@@ -3,10 +3,12 @@
 import json
 from collections import Counter
 
-from controlplane.tools.demo.load import Outcome
+import pytest
+
 from controlplane.tools.demo.result import Result
-from controlplane.tools.load.envoy_stats import Tally
-from controlplane.tools.load.standing import Standing, standings
+from controlplane.tools.load.envoy import Tally
+from controlplane.tools.load.record import Series
+from controlplane.tools.load.replicas import Reported, reported
 
 KEYS = ["requests", "failed", "envoys", "p50_ms", "p99_ms", "replicas", "slowed"]
 
@@ -22,11 +24,18 @@ def tally() -> Tally:
     return counted
 
 
-def result(outcome: Outcome | None = None, counted: Tally | None = None) -> Result:
+def outcome(*latencies: float, failed: int = 0) -> Series:
+    made = Series(faults=Counter({"status 503": failed} if failed else {}))
+    for latency in latencies:
+        made.latency.add(latency)
+    return made
+
+
+def result(series: Series | None = None, counted: Tally | None = None) -> Result:
     return Result.of(
-        outcome or Outcome([0.01 * n for n in range(1, 101)]),
+        series or outcome(*(0.01 * n for n in range(1, 101))),
         counted or tally(),
-        {"b": Standing(40.04, 71.23, 0.4, "tier-8", 1000), "a": Standing()},
+        {"b": Reported(40.04, None, 71.23, 0.4, "tier-8", 1000), "a": Reported()},
         envoys=2,
         slowed="b",
         seconds=10,
@@ -36,8 +45,8 @@ def result(outcome: Outcome | None = None, counted: Tally | None = None) -> Resu
 def test_the_json_has_the_promised_keys_in_their_order() -> None:
     shown = json.loads(json.dumps(result().as_json()))
     assert list(shown) == KEYS
-    assert shown["p50_ms"] == 500.0
-    assert shown["p99_ms"] == 990.0
+    assert shown["p50_ms"] == pytest.approx(500, rel=0.01)
+    assert shown["p99_ms"] == pytest.approx(990, rel=0.01)
     assert shown["replicas"][1] == {
         "id": "b",
         "capacity": 40.0,
@@ -53,13 +62,13 @@ def test_shares_are_compared_between_the_end_of_quiet_and_the_end_of_slowness() 
 
 
 def test_what_was_not_seen_is_null() -> None:
-    shown = result(Outcome(), Tally()).as_json()
+    shown = result(outcome(), Tally()).as_json()
     assert shown["p50_ms"] is None
     assert shown["slowed"] == {"id": "b", "share_before": None, "share_after": None}
 
 
 def test_people_are_told_of_failures_and_their_kinds() -> None:
-    said = result(Outcome([0.02], Counter({"status 503": 2}))).sentences()
+    said = result(outcome(0.02, failed=2)).sentences()
     assert said[0] == (
         "3 requests through 2 Envoys, 2 failed; half within 20 ms, 99 % within 20 ms"
     )
@@ -72,4 +81,4 @@ def test_people_are_told_what_the_slow_replica_got() -> None:
 
 def test_a_replica_that_was_not_weighed_yet_is_unknown() -> None:
     body = {"id": "a", "capacity": None, "tier": None, "weight": None, "readings": None}
-    assert standings({"replicas": [body]}) == {"a": Standing()}
+    assert reported({"replicas": [body]}) == {"a": Reported()}

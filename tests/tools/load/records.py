@@ -1,7 +1,7 @@
-"""Records made up for tests: so many requests, each as it is told."""
+"""Records made up for tests."""
 
 from controlplane.tools.load.record import Answer, StepRecord
-from controlplane.tools.load.schedule import Step, plan
+from controlplane.tools.load.schedule import Departure, Step, plan
 
 
 def step(rate: float = 10.0, number: int = 0) -> Step:
@@ -19,6 +19,7 @@ def record(
     failed: int = 0,
     requests: int = 300,
     cpu: float = 0.1,
+    tokens: float = 0.0,
 ) -> StepRecord:
     """A record of requests that are spread evenly over a step.
 
@@ -31,6 +32,7 @@ def record(
         failed: How many fail, instead of the first ones being answered.
         requests: How many.
         cpu: That the generator takes.
+        tokens: Of each request.
     """
     made = StepRecord(cpu=cpu)
     end = service if last is None else last
@@ -38,9 +40,7 @@ def record(
         part = number / requests
         made.add(
             Answer(
-                step=of,
-                target=0,
-                due=of.begin + part * (of.end - of.begin),
+                Departure(of.begin + part * (of.end - of.begin), of, tokens=tokens),
                 late=late,
                 service=service + part * (end - service),
                 upstream=upstream,

@@ -7,11 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from controlplane.tools.load.bodies import body_of
 from controlplane.tools.load.schedule import plan
-from controlplane.tools.load.targets import Target
 from controlplane.tools.load.texts import Fixed, Words
-from controlplane.tools.load.workload import Workload
+from controlplane.tools.load.workload import Target, Workload, body_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

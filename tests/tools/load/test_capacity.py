@@ -27,6 +27,15 @@ def test_it_is_the_highest_rate_before_the_objective_is_missed() -> None:
     assert found.sentence == "the fleet carries 20 requests/s with p99 within 250 ms, and not 30"
 
 
+def test_a_capacity_is_in_tokens_as_well() -> None:
+    low, high = step(10.0), step(20.0, 1)
+    found = capacity([(low, record(low, tokens=200)), (high, record(high, service=0.4))], 0.25)
+    assert found is not None
+    assert found.sentence == (
+        "the fleet carries 10 requests/s (2,000 tokens/s) with p99 within 250 ms, and not 20"
+    )
+
+
 def test_a_higher_rate_that_happens_to_keep_it_again_does_not_count() -> None:
     found = capacity(staircase([0.05, 0.4, 0.1]), 0.25)
     assert found is not None
@@ -97,7 +106,7 @@ def test_what_the_generator_missed_says_nothing_of_the_fleet() -> None:
     assert only is not None
     assert (only.known, only.rate) == ("nothing", None)
     assert only.sentence == (
-        "of the fleet nothing is known: at 10 the generator itself was the bottleneck"
+        "nothing is known of the fleet: at 10 the generator itself was the bottleneck"
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -140,10 +141,12 @@ async def test_what_was_measured_is_a_table_and_sentences(tmp_path: Path) -> Non
         )
     assert (code, errors) == (0, "")
     header = next(line.split() for line in out.splitlines() if "p99.9" in line)
-    assert header[:5] == ["rate", "requests", "achieved", "failed", "p50"]
+    assert header[:6] == ["rate", "requests", "achieved", "tokens", "failed", "p50"]
     assert "upstream" not in out
     assert [line.split()[0] for line in out.splitlines() if "/s " in line][:2] == ["50/s", "100/s"]
-    assert "the fleet carries at least 100 requests/s with p99 within 30 s: try more" in out
+    assert "the fleet carries at least 100 requests/s (" in out
+    assert " tokens/s) with p99 within 30 s: try more" in out
+    assert "class " not in out
     assert out.count(url) == 2
     assert (tmp_path / "load.png").stat().st_size > 1000
 
@@ -180,6 +183,28 @@ async def test_texts_and_a_template_reach_the_server(tmp_path: Path) -> None:
     assert all(it == {"queries": ['a "quoted" text'], "of": "m"} for it in handler.bodies)
 
 
+async def test_texts_of_several_sizes_are_reported_by_class(tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(["a search of some words"] * 3 + ["word " * 1000]))
+    options = ("--texts", texts, "--rate", "100", "--duration", "1s", "--warmup", "0s")
+    async with server(Counting()) as url:
+        _, out, _ = await load(url, *MODEL, *options)
+        _, plain, _ = await load(url, *MODEL, *options, "--json")
+    (line,) = (line for line in out.splitlines() if line.startswith("class bulk: "))
+    assert re.fullmatch(r"class bulk: requests from \d+ bytes on, 9\d% of the work", line)
+    assert "class default: all others, " in out
+    (step,) = json.loads(plain)["steps"]
+    bulk, default = step["classes"]
+    assert (bulk["name"], default["name"]) == ("bulk", "default")
+    assert bulk["requests"] + default["requests"] == step["requests"]
+    assert bulk["tokens_per_s"] + default["tokens_per_s"] == pytest.approx(
+        step["tokens_per_s"], rel=0.2
+    )
+    # The control plane counts a token for every four bytes of text where nobody counts.
+    each = bulk["tokens_per_s"] / bulk["rate_rps"]
+    assert each == pytest.approx(5000 / 4, rel=0.01)
+
+
 async def test_a_target_ending_in_embed_gets_what_tei_takes() -> None:
     handler = Counting()
     async with server(handler) as url:
@@ -187,8 +212,9 @@ async def test_a_target_ending_in_embed_gets_what_tei_takes() -> None:
     assert {*handler.bodies[0]} == {"inputs"}
 
 
-async def test_model_and_objective_are_taken_from_the_pool() -> None:
-    settings = {**POOL, "model": "its-model", "objective": {"p99": "250ms"}}
+async def test_model_objective_and_classes_are_taken_from_the_pool() -> None:
+    job = {"name": "job", "match": {"prefix": "/v1/embeddings", "min_bytes": 10}}
+    settings = {**POOL, "model": "its-model", "objective": {"p99": "250ms"}, "classes": [job]}
     async with served() as real:
         await real.ask("PUT", "/v1/pools/p", json=settings)
         pools = (await real.ask("GET", "/v1/pools")).body
@@ -208,6 +234,9 @@ async def test_model_and_objective_are_taken_from_the_pool() -> None:
     assert handler.bodies[0]["model"] == "its-model"
     answer = json.loads(out)
     assert answer["objective_ms"] == 250
+    (of_class,) = answer["steps"][0]["classes"]
+    assert of_class["name"] == "job"
+    assert of_class["match"]["min_bytes"] == 10
     (replica,) = answer["steps"][0]["replicas"]
     assert (replica["id"], replica["share"], replica["load"]) == ("a", 1.0, 0.25)
 

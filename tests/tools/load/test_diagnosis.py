@@ -37,7 +37,7 @@ def test_a_generator_that_takes_most_of_a_core_is_named_first() -> None:
 
 def test_a_generator_that_is_late_is_named() -> None:
     assert named(record(step(), late=0.05)) == [("generator", None)]
-    assert "left 50 ms or more after they were meant to" in said(record(step(), late=0.05))
+    assert "left 50 ms or more after they were due" in said(record(step(), late=0.05))
 
 
 @pytest.mark.parametrize(("late", "service"), [(0.004, 0.001), (0.05, 0.9)])

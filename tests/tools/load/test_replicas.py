@@ -2,10 +2,10 @@
 
 import pytest
 
-from controlplane.tools.load.envoy_stats import Host
+from controlplane.tools.load.envoy import Host
 from controlplane.tools.load.record import Answer, Series
-from controlplane.tools.load.replicas import Seen, StepWatch
-from controlplane.tools.load.standing import Standing
+from controlplane.tools.load.replicas import Reported, Seen, StepWatch
+from controlplane.tools.load.schedule import Departure
 from tests.tools.load.records import step
 
 
@@ -16,7 +16,7 @@ def host(requests: int, active: int = 0, pending: int = 0) -> Host:
 def series(count: int, service: float) -> Series:
     made = Series()
     for _ in range(count):
-        made.add(Answer(step(), 0, 1.0, 0.0, service))
+        made.add(Answer(Departure(1.0, step()), 0.0, service))
     return made
 
 
@@ -57,7 +57,7 @@ def test_a_few_sightings_in_flight_say_less_than_the_replicas_own_metrics() -> N
         watch = StepWatch()
         for at in range(11):
             watch.add(
-                float(at), {"one": {"a": host(10 * at, active)}}, {"a": Standing(latency=0.02)}
+                float(at), {"one": {"a": host(10 * at, active)}}, {"a": Reported(latency=0.02)}
             )
         assert watch.seen({}, 10.0)[0].latency == pytest.approx(latency)
 
@@ -78,19 +78,27 @@ def test_without_envoy_the_control_planes_readings_tell() -> None:
         0.0,
         {},
         {
-            "a": Standing(capacity=40, rate=30, share=0.8, latency=0.05, in_flight=1.5, queue=2),
-            "b": Standing(rate=10),
+            "a": Reported(
+                capacity=40,
+                capacity_tokens=2000,
+                rate=30,
+                share=0.8,
+                latency=0.05,
+                in_flight=1.5,
+                queue=2,
+            ),
+            "b": Reported(rate=10),
         },
     )
     a, b = watch.seen({}, 10.0)
-    assert a == Seen("a", 0.75, 30, 40, 0.8, 0.05, 1.5, 2)
+    assert a == Seen("a", 0.75, 30, 40, 2000, 0.8, 0.05, 1.5, 2)
     assert a.load == 0.75
     assert b.load is None
 
 
 def test_who_has_told_nothing_is_unknown_and_not_zero() -> None:
     watch = StepWatch()
-    watch.add(0.0, {}, {"a": Standing()})
+    watch.add(0.0, {}, {"a": Reported()})
     assert watch.seen({}, 10.0) == (Seen("a"),)
 
 

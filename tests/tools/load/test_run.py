@@ -9,11 +9,10 @@ import pytest
 from aiohttp import web
 
 from controlplane.tools.load import plot
-from controlplane.tools.load.envoy_hops import Hop
-from controlplane.tools.load.errors import LoadError
+from controlplane.tools.load.envoy import Hop
 from controlplane.tools.load.outcome import Outcome
 from controlplane.tools.load.run import Moment, send
-from controlplane.tools.load.workload import Sources, Workload
+from controlplane.tools.load.workload import LoadError, Sources, Workload
 from tests.processes import DEADLINE, free_port
 from tests.tools.load.servers import Counting, server, workload
 

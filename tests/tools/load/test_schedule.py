@@ -59,9 +59,9 @@ def test_the_same_seed_sends_at_the_same_times() -> None:
 def test_every_departure_is_within_its_step_and_in_order() -> None:
     steps = plan((50, 100, 25), 1, 4)
     times = list(schedule(steps, 1))
-    assert [it.at for it in times] == sorted(it.at for it in times)
-    assert all(it.step.begin <= it.at < it.step.end for it in times)
-    counts = Counter(it.step.number for it in times)
+    assert [at for at, _ in times] == sorted(at for at, _ in times)
+    assert all(step.begin <= at < step.end for at, step in times)
+    counts = Counter(step.number for _, step in times)
     assert [counts[number] / 5 for number in range(3)] == pytest.approx([50, 100, 25], rel=0.2)
 
 

@@ -1,7 +1,19 @@
-"""What the replicas embed: texts as a search over notes and manuals would send them."""
+"""What the demonstration sends, and what a right answer is. Pure."""
 
+import json
+import math
+from collections.abc import Iterator
 from random import Random
 from typing import Final
+
+from controlplane.tools.demo.layout import MODEL, SIDECARS
+from controlplane.tools.load.http import Response
+from controlplane.tools.load.schedule import Departure, Step, schedule
+
+DIMENSIONS: Final = 384
+_OFF_LENGTH: Final = 1e-3
+"""How far from 1 the length of an embedding may be."""
+_SEED: Final = 1876
 
 SHORT: Final = (
     "load line of a ship",
@@ -46,9 +58,31 @@ LONG: Final = (
 )
 
 PART_LONG: Final = 0.1
-"""Of all texts: request sizes vary in life, and a replica must not look slow for having got one."""
+"""Of all texts: request sizes vary, and a replica must not look slow for one long text."""
 
 
 def text(chance: Random) -> str:
     """Draw a text."""
     return chance.choice(LONG if chance.random() < PART_LONG else SHORT)
+
+
+def departures(step: Step) -> Iterator[Departure]:
+    """Draw requests, to each sidecar in turn."""
+    chance = Random(_SEED)  # noqa: S311 - decides about texts, not about secrets
+    for number, (at, _) in enumerate(schedule([step], _SEED)):
+        body = json.dumps({"model": MODEL, "input": text(chance)}).encode()
+        yield Departure(at, step, number % SIDECARS, body)
+
+
+def fault(response: Response) -> str | None:
+    """Return what is wrong with an answer; None for one embedding of the right size and length."""
+    if response.status != 200:
+        return f"status {response.status}"
+    try:
+        vector = json.loads(response.body)["data"][0]["embedding"]
+        length = math.sqrt(math.fsum(number * number for number in vector))
+    except (ValueError, LookupError, TypeError):
+        return "an answer without an embedding"
+    if len(vector) != DIMENSIONS:
+        return f"an embedding of {len(vector)} numbers"
+    return None if abs(length - 1) <= _OFF_LENGTH else f"an embedding of length {length:.3g}"

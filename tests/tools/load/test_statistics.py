@@ -1,4 +1,4 @@
-"""Quantiles: exact of a few values, close of many, and failed requests among them."""
+"""Quantiles, and queues that grow."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.tools.load.percentiles import GROWTH, SMALLEST, Histogram, nearest_rank
+from controlplane.tools.load.statistics import GROWTH, SMALLEST, Histogram, nearest_rank, queue
 
 durations = st.lists(st.floats(SMALLEST, 1e4), min_size=1, max_size=300)
 parts = st.floats(0, 1)
@@ -83,3 +83,18 @@ def test_the_curve_ends_with_all() -> None:
     points = filled([0.1, 0.2, 0.2, 0.4]).curve()
     assert [part for _, part in points] == [0.25, 0.75, 1.0]
     assert points[-1][0] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("thirds", "expected"),
+    [
+        ((40, 80, 120), "growing"),
+        ((40, 130, 120), "steady"),  # up and down
+        ((80, 100, 120), "steady"),  # by less than it varies
+        ((1, 5, 10), "steady"),  # nothing to speak of
+    ],
+)
+def test_a_queue_grows_when_it_is_long_and_longer_each_third(
+    thirds: tuple[float, ...], expected: str
+) -> None:
+    assert queue(thirds, capacity=100) == expected

@@ -1,10 +1,10 @@
-"""Quantiles: of a few values exactly, of many within a hundredth in little memory. Pure."""
+"""Quantiles of durations, and whether a queue grows. Pure."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 GROWTH: Final = 1.01
 """From one bucket's upper bound to the next: a quantile is at most so many times the true one."""
@@ -14,9 +14,16 @@ SMALLEST: Final = 1e-6
 
 _LOG_GROWTH: Final = math.log(GROWTH)
 
+BACKLOG: Final = 0.25
+"""Seconds of work for all replicas together; where less is waiting, no queue has grown."""
+
+QUEUE_GROWTH: Final = 2.0
+"""A queue grows if it is so many times longer in a run's last third than in its first, with the
+second between. Runs begin with empty queues, so growth with the square root of time shows too."""
+
 
 def nearest_rank(values: Sequence[float], part: float) -> float:
-    """The smallest value that so large a part of the values does not exceed.
+    """Return the smallest value that so large a part of the values does not exceed.
 
     Args:
         values: At least one.
@@ -32,7 +39,7 @@ def _rank(part: float, count: int) -> int:
 
 @dataclass(slots=True)
 class Histogram:
-    """Durations in buckets that grow by `GROWTH`; what an hour of load needs is some kilobytes.
+    """Durations in buckets that grow by `GROWTH`; an hour of load needs some kilobytes.
 
     Attributes:
         count: How many durations there are.
@@ -46,7 +53,7 @@ class Histogram:
     _buckets: Counter[int] = field(default_factory=Counter)
 
     def add(self, seconds: float) -> None:
-        """Take one in; a negative one, which only a clock's resolution makes, is 0."""
+        """Add a duration; a negative one, which only a clock's resolution makes, counts as 0."""
         seconds = max(seconds, 0.0)
         self.count += 1
         self.total += seconds
@@ -59,7 +66,7 @@ class Histogram:
         return self.total / self.count if self.count else None
 
     def quantile(self, part: float, endless: int = 0) -> float | None:
-        """The duration that so large a part of all does not exceed, at most `GROWTH` times as long.
+        """Return the duration that so large a part does not exceed, at most `GROWTH` × too long.
 
         Args:
             part: 0 to 1.
@@ -81,7 +88,7 @@ class Histogram:
         return self.longest
 
     def curve(self) -> list[tuple[float, float]]:
-        """Points of the distribution: a duration in seconds, and the part that it covers."""
+        """Return points of the distribution: seconds, and the part that takes no longer."""
         seen, points = 0, []
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
@@ -93,3 +100,15 @@ def _bucket(seconds: float) -> int:
     if seconds <= SMALLEST:
         return 0
     return math.ceil(math.log(seconds / SMALLEST) / _LOG_GROWTH)
+
+
+def queue(thirds: Sequence[float], capacity: float) -> Literal["steady", "growing"]:
+    """Tell whether a queue grew from one third of a run to the next.
+
+    Args:
+        thirds: Requests without an answer, on average over each third.
+        capacity: Requests per second that all replicas together can serve, or are sent.
+    """
+    first, second, third = thirds
+    grew = first < second < third and third >= QUEUE_GROWTH * first
+    return "growing" if grew and third >= BACKLOG * capacity else "steady"

@@ -5,15 +5,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from controlplane.tools.demo.screen import Row, Scene, headline, render, speeds
 from controlplane.tools.demo.story import Phase
-from controlplane.tools.demo.table import Row, Scene, headline, render, speeds
-from controlplane.tools.load.standing import Standing
+from controlplane.tools.load.replicas import Reported
 
-KNOWN = Standing(40.2, 71.4, 0.38, "tier-8", 1000)
+KNOWN = Reported(40.2, None, 71.4, 0.38, "tier-8", 1000)
 
 
-def scene(phase: Phase, standing: Standing = KNOWN) -> Scene:
-    rows = [Row("a", 1.0, standing, 0.9), Row("b", 0.1, standing, 0.1)]
+def scene(phase: Phase, reported: Reported = KNOWN) -> Scene:
+    rows = [Row("a", 1.0, reported, 0.9), Row("b", 0.1, reported, 0.1)]
     return Scene(phase, 3.2, 20.0, 100, 0, 0.03, 0.2, rows)
 
 
@@ -31,13 +31,13 @@ def test_a_row_says_everything_of_its_replica() -> None:
 
 
 def test_what_is_unknown_stays_empty() -> None:
-    assert "None" not in drawn(scene(Phase.UNDISTURBED, Standing()))
+    assert "None" not in drawn(scene(Phase.UNDISTURBED, Reported()))
 
 
 @pytest.mark.parametrize(
     ("phase", "said"),
     [
-        (Phase.UNDISTURBED, "nobody disturbs the replicas"),
+        (Phase.UNDISTURBED, "the replicas are undisturbed"),
         (Phase.SLOWED, "replica b was slowed to 0.1× 3 s ago; it gets 10% of the requests"),
         (Phase.RESTORED, "replica b has had its speed back for 3 s; it gets 10% of the requests"),
         (Phase.OVER, "the last answers"),
@@ -49,7 +49,7 @@ def test_the_line_below_says_what_is_happening(phase: Phase, said: str) -> None:
 
 
 def test_nothing_is_claimed_before_anything_is_measured() -> None:
-    assert "get the same until" in headline(scene(Phase.UNDISTURBED, Standing()))
+    assert "get the same until" in headline(scene(Phase.UNDISTURBED, Reported()))
 
 
 def test_only_the_slowed_phase_changes_a_speed() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from controlplane.tools.load.together import together
+from controlplane.tools.interrupt import together
 
 
 async def for_ever(ended: list[str]) -> None:
