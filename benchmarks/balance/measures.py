@@ -7,10 +7,9 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from benchmarks.balance.cell import Cell
-from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.balance.replicas import State
-from controlplane.tools.load.percentiles import nearest_rank
-from controlplane.tools.load.queueing import queue
+from benchmarks.generator import Outcome, Request
+from controlplane.tools.load.statistics import nearest_rank, queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 

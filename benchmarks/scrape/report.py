@@ -8,7 +8,7 @@ from benchmarks.scrape.fleet import INTERVAL
 from benchmarks.scrape.served import Period
 from benchmarks.xds.load import DISTURBED
 from benchmarks.xds.text import range_of
-from controlplane.tools.load.percentiles import nearest_rank
+from controlplane.tools.load.statistics import nearest_rank
 
 MOST_CPU: Final = 0.6
 """Of one core, for a thousand replicas scraped once a second."""

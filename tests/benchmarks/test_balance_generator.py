@@ -1,6 +1,5 @@
 """The real generator against the real process of replicas, without a proxy between."""
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -9,9 +8,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from benchmarks.balance.generator import BEGIN, OUTCOME, READY
-from benchmarks.balance.outcome import Outcome, decode
 from benchmarks.balance.wire import ORCA, PATH, SERVED_BY, STATE
+from benchmarks.generator import Outcome, generating
+from benchmarks.worlds.scenarios import SCENARIOS
+from benchmarks.worlds.traffic import arrivals
 from tests.processes import free_port, process, until
 
 
@@ -20,25 +20,19 @@ async def sent(
 ) -> Outcome:
     """Send a second of load at 100 requests/s to some of the replicas themselves."""
     numbers = [free_port() for _ in range(ports)]
-    listening = ",".join(map(str, numbers))
-    options = ("--ports", listening, "--scenario", scenario)
+    options = ("--ports", ",".join(map(str, numbers)), "--scenario", scenario)
     command = (sys.executable, "-m", "benchmarks.balance.replicas", *options)
-    load = ("--seed", "1", "--rate", "100", "--seconds", "1", "--most", str(most))
-    generator = (sys.executable, "-m", "benchmarks.balance.generator", *options, *load)
+    schedule = list(arrivals(SCENARIOS[scenario].traffic, 1, 100.0, 1.0))
     async with (
         process(*command, "--slowness", str(slowness), log=folder / "replicas.log"),
         aiohttp.ClientSession(trust_env=False) as session,
     ):
         await until("replicas answer", lambda: answers(session, numbers[-1]))
-        async with process(*generator, "--folder", folder, log=folder / "generator.log") as started:
-
-            async def is_ready() -> bool:
-                return (folder / READY).exists()
-
-            await until("the generator is ready", is_ready)
-            (folder / BEGIN).write_text(repr(asyncio.get_running_loop().time()))
-            assert await started.wait() == 0, (folder / "generator.log").read_text()
-    return decode((folder / OUTCOME).read_text())
+        async with generating(numbers, schedule, 1.0, most, folder) as generator:
+            generator.begin()
+            outcome = await generator.outcome()
+    assert len(outcome.requests) <= len(schedule)
+    return outcome
 
 
 async def answers(session: aiohttp.ClientSession, port: int) -> bool:

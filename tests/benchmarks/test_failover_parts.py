@@ -7,13 +7,13 @@ from typing import Any, get_args
 
 import pytest
 
-from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.failover import __main__ as command
 from benchmarks.failover import peers, report
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.measures import Cost, Seen, cost
 from benchmarks.failover.report import Entry, judge, ratio
 from benchmarks.failover.scenarios import FAULT_AT, PATIENCE, SCENARIOS, Deed, Mode
+from benchmarks.generator import Outcome, Request
 from controlplane.settings import Address
 
 KILL = SCENARIOS["kill-1-of-4"]
