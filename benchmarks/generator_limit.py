@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.balance.machine import describe
+from benchmarks.machine import describe
 from controlplane.tools.load.diagnosis import BUSY, LATE
 
 _RATES: Final = "200:3200"

@@ -12,12 +12,11 @@ import aiohttp
 
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender, Running, loopback
-from benchmarks.balance.machine import seconds_of_process
 from benchmarks.balance.measures import Run, Work, most_in_flight, summarize, work
-from benchmarks.balance.ports import free_ports
 from benchmarks.balance.replicas import State
 from benchmarks.balance.wire import STATE
 from benchmarks.generator import Generating, generating
+from benchmarks.machine import free_ports, seconds_of_process
 from benchmarks.worlds.scenarios import Timing
 from benchmarks.worlds.traffic import arrivals
 from controlplane.settings import Address

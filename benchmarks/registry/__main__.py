@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
 from benchmarks.registry import report
 from benchmarks.registry.play import Plan, Stage
 from benchmarks.registry.report import Round

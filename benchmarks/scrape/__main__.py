@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
 from benchmarks.scrape import parse, report
 from benchmarks.scrape.fleet import Fleet, fleet
 from benchmarks.scrape.report import Round

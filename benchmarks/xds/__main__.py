@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
 from benchmarks.xds import encode, endurance, fan_out, growth
 from benchmarks.xds.progress import Progress
 from benchmarks.xds.stage import Clients, clients

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.balance.machine import cpu_seconds
+from benchmarks.machine import cpu_seconds
 
 DISTURBED: Final = 0.1
 """Cores. Where others took more on average, a figure says something of them too."""

