@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from benchmarks.figures import range_of
+from benchmarks.machine import DISTURBED
 from benchmarks.scrape.fleet import INTERVAL
 from benchmarks.scrape.served import Period
-from benchmarks.xds.load import DISTURBED
-from benchmarks.xds.text import range_of
 from controlplane.tools.load.statistics import nearest_rank
 
 MOST_CPU: Final = 0.6
