@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final, Literal
 
 from controlplane.tools.load.record import StepRecord
-from controlplane.tools.load.replicas import FEW, Seen
+from controlplane.tools.load.replicas import FEW, ReplicaLoad
 from controlplane.tools.load.schedule import Step
 from controlplane.tools.load.statistics import queue
 
@@ -60,7 +60,9 @@ class Finding:
     sentence: str
 
 
-def diagnose(step: Step, record: StepRecord, replicas: Sequence[Seen]) -> tuple[Finding, ...]:
+def diagnose(
+    step: Step, record: StepRecord, replicas: Sequence[ReplicaLoad]
+) -> tuple[Finding, ...]:
     """Return the bottlenecks of a step, the most important first; at least one finding."""
     if not record.whole.requests:
         return (Finding("none", None, "no request of this rate has ended: nothing is known"),)
@@ -126,8 +128,8 @@ def _generator(record: StepRecord) -> Iterator[Finding]:
             "generator",
             None,
             f"{record.held_back} requests were held back by --concurrency-limit, so the load was"
-            " not open loop: less was sent than asked for, and latency counts from when it was"
-            " meant to be",
+            " not open loop: fewer were sent than asked for, and latency counts from when they"
+            " were due",
         )
 
 
@@ -152,12 +154,12 @@ def _hop(record: StepRecord) -> Iterator[Finding]:
         yield Finding(
             "proxy",
             None,
-            f"the way to Envoy and through it holds requests up: p99 {ms(hop)} outside of the"
+            f"the hop to Envoy is the bottleneck: p99 {ms(hop)} outside of the"
             f" {ms(upstream)} in which Envoy waited for a replica",
         )
 
 
-def _slow(replicas: Sequence[Seen]) -> Iterator[Finding]:
+def _slow(replicas: Sequence[ReplicaLoad]) -> Iterator[Finding]:
     known = [each for each in replicas if each.latency is not None]
     slow: list[tuple[float, Finding]] = []
     for replica in known:
@@ -175,7 +177,7 @@ def _slow(replicas: Sequence[Seen]) -> Iterator[Finding]:
     yield from (finding for _, finding in sorted(slow, key=lambda pair: -pair[0]))
 
 
-def _with(replica: Seen) -> str:
+def _with(replica: ReplicaLoad) -> str:
     parts = []
     if replica.share is not None:
         parts.append(f"{replica.share:.0%} of the requests")
@@ -186,7 +188,7 @@ def _with(replica: Seen) -> str:
     return f", with {' and '.join(parts)}" if parts else ""
 
 
-def _full(replicas: Sequence[Seen]) -> Iterator[Finding]:
+def _full(replicas: Sequence[ReplicaLoad]) -> Iterator[Finding]:
     known = [each for each in replicas if each.rate is not None and each.capacity]
     capacity = sum(each.capacity or 0.0 for each in known)
     rate = sum(each.rate or 0.0 for each in known)
@@ -219,7 +221,7 @@ def _growing(step: Step, record: StepRecord) -> Iterator[Finding]:
         yield Finding(
             "fleet",
             None,
-            "requests queue up: without an answer were, third by third,"
+            "requests queue up: in flight were, third by third,"
             f" {', '.join(f'{count:.3g}' for count in thirds)}; at this rate latency has no bound",
         )
 
@@ -230,7 +232,7 @@ def _nothing(record: StepRecord) -> str:
         return "nothing was answered"
     evidence = f"p50 {ms(p50)}, p99 {ms(p99)}, nothing queues"
     few = record.whole.requests < FEW
-    return f"nothing holds answers up at this rate: {evidence}" + (
+    return f"no bottleneck at this rate: {evidence}" + (
         f"; but {record.whole.requests} requests say little" if few else ""
     )
 

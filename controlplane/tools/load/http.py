@@ -94,6 +94,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, client: "Client") -> None:
         self._client = client
         self._parser = HttpResponseParser(self)
+        # Simple servers end lines with LF alone; nobody is misled by that.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
         self.is_open = False
@@ -103,7 +107,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
-        self._has_come = self._has_head = False
+        self._has_come = self._has_head = self._is_whole = False
 
     def send(self, exchange: Exchange, request: bytes) -> None:
         """Send a request; the connection must be open and idle."""
@@ -132,22 +136,20 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self._end(Response(fault="not an HTTP answer"))
             self.close()
+            self._end(Response(fault="not an HTTP answer"))
+            return
+        # Not from within the parser, which would take an error of the callback for one of its own.
+        if self._is_whole:
+            self._succeed()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request that waits for an answer, unless the end of the connection ends it."""
         self.is_open = False
-        if self._exchange is None:
-            return
-        if self._has_head and not {"content-length", "transfer-encoding"} & self._headers.keys():
-            self._succeed()
-        elif self._has_come:
-            self._end(Response(fault="answer cut off"))
-        elif isinstance(exc, OSError):
-            self._end(Response(fault=_reason(exc)))
-        else:
-            self._end(Response(fault="disconnected without an answer"))
+        if self._exchange is not None:
+            self._lost(exc)
+        # The parser refers to this object too, and garbage is collected rarely.
+        del self._parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
@@ -166,9 +168,20 @@ class Connection(asyncio.Protocol):
         if self._parser.get_status_code() < 200:
             self._begin()
             return
+        self._is_whole = True
         if not self._parser.should_keep_alive():
             self.close()
-        self._succeed()
+
+    def _lost(self, error: Exception | None) -> None:
+        has_length = bool({"content-length", "transfer-encoding"} & self._headers.keys())
+        if error is None and self._has_head and not has_length:
+            self._succeed()
+        elif self._has_come:
+            self._end(Response(fault="answer cut off"))
+        elif isinstance(error, OSError):
+            self._end(Response(fault=_reason(error)))
+        else:
+            self._end(Response(fault="disconnected without an answer"))
 
     def _succeed(self) -> None:
         status = self._parser.get_status_code()
@@ -206,7 +219,7 @@ class Client:
             lines["authorization"] = f"Basic {b64encode(pair).decode()}"
         text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{text}content-length: ".encode()
-        self._host, self._port = parsed.host or "", parsed.port or 80
+        self._host, self._port = parsed.raw_host or "", parsed.port or 80
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._addresses: asyncio.Future[Any] | None = None

@@ -10,7 +10,7 @@ from controlplane.tools.load.classes import Classes, RequestClass
 from controlplane.tools.load.diagnosis import Finding, diagnose
 from controlplane.tools.load.envoy import Hop
 from controlplane.tools.load.record import Series, StepRecord
-from controlplane.tools.load.replicas import Seen
+from controlplane.tools.load.replicas import ReplicaLoad
 from controlplane.tools.load.schedule import Step
 from controlplane.tools.load.statistics import Histogram
 from controlplane.tools.load.workload import Workload
@@ -30,7 +30,7 @@ class Measured:
 
     step: Step
     record: StepRecord
-    replicas: tuple[Seen, ...]
+    replicas: tuple[ReplicaLoad, ...]
     seconds: float
     whole: bool = True
 

@@ -73,7 +73,7 @@ def reported(answer: Mapping[str, Any]) -> dict[str, Reported]:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReplicaLoad:
     """A replica during a step; None for unknown.
 
     Attributes:
@@ -148,7 +148,7 @@ class StepWatch:
         self._first = at if self._first is None else self._first
         self._until = at
 
-    def seen(self, named: Mapping[str, Series], seconds: float) -> tuple[Seen, ...]:
+    def seen(self, named: Mapping[str, Series], seconds: float) -> tuple[ReplicaLoad, ...]:
         """Combine what is known of each replica, in the order of their ids.
 
         Args:
@@ -168,7 +168,7 @@ class StepWatch:
             return {id_: count / length for id_, count in self.requests.items()}
         return {id_: each.rate for id_, each in self.reported.items() if each.rate is not None}
 
-    def _one(self, id_: str, rate: float | None, total: float, named: Series | None) -> Seen:
+    def _one(self, id_: str, rate: float | None, total: float, named: Series | None) -> ReplicaLoad:
         known = self.reported.get(id_, Reported())
         counted = id_ in self.requests
         active = self._active[id_] / self._looks if counted else known.in_flight
@@ -179,7 +179,7 @@ class StepWatch:
             latency = named.service.mean
         elif counted and is_busy and rate and active is not None and self.requests[id_] >= FEW:
             latency = active / rate
-        return Seen(
+        return ReplicaLoad(
             id=id_,
             share=rate / total if rate is not None and total else None,
             rate=rate,

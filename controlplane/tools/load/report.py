@@ -11,7 +11,7 @@ from rich.table import Table
 from controlplane.cli.printable import printable
 from controlplane.tools.load.diagnosis import ms, per_second
 from controlplane.tools.load.outcome import PARTS, Measured, Outcome
-from controlplane.tools.load.replicas import Seen
+from controlplane.tools.load.replicas import ReplicaLoad
 from controlplane.tools.load.statistics import Histogram
 
 _UNKNOWN: Final = "-"
@@ -55,7 +55,10 @@ def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
     for url, hops in outcome.hops.items():
         if parts := [
             f"{what} at most {ms(hops[name].p50)} (p50) and {ms(hops[name].p99)} (p99)"
-            for name, what in (("downstream", "had requests"), ("upstream", "waited for replicas"))
+            for name, what in (
+                ("downstream", "had requests for"),
+                ("upstream", "waited for replicas for"),
+            )
             if name in hops
         ]:
             yield f"Envoy {url} {', '.join(parts)}, by its own histograms"
@@ -71,7 +74,7 @@ def sentences(outcome: Outcome, objective: float | None) -> Iterator[str]:
     if capacity is not None:
         yield capacity.sentence
     elif objective is None:
-        yield "no objective to judge by: give one with --objective 250ms, or the pool's by --admin"
+        yield "no objective to judge by: give --objective 250ms, or take the pool's with --admin"
 
 
 def _steps(steps: Sequence[Measured]) -> Table:
@@ -128,7 +131,7 @@ def _classes(outcome: Outcome, measured: Measured) -> Table:
     )
 
 
-def _replicas(replicas: Sequence[Seen]) -> Table:
+def _replicas(replicas: Sequence[ReplicaLoad]) -> Table:
     return _table(
         [
             {

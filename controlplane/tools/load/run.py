@@ -125,7 +125,7 @@ def _all_reached(generator: Generator, workload: Workload) -> None:
     for number, target in enumerate(workload.targets):
         reason = generator.record.silent(number)
         if reason is not None:
-            raise LoadError(f"nobody answers at {target.url}: {reason}")
+            raise LoadError(f"{target.url} cannot be reached: {reason}")
 
 
 async def _show(

@@ -269,7 +269,7 @@ async def test_a_target_where_nobody_is_is_one_line_and_exit_code_1() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/embeddings"
     code, out, errors = await load(url, *MODEL, "--rate", "20")
     assert (code, out) == (1, "")
-    assert errors == f"plimsoll: nobody answers at {url}: connection refused\n"
+    assert errors == f"plimsoll: {url} cannot be reached: connection refused\n"
 
 
 async def test_after_ctrl_c_it_prints_what_was_measured_so_far() -> None:

@@ -4,22 +4,22 @@ import pytest
 
 from controlplane.tools.load.diagnosis import diagnose, ms
 from controlplane.tools.load.record import StepRecord
-from controlplane.tools.load.replicas import Seen
+from controlplane.tools.load.replicas import ReplicaLoad
 from tests.tools.load.records import record, step
 
 
-def named(of: StepRecord, *replicas: Seen) -> list[tuple[str, str | None]]:
+def named(of: StepRecord, *replicas: ReplicaLoad) -> list[tuple[str, str | None]]:
     return [(it.where, it.name) for it in diagnose(step(), of, replicas)]
 
 
-def said(of: StepRecord, *replicas: Seen) -> str:
+def said(of: StepRecord, *replicas: ReplicaLoad) -> str:
     return diagnose(step(), of, replicas)[0].sentence
 
 
 def test_when_nothing_holds_it_up_it_says_so_with_figures() -> None:
     assert named(record(step())) == [("none", None)]
     assert said(record(step(), requests=10)) == (
-        "nothing holds answers up at this rate: p50 20 ms, p99 20 ms, nothing queues;"
+        "no bottleneck at this rate: p50 20 ms, p99 20 ms, nothing queues;"
         " but 10 requests say little"
     )
 
@@ -85,8 +85,8 @@ def test_a_hop_that_takes_little_is_not_named(service: float, upstream: float) -
 
 
 def test_a_replica_far_slower_than_its_peers_is_named_with_its_share() -> None:
-    peers = [Seen(id_, latency=0.02) for id_ in "abc"]
-    slow = Seen("d", latency=0.1, share=0.3, in_flight=4.2, queue=3)
+    peers = [ReplicaLoad(id_, latency=0.02) for id_ in "abc"]
+    slow = ReplicaLoad("d", latency=0.1, share=0.3, in_flight=4.2, queue=3)
     assert named(record(step()), *peers, slow) == [("replica", "d")]
     assert said(record(step()), *peers, slow) == (
         "replica d is far slower than its peers: 100 ms on average, 5.0 × their median of 20 ms,"
@@ -95,33 +95,33 @@ def test_a_replica_far_slower_than_its_peers_is_named_with_its_share() -> None:
 
 
 def test_a_replica_that_was_never_seen_busy_is_a_peer_all_the_same() -> None:
-    assert named(record(step()), Seen("a", latency=0.0), Seen("b", latency=0.1)) == [
+    assert named(record(step()), ReplicaLoad("a", latency=0.0), ReplicaLoad("b", latency=0.1)) == [
         ("replica", "b")
     ]
-    assert named(record(step()), Seen("a", latency=0.0), Seen("b", latency=0.002)) == [
-        ("none", None)
-    ]
+    assert named(
+        record(step()), ReplicaLoad("a", latency=0.0), ReplicaLoad("b", latency=0.002)
+    ) == [("none", None)]
 
 
 def test_a_replica_is_not_called_slow_for_a_moment_more_than_its_brisk_peers() -> None:
-    brisk = [Seen(id_, latency=0.0002) for id_ in "abc"]
-    assert named(record(step()), *brisk, Seen("d", latency=0.002)) == [("none", None)]
-    assert named(record(step()), *brisk, Seen("d", latency=0.004)) == [("replica", "d")]
+    brisk = [ReplicaLoad(id_, latency=0.0002) for id_ in "abc"]
+    assert named(record(step()), *brisk, ReplicaLoad("d", latency=0.002)) == [("none", None)]
+    assert named(record(step()), *brisk, ReplicaLoad("d", latency=0.004)) == [("replica", "d")]
 
 
 def test_the_slowest_replica_is_named_first() -> None:
-    replicas = [Seen(id_, latency=0.02) for id_ in "abcd"]
-    two = [Seen("e", latency=0.1), Seen("f", latency=0.5)]
+    replicas = [ReplicaLoad(id_, latency=0.02) for id_ in "abcd"]
+    two = [ReplicaLoad("e", latency=0.1), ReplicaLoad("f", latency=0.5)]
     assert named(record(step()), *replicas, *two) == [("replica", "f"), ("replica", "e")]
 
 
 def test_a_replica_alone_is_not_compared() -> None:
-    assert named(record(step()), Seen("a", latency=5.0)) == [("none", None)]
+    assert named(record(step()), ReplicaLoad("a", latency=5.0)) == [("none", None)]
 
 
 def test_a_replica_that_gets_more_than_it_can_carry_is_named_with_its_capacity() -> None:
-    over = Seen("a", share=0.5, rate=19, capacity=20)
-    idle = Seen("b", share=0.5, rate=19, capacity=80)
+    over = ReplicaLoad("a", share=0.5, rate=19, capacity=20)
+    idle = ReplicaLoad("b", share=0.5, rate=19, capacity=80)
     assert named(record(step()), idle, over) == [("replica", "a")]
     assert said(record(step()), idle, over) == (
         "replica a gets more than it can carry: 50% of the requests, 19/s against a capacity of"
@@ -130,18 +130,21 @@ def test_a_replica_that_gets_more_than_it_can_carry_is_named_with_its_capacity()
 
 
 def test_a_replica_that_gets_more_than_others_and_can_carry_it_is_not_named() -> None:
-    half, idle = Seen("a", share=0.8, rate=10, capacity=20), Seen("b", rate=1, capacity=20)
+    half, idle = (
+        ReplicaLoad("a", share=0.8, rate=10, capacity=20),
+        ReplicaLoad("b", rate=1, capacity=20),
+    )
     assert named(record(step()), half, idle) == [("none", None)]
 
 
 def test_the_replica_that_is_loaded_most_is_named_first() -> None:
-    full, over = Seen("a", rate=19, capacity=20), Seen("b", rate=30, capacity=20)
-    idle = Seen("c", rate=10, capacity=80)
+    full, over = ReplicaLoad("a", rate=19, capacity=20), ReplicaLoad("b", rate=30, capacity=20)
+    idle = ReplicaLoad("c", rate=10, capacity=80)
     assert named(record(step()), full, over, idle) == [("replica", "b"), ("replica", "a")]
 
 
 def test_a_fleet_whose_replicas_are_all_full_is_full_and_no_replica_is_blamed() -> None:
-    full = [Seen(id_, share=0.5, rate=19, capacity=20) for id_ in "ab"]
+    full = [ReplicaLoad(id_, share=0.5, rate=19, capacity=20) for id_ in "ab"]
     assert named(record(step()), *full) == [("fleet", None)]
     assert said(record(step()), *full) == (
         "the fleet is full: 38 requests/s against a capacity of 40 of its 2 replicas together (95%)"
@@ -149,14 +152,14 @@ def test_a_fleet_whose_replicas_are_all_full_is_full_and_no_replica_is_blamed() 
 
 
 def test_a_replica_whose_capacity_is_unknown_may_have_room() -> None:
-    full = Seen("a", share=0.5, rate=19, capacity=20)
-    assert ("fleet", None) not in named(record(step()), full, Seen("b", share=0.5, rate=19))
+    full = ReplicaLoad("a", share=0.5, rate=19, capacity=20)
+    assert ("fleet", None) not in named(record(step()), full, ReplicaLoad("b", share=0.5, rate=19))
 
 
 def test_a_queue_that_grows_is_seen_without_anybody_telling() -> None:
     growing = record(step(), service=0.1, last=9.0)
     assert named(growing) == [("fleet", None)]
-    assert "requests queue up: without an answer were, third by third, " in said(growing)
+    assert "requests queue up: in flight were, third by third, " in said(growing)
 
 
 def test_durations_are_short_to_read() -> None:

@@ -56,6 +56,7 @@ async def post(client: Client, body: bytes = b"{}", seconds: float = DEADLINE) -
             b"HTTP/1.1 200 OK\r\nx-replica: a\r\ntransfer-encoding: chunked\r\n\r\n",
             b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
         ),
+        (b"HTTP/1.1 200 OK\nContent-Length: 5\nX-Replica: a\n\nhello",),
         (
             b"HTTP/1.1 100 Continue\r\nx-other: b\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nx-replica: a\r\ncontent-length: 5\r\n\r\nhello",
@@ -131,6 +132,24 @@ async def test_an_answer_that_does_not_come_in_time_is_a_fault_and_closes_its_co
 async def test_an_address_that_cannot_be_reached_is_a_fault_in_words(url: str, fault: str) -> None:
     response = await post(Client(url.format(port=free_port())))
     assert (response.status, response.fault, response.connected) == (None, fault, False)
+
+
+async def test_an_error_of_the_callback_is_not_taken_for_a_bad_answer() -> None:
+    raised: list[BaseException | None] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: raised.append(context.get("exception")))
+
+    def fail(_: Response) -> None:
+        raise LookupError("as it is")
+
+    async with answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as (url, _):
+        client = Client(url)
+        client.post(b"{}", fail)
+        async with asyncio.timeout(DEADLINE):
+            while not raised:
+                await asyncio.sleep(0.001)
+        client.close()
+    assert str(raised[0]) == "as it is"
 
 
 async def test_a_user_and_a_password_in_the_url_are_sent() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.tools.load.envoy import Host
 from controlplane.tools.load.record import Answer, Series
-from controlplane.tools.load.replicas import Reported, Seen, StepWatch
+from controlplane.tools.load.replicas import ReplicaLoad, Reported, StepWatch
 from controlplane.tools.load.schedule import Departure
 from tests.tools.load.records import step
 
@@ -91,7 +91,7 @@ def test_without_envoy_the_control_planes_readings_tell() -> None:
         },
     )
     a, b = watch.seen({}, 10.0)
-    assert a == Seen("a", 0.75, 30, 40, 2000, 0.8, 0.05, 1.5, 2)
+    assert a == ReplicaLoad("a", 0.75, 30, 40, 2000, 0.8, 0.05, 1.5, 2)
     assert a.load == 0.75
     assert b.load is None
 
@@ -99,7 +99,7 @@ def test_without_envoy_the_control_planes_readings_tell() -> None:
 def test_who_has_told_nothing_is_unknown_and_not_zero() -> None:
     watch = StepWatch()
     watch.add(0.0, {}, {"a": Reported()})
-    assert watch.seen({}, 10.0) == (Seen("a"),)
+    assert watch.seen({}, 10.0) == (ReplicaLoad("a"),)
 
 
 def test_an_envoy_that_does_not_answer_once_loses_nothing() -> None:

@@ -167,7 +167,7 @@ async def test_a_target_where_nobody_is_ends_the_load_and_is_named() -> None:
     handler = Counting()
     nobody = f"http://127.0.0.1:{free_port()}/embed"
     async with server(handler) as url:
-        with pytest.raises(LoadError, match=f"nobody answers at {nobody}: connection refused"):
+        with pytest.raises(LoadError, match=f"{nobody} cannot be reached: connection refused"):
             await sent(workload(url, nobody, rates=(20,), seconds=60.0))
 
 
