@@ -11,9 +11,8 @@ import socket
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from yarl import URL
 
@@ -23,9 +22,6 @@ CONNECT: Final = 5.0
 KEEPALIVE: Final = 4.0
 """Seconds that an idle connection is kept: less than any known server does, because a server that
 closes it just as a request leaves looks like a failed request."""
-
-RESOLVED: Final = 10.0
-"""Seconds for which the addresses of a host name are used again."""
 
 _ATTEMPT: Final = 0.25
 """Seconds after which the next address of a name is tried as well (RFC 8305)."""
@@ -222,8 +218,6 @@ class Client:
         self._host, self._port = parsed.raw_host or "", parsed.port or 80
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
-        self._addresses: asyncio.Future[Any] | None = None
-        self._resolved_at = 0.0
 
     def post(self, body: bytes, done: Done, timeout: float | None = None) -> Exchange:
         """Send a request at once.
@@ -268,10 +262,8 @@ class Client:
     async def _open(self, exchange: Exchange, request: bytes) -> None:
         try:
             async with asyncio.timeout(CONNECT):
-                addresses = await self._resolve()
-                connected = await start_connection(addresses, happy_eyeballs_delay=_ATTEMPT)
                 _, connection = await self._loop.create_connection(
-                    lambda: Connection(self), sock=connected
+                    lambda: Connection(self), self._host, self._port, happy_eyeballs_delay=_ATTEMPT
                 )
         except TimeoutError:
             exchange.end(Response(fault="no connection in time", connected=False))
@@ -282,15 +274,6 @@ class Client:
         else:
             exchange.opening = None
             connection.send(exchange, request)
-
-    async def _resolve(self) -> Any:
-        now = self._loop.time()
-        if self._addresses is None or now - self._resolved_at > RESOLVED:
-            self._resolved_at = now
-            self._addresses = asyncio.ensure_future(
-                self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            )
-        return await asyncio.shield(self._addresses)
 
 
 def _reason(error: OSError) -> str:
