@@ -28,19 +28,21 @@ def refused(*arguments: str) -> Result:
     return CliRunner().invoke(plimsoll, ["load", *arguments])
 
 
-async def load(*arguments: str | Path) -> tuple[int, str, str]:
+async def load(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
     """Run it as a process; returns the exit code and what it wrote."""
-    process = await started(*arguments)
+    process = await started(*arguments, **environment)
     async with asyncio.timeout(DEADLINE):
         out, errors = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), errors.decode()
 
 
-async def started(*arguments: str | Path) -> asyncio.subprocess.Process:
+async def started(*arguments: str | Path, **environment: str) -> asyncio.subprocess.Process:
     command = (sys.executable, "-m", "controlplane", "load", *map(str, arguments))
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=pipe, stderr=pipe, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,6 +192,11 @@ async def test_texts_of_several_sizes_are_reported_by_class(tmp_path: Path) -> N
     async with server(Counting()) as url:
         _, out, _ = await load(url, *MODEL, *options)
         _, plain, _ = await load(url, *MODEL, *options, "--json")
+        _, narrow, _ = await load(url, *MODEL, *options, COLUMNS="80")
+    cells = r"(rate|class|100/s|bulk|default)  "
+    tables = [line for line in narrow.splitlines() if re.match(cells, line)]
+    assert len(tables) == 5
+    assert max(map(len, tables)) <= 80
     (line,) = (line for line in out.splitlines() if line.startswith("class bulk: "))
     assert re.fullmatch(r"class bulk: requests from \d+ bytes on, 9\d% of the work", line)
     assert "class default: all others, " in out
