@@ -41,7 +41,7 @@ async def started(*arguments: str | Path, **environment: str) -> asyncio.subproc
     command = (sys.executable, "-m", "controlplane", "load", *map(str, arguments))
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *command, stdout=pipe, stderr=pipe, env=os.environ | environment
+        *command, stdout=pipe, stderr=pipe, env=os.environ | {"COLUMNS": ""} | environment
     )
 
 
