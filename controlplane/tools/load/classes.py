@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from controlplane.api.schema.pools import Match
 from controlplane.balancing.capacity import tokens_of
-from controlplane.client.pools import ClassMatch
 from controlplane.signals.sizes import Sizes
 
 APART: Final = 10.0
@@ -27,7 +27,7 @@ class RequestClass:
     """
 
     name: str
-    match: ClassMatch | None
+    match: Match | None
 
     def __str__(self) -> str:
         which = "all others" if self.match is None else f"requests {self.match}"
@@ -50,7 +50,7 @@ def class_of(classes: Classes, path: str, size: int, headers: Mapping[str, str])
     return next((each.name for each in classes if _takes(each.match, path, size, headers)), "")
 
 
-def _takes(match: ClassMatch | None, path: str, size: int, headers: Mapping[str, str]) -> bool:
+def _takes(match: Match | None, path: str, size: int, headers: Mapping[str, str]) -> bool:
     if match is None:
         return True
     wanted = match.header
@@ -74,7 +74,7 @@ def classes_by_size(sizes: Iterable[int]) -> Classes:
     if split is None or not split.separation >= APART:
         return ()
     return (
-        RequestClass(LARGE, ClassMatch(min_bytes=split.threshold)),
+        RequestClass(LARGE, Match(min_bytes=split.threshold)),
         RequestClass(OTHERS, None),
     )
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from controlplane.client.pools import ClassMatch, HeaderMatch
+from controlplane.api.schema.pools import Header, Match
 from controlplane.tools.load.classes import RequestClass, class_of, classes_by_size
 from controlplane.tools.load.texts import Lognormal
 
@@ -31,20 +31,18 @@ def test_sizes_without_a_gap_are_one_class() -> None:
 @pytest.mark.parametrize(
     ("match", "takes"),
     [
-        (ClassMatch(min_bytes=100), True),
-        (ClassMatch(min_bytes=101), False),
-        (ClassMatch(max_bytes=100), True),
-        (ClassMatch(max_bytes=99), False),
-        (ClassMatch(prefix="/v1"), True),
-        (ClassMatch(prefix="/v2"), False),
-        (ClassMatch(prefix="/v1", max_bytes=99), False),
-        (ClassMatch(header=HeaderMatch(name="Content-Type", value="application/json")), True),
-        (ClassMatch(header=HeaderMatch(name="x-job", value="yes")), False),
+        (Match(min_bytes=100), True),
+        (Match(min_bytes=101), False),
+        (Match(max_bytes=100), True),
+        (Match(max_bytes=99), False),
+        (Match(prefix="/v1"), True),
+        (Match(prefix="/v2"), False),
+        (Match(prefix="/v1", max_bytes=99), False),
+        (Match(header=Header(name="Content-Type", value="application/json")), True),
+        (Match(header=Header(name="x-job", value="yes")), False),
     ],
 )
-def test_a_request_belongs_to_the_first_class_that_takes_it(
-    match: ClassMatch, *, takes: bool
-) -> None:
+def test_a_request_belongs_to_the_first_class_that_takes_it(match: Match, *, takes: bool) -> None:
     classes = [RequestClass("one", match), RequestClass("default", None)]
     found = class_of(classes, "/v1/embeddings", 100, JSON)
     assert found == ("one" if takes else "default")
