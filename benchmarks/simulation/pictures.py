@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from benchmarks.simulation.balancing import Balanced
-from benchmarks.simulation.contenders import PLIMSOLL, named
+from benchmarks.simulation.contenders import PLIMSOLL, Job, named, play_all
 from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
-from benchmarks.simulation.play import Job, play_all
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import Arrival
-from controlplane.tools.load.percentiles import nearest_rank
+from controlplane.tools.load.statistics import nearest_rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
