@@ -9,11 +9,11 @@ from typing import TypeAlias
 import grpc
 
 from benchmarks.xds.fleet import ChangingCatalog, pool_name
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server.services import AGGREGATED
+from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
-from controlplane.xds.responses import encode_delta
+from controlplane.xds.messages import encode_delta
+from controlplane.xds.services import AGGREGATED
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 

@@ -1,5 +1,22 @@
-"""The xDS protocol without sockets: requests and snapshots in, responses out.
+"""The xDS protocol and its gRPC server: snapshots in, responses to Envoys and events out.
 
-One subscription state serves every stream; who sends what first and what counts as acknowledged
-is decided here, and `edges.xds_server` only moves the bytes.
+Pure: `protocol` (what a request changes and a response says), `stream` (which type is sent next),
+`subscription` (which resources), `nack` (what a rejection means), and the messages of the services
+beside them. The server, its connections and its services do the I/O.
 """
+
+from controlplane.xds.access_log_service import SampleSink
+from controlplane.xds.load_report_service import LoadSink
+from controlplane.xds.server import BindError, XdsServer
+from controlplane.xds.services import Catalog, Observer, Offer, PushObserver
+
+__all__ = [
+    "BindError",
+    "Catalog",
+    "LoadSink",
+    "Observer",
+    "Offer",
+    "PushObserver",
+    "SampleSink",
+    "XdsServer",
+]

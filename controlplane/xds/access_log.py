@@ -12,7 +12,7 @@ from typing import Final
 from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.encoding import VARINT, tag
 from controlplane.signals.sizes import Sample
-from controlplane.xds.identity import Node, decode_node
+from controlplane.xds.node import Node, decode_node
 from controlplane.xds.wire import duration, fields, socket_address, text
 
 MAX_SECONDS: Final = 86_400.0

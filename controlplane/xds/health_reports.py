@@ -11,7 +11,7 @@ from controlplane.resources.encoding import VARINT, tag
 from controlplane.resources.health_checks import PREFIX
 from controlplane.signals.load import Endpoint
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.identity import Node, decode_node
+from controlplane.xds.node import Node, decode_node
 from controlplane.xds.wire import fields, socket_address, text
 
 MAX_ENDPOINTS: Final = 1_000

@@ -11,7 +11,7 @@ from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.encoding import VARINT, delimited, tag, varint
 from controlplane.signals.load import Endpoint, Load
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.identity import Node, decode_node
+from controlplane.xds.node import Node, decode_node
 from controlplane.xds.wire import duration, fields, socket_address, text
 
 MAX_ENDPOINTS: Final = 100_000

@@ -9,8 +9,8 @@ import pytest
 from controlplane.cli.node_table import lasted, print_nodes
 from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.xds.identity import Locality
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from controlplane.xds.events import NodeStatus, Rejection, TypeStatus
+from controlplane.xds.node import Locality
 from tests.cli.answering import run
 from tests.edges.rest.served import Served, served
 

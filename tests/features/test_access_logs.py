@@ -8,9 +8,9 @@ from typing import Any
 import grpc
 import pytest
 
-from controlplane.edges.xds_server import access_logging
-from controlplane.edges.xds_server.access_logging import ENTRIES, SERVICE, Allowance
 from controlplane.signals.sizes import Sample
+from controlplane.xds import access_log_service as access_logging
+from controlplane.xds.access_log_service import ENTRIES, SERVICE, Allowance
 from tests.features.xds import FixedCatalog, Plane, envoy, serving, until
 from tests.xds.access_logs import entry, logs
 from tests.xds.snapshots import snapshot

@@ -12,12 +12,11 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.delta import Delta
 from controlplane.xds.events import Event
-from controlplane.xds.identity import Node
-from controlplane.xds.requests import DeltaRequest, ErrorDetail, SotwRequest
-from controlplane.xds.sotw import WHOLE_TYPES, StateOfTheWorld
-from controlplane.xds.standing import Standings
+from controlplane.xds.messages import DeltaRequest, ErrorDetail, SotwRequest
+from controlplane.xds.node import Node
+from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
+from controlplane.xds.sharing import Standings
 from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")

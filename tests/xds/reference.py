@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.xds.holdings import version_of
-from controlplane.xds.identity import Node
-from controlplane.xds.sotw import WHOLE_TYPES
-from controlplane.xds.standing import Standings
+from controlplane.xds.node import Node
+from controlplane.xds.protocol import WHOLE_TYPES
+from controlplane.xds.sharing import Standings
 from tests.xds.client import ENVOY, Client, DeltaClient, Got, SotwClient
 from tests.xds.snapshots import resource
 from tests.xds.wanted import WILDCARD, Type

@@ -9,7 +9,7 @@ from controlplane.xds.client_status import (
     ResourceStatus,
     encode_config,
 )
-from controlplane.xds.identity import Locality, Node
+from controlplane.xds.node import Locality, Node
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 

@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 
 from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import ENDPOINT, TYPE_URLS, Resource
-from controlplane.xds.delta import Delta
 from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.holdings import Holdings, version_of
-from controlplane.xds.identity import MAX_METADATA_DEPTH, Locality, Node
-from controlplane.xds.requests import (
+from controlplane.xds.messages import (
     DeltaRequest,
     ErrorDetail,
     SotwRequest,
     decode_delta,
     decode_sotw,
+    encode_delta,
+    encode_sotw,
 )
-from controlplane.xds.responses import encode_delta, encode_sotw
+from controlplane.xds.node import MAX_METADATA_DEPTH, Locality, Node
+from controlplane.xds.protocol import Delta
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 PRINTABLE = st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20)

@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.xds.events import Rejected
-from controlplane.xds.rejections import blamed
+from controlplane.xds.nack import blamed
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot
 

@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.xds.client_status import ClientStatus
-from controlplane.xds.identity import Node
+from controlplane.xds.node import Node
 from tests.xds.client import ENVOY, Got, SotwClient
 from tests.xds.snapshots import snapshot
 

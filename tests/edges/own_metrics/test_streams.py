@@ -15,7 +15,7 @@ from controlplane.xds.events import (
     Sent,
     Unserved,
 )
-from controlplane.xds.identity import Locality, Node
+from controlplane.xds.node import Locality, Node
 from tests.edges.own_metrics.exposed import everything, families, values
 
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105

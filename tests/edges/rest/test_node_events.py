@@ -14,7 +14,7 @@ from controlplane.xds.events import (
     Sent,
     Unserved,
 )
-from controlplane.xds.identity import Locality, Node
+from controlplane.xds.node import Locality, Node
 from tests.edges.rest.served import served
 from tests.edges.rest.test_events import following
 

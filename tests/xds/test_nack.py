@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, Resource
-from controlplane.xds.refusals import Refusals
-from controlplane.xds.semantics import Semantics
+from controlplane.xds.nack import Refusals, Semantics
 from tests.xds.snapshots import resource, snapshot
 
 DELTA = Semantics()

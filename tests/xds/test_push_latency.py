@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controlplane.xds.convergence import MAX_OPEN, Convergence
+from controlplane.xds.push_latency import MAX_OPEN, Convergence
 
 
 def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> Convergence[str]:

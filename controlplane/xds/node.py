@@ -1,8 +1,4 @@
-"""Who is at the other end of a stream: the ``Node`` of a first request as a frozen value of ours.
-
-Only what the control plane acts on or shows is read; field numbers are those of
-envoy/config/core/v3/base.proto.
-"""
+"""The node at the other end of a stream: what it claims, and whether it can be served."""
 
 import re
 import struct
@@ -11,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.resources.encoding import FIXED64, VARINT, tag
-from controlplane.xds.errors import MalformedRequestError
+from controlplane.resources.places import Place
+from controlplane.resources.views import View
+from controlplane.xds.errors import MalformedRequestError, ProtocolError
 from controlplane.xds.wire import fields, text, texts
 
 MAX_METADATA_DEPTH: Final = 64
@@ -124,3 +122,31 @@ def _value(data: memoryview, depth: int) -> Any:
         elif key == tag(6):
             found = [_value(item, depth + 1) for part, _, item in fields(value) if part == tag(1)]
     return found
+
+
+MAX_ID_LENGTH: Final = 256
+"""Characters that a node's id, and each other word it says about itself, may have."""
+
+
+def admit(node: Node | None) -> tuple[Node, View]:
+    """Take a stream's first request by the node that it names.
+
+    Raises:
+        ProtocolError: When there is no node, or none that can be served or safely shown.
+    """
+    if node is None or not node.id:
+        raise ProtocolError("INVALID_ARGUMENT", "the first request must name its node, with an id")
+    place = node.locality
+    said = (node.id, node.cluster, node.user_agent, node.version)
+    for word in (*said, place.region, place.zone, place.sub_zone):
+        # These reach logs and dashboards.
+        if len(word) > MAX_ID_LENGTH or not word.isprintable():
+            raise ProtocolError(
+                "INVALID_ARGUMENT",
+                f"what a node says about itself must be printable and at most {MAX_ID_LENGTH}"
+                " characters",
+            )
+    try:
+        return node, View.of(node.metadata, Place(place.region, place.zone))
+    except ValueError as error:
+        raise ProtocolError("INVALID_ARGUMENT", str(error)) from None

@@ -4,8 +4,8 @@ from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, validated
-from controlplane.xds.identity import Locality, Node
-from controlplane.xds.standing import Standings
+from controlplane.xds.node import Locality, Node
+from controlplane.xds.sharing import Standings
 from controlplane.xds.stream import Stream
 from tests.fleet.fleets import after
 from tests.resources.decoded import catalog, in_zone

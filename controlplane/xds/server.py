@@ -1,29 +1,72 @@
-"""The gRPC server: ports, methods, the streams that are open, and who is told of a change."""
+"""The gRPC server: ports, methods, the open streams, and which of them a change concerns."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Final
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import Final, Generic, TypeVar
 
 import grpc
 
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server.access_logging import AccessLogService, SampleSink
-from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
-from controlplane.edges.xds_server.client_status import ClientStatusService
-from controlplane.edges.xds_server.connection import Connection, Context
-from controlplane.edges.xds_server.entrance import Entrance
-from controlplane.edges.xds_server.health_reporting import HealthReportingService, HealthSink
-from controlplane.edges.xds_server.load_reporting import LoadReportingService, LoadSink
-from controlplane.edges.xds_server.observers import Guests, Observer, PushObserver
-from controlplane.edges.xds_server.requests import FIRST_REQUEST, MAX_SILENT_OF_PEER, Silent
-from controlplane.edges.xds_server.services import SERVICES, AnyStream
+from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
+from controlplane.resources.views import View
 from controlplane.settings import Address
-from controlplane.xds.events import Connected, Event, Sent
-from controlplane.xds.nodes import NodeStatus
-from controlplane.xds.standing import Standings
+from controlplane.xds.access_log_service import AccessLogService, SampleSink
+from controlplane.xds.client_status_service import ClientStatusService
+from controlplane.xds.connection import (
+    FIRST_REQUEST,
+    MAX_SILENT_OF_PEER,
+    Connection,
+    Context,
+    Entrance,
+    Silent,
+)
+from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.health_report_service import HealthReportingService, HealthSink
+from controlplane.xds.load_report_service import LoadReportingService, LoadSink
+from controlplane.xds.services import (
+    SERVICES,
+    AnyStream,
+    Catalog,
+    Guests,
+    Observer,
+    Offer,
+    PushObserver,
+)
+from controlplane.xds.sharing import Standings
+
+T = TypeVar("T")
+
+
+class Audience(Generic[T]):
+    """Members by their views, so that a change need not be offered to all."""
+
+    def __init__(self) -> None:
+        self._all_pools: set[T] = set()
+        self._by_pool: defaultdict[str, set[T]] = defaultdict(set)
+
+    def add(self, member: T, view: View) -> None:
+        """Add a member."""
+        if view.pools is None:
+            self._all_pools.add(member)
+        for pool in view.pools or ():
+            self._by_pool[pool].add(member)
+
+    def discard(self, member: T, view: View) -> None:
+        """Remove a member, if it is one."""
+        self._all_pools.discard(member)
+        for pool in view.pools or ():
+            if members := self._by_pool.get(pool):
+                members.discard(member)
+                if not members:
+                    del self._by_pool[pool]
+
+    def concerned(self, pools: Iterable[str]) -> set[T]:
+        """The members that are shown any of these pools."""
+        return self._all_pools.union(*(self._by_pool.get(pool, ()) for pool in pools))
+
 
 MAX_STREAMS: Final = 10_000
 """Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""

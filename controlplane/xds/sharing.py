@@ -7,13 +7,15 @@ differs in anything goes its own way, until it has settled and stands like other
 """
 
 from collections.abc import Hashable
-from typing import Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 from weakref import WeakValueDictionary
 
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
-from controlplane.xds.conversation import Conversation, Turn
-from controlplane.xds.dialect import R
+from controlplane.xds.protocol import R
+
+if TYPE_CHECKING:
+    from controlplane.xds.stream import Conversation, Turn
 
 
 class Step(NamedTuple, Generic[R]):
@@ -25,8 +27,8 @@ class Step(NamedTuple, Generic[R]):
         after: Where a stream stands once its client has acknowledged it.
     """
 
-    turn: Turn
-    sent: Conversation[R]
+    turn: "Turn"
+    sent: "Conversation[R]"
     after: "Standing[R]"
 
 
@@ -39,7 +41,7 @@ class Standing(Generic[R]):
 
     __slots__ = ("__weakref__", "_next", "_revision", "_standings", "_view", "conversation")
 
-    def __init__(self, conversation: Conversation[R], view: View, standings: "Standings") -> None:
+    def __init__(self, conversation: "Conversation[R]", view: View, standings: "Standings") -> None:
         """See `Standings.of`."""
         self.conversation = conversation
         self._view = view
@@ -78,7 +80,7 @@ class Standings:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Hashable, Standing[Any]] = WeakValueDictionary()
 
-    def of(self, conversation: Conversation[R], view: View) -> Standing[R]:
+    def of(self, conversation: "Conversation[R]", view: View) -> Standing[R]:
         """The standing of a settled conversation, shared with all that are like it.
 
         Args:

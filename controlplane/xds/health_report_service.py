@@ -7,14 +7,13 @@ from typing import Final, Protocol
 
 import grpc
 
-from controlplane.edges.xds_server.connection import Context
-from controlplane.edges.xds_server.requests import read, soon
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
-from controlplane.xds.admission import admit
+from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.health_reports import decode_health_report
+from controlplane.xds.node import admit
 
 SERVICE: Final = "envoy.service.health.v3.HealthDiscoveryService"
 

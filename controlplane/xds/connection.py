@@ -1,20 +1,119 @@
-"""One open stream: a task that reads it, and one that writes what is due."""
+"""One open stream: a task that reads requests, and one that writes responses."""
 
 import asyncio
 import logging
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.edges.xds_server.audience import Catalog
-from controlplane.edges.xds_server.entrance import Entrance
-from controlplane.edges.xds_server.requests import LARGE, TOO_LATE, read
-from controlplane.edges.xds_server.services import AnyStream
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import FAULT, Disconnected, Event
+from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
+
+
+class Entrance:
+    """Admits streams in the order in which they come."""
+
+    def __init__(self, places: int, seconds: float) -> None:
+        """Open it.
+
+        Args:
+            places: Streams that may catch up at a time.
+            seconds: After which a stream gives its place up even if it has not caught up: a client
+                that acknowledges nothing must not keep others out.
+        """
+        self._places = asyncio.Semaphore(places)
+        self._seconds = seconds
+
+    async def enter(self) -> Callable[[], None]:
+        """Wait for a place.
+
+        Returns:
+            What gives it up; it may be called more than once.
+        """
+        await self._places.acquire()
+        held = [self._places]
+
+        def leave() -> None:
+            timer.cancel()
+            with suppress(IndexError):
+                held.pop().release()
+
+        timer = asyncio.get_running_loop().call_later(self._seconds, leave)
+        return leave
+
+
+FIRST_REQUEST: Final = 15.0
+"""Seconds for the first request of a stream to come."""
+
+MAX_SILENT_OF_PEER: Final = 1_000
+"""Streams from one address that have said nothing yet."""
+
+LARGE: Final = 100_000
+"""Bytes of a request from which on another thread reads it; the first one of an Envoy has 60 kB."""
+
+T = TypeVar("T")
+
+TOO_LATE: Final = f"no request came within {FIRST_REQUEST:g} s"
+
+
+class Silent:
+    """Streams that have said nothing yet, by the address that they come from."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, peer: str) -> Callable[[], None] | None:
+        """Take a place for a stream.
+
+        Args:
+            peer: As gRPC names it, with a port.
+
+        Returns:
+            What gives the place back, which may be called more than once; None: there is none.
+        """
+        address = peer.rpartition(":")[0]
+        if self._counts[address] >= MAX_SILENT_OF_PEER:
+            return None
+        self._counts[address] += 1
+        held = [address]
+
+        def leave() -> None:
+            if held:
+                self._counts[held.pop()] -= 1
+                self._counts += Counter()
+
+        return leave
+
+
+async def soon(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The requests of a stream, the first of which comes soon.
+
+    Raises:
+        ProtocolError: It does not.
+    """
+    try:
+        async with asyncio.timeout(FIRST_REQUEST):
+            first = await anext(requests)
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        raise ProtocolError("DEADLINE_EXCEEDED", TOO_LATE) from None
+    yield first
+    async for each in requests:
+        yield each
+
+
+async def read(data: bytes, decode: Callable[[bytes], T]) -> T:
+    """Decode a request, a large one in another thread."""
+    return decode(data) if len(data) < LARGE else await asyncio.to_thread(decode, data)
+
 
 _log = logging.getLogger(__name__)
 

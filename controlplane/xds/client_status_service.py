@@ -6,15 +6,17 @@ from typing import Final
 
 import grpc
 
-from controlplane.edges.xds_server.audience import Catalog
-from controlplane.edges.xds_server.connection import Context
-from controlplane.edges.xds_server.requests import soon
-from controlplane.edges.xds_server.services import AnyStream
 from controlplane.resources.resource import TYPE_URLS
-from controlplane.xds.client_status import ResourceStatus, encode_config
+from controlplane.xds.client_status import (
+    ResourceStatus,
+    StatusRequest,
+    decode_status_request,
+    encode_config,
+)
+from controlplane.xds.connection import Context, soon
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.identity import Node
-from controlplane.xds.status_request import StatusRequest, decode_status_request
+from controlplane.xds.node import Node
+from controlplane.xds.services import AnyStream, Catalog
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
 

@@ -1,17 +1,141 @@
-"""Which resources of one type a client refused, and what that means for those beside them.
+"""Which resources of one type a client rejected, and what that means for those beside them."""
 
-A client rejects a response as a whole. Here it is decided which of the resources in it count as
-refused, which are tried once more, and whether a client may hold more than it acknowledged.
-"""
-
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from controlplane.resources.resource import Resource
+from controlplane.resources.resource import CLUSTER, LISTENER, Resource
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.rejections import blamed, is_cut
-from controlplane.xds.semantics import Semantics
+
+
+@dataclass(frozen=True, slots=True)
+class Semantics:
+    """Where protocols, types and clients differ; the defaults are those of delta.
+
+    Attributes:
+        repeats: Whether a response has all that the client is to hold, and not only news.
+        tells_removals: Whether a response can say that a resource is no more.
+        names_what_it_took_apart: Whether the client names the bad resources of every response of
+            which it took the others, so that of one without names it took nothing. It matters
+            where responses repeat.
+    """
+
+    repeats: bool = False
+    tells_removals: bool = True
+    names_what_it_took_apart: bool = False
+
+
+_REPORTS: Final = {
+    CLUSTER: ("Error adding/updating cluster(s) ", ", "),
+    LISTENER: ("Error adding/updating listener(s) ", " "),
+}
+"""How Envoy begins when it took the good ones of a response, and what it puts between the bad ones,
+each of which is ``name: error`` (``CdsApiImpl`` and ``LdsApiImpl``; a line end, in the latter, is a
+space once the message is cleaned). In every other message a name proves nothing: Envoy looked at no
+other resource once it found a constraint violated, and a word may just be a pool's name."""
+
+CUT: Final = "...(truncated)"
+"""How Envoy ends words that are longer than 4,096 bytes."""
+
+
+def is_cut(message: str) -> bool:
+    """Whether there may have been more in a client's words than it sent."""
+    return message.endswith(CUT)
+
+
+def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
+    """Find the bad ones, so that the others count as accepted.
+
+    Args:
+        type_url: Of the resources.
+        message: The client's words.
+        names: Of the resources that were in the response.
+
+    Returns:
+        None of them where the message does not tell.
+    """
+    begins, between = _REPORTS.get(type_url, ("", ""))
+    if not begins or not message.startswith(begins):
+        return set()
+    errors = between + message.removeprefix(begins)
+    return {name for name in names if f"{between}{name}: " in errors}
+
+
+@dataclass(slots=True)
+class Contested:
+    """The listeners of one client that wait for an address; of other types there are none.
+
+    Attributes:
+        leaving: Names that the client is to be told are no more.
+        tried: By name, the version that is sent a second time; refused again, it waits until
+            another listener has moved or gone.
+        has_moved: Whether another has, of which only a rejection tells so far.
+    """
+
+    leaving: set[str] = field(default_factory=set)
+    tried: dict[str, str] = field(default_factory=dict)
+    has_moved: bool = False
+
+    def copy(self) -> "Contested":
+        """The same, to be changed apart."""
+        return Contested(self.leaving.copy(), self.tried.copy(), self.has_moved)
+
+    def refused(self, type_url: str, message: str, refused: Mapping[str, Resource]) -> None:
+        """Note what a client refused.
+
+        Args:
+            type_url: Of the resources.
+            message: The client's words.
+            refused: By name.
+        """
+        if type_url != LISTENER:
+            return
+        for name, resource in refused.items():
+            if f"'{name}' has duplicate address" not in message:
+                self.tried.pop(name, None)
+            elif self.tried.get(name) != resource.version:
+                self.tried[name] = resource.version
+                self.leaving.add(name)
+
+    def to_remove(self, type_url: str, snapshot: Snapshot) -> list[str]:
+        """The names to be taken away now.
+
+        One that shares its address with another listener that is to stay would win nothing, and
+        lose what the client still holds of it.
+        """
+        if not self.leaving:
+            return []
+        claims = [it.claims for it in snapshot.type(type_url).values()]
+        self.leaving = {
+            name
+            for name in self.leaving
+            if (it := snapshot.get(type_url, name)) is not None and claims.count(it.claims) == 1
+        }
+        return sorted(self.leaving)
+
+    def took_apart(self, names: Iterable[str]) -> None:
+        """Note what a client took of a response that it rejected."""
+        for name in names:
+            self.tried.pop(name, None)
+            self.has_moved = True
+
+    def accepted(self, names: Set[str]) -> Set[str]:
+        """Note what was in a response that a client accepted.
+
+        Returns:
+            The names that are to be looked at again: they were taken away, or wait for an address
+            that may be free now.
+        """
+        left = names & self.leaving
+        self.leaving -= left
+        self.took_apart(names - left)
+        has_moved, self.has_moved = self.has_moved, False
+        return left | (self.tried.keys() - self.leaving) if has_moved else left
+
+    def forget(self, name: str) -> None:
+        """The client does not want this one any more."""
+        self.leaving.discard(name)
+        self.tried.pop(name, None)
 
 
 class Verdict(NamedTuple):

@@ -8,12 +8,11 @@ from typing import Final, Protocol
 
 import grpc
 
-from controlplane.edges.xds_server.connection import Context
-from controlplane.edges.xds_server.requests import read, soon
 from controlplane.signals.sizes import Sample
 from controlplane.xds.access_log import decode_access_logs
-from controlplane.xds.admission import admit
+from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
+from controlplane.xds.node import admit
 
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 

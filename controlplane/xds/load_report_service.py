@@ -6,16 +6,15 @@ from typing import Final, Protocol
 
 import grpc
 
-from controlplane.edges.xds_server.connection import Context
-from controlplane.edges.xds_server.requests import read, soon
 from controlplane.signals.reporting import report_interval
-from controlplane.xds.admission import admit
+from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.load_stats import (
     LoadStats,
     decode_load_stats,
     encode_load_stats_response,
 )
+from controlplane.xds.node import admit
 
 SERVICE: Final = "envoy.service.load_stats.v3.LoadReportingService"
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.interest import WILDCARD, Interest
-from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES
+from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES, ProtocolError
+from controlplane.xds.subscription import WILDCARD, Interest
 
 
 def test_names_and_the_wildcard_are_wanted_apart() -> None:
