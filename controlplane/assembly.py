@@ -30,7 +30,7 @@ from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
 from controlplane.xds import Offer, XdsServer, events
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds.reports import LoadStats
 
 _log = logging.getLogger(__name__)
 

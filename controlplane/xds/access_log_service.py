@@ -9,10 +9,10 @@ from typing import Final, Protocol
 import grpc
 
 from controlplane.signals.sizes import Sample
-from controlplane.xds.access_log import decode_access_logs
 from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.node import admit
+from controlplane.xds.reports import decode_access_logs
 
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 

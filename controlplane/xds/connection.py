@@ -16,7 +16,7 @@ from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
 
 
-class Entrance:
+class StartupThrottle:
     """Admits streams in the order in which they come."""
 
     def __init__(self, places: int, seconds: float) -> None:
@@ -134,7 +134,7 @@ class Connection:
         *,
         report: Callable[["Connection", Event], None],
         settled: Callable[["Connection"], None],
-        said_something: Callable[[], None],
+        first_request_came: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         """Prepare to serve.
@@ -143,11 +143,11 @@ class Connection:
             stream: Before its first request.
             report: Told of everything that happens on it.
             settled: Told whenever all that could be sent is answered, up to the newest catalog.
-            said_something: Told of every request.
+            first_request_came: Told of every request.
             clock: Seconds that never go back.
         """
         self.stream = stream
-        self._said_something = said_something
+        self._said_something = first_request_came
         self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
@@ -218,19 +218,19 @@ class Connection:
             self._fail()
 
     async def write(
-        self, context: Context, newest: Callable[[], Catalog], entrance: Entrance
+        self, context: Context, newest: Callable[[], Catalog], throttle: StartupThrottle
     ) -> None:
         """Send what is due whenever woken, until the stream is to end.
 
         Args:
             context: Of the stream.
             newest: The newest catalog.
-            entrance: To pass before the first response.
+            throttle: To pass before the first response.
         """
         self._writer = asyncio.current_task()
         try:
             await self._until_woken()
-            self._leave = await entrance.enter()
+            self._leave = await throttle.enter()
             while True:
                 if not self._is_woken:
                     await self._until_woken()

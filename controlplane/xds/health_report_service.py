@@ -12,8 +12,8 @@ from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
 from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.health_reports import decode_health_report
 from controlplane.xds.node import admit
+from controlplane.xds.reports import decode_health_report
 
 SERVICE: Final = "envoy.service.health.v3.HealthDiscoveryService"
 

@@ -64,18 +64,13 @@ class Outstanding:
         nonce: Of the response.
         contents: What was new in it by name, None for what does not exist; the client may lose
             interest in some of it before it answers.
-        plain_answer: The encoded request that would acknowledge it and say nothing else; None
-            where that is not known.
     """
 
-    __slots__ = ("contents", "nonce", "plain_answer")
+    __slots__ = ("contents", "nonce")
 
-    def __init__(
-        self, nonce: str, contents: dict[str, Resource | None], plain_answer: bytes | None
-    ) -> None:
+    def __init__(self, nonce: str, contents: dict[str, Resource | None]) -> None:
         self.nonce = nonce
         self.contents = contents
-        self.plain_answer = plain_answer
 
 
 class Holdings:

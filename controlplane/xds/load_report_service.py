@@ -9,12 +9,12 @@ import grpc
 from controlplane.signals.reporting import report_interval
 from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
-from controlplane.xds.load_stats import (
+from controlplane.xds.node import admit
+from controlplane.xds.reports import (
     LoadStats,
     decode_load_stats,
     encode_load_stats_response,
 )
-from controlplane.xds.node import admit
 
 SERVICE: Final = "envoy.service.load_stats.v3.LoadReportingService"
 

@@ -1,23 +1,28 @@
-"""Requests of both xDS protocols as frozen values, and responses as bytes."""
+"""Requests of both xDS protocols as plain values, and responses as bytes.
+
+Only the fields that the control plane acts on are read.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from controlplane.resources.encoding import VARINT, delimited, implicit, tag
+from google.protobuf.message import DecodeError, Message
+
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import Resource
+from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.nack import CUT
-from controlplane.xds.node import Node, decode_node
-from controlplane.xds.wire import fields, text, texts
+from controlplane.xds.node import Node, node_of
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 _LONGEST_ERROR: Final = 4_000
-"""Characters of a client's words that are shown."""
+"""Characters of a client's error message that are shown."""
 _MOST_WORDS: Final = 65_536
-"""That are read; Envoy cuts them at 4,096 bytes."""
+"""Characters of it that are read; Envoy cuts them at 4,096 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorDetail:
+class ErrorDetail(NamedTuple):
     """Why a client rejected a response, in its own words.
 
     Attributes:
@@ -28,34 +33,45 @@ class ErrorDetail:
 
     code: int
     message: str
-    words: str = field(repr=False)
+    words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What both protocols say in each request; the attributes are the fields of the same name."""
+class DeltaRequest(NamedTuple):
+    """A ``DeltaDiscoveryRequest``; the attributes are its fields of the same meaning."""
 
     type_url: str = ""
     node: Node | None = None
     nonce: str = ""
     error: ErrorDetail | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaRequest(Request):
-    """A ``DeltaDiscoveryRequest``; the attributes are its fields of the same meaning."""
-
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default_factory=dict)
+    initial_versions: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class SotwRequest(Request):
+class SotwRequest(NamedTuple):
     """A ``DiscoveryRequest``; the attributes are its fields of the same meaning."""
 
+    type_url: str = ""
+    node: Node | None = None
+    nonce: str = ""
+    error: ErrorDetail | None = None
     names: tuple[str, ...] = ()
     version: str = ""
+
+
+Request: TypeAlias = DeltaRequest | SotwRequest
+
+
+def parse(message: type[MessageT], data: bytes) -> MessageT:
+    """Parse untrusted bytes.
+
+    Raises:
+        MalformedRequestError: When they are no such message.
+    """
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise MalformedRequestError(f"not a {message.DESCRIPTOR.name}") from None
 
 
 def decode_delta(data: bytes) -> DeltaRequest:
@@ -64,28 +80,15 @@ def decode_delta(data: bytes) -> DeltaRequest:
     Raises:
         MalformedRequestError: When the bytes are no such message; no other error escapes.
     """
-    type_url, nonce, node, error = "", "", None, None
-    subscribe: list[str] = []
-    unsubscribe: list[str] = []
-    versions: dict[str, str] = {}
-    for key, _, value in fields(memoryview(data)):
-        if key == tag(1):
-            node = decode_node(value)
-        elif key == tag(2):
-            type_url = text(value)
-        elif key == tag(3):
-            subscribe.append(text(value))
-        elif key == tag(4):
-            unsubscribe.append(text(value))
-        elif key == tag(5):
-            name, version = texts(value, 1, 2)
-            versions[name] = version
-        elif key == tag(6):
-            nonce = text(value)
-        elif key == tag(7):
-            error = _error(value)
+    request = parse(pb.DeltaDiscoveryRequest, data)
     return DeltaRequest(
-        type_url, node, nonce, error, tuple(subscribe), tuple(unsubscribe), versions
+        request.type_url,
+        node_of(request.node) if request.HasField("node") else None,
+        request.response_nonce,
+        _error(request.error_detail) if request.HasField("error_detail") else None,
+        tuple(request.resource_names_subscribe),
+        tuple(request.resource_names_unsubscribe),
+        dict(request.initial_resource_versions),
     )
 
 
@@ -95,43 +98,15 @@ def decode_sotw(data: bytes) -> SotwRequest:
     Raises:
         MalformedRequestError: When the bytes are no such message; no other error escapes.
     """
-    type_url, nonce, version, node, error = "", "", "", None, None
-    names: list[str] = []
-    for key, _, value in fields(memoryview(data)):
-        if key == tag(1):
-            version = text(value)
-        elif key == tag(2):
-            node = decode_node(value)
-        elif key == tag(3):
-            names.append(text(value))
-        elif key == tag(4):
-            type_url = text(value)
-        elif key == tag(5):
-            nonce = text(value)
-        elif key == tag(6):
-            error = _error(value)
-    return SotwRequest(type_url, node, nonce, error, tuple(names), version)
-
-
-def _error(data: memoryview) -> ErrorDetail:
-    code, message = 0, ""
-    for key, number, value in fields(data):
-        if key == tag(1, VARINT):
-            code = number
-        elif key == tag(2):
-            message = str(value, "utf-8", "replace")
-    shown = message
-    if len(message) > _LONGEST_ERROR:
-        # Envoy names the resource first and, behind all that is in it, what is wrong with it.
-        half = _LONGEST_ERROR // 2
-        shown = message[: half - 3] + " … " + message[-half:]
-    words = message if len(message) <= _MOST_WORDS else message[:_MOST_WORDS] + CUT
-    return ErrorDetail(code, _printable(shown), _printable(words))
-
-
-def _printable(message: str) -> str:
-    """It goes to logs and dashboards: no control characters."""
-    return "".join(c if c.isprintable() else " " for c in message)
+    request = parse(pb.DiscoveryRequest, data)
+    return SotwRequest(
+        request.type_url,
+        node_of(request.node) if request.HasField("node") else None,
+        request.response_nonce,
+        _error(request.error_detail) if request.HasField("error_detail") else None,
+        tuple(request.resource_names),
+        request.version_info,
+    )
 
 
 def encode_delta(
@@ -142,40 +117,62 @@ def encode_delta(
     nonce: str = "",
     removed: Iterable[str] = (),
 ) -> bytes:
-    """Encode a ``DeltaDiscoveryResponse``; equal to what betterproto2 makes of the same.
+    """Encode a ``DeltaDiscoveryResponse``.
 
     Args:
         version: The ``system_version_info``, which clients show and do not act on.
         resources: New and changed ones.
         type_url: Of all the resources.
-        nonce: By which the client will acknowledge it; left out when empty, to be added at the end.
+        nonce: By which the client will acknowledge it; see `with_nonce`.
         removed: Names that do not exist (any more).
     """
-    parts = [implicit(1, version.encode())]
-    parts += [delimited(2, resource.framed) for resource in resources]
-    parts.append(implicit(4, type_url.encode()))
-    parts += [delimited(6, name.encode()) for name in removed]
-    parts.append(implicit(5, nonce.encode()))
-    return b"".join(parts)
+    return pb.DeltaDiscoveryResponse(
+        system_version_info=version,
+        resources=[resource.framed for resource in resources],
+        type_url=type_url,
+        nonce=nonce,
+        removed_resources=removed,
+    ).SerializeToString()
 
 
 def encode_sotw(
     *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
 ) -> bytes:
-    """Encode a ``DiscoveryResponse``; equal to what betterproto2 makes of the same.
+    """Encode a ``DiscoveryResponse``.
 
     Args:
         version: The ``version_info``, which clients repeat in their next requests.
         resources: All of them, or those that have changed: see `controlplane.xds.protocol`.
         type_url: Of all the resources.
-        nonce: As in `encode_delta`.
+        nonce: By which the client will acknowledge it; see `with_nonce`.
     """
-    parts = [implicit(1, version.encode())]
-    parts += [delimited(2, resource.packed) for resource in resources]
-    parts += [implicit(4, type_url.encode()), implicit(5, nonce.encode())]
-    return b"".join(parts)
+    return pb.DiscoveryResponse(
+        version_info=version,
+        resources=[resource.packed for resource in resources],
+        type_url=type_url,
+        nonce=nonce,
+    ).SerializeToString()
 
 
-def with_nonce(body: bytes, nonce: str) -> bytes:
-    """A response of either protocol that was encoded without a nonce, with one."""
-    return body + delimited(5, nonce.encode())
+def with_nonce(response: bytes, nonce: str) -> bytes:
+    """Add a nonce to a response of either protocol that was encoded without one.
+
+    Encoded messages that follow each other are merged. The nonce is field 5 in both protocols.
+    """
+    return response + pb.DeltaDiscoveryResponse(nonce=nonce).SerializeToString()
+
+
+def _error(status: pb.Status) -> ErrorDetail:
+    message = status.message.decode("utf-8", "replace")
+    shown = message
+    if len(message) > _LONGEST_ERROR:
+        # Envoy names the resource first and, behind all that is in it, what is wrong with it.
+        half = _LONGEST_ERROR // 2
+        shown = message[: half - 3] + " … " + message[-half:]
+    words = message if len(message) <= _MOST_WORDS else message[:_MOST_WORDS] + CUT
+    return ErrorDetail(status.code, _printable(shown), _printable(words))
+
+
+def _printable(message: str) -> str:
+    """Replace control characters: the message goes to logs and dashboards."""
+    return "".join(c if c.isprintable() else " " for c in message)

@@ -9,20 +9,20 @@ from controlplane.resources.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Semantics:
+class ResponseRules:
     """Where protocols, types and clients differ; the defaults are those of delta.
 
     Attributes:
         repeats: Whether a response has all that the client is to hold, and not only news.
         tells_removals: Whether a response can say that a resource is no more.
-        names_what_it_took_apart: Whether the client names the bad resources of every response of
+        names_bad_resources: Whether the client names the bad resources of every response of
             which it took the others, so that of one without names it took nothing. It matters
             where responses repeat.
     """
 
     repeats: bool = False
     tells_removals: bool = True
-    names_what_it_took_apart: bool = False
+    names_bad_resources: bool = False
 
 
 _REPORTS: Final = {
@@ -62,7 +62,7 @@ def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
 
 
 @dataclass(slots=True)
-class Contested:
+class AddressConflicts:
     """The listeners of one client that wait for an address; of other types there are none.
 
     Attributes:
@@ -76,9 +76,9 @@ class Contested:
     tried: dict[str, str] = field(default_factory=dict)
     has_moved: bool = False
 
-    def copy(self) -> "Contested":
+    def copy(self) -> "AddressConflicts":
         """The same, to be changed apart."""
-        return Contested(self.leaving.copy(), self.tried.copy(), self.has_moved)
+        return AddressConflicts(self.leaving.copy(), self.tried.copy(), self.has_moved)
 
     def refused(self, type_url: str, message: str, refused: Mapping[str, Resource]) -> None:
         """Note what a client refused.
@@ -113,7 +113,7 @@ class Contested:
         }
         return sorted(self.leaving)
 
-    def took_apart(self, names: Iterable[str]) -> None:
+    def accepted_partly(self, names: Iterable[str]) -> None:
         """Note what a client took of a response that it rejected."""
         for name in names:
             self.tried.pop(name, None)
@@ -128,7 +128,7 @@ class Contested:
         """
         left = names & self.leaving
         self.leaving -= left
-        self.took_apart(names - left)
+        self.accepted_partly(names - left)
         has_moved, self.has_moved = self.has_moved, False
         return left | (self.tried.keys() - self.leaving) if has_moved else left
 
@@ -156,29 +156,29 @@ class Verdict(NamedTuple):
 
 
 @dataclass(slots=True)
-class Refusals:
+class Nacks:
     """What a client refused and has not accepted since.
 
     Attributes:
         type_url: The type.
-        semantics: Of responses of this type.
+        rules: Of responses of this type.
         resources: What it refused last, by name.
         suspects: Rejected together; each is tried once more, alone.
-        past_is_unknown: Whether the client may hold something that no acknowledgement tells of:
+        may_hold_unknown: Whether the client may hold something that no acknowledgement tells of:
             what it took of a response that it rejected, here or on another stream. It does so until
             it accepts a response that has all that it is to hold.
     """
 
     type_url: str
-    semantics: Semantics
+    rules: ResponseRules
     resources: dict[str, Resource] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
-    past_is_unknown: bool = False
+    may_hold_unknown: bool = False
 
     @property
     def is_clear(self) -> bool:
         """Whether nothing stands refused, and nothing is held that is not known."""
-        return not self.resources and not self.suspects and not self.past_is_unknown
+        return not self.resources and not self.suspects and not self.may_hold_unknown
 
     @property
     def repeated(self) -> Mapping[str, Resource]:
@@ -187,20 +187,20 @@ class Refusals:
         The client may hold these or, from another stream, good ones before them; leaving the names
         out would remove both. Refusing them again keeps what it holds.
         """
-        return self.resources if self.past_is_unknown else {}
+        return self.resources if self.may_hold_unknown else {}
 
     @property
     def _may_have_taken_some(self) -> bool:
-        return self.semantics.repeats and not self.semantics.names_what_it_took_apart
+        return self.rules.repeats and not self.rules.names_bad_resources
 
-    def copy(self) -> "Refusals":
+    def copy(self) -> "Nacks":
         """The same refusals, to be changed apart."""
-        return Refusals(
+        return Nacks(
             self.type_url,
-            self.semantics,
+            self.rules,
             self.resources.copy(),
             self.suspects.copy(),
-            self.past_is_unknown,
+            self.may_hold_unknown,
         )
 
     def reject(self, message: str, sent: Mapping[str, Resource]) -> Verdict:
@@ -219,9 +219,9 @@ class Refusals:
         if rejected_together and self._may_have_taken_some:
             # One alone would say that the others are no more, and it may have taken some of them:
             # they all stay in each response until one is accepted.
-            self.past_is_unknown = True
+            self.may_hold_unknown = True
         doubted = sent.keys() & named if names_all else {*sent}
-        tries_again = rejected_together and not self.past_is_unknown
+        tries_again = rejected_together and not self.may_hold_unknown
         # Whoever names the bad ones took all others, those that were no news included.
         repeated = self.repeated if names_all else {}
         taken = {n: it for n, it in repeated.items() if n not in named and n not in sent}
@@ -240,8 +240,8 @@ class Refusals:
             What it had refused before and was in this one too.
         """
         accepted = self.repeated
-        if self.past_is_unknown:
-            self.resources, self.past_is_unknown = {}, False
+        if self.may_hold_unknown:
+            self.resources, self.may_hold_unknown = {}, False
         return accepted
 
     def forget(self, name: str) -> None:

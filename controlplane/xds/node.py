@@ -1,19 +1,19 @@
 """The node at the other end of a stream: what it claims, and whether it can be served."""
 
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from controlplane.resources.encoding import FIXED64, VARINT, tag
+from google.protobuf import struct_pb2
+
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.views import View
-from controlplane.xds.errors import MalformedRequestError, ProtocolError
-from controlplane.xds.wire import fields, text, texts
+from controlplane.xds.errors import ProtocolError
 
-MAX_METADATA_DEPTH: Final = 64
-"""Deeper node metadata is refused: it is read by a function that calls itself."""
+MAX_ID_LENGTH: Final = 256
+"""Characters that a node's id, and each other word it says about itself, may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,76 +56,34 @@ class Node:
         )
 
 
-def decode_node(data: memoryview) -> Node:
-    """Decode a ``Node``.
-
-    Raises:
-        MalformedRequestError: When the bytes are no such message; no other error escapes.
-    """
-    words = {tag(1): "", tag(2): "", tag(6): "", tag(7): ""}
-    locality, build_version = Locality(), ""
-    metadata: dict[str, Any] = {}
-    for key, _, value in fields(data):
-        if key in words:
-            words[key] = text(value)
-        elif key == tag(3):
-            metadata = _struct(value, 1)
-        elif key == tag(4):
-            locality = Locality(*texts(value, 1, 2, 3))
-        elif key == tag(8):
-            build_version = _build_version(value)
-    identity, cluster, user_agent, version = words.values()
-    return Node(identity, cluster, locality, user_agent, version or build_version, metadata)
+def node_of(node: pb.Node) -> Node:
+    """Take what matters of an Envoy's ``Node``."""
+    place, version = node.locality, node.user_agent_version
+    if not version and node.HasField("user_agent_build_version"):
+        built = node.user_agent_build_version.version
+        version = f"{built.major_number}.{built.minor_number}.{built.patch}"
+    return Node(
+        node.id,
+        node.cluster,
+        Locality(place.region, place.zone, place.sub_zone),
+        node.user_agent_name,
+        version,
+        _struct(node.metadata),
+    )
 
 
-def _build_version(data: memoryview) -> str:
-    numbers = {tag(number, VARINT): 0 for number in (1, 2, 3)}
-    for key, _, value in fields(data):
-        if key == tag(1):
-            for part, number, _ in fields(value):
-                if part in numbers:
-                    numbers[part] = number
-    return ".".join(map(str, numbers.values()))
+def _struct(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """Turn a ``google.protobuf.Struct`` into plain data; protobuf limits how deep it is."""
+    return {name: _value(value) for name, value in struct.fields.items()}
 
 
-def _struct(data: memoryview, depth: int) -> dict[str, Any]:
-    """A `google.protobuf.Struct` as plain data."""
-    found: dict[str, Any] = {}
-    for key, _, entry in fields(data):
-        if key == tag(1):
-            name, content = "", None
-            for part, _, value in fields(entry):
-                if part == tag(1):
-                    name = text(value)
-                elif part == tag(2):
-                    content = _value(value, depth)
-            found[name] = content
-    return found
-
-
-def _value(data: memoryview, depth: int) -> Any:
-    """A `google.protobuf.Value` as plain data; one without a kind reads as None."""
-    if depth > MAX_METADATA_DEPTH:
-        raise MalformedRequestError(f"node metadata is nested deeper than {MAX_METADATA_DEPTH}")
-    found: Any = None
-    for key, number, value in fields(data):
-        if key == tag(1, VARINT):
-            found = None
-        elif key == tag(2, FIXED64):
-            found = struct.unpack("<d", value)[0]
-        elif key == tag(3):
-            found = text(value)
-        elif key == tag(4, VARINT):
-            found = bool(number)
-        elif key == tag(5):
-            found = _struct(value, depth + 1)
-        elif key == tag(6):
-            found = [_value(item, depth + 1) for part, _, item in fields(value) if part == tag(1)]
-    return found
-
-
-MAX_ID_LENGTH: Final = 256
-"""Characters that a node's id, and each other word it says about itself, may have."""
+def _value(value: struct_pb2.Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _struct(value.struct_value)
+    if kind == "list_value":
+        return [_value(each) for each in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def admit(node: Node | None) -> tuple[Node, View]:

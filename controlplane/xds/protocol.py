@@ -1,9 +1,7 @@
 """The two transport protocols, delta and state of the world, and where they differ."""
 
-from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
-from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.xds.holdings import Pending, version_of
 from controlplane.xds.messages import (
@@ -15,14 +13,14 @@ from controlplane.xds.messages import (
     encode_delta,
     encode_sotw,
 )
-from controlplane.xds.nack import Semantics
+from controlplane.xds.nack import ResponseRules
 from controlplane.xds.node import Node
 from controlplane.xds.subscription import WILDCARD, Subscription
 
 R = TypeVar("R", bound=Request)
 
 
-class Dialect(Protocol[R]):
+class TransportProtocol(Protocol[R]):
     """One of the two protocols; `R` is what its requests say."""
 
     def decode(self, data: bytes) -> R:
@@ -51,16 +49,8 @@ class Dialect(Protocol[R]):
             ProtocolError: When the client wants too much.
         """
 
-    def plain_answer(self, type_url: str, nonce: str) -> bytes | None:
-        """The request that would acknowledge a response and say nothing else.
-
-        Args:
-            type_url: Of the response.
-            nonce: Of the response.
-
-        Returns:
-            None where clients say more in each request.
-        """
+    def changes(self, subscription: Subscription, request: R) -> bool:
+        """Whether a later request wants anything else than the subscription has."""
 
     def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """Encode a response, but for its nonce, which is the last field in both protocols.
@@ -75,7 +65,7 @@ class Dialect(Protocol[R]):
 
 
 class Delta:
-    """The dialect of ``DeltaAggregatedResources`` and its like."""
+    """The protocol of ``DeltaAggregatedResources`` and its like."""
 
     def decode(self, data: bytes) -> DeltaRequest:
         """Decode a ``DeltaDiscoveryRequest``."""
@@ -97,7 +87,7 @@ class Delta:
         else:
             wildcard = False
         subscription = Subscription(
-            type_url, Semantics(), wildcard=wildcard, held=request.initial_versions
+            type_url, ResponseRules(), wildcard=wildcard, held=request.initial_versions
         )
         subscription.subscribe(subscribe)
         subscription.unsubscribe(request.unsubscribe)
@@ -108,11 +98,11 @@ class Delta:
         subscription.subscribe(request.subscribe)
         # xDS: the client cannot know whether the wildcard still covers the name; the server must
         # send the resource, or say that it is removed.
-        subscription.owe(subscription.unsubscribe(request.unsubscribe))
+        subscription.force(subscription.unsubscribe(request.unsubscribe))
 
-    def plain_answer(self, type_url: str, nonce: str) -> bytes:
-        """A ``DeltaDiscoveryRequest`` with a type and a nonce, as any library writes it."""
-        return _type_of_answer(type_url) + delimited(6, nonce.encode())
+    def changes(self, subscription: Subscription, request: DeltaRequest) -> bool:  # noqa: ARG002
+        """Whether it adds or takes away."""
+        return bool(request.subscribe or request.unsubscribe)
 
     def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DeltaDiscoveryResponse`` with the news."""
@@ -125,17 +115,12 @@ class Delta:
         )
 
 
-@lru_cache(maxsize=32)
-def _type_of_answer(type_url: str) -> bytes:
-    return delimited(2, type_url.encode())
-
-
 WHOLE_TYPES: Final = (CLUSTER, LISTENER)
 """xDS: a response for these has every resource that the client should hold."""
 
 
 class StateOfTheWorld:
-    """The dialect of ``StreamAggregatedResources`` and its like."""
+    """The protocol of ``StreamAggregatedResources`` and its like."""
 
     def decode(self, data: bytes) -> SotwRequest:
         """Decode a ``DiscoveryRequest``."""
@@ -144,16 +129,16 @@ class StateOfTheWorld:
     def open(self, type_url: str, request: SotwRequest, node: Node) -> Subscription:
         """Begin with the first request for a type."""
         whole = type_url in WHOLE_TYPES
-        semantics = Semantics(
+        rules = ResponseRules(
             repeats=whole,
             tells_removals=whole,
             # cds_api_helper.cc, lds_api.cc: it goes on after a bad one and names it; but once a
             # constraint is violated, which it says without a name, it has looked at no resource.
-            names_what_it_took_apart=node.user_agent == "envoy",
+            names_bad_resources=node.user_agent == "envoy",
         )
         subscription = Subscription(
             type_url,
-            semantics,
+            rules,
             # xDS: so it is for these two types, and until one name was given.
             wildcard=whole and not request.names,
             # A version says nothing of a name that the client dropped and wants again; Envoy would
@@ -165,22 +150,27 @@ class StateOfTheWorld:
         return subscription
 
     def change(self, subscription: Subscription, request: SotwRequest) -> None:
-        """Replace what is wanted; what is news in it is due, also at a version known before."""
-        interest = subscription.interest
-        wanted, known = set(request.names), set(interest.names)
-        if interest.wildcard:
-            if not wanted and not known and not interest.named:
+        """Replace what is wanted; what is news in sent, also at a version known before."""
+        wanted_names = subscription.wanted_names
+        wanted, known = set(request.names), set(wanted_names.names)
+        if wanted_names.wildcard:
+            if not wanted and not known and not wanted_names.named:
                 return
             known.add(WILDCARD)
         # Also a wildcard that it had without a name.
-        interest.named |= bool(wanted)
+        wanted_names.named |= bool(wanted)
         if wanted != known:
-            subscription.distrust()
+            subscription.drop_claim()
         subscription.subscribe(wanted - known)
         subscription.unsubscribe(known - wanted)
 
-    def plain_answer(self, type_url: str, nonce: str) -> None:
-        """There is none: every request repeats the names."""
+    def changes(self, subscription: Subscription, request: SotwRequest) -> bool:
+        """Whether the names are others; the wildcard counts as a name once it was named."""
+        wanted_names = subscription.wanted_names
+        known = wanted_names.names
+        if wanted_names.wildcard and wanted_names.named:
+            known = known | {WILDCARD}
+        return known != set(request.names)
 
     def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
         """A ``DiscoveryResponse`` with everything or with the news, by type."""

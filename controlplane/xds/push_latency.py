@@ -24,7 +24,7 @@ class _Change:
     answered: bool = False
 
 
-class Convergence(Generic[StreamT]):
+class PushLatency(Generic[StreamT]):
     """The changes that some stream has not answered for yet.
 
     Each change costs a constant for each stream that it concerns, in time over its whole life; a

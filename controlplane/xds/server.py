@@ -20,8 +20,8 @@ from controlplane.xds.connection import (
     MAX_SILENT_OF_PEER,
     Connection,
     Context,
-    Entrance,
     Silent,
+    StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
 from controlplane.xds.health_report_service import HealthReportingService, HealthSink
@@ -35,12 +35,12 @@ from controlplane.xds.services import (
     Offer,
     PushObserver,
 )
-from controlplane.xds.sharing import Standings
+from controlplane.xds.sharing import SharedStates
 
 T = TypeVar("T")
 
 
-class Audience(Generic[T]):
+class StreamsByPool(Generic[T]):
     """Members by their views, so that a change need not be offered to all."""
 
     def __init__(self) -> None:
@@ -158,11 +158,11 @@ class XdsServer:
         self._write_timeout = write_timeout
         self._first_request = first_request
         self._silent = Silent()
-        self._entrance = Entrance(catching_up, catching_up_seconds)
+        self._throttle = StartupThrottle(catching_up, catching_up_seconds)
         self._clock = clock
         # In the order in which they came.
         self._connections: dict[Connection, None] = {}
-        self._audience: Audience[Connection] = Audience()
+        self._streams_by_pool: StreamsByPool[Connection] = StreamsByPool()
         self._server: grpc.aio.Server | None = None
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
@@ -176,11 +176,11 @@ class XdsServer:
             BindError: When the address is in use or cannot be bound.
         """
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
-        standings = Standings()
+        shared_states = SharedStates()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
                 name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                for name, begin in service.methods(standings).items()
+                for name, begin in service.methods(shared_states).items()
             }
             handler = grpc.method_handlers_generic_handler(service.name, methods)
             server.add_generic_rpc_handlers((handler,))
@@ -279,7 +279,7 @@ class XdsServer:
             return self._connections
         # A pool may have a resource beside the one of its own name.
         names = frozenset().union(*changes.values())
-        return self._audience.concerned({pool_of(name) for name in names})
+        return self._streams_by_pool.concerned({pool_of(name) for name in names})
 
     def _handler(
         self, begin: Callable[[], AnyStream]
@@ -303,13 +303,13 @@ class XdsServer:
             begin(),
             report=self._report,
             settled=self._settled,
-            said_something=leave,
+            first_request_came=leave,
             clock=self._clock,
         )
         self._connections[connection] = None
         reader = asyncio.create_task(connection.read(context), name="xds: reader")
         try:
-            await connection.write(context, self._newest, self._entrance)
+            await connection.write(context, self._newest, self._throttle)
         finally:
             reader.cancel()
             leave()
@@ -319,7 +319,7 @@ class XdsServer:
             if self._guests:
                 self._guests.envoy_left(connection)
             if connection.stream.view:
-                self._audience.discard(connection, connection.stream.view)
+                self._streams_by_pool.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
         if connection.ending and connection.ending[0] is not grpc.StatusCode.OK:
             # With a client that does not read this lasts until it reads or its connection ends;
@@ -341,7 +341,7 @@ class XdsServer:
         if node is None or view is None:
             return
         if isinstance(event, Connected):
-            self._audience.add(connection, view)
+            self._streams_by_pool.add(connection, view)
             if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
                 connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
         elif self._pushes and isinstance(event, Sent):

@@ -10,7 +10,7 @@ from controlplane.resources.views import View
 from controlplane.xds.events import Event
 from controlplane.xds.messages import DeltaRequest, SotwRequest
 from controlplane.xds.protocol import Delta, StateOfTheWorld
-from controlplane.xds.sharing import Standings
+from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 
 AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
@@ -57,15 +57,15 @@ class Service:
     noun: str
     type_url: str | None
 
-    def methods(self, standings: Standings) -> dict[str, Callable[[], AnyStream]]:
+    def methods(self, shared_states: SharedStates) -> dict[str, Callable[[], AnyStream]]:
         """What begins a stream, by the name of the method.
 
         Args:
-            standings: Of all streams of a server.
+            shared_states: Of all streams of a server.
         """
         return {
-            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url, standings),
-            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url, standings),
+            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url, shared_states),
+            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url, shared_states),
         }
 
 

@@ -20,7 +20,7 @@ from controlplane.resources.portion import Portion
 from controlplane.settings import Address, ClassMatch, PoolSettings, validated
 from controlplane.signals.load import Endpoint, LoadReports
 from controlplane.xds.load_report_service import LoadSink
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds.reports import LoadStats
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves
 from tests.features.xds import Plane, serving

@@ -16,7 +16,7 @@ from controlplane.signals import reporting
 from controlplane.signals.load import Endpoint, Load
 from controlplane.signals.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
 from controlplane.xds.load_report_service import SERVICE
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds.reports import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until
 from tests.xds.snapshots import snapshot
 

@@ -26,7 +26,7 @@ def names(url: str, picked: list[int]) -> list[str]:
     return list(dict.fromkeys(every[it % len(every)] for it in picked))
 
 
-class Conversation(RuleBasedStateMachine):
+class StreamState(RuleBasedStateMachine):
     """A client, a server and a world that changes, each at its own pace."""
 
     protocol: type[DeltaClient] | type[SotwClient]
@@ -98,15 +98,15 @@ class Conversation(RuleBasedStateMachine):
         self.all_is_said()
 
 
-class DeltaConversation(Conversation):
+class DeltaConversation(StreamState):
     protocol = DeltaClient
 
 
-class SotwConversation(Conversation):
+class SotwConversation(StreamState):
     protocol = SotwClient
 
 
-class OtherConversation(Conversation):
+class OtherConversation(StreamState):
     """With a client that takes what it can of a response and does not say what."""
 
     protocol = SotwClient

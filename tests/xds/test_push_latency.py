@@ -7,11 +7,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controlplane.xds.push_latency import MAX_OPEN, Convergence
+from controlplane.xds.push_latency import MAX_OPEN, PushLatency
 
 
-def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> Convergence[str]:
-    convergence: Convergence[str] = Convergence()
+def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> PushLatency[str]:
+    convergence: PushLatency[str] = PushLatency()
     convergence.begin(revision, streams, noticed_at)
     return convergence
 
@@ -83,7 +83,7 @@ def test_a_revision_must_follow_the_last() -> None:
 
 
 def test_for_a_client_that_never_answers_only_so_much_is_kept() -> None:
-    changes: Convergence[str] = Convergence()
+    changes: PushLatency[str] = PushLatency()
     for revision in range(10 * MAX_OPEN):
         changes.begin(revision, ["stuck", "quick"], float(revision))
         assert changes.settled("quick", revision, revision + 1.0) == ()
@@ -111,7 +111,7 @@ class Compared(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.real: Convergence[str] = Convergence()
+        self.real: PushLatency[str] = PushLatency()
         self.open: list[Expected] = []
         self.given_up = 0
         self.revision = 0

@@ -5,7 +5,7 @@ from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, validated
 from controlplane.xds.node import Locality, Node
-from controlplane.xds.sharing import Standings
+from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 from tests.fleet.fleets import after
 from tests.resources.decoded import catalog, in_zone
@@ -32,11 +32,11 @@ def view(client: DeltaClient) -> View:
 
 
 def test_streams_that_hold_the_same_and_see_differently_are_told_apart() -> None:
-    held, standings = catalog(nearest(a="a")), Standings()
+    held, shared_states = catalog(nearest(a="a")), SharedStates()
     clients = []
     for zone in "ab":
         node = Node(f"sidecar-{zone}", user_agent="envoy", locality=Locality("eu", zone))
-        client = DeltaClient(held.view(View()), node, standings=standings)
+        client = DeltaClient(held.view(View()), node, shared_states=shared_states)
         client.want(CLUSTER)
         client.show(held.view(view(client)))
         client.want(ENDPOINT, "p")
@@ -53,9 +53,9 @@ def test_streams_that_hold_the_same_and_see_differently_are_told_apart() -> None
 
 
 def test_what_follows_is_worked_out_once_for_streams_that_are_alike() -> None:
-    held, standings = catalog(nearest(a="a")), Standings()
+    held, shared_states = catalog(nearest(a="a")), SharedStates()
     clients = [
-        DeltaClient(held.view(View()), Node(f"sidecar-{number}"), standings=standings)
+        DeltaClient(held.view(View()), Node(f"sidecar-{number}"), shared_states=shared_states)
         for number in range(2)
     ]
     for client in clients:
@@ -72,4 +72,4 @@ def test_what_follows_is_worked_out_once_for_streams_that_are_alike() -> None:
 
 
 def conversation_of(stream: Stream) -> object:  # type: ignore[type-arg]
-    return stream._conversation
+    return stream._state
