@@ -337,6 +337,7 @@ class Stream(Generic[R]):
             events.append(self._answered(url, request, now))
         self._shown.setdefault(url, _Shown())
         self._state.request(url, request, node)
+        self._try_to_share()
         return events
 
     @property

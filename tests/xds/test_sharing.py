@@ -67,9 +67,22 @@ def test_what_follows_is_worked_out_once_for_streams_that_are_alike() -> None:
     for client in clients:
         response = client.stream.next_response(more.view(View()), 0.0)
         assert response is not None
-        bodies.append(conversation_of(client.stream))
+        bodies.append(state_of(client.stream))
     assert bodies[0] is bodies[1]
 
 
-def conversation_of(stream: Stream) -> object:  # type: ignore[type-arg]
+def state_of(stream: Stream) -> object:  # type: ignore[type-arg]
     return stream._state
+
+
+def test_streams_share_their_state_as_soon_as_they_have_acknowledged_all() -> None:
+    held, shared_states = catalog(nearest(a="a")), SharedStates()
+    clients = [
+        DeltaClient(held.view(View()), Node(f"sidecar-{number}"), shared_states=shared_states)
+        for number in range(2)
+    ]
+    for client in clients:
+        client.want(CLUSTER)
+        client.accept()
+    first, second = (state_of(client.stream) for client in clients)
+    assert first is second
