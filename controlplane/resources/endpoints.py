@@ -68,10 +68,9 @@ def members(
     """
     # Where one host is said for all, the cluster says it and no endpoint does.
     is_hosted = pool.settings.health_check.host is not None
-    member = _member_of_host if is_hosted else _member
     if of is None or is_hosted != (of[0].settings.health_check.host is not None):
         made = [
-            member(replica, portion)
+            _member(replica, portion, is_hosted=is_hosted)
             for replica in pool.replicas.values()
             if (portion := portions.get(replica.id)) is not None
         ]
@@ -88,7 +87,11 @@ def members(
     for id_ in other:
         place = bisect_left(found, id_, key=_id)
         replica, portion = replicas.get(id_), portions.get(id_)
-        made = [] if replica is None or portion is None else [member(replica, portion)]
+        made = (
+            []
+            if replica is None or portion is None
+            else [_member(replica, portion, is_hosted=is_hosted)]
+        )
         is_known = place < len(found) and found[place].id == id_
         found[place : place + is_known] = made
     return tuple(found)
@@ -103,23 +106,13 @@ def _said(replica: Replica | None) -> tuple[object, ...]:
     return () if replica is None else (replica.settings, replica.draining)
 
 
-def _member(replica: Replica, portion: Portion) -> Member:
-    return _made(replica, portion, str(replica.settings.address))
-
-
-def _member_of_host(replica: Replica, portion: Portion) -> Member:
-    return _made(replica, portion, None)
-
-
-def _made(replica: Replica, portion: Portion, checked_as: str | None) -> Member:
+def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     settings = replica.settings
     where, address = settings.locality, settings.address
     draining = portion.draining or replica.draining is not None
-    encoded = pb.LbEndpoint(
-        endpoint=_identity(replica.id, address.host, address.port, checked_as),
-        health_status=core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN,
-    )
-    encoded.load_balancing_weight.value = _checked(portion.weight)
+    # Encoded messages that follow each other are merged.
+    identity = _identity(replica.id, address, is_hosted)
+    share = _share(portion.weight, draining)
     return Member(
         replica.id,
         address,
@@ -127,7 +120,7 @@ def _made(replica: Replica, portion: Portion, checked_as: str | None) -> Member:
         portion.tier,
         portion.weight,
         draining,
-        encoded.SerializeToString(),
+        identity + share,
     )
 
 
@@ -196,14 +189,24 @@ def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endp
 
 
 @lru_cache(maxsize=1 << 16)
-def _identity(id_: str, host: str, port: int, checked_as: str | None) -> bytes:
-    """Encode an ``Endpoint``.
+def _identity(id_: str, address: Address, is_hosted: bool) -> bytes:  # noqa: FBT001 - a cache key
+    """Encode what an ``LbEndpoint`` says of the replica itself.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
     would be forgotten just before its turn. Full, it takes some 20 MB.
     """
-    return endpoint(Address(host, port), checked_as, id_).SerializeToString()
+    found = endpoint(address, None if is_hosted else str(address), id_)
+    return pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+
+
+@lru_cache(maxsize=1 << 12)
+def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - a cache key
+    """Encode what an ``LbEndpoint`` says of the traffic; within a tier that is the same for all."""
+    status = core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN
+    return pb.LbEndpoint(
+        health_status=status, load_balancing_weight=pb.UInt32Value(value=_checked(weight))
+    ).SerializeToString()
 
 
 def _checked(weight: int) -> int:

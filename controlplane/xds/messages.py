@@ -4,6 +4,7 @@ Only the fields that the control plane acts on are read.
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -18,6 +19,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 _LONGEST_ERROR: Final = 4_000
 """Characters of a client's error message that are shown."""
+_NO_VERSIONS: Final[Mapping[str, str]] = MappingProxyType({})
 _MOST_WORDS: Final = 65_536
 """Characters of it that are read; Envoy cuts them at 4,096 bytes."""
 
@@ -45,7 +47,7 @@ class DeltaRequest(NamedTuple):
     error: ErrorDetail | None = None
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = {}
+    initial_versions: Mapping[str, str] = _NO_VERSIONS
 
 
 class SotwRequest(NamedTuple):
@@ -81,14 +83,17 @@ def decode_delta(data: bytes) -> DeltaRequest:
         MalformedRequestError: When the bytes are no such message; no other error escapes.
     """
     request = parse(pb.DeltaDiscoveryRequest, data)
+    subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
+    versions = request.initial_resource_versions
+    # Most requests are acknowledgements, without any of these: no copies of nothing.
     return DeltaRequest(
         request.type_url,
         node_of(request.node) if request.HasField("node") else None,
         request.response_nonce,
         _error(request.error_detail) if request.HasField("error_detail") else None,
-        tuple(request.resource_names_subscribe),
-        tuple(request.resource_names_unsubscribe),
-        dict(request.initial_resource_versions),
+        tuple(subscribe) if subscribe else (),
+        tuple(unsubscribe) if unsubscribe else (),
+        dict(versions) if versions else _NO_VERSIONS,
     )
 
 
