@@ -5,8 +5,7 @@ Pure: `protocol` (what a request changes and a response says), `stream` (which t
 beside them. The server, its connections and its services do the I/O.
 """
 
-from controlplane.xds.access_log_service import SampleSink
-from controlplane.xds.load_report_service import LoadSink
+from controlplane.xds.report_services import LoadSink, SampleSink
 from controlplane.xds.server import BindError, XdsServer
 from controlplane.xds.services import Catalog, Observer, Offer, PushObserver
 

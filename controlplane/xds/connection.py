@@ -93,7 +93,7 @@ class Silent:
 
 
 async def soon(requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The requests of a stream, the first of which comes soon.
+    """Yield the requests of a stream; the first must come soon.
 
     Raises:
         ProtocolError: It does not.
@@ -256,7 +256,7 @@ class Connection:
         except Exception:  # noqa: BLE001 - as in `read`
             self._fail()
         finally:
-            # Whoever leaves while it waits at the entrance has no place, and was connected.
+            # A stream that ends while it waits for its turn has no place, and was connected.
             self._give_place_up()
             self._report(self, Disconnected(self.ending[1] if self.ending else ""))
 

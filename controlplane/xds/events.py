@@ -37,7 +37,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The client refused resources, in its own words; it keeps what it had."""
+    """The client rejected resources and keeps what it had; `message` is its own."""
 
     type_url: str
     names: tuple[str, ...]
@@ -63,10 +63,10 @@ Event: TypeAlias = Connected | Sent | Acknowledged | Rejected | Unserved | Disco
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The last time that a client refused resources of a type.
+    """The last time that a client rejected resources of a type.
 
     Attributes:
-        names: Of the refused resources; empty when the response contained none.
+        names: Of the rejected resources; empty when the response contained none.
         message: The client's own words.
         at: When, in seconds of the clock that the stream is given.
     """
@@ -93,7 +93,7 @@ class TypeStatus:
         acknowledged_at: When that was, likewise.
         held: How many resources it acknowledged and holds.
         rejection: The last one on this stream.
-        refused: Names of what it refused and was not sent otherwise since, in order.
+        refused: Names of what it rejected and was not sent in another version since, in order.
     """
 
     type_url: str

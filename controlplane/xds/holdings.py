@@ -12,12 +12,12 @@ _MODULUS: Final = 1 << 64
 
 @lru_cache(maxsize=1 << 16)
 def mark(name: str, version: str) -> int:
-    """What a resource adds to the version of the sets that it is in."""
+    """Hash a resource's name and version: a set's version is the sum of these."""
     return int.from_bytes(blake2b(f"{name}\0{version}".encode(), digest_size=8).digest(), "big")
 
 
 def written(total: int) -> str:
-    """A sum of marks as clients are shown it."""
+    """Format a sum of marks as the version that clients are shown."""
     return f"{total % _MODULUS:016x}"
 
 
@@ -62,8 +62,8 @@ class Outstanding:
 
     Attributes:
         nonce: Of the response.
-        contents: What was new in it by name, None for what does not exist; the client may lose
-            interest in some of it before it answers.
+        contents: What was new in it by name, None for what does not exist. A name that the client
+            drops before it answers is taken out.
     """
 
     __slots__ = ("contents", "nonce")
@@ -101,7 +101,7 @@ class Holdings:
         return written(self._total)
 
     def copy(self) -> "Holdings":
-        """The same holdings, to be changed apart."""
+        """Copy them."""
         other = Holdings({}, keep=False)
         other.versions = self.versions.copy()
         other.good = None if self.good is None else self.good.copy()
@@ -109,7 +109,7 @@ class Holdings:
         return other
 
     def accept(self, name: str, resource: Resource | None) -> None:
-        """It holds this resource, or knows that there is none."""
+        """Note that the client holds this resource, or knows that there is none."""
         self._set(name, resource.version if resource else ABSENT)
         if self.good is not None:
             if resource:
@@ -118,11 +118,11 @@ class Holdings:
                 self.good.pop(name, None)
 
     def doubt(self, name: str) -> None:
-        """It refused a version: it holds the one before, or nothing, or even this one."""
+        """Note a NACK: the client holds the version before, or nothing, or even this one."""
         self._set(name, None)
 
     def forget(self, name: str) -> None:
-        """Whatever it holds does not matter any more."""
+        """Forget a name: what the client holds of it does not matter any more."""
         self._set(name, ABSENT)
         del self.versions[name]
         if self.good is not None:

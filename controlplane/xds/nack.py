@@ -35,24 +35,24 @@ space once the message is cleaned). In every other message a name proves nothing
 other resource once it found a constraint violated, and a word may just be a pool's name."""
 
 CUT: Final = "...(truncated)"
-"""How Envoy ends words that are longer than 4,096 bytes."""
+"""How Envoy ends a message that is longer than 4,096 bytes."""
 
 
 def is_cut(message: str) -> bool:
-    """Whether there may have been more in a client's words than it sent."""
+    """Whether the client cut its message."""
     return message.endswith(CUT)
 
 
-def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
-    """Find the bad ones, so that the others count as accepted.
+def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
+    """Find the resources that a client names as bad, so that the others count as accepted.
 
     Args:
         type_url: Of the resources.
-        message: The client's words.
+        message: The client's error message.
         names: Of the resources that were in the response.
 
     Returns:
-        None of them where the message does not tell.
+        The bad ones; an empty set where the message does not tell.
     """
     begins, between = _REPORTS.get(type_url, ("", ""))
     if not begins or not message.startswith(begins):
@@ -63,13 +63,20 @@ def blamed(type_url: str, message: str, names: Iterable[str]) -> set[str]:
 
 @dataclass(slots=True)
 class AddressConflicts:
-    """The listeners of one client that wait for an address; of other types there are none.
+    """The listeners of one client that wait for an address that another listener has.
+
+    Envoy takes the removals of a response first, then its listeners one by one, and rejects one
+    whose address another listener still has (``listener_manager_impl.cc``). Of two that swap their
+    addresses each has what the other is to have, and Envoy does not try a rejected listener again.
+    So a listener that was rejected for its address is first removed, with the address that it is to
+    leave, and then sent again. The control plane does not know the addresses of what a client has
+    from another stream; the rejection tells all that is needed.
 
     Attributes:
-        leaving: Names that the client is to be told are no more.
-        tried: By name, the version that is sent a second time; refused again, it waits until
+        leaving: Names of listeners to remove first.
+        tried: By name, the version that is sent a second time; rejected again, it waits until
             another listener has moved or gone.
-        has_moved: Whether another has, of which only a rejection tells so far.
+        has_moved: Whether another listener has moved, as far as a rejection tells.
     """
 
     leaving: set[str] = field(default_factory=set)
@@ -77,20 +84,20 @@ class AddressConflicts:
     has_moved: bool = False
 
     def copy(self) -> "AddressConflicts":
-        """The same, to be changed apart."""
+        """Copy them."""
         return AddressConflicts(self.leaving.copy(), self.tried.copy(), self.has_moved)
 
-    def refused(self, type_url: str, message: str, refused: Mapping[str, Resource]) -> None:
-        """Note what a client refused.
+    def rejected(self, type_url: str, message: str, rejected: Mapping[str, Resource]) -> None:
+        """Note what a client rejected.
 
         Args:
             type_url: Of the resources.
-            message: The client's words.
-            refused: By name.
+            message: The client's error message.
+            rejected: By name.
         """
         if type_url != LISTENER:
             return
-        for name, resource in refused.items():
+        for name, resource in rejected.items():
             if f"'{name}' has duplicate address" not in message:
                 self.tried.pop(name, None)
             elif self.tried.get(name) != resource.version:
@@ -98,10 +105,10 @@ class AddressConflicts:
                 self.leaving.add(name)
 
     def to_remove(self, type_url: str, snapshot: Snapshot) -> list[str]:
-        """The names to be taken away now.
+        """Choose the listeners to remove now.
 
-        One that shares its address with another listener that is to stay would win nothing, and
-        lose what the client still holds of it.
+        A listener that shares its address with another one would win nothing, and lose what the
+        client still holds of it.
         """
         if not self.leaving:
             return []
@@ -123,8 +130,8 @@ class AddressConflicts:
         """Note what was in a response that a client accepted.
 
         Returns:
-            The names that are to be looked at again: they were taken away, or wait for an address
-            that may be free now.
+            The names to compare again: their listeners were removed, or wait for an address that
+            may be free now.
         """
         left = names & self.leaving
         self.leaving -= left
@@ -133,20 +140,20 @@ class AddressConflicts:
         return left | (self.tried.keys() - self.leaving) if has_moved else left
 
     def forget(self, name: str) -> None:
-        """The client does not want this one any more."""
+        """Forget a listener that the client does not want any more."""
         self.leaving.discard(name)
         self.tried.pop(name, None)
 
 
 class Verdict(NamedTuple):
-    """What follows from a rejection.
+    """What follows from a NACK.
 
     Attributes:
-        names: Of the resources that it may be about, in order.
+        names: Of the resources that the NACK may be about, in order.
         doubted: Of those in the response: the client may hold them, or those before them. All
             others that were in it are accepted.
         suspected: Of these: they are to be sent once more, each alone.
-        taken: What was refused before and was in the response too: the client has it now.
+        taken: What was rejected before and was in the response too: the client has it now.
     """
 
     names: tuple[str, ...]
@@ -157,12 +164,12 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Nacks:
-    """What a client refused and has not accepted since.
+    """What a client rejected and has not accepted since.
 
     Attributes:
         type_url: The type.
         rules: Of responses of this type.
-        resources: What it refused last, by name.
+        resources: What it rejected last, by name.
         suspects: Rejected together; each is tried once more, alone.
         may_hold_unknown: Whether the client may hold something that no acknowledgement tells of:
             what it took of a response that it rejected, here or on another stream. It does so until
@@ -177,15 +184,15 @@ class Nacks:
 
     @property
     def is_clear(self) -> bool:
-        """Whether nothing stands refused, and nothing is held that is not known."""
+        """Whether nothing is rejected, and nothing is held that is not known."""
         return not self.resources and not self.suspects and not self.may_hold_unknown
 
     @property
     def repeated(self) -> Mapping[str, Resource]:
-        """What has to be in every response although it was refused.
+        """What has to be in every response although the client rejected it.
 
         The client may hold these or, from another stream, good ones before them; leaving the names
-        out would remove both. Refusing them again keeps what it holds.
+        out would remove both. Rejecting them again keeps what it holds.
         """
         return self.resources if self.may_hold_unknown else {}
 
@@ -194,7 +201,7 @@ class Nacks:
         return self.rules.repeats and not self.rules.names_bad_resources
 
     def copy(self) -> "Nacks":
-        """The same refusals, to be changed apart."""
+        """Copy them."""
         return Nacks(
             self.type_url,
             self.rules,
@@ -204,16 +211,16 @@ class Nacks:
         )
 
     def reject(self, message: str, sent: Mapping[str, Resource]) -> Verdict:
-        """The client rejected a response.
+        """Take note of a NACK.
 
-        Where its words do not tell what is bad, each resource is sent once more, alone, or one bad
-        assignment would keep the good ones out until they change.
+        Where its message does not tell what is bad, each resource is sent once more, alone: one
+        bad assignment would otherwise keep the good ones out until they change.
 
         Args:
-            message: Its words.
+            message: The client's error message.
             sent: What was news in the response, by name. Removals are never rejected.
         """
-        named = blamed(self.type_url, message, sent.keys() | self.repeated.keys())
+        named = named_as_bad(self.type_url, message, sent.keys() | self.repeated.keys())
         names_all = bool(named) and not is_cut(message)
         rejected_together = not names_all and len(sent) > 1
         if rejected_together and self._may_have_taken_some:
@@ -222,7 +229,7 @@ class Nacks:
             self.may_hold_unknown = True
         doubted = sent.keys() & named if names_all else {*sent}
         tries_again = rejected_together and not self.may_hold_unknown
-        # Whoever names the bad ones took all others, those that were no news included.
+        # A client that names the bad ones took all others, including what was not new.
         repeated = self.repeated if names_all else {}
         taken = {n: it for n, it in repeated.items() if n not in named and n not in sent}
         for name in (*sent, *taken):
@@ -234,10 +241,10 @@ class Nacks:
         return Verdict(names, doubted, suspected, taken)
 
     def accept(self) -> Mapping[str, Resource]:
-        """The client accepted a response.
+        """Take note of an ACK.
 
         Returns:
-            What it had refused before and was in this one too.
+            What the client had rejected before and was in this response too.
         """
         accepted = self.repeated
         if self.may_hold_unknown:
@@ -245,17 +252,17 @@ class Nacks:
         return accepted
 
     def forget(self, name: str) -> None:
-        """The client accepted this one, or does not want it any more."""
+        """Forget a resource that the client accepted, or does not want any more."""
         self.resources.pop(name, None)
         self.suspects.discard(name)
 
     def include(self, name: str, version: str) -> bool:
-        """Whether the client refused a resource in just this version."""
-        refused = self.resources.get(name)
-        return refused is not None and refused.version == version
+        """Whether the client rejected a resource in just this version."""
+        rejected = self.resources.get(name)
+        return rejected is not None and rejected.version == version
 
     def concern(self, snapshot: Snapshot) -> bool:
-        """Whether the client refused any of these in the version that they have now."""
+        """Whether the client rejected a resource in the version that the snapshot has."""
         there = (snapshot.get(self.type_url, name) for name in self.resources)
         return any(it is not None and self.include(it.name, it.version) for it in there)
 

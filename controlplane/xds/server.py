@@ -13,7 +13,6 @@ from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
 from controlplane.settings import Address
-from controlplane.xds.access_log_service import AccessLogService, SampleSink
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,
@@ -24,8 +23,14 @@ from controlplane.xds.connection import (
     StartupThrottle,
 )
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
-from controlplane.xds.health_report_service import HealthReportingService, HealthSink
-from controlplane.xds.load_report_service import LoadReportingService, LoadSink
+from controlplane.xds.report_services import (
+    AccessLogService,
+    HealthReportingService,
+    HealthSink,
+    LoadReportingService,
+    LoadSink,
+    SampleSink,
+)
 from controlplane.xds.services import (
     SERVICES,
     AnyStream,
@@ -95,7 +100,7 @@ _OPTIONS: Final = (
     # A peer that is gone or stopped answers no pings; without them its streams would stay.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Whoever connects and opens no stream, or does not even speak HTTP/2.
+    # A peer that connects and opens no stream, or does not even speak HTTP/2.
     ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.server_handshake_timeout_ms", 20_000),
     # Two servers on one port would each get some of the Envoys.
@@ -267,7 +272,7 @@ class XdsServer:
                 connection.wake()
 
     async def _watch(self) -> None:
-        """Cut off those that read nothing; one look at all costs less than a timer each."""
+        """Cut off streams that read nothing; one look at all costs less than a timer each."""
         while True:
             await asyncio.sleep(self._write_timeout / 10)
             for connection in [*self._connections]:

@@ -81,7 +81,7 @@ SERVICES: Final = (
     Service("envoy.service.route.v3.RouteDiscoveryService", "Routes", ROUTE),
     Service("envoy.service.secret.v3.SecretDiscoveryService", "Secrets", SECRET),
 )
-"""Those that stream. Fetching once, which no Envoy does over gRPC, is not implemented."""
+"""Streams only. Fetching once, which no Envoy does over gRPC, is not implemented."""
 
 
 Observer: TypeAlias = Callable[[str, Event], None]

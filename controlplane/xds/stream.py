@@ -124,7 +124,7 @@ class StreamState(Generic[R]):
         return bool(nonce) and outstanding is not None and nonce == outstanding.nonce
 
     def acknowledge(self, type_url: str) -> None:
-        """The client accepted the response of this type that is under way."""
+        """Take note of an ACK of the response of this type that is under way."""
         subscription = self._mine(type_url)
         subscription.acknowledge()
         self._unanswered -= 1
@@ -132,7 +132,7 @@ class StreamState(Generic[R]):
             self._active.add(type_url)
 
     def reject(self, type_url: str, message: str) -> tuple[str, ...]:
-        """The client rejected it; returns the names that its words may be about."""
+        """Take note of a NACK; returns the names that it may be about."""
         self._unanswered -= 1
         self._active.add(type_url)
         return self._mine(type_url).reject(message)
@@ -160,7 +160,7 @@ class StreamState(Generic[R]):
         if url == CLUSTER and ENDPOINT in self.subscriptions:
             # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
             # when it got them before it and by the same version (envoy#13009). A cluster that it
-            # refused is sent again where it is repeated, and may be taken this time.
+            # rejected is sent again where it is repeated, and may be taken this time.
             sent = (resource.name for resource in pending.changed)
             self._mine(ENDPOINT).resend((*sent, *subscription.nacks.repeated))
             self._active.add(ENDPOINT)
@@ -171,7 +171,7 @@ class StreamState(Generic[R]):
         return Answer(url, version, body, len(pending.changed), gone)
 
     def rename(self, type_url: str, nonce: str) -> None:
-        """Say by which nonce the client will answer the response of this type under way."""
+        """Set the nonce by which the client will answer the response of this type under way."""
         subscription = self._mine(type_url)
         if subscription.outstanding:
             contents = subscription.outstanding.contents

@@ -39,11 +39,11 @@ class WantedNames:
         return self.wildcard or name in self.names
 
     def copy(self) -> "WantedNames":
-        """The same interest, to be changed apart."""
+        """Copy them."""
         return WantedNames(self.wildcard, self.names.copy(), self.named)
 
     def add(self, names: Iterable[str]) -> set[str]:
-        """The client wants these as well.
+        """Add names that the client wants.
 
         Returns:
             The same without the wildcard.
@@ -60,10 +60,10 @@ class WantedNames:
         return added
 
     def drop(self, names: Iterable[str]) -> set[str]:
-        """The client wants these no more.
+        """Remove names that the client wants no more.
 
         Returns:
-            Those that it had asked for, without the wildcard.
+            The names that it had asked for, without the wildcard.
         """
         dropped = set(names)
         if WILDCARD in dropped:
@@ -73,11 +73,11 @@ class WantedNames:
         return dropped
 
     def within(self, names: Set[str]) -> Set[str]:
-        """Those of these names that are wanted."""
+        """Choose the names that are wanted."""
         return names if self.wildcard else names & self.names
 
     def given(self, existing: Collection[str]) -> Set[str]:
-        """All names that are wanted when there are resources of these."""
+        """List all names that are wanted, given the names of existing resources."""
         return self.names | {*existing} if self.wildcard else self.names
 
 
@@ -88,7 +88,7 @@ class Subscription:
         type_url: The type.
         wanted_names: What the client wants.
         holdings: What it holds.
-        nacks: What it refused.
+        nacks: What it rejected.
         outstanding: The one response that is under way, if any.
         must_answer: Whether a response is due even if there is nothing to put into it.
     """
@@ -185,7 +185,7 @@ class Subscription:
         )
 
     def copy(self) -> "Subscription":
-        """Another subscription in the same state."""
+        """Copy the state."""
         other = Subscription.__new__(Subscription)
         for name in self.__slots__:
             value = getattr(self, name)
@@ -194,7 +194,7 @@ class Subscription:
         return other
 
     def subscribe(self, names: Iterable[str]) -> None:
-        """The client wants these as well; one that it wanted before is due again.
+        """Add names that the client wants; a name that it wanted before is answered again.
 
         Raises:
             ProtocolError: When it wants too many names.
@@ -208,7 +208,7 @@ class Subscription:
             self.must_answer, self._dirty = True, None
 
     def unsubscribe(self, names: Iterable[str]) -> set[str]:
-        """The client wants these no more.
+        """Remove names that the client wants no more.
 
         Returns:
             Those that it named and that the wildcard still covers.
@@ -223,15 +223,15 @@ class Subscription:
         return set()
 
     def drop_claim(self) -> None:
-        """What the client claimed to hold was about other names."""
+        """Ignore what the client claimed to hold: that was about other names."""
         self._claim = ""
 
     def force(self, names: Iterable[str]) -> None:
-        """These are to be answered whatever the client holds."""
+        """Answer these names whatever the client holds."""
         self._forced.update(names)
 
     def resend(self, names: Iterable[str]) -> None:
-        """These, where they are wanted and not refused, are to be sent although they are held."""
+        """Send these, where they are wanted and not rejected, although the client holds them."""
         self._forced.update(
             name
             for name in names
@@ -243,7 +243,7 @@ class Subscription:
         )
 
     def mark_dirty(self, names: Set[str] | None) -> None:
-        """Take note of another snapshot: of what differs in it, or None if that is unknown."""
+        """Note the names to compare again with a new snapshot; None for all of them."""
         if names is None:
             self._dirty = None
         elif self._dirty is not None:
@@ -294,7 +294,7 @@ class Subscription:
         return found
 
     def whole(self, pending: Pending) -> list[Resource]:
-        """All that the client should hold when it has accepted this: the last good of each."""
+        """List what the client should hold once it has accepted this: the last good of each."""
         good = self.holdings.good or {}
         contents = {**good, **self.nacks.repeated, **pending.contents}
         return [it for _, it in sorted(contents.items()) if it and it.name in self.wanted_names]
@@ -314,7 +314,7 @@ class Subscription:
         self.must_answer = False
 
     def acknowledge(self) -> None:
-        """The client accepted the outstanding response: it holds what that contained."""
+        """Take note of an ACK: the client holds what the outstanding response contained."""
         contents = self.outstanding.contents if self.outstanding else {}
         self._commit()
         for name, resource in self.nacks.accept().items():
@@ -325,7 +325,7 @@ class Subscription:
                 self._dirty.add(name)
 
     def reject(self, message: str) -> tuple[str, ...]:
-        """The client rejected the outstanding response.
+        """Take note of a NACK of the outstanding response.
 
         Returns:
             The names of the resources that the rejection may be about.
@@ -337,8 +337,8 @@ class Subscription:
             # Not repeated any more: the response said that it is no more.
             self.nacks.forget(name)
         verdict = self.nacks.reject(message, sent)
-        refused = {name: known[name] for name in verdict.names if name in known}
-        self._conflicts.refused(self.type_url, message, refused)
+        rejected = {name: known[name] for name in verdict.names if name in known}
+        self._conflicts.rejected(self.type_url, message, rejected)
         self._conflicts.accepted_partly(contents.keys() - verdict.doubted)
         self._commit(verdict.doubted)
         for name, resource in verdict.taken.items():
@@ -361,7 +361,7 @@ class Subscription:
         return {*wanted, *(self.holdings.versions if self.wanted_names.wildcard else ())}
 
     def _check_claim(self, snapshot: Snapshot) -> None:
-        """Take the client's word for what it holds, if it is about just what it should hold."""
+        """Believe what the client claims to hold, if that is just what it should hold."""
         claim, self._claim = self._claim, ""
         wanted = self.wanted_names.given(snapshot.names(self.type_url))
         found = [it for name in wanted if (it := snapshot.get(self.type_url, name))]
@@ -374,7 +374,7 @@ class Subscription:
             self.must_answer = False
 
     def _commit(self, doubted: Set[str] = frozenset()) -> None:
-        """The outstanding response is answered: all in it is held, but for what is in doubt."""
+        """Count all in the outstanding response as held, but for what is in doubt."""
         outstanding, self.outstanding = self.outstanding, None
         for name, resource in (outstanding.contents if outstanding else {}).items():
             if name in doubted:

@@ -20,8 +20,7 @@ from controlplane.resources.views import View
 from controlplane.settings import Address
 from controlplane.xds import Catalog, Offer, PushObserver, SampleSink, XdsServer
 from controlplane.xds.events import Event
-from controlplane.xds.health_report_service import HealthSink
-from controlplane.xds.load_report_service import LoadSink
+from controlplane.xds.report_services import HealthSink, LoadSink
 from controlplane.xds.services import AGGREGATED, Service
 from tests.xds.client import Got
 
