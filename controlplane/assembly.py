@@ -29,8 +29,7 @@ from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
-from controlplane.xds import Offer, XdsServer, events
-from controlplane.xds.reports import LoadStats
+from controlplane.xds import LoadStats, Offer, XdsServer, events
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from benchmarks.xds.fleet import ChangingCatalog, pool_name
 from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
-from controlplane.xds.messages import encode_delta
-from controlplane.xds.services import AGGREGATED
+from controlplane.xds import AGGREGATED, encode_delta
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 

@@ -7,8 +7,7 @@ from benchmarks.xds.fleet import ChangingCatalog
 from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
 from controlplane.settings import Address
-from controlplane.xds import Offer, XdsServer
-from controlplane.xds.events import Acknowledged, Event
+from controlplane.xds import Acknowledged, Event, Offer, XdsServer
 
 
 class Ours:

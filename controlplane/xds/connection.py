@@ -141,13 +141,13 @@ class Connection:
 
         Args:
             stream: Before its first request.
-            report: Told of everything that happens on it.
-            settled: Told whenever all that could be sent is answered, up to the newest catalog.
-            first_request_came: Told of every request.
+            report: Called with everything that happens on it.
+            settled: Called whenever all that could be sent is answered, up to the newest catalog.
+            first_request_came: Called for every request.
             clock: Seconds that never go back.
         """
         self.stream = stream
-        self._said_something = first_request_came
+        self._first_request_came = first_request_came
         self._opened = clock()
         self.ending: tuple[grpc.StatusCode, str] | None = None
         self._report = report
@@ -203,7 +203,7 @@ class Connection:
                 else:
                     request = await read(data, stream.decode)
                     events = stream.apply(request, self._clock())  # type: ignore[arg-type]
-                self._said_something()
+                self._first_request_came()
                 for event in events:
                     self._report(self, event)
                 if stream.has_work:

@@ -47,7 +47,9 @@ class Pending:
         self.changed = tuple(changed)
         self.absent = tuple(absent)
         self.removed = tuple(removed)
-        self.contents: dict[str, Resource | None] = {it.name: it for it in changed}
+        self.contents: dict[str, Resource | None] = {
+            resource.name: resource for resource in changed
+        }
         for name in absent:
             self.contents[name] = None
         for name in removed:

@@ -112,11 +112,12 @@ class AddressConflicts:
         """
         if not self.leaving:
             return []
-        claims = [it.claims for it in snapshot.type(type_url).values()]
+        claims = [listener.claims for listener in snapshot.type(type_url).values()]
         self.leaving = {
             name
             for name in self.leaving
-            if (it := snapshot.get(type_url, name)) is not None and claims.count(it.claims) == 1
+            if (listener := snapshot.get(type_url, name)) is not None
+            and claims.count(listener.claims) == 1
         }
         return sorted(self.leaving)
 
@@ -231,7 +232,9 @@ class Nacks:
         tries_again = rejected_together and not self.may_hold_unknown
         # A client that names the bad ones took all others, including what was not new.
         repeated = self.repeated if names_all else {}
-        taken = {n: it for n, it in repeated.items() if n not in named and n not in sent}
+        taken = {
+            n: resource for n, resource in repeated.items() if n not in named and n not in sent
+        }
         for name in (*sent, *taken):
             self.forget(name)
         suspected = doubted - named if tries_again else frozenset()
@@ -264,7 +267,7 @@ class Nacks:
     def concern(self, snapshot: Snapshot) -> bool:
         """Whether the client rejected a resource in the version that the snapshot has."""
         there = (snapshot.get(self.type_url, name) for name in self.resources)
-        return any(it is not None and self.include(it.name, it.version) for it in there)
+        return any(found is not None and self.include(found.name, found.version) for found in there)
 
     def isolate(self, snapshot: Snapshot) -> bool:
         """Whether resources must be sent one by one, so that a bad one harms no other."""

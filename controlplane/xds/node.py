@@ -95,8 +95,8 @@ def admit(node: Node | None) -> tuple[Node, View]:
     if node is None or not node.id:
         raise ProtocolError("INVALID_ARGUMENT", "the first request must name its node, with an id")
     place = node.locality
-    said = (node.id, node.cluster, node.user_agent, node.version)
-    for word in (*said, place.region, place.zone, place.sub_zone):
+    words = (node.id, node.cluster, node.user_agent, node.version)
+    for word in (*words, place.region, place.zone, place.sub_zone):
         # These reach logs and dashboards.
         if len(word) > MAX_ID_LENGTH or not word.isprintable():
             raise ProtocolError(

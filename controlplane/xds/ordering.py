@@ -44,7 +44,7 @@ def next_up(
         if pending.changed and subscription.nacks.isolate(snapshot):
             # What the client has already cannot be the bad one.
             held = subscription.holdings.versions
-            had = [it for it in pending.changed if held.get(it.name) == it.version]
+            had = [new for new in pending.changed if held.get(new.name) == new.version]
             pending = Pending(had or pending.changed[:1], pending.absent, pending.removed)
         if pending or subscription.must_answer:
             return type_url, pending

@@ -151,11 +151,11 @@ class StateOfTheWorld:
 
     def change(self, subscription: Subscription, request: SotwRequest) -> None:
         """Replace what is wanted; what is news in sent, also at a version known before."""
+        if not self.changes(subscription, request):
+            return
         wanted_names = subscription.wanted_names
         wanted, known = set(request.names), set(wanted_names.names)
         if wanted_names.wildcard:
-            if not wanted and not known and not wanted_names.named:
-                return
             known.add(WILDCARD)
         # Also a wildcard that it had without a name.
         wanted_names.named |= bool(wanted)

@@ -1,4 +1,4 @@
-"""What the xDS port serves, whence snapshots come, and who is told of what happens on streams."""
+"""What the xDS port serves, where snapshots come from, and who observes what happens on streams."""
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ Observer: TypeAlias = Callable[[str, Event], None]
 
 
 class Guests(Protocol):
-    """Is told which Envoys are connected; no method may block or raise."""
+    """Learns which Envoys are connected; no method may block or raise."""
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
         """A stream has introduced itself; returns why it cannot be served, None where it can."""
@@ -99,7 +99,7 @@ class Guests(Protocol):
 
 
 class PushObserver(Protocol):
-    """Is told how far each catalog got; no method may block or raise."""
+    """Learns how far each catalog got; no method may block or raise."""
 
     def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
         """A new catalog is about to be sent to these."""

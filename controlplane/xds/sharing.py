@@ -93,9 +93,9 @@ class SharedStates:
             type(state.protocol),
             state.revision,
             *(
-                (url, want.wildcard, want.named, len(want.names), it.holdings.version)
-                for url, it in state.subscriptions.items()
-                for want in [it.wanted_names]
+                (url, want.wildcard, want.named, len(want.names), subscription.holdings.version)
+                for url, subscription in state.subscriptions.items()
+                for want in [subscription.wanted_names]
             ),
         )
         known = self._known.get(key)

@@ -92,7 +92,9 @@ class StreamState(Generic[R]):
     @property
     def is_settled(self) -> bool:
         """Whether the client holds what it wants, with nothing left to send or to answer."""
-        return not self._unanswered and all(it.is_settled for it in self.subscriptions.values())
+        return not self._unanswered and all(
+            subscription.is_settled for subscription in self.subscriptions.values()
+        )
 
     def is_like(self, other: "StreamState[R]") -> bool:
         """Whether the two are in the same state, both being settled at the same revision."""
@@ -422,7 +424,7 @@ class Stream(Generic[R]):
                 sent_at=shown.sent_at,
                 acknowledged=shown.acknowledged,
                 acknowledged_at=shown.acknowledged_at,
-                held=sum(1 for it in subscription.holdings.versions.values() if it),
+                held=sum(1 for version in subscription.holdings.versions.values() if version),
                 rejection=shown.rejection,
                 refused=tuple(sorted(subscription.nacks.resources)),
             )

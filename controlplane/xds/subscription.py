@@ -297,7 +297,11 @@ class Subscription:
         """List what the client should hold once it has accepted this: the last good of each."""
         good = self.holdings.good or {}
         contents = {**good, **self.nacks.repeated, **pending.contents}
-        return [it for _, it in sorted(contents.items()) if it and it.name in self.wanted_names]
+        return [
+            resource
+            for _, resource in sorted(contents.items())
+            if resource and resource.name in self.wanted_names
+        ]
 
     def sent(self, nonce: str, pending: Pending) -> None:
         """Note that a response is under way.
@@ -364,7 +368,7 @@ class Subscription:
         """Believe what the client claims to hold, if that is just what it should hold."""
         claim, self._claim = self._claim, ""
         wanted = self.wanted_names.given(snapshot.names(self.type_url))
-        found = [it for name in wanted if (it := snapshot.get(self.type_url, name))]
+        found = [resource for name in wanted if (resource := snapshot.get(self.type_url, name))]
         if claim == version_of(found):
             self.nacks.accept()
             self._inherited.clear()

@@ -9,8 +9,7 @@ import pytest
 from controlplane.cli.node_table import lasted, print_nodes
 from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.xds.events import NodeStatus, Rejection, TypeStatus
-from controlplane.xds.node import Locality
+from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.cli.answering import run
 from tests.edges.rest.served import Served, served
 

@@ -19,8 +19,7 @@ from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluste
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address, ClassMatch, PoolSettings, validated
 from controlplane.signals.load import Endpoint, LoadReports
-from controlplane.xds.report_services import LoadSink
-from controlplane.xds.reports import LoadStats
+from controlplane.xds import LoadSink, LoadStats
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves
 from tests.features.xds import Plane, serving

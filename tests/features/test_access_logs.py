@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from controlplane.signals.sizes import Sample
+from controlplane.xds import ACCESS_LOGS as SERVICE
 from controlplane.xds import report_services
-from controlplane.xds.report_services import ACCESS_LOGS as SERVICE
 from controlplane.xds.report_services import MAX_ENTRIES, Allowance
 from tests.features.xds import FixedCatalog, Plane, envoy, serving, until
 from tests.xds.access_logs import entry, logs

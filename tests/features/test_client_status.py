@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
+from controlplane.xds import SERVICES
 from controlplane.xds import client_status_service as client_status
 from controlplane.xds.client_status_service import SERVICE
-from controlplane.xds.services import SERVICES
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
 from tests.processes import DEADLINE
 from tests.xds.snapshots import Fixed, snapshot

@@ -15,8 +15,8 @@ import pytest
 from controlplane.signals import reporting
 from controlplane.signals.load import Endpoint, Load
 from controlplane.signals.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
-from controlplane.xds.report_services import LOAD_REPORTING as SERVICE
-from controlplane.xds.reports import LoadStats
+from controlplane.xds import LOAD_REPORTING as SERVICE
+from controlplane.xds import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until
 from tests.xds.snapshots import snapshot
 

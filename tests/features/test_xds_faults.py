@@ -9,8 +9,7 @@ import pytest
 from controlplane.latest import Latest
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
-from controlplane.xds import BindError, Offer, XdsServer
-from controlplane.xds.events import FAULT, Disconnected
+from controlplane.xds import FAULT, BindError, Disconnected, Offer, XdsServer
 from controlplane.xds.server import MAX_MESSAGE_BYTES
 from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until
 from tests.xds.snapshots import snapshot

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Hashable, Iterable
 
 from controlplane.fleet import PutPool
-from controlplane.xds.push_latency import PushLatency
+from controlplane.xds import PushLatency
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.processes import DEADLINE

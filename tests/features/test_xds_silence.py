@@ -13,13 +13,12 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
+from controlplane.xds import ACCESS_LOGS, AGGREGATED
+from controlplane.xds import HEALTH_DISCOVERY as HEALTH
+from controlplane.xds import LOAD_REPORTING as LOADS
 from controlplane.xds import connection as requests
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from controlplane.xds.connection import LARGE, Silent, read
-from controlplane.xds.report_services import ACCESS_LOGS
-from controlplane.xds.report_services import HEALTH_DISCOVERY as HEALTH
-from controlplane.xds.report_services import LOAD_REPORTING as LOADS
-from controlplane.xds.services import AGGREGATED
 from tests.features.test_load_reports import Sink
 from tests.features.xds import Envoy, FixedCatalog, serving
 from tests.processes import DEADLINE

@@ -18,10 +18,18 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.settings import Address
-from controlplane.xds import Catalog, Offer, PushObserver, SampleSink, XdsServer
-from controlplane.xds.events import Event
-from controlplane.xds.report_services import HealthSink, LoadSink
-from controlplane.xds.services import AGGREGATED, Service
+from controlplane.xds import (
+    AGGREGATED,
+    Catalog,
+    Event,
+    HealthSink,
+    LoadSink,
+    Offer,
+    PushObserver,
+    SampleSink,
+    Service,
+    XdsServer,
+)
 from tests.xds.client import Got
 
 

@@ -11,9 +11,8 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.events import Event
+from controlplane.xds import Event, Node
 from controlplane.xds.messages import DeltaRequest, ErrorDetail, SotwRequest
-from controlplane.xds.node import Node
 from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream

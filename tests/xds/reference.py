@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.snapshot import Snapshot
+from controlplane.xds import Node
 from controlplane.xds.holdings import version_of
-from controlplane.xds.node import Node
 from controlplane.xds.protocol import WHOLE_TYPES
 from controlplane.xds.sharing import SharedStates
 from tests.xds.client import ENVOY, Client, DeltaClient, Got, SotwClient

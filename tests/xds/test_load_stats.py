@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.signals.load import Endpoint, Failing, Load, LoadReports
+from controlplane.xds import ProtocolError
 from controlplane.xds import reports as load_stats
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.reports import (
     MAX_IN_PROGRESS,
     MAX_REQUESTS_PER_SECOND,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.xds.node import Node
+from controlplane.xds import Node
 from tests.xds.client import ENVOY, DeltaClient, SotwClient
 from tests.xds.reference import Reference
 from tests.xds.wanted import WILDCARD

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controlplane.xds.push_latency import MAX_OPEN, PushLatency
+from controlplane.xds import PushLatency
+from controlplane.xds.push_latency import MAX_OPEN
 
 
 def begun(*streams: str, revision: int = 1, noticed_at: float = 10.0) -> PushLatency[str]:

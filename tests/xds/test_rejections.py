@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.xds.events import Rejected
+from controlplane.xds import Rejected
 from controlplane.xds.nack import named_as_bad
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot

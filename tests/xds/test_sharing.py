@@ -4,7 +4,7 @@ from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, validated
-from controlplane.xds.node import Locality, Node
+from controlplane.xds import Locality, Node
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 from tests.fleet.fleets import after

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER
-from controlplane.xds.events import Acknowledged, Rejected, Rejection, TypeStatus
+from controlplane.xds import Acknowledged, Locality, Node, Rejected, Rejection, TypeStatus
 from controlplane.xds.messages import DeltaRequest, ErrorDetail
-from controlplane.xds.node import Locality, Node
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 

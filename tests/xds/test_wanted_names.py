@@ -2,7 +2,8 @@
 
 import pytest
 
-from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES, ProtocolError
+from controlplane.xds import ProtocolError
+from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES
 from controlplane.xds.subscription import WILDCARD, WantedNames
 
 

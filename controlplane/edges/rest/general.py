@@ -17,7 +17,7 @@ from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
 from controlplane.plane.envoy_health import Dispute
 from controlplane.settings import Role
-from controlplane.xds.events import NodeStatus
+from controlplane.xds import NodeStatus
 
 _UNREADY: Final = HTTPStatus.SERVICE_UNAVAILABLE
 

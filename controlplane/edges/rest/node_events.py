@@ -3,7 +3,7 @@
 from typing import Final
 
 from controlplane.edges.rest.feed import Feed
-from controlplane.xds.events import Acknowledged, Connected, Disconnected, Event, Rejected
+from controlplane.xds import Acknowledged, Connected, Disconnected, Event, Rejected
 
 MAX_NAMES: Final = 20
 """Of refused resources in one event; with a wrong rule of ours it is all of them."""

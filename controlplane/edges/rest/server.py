@@ -32,7 +32,7 @@ from controlplane.edges.turns import Turns, encoded
 from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
-from controlplane.xds.events import Event, NodeStatus
+from controlplane.xds import Event, NodeStatus
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a body that was refused, so that it reads why."""

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from controlplane.edges.rest.feed import Feed
 from controlplane.edges.rest.node_events import MAX_NAMES, NodeEvents
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.xds.events import (
+from controlplane.xds import (
     Acknowledged,
     Connected,
     Disconnected,
     Event,
+    Locality,
+    Node,
     Rejected,
     Sent,
     Unserved,
 )
-from controlplane.xds.node import Locality, Node
 from tests.edges.rest.served import served
 from tests.edges.rest.test_events import following
 
