@@ -1,15 +1,18 @@
 """Streams that stand alike share what follows, and only those."""
 
+import pytest
+
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import PoolSettings, validated
-from controlplane.xds import Locality, Node
+from controlplane.xds import Acknowledged, Locality, Node, Rejected
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 from tests.fleet.fleets import after
 from tests.resources.decoded import catalog, in_zone
-from tests.xds.client import DeltaClient
+from tests.xds.client import DeltaClient, SotwClient
+from tests.xds.snapshots import snapshot
 
 
 def nearest(**zones: str) -> Fleet:
@@ -86,3 +89,50 @@ def test_streams_share_their_state_as_soon_as_they_have_acknowledged_all() -> No
         client.accept()
     first, second = (state_of(client.stream) for client in clients)
     assert first is second
+
+
+def sharing(protocol: type[DeltaClient] | type[SotwClient]) -> DeltaClient | SotwClient:
+    """A client that was sent a shared answer and has not answered it."""
+    before, after_ = snapshot(endpoints={"a": "1"}), snapshot(endpoints={"a": "2", "b": "1"})
+    client = protocol(before, shared_states=SharedStates())
+    client.want(ENDPOINT, "a")
+    client.accept_all()
+    client.show(after_)
+    return client
+
+
+@pytest.mark.parametrize("protocol", [DeltaClient, SotwClient])
+def test_a_rejection_of_a_shared_answer_is_one(
+    protocol: type[DeltaClient] | type[SotwClient],
+) -> None:
+    client = sharing(protocol)
+    client.nack(client.got(), "no")
+    assert client.events[-1] == Rejected(ENDPOINT, ("a",), "no")
+    client.show(snapshot(endpoints={"a": "3"}))
+    assert client.accept().resources == {"a": "3"}
+
+
+def test_an_acknowledgement_of_a_shared_answer_that_also_subscribes_is_answered() -> None:
+    client = sharing(DeltaClient)
+    assert isinstance(client, DeltaClient)
+    client.request(ENDPOINT, subscribe=["b"], nonce=client.got().nonce)
+    assert client.events[-1] == Acknowledged(ENDPOINT, client.stream.status().types[0].sent)  # type: ignore[union-attr]
+    assert client.accept().resources == {"b": "1"}
+
+
+def test_an_acknowledgement_of_a_shared_answer_with_another_name_is_answered() -> None:
+    client = sharing(SotwClient)
+    assert isinstance(client, SotwClient)
+    got = client.got()
+    client.request(ENDPOINT, ["a", "b"], nonce=got.nonce, version=got.version)
+    assert client.accept().resources == {"b": "1"}
+
+
+def test_an_old_nonce_acknowledges_no_shared_answer() -> None:
+    client = sharing(DeltaClient)
+    assert isinstance(client, DeltaClient)
+    client.got()
+    events = [*client.events]
+    client.request(ENDPOINT, nonce="1")
+    assert client.events == events
+    assert client.next() is None
