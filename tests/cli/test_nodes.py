@@ -10,8 +10,8 @@ from controlplane.cli.node_table import lasted, print_nodes
 from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
+from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
 
 REJECTION = Rejection(("minilm",), "no port \x1b[2J [red]", 88.0)
 
@@ -123,7 +123,7 @@ def status(**more: Any) -> dict[str, Any]:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> str:
-    print_nodes([Node.of(it) for it in nodes])
+    print_nodes([Node.model_validate(it) for it in nodes])
     return capsys.readouterr().out
 
 
