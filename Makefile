@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format bench-balance bench-failover bench-xds bench-scrape bench-registry clean
+.PHONY: help demo test unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -47,6 +47,9 @@ structure: $(READY)
 format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+protos: $(READY)  ## generate controlplane/protos/envoy_pb2.py from envoy.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/envoy.proto
 
 bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BENCH_ARGS="--lanes 3", "--quick")
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)

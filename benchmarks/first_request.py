@@ -16,7 +16,7 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 
 from controlplane.resources.resource import CLUSTER
-from controlplane.xds.requests import decode_delta
+from controlplane.xds import decode_delta
 
 EXTENSIONS: Final = 516
 """As many as Envoy 1.40 names."""

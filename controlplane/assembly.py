@@ -17,21 +17,19 @@ from typing import Final
 from controlplane.api.server import RestServer
 from controlplane.edges.config_file import read_tokens, watch, watch_tokens
 from controlplane.edges.discovery import Discovery, open_source
-from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.turns import Turns
-from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, registered, restored
+from controlplane.latest import Latest, Notice
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
-from controlplane.xds import events
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds import LoadStats, Offer, XdsServer, events
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import pytest
 
 from controlplane import assembly
 from controlplane.assembly import steer
-from controlplane.edges.latest import Latest, Notice
-from controlplane.edges.xds_server import Offer
 from controlplane.fleet import Command, Drain, Undrain
+from controlplane.latest import Latest, Notice
 from controlplane.plane import Plane, Probe
 from controlplane.plane.pacing import PUSH_INTERVAL
 from controlplane.resources.catalog import Catalog
 from controlplane.settings import load_config
+from controlplane.xds import Offer
 from tests.processes import DEADLINE
 
 CONFIG = load_config(

@@ -9,11 +9,10 @@ from typing import TypeAlias
 import grpc
 
 from benchmarks.xds.fleet import ChangingCatalog, pool_name
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server.services import AGGREGATED
+from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
-from controlplane.xds.responses import encode_delta
+from controlplane.xds import AGGREGATED, encode_delta
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 

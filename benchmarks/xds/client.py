@@ -14,7 +14,7 @@ import grpc
 from benchmarks.xds.fleet import pool_name
 from benchmarks.xds.orders import Order, obey, say
 from benchmarks.xds.requests import answer, first_requests
-from controlplane.edges.xds_server.services import AGGREGATED
+from controlplane.xds import AGGREGATED
 
 METHOD: Final = f"/{AGGREGATED.name}/DeltaAggregatedResources"
 

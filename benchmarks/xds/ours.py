@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable
 
 from benchmarks.xds.fleet import ChangingCatalog
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Offer, XdsServer
+from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
 from controlplane.settings import Address
-from controlplane.xds.events import Acknowledged, Event
+from controlplane.xds import Acknowledged, Event, Offer, XdsServer
 
 
 class Ours:

@@ -6,13 +6,11 @@ that need not be.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
-from controlplane.resources.encoding import delimited, tag
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import METADATA_KEY
-from controlplane.xds.wire import fields, text
 
 TYPE_URLS: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """What an Envoy asks for, in its order."""
@@ -29,32 +27,18 @@ def first_requests(
         pools: Whose endpoints and routes it asks for by name.
         shown: The only pools that its metadata asks for; None for all.
     """
-    names = b"".join(delimited(3, pool.encode()) for pool in pools)
     requests = [
-        _type(type_url) + (names if type_url in (ENDPOINT, ROUTE) else b"")
+        pb.DeltaDiscoveryRequest(
+            type_url=type_url,
+            resource_names_subscribe=pools if type_url in (ENDPOINT, ROUTE) else (),
+        )
         for type_url in type_urls
     ]
-    return [delimited(1, _node(node_id, shown)) + requests[0], *requests[1:]]
-
-
-def _node(node_id: str, shown: Iterable[str] | None) -> bytes:
-    """An ``envoy.config.core.v3.Node``."""
-    node = delimited(1, node_id.encode()) + delimited(2, b"apps")
+    node = pb.Node(id=node_id, cluster="apps", user_agent_name="envoy")
     if shown is not None:
-        # Struct, its fields a map of Value: string_value is 3, struct_value 5, list_value 6.
-        wanted = b"".join(delimited(1, delimited(3, pool.encode())) for pool in shown)
-        pools = _entry("pools", delimited(6, wanted))
-        node += delimited(3, _entry(METADATA_KEY, delimited(5, pools)))
-    return node + delimited(6, b"envoy")
-
-
-def _entry(key: str, value: bytes) -> bytes:
-    return delimited(1, delimited(1, key.encode()) + delimited(2, value))
-
-
-@lru_cache
-def _type(type_url: str) -> bytes:
-    return delimited(2, type_url.encode())
+        node.metadata.update({METADATA_KEY: {"pools": [*shown]}})
+    requests[0].node.CopyFrom(node)
+    return [request.SerializeToString() for request in requests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +56,6 @@ class Answer:
 
 def answer(response: bytes) -> Answer:
     """Accept a ``DeltaDiscoveryResponse`` without a look into its resources."""
-    type_url = nonce = ""
-    resources = 0
-    for key, _, value in fields(memoryview(response)):
-        if key == tag(2):
-            resources += 1
-        elif key == tag(4):
-            type_url = text(value)
-        elif key == tag(5):
-            nonce = text(value)
-    return Answer(resources, _type(type_url) + delimited(6, nonce.encode()))
+    read = pb.DeltaDiscoveryResponse.FromString(response)
+    accepted = pb.DeltaDiscoveryRequest(type_url=read.type_url, response_nonce=read.nonce)
+    return Answer(len(read.resources), accepted.SerializeToString())

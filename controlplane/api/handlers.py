@@ -42,7 +42,7 @@ from controlplane.fleet import (
     Undrain,
 )
 from controlplane.settings import PoolSettings, ReplicaSettings
-from controlplane.xds.nodes import NodeStatus
+from controlplane.xds import NodeStatus
 
 Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
 """Answers a request whose query was read; the second argument is of `Operation.query`."""

@@ -6,7 +6,7 @@ from typing import Any
 from controlplane.api.views import plain
 from controlplane.edges.turns import Turns
 from controlplane.plane.envoy_health import Dispute
-from controlplane.xds.nodes import NodeStatus, TypeStatus
+from controlplane.xds import NodeStatus, TypeStatus
 
 
 async def nodes_view(

@@ -28,8 +28,7 @@ from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
-from controlplane.xds.events import Event
-from controlplane.xds.nodes import NodeStatus
+from controlplane.xds import Event, NodeStatus
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a refused body, so that it reads the refusal."""

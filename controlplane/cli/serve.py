@@ -76,7 +76,7 @@ def collect_rarely() -> None:
 
     Little here is garbage that counting references does not free. What is imported alone is 100,000
     objects, which take 0.05 s to look through. With a thousand streams one full collection took
-    0.12 to 0.17 s, in which everything stands still; see docs/decisions/0008.
+    0.12 to 0.17 s, in which everything stands still; see docs/decisions/0030.
     """
     gc.collect()
     gc.freeze()

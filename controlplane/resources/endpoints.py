@@ -4,9 +4,8 @@ Envoy's least-request compares live request counts only among hosts of equal wei
 locality in which all weights are equal, and the localities' weights carry the capacities. Policies
 without tiers have one locality for each zone.
 
-Weights change every few seconds and endpoints hardly ever, so an assignment is spliced: what an
-endpoint is was encoded before, and only what it gets is written anew, of those that get something
-else than before.
+Weights change every few seconds and endpoints hardly ever, so what an endpoint is was encoded
+before, and only those whose weight changes are encoded anew.
 """
 
 from bisect import bisect_left
@@ -16,17 +15,9 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
-import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.fleet import Pool, Replica
-from controlplane.resources.encoding import (
-    VARINT,
-    delimited,
-    implicit,
-    tag,
-    uint32_value,
-    varint,
-)
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address
@@ -35,20 +26,17 @@ OVERPROVISIONING_PERCENT: Final = 100
 """A locality that lost a tenth of its hosts gets a tenth less traffic. Envoy's 140 would leave the
 others with the load of up to 29 % that are gone."""
 
-_POLICY: Final = delimited(
-    4,
-    bytes(
-        endpoint_v3.ClusterLoadAssignmentPolicy(overprovisioning_factor=OVERPROVISIONING_PERCENT)
-    ),
+_POLICY: Final = pb.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT)
 )
-_DRAINING: Final = varint(tag(2, VARINT)) + varint(core_v3.HealthStatus.DRAINING)
+_MAX_UINT32: Final = (1 << 32) - 1
 
 
 class Member(NamedTuple):
     """All of a replica that Envoy sees.
 
     Attributes:
-        encoded: An ``LbEndpoint`` of it, as the field of a locality.
+        encoded: An ``LbEndpoint`` of it.
     """
 
     id: str
@@ -80,10 +68,9 @@ def members(
     """
     # Where one host is said for all, the cluster says it and no endpoint does.
     is_hosted = pool.settings.health_check.host is not None
-    member = _member_of_host if is_hosted else _member
     if of is None or is_hosted != (of[0].settings.health_check.host is not None):
         made = [
-            member(replica, portion)
+            _member(replica, portion, is_hosted=is_hosted)
             for replica in pool.replicas.values()
             if (portion := portions.get(replica.id)) is not None
         ]
@@ -100,7 +87,11 @@ def members(
     for id_ in other:
         place = bisect_left(found, id_, key=_id)
         replica, portion = replicas.get(id_), portions.get(id_)
-        made = [] if replica is None or portion is None else [member(replica, portion)]
+        made = (
+            []
+            if replica is None or portion is None
+            else [_member(replica, portion, is_hosted=is_hosted)]
+        )
         is_known = place < len(found) and found[place].id == id_
         found[place : place + is_known] = made
     return tuple(found)
@@ -115,21 +106,13 @@ def _said(replica: Replica | None) -> tuple[object, ...]:
     return () if replica is None else (replica.settings, replica.draining)
 
 
-def _member(replica: Replica, portion: Portion) -> Member:
-    return _made(replica, portion, str(replica.settings.address))
-
-
-def _member_of_host(replica: Replica, portion: Portion) -> Member:
-    return _made(replica, portion, None)
-
-
-def _made(replica: Replica, portion: Portion, checked_as: str | None) -> Member:
+def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     settings = replica.settings
     where, address = settings.locality, settings.address
     draining = portion.draining or replica.draining is not None
-    # UNKNOWN is the default status of health, and left out.
-    identity = _identity(replica.id, address.host, address.port, checked_as)
-    share = (_DRAINING if draining else b"") + uint32_value(4, portion.weight)
+    # Encoded messages that follow each other are merged.
+    identity = _identity(replica.id, address, is_hosted)
+    share = _share(portion.weight, draining)
     return Member(
         replica.id,
         address,
@@ -137,7 +120,7 @@ def _made(replica: Replica, portion: Portion, checked_as: str | None) -> Member:
         portion.tier,
         portion.weight,
         draining,
-        delimited(2, identity + share),
+        identity + share,
     )
 
 
@@ -161,8 +144,7 @@ def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int
             not healthy, and so on; by default all are used alike.
 
     Returns:
-        The encoded message, the same bytes for the same input in any order; betterproto2 makes
-        the same of it.
+        The encoded message, the same bytes for the same input in any order.
 
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
@@ -171,35 +153,63 @@ def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int
     for member in listed:
         place = member.place
         localities[place.region, place.zone, member.tier, rank(member)].append(member)
-    encoded = [_locality(localities[key], key[3]) for key in sorted(localities)]
-    return b"".join([implicit(1, name.encode()), *encoded, _POLICY])
+    return pb.ClusterLoadAssignment(
+        cluster_name=name,
+        endpoints=[_locality(localities[key], key[3]) for key in sorted(localities)],
+        policy=_POLICY,
+    ).SerializeToString()
 
 
-def _locality(members: list[Member], priority: int) -> bytes:
-    """A ``LocalityLbEndpoints``, as the field of an assignment."""
+def _locality(members: list[Member], priority: int) -> pb.LocalityLbEndpoints:
     first = members[0]
-    names = (
-        implicit(1, first.place.region.encode())
-        + implicit(2, first.place.zone.encode())
-        + implicit(3, first.tier.encode())
-    )
     # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-    weight = uint32_value(3, sum([member.weight for member in members]))
-    rank = varint(tag(5, VARINT)) + varint(priority) if priority else b""
-    endpoints = [member.encoded for member in members]
-    return delimited(2, b"".join([delimited(1, names), *endpoints, weight, rank]))
+    weight = _checked(sum([member.weight for member in members]))
+    return pb.LocalityLbEndpoints(
+        locality=pb.Locality(region=first.place.region, zone=first.place.zone, sub_zone=first.tier),
+        lb_endpoints=[member.encoded for member in members],
+        load_balancing_weight=pb.UInt32Value(value=weight),
+        priority=priority,
+    )
+
+
+def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endpoint:
+    """Build an ``Endpoint``.
+
+    Args:
+        address: Where it is.
+        checked_as: The header ``Host`` of health checks; None for the name of its cluster.
+        id_: Of the replica.
+    """
+    found = pb.Endpoint(hostname=id_)
+    at = found.address.socket_address
+    at.address, at.port_value = address.host, address.port
+    if checked_as is not None:
+        found.health_check_config.hostname = checked_as
+    return found
 
 
 @lru_cache(maxsize=1 << 16)
-def _identity(id_: str, host: str, port: int, checked_as: str | None) -> bytes:
-    """An ``Endpoint``, as the field of an ``LbEndpoint``.
+def _identity(id_: str, address: Address, is_hosted: bool) -> bytes:  # noqa: FBT001 - a cache key
+    """Encode what an ``LbEndpoint`` says of the replica itself.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
     would be forgotten just before its turn. Full, it takes some 20 MB.
     """
-    socket_address = implicit(2, host.encode()) + varint(tag(3, VARINT)) + varint(port)
-    address = delimited(1, socket_address)
-    # The header Host of health checks, which is the cluster's name where nobody says it.
-    check = b"" if checked_as is None else delimited(2, implicit(2, checked_as.encode()))
-    return delimited(1, delimited(1, address) + check + implicit(3, id_.encode()))
+    found = endpoint(address, None if is_hosted else str(address), id_)
+    return pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+
+
+@lru_cache(maxsize=1 << 12)
+def _share(weight: int, draining: bool) -> bytes:  # noqa: FBT001 - a cache key
+    """Encode what an ``LbEndpoint`` says of the traffic; within a tier that is the same for all."""
+    status = core_v3.HealthStatus.DRAINING if draining else core_v3.HealthStatus.UNKNOWN
+    return pb.LbEndpoint(
+        health_status=status, load_balancing_weight=pb.UInt32Value(value=_checked(weight))
+    ).SerializeToString()
+
+
+def _checked(weight: int) -> int:
+    if not 0 <= weight <= _MAX_UINT32:
+        raise ValueError(f"{weight} does not fit into 32 bits: it must be 0 to {_MAX_UINT32}")
+    return weight

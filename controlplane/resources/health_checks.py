@@ -9,13 +9,10 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final, NamedTuple
 
-import envoy_data_plane.envoy.service.health.v3 as health_v3
-
 from controlplane.fleet import Pool, Replica
-from controlplane.resources.addresses import socket_address
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.clusters import health_check
-from controlplane.resources.encoding import delimited, implicit
-from controlplane.settings import Address
+from controlplane.resources.endpoints import endpoint
 
 PREFIX: Final = "_health/"
 """Before a pool's name: statistics of these checks are not to be taken for those of its cluster."""
@@ -51,20 +48,21 @@ def health_check_specifier(checked: Iterable[Checked]) -> bytes:
         several = [*found]
         check, interval = several[0].pool.settings.health_check, check_interval(several[0].pool)
         intervals.append(interval)
-        # Each Envoy may be asked for others, so only what is the same for all is a message.
-        endpoints = b"".join(
-            delimited(2, _endpoint(it.replica.address, check.host_of(it.replica.address)))
-            for it in several
-        )
+        message = health_check(check.model_copy(update=_AT_ONCE), interval)
         clusters.append(
-            delimited(1, f"{PREFIX}{name}".encode())
-            + delimited(2, bytes(health_check(check.model_copy(update=_AT_ONCE), interval)))
-            + delimited(3, endpoints)
+            pb.ClusterHealthCheck(
+                cluster_name=f"{PREFIX}{name}",
+                health_checks=[bytes(message)],
+                locality_endpoints=[
+                    pb.ClusterHealthCheck.LocalityEndpoints(
+                        endpoints=[
+                            endpoint(it.replica.address, check.host_of(it.replica.address))
+                            for it in several
+                        ]
+                    )
+                ],
+            )
         )
-    every = health_v3.HealthCheckSpecifier(interval=timedelta(seconds=min(intervals)))
-    return b"".join([*(delimited(1, it) for it in clusters), bytes(every)])
-
-
-def _endpoint(address: Address, host: str) -> bytes:
-    """An ``Endpoint``: where it is, and by which host it is checked."""
-    return delimited(1, bytes(socket_address(address))) + delimited(2, implicit(2, host.encode()))
+    specifier = pb.HealthCheckSpecifier(cluster_health_checks=clusters)
+    specifier.interval.FromTimedelta(timedelta(seconds=min(intervals)))
+    return specifier.SerializeToString()

@@ -5,9 +5,9 @@ from typing import Final
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.downstream import Downstream, manager_of
-from controlplane.resources.encoding import delimited, implicit
 from controlplane.settings import Address
 
 _MANAGER: Final = (
@@ -24,20 +24,22 @@ def listener(name: str, address: Address, downstream: Downstream = Downstream())
         address: Where the Envoy is to listen.
         downstream: How it treats those who send requests there.
     """
-    # Each field that is the same in all listeners is encoded once: betterproto2 takes 4 ms for a
-    # whole one, and a control plane has two for each of ten thousand pools.
-    manager = manager_of(downstream) + _named(name)
-    packed = implicit(1, _MANAGER.encode()) + delimited(2, manager)
-    network_filter = delimited(1, b"envoy.filters.network.http_connection_manager")
-    network_filter += delimited(4, packed)
-    at, chain = bytes(socket_address(address)), delimited(3, network_filter)
-    return implicit(1, name.encode()) + delimited(2, at) + delimited(3, chain)
-
-
-def _named(name: str) -> bytes:
-    """The fields of a connection manager that name its pool: its prefix and its route."""
-    rds = delimited(1, _own_stream()) + implicit(2, name.encode())
-    return implicit(2, name.encode()) + delimited(3, rds)
+    # What is the same in all listeners is encoded once: betterproto2 takes 4 ms for a whole one,
+    # and a control plane has two for each of ten thousand pools.
+    named = pb.HttpConnectionManager(
+        stat_prefix=name, rds=pb.Rds(config_source=_own_stream(), route_config_name=name)
+    )
+    # Encoded messages that follow each other are merged.
+    manager = manager_of(downstream) + named.SerializeToString()
+    network_filter = pb.Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=pb.Any(type_url=_MANAGER, value=manager),
+    )
+    return pb.Listener(
+        name=name,
+        address=bytes(socket_address(address)),
+        filter_chains=[pb.FilterChain(filters=[network_filter])],
+    ).SerializeToString()
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from controlplane.resources.encoding import delimited, implicit
+from controlplane.protos import envoy_pb2 as pb
 
 CLUSTER: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINT: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -43,7 +43,7 @@ class Resource:
     def of(
         cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"", claims: str = ""
     ) -> "Resource":
-        """Pack an encoded message; the bytes are those that betterproto2 makes of the same.
+        """Pack an encoded message.
 
         Args:
             type_url: Of the message.
@@ -54,7 +54,6 @@ class Resource:
             claims: The address of a listener.
         """
         version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
-        packed = implicit(1, type_url.encode()) + implicit(2, message)
-        # The name, field 3, is the first that the message declares, so betterproto2 begins with it.
-        framed = implicit(3, name.encode()) + delimited(1, version.encode()) + delimited(2, packed)
+        packed = pb.Any(type_url=type_url, value=message).SerializeToString()
+        framed = pb.Resource(name=name, version=version, resource=packed).SerializeToString()
         return cls(name, version, packed, framed, claims)

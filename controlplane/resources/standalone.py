@@ -14,9 +14,9 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.encoding import delimited, implicit
 from controlplane.resources.places import Place
 from controlplane.resources.pool_resources import PoolResources
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
@@ -27,10 +27,6 @@ from controlplane.settings import Address
 _ANYWHERE: Final = Address("127.0.0.1", 1)
 """Where a gateway listens it says itself, and who only validates opens nothing."""
 
-# Fields of the messages that are put together here: a Bootstrap, its StaticResources, a Cluster.
-_NODE, _STATIC_RESOURCES = 1, 2
-_LISTENERS, _CLUSTERS = 1, 2
-_NAME, _LOAD_ASSIGNMENT = 1, 33
 
 _WORDS: Final = {
     CLUSTER: "the cluster",
@@ -82,19 +78,22 @@ def standalone(parts: Iterable[Part]) -> bytes:
     clusters, listeners = [], {}
     for part in parts:
         if part.type_url in (CLUSTER, ENDPOINT):
-            clusters.append(delimited(_CLUSTERS, part.held))
+            clusters.append(part.held)
         else:
             # The routes are held by the same listener.
-            listeners[part.name] = delimited(_LISTENERS, part.held)
-    node = implicit(1, b"validate") + implicit(2, NODE_CLUSTER.encode())
-    held = b"".join([*listeners.values(), *clusters])
-    return delimited(_NODE, node) + delimited(_STATIC_RESOURCES, held)
+            listeners[part.name] = part.held
+    return pb.Bootstrap(
+        node=pb.Node(id="validate", cluster=NODE_CLUSTER),
+        static_resources=pb.Bootstrap.StaticResources(
+            listeners=listeners.values(), clusters=clusters
+        ),
+    ).SerializeToString()
 
 
 def _clusters(shown: Snapshot) -> Iterator[Part]:
     for name, resource in shown.type(CLUSTER).items():
-        nothing = delimited(_LOAD_ASSIGNMENT, implicit(1, name.encode()))
-        yield Part(CLUSTER, name, bytes(_static(resource)) + nothing)
+        nothing = pb.ClusterLoadAssignment(cluster_name=name).SerializeToString()
+        yield Part(CLUSTER, name, _with_endpoints(_static(resource), nothing))
 
 
 def _endpoints(shown: Snapshot) -> Iterator[Part]:
@@ -123,8 +122,13 @@ def _assigned(cluster: Resource, endpoints: Resource, near: Place | None = None)
     message = _static(cluster)
     message.name = f"{cluster.name} with endpoints{_where(near)}"
     message.health_checks = []
-    held = bytes(message) + delimited(_LOAD_ASSIGNMENT, _content(endpoints))
+    held = _with_endpoints(message, _content(endpoints))
     return Part(ENDPOINT, endpoints.name, held, near)
+
+
+def _with_endpoints(cluster: cluster_v3.Cluster, assignment: bytes) -> bytes:
+    # Encoded messages that follow each other are merged.
+    return bytes(cluster) + pb.Cluster(load_assignment=assignment).SerializeToString()
 
 
 def _static(cluster: Resource) -> cluster_v3.Cluster:

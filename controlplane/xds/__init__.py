@@ -1,5 +1,79 @@
-"""The xDS protocol without sockets: requests and snapshots in, responses out.
+"""The xDS protocol and its gRPC server: snapshots in, responses to Envoys and events out.
 
-One subscription state serves every stream; who sends what first and what counts as acknowledged
-is decided here, and `edges.xds_server` only moves the bytes.
+Pure: `protocol` (what a request changes and a response says), `stream` (which type is sent next),
+`subscription` (which resources), `nack` (what a rejection means), and the messages of the services
+beside them. `server`, `connection`, `report_services` and `client_status_service` do the I/O.
 """
+
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.events import (
+    FAULT,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    Event,
+    NodeStatus,
+    Rejected,
+    Rejection,
+    Sent,
+    TypeStatus,
+    Unserved,
+)
+from controlplane.xds.messages import decode_delta, encode_delta
+from controlplane.xds.node import Locality, Node
+from controlplane.xds.push_latency import PushLatency
+from controlplane.xds.report_services import (
+    ACCESS_LOGS,
+    HEALTH_DISCOVERY,
+    LOAD_REPORTING,
+    HealthSink,
+    LoadSink,
+    SampleSink,
+)
+from controlplane.xds.reports import LoadStats
+from controlplane.xds.server import BindError, XdsServer
+from controlplane.xds.services import (
+    AGGREGATED,
+    SERVICES,
+    Catalog,
+    Observer,
+    Offer,
+    PushObserver,
+    Service,
+)
+
+__all__ = [
+    "ACCESS_LOGS",
+    "AGGREGATED",
+    "FAULT",
+    "HEALTH_DISCOVERY",
+    "LOAD_REPORTING",
+    "SERVICES",
+    "Acknowledged",
+    "BindError",
+    "Catalog",
+    "Connected",
+    "Disconnected",
+    "Event",
+    "HealthSink",
+    "LoadSink",
+    "LoadStats",
+    "Locality",
+    "Node",
+    "NodeStatus",
+    "Observer",
+    "Offer",
+    "ProtocolError",
+    "PushLatency",
+    "PushObserver",
+    "Rejected",
+    "Rejection",
+    "SampleSink",
+    "Sent",
+    "Service",
+    "TypeStatus",
+    "Unserved",
+    "XdsServer",
+    "decode_delta",
+    "encode_delta",
+]

@@ -1,19 +1,71 @@
-"""What a client was sent and made of it, resource by resource, for the client status service.
-
-Field numbers are those of envoy/service/status/v3/csds.proto. Messages are written field by field:
-a thousand sidecars have tens of thousands of entries.
-"""
+"""What each client was sent and made of it, for the client status discovery service (CSDS)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from controlplane.resources.encoding import VARINT, delimited, implicit, tag, varint
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, Resource
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.identity import Node
-from controlplane.xds.pending import ABSENT
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.holdings import ABSENT
+from controlplane.xds.messages import parse
+from controlplane.xds.node import Node
 from controlplane.xds.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """Which clients are asked for, and how much of each.
+
+    Attributes:
+        ids: What ids of nodes must match, any of them; none: all nodes.
+        without_contents: Whether only names, versions and states are wanted.
+    """
+
+    ids: tuple[pb.StringMatcher, ...] = ()
+    without_contents: bool = False
+
+    def wants(self, node: Node) -> bool:
+        """Whether it asks for this node."""
+        return not self.ids or any(_matches(matcher, node.id) for matcher in self.ids)
+
+
+def decode_status_request(data: bytes) -> StatusRequest:
+    """Decode a ``ClientStatusRequest``.
+
+    Raises:
+        ProtocolError: When it is none, or matches by what is not supported.
+    """
+    request = parse(pb.ClientStatusRequest, data)
+    for matcher in request.node_matchers:
+        if matcher.node_metadatas:
+            raise ProtocolError("INVALID_ARGUMENT", "nodes are matched by node_id only")
+        if not matcher.HasField("node_id"):
+            raise ProtocolError("INVALID_ARGUMENT", "a node matcher needs a node_id")
+        # A regular expression could take long.
+        if matcher.node_id.WhichOneof("match_pattern") in (None, "safe_regex"):
+            raise ProtocolError(
+                "INVALID_ARGUMENT", "node_id is matched by exact, prefix, suffix or contains"
+            )
+    ids = tuple(matcher.node_id for matcher in request.node_matchers)
+    return StatusRequest(ids, request.exclude_resource_contents)
+
+
+def _matches(matcher: pb.StringMatcher, text: str) -> bool:
+    kind = matcher.WhichOneof("match_pattern")
+    value = matcher.exact or matcher.prefix or matcher.suffix or matcher.contains
+    if matcher.ignore_case:
+        value, text = value.lower(), text.lower()
+    match kind:
+        case "exact":
+            return text == value
+        case "prefix":
+            return text.startswith(value)
+        case "suffix":
+            return text.endswith(value)
+        case _:
+            return value in text
 
 
 class ConfigStatus(IntEnum):
@@ -66,12 +118,12 @@ def statuses(
         error: Its words when it last rejected something of the type.
     """
     url, held = subscription.type_url, subscription.holdings.versions
-    wanted = subscription.interest.given(snapshot.names(url))
+    wanted = subscription.wanted_names.given(snapshot.names(url))
     under_way = subscription.outstanding.contents if subscription.outstanding else {}
     for name in sorted(wanted):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
-        if subscription.refusals.include(name, version):
+        if subscription.nacks.include(name, version):
             state = (ConfigStatus.ERROR, ClientStatus.NACKED, error)
         elif name in under_way:
             state = (ConfigStatus.STALE, ClientStatus.REQUESTED, "")
@@ -87,43 +139,36 @@ def statuses(
 def encode_config(
     node: Node, resources: Iterable[ResourceStatus], *, without_contents: bool
 ) -> bytes:
-    """Encode one client as a field of a ``ClientStatusResponse``.
+    """Encode a ``ClientStatusResponse`` about one client; such bytes may follow each other.
 
     Secrets are shown without their contents.
     """
     place = node.locality
-    locality = b"".join(
-        implicit(number, word.encode())
-        for number, word in ((1, place.region), (2, place.zone), (3, place.sub_zone))
+    shown = pb.Node(
+        id=node.id,
+        cluster=node.cluster,
+        user_agent_name=node.user_agent,
+        user_agent_version=node.version,
+        locality=pb.Locality(region=place.region, zone=place.zone, sub_zone=place.sub_zone),
     )
-    said = b"".join(
-        (
-            implicit(1, node.id.encode()),
-            implicit(2, node.cluster.encode()),
-            implicit(4, locality),
-            implicit(6, node.user_agent.encode()),
-            implicit(7, node.version.encode()),
-        )
-    )
-    entries = [delimited(3, _entry(it, without_contents=without_contents)) for it in resources]
-    return delimited(1, b"".join([delimited(1, said), *entries]))
+    entries = [_entry(status, without_contents=without_contents) for status in resources]
+    config = pb.ClientConfig(node=shown, generic_xds_configs=entries)
+    return pb.ClientStatusResponse(config=[config]).SerializeToString()
 
 
-def _entry(status: ResourceStatus, *, without_contents: bool) -> bytes:
-    """A ``GenericXdsConfig``."""
-    resource, parts = status.resource, [delimited(1, status.type_url.encode())]
-    parts.append(implicit(2, status.name.encode()))
-    if resource:
-        parts.append(delimited(3, resource.version.encode()))
-        if not without_contents and status.type_url != SECRET:
-            parts.append(delimited(4, resource.packed))
-    parts.append(_number(6, status.config_status))
-    parts.append(_number(7, status.client_status))
+def _entry(status: ResourceStatus, *, without_contents: bool) -> pb.GenericXdsConfig:
+    resource = status.resource
+    version = resource.version if resource else ""
+    entry = pb.GenericXdsConfig(
+        type_url=status.type_url,
+        name=status.name,
+        version_info=version,
+        config_status=status.config_status,
+        client_status=status.client_status,
+    )
+    if resource and not without_contents and status.type_url != SECRET:
+        entry.xds_config = resource.packed
     if status.error:
-        version = resource.version.encode() if resource else b""
-        parts.append(delimited(8, implicit(3, status.error.encode()) + implicit(4, version)))
-    return b"".join(parts)
-
-
-def _number(field: int, value: int) -> bytes:
-    return varint(tag(field, VARINT)) + varint(value)
+        entry.error_state.details = status.error
+        entry.error_state.version_info = version
+    return entry

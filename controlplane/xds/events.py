@@ -1,9 +1,9 @@
-"""What happens on a stream, for those who log and count it."""
+"""What happens on a stream, and what operators see of each node. Values only."""
 
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from controlplane.xds.identity import Node
+from controlplane.xds.node import Locality, Node
 
 FAULT: Final = "a fault of the control plane; see its log"
 """Why a stream ended, where its client is not to learn more."""
@@ -37,7 +37,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The client refused resources, in its own words; it keeps what it had."""
+    """The client rejected resources and keeps what it had; `message` is its own."""
 
     type_url: str
     names: tuple[str, ...]
@@ -59,3 +59,78 @@ class Disconnected:
 
 
 Event: TypeAlias = Connected | Sent | Acknowledged | Rejected | Unserved | Disconnected
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The last time that a client rejected resources of a type.
+
+    Attributes:
+        names: Of the rejected resources; empty when the response contained none.
+        message: The client's own words.
+        at: When, in seconds of the clock that the stream is given.
+    """
+
+    names: tuple[str, ...]
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """One resource type on one stream.
+
+    Versions are digests over everything that the client then holds of the type: two clients that
+    hold the same show the same.
+
+    Attributes:
+        type_url: Of the resources.
+        wildcard: Whether it asked for all of them.
+        subscribed: How many it asked for by name.
+        sent: Version that the last response brings the client to; empty before the first.
+        sent_at: When that was, in seconds of the clock that the stream is given; None before.
+        acknowledged: Version that the client last acknowledged; empty before the first.
+        acknowledged_at: When that was, likewise.
+        held: How many resources it acknowledged and holds.
+        rejection: The last one on this stream.
+        refused: Names of what it rejected and was not sent in another version since, in order.
+    """
+
+    type_url: str
+    wildcard: bool
+    subscribed: int
+    sent: str
+    sent_at: float | None
+    acknowledged: str
+    acknowledged_at: float | None
+    held: int
+    rejection: Rejection | None
+    refused: tuple[str, ...] = ()
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether it holds all that it was sent."""
+        return self.sent == self.acknowledged and not self.refused
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One stream of one node; a node that reconnects may have two for a moment.
+
+    Attributes:
+        id: Of the node, by its own claim.
+        cluster: Of the node, by its own claim.
+        locality: Of the node, by its own claim.
+        user_agent: The program, ``envoy`` for Envoy.
+        version: Of the program; empty if unknown.
+        connected_at: When it introduced itself, in seconds of the clock that the stream is given.
+        types: In the order of `TYPE_URLS`, those that it asked for.
+    """
+
+    id: str
+    cluster: str
+    locality: Locality
+    user_agent: str
+    version: str
+    connected_at: float
+    types: tuple[TypeStatus, ...]

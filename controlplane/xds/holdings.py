@@ -1,10 +1,78 @@
-"""Which resources of one type a client holds, in which versions."""
+"""What one client holds of one resource type, and what it is to be sent."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
 
 from controlplane.resources.resource import Resource
-from controlplane.xds.pending import ABSENT
-from controlplane.xds.versions import mark, written
+
+_MODULUS: Final = 1 << 64
+
+
+@lru_cache(maxsize=1 << 16)
+def mark(name: str, version: str) -> int:
+    """Hash a resource's name and version: a set's version is the sum of these."""
+    return int.from_bytes(blake2b(f"{name}\0{version}".encode(), digest_size=8).digest(), "big")
+
+
+def written(total: int) -> str:
+    """Format a sum of marks as the version that clients are shown."""
+    return f"{total % _MODULUS:016x}"
+
+
+ABSENT: Final = ""
+"""In place of a version: the client was told that there is no resource of this name."""
+
+
+class Pending:
+    """What a client should be sent; false if that is nothing.
+
+    Attributes:
+        changed: Resources that it lacks or holds in another version.
+        absent: Names that it asked for and that do not exist.
+        removed: Names that it may still hold and that are no more.
+        contents: All of these by name, None for one that does not exist.
+    """
+
+    # One is made for every response: a frozen dataclass takes four times as long.
+    __slots__ = ("absent", "changed", "contents", "removed")
+
+    def __init__(
+        self,
+        changed: Sequence[Resource] = (),
+        absent: Sequence[str] = (),
+        removed: Sequence[str] = (),
+    ) -> None:
+        self.changed = tuple(changed)
+        self.absent = tuple(absent)
+        self.removed = tuple(removed)
+        self.contents: dict[str, Resource | None] = {
+            resource.name: resource for resource in changed
+        }
+        for name in absent:
+            self.contents[name] = None
+        for name in removed:
+            self.contents[name] = None
+
+    def __bool__(self) -> bool:
+        return bool(self.contents)
+
+
+class Outstanding:
+    """A response that was sent and not yet acknowledged or rejected.
+
+    Attributes:
+        nonce: Of the response.
+        contents: What was new in it by name, None for what does not exist. A name that the client
+            drops before it answers is taken out.
+    """
+
+    __slots__ = ("contents", "nonce")
+
+    def __init__(self, nonce: str, contents: dict[str, Resource | None]) -> None:
+        self.nonce = nonce
+        self.contents = contents
 
 
 class Holdings:
@@ -35,7 +103,7 @@ class Holdings:
         return written(self._total)
 
     def copy(self) -> "Holdings":
-        """The same holdings, to be changed apart."""
+        """Copy them."""
         other = Holdings({}, keep=False)
         other.versions = self.versions.copy()
         other.good = None if self.good is None else self.good.copy()
@@ -43,7 +111,7 @@ class Holdings:
         return other
 
     def accept(self, name: str, resource: Resource | None) -> None:
-        """It holds this resource, or knows that there is none."""
+        """Note that the client holds this resource, or knows that there is none."""
         self._set(name, resource.version if resource else ABSENT)
         if self.good is not None:
             if resource:
@@ -52,11 +120,11 @@ class Holdings:
                 self.good.pop(name, None)
 
     def doubt(self, name: str) -> None:
-        """It refused a version: it holds the one before, or nothing, or even this one."""
+        """Note a NACK: the client holds the version before, or nothing, or even this one."""
         self._set(name, None)
 
     def forget(self, name: str) -> None:
-        """Whatever it holds does not matter any more."""
+        """Forget a name: what the client holds of it does not matter any more."""
         self._set(name, ABSENT)
         del self.versions[name]
         if self.good is not None:

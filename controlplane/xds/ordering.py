@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.pending import Pending
+from controlplane.xds.holdings import Pending
 from controlplane.xds.subscription import Subscription
 
 
@@ -41,12 +41,12 @@ def next_up(
             gone = pending.removed
             if gone:
                 pending = Pending(pending.changed, pending.absent)
-        if pending.changed and subscription.refusals.isolate(snapshot):
+        if pending.changed and subscription.nacks.isolate(snapshot):
             # What the client has already cannot be the bad one.
             held = subscription.holdings.versions
-            had = [it for it in pending.changed if held.get(it.name) == it.version]
+            had = [new for new in pending.changed if held.get(new.name) == new.version]
             pending = Pending(had or pending.changed[:1], pending.absent, pending.removed)
-        if pending or subscription.owes_answer:
+        if pending or subscription.must_answer:
             return type_url, pending
     # Never in the first answer on a stream: when that is acknowledged, a client that reconnected
     # has also asked for its listeners and routes, and these are known to be the new ones.
@@ -72,9 +72,9 @@ def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapsh
         subscription = subscriptions.get(type_url)
         if subscription and subscription.outstanding:
             return False
-    # A client that refused its new routes still uses the ones before, and the clusters in them.
+    # A client that rejected its new routes still uses the ones before, and the clusters in them.
     return not any(
-        subscriptions[type_url].refusals.concern(snapshot)
+        subscriptions[type_url].nacks.concern(snapshot)
         for type_url in (LISTENER, ROUTE)
         if type_url in subscriptions
     )

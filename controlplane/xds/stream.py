@@ -1,24 +1,227 @@
-"""One stream without I/O: requests and snapshots in, events and responses out.
-
-The caller reads, writes and waits; everything that the protocol decides is decided here.
-"""
+"""One stream without I/O: requests and snapshots in, events and responses out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
-from controlplane.resources.resource import TYPE_URLS
+from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
-from controlplane.xds.admission import admit, check
 from controlplane.xds.client_status import ResourceStatus, statuses
-from controlplane.xds.conversation import Conversation, Turn
-from controlplane.xds.dialect import Dialect, R
-from controlplane.xds.events import Acknowledged, Connected, Event, Rejected, Sent, Unserved
-from controlplane.xds.identity import Node
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
-from controlplane.xds.responses import with_nonce
-from controlplane.xds.standing import Standing, Standings, Step
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.events import (
+    Acknowledged,
+    Connected,
+    Event,
+    NodeStatus,
+    Rejected,
+    Rejection,
+    Sent,
+    TypeStatus,
+    Unserved,
+)
+from controlplane.xds.holdings import Outstanding
+from controlplane.xds.messages import Request, with_nonce
+from controlplane.xds.node import Node, admit
+from controlplane.xds.ordering import next_up
+from controlplane.xds.protocol import R, TransportProtocol
+from controlplane.xds.sharing import SharedAnswer, SharedState, SharedStates
+from controlplane.xds.subscription import Subscription
+
+
+class Answer(NamedTuple):
+    """One response.
+
+    Attributes:
+        type_url: Of the resources in it.
+        version: That the client is told.
+        body: The encoded response, but for the nonce.
+        changed: How many resources are news.
+        gone: How many names are said not to exist.
+    """
+
+    type_url: str
+    version: str
+    body: bytes
+    changed: int
+    gone: int
+
+
+class StreamState(Generic[R]):
+    """The state of the protocol on one stream.
+
+    Attributes:
+        protocol: The protocol.
+        revision: Of the snapshot that was looked at last.
+        subscriptions: By type URL, in the order of `TYPE_URLS`; to be read only.
+    """
+
+    __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
+
+    def __init__(self, protocol: TransportProtocol[R]) -> None:
+        """Begin before the first request."""
+        self.protocol = protocol
+        self.revision: Revision | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        # By type, those that no other state shares.
+        self._own: set[str] = set()
+        # By type, those that may have something to send. All others need not be looked at.
+        self._active: set[str] = set()
+        self._unanswered = 0
+
+    def copy(self) -> "StreamState[R]":
+        """Copy the state; afterwards neither changes the other's."""
+        other = StreamState(self.protocol)
+        other.revision = self.revision
+        other.subscriptions = self.subscriptions.copy()
+        other._active = self._active.copy()
+        other._unanswered = self._unanswered
+        self._own.clear()
+        return other
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there may be a response to send now."""
+        return any(self.subscriptions[url].has_work for url in self._active)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was sent is answered."""
+        return not self._unanswered
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client holds what it wants, with nothing left to send or to answer."""
+        return not self._unanswered and all(
+            subscription.is_settled for subscription in self.subscriptions.values()
+        )
+
+    def is_like(self, other: "StreamState[R]") -> bool:
+        """Whether the two are in the same state, both being settled at the same revision."""
+        return self.subscriptions.keys() == other.subscriptions.keys() and all(
+            subscription.is_like(other.subscriptions[url])
+            for url, subscription in self.subscriptions.items()
+        )
+
+    def request(self, type_url: str, request: R, node: Node) -> None:
+        """Apply what a request wants; what it answers was applied before.
+
+        Raises:
+            ProtocolError: When it wants too much.
+        """
+        if type_url in self.subscriptions:
+            self.protocol.change(self._mine(type_url), request)
+        else:
+            known = self.subscriptions | {type_url: self.protocol.open(type_url, request, node)}
+            self.subscriptions = {url: known[url] for url in TYPE_URLS if url in known}
+            self._own.add(type_url)
+        self._active.add(type_url)
+
+    def answers(self, type_url: str, nonce: str) -> bool:
+        """Whether a request with this nonce answers the response that is under way."""
+        subscription = self.subscriptions.get(type_url)
+        outstanding = subscription.outstanding if subscription else None
+        # discovery.proto: without a nonce a request is no answer, whatever else it says. An old
+        # or unknown nonce answers nothing that still matters; the rest of the request counts.
+        return bool(nonce) and outstanding is not None and nonce == outstanding.nonce
+
+    def acknowledge(self, type_url: str) -> None:
+        """Take note of an ACK of the response of this type that is under way."""
+        subscription = self._mine(type_url)
+        subscription.acknowledge()
+        self._unanswered -= 1
+        if subscription.has_work:
+            self._active.add(type_url)
+
+    def reject(self, type_url: str, message: str) -> tuple[str, ...]:
+        """Take note of a NACK; returns the names that it may be about."""
+        self._unanswered -= 1
+        self._active.add(type_url)
+        return self._mine(type_url).reject(message)
+
+    def next(self, snapshot: Snapshot, nonce: str) -> Answer | None:
+        """Decide what to send now, and count it as sent; None when there is nothing to send.
+
+        Args:
+            snapshot: What the client should hold.
+            nonce: By which the client would answer.
+        """
+        if snapshot.revision is not self.revision:
+            self._mark_dirty(snapshot)
+        for url in [url for url in self._active if not self.subscriptions[url].has_work]:
+            self._active.remove(url)
+        if not self._active:
+            return None
+        for url in self._active:
+            self._mine(url)
+        chosen = next_up(self._active, self.subscriptions, snapshot)
+        if chosen is None:
+            return None
+        url, pending = chosen
+        subscription = self.subscriptions[url]
+        if url == CLUSTER and ENDPOINT in self.subscriptions:
+            # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
+            # when it got them before it and by the same version (envoy#13009). A cluster that it
+            # rejected is sent again where it is repeated, and may be taken this time.
+            sent = (resource.name for resource in pending.changed)
+            self._mine(ENDPOINT).resend((*sent, *subscription.nacks.repeated))
+            self._active.add(ENDPOINT)
+        version, body = self.protocol.encode(subscription, pending)
+        subscription.sent(nonce, pending)
+        self._unanswered += 1
+        gone = len(pending.absent) + len(pending.removed)
+        return Answer(url, version, body, len(pending.changed), gone)
+
+    def rename(self, type_url: str, nonce: str) -> None:
+        """Set the nonce by which the client will answer the response of this type under way."""
+        subscription = self._mine(type_url)
+        if subscription.outstanding:
+            contents = subscription.outstanding.contents
+            subscription.outstanding = Outstanding(nonce, dict(contents))
+
+    def _mark_dirty(self, snapshot: Snapshot) -> None:
+        changes = snapshot.changed_since(self.revision)
+        self.revision = snapshot.revision
+        for url in self.subscriptions if changes is None else changes:
+            if url in self.subscriptions:
+                self._mine(url).mark_dirty(None if changes is None else changes[url])
+                self._active.add(url)
+
+    def _mine(self, type_url: str) -> Subscription:
+        """A subscription to be changed, of which no other state knows."""
+        if type_url not in self._own:
+            self.subscriptions[type_url] = self.subscriptions[type_url].copy()
+            self._own.add(type_url)
+        return self.subscriptions[type_url]
+
+
+def check(request: Request, node: Node, only: str | None) -> str:
+    """Check any request of an admitted node.
+
+    Args:
+        request: The request.
+        node: Who introduced itself on the stream.
+        only: The type that the stream is for; None if it is aggregated.
+
+    Returns:
+        The URL of the type that it is about.
+
+    Raises:
+        ProtocolError: When it names no type or not the stream's, or another node.
+    """
+    if not request.type_url and only is None:
+        raise ProtocolError("INVALID_ARGUMENT", "type_url is required on an aggregated stream")
+    if request.type_url and only and request.type_url != only:
+        raise ProtocolError("INVALID_ARGUMENT", f"type_url must be {only} or empty here")
+    # xDS: only the first request of a stream has to name the node; Envoy can be told to repeat it.
+    again = request.node
+    if again and (again.id, again.cluster, again.metadata) != (
+        node.id,
+        node.cluster,
+        node.metadata,
+    ):
+        raise ProtocolError("INVALID_ARGUMENT", "the node changed within a stream")
+    return request.type_url or only or ""
 
 
 class Response(NamedTuple):
@@ -49,28 +252,30 @@ class Stream(Generic[R]):
 
     __slots__ = (
         "_connected_at",
-        "_conversation",
         "_nonce",
         "_only",
-        "_plain_answer",
         "_seen",
+        "_shared",
+        "_shared_states",
         "_shown",
-        "_standing",
-        "_standings",
+        "_state",
         "_step",
         "node",
         "view",
     )
 
     def __init__(
-        self, dialect: Dialect[R], only: str | None = None, standings: Standings | None = None
+        self,
+        protocol: TransportProtocol[R],
+        only: str | None = None,
+        shared_states: SharedStates | None = None,
     ) -> None:
         """Begin before the first request.
 
         Args:
-            dialect: The protocol that is spoken.
+            protocol: The protocol that is spoken.
             only: The one type of which it is; None for an aggregated stream.
-            standings: Shared by the streams of a server; None: this one is alone.
+            shared_states: Of the server; None: this stream shares nothing.
         """
         self.node: Node | None = None
         self.view: View | None = None
@@ -78,14 +283,13 @@ class Stream(Generic[R]):
         self._connected_at = 0.0
         self._shown: dict[str, _Shown] = {}
         self._nonce = 0
-        self._standings = standings
-        self._conversation = Conversation(dialect)
+        self._shared_states = shared_states
+        self._state = StreamState(protocol)
         self._seen: Revision | None = None
-        # Where it stands with others; then its conversation is theirs too. And what it was sent
-        # from there, until the client has answered.
-        self._standing: Standing[R] | None = None
-        self._step: Step[R] | None = None
-        self._plain_answer: bytes | None = None
+        # The state shared with other streams, if it is, and what the client was sent from there
+        # until it has answered.
+        self._shared: SharedState[R] | None = None
+        self._step: SharedAnswer[R] | None = None
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Decode and apply a request.
@@ -93,16 +297,7 @@ class Stream(Generic[R]):
         Raises:
             ProtocolError: When the stream must end.
         """
-        # Hardly any request is more than an acknowledgement, and decoding it is most of the work.
-        if self._step is not None and data == self._plain_answer:
-            url = self._step.turn.type_url
-            self._stand(self._step.after)
-            return [self._acknowledged(url, now)]
-        if self._standing is None and (answered := self._conversation.plainly_answered(data)):
-            self._conversation.acknowledge(answered)
-            self._settle()
-            return [self._acknowledged(answered, now)]
-        return self.apply(self._conversation.dialect.decode(data), now)
+        return self.apply(self._state.protocol.decode(data), now)
 
     def decode(self, data: bytes) -> R:
         """Decode a request without applying it, which may be done in another thread.
@@ -110,7 +305,7 @@ class Stream(Generic[R]):
         Raises:
             MalformedRequestError: When the bytes are none.
         """
-        return self._conversation.dialect.decode(data)
+        return self._state.protocol.decode(data)
 
     def apply(self, request: R, now: float) -> list[Event]:
         """Apply a request.
@@ -125,6 +320,10 @@ class Stream(Generic[R]):
         Raises:
             ProtocolError: When the stream must end.
         """
+        if self._step is not None and self._only_acknowledges(request, self._step):
+            url = self._step.answer.type_url
+            self._share(self._step.after)
+            return [self._acknowledged(url, now)]
         events: list[Event] = []
         node, view = (self.node, self.view) if self.node else admit(request.node)
         url = check(request, node, self._only)
@@ -135,24 +334,25 @@ class Stream(Generic[R]):
             # Silence: Envoy stops waiting by itself, and other types go on. "Removed" would be
             # a claim about resources that this server knows nothing of.
             return [*events, Unserved(url[:200])]
-        self._stand_alone()
-        if self._conversation.answers(url, request.nonce):
+        self._unshare()
+        if self._state.answers(url, request.nonce):
             events.append(self._answered(url, request, now))
         self._shown.setdefault(url, _Shown())
-        self._conversation.request(url, request, node)
+        self._state.request(url, request, node)
+        self._try_to_share()
         return events
 
     @property
     def has_work(self) -> bool:
         """Whether there may be a response to send now."""
-        if self._standing is None:
-            return self._conversation.has_work
-        return self._step is None and self._conversation.revision is not self._seen
+        if self._shared is None:
+            return self._state.has_work
+        return self._step is None and self._state.revision is not self._seen
 
     @property
     def is_quiet(self) -> bool:
         """Whether everything that was sent is answered."""
-        return self._conversation.is_quiet
+        return self._state.is_quiet
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None when there is nothing to send.
@@ -165,27 +365,27 @@ class Stream(Generic[R]):
             now: Seconds, on the clock of `apply`.
         """
         self._seen = snapshot.revision
-        if self._standing is not None:
-            if snapshot.revision is self._conversation.revision:
+        if self._shared is not None:
+            if snapshot.revision is self._state.revision:
                 return None
             if self._step is not None:
-                changes = snapshot.changed_since(self._conversation.revision)
-                if changes is not None and changes.keys() <= {self._step.turn.type_url}:
+                changes = snapshot.changed_since(self._state.revision)
+                if changes is not None and changes.keys() <= {self._step.answer.type_url}:
                     # One response of a type at a time; what is newest then is sent after it.
                     return None
-                self._stand_alone()
-            elif (step := self._standing.step(snapshot)) is None:
-                self._stand_alone()
-            elif isinstance(step, Standing):
-                self._stand(step)
+                self._unshare()
+            elif (step := self._shared.step(snapshot)) is None:
+                self._unshare()
+            elif isinstance(step, SharedState):
+                self._share(step)
                 return None
             else:
-                self._step, self._conversation = step, step.sent
-                return self._sent(step.turn, now)
-        turn = self._conversation.next(snapshot, str(self._nonce + 1))
-        if turn is not None:
-            return self._sent(turn, now)
-        self._settle()
+                self._step, self._state = step, step.sent
+                return self._sent(step.answer, now)
+        answer = self._state.next(snapshot, str(self._nonce + 1))
+        if answer is not None:
+            return self._sent(answer, now)
+        self._try_to_share()
         return None
 
     def status(self) -> NodeStatus | None:
@@ -209,64 +409,74 @@ class Stream(Generic[R]):
         Args:
             snapshot: What the client should hold.
         """
-        for url, subscription in self._conversation.subscriptions.items():
+        for url, subscription in self._state.subscriptions.items():
             rejection = self._shown[url].rejection
             yield from statuses(subscription, snapshot, rejection.message if rejection else "")
 
     def _types(self) -> Iterator[TypeStatus]:
-        for url, subscription in self._conversation.subscriptions.items():
+        for url, subscription in self._state.subscriptions.items():
             shown = self._shown[url]
             yield TypeStatus(
                 type_url=url,
-                wildcard=subscription.interest.wildcard,
-                subscribed=len(subscription.interest.names),
+                wildcard=subscription.wanted_names.wildcard,
+                subscribed=len(subscription.wanted_names.names),
                 sent=shown.sent,
                 sent_at=shown.sent_at,
                 acknowledged=shown.acknowledged,
                 acknowledged_at=shown.acknowledged_at,
-                held=sum(1 for it in subscription.holdings.versions.values() if it),
+                held=sum(1 for version in subscription.holdings.versions.values() if version),
                 rejection=shown.rejection,
-                refused=tuple(sorted(subscription.refusals.resources)),
+                refused=tuple(sorted(subscription.nacks.resources)),
             )
 
-    def _settle(self) -> None:
-        """Stand with others, if there is nothing left to say."""
-        if self._standings and self.view and self._conversation.is_settled:
-            self._stand(self._standings.of(self._conversation, self.view))
+    def _only_acknowledges(self, request: R, step: SharedAnswer[R]) -> bool:
+        """Whether a request accepts a shared answer and says nothing else."""
+        url = step.answer.type_url
+        return (
+            request.nonce == str(self._nonce)
+            and (request.type_url or self._only) == url
+            and request.node is None
+            and request.error is None
+            and not self._state.protocol.changes(self._state.subscriptions[url], request)
+        )
 
-    def _stand(self, standing: Standing[R]) -> None:
-        """Be where others are, or may come to be."""
-        self._standing, self._step = standing, None
-        self._conversation = standing.conversation
+    def _try_to_share(self) -> None:
+        """Share the state with other streams, if there is nothing left to send or to answer."""
+        if self._shared_states and self.view and self._state.is_settled:
+            self._share(self._shared_states.of(self._state, self.view))
 
-    def _stand_alone(self) -> None:
-        """Have a conversation of its own, in the same state."""
-        if self._standing is None:
+    def _share(self, shared: SharedState[R]) -> None:
+        """Take over a shared state."""
+        self._shared, self._step = shared, None
+        self._state = shared.state
+
+    def _unshare(self) -> None:
+        """Have a state of its own, equal to the shared one."""
+        if self._shared is None:
             return
-        self._conversation = self._conversation.copy()
+        self._state = self._state.copy()
         if self._step is not None:
-            self._conversation.rename(self._step.turn.type_url, str(self._nonce))
-        self._standing = self._step = None
+            self._state.rename(self._step.answer.type_url, str(self._nonce))
+        self._shared = self._step = None
 
-    def _sent(self, turn: Turn, now: float) -> Response:
+    def _sent(self, answer: Answer, now: float) -> Response:
         self._nonce += 1
         nonce = str(self._nonce)
-        if self._step is not None:
-            self._plain_answer = self._conversation.dialect.plain_answer(turn.type_url, nonce)
-        shown = self._shown[turn.type_url]
-        shown.sent, shown.sent_at = turn.version, now
-        encoded = with_nonce(turn.body, nonce)
+        shown = self._shown[answer.type_url]
+        shown.sent, shown.sent_at = answer.version, now
+        encoded = with_nonce(answer.body, nonce)
         return Response(
-            encoded, Sent(turn.type_url, turn.version, turn.changed, turn.gone, len(encoded))
+            encoded,
+            Sent(answer.type_url, answer.version, answer.changed, answer.gone, len(encoded)),
         )
 
     def _answered(self, type_url: str, request: R, now: float) -> Event:
         """Take the acknowledgement or rejection in a request."""
         if request.error is None:
-            self._conversation.acknowledge(type_url)
+            self._state.acknowledge(type_url)
             return self._acknowledged(type_url, now)
         message = request.error.message
-        names = self._conversation.reject(type_url, request.error.words)
+        names = self._state.reject(type_url, request.error.words)
         self._shown[type_url].rejection = Rejection(names, message, now)
         return Rejected(type_url, names, message)
 

@@ -7,16 +7,78 @@ Rules cited as "xDS" are from Envoy's page "xDS REST and gRPC protocol" and disc
 """
 
 from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Final
 
 from controlplane.resources.resource import Resource
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.contested import Contested
-from controlplane.xds.holdings import Holdings, version_of
-from controlplane.xds.interest import WILDCARD, Interest
-from controlplane.xds.limits import MAX_VERSION_LENGTH, limit_names
-from controlplane.xds.pending import ABSENT, Outstanding, Pending
-from controlplane.xds.refusals import Refusals
-from controlplane.xds.semantics import Semantics
+from controlplane.xds.errors import MAX_VERSION_LENGTH, limit_names
+from controlplane.xds.holdings import ABSENT, Holdings, Outstanding, Pending, version_of
+from controlplane.xds.nack import AddressConflicts, Nacks, ResponseRules
+
+WILDCARD: Final = "*"
+"""xDS: the name by which a client asks for every resource."""
+
+
+@dataclass(slots=True)
+class WantedNames:
+    """What a client wants; the names need not exist.
+
+    Attributes:
+        wildcard: Whether every resource is wanted.
+        names: Those wanted by name, with or without the wildcard.
+        named: Whether the client ever asked for anything by name, the wildcard included. Until
+            then a wildcard is one that it did not ask for, and no request has to repeat it.
+    """
+
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    named: bool = False
+
+    def __contains__(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def copy(self) -> "WantedNames":
+        """Copy them."""
+        return WantedNames(self.wildcard, self.names.copy(), self.named)
+
+    def add(self, names: Iterable[str]) -> set[str]:
+        """Add names that the client wants.
+
+        Returns:
+            The same without the wildcard.
+
+        Raises:
+            ProtocolError: When it wants too many names.
+        """
+        added = set(names)
+        limit_names(len(self.names | added), added)
+        self.named |= bool(added)
+        self.wildcard |= WILDCARD in added
+        added.discard(WILDCARD)
+        self.names |= added
+        return added
+
+    def drop(self, names: Iterable[str]) -> set[str]:
+        """Remove names that the client wants no more.
+
+        Returns:
+            The names that it had asked for, without the wildcard.
+        """
+        dropped = set(names)
+        if WILDCARD in dropped:
+            self.wildcard = False
+        dropped &= self.names
+        self.names -= dropped
+        return dropped
+
+    def within(self, names: Set[str]) -> Set[str]:
+        """Choose the names that are wanted."""
+        return names if self.wildcard else names & self.names
+
+    def given(self, existing: Collection[str]) -> Set[str]:
+        """List all names that are wanted, given the names of existing resources."""
+        return self.names | {*existing} if self.wildcard else self.names
 
 
 class Subscription:
@@ -24,32 +86,32 @@ class Subscription:
 
     Attributes:
         type_url: The type.
-        interest: What the client wants.
+        wanted_names: What the client wants.
         holdings: What it holds.
-        refusals: What it refused.
+        nacks: What it rejected.
         outstanding: The one response that is under way, if any.
-        owes_answer: Whether a response is due even if there is nothing to put into it.
+        must_answer: Whether a response is due even if there is nothing to put into it.
     """
 
     __slots__ = (
         "_claim",
-        "_contested",
-        "_due",
+        "_conflicts",
+        "_dirty",
+        "_forced",
         "_inherited",
-        "_semantics",
-        "_unsure",
+        "_rules",
         "holdings",
-        "interest",
+        "must_answer",
+        "nacks",
         "outstanding",
-        "owes_answer",
-        "refusals",
         "type_url",
+        "wanted_names",
     )
 
     def __init__(
         self,
         type_url: str,
-        semantics: Semantics,
+        rules: ResponseRules,
         *,
         wildcard: bool = False,
         held: Mapping[str, str] | None = None,
@@ -60,7 +122,7 @@ class Subscription:
 
         Args:
             type_url: The type that it asks for.
-            semantics: Of responses of this type.
+            rules: Of responses of this type.
             wildcard: Whether it asks for everything by asking for nothing.
             held: Its ``initial_resource_versions`` (delta).
             claim: Its ``version_info`` (state of the world): if this is the version of what it
@@ -74,32 +136,32 @@ class Subscription:
         limit_names(len(held or ()), held or ())
         ours = {n: v if len(v) <= MAX_VERSION_LENGTH else "" for n, v in (held or {}).items()}
         self.type_url = type_url
-        self.interest = Interest(wildcard)
-        self.holdings = Holdings(ours, keep=semantics.repeats)
+        self.wanted_names = WantedNames(wildcard)
+        self.holdings = Holdings(ours, keep=rules.repeats)
         # No version says what it took, on another stream, of a response that it rejected.
-        self.refusals = Refusals(type_url, semantics, past_is_unknown=semantics.repeats)
+        self.nacks = Nacks(type_url, rules, may_hold_unknown=rules.repeats)
         self.outstanding: Outstanding | None = None
         # Envoy's start waits for an answer to a wildcard, even if there is no resource at all.
-        self.owes_answer = wildcard
+        self.must_answer = wildcard
         self._claim = claim
-        self._contested = Contested()
-        self._semantics = semantics
+        self._conflicts = AddressConflicts()
+        self._rules = rules
         # What the client has from an earlier stream, which the snapshot may say that it keeps.
         self._inherited = {*ours, *inherited}
         # To be answered whatever the client holds.
-        self._due: set[str] = set()
+        self._forced: set[str] = set()
         # Whose version may be another than the client's; any name where None.
-        self._unsure: set[str] | None = None
+        self._dirty: set[str] | None = None
 
     @property
     def has_work(self) -> bool:
         """Whether there may be something to send now."""
         return self.outstanding is None and bool(
-            self.owes_answer
-            or self._due
-            or self._unsure is None
-            or self._unsure
-            or self._contested.leaving
+            self.must_answer
+            or self._forced
+            or self._dirty is None
+            or self._dirty
+            or self._conflicts.leaving
         )
 
     @property
@@ -109,98 +171,98 @@ class Subscription:
             not self.has_work
             and self.outstanding is None
             and not self._claim
-            and self.refusals.is_clear
+            and self.nacks.is_clear
         )
 
     def is_like(self, other: "Subscription") -> bool:
         """Whether a settled subscription is in the same state as this settled one of its type."""
         return (
-            self._semantics == other._semantics
-            and self.interest == other.interest
+            self._rules == other._rules
+            and self.wanted_names == other.wanted_names
             and self.holdings.versions == other.holdings.versions
             and self.holdings.good == other.holdings.good
             and self._inherited == other._inherited
         )
 
     def copy(self) -> "Subscription":
-        """Another subscription in the same state."""
+        """Copy the state."""
         other = Subscription.__new__(Subscription)
         for name in self.__slots__:
             value = getattr(self, name)
-            is_state = isinstance(value, (set, Interest, Holdings, Refusals, Contested))
+            is_state = isinstance(value, (set, WantedNames, Holdings, Nacks, AddressConflicts))
             setattr(other, name, value.copy() if is_state else value)
         return other
 
     def subscribe(self, names: Iterable[str]) -> None:
-        """The client wants these as well; one that it wanted before is due again.
+        """Add names that the client wants; a name that it wanted before is answered again.
 
         Raises:
             ProtocolError: When it wants too many names.
         """
-        had_all = self.interest.wildcard
+        had_all = self.wanted_names.wildcard
         # xDS: "The server must respond with all resources listed in resource_names_subscribe,
         # even if it believes the client has the most recent version": the client may have dropped
         # and regained interest in between.
-        self._due |= self.interest.add(names)
-        if self.interest.wildcard and not had_all:
-            self.owes_answer, self._unsure = True, None
+        self._forced |= self.wanted_names.add(names)
+        if self.wanted_names.wildcard and not had_all:
+            self.must_answer, self._dirty = True, None
 
     def unsubscribe(self, names: Iterable[str]) -> set[str]:
-        """The client wants these no more.
+        """Remove names that the client wants no more.
 
         Returns:
             Those that it named and that the wildcard still covers.
         """
-        had_all = self.interest.wildcard
-        dropped = self.interest.drop(names)
-        if self.interest.wildcard:
+        had_all = self.wanted_names.wildcard
+        dropped = self.wanted_names.drop(names)
+        if self.wanted_names.wildcard:
             return dropped
         self._inherited -= dropped
         # Forgotten, so that a later subscription is answered.
-        self._forget(self._known() - self.interest.names if had_all else dropped)
+        self._forget(self._known() - self.wanted_names.names if had_all else dropped)
         return set()
 
-    def distrust(self) -> None:
-        """What the client claimed to hold was about other names."""
+    def drop_claim(self) -> None:
+        """Ignore what the client claimed to hold: that was about other names."""
         self._claim = ""
 
-    def owe(self, names: Iterable[str]) -> None:
-        """These are to be answered whatever the client holds."""
-        self._due.update(names)
+    def force(self, names: Iterable[str]) -> None:
+        """Answer these names whatever the client holds."""
+        self._forced.update(names)
 
     def resend(self, names: Iterable[str]) -> None:
-        """These, where they are wanted and not refused, are to be sent although they are held."""
-        self._due.update(
+        """Send these, where they are wanted and not rejected, although the client holds them."""
+        self._forced.update(
             name
             for name in names
             if (
-                name in self.interest.names
-                or (self.interest.wildcard and name in self.holdings.versions)
+                name in self.wanted_names.names
+                or (self.wanted_names.wildcard and name in self.holdings.versions)
             )
-            and name not in self.refusals.resources
+            and name not in self.nacks.resources
         )
 
-    def look_again(self, names: Set[str] | None) -> None:
-        """Take note of another snapshot: of what differs in it, or None if that is unknown."""
+    def mark_dirty(self, names: Set[str] | None) -> None:
+        """Note the names to compare again with a new snapshot; None for all of them."""
         if names is None:
-            self._unsure = None
-        elif self._unsure is not None:
-            self._unsure |= self.interest.within(names)
+            self._dirty = None
+        elif self._dirty is not None:
+            self._dirty |= self.wanted_names.within(names)
 
     def pending(self, snapshot: Snapshot) -> Pending:
         """Compare what the client holds with what it should hold, where they may differ."""
         if self._claim:
-            self._believe(snapshot)
+            self._check_claim(snapshot)
         if self._inherited and not snapshot.keeps_any:
             self._inherited.clear()
         elif WILDCARD in self._inherited and snapshot.keeps(self.type_url, WILDCARD, None):
             # What is not in a response that says everything would be taken away by it.
-            self._due, self._unsure, self.owes_answer = set(), set(), False
+            self._forced, self._dirty, self.must_answer = set(), set(), False
             return Pending()
-        if leaving := self._contested.to_remove(self.type_url, snapshot):
+        if leaving := self._conflicts.to_remove(self.type_url, snapshot):
             return Pending(removed=leaving)
         changed, absent, removed = [], [], []
-        for name in sorted(self._uncertain(snapshot) | self._due):
+        for name in sorted(self._to_compare(snapshot) | self._forced):
             resource = snapshot.get(self.type_url, name)
             version = resource.version if resource else ABSENT
             known = self.holdings.versions.get(name, ABSENT)
@@ -208,13 +270,13 @@ class Subscription:
                 self._inherited.discard(name)
             elif name in self._inherited and snapshot.keeps(self.type_url, name, known):
                 # Looked at again once the snapshot says otherwise, which has all compared anew.
-                self._due.discard(name)
+                self._forced.discard(name)
                 continue
-            if name not in self._due and (
+            if name not in self._forced and (
                 # Versions are hashes of the content: the same version is the same resource.
                 known == version
                 # xDS: a rejected version is not sent again; only another one may be better.
-                or self.refusals.include(name, version)
+                or self.nacks.include(name, version)
             ):
                 continue
             if resource:
@@ -223,119 +285,122 @@ class Subscription:
                 # xDS (delta): a name that does not exist is answered in removed_resources; the
                 # subscription stays, and the resource is sent when it comes to exist.
                 absent.append(name)
-            elif self._semantics.tells_removals or name in self._due:
+            elif self._rules.tells_removals or name in self._forced:
                 removed.append(name)
             else:
                 self.holdings.accept(name, None)
         found = Pending(changed, absent, removed)
-        self._unsure = {*found.contents}
+        self._dirty = {*found.contents}
         return found
 
     def whole(self, pending: Pending) -> list[Resource]:
-        """All that the client should hold when it has accepted this: the last good of each."""
+        """List what the client should hold once it has accepted this: the last good of each."""
         good = self.holdings.good or {}
-        contents = {**good, **self.refusals.repeated, **pending.contents}
-        return [it for _, it in sorted(contents.items()) if it and it.name in self.interest]
+        contents = {**good, **self.nacks.repeated, **pending.contents}
+        return [
+            resource
+            for _, resource in sorted(contents.items())
+            if resource and resource.name in self.wanted_names
+        ]
 
-    def sent(self, nonce: str, pending: Pending, plain_answer: bytes | None = None) -> None:
+    def sent(self, nonce: str, pending: Pending) -> None:
         """Note that a response is under way.
 
         Args:
             nonce: Of the response.
             pending: What is in it.
-            plain_answer: The encoded request that would acknowledge it and say nothing else.
         """
-        self.outstanding = Outstanding(nonce, pending.contents, plain_answer)
-        self._due -= pending.contents.keys()
+        self.outstanding = Outstanding(nonce, pending.contents)
+        self._forced -= pending.contents.keys()
         self._inherited -= {WILDCARD, *pending.contents}
-        if self._unsure:
-            self._unsure -= pending.contents.keys()
-        self.owes_answer = False
+        if self._dirty:
+            self._dirty -= pending.contents.keys()
+        self.must_answer = False
 
     def acknowledge(self) -> None:
-        """The client accepted the outstanding response: it holds what that contained."""
+        """Take note of an ACK: the client holds what the outstanding response contained."""
         contents = self.outstanding.contents if self.outstanding else {}
         self._commit()
-        for name, resource in self.refusals.accept().items():
+        for name, resource in self.nacks.accept().items():
             self.holdings.accept(name, resource)
-        for name in self._contested.accepted(contents.keys()):
-            self.refusals.forget(name)
-            if self._unsure is not None:
-                self._unsure.add(name)
+        for name in self._conflicts.accepted(contents.keys()):
+            self.nacks.forget(name)
+            if self._dirty is not None:
+                self._dirty.add(name)
 
     def reject(self, message: str) -> tuple[str, ...]:
-        """The client rejected the outstanding response.
+        """Take note of a NACK of the outstanding response.
 
         Returns:
             The names of the resources that the rejection may be about.
         """
         contents = self.outstanding.contents if self.outstanding else {}
         sent = {name: resource for name, resource in contents.items() if resource}
-        known = {**self.refusals.repeated, **sent}
+        known = {**self.nacks.repeated, **sent}
         for name in contents.keys() - sent.keys():
             # Not repeated any more: the response said that it is no more.
-            self.refusals.forget(name)
-        verdict = self.refusals.reject(message, sent)
-        refused = {name: known[name] for name in verdict.names if name in known}
-        self._contested.refused(self.type_url, message, refused)
-        self._contested.took_apart(contents.keys() - verdict.doubted)
+            self.nacks.forget(name)
+        verdict = self.nacks.reject(message, sent)
+        rejected = {name: known[name] for name in verdict.names if name in known}
+        self._conflicts.rejected(self.type_url, message, rejected)
+        self._conflicts.accepted_partly(contents.keys() - verdict.doubted)
         self._commit(verdict.doubted)
         for name, resource in verdict.taken.items():
             self.holdings.accept(name, resource)
-        if (taken := sent.keys() - verdict.doubted) and not self.refusals.past_is_unknown:
+        if (taken := sent.keys() - verdict.doubted) and not self.nacks.may_hold_unknown:
             # It has the others, but notes their versions, by which it goes when it connects again,
             # only with a response that it accepts.
-            if self._semantics.repeats:
-                self.owes_answer = True
+            if self._rules.repeats:
+                self.must_answer = True
             else:
-                self._due |= taken
-        if self._unsure is not None:
-            self._unsure |= verdict.suspected
+                self._forced |= taken
+        if self._dirty is not None:
+            self._dirty |= verdict.suspected
         return verdict.names
 
-    def _uncertain(self, snapshot: Snapshot) -> set[str]:
-        if self._unsure is not None:
-            return self._unsure
-        wanted = self.interest.given(snapshot.names(self.type_url))
-        return {*wanted, *(self.holdings.versions if self.interest.wildcard else ())}
+    def _to_compare(self, snapshot: Snapshot) -> set[str]:
+        if self._dirty is not None:
+            return self._dirty
+        wanted = self.wanted_names.given(snapshot.names(self.type_url))
+        return {*wanted, *(self.holdings.versions if self.wanted_names.wildcard else ())}
 
-    def _believe(self, snapshot: Snapshot) -> None:
-        """Take the client's word for what it holds, if it is about just what it should hold."""
+    def _check_claim(self, snapshot: Snapshot) -> None:
+        """Believe what the client claims to hold, if that is just what it should hold."""
         claim, self._claim = self._claim, ""
-        wanted = self.interest.given(snapshot.names(self.type_url))
-        found = [it for name in wanted if (it := snapshot.get(self.type_url, name))]
+        wanted = self.wanted_names.given(snapshot.names(self.type_url))
+        found = [resource for name in wanted if (resource := snapshot.get(self.type_url, name))]
         if claim == version_of(found):
-            self.refusals.accept()
+            self.nacks.accept()
             self._inherited.clear()
             for resource in found:
                 self.holdings.accept(resource.name, resource)
-            self._due.clear()
-            self.owes_answer = False
+            self._forced.clear()
+            self.must_answer = False
 
     def _commit(self, doubted: Set[str] = frozenset()) -> None:
-        """The outstanding response is answered: all in it is held, but for what is in doubt."""
+        """Count all in the outstanding response as held, but for what is in doubt."""
         outstanding, self.outstanding = self.outstanding, None
         for name, resource in (outstanding.contents if outstanding else {}).items():
             if name in doubted:
                 self.holdings.doubt(name)
                 continue
-            self.refusals.forget(name)
-            if resource or name in self.interest.names:
+            self.nacks.forget(name)
+            if resource or name in self.wanted_names.names:
                 self.holdings.accept(name, resource)
             else:
                 self.holdings.forget(name)
 
     def _known(self) -> set[str]:
         under_way = self.outstanding.contents.keys() if self.outstanding else set()
-        return self.holdings.versions.keys() | self._due | under_way | (self._unsure or set())
+        return self.holdings.versions.keys() | self._forced | under_way | (self._dirty or set())
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             self.holdings.forget(name)
-            self.refusals.forget(name)
-            self._contested.forget(name)
-            self._due.discard(name)
-            if self._unsure:
-                self._unsure.discard(name)
+            self.nacks.forget(name)
+            self._conflicts.forget(name)
+            self._forced.discard(name)
+            if self._dirty:
+                self._dirty.discard(name)
             if self.outstanding:
                 self.outstanding.contents.pop(name, None)

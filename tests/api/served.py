@@ -16,7 +16,7 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.fleet import AuditLog, Command, differences
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address, AdminSettings, Token
-from controlplane.xds.nodes import NodeStatus
+from controlplane.xds import NodeStatus
 
 POOL = {"model": "minilm", "listener": {"address": "127.0.0.1:10000"}}
 REPLICA = {"address": "127.0.0.1:9001"}

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 from controlplane.api.events import MAX_NAMES, Feed, NodeEvents
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.xds.events import (
+from controlplane.xds import (
     Acknowledged,
     Connected,
     Disconnected,
     Event,
+    Locality,
+    Node,
     Rejected,
     Sent,
     Unserved,
 )
-from controlplane.xds.identity import Locality, Node
 from tests.api.served import served
 from tests.api.test_events import following
 

@@ -13,9 +13,16 @@ from controlplane.api.schema.operations import OPERATIONS
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import PoolSettings, ReplicaSettings
 from controlplane.signals.load import Endpoint, Load
-from controlplane.xds.events import Connected, Disconnected, Rejected
-from controlplane.xds.identity import Locality, Node
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from controlplane.xds import (
+    Connected,
+    Disconnected,
+    Locality,
+    Node,
+    NodeStatus,
+    Rejected,
+    Rejection,
+    TypeStatus,
+)
 from tests.api.parted import go, living, parted
 from tests.api.served import POOL, REPLICA, Answer, Served, served
 from tests.api.test_events import following

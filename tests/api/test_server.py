@@ -11,8 +11,7 @@ from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.settings import Address, AdminSettings
-from controlplane.xds.identity import Locality
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, served
 
 

@@ -5,8 +5,7 @@ import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 from benchmarks.xds.requests import TYPE_URLS, answer, first_requests
 from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE, Resource
 from controlplane.resources.views import View
-from controlplane.xds.requests import decode_delta
-from controlplane.xds.responses import encode_delta
+from controlplane.xds import decode_delta, encode_delta
 
 
 def test_a_client_asks_for_every_type_and_names_endpoints_and_routes() -> None:

@@ -9,8 +9,7 @@ import pytest
 from controlplane.cli.node_table import lasted, print_nodes
 from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.xds.identity import Locality
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import Served, served
 from tests.cli.answering import run
 

@@ -29,8 +29,7 @@ from controlplane.client.errors import problem
 from controlplane.plane import Probe
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import PoolSettings, ReplicaSettings, Role, Token, load_config
-from controlplane.xds.identity import Locality
-from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, REPLICA, Served, served
 from tests.client.clients import client, sent
 

@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controlplane.edges.xds_server.load_reporting import LoadSink
 from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
@@ -20,7 +19,7 @@ from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluste
 from controlplane.resources.portion import Portion
 from controlplane.settings import Address, ClassMatch, PoolSettings, validated
 from controlplane.signals.load import Endpoint, LoadReports
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds import LoadSink, LoadStats
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves
 from tests.features.xds import Plane, serving

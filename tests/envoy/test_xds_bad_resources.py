@@ -19,7 +19,7 @@ from controlplane.resources.bootstrap import Protocol
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.settings import PoolSettings, validated
-from controlplane.xds.events import Rejected
+from controlplane.xds import Rejected
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, serves
 from tests.features.xds import serving

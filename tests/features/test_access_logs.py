@@ -8,9 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
-from controlplane.edges.xds_server import access_logging
-from controlplane.edges.xds_server.access_logging import ENTRIES, SERVICE, Allowance
 from controlplane.signals.sizes import Sample
+from controlplane.xds import ACCESS_LOGS as SERVICE
+from controlplane.xds import report_services
+from controlplane.xds.report_services import MAX_ENTRIES, Allowance
 from tests.features.xds import FixedCatalog, Plane, envoy, serving, until
 from tests.xds.access_logs import entry, logs
 from tests.xds.snapshots import snapshot
@@ -73,17 +74,17 @@ async def test_so_many_entries_are_looked_at_in_a_second_of_all_envoys_and_the_o
         log(plane) as one,
         log(plane) as other,
     ):
-        await one.write(message(ENTRIES - 50))
-        await until(lambda: sink.count == ENTRIES - 50)
-        await other.write(message(ENTRIES))
-        await until(lambda: sink.count == ENTRIES)
+        await one.write(message(MAX_ENTRIES - 50))
+        await until(lambda: sink.count == MAX_ENTRIES - 50)
+        await other.write(message(MAX_ENTRIES))
+        await until(lambda: sink.count == MAX_ENTRIES)
         await other.write(message(7, node=None))
         await other.done_writing()
         assert await other == b""
-        assert sink.count == ENTRIES
+        assert sink.count == MAX_ENTRIES
         clock.now += 0.5
-        await one.write(message(ENTRIES, node=None))
-        await until(lambda: sink.count == ENTRIES * 3 // 2)
+        await one.write(message(MAX_ENTRIES, node=None))
+        await until(lambda: sink.count == MAX_ENTRIES * 3 // 2)
 
 
 def test_what_may_be_looked_at_does_not_add_up_while_nobody_comes() -> None:
@@ -135,7 +136,7 @@ async def test_a_message_that_is_too_long_ends_its_stream() -> None:
 async def test_more_logs_than_are_taken_are_refused_and_xds_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(access_logging, "MAX_LOGS", 1)
+    monkeypatch.setattr(report_services, "MAX_LOGS", 1)
     sink = Sink()
     async with serving(A, samples=sink) as plane, log(plane) as one:
         await one.write(message())
@@ -153,7 +154,7 @@ async def test_more_logs_than_are_taken_are_refused_and_xds_goes_on(
 
 
 async def test_many_streams_are_read_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_logging, "MESSAGES", 0.001)
+    monkeypatch.setattr(report_services, "MAX_MESSAGES", 0.001)
     sink = Sink()
     async with serving(A, samples=sink) as plane, log(plane) as call:
         await call.write(message())

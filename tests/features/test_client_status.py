@@ -9,10 +9,10 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import grpc
 import pytest
 
-from controlplane.edges.xds_server import client_status
-from controlplane.edges.xds_server.client_status import SERVICE
-from controlplane.edges.xds_server.services import SERVICES
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
+from controlplane.xds import SERVICES
+from controlplane.xds import client_status_service as client_status
+from controlplane.xds.client_status_service import SERVICE
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
 from tests.processes import DEADLINE
 from tests.xds.snapshots import Fixed, snapshot

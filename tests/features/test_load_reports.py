@@ -12,11 +12,11 @@ import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
 import grpc
 import pytest
 
-from controlplane.edges.xds_server.load_reporting import SERVICE
 from controlplane.signals import reporting
 from controlplane.signals.load import Endpoint, Load
 from controlplane.signals.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
-from controlplane.xds.load_stats import LoadStats
+from controlplane.xds import LOAD_REPORTING as SERVICE
+from controlplane.xds import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until
 from tests.xds.snapshots import snapshot
 

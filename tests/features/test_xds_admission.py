@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from controlplane.xds.events import Connected, Disconnected, Sent
+from controlplane.xds import Connected, Disconnected, Sent
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving, until
 from tests.processes import DEADLINE
 from tests.xds.snapshots import snapshot

@@ -6,12 +6,11 @@ import contextlib
 import grpc
 import pytest
 
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import BindError, Offer, XdsServer
-from controlplane.edges.xds_server.server import MAX_MESSAGE_BYTES
+from controlplane.latest import Latest
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import Address
-from controlplane.xds.events import FAULT, Disconnected
+from controlplane.xds import FAULT, BindError, Disconnected, Offer, XdsServer
+from controlplane.xds.server import MAX_MESSAGE_BYTES
 from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until
 from tests.xds.snapshots import snapshot
 
@@ -95,7 +94,7 @@ async def test_a_fault_of_ours_ends_a_stream_and_not_the_server(
 ) -> None:
     async with serving(A) as plane:
         with monkeypatch.context() as patch:
-            patch.setattr("controlplane.xds.delta.decode_delta", lambda _: 1 / 0)
+            patch.setattr("controlplane.xds.protocol.decode_delta", lambda _: 1 / 0)
             async with envoy(plane.address) as client:
                 await client.request()
                 assert await client.call.code() is grpc.StatusCode.INTERNAL

@@ -10,7 +10,7 @@ from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import load_config
-from controlplane.xds.events import Disconnected
+from controlplane.xds import Disconnected
 from tests.edges.own_metrics.exposed import parsed, values
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.features.xds import Plane as Serving

@@ -3,8 +3,8 @@
 import grpc
 import pytest
 
-from controlplane.edges.xds_server.services import SERVICES, Service
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
+from controlplane.xds import SERVICES, Service
 from tests.features.xds import Envoy, FixedCatalog, SotwEnvoy, envoy, serving
 from tests.xds.client import Got
 from tests.xds.snapshots import snapshot

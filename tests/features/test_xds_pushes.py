@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Hashable, Iterable
 
 from controlplane.fleet import PutPool
-from controlplane.xds.convergence import Convergence
+from controlplane.xds import PushLatency
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.processes import DEADLINE
@@ -18,7 +18,7 @@ class Recorder:
     """Keeps who was concerned, how often something was written, and which changes are done."""
 
     def __init__(self) -> None:
-        self.convergence: Convergence[Hashable] = Convergence()
+        self.convergence: PushLatency[Hashable] = PushLatency()
         self.concerned: list[int] = []
         self.writes = 0
         self.done = 0

@@ -8,18 +8,17 @@ from functools import partial
 import grpc
 import pytest
 
-from controlplane.edges.xds_server import requests
-from controlplane.edges.xds_server.access_logging import SERVICE as ACCESS_LOGS
-from controlplane.edges.xds_server.client_status import SERVICE as CLIENT_STATUS
-from controlplane.edges.xds_server.health_reporting import SERVICE as HEALTH
-from controlplane.edges.xds_server.load_reporting import SERVICE as LOADS
-from controlplane.edges.xds_server.requests import LARGE, Silent, read
-from controlplane.edges.xds_server.services import AGGREGATED
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
+from controlplane.xds import ACCESS_LOGS, AGGREGATED
+from controlplane.xds import HEALTH_DISCOVERY as HEALTH
+from controlplane.xds import LOAD_REPORTING as LOADS
+from controlplane.xds import connection as requests
+from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
+from controlplane.xds.connection import LARGE, Silent, read
 from tests.features.test_load_reports import Sink
 from tests.features.xds import Envoy, FixedCatalog, serving
 from tests.processes import DEADLINE

@@ -4,7 +4,7 @@ import grpc
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
-from controlplane.xds.events import Acknowledged, Connected, Disconnected, Rejected, Sent
+from controlplane.xds import Acknowledged, Connected, Disconnected, Rejected, Sent
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.xds.snapshots import snapshot
 

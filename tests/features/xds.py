@@ -13,16 +13,23 @@ import envoy_data_plane.google.protobuf as protobuf
 import envoy_data_plane.google.rpc as rpc
 import grpc
 
-from controlplane.edges.latest import Latest
-from controlplane.edges.xds_server import Catalog, Offer, PushObserver, SampleSink, XdsServer
-from controlplane.edges.xds_server.health_reporting import HealthSink
-from controlplane.edges.xds_server.load_reporting import LoadSink
-from controlplane.edges.xds_server.services import AGGREGATED, Service
+from controlplane.latest import Latest
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.settings import Address
-from controlplane.xds.events import Event
+from controlplane.xds import (
+    AGGREGATED,
+    Catalog,
+    Event,
+    HealthSink,
+    LoadSink,
+    Offer,
+    PushObserver,
+    SampleSink,
+    Service,
+    XdsServer,
+)
 from tests.xds.client import Got
 
 

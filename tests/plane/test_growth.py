@@ -207,9 +207,9 @@ def test_of_a_changed_pool_only_the_endpoints_that_changed_are_encoded(
     before, encoded = plane.catalog, list[str]()
     encode = endpoints._member
 
-    def counted(replica: Replica, portion: Portion) -> Member:
+    def counted(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
         encoded.append(replica.id)
-        return encode(replica, portion)
+        return encode(replica, portion, is_hosted=is_hosted)
 
     monkeypatch.setattr(endpoints, "_member", counted)
     for n in range(100):

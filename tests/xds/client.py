@@ -9,15 +9,12 @@ from typing import Any, ClassVar
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.resources.encoding import delimited
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.delta import Delta
-from controlplane.xds.events import Event
-from controlplane.xds.identity import Node
-from controlplane.xds.requests import DeltaRequest, ErrorDetail, SotwRequest
-from controlplane.xds.sotw import WHOLE_TYPES, StateOfTheWorld
-from controlplane.xds.standing import Standings
+from controlplane.xds import Event, Node
+from controlplane.xds.messages import DeltaRequest, ErrorDetail, SotwRequest
+from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld
+from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 
 ENVOY = Node(id="sidecar-1", cluster="apps", user_agent="envoy", version="1.40.0")
@@ -85,7 +82,7 @@ class Client(ABC):
     """One stream, with the first request's node filled in. What it accepts, it holds.
 
     Attributes:
-        dialect: What it speaks.
+        protocol: What it speaks.
         stream: The server's side.
         node: Who it says that it is.
         events: What the server noticed.
@@ -93,7 +90,7 @@ class Client(ABC):
         held: Contents by type and name.
     """
 
-    dialect: ClassVar[Delta | StateOfTheWorld]
+    protocol: ClassVar[Delta | StateOfTheWorld]
 
     def __init__(
         self,
@@ -101,9 +98,9 @@ class Client(ABC):
         node: Node = ENVOY,
         *,
         only: str | None = None,
-        standings: Standings | None = None,
+        shared_states: SharedStates | None = None,
     ) -> None:
-        self.stream: Stream[Any] = Stream(self.dialect, only, standings)
+        self.stream: Stream[Any] = Stream(self.protocol, only, shared_states)
         self.node = node
         self.events: list[Event] = []
         self.now = 0.0
@@ -185,7 +182,7 @@ class Client(ABC):
 class DeltaClient(Client):
     """A client of the incremental protocol."""
 
-    dialect = Delta()
+    protocol = Delta()
 
     def begin(self) -> None:
         self._versions: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -211,9 +208,9 @@ class DeltaClient(Client):
             held or {},
         )
         if request == DeltaRequest(type_url, nonce=nonce):
-            # As it comes over the wire, for there is a short way for those.
-            plain = Delta().plain_answer(type_url, nonce) if nonce else b""
-            self.events += self.stream.receive(plain or delimited(2, type_url.encode()), self.now)
+            # As it comes over the wire.
+            message = discovery_v3.DeltaDiscoveryRequest(type_url=type_url, response_nonce=nonce)
+            self.events += self.stream.receive(bytes(message), self.now)
         else:
             self.events += self.stream.apply(request, self.now)
 
@@ -248,7 +245,7 @@ class SotwClient(Client):
         nonce: Of what it answered last, by type.
     """
 
-    dialect = StateOfTheWorld()
+    protocol = StateOfTheWorld()
 
     def begin(self) -> None:
         self.names: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)

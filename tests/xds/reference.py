@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.snapshot import Snapshot
+from controlplane.xds import Node
 from controlplane.xds.holdings import version_of
-from controlplane.xds.identity import Node
-from controlplane.xds.sotw import WHOLE_TYPES
-from controlplane.xds.standing import Standings
+from controlplane.xds.protocol import WHOLE_TYPES
+from controlplane.xds.sharing import SharedStates
 from tests.xds.client import ENVOY, Client, DeltaClient, Got, SotwClient
 from tests.xds.snapshots import resource
 from tests.xds.wanted import WILDCARD, Type
@@ -38,11 +38,11 @@ class Reference:
         self.clock = 0
         self.removed_clusters: set[str] = set()
         self.saw_clusters = False
-        self.standings = Standings()
+        self.shared_states = SharedStates()
         self.told, self.twin, self.compares = self._connect()
 
     def _connect(self) -> tuple[Client, Client, Client]:
-        shared = [self.protocol(node=self.node, standings=self.standings) for _ in range(2)]
+        shared = [self.protocol(node=self.node, shared_states=self.shared_states) for _ in range(2)]
         return shared[0], shared[1], self.protocol(node=self.node)
 
     # What it says.

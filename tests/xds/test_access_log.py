@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.signals.sizes import Sample
-from controlplane.xds.access_log import MAX_NAME, MAX_SECONDS, decode_access_logs
-from controlplane.xds.errors import ProtocolError
+from controlplane.xds import ProtocolError
+from controlplane.xds.reports import MAX_NAME, MAX_REQUEST_SECONDS, decode_access_logs
 from tests.xds.access_logs import entry, logs
 
 ONE = Sample("p", "", "10.0.0.1", 9001, 840, 0.25, 200)
@@ -90,7 +90,7 @@ def test_an_entry_that_is_of_no_use_is_left_out(nothing: object) -> None:
 
 
 def test_a_request_that_lasts_for_ever_lasts_a_day() -> None:
-    assert read(logs(entry(ONE._replace(seconds=1e9))))[0].seconds == MAX_SECONDS
+    assert read(logs(entry(ONE._replace(seconds=1e9))))[0].seconds == MAX_REQUEST_SECONDS
 
 
 def test_logs_of_connections_are_left_out() -> None:

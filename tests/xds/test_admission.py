@@ -6,14 +6,12 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.resources.views import View
-from controlplane.xds.delta import Delta
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.events import Connected
-from controlplane.xds.identity import Locality, Node
-from controlplane.xds.limits import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
-from controlplane.xds.requests import DeltaRequest
+from controlplane.xds import Connected, Locality, Node, ProtocolError
+from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
+from controlplane.xds.holdings import mark
+from controlplane.xds.messages import DeltaRequest
+from controlplane.xds.protocol import Delta
 from controlplane.xds.stream import Stream
-from controlplane.xds.versions import mark
 from tests.xds.client import ENVOY, DeltaClient
 from tests.xds.snapshots import snapshot
 

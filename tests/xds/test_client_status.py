@@ -3,13 +3,8 @@
 import envoy_data_plane.envoy.service.status.v3 as status_v3
 
 from controlplane.resources.resource import CLUSTER
-from controlplane.xds.client_status import (
-    ClientStatus,
-    ConfigStatus,
-    ResourceStatus,
-    encode_config,
-)
-from controlplane.xds.identity import Locality, Node
+from controlplane.xds import Locality, Node
+from controlplane.xds.client_status import ClientStatus, ConfigStatus, ResourceStatus, encode_config
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 

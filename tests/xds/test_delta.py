@@ -4,8 +4,7 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.events import Acknowledged
-from controlplane.xds.identity import Node
+from controlplane.xds import Acknowledged, Node
 from tests.xds.client import DeltaClient, Got
 from tests.xds.snapshots import snapshot
 

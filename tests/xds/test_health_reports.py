@@ -14,8 +14,8 @@ from controlplane.resources.addresses import socket_address
 from controlplane.resources.health_checks import PREFIX, Checked, health_check_specifier
 from controlplane.settings import Address
 from controlplane.signals.load import Endpoint
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.health_reports import MAX_ENDPOINTS, HealthReport, decode_health_report
+from controlplane.xds import ProtocolError
+from controlplane.xds.reports import MAX_HEALTH_ENDPOINTS, HealthReport, decode_health_report
 from tests.fleet.fleets import a_pool
 
 Message = health_v3.HealthCheckRequestOrEndpointHealthResponse
@@ -61,8 +61,8 @@ def test_a_first_message_names_the_node() -> None:
 
 
 def test_a_report_of_too_many_is_refused() -> None:
-    with pytest.raises(ProtocolError, match=f"over {MAX_ENDPOINTS}"):
-        decode_health_report(report(MAX_ENDPOINTS + 1, core_v3.HealthStatus.HEALTHY))
+    with pytest.raises(ProtocolError, match=f"over {MAX_HEALTH_ENDPOINTS}"):
+        decode_health_report(report(MAX_HEALTH_ENDPOINTS + 1, core_v3.HealthStatus.HEALTHY))
 
 
 @given(st.binary(max_size=200))

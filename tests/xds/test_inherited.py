@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, Resource
-from controlplane.xds.standing import Standings
+from controlplane.xds.sharing import SharedStates
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import Fixed, resource, snapshot
 
@@ -85,8 +85,8 @@ def test_once_nothing_is_kept_any_more_all_is_told() -> None:
 
 
 def test_clients_that_keep_something_stand_with_no_others() -> None:
-    standings, now = Standings(), Guarded({"a": "old"}, [])
-    keeping, other = (DeltaClient(now, standings=standings) for _ in range(2))
+    shared_states, now = SharedStates(), Guarded({"a": "old"}, [])
+    keeping, other = (DeltaClient(now, shared_states=shared_states) for _ in range(2))
     other.request(ENDPOINT, subscribe=["a"])
     other.accept()
     before = Guarded({"a": "other"}, [])

@@ -3,9 +3,7 @@
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, TYPE_URLS
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.events import Unserved
-from controlplane.xds.identity import Node
+from controlplane.xds import Node, ProtocolError, Unserved
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot
 

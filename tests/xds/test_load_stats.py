@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.signals.load import Endpoint, Failing, Load, LoadReports
-from controlplane.xds import load_stats
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.load_stats import (
+from controlplane.xds import ProtocolError
+from controlplane.xds import reports as load_stats
+from controlplane.xds.reports import (
     MAX_IN_PROGRESS,
     MAX_REQUESTS_PER_SECOND,
     decode_load_stats,
@@ -120,7 +120,7 @@ def test_more_than_there_can_be_is_refused(load: Load, seconds: float) -> None:
 
 
 def test_a_report_about_too_many_endpoints_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_stats, "MAX_ENDPOINTS", 2)
+    monkeypatch.setattr(load_stats, "MAX_LOAD_ENDPOINTS", 2)
     loads = [(Endpoint("p", "10.0.0.1", port), Load(1, 1, 1)) for port in (1, 2, 3)]
     assert len(decode_load_stats(bytes(request(loads[:2])), first=True).loads) == 2
     with pytest.raises(ProtocolError, match=r"RESOURCE_EXHAUSTED.*over 2 endpoints"):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.xds.identity import Node
+from controlplane.xds import Node
 from tests.xds.client import ENVOY, DeltaClient, SotwClient
 from tests.xds.reference import Reference
 from tests.xds.wanted import WILDCARD
@@ -26,7 +26,7 @@ def names(url: str, picked: list[int]) -> list[str]:
     return list(dict.fromkeys(every[it % len(every)] for it in picked))
 
 
-class Conversation(RuleBasedStateMachine):
+class StreamState(RuleBasedStateMachine):
     """A client, a server and a world that changes, each at its own pace."""
 
     protocol: type[DeltaClient] | type[SotwClient]
@@ -98,15 +98,15 @@ class Conversation(RuleBasedStateMachine):
         self.all_is_said()
 
 
-class DeltaConversation(Conversation):
+class DeltaConversation(StreamState):
     protocol = DeltaClient
 
 
-class SotwConversation(Conversation):
+class SotwConversation(StreamState):
     protocol = SotwClient
 
 
-class OtherConversation(Conversation):
+class OtherConversation(StreamState):
     """With a client that takes what it can of a response and does not say what."""
 
     protocol = SotwClient

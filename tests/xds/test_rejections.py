@@ -3,8 +3,8 @@
 import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.xds.events import Rejected
-from controlplane.xds.rejections import blamed
+from controlplane.xds import Rejected
+from controlplane.xds.nack import named_as_bad
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot
 
@@ -47,9 +47,9 @@ def test_a_rejection_that_names_the_bad_cluster_accepts_the_others(protocol: Pro
 def test_all_that_envoy_names_are_bad_and_no_name_within_its_words_is() -> None:
     names = ["a", "b", "c", "found", "listener", "name.b"]
     clusters = "Error adding/updating cluster(s) a: no policy a: b: found, c: it, found: not, b: 1"
-    assert blamed(CLUSTER, clusters, names) == {"a", "c", "found", "b"}
+    assert named_as_bad(CLUSTER, clusters, names) == {"a", "c", "found", "b"}
     listeners = "Error adding/updating listener(s) b: cannot bind '[::1]:1': found c  name.b: no "
-    assert blamed(LISTENER, listeners, names) == {"b", "name.b"}
+    assert named_as_bad(LISTENER, listeners, names) == {"b", "name.b"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_all_that_envoy_names_are_bad_and_no_name_within_its_words_is() -> None:
 )
 def test_other_words_with_a_clusters_name_in_them_accept_no_other_cluster(words: str) -> None:
     # Envoy has then looked at none of the others.
-    assert blamed(CLUSTER, words, ["a", "b"]) == set()
+    assert named_as_bad(CLUSTER, words, ["a", "b"]) == set()
 
 
 def test_a_name_in_a_rejection_that_was_not_in_the_response_excuses_nobody(

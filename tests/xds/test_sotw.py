@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.events import Acknowledged, Rejected
+from controlplane.xds import Acknowledged, Rejected
 from tests.xds.client import SotwClient
 from tests.xds.snapshots import snapshot
 

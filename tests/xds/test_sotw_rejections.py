@@ -2,8 +2,8 @@
 
 import pytest
 
+from controlplane.xds import Node
 from controlplane.xds.client_status import ClientStatus
-from controlplane.xds.identity import Node
 from tests.xds.client import ENVOY, Got, SotwClient
 from tests.xds.snapshots import snapshot
 

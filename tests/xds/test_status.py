@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 from controlplane.resources.resource import CLUSTER
-from controlplane.xds.events import Acknowledged, Rejected
-from controlplane.xds.identity import Locality, Node
-from controlplane.xds.nodes import Rejection, TypeStatus
-from controlplane.xds.requests import DeltaRequest, ErrorDetail
+from controlplane.xds import Acknowledged, Locality, Node, Rejected, Rejection, TypeStatus
+from controlplane.xds.messages import DeltaRequest, ErrorDetail
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 

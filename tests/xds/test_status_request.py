@@ -6,9 +6,8 @@ import envoy_data_plane.envoy.service.status.v3 as status_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import pytest
 
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.identity import Node
-from controlplane.xds.status_request import decode_status_request
+from controlplane.xds import Node, ProtocolError
+from controlplane.xds.client_status import decode_status_request
 
 
 def encoded(*matchers: matcher_v3.NodeMatcher, **more: Any) -> bytes:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controlplane.xds.convergence import Convergence
+from controlplane.xds import PushLatency
 
 # Seconds: Envoy acknowledges within some 20 ms; a client that reads nothing is cut off after 20 s.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -29,7 +29,7 @@ class Pushes(Collector):
             clock: Seconds that never go back.
         """
         self._clock = clock
-        self._convergence: Convergence[Hashable] = Convergence()
+        self._convergence: PushLatency[Hashable] = PushLatency()
         self._revision = 0
         self._begun_at = 0.0
         self._converged = Histogram(

@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from controlplane.xds.events import (
+from controlplane.xds import (
     FAULT,
     Acknowledged,
     Connected,

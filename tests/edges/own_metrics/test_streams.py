@@ -5,17 +5,18 @@ import pytest
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.xds.events import (
+from controlplane.xds import (
     FAULT,
     Acknowledged,
     Connected,
     Disconnected,
     Event,
+    Locality,
+    Node,
     Rejected,
     Sent,
     Unserved,
 )
-from controlplane.xds.identity import Locality, Node
 from tests.edges.own_metrics.exposed import everything, families, values
 
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105

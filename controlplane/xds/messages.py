@@ -1,0 +1,183 @@
+"""Requests of both xDS protocols as plain values, and responses as bytes.
+
+Only the fields that the control plane acts on are read.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from controlplane.protos import envoy_pb2 as pb
+from controlplane.resources.resource import Resource
+from controlplane.xds.errors import MalformedRequestError
+from controlplane.xds.nack import CUT
+from controlplane.xds.node import Node, node_of
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+_LONGEST_ERROR: Final = 4_000
+"""Characters of a client's error message that are shown."""
+_NO_VERSIONS: Final[Mapping[str, str]] = MappingProxyType({})
+_MOST_WORDS: Final = 65_536
+"""Characters of it that are read; Envoy cuts them at 4,096 bytes."""
+
+
+class ErrorDetail(NamedTuple):
+    """Why a client rejected a response, in its own words.
+
+    Attributes:
+        code: Of gRPC.
+        message: To be shown: of a long one its begin and its end.
+        words: To be read: all of it, or what is not `CUT`.
+    """
+
+    code: int
+    message: str
+    words: str
+
+
+class DeltaRequest(NamedTuple):
+    """A ``DeltaDiscoveryRequest``; the attributes are its fields of the same meaning."""
+
+    type_url: str = ""
+    node: Node | None = None
+    nonce: str = ""
+    error: ErrorDetail | None = None
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: Mapping[str, str] = _NO_VERSIONS
+
+
+class SotwRequest(NamedTuple):
+    """A ``DiscoveryRequest``; the attributes are its fields of the same meaning."""
+
+    type_url: str = ""
+    node: Node | None = None
+    nonce: str = ""
+    error: ErrorDetail | None = None
+    names: tuple[str, ...] = ()
+    version: str = ""
+
+
+Request: TypeAlias = DeltaRequest | SotwRequest
+
+
+def parse(message: type[MessageT], data: bytes) -> MessageT:
+    """Parse untrusted bytes.
+
+    Raises:
+        MalformedRequestError: When they are no such message.
+    """
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise MalformedRequestError(f"not a {message.DESCRIPTOR.name}") from None
+
+
+def decode_delta(data: bytes) -> DeltaRequest:
+    """Decode a ``DeltaDiscoveryRequest``.
+
+    Raises:
+        MalformedRequestError: When the bytes are no such message; no other error escapes.
+    """
+    request = parse(pb.DeltaDiscoveryRequest, data)
+    subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
+    versions = request.initial_resource_versions
+    # Most requests are acknowledgements, without any of these: no copies of nothing.
+    return DeltaRequest(
+        request.type_url,
+        node_of(request.node) if request.HasField("node") else None,
+        request.response_nonce,
+        _error(request.error_detail) if request.HasField("error_detail") else None,
+        tuple(subscribe) if subscribe else (),
+        tuple(unsubscribe) if unsubscribe else (),
+        dict(versions) if versions else _NO_VERSIONS,
+    )
+
+
+def decode_sotw(data: bytes) -> SotwRequest:
+    """Decode a ``DiscoveryRequest``.
+
+    Raises:
+        MalformedRequestError: When the bytes are no such message; no other error escapes.
+    """
+    request = parse(pb.DiscoveryRequest, data)
+    return SotwRequest(
+        request.type_url,
+        node_of(request.node) if request.HasField("node") else None,
+        request.response_nonce,
+        _error(request.error_detail) if request.HasField("error_detail") else None,
+        tuple(request.resource_names),
+        request.version_info,
+    )
+
+
+def encode_delta(
+    *,
+    version: str,
+    resources: Iterable[Resource],
+    type_url: str,
+    nonce: str = "",
+    removed: Iterable[str] = (),
+) -> bytes:
+    """Encode a ``DeltaDiscoveryResponse``.
+
+    Args:
+        version: The ``system_version_info``, which clients show and do not act on.
+        resources: New and changed ones.
+        type_url: Of all the resources.
+        nonce: By which the client will acknowledge it; see `with_nonce`.
+        removed: Names that do not exist (any more).
+    """
+    return pb.DeltaDiscoveryResponse(
+        system_version_info=version,
+        resources=[resource.framed for resource in resources],
+        type_url=type_url,
+        nonce=nonce,
+        removed_resources=removed,
+    ).SerializeToString()
+
+
+def encode_sotw(
+    *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
+) -> bytes:
+    """Encode a ``DiscoveryResponse``.
+
+    Args:
+        version: The ``version_info``, which clients repeat in their next requests.
+        resources: All of them, or those that have changed: see `controlplane.xds.protocol`.
+        type_url: Of all the resources.
+        nonce: By which the client will acknowledge it; see `with_nonce`.
+    """
+    return pb.DiscoveryResponse(
+        version_info=version,
+        resources=[resource.packed for resource in resources],
+        type_url=type_url,
+        nonce=nonce,
+    ).SerializeToString()
+
+
+def with_nonce(response: bytes, nonce: str) -> bytes:
+    """Add a nonce to a response of either protocol that was encoded without one.
+
+    Encoded messages that follow each other are merged. The nonce is field 5 in both protocols.
+    """
+    return response + pb.DeltaDiscoveryResponse(nonce=nonce).SerializeToString()
+
+
+def _error(status: pb.Status) -> ErrorDetail:
+    message = status.message.decode("utf-8", "replace")
+    shown = message
+    if len(message) > _LONGEST_ERROR:
+        # Envoy names the resource first and, behind all that is in it, what is wrong with it.
+        half = _LONGEST_ERROR // 2
+        shown = message[: half - 3] + " … " + message[-half:]
+    words = message if len(message) <= _MOST_WORDS else message[:_MOST_WORDS] + CUT
+    return ErrorDetail(status.code, _printable(shown), _printable(words))
+
+
+def _printable(message: str) -> str:
+    """Replace control characters: the message goes to logs and dashboards."""
+    return "".join(c if c.isprintable() else " " for c in message)

@@ -1,0 +1,110 @@
+"""The node at the other end of a stream: what it claims, and whether it can be served."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from google.protobuf import struct_pb2
+
+from controlplane.protos import envoy_pb2 as pb
+from controlplane.resources.places import Place
+from controlplane.resources.views import View
+from controlplane.xds.errors import ProtocolError
+
+MAX_ID_LENGTH: Final = 256
+"""Characters that a node's id, and each other word it says about itself, may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where a node says that it is; empty where it says nothing."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who a client says that it is. A claim: nothing here was verified.
+
+    Attributes:
+        id: Of the node, from its bootstrap.
+        cluster: The group of nodes that it belongs to, from its bootstrap.
+        locality: Where it runs.
+        user_agent: The program, ``envoy`` for Envoy.
+        version: Of the program, such as ``1.40.0``; empty if unknown.
+        metadata: Of its bootstrap, as plain data.
+    """
+
+    id: str = ""
+    cluster: str = ""
+    locality: Locality = Locality()
+    user_agent: str = ""
+    version: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names_its_wildcards(self) -> bool:
+        """Whether it reconnects with names where it means the wildcard (envoy#16063, < 1.19)."""
+        found = re.match(r"(\d{1,4})\.(\d{1,4})\b", self.version, re.ASCII)
+        return (
+            self.user_agent == "envoy"
+            and found is not None
+            and (int(found[1]), int(found[2])) < (1, 19)
+        )
+
+
+def node_of(node: pb.Node) -> Node:
+    """Take what matters of an Envoy's ``Node``."""
+    place, version = node.locality, node.user_agent_version
+    if not version and node.HasField("user_agent_build_version"):
+        built = node.user_agent_build_version.version
+        version = f"{built.major_number}.{built.minor_number}.{built.patch}"
+    return Node(
+        node.id,
+        node.cluster,
+        Locality(place.region, place.zone, place.sub_zone),
+        node.user_agent_name,
+        version,
+        _struct(node.metadata),
+    )
+
+
+def _struct(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """Turn a ``google.protobuf.Struct`` into plain data; protobuf limits how deep it is."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: struct_pb2.Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _struct(value.struct_value)
+    if kind == "list_value":
+        return [_value(each) for each in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def admit(node: Node | None) -> tuple[Node, View]:
+    """Take a stream's first request by the node that it names.
+
+    Raises:
+        ProtocolError: When there is no node, or none that can be served or safely shown.
+    """
+    if node is None or not node.id:
+        raise ProtocolError("INVALID_ARGUMENT", "the first request must name its node, with an id")
+    place = node.locality
+    words = (node.id, node.cluster, node.user_agent, node.version)
+    for word in (*words, place.region, place.zone, place.sub_zone):
+        # These reach logs and dashboards.
+        if len(word) > MAX_ID_LENGTH or not word.isprintable():
+            raise ProtocolError(
+                "INVALID_ARGUMENT",
+                f"what a node says about itself must be printable and at most {MAX_ID_LENGTH}"
+                " characters",
+            )
+    try:
+        return node, View.of(node.metadata, Place(place.region, place.zone))
+    except ValueError as error:
+        raise ProtocolError("INVALID_ARGUMENT", str(error)) from None

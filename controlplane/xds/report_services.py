@@ -1,0 +1,276 @@
+"""The services to which Envoys report: load (LRS), health of replicas (HDS), requests (ALS)."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+import grpc
+
+from controlplane.resources.health_checks import Checked, health_check_specifier
+from controlplane.resources.views import View
+from controlplane.signals.load import Endpoint
+from controlplane.signals.reporting import report_interval
+from controlplane.signals.sizes import Sample
+from controlplane.xds.connection import Context, read, soon
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.node import admit
+from controlplane.xds.reports import (
+    LoadStats,
+    decode_access_logs,
+    decode_health_report,
+    decode_load_stats,
+    encode_load_stats_response,
+)
+
+LOAD_REPORTING: Final = "envoy.service.load_stats.v3.LoadReportingService"
+
+INTERVAL_OFF: Final = 2.0
+"""Factor by which an interval must be off before an Envoy is asked anew."""
+
+
+class LoadSink(Protocol):
+    """Where reports go; neither method may raise, or keep the event loop."""
+
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
+        """Take in a report; `reporter` is one object for all reports of a stream."""
+
+    def left(self, reporter: object) -> None:
+        """The reporter has gone."""
+
+
+class LoadReportingService:
+    """Asks every Envoy that comes for reports, and hands them on."""
+
+    def __init__(self, sink: LoadSink, ready: Callable[[], bool]) -> None:
+        """Prepare to ask.
+
+        Args:
+            sink: Takes the reports.
+            ready: Whether there is a fleet yet that they can be about.
+        """
+        self._sink = sink
+        self._ready = ready
+        self._reporters: set[object] = set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Its method, for a gRPC server."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "StreamLoadStats": grpc.stream_stream_rpc_method_handler(self._stream)
+        }
+        return grpc.method_handlers_generic_handler(LOAD_REPORTING, methods)
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        if not self._ready():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        reporter, asked = object(), 0.0
+        try:
+            async for data in soon(requests):
+                first = reporter not in self._reporters
+                stats = await read(data, partial(decode_load_stats, first=first))
+                if first:
+                    admit(stats.node)
+                    self._reporters.add(reporter)
+                wanted = report_interval(len(self._reporters), len(stats.loads))
+                if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
+                    asked = wanted
+                    await context.write(encode_load_stats_response(asked))
+                await self._sink.reported(reporter, stats)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode[error.code], error.message)
+        finally:
+            self._reporters.discard(reporter)
+            self._sink.left(reporter)
+
+
+HEALTH_DISCOVERY: Final = "envoy.service.health.v3.HealthDiscoveryService"
+
+HEALTH_LOOK: Final = 5.0
+"""Seconds between two looks at what an Envoy is to check."""
+
+MAX_HEALTH_STREAMS: Final = 10_000
+"""Open at a time; more are refused."""
+
+
+class HealthSink(Protocol):
+    """Says what is to be checked and takes what is seen; no method may block or raise."""
+
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        """What a node is to check that has checked what is known so far."""
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        """Take in a report; `reporter` is one object for all reports of a stream."""
+
+    def health_left(self, reporter: object) -> None:
+        """The reporter has gone."""
+
+
+class HealthReportingService:
+    """Asks every Envoy that comes for checks of some replicas, and hands on what it sees."""
+
+    def __init__(self, sink: HealthSink, ready: Callable[[], bool]) -> None:
+        """Prepare to ask.
+
+        Args:
+            sink: Takes the reports.
+            ready: Whether there is a fleet yet that they can be about.
+        """
+        self._sink, self._ready, self._open = sink, ready, 0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Its method, for a gRPC server."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "StreamHealthCheck": grpc.stream_stream_rpc_method_handler(self._stream)
+        }
+        return grpc.method_handlers_generic_handler(HEALTH_DISCOVERY, methods)
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        if not self._ready():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        if self._open >= MAX_HEALTH_STREAMS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_HEALTH_STREAMS} Envoys report health already",
+            )
+        reporter, asking, name = object(), None, ""
+        self._open += 1
+        try:
+            async for data in soon(requests):
+                report = await read(data, decode_health_report)
+                if asking is None:
+                    node, view = admit(report.node)
+                    name = node.id
+                    asking = asyncio.create_task(self._ask(name, view, context), name="xds: health")
+                else:
+                    self._sink.health_seen(reporter, name, report.healthy)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode[error.code], error.message)
+        finally:
+            self._open -= 1
+            self._sink.health_left(reporter)
+            if asking is not None:
+                asking.cancel()
+                with contextlib.suppress(asyncio.CancelledError, grpc.aio.BaseError):
+                    await asking
+
+    async def _ask(self, node: str, view: View, context: Context) -> None:
+        """Send what is to be checked whenever that changes, until cancelled."""
+        sent: object = None
+        known: tuple[Checked, ...] = ()
+        while True:
+            known = self._sink.to_check(node, view, known)
+            wanted = [
+                (each.pool.name, each.replica.address, each.pool.settings.health_check)
+                for each in known
+            ]
+            if wanted != sent:
+                sent = wanted
+                await context.write(health_check_specifier(known))
+            await asyncio.sleep(HEALTH_LOOK)
+
+
+ACCESS_LOGS: Final = "envoy.service.accesslog.v3.AccessLogService"
+
+MAX_ENTRIES: Final = 200
+"""That are looked at in a second, of all Envoys. The others are skipped."""
+
+MAX_MESSAGES: Final = 200
+"""That are read in a second, of all Envoys. Of the others gRPC takes no more than fit into a
+stream's window, and then Envoy drops entries."""
+
+MAX_LOGS: Final = 2_000
+"""Streams at a time; each thread of an Envoy has one. More would leave none for xDS itself."""
+
+
+class SampleSink(Protocol):
+    """Where samples go; it may neither block nor raise."""
+
+    def sampled(self, samples: Sequence[Sample]) -> None:
+        """Take in what an Envoy tells of some requests."""
+
+
+class Allowance:
+    """How many entries may be looked at: so many a second, and no more than that at once."""
+
+    def __init__(self, rate: float, clock: Callable[[], float]) -> None:
+        """Begin with the allowance of a second.
+
+        Args:
+            rate: A second.
+            clock: Seconds that never go back.
+        """
+        self._rate, self._clock = rate, clock
+        self._left, self._at = rate, clock()
+
+    @property
+    def left(self) -> int:
+        """How many may be looked at now."""
+        now = self._clock()
+        self._left = min(self._left + (now - self._at) * self._rate, self._rate)
+        self._at = now
+        return int(self._left)
+
+    def spend(self, entries: int) -> None:
+        """Note that so many were looked at."""
+        self._left -= entries
+
+
+class AccessLogService:
+    """Reads as much of what Envoys tell as it may, and hands it on."""
+
+    def __init__(
+        self,
+        sink: SampleSink,
+        ready: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to read.
+
+        Args:
+            sink: Takes the samples.
+            ready: Whether there is a fleet yet that they can be about.
+            clock: Seconds that never go back.
+        """
+        self._sink = sink
+        self._ready = ready
+        self._allowance = Allowance(MAX_ENTRIES, clock)
+        self._open = 0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Its method, for a gRPC server."""
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "StreamAccessLogs": grpc.stream_unary_rpc_method_handler(self._stream)
+        }
+        return grpc.method_handlers_generic_handler(ACCESS_LOGS, methods)
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
+        if not self._ready():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        if self._open >= MAX_LOGS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_LOGS} access logs are open, and no more are taken",
+            )
+        self._open += 1
+        try:
+            await self._read(requests)
+        except ProtocolError as error:
+            await context.abort(grpc.StatusCode[error.code], error.message)
+        finally:
+            self._open -= 1
+        return b""
+
+    async def _read(self, requests: AsyncIterator[bytes]) -> None:
+        first = True
+        async for data in soon(requests):
+            most = self._allowance.left
+            logs = await read(data, partial(decode_access_logs, first=first, most=most))
+            if first:
+                admit(logs.node)
+                first = False
+            self._allowance.spend(logs.looked)
+            if logs.samples:
+                self._sink.sampled(logs.samples)
+            await asyncio.sleep(self._open / MAX_MESSAGES)

@@ -1,0 +1,212 @@
+"""What Envoys report: load (LRS), requests (ALS), and the health of replicas (HDS).
+
+Bytes of their messages in, values that telemetry and balancing use out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from controlplane.protos import envoy_pb2 as pb
+from controlplane.resources.classes import class_of, pool_of
+from controlplane.resources.health_checks import PREFIX
+from controlplane.signals.load import Endpoint, Load
+from controlplane.signals.sizes import Sample
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.messages import parse
+from controlplane.xds.node import Node, node_of
+
+MAX_LOAD_ENDPOINTS: Final = 100_000
+"""Endpoints that one load report may be about."""
+
+MAX_REQUESTS_PER_SECOND: Final = 1_000_000
+"""More of one Envoy to one endpoint is no measurement."""
+
+MAX_IN_PROGRESS: Final = 1_000_000
+"""Likewise, at one time."""
+
+MAX_REPORT_SECONDS: Final = 3600.0
+"""A report that covers longer counts as one that covers so long."""
+
+MAX_REQUEST_SECONDS: Final = 86_400.0
+"""A request that lasts longer counts as one that lasts so long."""
+
+MAX_NAME: Final = 256
+"""Characters of a cluster's or a host's name in an access log; a longer one is not one of ours."""
+
+MAX_HEALTH_ENDPOINTS: Final = 1_000
+"""Endpoints that one health report may be about; no Envoy is asked for so many."""
+
+_HEALTHY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStats:
+    """A ``LoadStatsRequest``.
+
+    Attributes:
+        node: Who reports; None unless it was to be read.
+        seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
+        loads: By endpoint.
+    """
+
+    node: Node | None = None
+    seconds: float = 0.0
+    loads: dict[Endpoint, Load] = field(default_factory=dict)
+
+
+def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
+    """Decode a ``LoadStatsRequest``.
+
+    Args:
+        data: The message.
+        first: Whether its node matters. Envoy repeats it, 60 kB long, in every report.
+
+    Raises:
+        ProtocolError: When the bytes are none, or what they say cannot be.
+    """
+    request = parse(pb.LoadStatsRequest, data)
+    node = node_of(parse(pb.Node, request.node)) if first and request.node else None
+    seconds = 0.0
+    loads: dict[Endpoint, Load] = {}
+    for cluster in request.cluster_stats:
+        seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
+        pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
+        for locality in cluster.upstream_locality_stats:
+            for stats in locality.upstream_endpoint_stats:
+                at = stats.address.socket_address
+                if not at.address:
+                    continue
+                endpoint = Endpoint(pool, at.address, at.port_value)
+                load = Load(
+                    stats.total_successful_requests,
+                    stats.total_error_requests,
+                    stats.total_requests_in_progress,
+                )
+                # A replica is in a cluster for each class, and in two localities for the time of
+                # a tier move.
+                loads[endpoint] = loads.get(endpoint, Load(0, 0, 0)).plus(load, of_class)
+                if len(loads) > MAX_LOAD_ENDPOINTS:
+                    raise ProtocolError(
+                        "RESOURCE_EXHAUSTED",
+                        f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints",
+                    )
+    for load in loads.values():
+        if (
+            load.succeeded + load.failed > MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
+            or load.in_progress > MAX_IN_PROGRESS
+        ):
+            raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
+    return LoadStats(node, seconds, loads)
+
+
+def encode_load_stats_response(interval: float) -> bytes:
+    """Encode the ``LoadStatsResponse`` that asks for reports of every endpoint of every cluster.
+
+    Args:
+        interval: Seconds between two reports.
+    """
+    seconds, nanos = divmod(round(interval * 1e9), 1_000_000_000)
+    return pb.LoadStatsResponse(
+        load_reporting_interval=Duration(seconds=seconds, nanos=nanos),
+        report_endpoint_granularity=True,
+        send_all_clusters=True,
+    ).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogs:
+    """A ``StreamAccessLogsMessage``.
+
+    Attributes:
+        node: Who sends it; None unless it was to be read.
+        samples: What was looked at, without requests that were sent to no cluster.
+        looked: How many entries were looked at.
+    """
+
+    node: Node | None
+    samples: tuple[Sample, ...]
+    looked: int
+
+
+def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
+    """Decode a ``StreamAccessLogsMessage``.
+
+    Args:
+        data: The message.
+        first: Whether its node matters; Envoy sends it once in a stream.
+        most: Entries to look at; those that come after them are not parsed. Envoys see more
+            requests than a control plane could look at.
+
+    Raises:
+        ProtocolError: When the bytes that were looked at are no such message.
+    """
+    message = parse(pb.StreamAccessLogsMessage, data)
+    node = None
+    if first and message.identifier:
+        identifier = parse(pb.StreamAccessLogsMessage.Identifier, message.identifier)
+        node = node_of(identifier.node) if identifier.HasField("node") else None
+    entries = message.http_logs.log_entry[:most]
+    samples = [_sample(parse(pb.HTTPAccessLogEntry, entry)) for entry in entries]
+    return AccessLogs(node, tuple(filter(None, samples)), len(entries))
+
+
+def _sample(entry: pb.HTTPAccessLogEntry) -> Sample | None:
+    common = entry.common_properties
+    cluster, at = common.upstream_cluster, common.upstream_remote_address.socket_address
+    if not cluster or len(cluster) > MAX_NAME or len(at.address) > MAX_NAME:
+        return None
+    return Sample(
+        pool_of(cluster),
+        class_of(cluster),
+        at.address,
+        at.port_value,
+        entry.request.request_body_bytes,
+        _seconds(common.duration, MAX_REQUEST_SECONDS),
+        entry.response.response_code.value,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """A ``HealthCheckRequestOrEndpointHealthResponse``.
+
+    Attributes:
+        node: Who introduces itself; None in a report.
+        healthy: By endpoint, whether its checks succeed.
+    """
+
+    node: Node | None = None
+    healthy: dict[Endpoint, bool] = field(default_factory=dict)
+
+
+def decode_health_report(data: bytes) -> HealthReport:
+    """Decode a ``HealthCheckRequestOrEndpointHealthResponse``.
+
+    Raises:
+        ProtocolError: When the bytes are none, or it is about too much.
+    """
+    message = parse(pb.HealthCheckRequestOrEndpointHealthResponse, data)
+    request = message.health_check_request
+    healthy = dict(_health(message.endpoint_health_response))
+    if len(healthy) > MAX_HEALTH_ENDPOINTS:
+        raise ProtocolError(
+            "RESOURCE_EXHAUSTED", f"a health report of over {MAX_HEALTH_ENDPOINTS} endpoints"
+        )
+    return HealthReport(node_of(request.node) if request.HasField("node") else None, healthy)
+
+
+def _health(response: pb.EndpointHealthResponse) -> Iterator[tuple[Endpoint, bool]]:
+    for cluster in response.cluster_endpoints_health:
+        pool = cluster.cluster_name.removeprefix(PREFIX)
+        for locality in cluster.locality_endpoints_health:
+            for health in locality.endpoints_health:
+                at = health.endpoint.address.socket_address
+                endpoint = Endpoint(pool, at.address, at.port_value)
+                yield endpoint, health.health_status == _HEALTHY
+
+
+def _seconds(duration: Duration, most: float) -> float:
+    return min(max(duration.seconds + duration.nanos / 1e9, 0.0), most)

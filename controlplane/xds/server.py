@@ -1,0 +1,354 @@
+"""The gRPC server: ports, methods, the open streams, and which of them a change concerns."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from typing import Final, Generic, TypeVar
+
+import grpc
+
+from controlplane.latest import Latest
+from controlplane.resources.classes import pool_of
+from controlplane.resources.snapshot import Changes
+from controlplane.resources.views import View
+from controlplane.settings import Address
+from controlplane.xds.client_status_service import ClientStatusService
+from controlplane.xds.connection import (
+    FIRST_REQUEST,
+    MAX_SILENT_OF_PEER,
+    Connection,
+    Context,
+    Silent,
+    StartupThrottle,
+)
+from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.report_services import (
+    AccessLogService,
+    HealthReportingService,
+    HealthSink,
+    LoadReportingService,
+    LoadSink,
+    SampleSink,
+)
+from controlplane.xds.services import (
+    SERVICES,
+    AnyStream,
+    Catalog,
+    Guests,
+    Observer,
+    Offer,
+    PushObserver,
+)
+from controlplane.xds.sharing import SharedStates
+
+T = TypeVar("T")
+
+
+class StreamsByPool(Generic[T]):
+    """Members by their views, so that a change need not be offered to all."""
+
+    def __init__(self) -> None:
+        self._all_pools: set[T] = set()
+        self._by_pool: defaultdict[str, set[T]] = defaultdict(set)
+
+    def add(self, member: T, view: View) -> None:
+        """Add a member."""
+        if view.pools is None:
+            self._all_pools.add(member)
+        for pool in view.pools or ():
+            self._by_pool[pool].add(member)
+
+    def discard(self, member: T, view: View) -> None:
+        """Remove a member, if it is one."""
+        self._all_pools.discard(member)
+        for pool in view.pools or ():
+            if members := self._by_pool.get(pool):
+                members.discard(member)
+                if not members:
+                    del self._by_pool[pool]
+
+    def concerned(self, pools: Iterable[str]) -> set[T]:
+        """The members that are shown any of these pools."""
+        return self._all_pools.union(*(self._by_pool.get(pool, ()) for pool in pools))
+
+
+MAX_STREAMS: Final = 10_000
+"""Streams at a time, of all clients; more are refused with RESOURCE_EXHAUSTED."""
+
+MAX_STREAMS_OF_CONNECTION: Final = 1_000
+"""Streams at a time on one connection; an Envoy needs one, or five if it does not aggregate."""
+
+MAX_MESSAGE_BYTES: Final = 4 << 20
+"""Longer requests are refused; the first one of an Envoy has 60 kB."""
+
+CATCHING_UP: Final = 32
+"""Streams at a time that are given their first configuration."""
+
+CATCHING_UP_SECONDS: Final = 1.0
+"""For so long at most; a sidecar on a busy machine takes its time to acknowledge."""
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_OF_CONNECTION),
+    # Envoy pings as often as its bootstrap says; by default gRPC answers pings more frequent than
+    # every 5 minutes, on a connection without calls or data, by closing it.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A peer that is gone or stopped answers no pings; without them its streams would stay.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A peer that connects and opens no stream, or does not even speak HTTP/2.
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.server_handshake_timeout_ms", 20_000),
+    # Two servers on one port would each get some of the Envoys.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class BindError(OSError):
+    """The address to serve on cannot be had."""
+
+
+class XdsServer:
+    """The gRPC server. `start` it, and `stop` it before the event loop ends."""
+
+    def __init__(
+        self,
+        address: Address,
+        offered: Latest[Offer | None],
+        observe: Observer,
+        *,
+        loads: LoadSink | None = None,
+        samples: SampleSink | None = None,
+        health: HealthSink | None = None,
+        pushes: PushObserver | None = None,
+        guests: Guests | None = None,
+        max_streams: int = MAX_STREAMS,
+        write_timeout: float = 20.0,
+        first_request: float = FIRST_REQUEST,
+        catching_up: int = CATCHING_UP,
+        catching_up_seconds: float = CATCHING_UP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            address: To serve on; port 0 takes a free one.
+            offered: What to serve; None as long as nothing is loaded.
+            observe: Told of everything that happens.
+            loads: Takes the load reports of Envoys; None: they are not asked for any.
+            samples: Takes what Envoys tell of some requests; None: it is not served to them.
+            health: Takes what Envoys see of replicas; None: they are not asked for any.
+            pushes: Told how far each catalog got.
+            guests: Told who is connected; says who is not served.
+            max_streams: At a time, of all clients.
+            write_timeout: Seconds after which a client that reads nothing is cut off.
+            first_request: Seconds after which a stream is ended on which no request has come.
+            catching_up: Streams at a time that are given their first configuration.
+            catching_up_seconds: For so long each, at most.
+            clock: Seconds that never go back.
+        """
+        self._address = address
+        self._offered = offered
+        self._observe = observe
+        self._loads = loads
+        self._samples = samples
+        self._health = health
+        self._pushes = pushes
+        self._guests = guests
+        self._max_streams = max_streams
+        self._write_timeout = write_timeout
+        self._first_request = first_request
+        self._silent = Silent()
+        self._throttle = StartupThrottle(catching_up, catching_up_seconds)
+        self._clock = clock
+        # In the order in which they came.
+        self._connections: dict[Connection, None] = {}
+        self._streams_by_pool: StreamsByPool[Connection] = StreamsByPool()
+        self._server: grpc.aio.Server | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    async def start(self) -> Address:
+        """Begin to serve.
+
+        Returns:
+            The address served on, with the real port.
+
+        Raises:
+            BindError: When the address is in use or cannot be bound.
+        """
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
+        shared_states = SharedStates()
+        for service in SERVICES:
+            methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+                name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
+                for name, begin in service.methods(shared_states).items()
+            }
+            handler = grpc.method_handlers_generic_handler(service.name, methods)
+            server.add_generic_rpc_handlers((handler,))
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+            self._write_timeout,
+        )
+        server.add_generic_rpc_handlers((status.handler(),))
+        if self._loads:
+            reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((reporting.handler(),))
+        if self._health:
+            health = HealthReportingService(self._health, lambda: self._offered.value is not None)
+            server.add_generic_rpc_handlers((health.handler(),))
+        if self._samples:
+            logging = AccessLogService(
+                self._samples, lambda: self._offered.value is not None, self._clock
+            )
+            server.add_generic_rpc_handlers((logging.handler(),))
+        try:
+            port = server.add_insecure_port(str(self._address))
+        except RuntimeError:
+            raise BindError(
+                f"cannot serve xDS on {self._address}: it is in use or not an address of this host"
+            ) from None
+        await server.start()
+        self._server = server
+        self._tasks = (
+            asyncio.create_task(
+                self._wake(self._offered.revision, self._offered.value), name="xds: new catalogs"
+            ),
+            asyncio.create_task(self._watch(), name="xds: stalled readers"),
+        )
+        return Address(self._address.host, port)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new streams and end the open ones, by force after `grace` seconds.
+
+        Envoys keep their configuration and try to reconnect.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if self._server:
+            await self._server.stop(grace)
+
+    def nodes(self) -> tuple[NodeStatus, ...]:
+        """What is known of every connected node, by id."""
+        known = (connection.stream.status() for connection in self._connections)
+        return tuple(sorted(filter(None, known), key=lambda status: status.id))
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._connections)
+
+    @property
+    def streams_waiting(self) -> int:
+        """How many of them have something to be sent that was not written yet."""
+        return sum(connection.is_waiting for connection in self._connections)
+
+    async def _wake(self, count: int, offer: Offer | None) -> None:
+        """Offer each new catalog to those whom it concerns.
+
+        Args:
+            count: How many were offered before.
+            offer: The last of them.
+        """
+        seen = offer.catalog.revision if offer else None
+        while True:
+            count = await self._offered.newer_than(count)
+            offer = self._offered.value
+            if offer is None:
+                continue
+            changes = offer.catalog.changed_since(seen)
+            seen = offer.catalog.revision
+            concerned = self._concerned(changes)
+            if self._pushes:
+                self._pushes.begun(concerned, offer.noticed_at)
+            for connection in concerned:
+                connection.wake()
+
+    async def _watch(self) -> None:
+        """Cut off streams that read nothing; one look at all costs less than a timer each."""
+        while True:
+            await asyncio.sleep(self._write_timeout / 10)
+            for connection in [*self._connections]:
+                connection.cut_if_stalled(self._write_timeout)
+                connection.cut_if_silent(self._first_request)
+
+    def _concerned(self, changes: Changes | None) -> Collection[Connection]:
+        if changes is None:
+            return self._connections
+        # A pool may have a resource beside the one of its own name.
+        names = frozenset().union(*changes.values())
+        return self._streams_by_pool.concerned({pool_of(name) for name in names})
+
+    def _handler(
+        self, begin: Callable[[], AnyStream]
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+        async def serve(_: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve(begin, context)
+
+        return serve
+
+    async def _serve(self, begin: Callable[[], AnyStream], context: Context) -> None:
+        """Serve one stream; gRPC cancels this when the client leaves."""
+        if self._offered.value is None:
+            # An empty answer would take away all that Envoy has (istio#25495).
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        if (leave := self._silent.enter(context.peer())) is None:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
+            )
+        connection = Connection(
+            begin(),
+            report=self._report,
+            settled=self._settled,
+            first_request_came=leave,
+            clock=self._clock,
+        )
+        self._connections[connection] = None
+        reader = asyncio.create_task(connection.read(context), name="xds: reader")
+        try:
+            await connection.write(context, self._newest, self._throttle)
+        finally:
+            reader.cancel()
+            leave()
+            del self._connections[connection]
+            if self._pushes:
+                self._pushes.gone(connection)
+            if self._guests:
+                self._guests.envoy_left(connection)
+            if connection.stream.view:
+                self._streams_by_pool.discard(connection, connection.stream.view)
+            await asyncio.gather(reader, return_exceptions=True)
+        if connection.ending and connection.ending[0] is not grpc.StatusCode.OK:
+            # With a client that does not read this lasts until it reads or its connection ends;
+            # all that is kept for it is the one response that it did not take.
+            await context.abort(*connection.ending)
+
+    def _newest(self) -> Catalog:
+        offer = self._offered.value
+        if offer is None:
+            raise RuntimeError("a catalog that was loaded is gone")
+        return offer.catalog
+
+    def _settled(self, connection: Connection) -> None:
+        if self._pushes:
+            self._pushes.settled(connection)
+
+    def _report(self, connection: Connection, event: Event) -> None:
+        node, view = connection.stream.node, connection.stream.view
+        if node is None or view is None:
+            return
+        if isinstance(event, Connected):
+            self._streams_by_pool.add(connection, view)
+            if self._guests and (why := self._guests.envoy_came(connection, node.id, view)):
+                connection.end(grpc.StatusCode.INVALID_ARGUMENT, why)
+        elif self._pushes and isinstance(event, Sent):
+            self._pushes.written(connection)
+        self._observe(node.id, event)

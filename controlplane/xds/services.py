@@ -1,0 +1,114 @@
+"""What the xDS port serves, where snapshots come from, and who observes what happens on streams."""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.views import View
+from controlplane.xds.events import Event
+from controlplane.xds.messages import DeltaRequest, SotwRequest
+from controlplane.xds.protocol import Delta, StateOfTheWorld
+from controlplane.xds.sharing import SharedStates
+from controlplane.xds.stream import Stream
+
+AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
+
+
+class Catalog(Protocol):
+    """Where snapshots come from."""
+
+    @property
+    def revision(self) -> Revision:
+        """Of every snapshot that comes from here."""
+
+    def view(self, view: View) -> Snapshot:
+        """The snapshot for all nodes with this view."""
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """The resources of pools that came, changed or went; None when that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is to be served.
+
+    Attributes:
+        catalog: The newest.
+        noticed_at: When what changed it was noticed, in seconds of the server's clock.
+    """
+
+    catalog: Catalog
+    noticed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of the xDS transport protocol.
+
+    Attributes:
+        name: With its package.
+        noun: What the names of its methods end with.
+        type_url: The only type that it serves; None for the aggregated one.
+    """
+
+    name: str
+    noun: str
+    type_url: str | None
+
+    def methods(self, shared_states: SharedStates) -> dict[str, Callable[[], AnyStream]]:
+        """What begins a stream, by the name of the method.
+
+        Args:
+            shared_states: Of all streams of a server.
+        """
+        return {
+            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url, shared_states),
+            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url, shared_states),
+        }
+
+
+AGGREGATED: Final = Service(
+    "envoy.service.discovery.v3.AggregatedDiscoveryService", "AggregatedResources", None
+)
+
+SERVICES: Final = (
+    AGGREGATED,
+    Service("envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters", CLUSTER),
+    Service("envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints", ENDPOINT),
+    Service("envoy.service.listener.v3.ListenerDiscoveryService", "Listeners", LISTENER),
+    Service("envoy.service.route.v3.RouteDiscoveryService", "Routes", ROUTE),
+    Service("envoy.service.secret.v3.SecretDiscoveryService", "Secrets", SECRET),
+)
+"""Streams only. Fetching once, which no Envoy does over gRPC, is not implemented."""
+
+
+Observer: TypeAlias = Callable[[str, Event], None]
+"""Called with the id of a node and what happened on its stream; must neither block nor raise."""
+
+
+class Guests(Protocol):
+    """Learns which Envoys are connected; no method may block or raise."""
+
+    def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
+        """A stream has introduced itself; returns why it cannot be served, None where it can."""
+
+    def envoy_left(self, stream: Hashable) -> None:
+        """A stream has ended."""
+
+
+class PushObserver(Protocol):
+    """Learns how far each catalog got; no method may block or raise."""
+
+    def begun(self, streams: Iterable[Hashable], noticed_at: float) -> None:
+        """A new catalog is about to be sent to these."""
+
+    def written(self, stream: Hashable) -> None:
+        """A response was written."""
+
+    def settled(self, stream: Hashable) -> None:
+        """A stream has, or has rejected, all that it should have of the newest catalog."""
+
+    def gone(self, stream: Hashable) -> None:
+        """A stream has ended."""
