@@ -152,7 +152,7 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
             # Decisions are a quarter of a second apart at least.
             now += 0.25
             _scrape(made, some, now)
-            made._due.add_moving(POOL)
+            made._dirty.add_replicas({POOL: ()})
             parts.clear()
             begun = time.process_time()
             made.decide(now, 1)

@@ -20,16 +20,16 @@ from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.rest import RestServer
 from controlplane.edges.scraping.scraper import Scraper
-from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.turns import Turns
 from controlplane.edges.xds_server import Offer, XdsServer
-from controlplane.fleet import AuditLog, registered, restored
+from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
+from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.xds import events
 from controlplane.xds.load_stats import LoadStats
 
@@ -89,7 +89,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane = Plane(time.monotonic())
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
-    plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
+    fleet = restored(loaded.registered, config, time.monotonic())
+    plane.adopt(whole(fleet), time.monotonic())
     plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
     plane.scrape_with(config.pools)
@@ -119,18 +120,18 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
     )
 
-    def changed() -> None:
-        scraper.reconcile()
+    def changed(changes: Sequence[Change]) -> None:
+        scraper.reconcile(changes)
+        rest.changed(changes)
         woken.set()
 
-    is_kept = registered(plane.fleet) == loaded.registered
     audit = AuditLog(loaded.audit)
     registry = Registry(
         plane,
         store,
-        plane.fleet if is_kept else None,
         changed,
         time.monotonic,
+        is_stored=registered(plane.fleet) == loaded.registered,
         audit=audit,
         wall_clock=time.time,
     )
@@ -141,7 +142,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         rest.look()
 
     opened = partial(open_source, base=_folder(path))
-    discovery = Discovery(plane, discover, changed, open_source=opened)
+    discovery = Discovery(plane, discover, woken.set, open_source=opened)
     discovery.follow(config.pools)
 
     def adopt(changed_config: Config) -> None:

@@ -9,7 +9,6 @@ from controlplane.balancing.restart import without_counters
 from controlplane.fleet import Pool
 from controlplane.plane.partings import Told, next_step, notice
 from controlplane.plane.remembered import Hold, words_of
-from controlplane.plane.touched import Touched
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import ClassMatch, PoolSettings
@@ -24,14 +23,12 @@ class Decided:
         portions: What Envoys are to be told of each replica that they may know, by its id.
         parting: How requests are parted into classes; a pool whose requests are not is not in it.
         holds: Of pools in which nothing is to change for a while.
-        touched: Whom the last decisions were about.
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
     portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
-    touched: Touched = field(default_factory=Touched)
     _told: dict[str, Told] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
 
@@ -59,7 +56,6 @@ class Decided:
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
-        self.touched.add(name, shown.keys())
         portions = dict(self.portions.get(name, {}))
         for id_, is_shown in shown.items():
             if is_shown:
@@ -96,7 +92,6 @@ class Decided:
         for kept in (self.decisions, self.portions, self.parting, self.holds):
             kept.pop(pool, None)
         self._told.pop(pool, None)
-        self.touched.forget(pool)
         self._moving.pop(pool, None)
 
 

@@ -22,7 +22,7 @@ def decide(
     timelines: Timelines,
     envoys: int | None,
     now: float,
-) -> None:
+) -> dict[str, Collection[str]]:
     """Decide what replicas get.
 
     Args:
@@ -35,7 +35,12 @@ def decide(
         timelines: Take why.
         envoys: How many are connected; None where that is not known.
         now: Seconds of a monotonic clock.
+
+    Returns:
+        By pool the ids of the replicas that something was new of, or was decided otherwise of than
+        before; some may have gone.
     """
+    about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
         before = decided.decisions.get(name)
@@ -59,4 +64,7 @@ def decide(
         changed = decision.changed(before) | decision.marked(before)
         timelines.record(pool, decision, changed, seen)
         shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
-        decided.take(pool, decision, shown | dict.fromkeys(ids, False), now)
+        shown |= dict.fromkeys(ids, False)
+        decided.take(pool, decision, shown, now)
+        about[name] = shown.keys()
+    return about

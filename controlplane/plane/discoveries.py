@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from controlplane.fleet import Fleet, Replica, discover, listeners_of
+from controlplane.fleet import Applied, Draft, Fleet, Replica, discover, listeners_of
 from controlplane.settings import PoolEntry, ReplicaSettings
 from controlplane.settings.listeners import Listeners
 
@@ -151,7 +151,7 @@ class Discoveries:
         is_told: Callable[[str, Replica], bool],
         moved: Listeners,
         now: float,
-    ) -> Fleet:
+    ) -> Applied:
         """The fleet with what the sources have found since it was last `taken_in`.
 
         Args:
@@ -164,6 +164,7 @@ class Discoveries:
         Returns:
             The same object where nothing changes.
         """
+        draft = Draft(fleet)
         due = [it for it in self._pools.items() if it[1].is_due or it[1].withheld]
         # What is found changes no listener, and there may be thousands of them.
         listeners = (listeners_of(fleet), moved) if due else ()
@@ -171,7 +172,7 @@ class Discoveries:
             sets = {it.source: it.found for it in sources.known.values()}
             parts = {it.source for it in sources.known.values() if not it.is_whole}
             merged = discover(
-                fleet,
+                draft,
                 name,
                 sets,
                 partial(serves, name),
@@ -180,9 +181,8 @@ class Discoveries:
                 partial(is_told, name),
                 listeners,
             )
-            fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes
-        return fleet
+        return draft.applied()
 
     def taken_in(self) -> None:
         """What was found is in the fleet."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from controlplane.fleet import Fleet, Pool
+from controlplane.fleet import Fleet, Pool, whole
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
@@ -24,7 +24,7 @@ def catalog_if_healthy(fleet: Fleet) -> Catalog:
         fleet: Nothing but what is declared is known of it.
     """
     plane = Plane(0.0)
-    plane.adopt(fleet, 0.0)
+    plane.adopt(whole(fleet), 0.0)
     for target in plane.targets():
         plane.probed(target, Probe.HEALTHY, 0.0)
     catalog, portions = plane.decide(0.0), plane._decided.portions
@@ -33,7 +33,7 @@ def catalog_if_healthy(fleet: Fleet) -> Catalog:
         for name, pool in fleet.pools.items()
         if (found := _parting(pool, portions.get(name, {}))) is not None
     }
-    return build(fleet, portions, catalog, parting, parting)
+    return build(fleet, portions, catalog, dict.fromkeys(parting), parting)
 
 
 def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:

@@ -1,6 +1,6 @@
 """What was seen of every replica that there is, and how it follows the fleet."""
 
-from controlplane.fleet import Difference, Pool, Replica
+from controlplane.fleet import Change, Pool, Replica
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
 from controlplane.plane.report import Target
@@ -15,6 +15,11 @@ class Observations(dict[tuple[str, str], Observed]):
         same = observed is not None and observed.generation == target.replica.generation
         return observed if same else None
 
+    def is_shown(self, pool: str, replica_id: str) -> bool:
+        """Whether Envoys may know of a replica; of one that has gone they may not."""
+        observed = self.get((pool, replica_id))
+        return observed is not None and observed.readiness.is_shown
+
     def is_probed(self, pool: str, replica: Replica) -> bool:
         """Whether a replica's health is to be asked for."""
         return self[pool, replica.id].readiness.state is not State.READY
@@ -28,7 +33,7 @@ class Observations(dict[tuple[str, str], Observed]):
         """Whether every replica was probed once."""
         return all(observed.readiness.probed for observed in self.values())
 
-    def adopt(self, found: Difference, since: float) -> list[tuple[str, str]]:
+    def adopt(self, found: Change, since: float) -> list[tuple[str, str]]:
         """Follow one difference of the fleet.
 
         Args:
@@ -50,7 +55,7 @@ class Observations(dict[tuple[str, str], Observed]):
             self.pop(key, None)
         return [] if known is None else [key]
 
-    def _adopt_pool(self, found: Difference) -> list[tuple[str, str]]:
+    def _adopt_pool(self, found: Change) -> list[tuple[str, str]]:
         known, pool = found.before, found.after
         if not isinstance(known, Pool):
             return []
@@ -65,7 +70,7 @@ class Observations(dict[tuple[str, str], Observed]):
         return []
 
 
-def is_read_anew(found: Difference) -> bool:
+def is_read_anew(found: Change) -> bool:
     """Whether a pool's replicas are read otherwise than before, or not at all any more."""
     known, pool = found.before, found.after
     if not isinstance(known, Pool) or not isinstance(pool, Pool):

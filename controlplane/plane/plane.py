@@ -13,12 +13,12 @@ from collections.abc import (
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
-from controlplane.fleet import Command, Fleet, Pool, Refused, Replica
+from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
 from controlplane.plane.decided import Decided
 from controlplane.plane.deciding import decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
+from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.due import Due
 from controlplane.plane.envoy_health import Dispute, EnvoyHealth, to_check
 from controlplane.plane.inputs import Seen, joined
 from controlplane.plane.moved import MovedListeners, moved_by
@@ -32,7 +32,6 @@ from controlplane.plane.settling import is_settled
 from controlplane.plane.tables import Tables
 from controlplane.plane.timeline import Timelines
 from controlplane.plane.traffic import Traffic
-from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
@@ -61,9 +60,10 @@ class Plane:
         self._observed = Observations()
         self._tables = Tables()
         self._decided = Decided()
-        self._due = Due()
-        self._gone: set[str] = set()
-        self._untold = Untold()
+        self._dirty = DirtyKeys()
+        # What the fleet has changed since the catalog was built.
+        self._unbuilt = DirtyKeys()
+        self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
         self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
@@ -78,13 +78,15 @@ class Plane:
         self.timelines = Timelines()
         self.catalog = Catalog()
 
-    def apply(self, command: Command, now: float) -> None:
-        """Carry out a command on the fleet.
+    def apply(self, command: Command, now: float) -> tuple[Change, ...]:
+        """Carry out a command on the fleet; returns what it has changed.
 
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self.adopt(fleets.apply(self.fleet, command, now), now)
+        applied = fleets.apply(self.fleet, command, now)
+        self.adopt(applied, now)
+        return applied.changes
 
     def declare(self, config: Config, now: float) -> None:
         """Bring the fleet in line with a config file.
@@ -92,9 +94,9 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        fleet = fleets.declare(self.fleet, config, now)
+        applied = fleets.declare(self.fleet, config, now)
         self.scrape_with(config.pools)
-        self.adopt(fleet, now)
+        self.adopt(applied, now)
         self.discoveries.adopt(config.pools)
         self.discover(now)
 
@@ -107,8 +109,8 @@ class Plane:
         self.adopt(self.discovered(self.fleet, now), now)
         self.discoveries.taken_in()
 
-    def discovered(self, fleet: Fleet, now: float) -> Fleet:
-        """A fleet in line with what the sources have found; the same object if it is already."""
+    def discovered(self, fleet: Fleet, now: float) -> Applied:
+        """What brings a fleet in line with what the sources have found."""
         return self.discoveries.merged(
             fleet, self._observed.serves, self._is_told, self.moved.listeners, now
         )
@@ -193,14 +195,14 @@ class Plane:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
         if observed := self._observed.current(target):
             observed.record(outcome, now)
-            self._due.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replica(target.pool, target.replica.id)
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
         observed = self._observed.current(target)
         # Thousands may be asked in vain, and what is decided of them stays the same.
         if observed is not None and observed.probed(probe, now):
-            self._due.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replica(target.pool, target.replica.id)
 
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
@@ -214,7 +216,7 @@ class Plane:
     ) -> None:
         """Take in a scrape of an exporter."""
         self._devices.record(exporter, outcome, now)
-        self._due.add(
+        self._dirty.add(
             name
             for name, pool in self.fleet.pools.items()
             if exporter.key in exporters_of((pool.settings,))
@@ -232,11 +234,11 @@ class Plane:
         """The same, and yield after each endpoint: there may be very many."""
         yield from self.recovery.reporting(self.fleet, loads, now)
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
-        self._due.add_replicas(found)
+        self._dirty.add_replicas(found)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
-        self._due.add_replicas(self._traffic.left(self.fleet, reporter, now))
+        self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
     def sampled(self, samples: Sequence[Sample], now: float) -> None:
         """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
@@ -278,11 +280,10 @@ class Plane:
         """
         self._has_decided, self._envoys = True, envoys
         for name in self._decided.due(now):
-            self._due.add_moving(name)
-        touched = self._due.pools() | self._gone
-        decide(
+            self._dirty.add_replicas({name: ()})
+        about = decide(
             self.fleet,
-            self._due.taken(),
+            self._dirty.taken(),
             self._seen(),
             self._tables,
             self.sizes,
@@ -291,10 +292,10 @@ class Plane:
             envoys,
             now,
         )
-        self._gone.clear()
-        self._untold.clear()
+        for slot in (self._unbuilt, *self._followers):
+            slot.add_replicas(about)
         portions, parting = self._decided.portions, self._decided.parting
-        built = build(self.fleet, portions, self.catalog, touched, parting)
+        built = build(self.fleet, portions, self.catalog, self._unbuilt.taken(), parting)
         released = self.recovery.released(self.fleet, portions, now)
         self.catalog = guarded(built, released)
         return self.catalog
@@ -302,13 +303,23 @@ class Plane:
     def refresh(self) -> Catalog:
         """Follow the fleet as far as that takes no decision; the next one does the rest.
 
+        Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
+        replica that drains, serves again or has gone need not wait for it: it keeps the share that
+        it had, or none. Other settings of a pool may make other shares, and wait.
+
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
-        portions, parting = self._decided.portions, self._decided.parting
-        if told := dict(self._untold.taken(portions, self._observed)):
-            portions |= told
-            self.catalog = build(self.fleet, portions, self.catalog, told, parting)
+        portions, changed = self._decided.portions, dict[str, Collection[str]]()
+        for name, ids in self._unbuilt.taken_replicas().items():
+            known = portions.get(name, {})
+            if not (shown := ids & known.keys()):
+                continue
+            # What came in place of another is not ready yet.
+            gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
+            portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
+            changed[name] = shown
+        self.catalog = build(self.fleet, portions, self.catalog, changed, self._decided.parting)
         return self.catalog
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
@@ -333,9 +344,10 @@ class Plane:
         """What was decided last about a pool."""
         return self._decided.decisions.get(pool)
 
-    def touched(self, pool: str, since: int | None) -> tuple[int | None, Collection[str] | None]:
-        """Which replicas of a pool decisions were about; see `Touched.since`."""
-        return self._decided.touched.since(pool, since)
+    def follow(self) -> DirtyKeys:
+        """A slot that takes the replicas that every decision from now on is about."""
+        self._followers.append(slot := DirtyKeys())
+        return slot
 
     def parting(self, pool: str) -> Parting | None:
         """How a pool's requests are parted into classes; None: they are not."""
@@ -402,33 +414,33 @@ class Plane:
             for id_, replica in self.fleet.pools[pool].replicas.some(of)
         }
 
-    def adopt(self, fleet: Fleet, now: float) -> None:
+    def adopt(self, applied: Applied, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
-        before, self.fleet = self.fleet, fleet
+        self.fleet = applied.fleet
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         has_other_pools = False
-        for found in fleets.differences(before, fleet):
+        for found in applied.changes:
             has_other_pools |= found.replica is None
             for key in self._observed.adopt(found, since):
                 self.timelines.forget(*key)
-            self._untold.add(found)
             self._traffic.adopt(found)
             self.recovery.adopt(found)
             if is_read_anew(found):
                 self._decided.read_anew(found.pool)
-            if found.replica is not None:
-                self._due.add_replica(found.pool, found.replica)
-            elif found.after is not None:
-                self._due.add((found.pool,))
-            else:
+            for slot in (self._dirty, self._unbuilt):
+                if found.replica is not None:
+                    slot.add_replica(found.pool, found.replica)
+                else:
+                    slot.add((found.pool,))
+            if found.replica is None and found.after is None:
                 self._forget(found.pool)
         if has_other_pools:
             self._devices.forget_but(self.exporters())
 
     def _forget(self, pool: str) -> None:
-        self._due.discard(pool)
-        self._gone.add(pool)
+        for slot in (self._dirty, *self._followers):
+            slot.discard(pool)
         self.sizes.pop(pool, None)
         self._tables.pop(pool, None)
         self._decided.forget(pool)

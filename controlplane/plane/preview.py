@@ -3,7 +3,7 @@
 from copy import copy
 from dataclasses import dataclass
 
-from controlplane.fleet import Command, differences
+from controlplane.fleet import Command
 from controlplane.plane.observations import Observations
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
@@ -46,10 +46,9 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
     Raises:
         Refused: The command would be.
     """
-    imagined = _copied(plane, now)
-    imagined.apply(command, now)
+    imagined = _copied(plane, command.pool, now)
     unready = []
-    for found in differences(plane.fleet, imagined.fleet):
+    for found in imagined.apply(command, now):
         target = imagined.target(found.pool, found.replica) if found.replica else None
         if (
             target is not None
@@ -63,10 +62,14 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
     return Preview(held, wanted, tuple(sorted(changed)), tuple(unready))
 
 
-def _copied(plane: Plane, now: float) -> Plane:
-    """Another plane of the same state; what both refer to is never changed in place."""
+def _copied(plane: Plane, pool: str, now: float) -> Plane:
+    """Another plane of the same state in which one pool is about to change.
+
+    What both refer to is never changed in place.
+    """
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
+    imagined._unbuilt = plane._unbuilt.of(pool)
     imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
     imagined._decided, imagined._tables = plane._decided.copy(), plane._tables.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)

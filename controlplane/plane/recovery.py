@@ -9,7 +9,7 @@ reports tell. An Envoy that holds nothing is served at once.
 from collections.abc import Container, Generator, Mapping
 from typing import Final
 
-from controlplane.fleet import Difference, Fleet, Replica
+from controlplane.fleet import Change, Fleet, Replica
 from controlplane.resources.catalog import ALL
 from controlplane.settings import Address
 from controlplane.signals.load import Endpoint, Load
@@ -78,7 +78,7 @@ class Recovery:
                 self._unknown[endpoint] = now
                 self._note(endpoint)
 
-    def adopt(self, found: Difference) -> None:
+    def adopt(self, found: Change) -> None:
         """Follow a difference of the fleet: what is removed while we are here is not missing."""
         if not self._is_on:
             return

@@ -2,13 +2,13 @@
 
 import pytest
 
-from controlplane.fleet import AuditLog, Difference, Drain, Entry, Noted, differences
-from tests.fleet.fleets import a_pool, after
+from controlplane.fleet import AuditEntry, AuditLog, Change, Drain, Noted, apply
+from tests.fleet.fleets import a_pool
 
 
 def noted(*names: str, who: str = "x") -> list[Noted]:
     """Pools that went, as nobody looks at them here."""
-    return [(who, Difference(name, None, None, None)) for name in names]
+    return [(who, Change(name, None, None, None)) for name in names]
 
 
 def filled(count: int, most: int = 3) -> AuditLog:
@@ -25,7 +25,7 @@ def numbers(entries: object) -> list[int]:
 
 def test_an_entry_says_who_what_when_from_what_to_what() -> None:
     before = a_pool(a=1)
-    (found,) = differences(before, after(Drain("p", "a"), fleet=before))
+    (found,) = apply(before, Drain("p", "a"), 0.0).changes
     (entry,) = AuditLog().drafted([("gpu-7", found)], 0.25)
     data = entry.data()
     told = data.pop("before"), data.pop("after")
@@ -71,7 +71,7 @@ def test_a_draft_is_no_entry_until_it_is_added() -> None:
 
 
 def test_what_was_read_is_on_disk_and_numbers_go_on_from_it() -> None:
-    log = AuditLog([Entry(41, 0.0, "{}"), Entry(42, 0.0, "{}")])
+    log = AuditLog([AuditEntry(41, 0.0, "{}"), AuditEntry(42, 0.0, "{}")])
     assert log.is_kept
     assert (log.unkept().after, log.unkept().entries) == (42, [])
     assert numbers(log.drafted(noted("p"), 1.0)) == [43]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from controlplane.balancing.restart import pool_data, replica_data
-from controlplane.fleet import registered, restored
+from controlplane.fleet import registered, restored, whole
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
@@ -121,6 +121,6 @@ def kept(life: Life) -> dict[str, RememberedPool]:
 
 def restarted(life: Life, config: Config = CONFIG, now: float = 1000.0) -> Life:
     plane = Plane(now)
-    plane.adopt(restored(registered(life.plane.fleet), config, now), now)
+    plane.adopt(whole(restored(registered(life.plane.fleet), config, now)), now)
     plane.recall(kept(life), now)
     return Life(plane, now, life.tokens)

@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.balancing.restart import pool_data, replica_data
-from controlplane.fleet import PutPool, PutReplica, registered, restored
+from controlplane.fleet import PutPool, PutReplica, registered, restored, whole
 from controlplane.plane import Plane, Probe, Remembered, RememberedPool
 from controlplane.plane.discoveries import EMPTY_SECONDS
 from controlplane.plane.settling import SETTLE_SECONDS
@@ -135,7 +135,7 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     assert decision is not None
     kept = {id_: Remembered(*known[id_], replica_data(decision, id_)) for id_ in decision.rows}
     again = Plane(0.0)
-    again.adopt(restored(registered(plane.fleet), config(), 0.0), 0.0)
+    again.adopt(whole(restored(registered(plane.fleet), config(), 0.0)), 0.0)
     again.recall({"m": RememberedPool(0.0, pool_data(decision), kept)}, 0.0)
     again.discoveries.adopt(config().pools)
     answered(again, 1)

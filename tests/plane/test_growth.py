@@ -21,6 +21,7 @@ from controlplane.fleet import (
     Replica,
     Undrain,
     apply,
+    whole,
 )
 from controlplane.plane import Plane, Probe
 from controlplane.resources import endpoints
@@ -83,9 +84,9 @@ def commands(draw: st.DrawFn) -> Command:
 def begun() -> Fleet:
     fleet = Fleet()
     for name, port in POOLS.items():
-        fleet = apply(fleet, PutPool(name, pool_of(port, METRICS[0])), 0.0)
+        fleet = apply(fleet, PutPool(name, pool_of(port, METRICS[0])), 0.0).fleet
         put = PutReplicas(name, {id_: replica_of(9_000 + at) for at, id_ in enumerate(IDS[:4])})
-        fleet = apply(fleet, put, 0.0)
+        fleet = apply(fleet, put, 0.0).fleet
     return fleet
 
 
@@ -111,7 +112,7 @@ def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
     steps: list[tuple[Command, bool]],
 ) -> None:
     plane = Plane(0.0)
-    plane.adopt(begun(), 0.0)
+    plane.adopt(whole(begun()), 0.0)
     now = 0.0
     for command, is_decided in steps:
         now += 1.0
@@ -125,7 +126,7 @@ def test_a_fleet_followed_step_by_step_is_served_as_if_it_had_come_at_once(
         for replica in pool.replicas.values():
             assert pool.replicas.at(replica.settings.address) is replica
     fresh = Plane(0.0)
-    fresh.adopt(plane.fleet, 0.0)
+    fresh.adopt(whole(plane.fleet), 0.0)
     assert versions(decided(plane, now)) == versions(decided(fresh, now))
     seen = [{key: it.generation for key, it in one._observed.items()} for one in (plane, fresh)]
     assert seen[0] == seen[1]
@@ -170,7 +171,7 @@ def test_a_change_takes_hardly_more_work_in_a_large_pool(command: Callable[[], C
 
 def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
     plane = Plane(0.0)
-    plane.adopt(begun(), 0.0)
+    plane.adopt(whole(begun()), 0.0)
     before, weighing = decided(plane, 0.0), plane.decision("q")
     plane.apply(Drain("p", "a"), 5.0)
     after = plane.decide(5.0)

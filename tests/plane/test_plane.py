@@ -13,6 +13,7 @@ from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.fleet.fleets import without_pool
 
 CONFIG = load_config(
     """
@@ -160,7 +161,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
 def test_a_removed_pool_leaves_nothing_behind(plane: Plane) -> None:
     answer(plane, "a", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
-    plane.adopt(plane.fleet.without_pool("minilm"), 1.0)
+    plane.adopt(without_pool(plane.fleet, "minilm"), 1.0)
     assert not plane.decide(1.1).pools
     with pytest.raises(Refused, match="there is no pool 'minilm'"):
         plane.report("minilm", "a", 1.2)

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +29,7 @@ from controlplane.edges.rest.replicas import Replicas
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.rest.watch import Watch
 from controlplane.edges.turns import Turns, encoded
-from controlplane.fleet import AuditLog
+from controlplane.fleet import AuditLog, Change
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
 from controlplane.xds.events import Event
@@ -122,8 +122,12 @@ class RestServer:
         self._probes: ProbeThread | None = None
         self._coming: set[asyncio.Task[object]] = set()
 
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Take in what has changed in the fleet, for those who follow."""
+        self._watch.changed(changes, self._clock())
+
     def look(self) -> None:
-        """Look at what has changed in the plane, for those who follow."""
+        """Look at what was decided, for those who follow."""
         self._watch.look(self._clock())
 
     def observe(self, node: str, event: Event) -> None:

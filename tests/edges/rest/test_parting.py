@@ -8,6 +8,7 @@ import pytest
 from controlplane.plane import Probe
 from tests.edges.rest.parted import go, living, parted
 from tests.edges.rest.served import POOL, Served, served
+from tests.fleet.fleets import without_pool
 from tests.plane.lives import SIZES
 
 CLASSES = [{"name": "jobs", "match": {"prefix": "/jobs"}}]
@@ -140,7 +141,7 @@ async def test_a_pool_that_is_removed_takes_its_classes_with_it() -> None:
     async with parted() as api:
         before = api.server._feed.newest
         for name in api.plane.fleet.pools:
-            api.plane.adopt(api.plane.fleet.without_pool(name), api.now)
+            api.plane.adopt(without_pool(api.plane.fleet, name), api.now)
         api.decide()
         assert told(api, before) == []
         assert api.server._watch._partings == {}
