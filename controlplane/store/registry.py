@@ -294,12 +294,11 @@ class Registry:
                     # It may have taken its ground away; the next write takes it back.
                     outcome = played(self._plane.fleet, batch)
                     drafts = self._audit.drafted(outcome.noted, at)
-                    self._answer(batch, outcome, drafts)
+                self._answer(batch, outcome, drafts)
+                if target is not self._plane.fleet:
                     for step in outcome.steps:
                         keys = None if keys is None else keys | set(keys_of_rows(step.changes))
                     self._unwritten |= unlike(target, self._plane.fleet, keys)
-                else:
-                    self._answer(batch, outcome, drafts)
                 self._audit.kept(audit)
                 if not self._waiting:
                     self._head = self._plane.fleet

@@ -46,7 +46,7 @@ class Watch:
         """
         for name, ids in self._dirty.taken().items():
             # Weights alone change all the time, and make no event.
-            for id_, state in self._plane.outlines(name, ids):
+            for id_, state in self._plane.outlines(name, None if ids is None else sorted(ids)):
                 if self._states.get((name, id_)) != state:
                     self._states[name, id_] = state
                     self._replica("changed", name, id_, self._plane.report(name, id_, now))

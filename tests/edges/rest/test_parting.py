@@ -141,7 +141,9 @@ async def test_a_pool_that_is_removed_takes_its_classes_with_it() -> None:
     async with parted() as api:
         before = api.server._feed.newest
         for name in api.plane.fleet.pools:
-            api.plane.adopt(without_pool(api.plane.fleet, name), api.now)
+            gone = without_pool(api.plane.fleet, name)
+            api.plane.adopt(gone, api.now)
+            api.server.changed(gone.changes)
         api.decide()
         assert told(api, before) == []
         assert api.server._watch._partings == {}
