@@ -23,7 +23,7 @@ from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.turns import Turns
 from controlplane.edges.xds_server import Offer, XdsServer
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
-from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
+from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
@@ -91,7 +91,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         plane.recovery.begin(is_missing=loaded.is_missing)
     fleet = restored(loaded.registered, config, time.monotonic())
     plane.adopt(whole(fleet), time.monotonic())
-    plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
+    plane.restore(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
     plane.scrape_with(config.pools)
     slot: Latest[Offer | None] = Latest(None)
@@ -147,7 +147,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
-        plane.refuse_moved(changed_config)
+        plane.refuse_at_listeners(changed_config)
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
         rest.look()
@@ -225,13 +225,13 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set by whoever noticed something.
-        decided: Told how many seconds each decision took.
+        decided: HistoryItem how many seconds each decision took.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
         clock: Seconds that never go back; the one of the plane.
     """
-    pacing = Pacing(clock())
+    pacing = DecisionBudget(clock())
     undecided: float | None = None
     while True:
         now = clock()
@@ -243,7 +243,7 @@ async def steer(
             is_idle = undecided is None
         now = clock()
         noticed = woken.clear(now)
-        if plane.is_settled(now):
+        if plane.has_started(now):
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
                 undecided = noticed if undecided is None else undecided

@@ -13,7 +13,7 @@ from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.xds_server import Offer
 from controlplane.fleet import Command, Drain, Undrain
 from controlplane.plane import Plane, Probe
-from controlplane.plane.pacing import PUSH_INTERVAL
+from controlplane.plane.startup import PUSH_INTERVAL
 from controlplane.resources.catalog import Catalog
 from controlplane.settings import load_config
 from tests.processes import DEADLINE

@@ -120,7 +120,7 @@ class Discoveries:
         """Whether any replica stays that no source has any more."""
         return any(sources.withheld for sources in self._pools.values())
 
-    def are_settled(self, fleet: Fleet, waited: float) -> bool:
+    def have_started(self, fleet: Fleet, waited: float) -> bool:
         """Whether enough has come of the sources since the start.
 
         Args:

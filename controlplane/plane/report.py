@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion

@@ -121,11 +121,6 @@ class Registry:
             check(fleet)
             return fleets.apply(fleet, command, now)
 
-        await self._apply(command, work, who)
-        if isinstance(command, (PutReplicas, DeleteReplica)) and command.force:
-            self._plane.recovery.release(command.pool)
-
-    async def _apply(self, command: Command, work: Work, who: str) -> None:
         is_sign = isinstance(command, Heartbeat)
         if isinstance(command, Heartbeat) and self._has_seen_lease(command):
             # A sign of life counts, disk or no disk.
@@ -135,14 +130,16 @@ class Registry:
         applied = waiting.on(self._head)
         waiting.is_kept = self._mark(applied) and not is_sign
         self._head = applied.fleet
-        if not waiting.is_kept and not self._waiting and self._writing is None:
+        if waiting.is_kept or self._waiting or self._writing is not None:
+            self._waiting.append(waiting)
+            self._write_soon()
+            # Whoever asked may go away; what was asked for is carried out all the same.
+            waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.shield(waiting.done)
+        else:
             self._adopt(applied, who)
-            return
-        self._waiting.append(waiting)
-        self._write_soon()
-        # Whoever asked may go away; what was asked for is carried out all the same.
-        waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.shield(waiting.done)
+        if isinstance(command, (PutReplicas, DeleteReplica)) and command.force:
+            self._plane.recovery.release(command.pool)
 
     def declare(self, config: Config) -> None:
         """Bring the fleet in line with a config file.

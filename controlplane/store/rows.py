@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
-from controlplane.plane import Remembered
+from controlplane.plane import RestartReplica
 from controlplane.settings import (
     PoolSettings,
     ReplicaSettings,
@@ -33,7 +33,7 @@ class KeptPool:
 
     kept_at: float
     weighing: Mapping[str, Any]
-    replicas: dict[str, Remembered] = field(default_factory=dict)
+    replicas: dict[str, RestartReplica] = field(default_factory=dict)
 
 
 def checksum(*values: object) -> int:
@@ -103,7 +103,7 @@ def kept(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, KeptPool]:
         if not id_:
             pools[pool] = KeptPool(at, data)
         elif pool in pools:
-            remembered = Remembered(data["generation"], data["shown"], data["weighing"])
+            remembered = RestartReplica(data["generation"], data["shown"], data["weighing"])
             pools[pool].replicas[id_] = remembered
     return pools
 

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import differing, pool_data, replica_data
-from controlplane.plane import Plane, RememberedPool
+from controlplane.plane import Plane, RestartPool
 from controlplane.resources.classes import Parting
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
@@ -98,7 +98,7 @@ class WeightKeeper:
             if decision is None:
                 continue
             ids = taken.get(name, ()) if before is not None else None
-            told = _told(decision, self._plane.remembered(name, ids))
+            told = _told(decision, self._plane.restart_state(name, ids))
             old = dict[str, _Told]()
             if before is not None and ids is not None:
                 old = {id_: it for id_ in ids if (it := before.told.get(id_)) is not None}
@@ -164,7 +164,7 @@ def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str
     }
 
 
-def remembered(kept: Mapping[str, KeptPool], wall_now: float) -> dict[str, RememberedPool]:
+def remembered(kept: Mapping[str, KeptPool], wall_now: float) -> dict[str, RestartPool]:
     """Kept weighings as a plane takes them up.
 
     Args:
@@ -172,6 +172,6 @@ def remembered(kept: Mapping[str, KeptPool], wall_now: float) -> dict[str, Remem
         wall_now: Seconds since 1970; where the clock was set back, nothing has an age.
     """
     return {
-        name: RememberedPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
+        name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
         for name, pool in kept.items()
     }

@@ -76,9 +76,9 @@ class Conversation(Generic[R]):
         return not self._unanswered
 
     @property
-    def is_settled(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the client holds what it wants, with nothing left to send or to answer."""
-        return not self._unanswered and all(it.is_settled for it in self.subscriptions.values())
+        return not self._unanswered and all(it.has_started for it in self.subscriptions.values())
 
     def is_like(self, other: "Conversation[R]") -> bool:
         """Whether the two are in the same state, both being settled at the same revision."""

@@ -62,12 +62,12 @@ class Standing(Generic[R]):
         sent = self.conversation.copy()
         turn = sent.next(snapshot, "")
         if turn is None:
-            return self._standings.of(sent, self._view) if sent.is_settled else None
+            return self._standings.of(sent, self._view) if sent.has_started else None
         if sent.next(snapshot, "") is not None:
             return None
         after = sent.copy()
         after.acknowledge(turn.type_url)
-        if after.next(snapshot, "") is not None or not after.is_settled:
+        if after.next(snapshot, "") is not None or not after.has_started:
             return None
         return Step(turn, sent, self._standings.of(after, self._view))
 

@@ -231,7 +231,7 @@ class Stream(Generic[R]):
 
     def _settle(self) -> None:
         """Stand with others, if there is nothing left to say."""
-        if self._standings and self.view and self._conversation.is_settled:
+        if self._standings and self.view and self._conversation.has_started:
             self._stand(self._standings.of(self._conversation, self.view))
 
     def _stand(self, standing: Standing[R]) -> None:

@@ -103,7 +103,7 @@ class Subscription:
         )
 
     @property
-    def is_settled(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the client holds what it wants, and there is nothing more to know about it."""
         return (
             not self.has_work

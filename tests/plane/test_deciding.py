@@ -132,7 +132,7 @@ def test_it_is_what_a_look_at_everything_comes_to(
     of = pool_of(policy, slow_start, profile)
     plane, other, now = begun(of), begun(of), 0.0
     follower, seen = plane.follow(), outlines(plane)
-    kept = dict(plane.remembered("p"))
+    kept = dict(plane.restart_state("p"))
     for passed, step, is_decided in life:
         now += passed
         for it in (plane, other):
@@ -149,9 +149,9 @@ def test_it_is_what_a_look_at_everything_comes_to(
             seen.pop(id_, None)
             kept.pop(id_, None)
         seen |= plane.outlines("p", some)
-        kept |= plane.remembered("p", some)
+        kept |= plane.restart_state("p", some)
         assert seen == outlines(plane) == outlines(other)
-        assert kept == plane.remembered("p") == other.remembered("p")
+        assert kept == plane.restart_state("p") == other.restart_state("p")
 
 
 def that_joins(plane: Plane, now: float) -> None:
@@ -211,7 +211,7 @@ def test_history_tells_of_those_that_have_changed() -> None:
     plane = begun(pool_of("capacity-tiers", "10s"))
     plane.apply(Drain("p", "r1"), 100.0)
     plane.decide(100.0)
-    drained, other = (plane.timelines.of("p", id_, 100.0) for id_ in ("r1", "r2"))
+    drained, other = (plane.histories.of("p", id_, 100.0) for id_ in ("r1", "r2"))
     assert [it.entry.draining for it in drained] == [None, "operator"]
     assert drained[-1].entry.serving == len(IDS) - 1
     assert len(other) == 1
@@ -248,9 +248,9 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     assert tiers[0].startswith("starting-")
     assert weights[0] == 167
     assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
-    assert not list(plane._decided.due(1_000.0))
+    assert not list(plane._decisions.due(1_000.0))
     # And its history tells of each step.
-    told = [it.entry.weight for it in plane.timelines.of("p", "new", now)]
+    told = [it.entry.weight for it in plane.histories.of("p", "new", now)]
     assert told[0] == 167
     assert len(set(told)) > 5
 

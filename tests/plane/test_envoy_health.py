@@ -5,7 +5,7 @@ import pytest
 from controlplane.edges.rest.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Plane, Probe
-from controlplane.plane.envoy_health import MOST, Dispute
+from controlplane.plane.envoys import MOST, Dispute
 from controlplane.resources.health_checks import FOR_A_WHILE, check_interval
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from controlplane.balancing.parting import Looked
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
-from controlplane.plane import Plane, Probe, Remembered
+from controlplane.plane import Plane, Probe, RestartReplica
 from controlplane.resources.classes import Parting
 from controlplane.settings import ClassMatch, ReplicaSettings, validated
 from controlplane.store import Store, WeightKeeper, remembered
@@ -70,10 +70,10 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     # As the next decision would leave them.
     looked = Looked(decision.at, parting=replace(decision.parting, threshold=777))
     state = replace(decision.pool, looked=looked)
-    plane._decided.decisions["m"] = replace(decision, pool=state, parting=looked.parting)
+    plane._decisions.decisions["m"] = replace(decision, pool=state, parting=looked.parting)
     follower._dirty.add_replicas({"m": ()})
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
-    plane._decided.parting["m"] = Parting((bulk, parting[""]))
+    plane._decisions.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
     assert (pool, id_, json.loads(text)["parting"]["threshold"]) == ("m", "", 777)
@@ -87,7 +87,7 @@ async def test_only_those_are_written_soon_that_envoys_were_told_something_else_
     assert decision is not None
     weight = decision.weight.copy()
     weight[decision.rows["slow"]] += 1
-    life.plane._decided.decisions["m"] = replace(decision, weight=weight)
+    life.plane._decisions.decisions["m"] = replace(decision, weight=weight)
     follower._dirty.add_replicas({"m": decision.rows.keys()})
     rows.kept = []
     await follower.save(everything=False)
@@ -158,7 +158,7 @@ async def test_every_row_says_by_the_wall_clock_when_it_was_known() -> None:
 
 
 async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_than_now() -> None:
-    kept = {"m": KeptPool(100.0, {}, {"a": Remembered(1, True, {})})}  # noqa: FBT003 - as it is kept
+    kept = {"m": KeptPool(100.0, {}, {"a": RestartReplica(1, True, {})})}  # noqa: FBT003 - as it is kept
     assert remembered(kept, 160.0)["m"].age == 60.0
     assert remembered(kept, 40.0)["m"].age == 0.0
     assert remembered(kept, 160.0)["m"].replicas == kept["m"].replicas

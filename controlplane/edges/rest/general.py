@@ -15,7 +15,7 @@ from controlplane.edges.rest.query import AuditPage, query_of
 from controlplane.edges.rest.stream import EventStream
 from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 from controlplane.settings import Role
 from controlplane.xds.nodes import NodeStatus
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from controlplane.balancing.sentences import explain
 from controlplane.edges.rest.views import load_reports, plain, readings, steps_view
-from controlplane.plane import KEPT, Told, changes
+from controlplane.plane import KEPT, HistoryItem, changes
 
 
 def history_view(
-    pool: str, replica: str, told: Iterable[Told], now: float, wall: float
+    pool: str, replica: str, told: Iterable[HistoryItem], now: float, wall: float
 ) -> dict[str, Any]:
     """The last hour of a replica, the oldest entry first.
 
@@ -33,7 +33,7 @@ def history_view(
     }
 
 
-def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
+def _entry(told: HistoryItem, now: float, wall: float) -> dict[str, Any]:
     entry, window = told.entry, told.entry.window
     scraped, counted = (None, window) if entry.by_envoys else (window, None)
     return {

@@ -5,7 +5,7 @@ from typing import Any
 
 from controlplane.edges.rest.views import plain
 from controlplane.edges.turns import Turns
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 from controlplane.xds.nodes import NodeStatus, TypeStatus
 
 

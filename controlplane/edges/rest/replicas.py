@@ -240,7 +240,7 @@ class Replicas:
         pool, id_ = _names(request)
         plane, now = self.changes.plane, self.changes.clock()
         plane.fleet.pool(pool).replica(id_)
-        told = plane.timelines.of(pool, id_, now, query_of(request, Since).since)
+        told = plane.histories.of(pool, id_, now, query_of(request, Since).since)
         return answer(history_view(pool, id_, told, now, self.wall_clock()))
 
     async def drain(self, request: web.Request) -> web.Response:

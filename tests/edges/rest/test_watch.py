@@ -40,7 +40,7 @@ class Watched:
 
     def decide(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        decided = self.life.plane._decided
+        decided = self.life.plane._decisions
         decision = decided.decisions["m"]
         columns = {}
         for name, value in changed.items():
@@ -66,7 +66,7 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._decided.portions["m"]["slow"]
+    del here.life.plane._decisions.portions["m"]["slow"]
     # As the next decision would do it.
     here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]

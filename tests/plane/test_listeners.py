@@ -46,7 +46,7 @@ def test_a_file_is_refused_that_has_a_replica_where_an_envoy_listens_for_as_long
     config: Config = validated(Config, file(p={"a": 7}).model_dump(mode="json"))
     plane.envoy_left("one")
     with pytest.raises(Refused, match=r"replica 'a' of pool 'p': 127\.0\.0\.1:7 is where an Envoy"):
-        plane.refuse_moved(config)
+        plane.refuse_at_listeners(config)
     plane.envoy_left("two")
-    plane.refuse_moved(config)
-    assert plane.moved.listeners.refusal(Address("127.0.0.1", 7)) is None
+    plane.refuse_at_listeners(config)
+    assert plane.listeners.listeners.refusal(Address("127.0.0.1", 7)) is None

@@ -2,10 +2,12 @@
 
 import pytest
 
-from controlplane.plane.pacing import DECIDING, PUSH_INTERVAL, SAVED, Pacing
+from controlplane.plane.startup import DECIDING, PUSH_INTERVAL, SAVED, DecisionBudget
 
 
-def paused(pacing: Pacing, took: float, begun: float, times: int) -> tuple[list[float], float]:
+def paused(
+    pacing: DecisionBudget, took: float, begun: float, times: int
+) -> tuple[list[float], float]:
     """So many decisions that take so long, each made as soon as it may be: pauses, and the end."""
     pauses, now = [], begun
     for _ in range(times):
@@ -17,7 +19,7 @@ def paused(pacing: Pacing, took: float, begun: float, times: int) -> tuple[list[
 
 
 def test_decisions_that_take_less_than_their_part_of_the_time_do_not_wait() -> None:
-    pacing = Pacing(0.0)
+    pacing = DecisionBudget(0.0)
     for step in range(100):
         now = step * PUSH_INTERVAL
         assert pacing.wait(now) == 0
@@ -26,13 +28,13 @@ def test_decisions_that_take_less_than_their_part_of_the_time_do_not_wait() -> N
 
 def test_decisions_that_take_long_take_their_part_of_the_time_in_the_long_run() -> None:
     took = 0.5
-    pauses, _ = paused(Pacing(0.0), took, 0.0, 100)
+    pauses, _ = paused(DecisionBudget(0.0), took, 0.0, 100)
     assert took / (took + pauses[-1]) == pytest.approx(DECIDING)
     assert pauses[-1] == pytest.approx(took * (1 / DECIDING - 1))
 
 
 def test_after_a_quiet_time_some_changes_do_not_wait_for_one_another() -> None:
-    pacing, took = Pacing(0.0), 0.3
+    pacing, took = DecisionBudget(0.0), 0.3
     _, busy = paused(pacing, took, 0.0, 100)
     pauses, _ = paused(pacing, took, busy + SAVED / DECIDING, 5)
     assert pauses[:3] == [0] * 3
@@ -40,12 +42,12 @@ def test_after_a_quiet_time_some_changes_do_not_wait_for_one_another() -> None:
 
 
 def test_no_more_is_saved_up_than_a_limit_however_long_nothing_happens() -> None:
-    soon, late = Pacing(0.0), Pacing(0.0)
+    soon, late = DecisionBudget(0.0), DecisionBudget(0.0)
     assert paused(soon, 0.3, 0.0, 9)[0] == pytest.approx(paused(late, 0.3, 1e6, 9)[0])
 
 
 def test_one_decision_however_long_delays_nothing_and_the_next_one_does() -> None:
-    pacing = Pacing(0.0)
+    pacing = DecisionBudget(0.0)
     pacing.spend(60.0, 60.0)
     assert pacing.wait(60.0) == 0
     again = 60.0 + PUSH_INTERVAL

@@ -1,21 +1,83 @@
-"""What was decided last of each pool, as far as the next decision and Envoys need it."""
+"""What was decided of each pool: decisions, what Envoys are told of them, and classes of requests.
+
+A new class has its cluster before any route leads to it, for as long as Envoys need to check its
+replicas' health. One that is no longer wanted loses its route first, and its cluster with the next
+decision. So no request is lost.
+"""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from controlplane import balancing
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import without_counters
-from controlplane.fleet import Pool
-from controlplane.plane.partings import Told, next_step, notice
-from controlplane.plane.remembered import Hold, words_of
+from controlplane.fleet import Fleet, Pool
+from controlplane.plane.history import Histories
+from controlplane.plane.inputs import Seen, Tables, memory_in_use
+from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.settings import ClassMatch, PoolSettings
+from controlplane.signals.sizes import RequestSizes
+
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
+only then can requests go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassStep:
+    """What Envoys are told of a pool's classes.
+
+    Attributes:
+        parting: None where requests are not parted.
+        since: When Envoys were first told of each class that is wanted, by name.
+        is_moving: Whether a further step is due, though nothing else may change.
+    """
+
+    parting: Parting | None = None
+    since: Mapping[str, float] = field(default_factory=dict)
+    is_moving: bool = False
+
+
+def notice(settings: PoolSettings) -> float:
+    """Seconds that Envoys need from a new cluster to the first request that may go there."""
+    return settings.health_check.timeout + CHECKED
+
+
+def next_step(
+    before: ClassStep | None, wanted: Parting | None, needed: float, now: float
+) -> ClassStep:
+    """Work out what Envoys are to be told next.
+
+    Args:
+        before: The last step; None where Envoys may hold what is wanted already, as after a
+            restart: whoever has not, is new, and has no request that could be lost.
+        wanted: How requests are to be parted in the end; where a class in it is not `routed`, no
+            route leads to it yet in any case.
+        needed: Seconds of notice.
+        now: Seconds of a monotonic clock.
+    """
+    named = wanted.named if wanted is not None else ()
+    if before is None:
+        # As if they had been told long ago.
+        return ClassStep(wanted, {it.name: now - needed for it in named})
+    since = {it.name: before.since.get(it.name, now) for it in named}
+    coming = tuple(replace(it, routed=it.routed and now >= since[it.name] + needed) for it in named)
+    old = before.parting.named if before.parting is not None else ()
+    going = tuple(replace(it, routed=False) for it in old if it.routed and it.name not in since)
+    last = wanted or before.parting
+    if last is None or not (coming or going):
+        return ClassStep()
+    parting = Parting((*coming, *going, last.classes[-1]))
+    is_late = any(it.routed and not step.routed for it, step in zip(named, coming, strict=True))
+    return ClassStep(parting, since, is_moving=bool(going) or is_late)
 
 
 @dataclass(slots=True)
-class Decided:
+class Decisions:
     """By pool.
 
     Attributes:
@@ -29,16 +91,16 @@ class Decided:
     portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
-    _told: dict[str, Told] = field(default_factory=dict)
+    _told: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
 
-    def copy(self) -> "Decided":
+    def copy(self) -> "Decisions":
         """The same, to be changed apart; what both refer to is never changed in place.
 
         What is decided there comes in one step, and not in several on the way to it.
         """
         portions, parting = dict(self.portions), dict(self.parting)
-        return Decided(dict(self.decisions), portions, parting, dict(self.holds))
+        return Decisions(dict(self.decisions), portions, parting, dict(self.holds))
 
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
@@ -145,3 +207,61 @@ def _of_classes(
             for name in (*matches, OTHERS)
         )
     )
+
+
+def decide(
+    fleet: Fleet,
+    due: Mapping[str, Collection[str] | None],
+    seen: Seen,
+    tables: Tables,
+    sizes: Mapping[str, RequestSizes],
+    decided: Decisions,
+    histories: Histories,
+    envoys: int | None,
+    now: float,
+) -> dict[str, Collection[str]]:
+    """Decide what replicas get.
+
+    Args:
+        fleet: All pools.
+        due: Ids of the replicas of which something is new, by pool; None: it may be anything.
+        seen: Until now.
+        tables: What is known of all replicas; brought up to date first.
+        sizes: Of the requests of pools, as far as Envoys tell.
+        decided: Takes what each replica is to get.
+        histories: Take why.
+        envoys: How many are connected; None where that is not known.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        By pool the ids of the replicas that something was new of, or was decided otherwise of than
+        before; some may have gone.
+    """
+    about = dict[str, Collection[str]]()
+    pools, gone = fleet.pools, dict[str, list[str]]()
+    for name, some in due.items():
+        before = decided.decisions.get(name)
+        is_parted = before is not None and bool(before.classes)
+        gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
+    gpus = memory_in_use(pools, tables, seen.devices, now)
+    for name, ids in gone.items():
+        pool, before, table = pools[name], decided.decisions.get(name), tables[name]
+        of_pool = sizes.get(name)
+        decision = balancing.decide(
+            before,
+            pool.settings,
+            table,
+            now,
+            gpus=gpus,
+            envoys=envoys,
+            sizes=of_pool.all if of_pool is not None else None,
+            class_sizes=of_pool.by_class if of_pool is not None else None,
+            hold=decided.held(name, now),
+        )
+        changed = decision.changed(before) | decision.marked(before)
+        histories.record(pool, decision, changed, seen)
+        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        shown |= dict.fromkeys(ids, False)
+        decided.take(pool, decision, shown, now)
+        about[name] = shown.keys()
+    return about

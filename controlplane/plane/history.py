@@ -3,21 +3,136 @@
 Most decisions are like the one before. Kept is what differs in something an operator would ask
 about, and one entry every `REGULAR` seconds. Where a replica is so restless that this is too much,
 entries are left out, first those between others that are close in time and much alike.
+
+An hour of entries has to be small, so each is packed into some 300 bytes as soon as it is made.
 """
 
+import json
 import math
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
 
 import numpy as np
 
 from controlplane.balancing import ENVOYS, Decision
+from controlplane.balancing.sentences import Step
 from controlplane.balancing.sets import DEAD_BAND
 from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.fleet import Pool
-from controlplane.plane.entry import Entry, packed, unpacked
 from controlplane.plane.inputs import Seen, input_of
+from controlplane.plane.readiness import State
+from controlplane.signals import GpuMemory, Window
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What was known and decided of a replica at one time.
+
+    Attributes:
+        at: When, seconds of a monotonic clock.
+        lifetime: Differs between any two processes seen at one address.
+        state: Of its readiness.
+        draining: Who drains it, as the API says; None where nobody does.
+        failure: Why the last scrape failed; None when it was good.
+        age: Seconds since the last of what is in the window; None when there was none.
+        window: Its readings, or what Envoys counted; None before any.
+        by_envoys: The window is of load reports: nothing is scraped.
+        in_flight: Requests that all Envoys together had at it; None where none reports.
+        capacity: Requests per second that it was taken to carry; None when nothing was known.
+        weight: That Envoy was told.
+        tier: That it was in; empty where the policy had none.
+        share: Of the pool's traffic, expected, 0 to 1; None where only Envoys knew.
+        classes: Names of the classes of requests that it served first; empty where requests were
+            not parted.
+        serving: Replicas of the pool that had a share.
+        drained: It was cut, for its memory or because its requests failed.
+        stale: Its readings were too old.
+        steps: How it came to that.
+    """
+
+    at: float
+    lifetime: int
+    state: State
+    draining: str | None
+    failure: str | None
+    age: float | None
+    window: Window | None
+    by_envoys: bool
+    in_flight: float | None
+    capacity: float | None
+    weight: int
+    tier: str
+    share: float | None
+    classes: tuple[str, ...]
+    serving: int
+    drained: bool
+    stale: bool
+    steps: tuple[Step, ...]
+
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_PLAIN: Final = tuple(it.name for it in fields(HistoryEntry) if it.name not in ("window", "steps"))
+_WINDOW: Final = tuple(
+    it.name for it in fields(Window) if it.name not in ("memory", "batches", "batches_total")
+)
+"""What is kept of a window beside its GPUs; what it says of batches is not kept."""
+
+_PHRASES: Final = (
+    '","the last scrape failed: no answer within connection refused starting gone operator lease'
+    '"Slow start: ready for s of 10 s""Overloaded: s of work waits there; minimum weight until it'
+    ' is done""stale","No good scrape for s: moves to the pool\'s median""memory","Cut: GPU memory'
+    " reached the hard limit % and is %; it must stay below the soft limit %"
+    ' GPU memory % is over the soft limit %""errors"," % of the requests failed""change","It became'
+    ' × slower s ago""few requests","Evidence of requests is little: mixed with the pool\'s median'
+    ' to requests/s""class bulk","Serves bulk (requests from bytes on, % of the work) with weight'
+    ' ""class search","Serves search only while the replicas for that class cannot'
+    '""backlog","Its tier has ms of work waiting, the set ms""tier","In tier-7 tier-9 tier-8 with'
+    " others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that"
+    ' lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
+    ' all replicas are about equal and treated as equal"],["estimate",null,"Capacity tokens/s'
+    ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
+    'false,"ok",0.0,null,1000,1.0,[],'
+).encode()
+"""What entries are full of, the most frequent last. A phrase that is missing costs some bytes."""
+
+
+def packed(entry: HistoryEntry) -> bytes:
+    """An entry as few bytes; numbers keep five significant digits."""
+    window = entry.window
+    document = [
+        [[step.name, _short(step.before), _short(step.after), step.words] for step in entry.steps],
+        [_short(getattr(entry, name)) for name in _PLAIN],
+        window and [[gpu.uuid, _short(gpu.used), _short(gpu.total)] for gpu in window.memory],
+        window and [_short(getattr(window, name)) for name in _WINDOW],
+    ]
+    squeezer = zlib.compressobj(level=4, wbits=-15, memLevel=5, zdict=_PHRASES)
+    text = _JSON.encode(document).encode("utf-8", "replace")
+    return squeezer.compress(text) + squeezer.flush()
+
+
+def unpacked(data: bytes, at: float) -> HistoryEntry:
+    """The entry that was packed.
+
+    Args:
+        data: By `packed`.
+        at: When it was, in full: five digits are too few for a clock.
+    """
+    text = zlib.decompressobj(wbits=-15, zdict=_PHRASES).decompress(data)
+    steps, plain, memory, numbers = json.loads(text)
+    window = None
+    if numbers is not None:
+        read = dict(zip(_WINDOW, numbers, strict=True))
+        window = Window(**read, memory=tuple(GpuMemory(*gpu) for gpu in memory))
+    known: dict[str, Any] = dict(zip(_PLAIN, plain, strict=True))
+    known |= {"at": at, "state": State(known["state"]), "classes": tuple(known["classes"])}
+    return HistoryEntry(**known, window=window, steps=tuple(Step(*step) for step in steps))
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if type(value) is float else value
+
 
 KEPT: Final = 3600.0
 """Seconds that an entry is kept."""
@@ -36,7 +151,7 @@ _NOTICED: Final = math.log1p(DEAD_BAND)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HistoryItem:
     """An entry in its place.
 
     Attributes:
@@ -45,8 +160,8 @@ class Told:
         left_out: Entries between the two that were not kept for want of room.
     """
 
-    entry: Entry
-    before: Entry | None
+    entry: HistoryEntry
+    before: HistoryEntry | None
     left_out: int
 
 
@@ -63,7 +178,7 @@ class _Kept:
 
 
 @dataclass(slots=True)
-class _Timeline:
+class _History:
     """Of one generation of a replica."""
 
     entries: list[_Kept] = field(default_factory=list)
@@ -90,17 +205,17 @@ class _Timeline:
 
 
 class _Pool:
-    """The timelines of a pool's replicas, and what their newest entries tell, by row."""
+    """The histories of a pool's replicas, and what their newest entries tell, by row."""
 
     def __init__(self) -> None:
-        self.timelines: dict[str, _Timeline] = {}
+        self.histories: dict[str, _History] = {}
         self._rows: Mapping[str, int] = {}
         self._share: Floats = np.zeros(0)
         self._marks: Ints = np.zeros(0, np.int64)
         self._at: Floats = np.zeros(0)
 
     def forget(self, id_: str) -> None:
-        self.timelines.pop(id_, None)
+        self.histories.pop(id_, None)
         if (row := self._rows.get(id_)) is not None:
             self._share[row], self._marks[row], self._at[row] = 0.0, 0, -math.inf
 
@@ -129,7 +244,7 @@ class _Pool:
         return rows, jump
 
 
-class Timelines:
+class Histories:
     """The last hour of all replicas, in memory: a restart of this process begins anew."""
 
     def __init__(self) -> None:
@@ -139,7 +254,7 @@ class Timelines:
         """Forget a replica that is no longer there, or that another one has replaced."""
         if (known := self._pools.get(pool)) is not None:
             known.forget(replica)
-            if not known.timelines:
+            if not known.histories:
                 del self._pools[pool]
 
     def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
@@ -156,9 +271,11 @@ class Timelines:
         many = decision.serving
         for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
             entry = packed(_entry(pool, id_, seen, decision, many))
-            known.timelines.setdefault(id_, _Timeline()).add(_Kept(decision.at, jump, entry))
+            known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
 
-    def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
+    def of(
+        self, pool: str, replica: str, now: float, since: float = KEPT
+    ) -> tuple[HistoryItem, ...]:
         """What is kept of a replica, the oldest first.
 
         Args:
@@ -168,13 +285,13 @@ class Timelines:
             since: Seconds that it goes back; nothing is older than `KEPT`.
         """
         known = self._pools.get(pool)
-        timeline = None if known is None else known.timelines.get(replica)
-        told: list[Told] = []
+        timeline = None if known is None else known.histories.get(replica)
+        told: list[HistoryItem] = []
         before = None
         for kept in timeline.entries if timeline else ():
             entry = unpacked(kept.data, kept.at)
             if kept.at >= now - min(since, KEPT):
-                told.append(Told(entry, before, kept.left_out))
+                told.append(HistoryItem(entry, before, kept.left_out))
             before = entry
         return tuple(told)
 
@@ -187,11 +304,11 @@ def _jump(before: Floats, after: Floats) -> Floats:
     return np.where(same, 0.0, np.where((before > 0) & (after > 0), factor, 2.0))
 
 
-def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> Entry:
+def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> HistoryEntry:
     replica, observed, decided = pool.replicas[id_], seen.observed[pool.name, id_], decision.of(id_)
     given = input_of(pool, replica, seen, decision.at, is_parted=False)
     reported = [each.requests for each in given.in_flight if each.source == ENVOYS]
-    return Entry(
+    return HistoryEntry(
         at=decision.at,
         lifetime=given.generation,
         state=observed.readiness.state,

@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.fleet import whole
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.plane.remembered import HELD
+from controlplane.plane.startup import HELD
 from controlplane.settings import Address
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SECONDS, SIZES, kept, measured, restarted, steadily, target
@@ -94,7 +94,7 @@ def test_what_envoys_did_not_know_they_are_not_told_of() -> None:
     hidden = {**data.replicas, "slow": replace(data.replicas["slow"], shown=False)}
     fresh = Plane(0.0)
     fresh.adopt(whole(before.plane.fleet), 0.0)
-    fresh.recall({"m": replace(data, replicas=hidden)}, 0.0)
+    fresh.restore({"m": replace(data, replicas=hidden)}, 0.0)
     assert not fresh.report("m", "slow", 0.0).observed.readiness.is_shown
     assert fresh.report("m", "fast", 0.0).observed.readiness.is_shown
 
@@ -115,19 +115,19 @@ def test_data_of_another_version_is_as_good_as_none() -> None:
     plane = Plane(0.0)
     plane.adopt(whole(before.plane.fleet), 0.0)
     old = {id_: replace(it, weighing={"w": 1}) for id_, it in kept(before)["m"].replicas.items()}
-    plane.recall({"m": replace(kept(before)["m"], replicas=old)}, 0.0)
+    plane.restore({"m": replace(kept(before)["m"], replicas=old)}, 0.0)
     assert plane.decision("m") is None
 
 
 def test_an_empty_registry_is_not_told_before_there_is_a_pool() -> None:
     plane = Plane(0.0)
-    assert not plane.is_settled(1e9)
+    assert not plane.has_started(1e9)
     plane.declare(CONFIG, 0.0)
-    assert plane.is_settled(1e9)
+    assert plane.has_started(1e9)
     plane.decide(1e9)
     for name in plane.fleet.pools:
         plane.adopt(without_pool(plane.fleet, name), 1e9)
-    assert plane.is_settled(1e9)
+    assert plane.has_started(1e9)
 
 
 def test_a_pool_that_is_held_says_so() -> None:

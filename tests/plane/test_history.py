@@ -7,8 +7,7 @@ from math import ceil
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.changes import changes
-from controlplane.plane.entry import packed, unpacked
-from controlplane.plane.timeline import KEPT, MOST_BYTES, REGULAR, _Kept, _Timeline
+from controlplane.plane.history import KEPT, MOST_BYTES, REGULAR, _History, _Kept, packed, unpacked
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Histogram, Reading
 from tests.plane.histories import Watched
@@ -111,7 +110,7 @@ def test_nothing_older_than_an_hour_is_told_nor_kept() -> None:
     told = watched.told()
     assert told[0].entry.at >= watched.now - KEPT > first
     assert told[0].before is None
-    assert watched.plane.timelines.of("m", "a", watched.now + 2 * KEPT, 9 * KEPT) == ()
+    assert watched.plane.histories.of("m", "a", watched.now + 2 * KEPT, 9 * KEPT) == ()
 
 
 def test_since_leaves_out_what_is_older_but_still_compares_with_it() -> None:
@@ -163,7 +162,7 @@ def test_of_a_restless_replica_the_whole_hour_is_kept_and_the_rest_is_counted() 
 
 
 def test_where_there_is_no_room_great_changes_stay_and_every_other_one_is_counted() -> None:
-    timeline = _Timeline()
+    timeline = _History()
     for second in range(2000):
         timeline.add(_Kept(float(second), 3.0 if second == 500 else 0.1, bytes(300)))
     assert timeline.size == sum(it.size for it in timeline.entries) <= MOST_BYTES
@@ -191,7 +190,7 @@ def test_regular_entries_of_a_large_pool_are_spread_over_decisions() -> None:
         for target in plane.targets():
             plane.record(target, Reading(now, Histogram((1.0,), (0.0,), 0.0)), now)
         plane.decide(now)
-        told = (plane.timelines.of("m", f"r{n}", now) for n in range(1, 200))
+        told = (plane.histories.of("m", f"r{n}", now) for n in range(1, 200))
         seen.append(sum(it[-1].entry.at == now for it in told))
     assert max(seen) == ceil(0.02 * 200)
     assert sum(seen) >= 100
@@ -210,7 +209,7 @@ def large(count: int) -> Plane:
 
 def test_an_hour_of_the_most_restless_replica_takes_less_than_30_kb() -> None:
     rng, watched = random.Random(1), Watched().go(60)  # noqa: S311 - no secrets
-    timelines = watched.plane.timelines
+    histories = watched.plane.histories
     tracemalloc.start()
     try:
         before = tracemalloc.take_snapshot()
@@ -230,4 +229,4 @@ def test_an_hour_of_the_most_restless_replica_takes_less_than_30_kb() -> None:
     ]
     grown = after.filter_traces(kept).compare_to(before.filter_traces(kept), "filename")
     assert MOST_BYTES / 2 < sum(it.size_diff for it in grown) / 2 < 30_000
-    assert timelines.of("m", "a", watched.now)
+    assert histories.of("m", "a", watched.now)

@@ -1,4 +1,4 @@
-"""What Envoys see of the health of replicas, and where the control plane sees something else."""
+"""What is known of connected Envoys: where they listen, and what they see of replicas' health."""
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from heapq import nsmallest
@@ -9,6 +9,8 @@ from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.readiness import Readiness, State
 from controlplane.resources.health_checks import FOR_A_WHILE, Checked, check_interval
 from controlplane.resources.views import View
+from controlplane.settings import Address
+from controlplane.settings.listeners import Listeners
 from controlplane.signals.load import Endpoint
 
 MOST: Final = 32
@@ -133,3 +135,50 @@ def to_check(
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
     return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+
+
+class NodeListeners:
+    """Follows the streams that are open.
+
+    Attributes:
+        listeners: Of all of them.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no stream."""
+        self.listeners = Listeners()
+        self._known: dict[Hashable, dict[Address, str]] = {}
+        self._users: dict[Address, set[Hashable]] = {}
+
+    def came(self, stream: Hashable, node: str, view: View) -> None:
+        """A stream has begun.
+
+        Args:
+            stream: Tells it from others.
+            node: Its id.
+            view: What it is shown.
+        """
+        known = listeners_of_node(node, view)
+        if not known:
+            return
+        self._known[stream] = known
+        for address, whose in known.items():
+            self._users.setdefault(address, set()).add(stream)
+            self.listeners.add(address, whose)
+
+    def left(self, stream: Hashable) -> None:
+        """A stream has ended."""
+        for address in self._known.pop(stream, ()):
+            users = self._users[address]
+            users.discard(stream)
+            if not users:
+                del self._users[address]
+                self.listeners.discard(address)
+
+
+def listeners_of_node(node: str, view: View) -> dict[Address, str]:
+    """Where a node listens that the pools do not say, and what for."""
+    found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
+    if view.gateway is not None:
+        found[view.gateway] = f"the gateway {node!r}"
+    return found
