@@ -36,7 +36,7 @@ from controlplane.xds.load_stats import LoadStats
 _log = logging.getLogger(__name__)
 
 IDLE_INTERVAL: Final = 1.0
-"""Seconds after which a decision is made even if nobody noticed anything: leases run out, and
+"""Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
 
 GRACE: Final = 2.0
@@ -224,7 +224,7 @@ async def steer(
     Args:
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
-        woken: Set by whoever noticed something.
+        woken: Set when something was noticed.
         decided: HistoryItem how many seconds each decision took.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.

@@ -4,7 +4,7 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 """
 
 from controlplane.fleet.apply import apply
-from controlplane.fleet.audit import AuditEntry, AuditLog, Noted, Unkept
+from controlplane.fleet.audit import AuditEntry, AuditLog, Noted, UnwrittenEntries
 from controlplane.fleet.change import Applied, Change, Draft, Key, declared, whole
 from controlplane.fleet.commands import (
     Command,
@@ -69,7 +69,7 @@ __all__ = [
     "Sets",
     "Source",
     "Undrain",
-    "Unkept",
+    "UnwrittenEntries",
     "apply",
     "declare",
     "declared",

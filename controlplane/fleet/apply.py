@@ -176,13 +176,13 @@ def set_replica_layers(
                 ("address",),
                 id_,
             )
-        # What was found makes room for what somebody says.
+        # A discovered replica makes room for a declared one.
         gone.append(other.id)
     for id_, settings in wanted.items():
         known = pool.replicas.get(id_)
         lease_until = None if settings.ttl is None else now + settings.ttl
         if known is not None and is_same_process(known, settings):
-            # Whoever registers again is alive; what an operator drained stays drained all the same.
+            # A replica that registers again is alive. An operator's drain stays.
             draining = known.draining if known.draining is Draining.OPERATOR else None
             replicas[id_] = replace(
                 known,

@@ -20,7 +20,7 @@ MOST_ENTRIES: Final = 5_000
 CONTROL_PLANE: Final = "control plane"
 CONFIG_FILE: Final = "config file"
 DISCOVERY: Final = "discovery"
-"""Who changes what nobody asked for through the API."""
+"""Who makes changes that no API request asked for."""
 
 Noted: TypeAlias = tuple[str, Change]
 """Who, and what."""
@@ -49,7 +49,7 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Unkept:
+class UnwrittenEntries:
     """What must be written so that what is kept of a log is all of it.
 
     Attributes:
@@ -83,7 +83,7 @@ class AuditLog:
         return self._entries[-1].number if self._entries else 0
 
     @property
-    def is_kept(self) -> bool:
+    def is_written(self) -> bool:
         """Whether all of it is on disk."""
         return self._agreed == self.newest
 
@@ -105,22 +105,22 @@ class AuditLog:
         """Take in drafts; nothing was added since they were made."""
         self._entries.extend(entries)
 
-    def unkept(self, drafts: Sequence[AuditEntry] = ()) -> Unkept:
+    def unwritten(self, drafts: Sequence[AuditEntry] = ()) -> UnwrittenEntries:
         """What must be written now.
 
         Args:
             drafts: To be added once they are on disk.
         """
         mine = list(takewhile(lambda it: it.number > self._agreed, reversed(self._entries)))[::-1]
-        return Unkept(self._agreed, [*mine, *drafts][-self._most :], self._most)
+        return UnwrittenEntries(self._agreed, [*mine, *drafts][-self._most :], self._most)
 
     def lost(self) -> None:
         """Take note that nothing of it is on disk any more."""
         self._agreed = 0
 
-    def kept(self, written: Unkept) -> None:
+    def note_written(self, written: UnwrittenEntries) -> None:
         """Take note of what is on disk; where the log has become another one, it is not."""
-        mine = {it.number: it for it in self.unkept().entries}
+        mine = {it.number: it for it in self.unwritten().entries}
         for entry in written.entries:
             if mine.get(entry.number) != entry:
                 return

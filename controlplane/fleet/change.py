@@ -1,6 +1,6 @@
 """How a fleet is changed: a draft is edited, and out come the new fleet and what is other in it.
 
-Whoever changes the fleet tells what changed, by key. Nobody compares two fleets.
+Every change of the fleet comes with the keys that it changed, so two fleets are never compared.
 """
 
 from collections.abc import Collection, Mapping

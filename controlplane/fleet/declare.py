@@ -55,11 +55,11 @@ def declare(fleet: Fleet, config: Config, now: float) -> Applied:
     for entry in config.pools:
         put_pool(draft, PutPool(entry.name, entry.settings(), Source.FILE))
         there = draft.fleet.pool(entry.name).replicas
-        said = {replica.id: replica.settings() for replica in entry.replicas}
+        declares = {replica.id: replica.settings() for replica in entry.replicas}
         # A file that says the same again is no sign of life: it renews no lease.
         other = {
             id_: settings
-            for id_, settings in said.items()
+            for id_, settings in declares.items()
             if (before := there.get(id_)) is None or before.layers.file != settings
         }
         if other:
@@ -116,14 +116,14 @@ def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
 
 
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
-    """Ids of those that serve, and at whose addresses none of them is any more.
+    """Find the serving replicas whose addresses no replica of the pool has any more.
 
     Who is drained gets no requests, and is not counted.
 
     Args:
         pool: As it was before.
         entry: The same in the file; None where it is no longer there.
-        gone: Ids of those that are removed.
+        gone: Ids of removed replicas.
     """
     after = {it.id: it.address for it in pool.replicas.values() if it.id not in gone}
     for replica in entry.replicas if entry else ():
@@ -156,12 +156,12 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
     serving = sum(it.draining is None for it in pool.replicas.values())
     # One alone may move: a pool of one could not be changed at all otherwise.
     if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
-        said = f"{len(lost)} of the {serving} replicas that serve it in one step"
+        loss = f"{len(lost)} of the {serving} replicas that serve it in one step"
         if moved:
-            said += f", {len(moved)} of them to other addresses, where nobody is ready yet"
+            loss += f", {len(moved)} of them to other addresses, where nobody is ready yet"
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} would lose {said}; take smaller steps, drain them first, or"
+            f"pool {pool.name!r} would lose {loss}; take smaller steps, drain them first, or"
             " restart with the file as it is",
         )
     draft.put_replicas(pool.name, {}, gone)

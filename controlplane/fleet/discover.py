@@ -76,7 +76,7 @@ def discover(
         and sets.get(it.found_by or "", {}) is not None
         and it.found_by not in parts
     ]
-    # Those that do not serve carry nothing, so they may go, and hold up nobody's leaving.
+    # Replicas that do not serve carry no requests: they may go, and do not count.
     going = sum(it.draining is None and serves(it) for it in gone)
     left = pool.replicas.keys() - {it.id for it in gone}
     staying = sum(

@@ -2,7 +2,7 @@
 
 One that the config file declares is not forgotten: it waits to be heard of again.
 
-Silence has two causes, and only one is theirs. Whoever was stopped himself for a while gives every
+Silence has two causes, and only one is theirs. A control plane that stood still gives every
 lease that time back, and when most of a pool falls silent together, nothing of it is taken away.
 """
 
@@ -19,7 +19,7 @@ DRAIN_SECONDS: Final = 10.0
 """From the end of a lease until the replica is removed; what it still computes can finish."""
 
 PAUSE: Final = 0.75
-"""Seconds between two looks from which on heartbeats may be waiting that nobody has read."""
+"""Seconds between two looks from which on unread heartbeats may be waiting."""
 
 _BY_SILENCE: Final = (None, Draining.LEASE)
 """Why replicas are drained, if they are, that leave because nothing is heard of them."""
@@ -50,7 +50,7 @@ def expire(
         now: Seconds of a monotonic clock.
         pools: Names of those in which a lease may have run out, by `LeaseTimes`; None: any of them.
         looked: When leases were looked at last, seconds of the same clock. If that was long ago,
-            nobody could have read a heartbeat, and every lease gets that time back. None: just now.
+            heartbeats could not be read, and every lease gets that time back. None: just now.
     """
     draft = Draft(fleet)
     if looked is not None and now - looked > PAUSE:
@@ -65,7 +65,7 @@ def expire(
             for it in pool.replicas.values()
             if now >= ends_at(it) and not (held and it.draining in _BY_SILENCE)
         ]
-        # Counted from now: whoever looks late still gives a replica the time to finish.
+        # Counted from now: after a late look a replica still has the time to finish.
         drained = {
             it.id: replace(it, draining=Draining.LEASE, lease_until=now)
             for it in over
@@ -79,8 +79,8 @@ def silent_together(pool: Pool, now: float) -> bool:
     """Whether the leases of several replicas have run out, and of more than half of a pool.
 
     Replicas do not die together. That we cannot hear them is more likely, and Envoy's own health
-    checks see who is there. Those that an operator drained do not count, and neither do those that
-    their source no longer has.
+    checks see who is there. Replicas that an operator
+    drained, or that their source no longer has, do not count.
     """
     counting = [
         it for it in pool.replicas.values() if it.draining in _BY_SILENCE and not _is_over(it, now)
@@ -100,7 +100,7 @@ def _is_over(replica: Replica, now: float) -> bool:
 
 
 def _give_back(draft: Draft, lapse: float) -> None:
-    """Prolong every lease by a time in which nobody could have read a heartbeat."""
+    """Prolong every lease by a time in which heartbeats could not be read."""
     for name, pool in draft.fleet.pools.items():
         longer = {
             id_: replace(it, lease_until=it.lease_until + lapse)
@@ -113,8 +113,8 @@ def _give_back(draft: Draft, lapse: float) -> None:
 class LeaseTimes:
     """The times of all leases, each at or before the one that it has by now.
 
-    With them nobody has to look at all leases. A heartbeat leaves this alone: a lease is looked at
-    when it would have run out, and noted for later if it was renewed.
+    With them a look need not go through all leases. A heartbeat leaves this alone: a lease is
+    looked at when it would have run out, and noted for later if it was renewed.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class LeaseTimes:
             later.append((name, id_, ends))
             if ends <= now:
                 found.add(name)
-        # Those that are due as well: they may have to stay, and are looked at again next time.
+        # Also leases that ended: their replicas may have to stay, and are looked at again.
         for name, id_, ends in later:
             self._note(name, id_, ends)
         return frozenset(found)

@@ -30,7 +30,7 @@ class RegisteredPool:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredReplica:
-    """A replica, whoever declared it.
+    """A replica, declared or discovered.
 
     Attributes:
         address: Where the process is that the rest is about.

@@ -22,9 +22,9 @@ from controlplane.settings.listeners import Listeners
 def restored(known: Registered, config: Config, now: float) -> Fleet:
     """The fleet after a restart: the config file, above it what the API said, and what was found.
 
-    Every lease begins anew: while nobody was there to hear them, nobody can have failed to send
-    heartbeats. What the file declared before and no longer does is gone, however much it is, and so
-    is what a source found that is no longer in it: a restart is how that is forced.
+    Every lease begins anew: heartbeats could not be heard during the restart. What the file
+    declared before and no longer does is gone, however much it is, and so is what a source found
+    that is no longer in it: a restart is how that is forced.
 
     Args:
         known: What was kept.
@@ -112,9 +112,9 @@ def _replicas_of(
 
 
 def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
-    """Of one that is declared: what nobody could end any more is over.
+    """What drains a declared replica after the restart; None: nothing does.
 
-    Nobody is drained because a source has lost it, and without a lease none has run out.
+    A declared replica has no source to lose it, and without a ttl no lease to run out.
     """
     is_over = draining is Draining.DISCOVERY or (
         draining is Draining.LEASE and settings.ttl is None

@@ -106,7 +106,7 @@ def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
 
 
 def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:
-    """Refuse a command that changes what somebody else registered.
+    """Refuse a command that changes what another token registered.
 
     Args:
         fleet: That it is about to be applied to.
@@ -127,7 +127,7 @@ def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:
 
 
 def _other_owner(replica: Replica, who: str) -> str | None:
-    """The begin of a sentence that says who else a replica is of; None where nobody else's."""
+    """The start of a sentence on who else owns a replica; None: `who` does, or no token."""
     if replica.layers.api is None:
         is_found = replica.source is Source.DISCOVERY
         return f"{replica.found_by} found" if is_found else "the config file declares"

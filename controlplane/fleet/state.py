@@ -50,7 +50,7 @@ class Replica:
         draining: None while it may get new requests.
         lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
             For one that its source no longer has it is the time at which that was seen.
-        layers: Who said what of its settings; nobody of one that was discovered.
+        layers: Who declares what of its settings; empty for a discovered replica.
         found_by: The source that discovered it; None for one that was declared.
         instance: Which process it is at its address, as it said last; None if it never did.
     """
@@ -194,8 +194,8 @@ class Pool:
     """The replicas of one model.
 
     Attributes:
-        layers: Who said what of its settings.
-        departures: When replicas were removed of late that nobody had drained.
+        layers: Who declares what of its settings.
+        departures: When undrained replicas were removed lately.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Dirty keys: of which pools and replicas something is new that somebody has not looked at yet."""
+"""Dirty keys: pools and replicas that changed since a reader looked last."""
 
 from collections.abc import Collection, Iterable, KeysView, Mapping
 
@@ -35,7 +35,7 @@ class DirtyKeys:
         self._replicas.pop(pool, None)
 
     def pools(self) -> KeysView[str]:
-        """The names of all of which anything is new."""
+        """The names of the dirty pools."""
         return self._replicas.keys()
 
     def of(self, pool: str) -> "DirtyKeys":

@@ -12,7 +12,7 @@ from controlplane.settings.listeners import Listeners
 
 EMPTY_SECONDS: Final = 60.0
 """After a start Envoys are told nothing for so long while a pool is empty because one of its
-sources has not answered: those that hold a configuration would lose the pool by it."""
+sources has not answered: an Envoy that holds a configuration would lose the pool by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Opinion(NamedTuple):
 
 
 class Dispute(NamedTuple):
-    """A replica of which an Envoy and the control plane have held different views for a while.
+    """A replica whose health an Envoy and the control plane see differently for a while.
 
     Attributes:
         opinion: The Envoy's; the control plane's is the other one.
@@ -92,7 +92,7 @@ class EnvoyHealth:
                 yield Dispute(pool.name, replica.id, opinion, seconds)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """All of which any Envoy sees anything."""
+        """The endpoints whose health any Envoy sees."""
         return tuple(self._seen)
 
     def _forget(self, reporter: Hashable, endpoint: Endpoint) -> None:

@@ -34,7 +34,7 @@ class HistoryEntry:
         at: When, seconds of a monotonic clock.
         lifetime: Differs between any two processes seen at one address.
         state: Of its readiness.
-        draining: Who drains it, as the API says; None where nobody does.
+        draining: Who drains it, as the API says; None: it is not drained.
         failure: Why the last scrape failed; None when it was good.
         age: Seconds since the last of what is in the window; None when there was none.
         window: Its readings, or what Envoys counted; None before any.
@@ -139,7 +139,7 @@ KEPT: Final = 3600.0
 REGULAR: Final = 300.0
 """Seconds after which an entry is made even if nothing has changed."""
 _AT_A_TIME: Final = 0.02
-"""Part of a pool of which such entries are made in one decision: no decision is to wait for all."""
+"""Part of a pool that gets such entries in one decision, so that no decision waits for all."""
 MOST_BYTES: Final = 24_000
 """Of the entries of one replica; with what else is known of it, it stays below 30 kB."""
 _OVERHEAD: Final = 180
@@ -220,11 +220,11 @@ class _Pool:
             self._share[row], self._marks[row], self._at[row] = 0.0, 0, -math.inf
 
     def due(self, decision: Decision, changed: Bools) -> tuple[Bools, Floats]:
-        """The rows of which an entry is to be made now, and by how much each has changed.
+        """Choose the rows that get an entry now, and work out by how much each has changed.
 
         Args:
             decision: The newest.
-            changed: Rows of which something else is decided than before.
+            changed: Rows whose decision differs from the one before.
         """
         self._rows = decision.rows
         if (grown := len(decision.share) - len(self._share)) > 0:
@@ -263,7 +263,7 @@ class Histories:
         Args:
             pool: That it is about.
             decision: The decision.
-            changed: Rows of which something else is decided than before.
+            changed: Rows whose decision differs from the one before.
             seen: What it is based on.
         """
         known = self._pools.setdefault(pool.name, _Pool())

@@ -1,4 +1,4 @@
-"""What a decision is told of each replica: what was declared, scraped and reported."""
+"""What goes into a decision about each replica: what was declared, scraped and reported."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
 def input_of(
     pool: Pool, replica: Replica, seen: Seen, now: float, *, is_parted: bool
 ) -> ReplicaInput:
-    """What a decision is told of one replica.
+    """Put together what goes into a decision about one replica.
 
     Args:
         pool: That it is in.

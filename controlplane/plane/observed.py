@@ -19,7 +19,7 @@ class Failure:
 
     Attributes:
         sentence: Why, for an operator.
-        refused: Whether nobody listened at the address.
+        refused: Whether the connection was refused.
     """
 
     sentence: str
@@ -167,7 +167,7 @@ class Observations(dict[tuple[str, str], Observed]):
             since: When a replica that came began to be there, seconds of a monotonic clock.
 
         Returns:
-            Those of whom nothing is known any longer, by pool and id.
+            The replicas whose observations were dropped, by pool and id.
         """
         if found.replica is None:
             return self._adopt_pool(found)
@@ -202,5 +202,5 @@ def is_read_anew(found: Change) -> bool:
     if not isinstance(known, Pool) or not isinstance(pool, Pool):
         return False
     before, after = known.settings.metrics, pool.settings.metrics
-    # What was said of a GPU's memory would stand for ever if nobody is asked any more.
+    # Without an exporter the last reading of a GPU's memory would stand for ever.
     return not after.reads_like(before) or (before.gpu is not None and after.gpu is None)

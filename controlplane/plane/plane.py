@@ -53,7 +53,7 @@ class Plane:
         recovery: What Envoys may be told of after a registry was lost.
         listeners: Where connected Envoys listen, other than the pools say.
         envoy_health: What Envoys see of the health of replicas.
-        sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
+        sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
     """
 
     def __init__(self, now: float) -> None:
@@ -208,8 +208,8 @@ class Plane:
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
         pools = self.fleet.pools.values()
-        nobody = ScrapingSettings()
-        accesses = (self._scraping.get(pool.name, nobody).exporters for pool in pools)
+        default = ScrapingSettings()
+        accesses = (self._scraping.get(pool.name, default).exporters for pool in pools)
         return tuple(exporters_of((pool.settings for pool in pools), accesses).values())
 
     def record_devices(
@@ -270,7 +270,7 @@ class Plane:
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
-        """Decide about pools of which something new is known; build what Envoys should hold.
+        """Decide about the dirty pools; build what Envoys should hold.
 
         Args:
             now: Seconds.
@@ -379,7 +379,7 @@ class Plane:
         )
 
     def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:
-        """Everything known of these replicas, but of those that leave while somebody reads this."""
+        """Everything known of these replicas, without replicas that leave meanwhile."""
         for id_ in ids:
             known = self.fleet.pools.get(pool)
             if known is not None and id_ in known.replicas:
@@ -392,7 +392,7 @@ class Plane:
 
         Args:
             pool: Its name.
-            of: Ids; those that there are not (any more) are left out. None: all that there are.
+            of: Ids; unknown ones are left out. None: all replicas of the pool.
         """
         decision = self._decisions.decisions.get(pool)
         portions = self._decisions.portions.get(pool, {})

@@ -34,7 +34,7 @@ class Preview:
 
 
 class _Unrecorded(Histories):
-    """Nobody is ever told why what is only imagined came to be; an entry for each replica costs."""
+    """A preview shows no history, and an entry for each replica costs time."""
 
     def record(self, *_: object) -> None:
         """Keep nothing."""

@@ -21,7 +21,7 @@ class Target:
 
     Attributes:
         probe: Whether its health is to be asked for as well.
-        access: How its metrics are asked for; None: as anybody may.
+        access: Credentials for its metrics; None: without any.
     """
 
     pool: str

@@ -17,7 +17,7 @@ class Traffic:
         self._pools: set[str] = set()
 
     def copy(self) -> "Traffic":
-        """The same, for whoever only follows another fleet: one of the two takes in reports."""
+        """Make a copy for a preview; only one of the two takes in reports."""
         other = Traffic()
         other._reports, other._pools = self._reports.copy(), set(self._pools)
         return other

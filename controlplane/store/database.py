@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from controlplane.fleet import AuditEntry, Registered, Rows, Unkept
+from controlplane.fleet import AuditEntry, Registered, Rows, UnwrittenEntries
 from controlplane.store import rows
 from controlplane.store.errors import (
     Cause,
@@ -56,7 +56,7 @@ class Loaded:
     """
 
     registered: Registered = field(default_factory=Registered)
-    weighings: dict[str, rows.KeptPool] = field(default_factory=dict)
+    weighings: dict[str, rows.StoredPool] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
     complaint: str | None = None
     lost: str | None = None
@@ -127,7 +127,7 @@ class Database:
                 ) from None
             return self._read_only(error)
 
-    def write(self, changes: Rows, audit: Unkept | None = None) -> None:
+    def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
         """Write what is kept of a fleet; it is on disk when this returns.
 
         Args:

@@ -45,7 +45,7 @@ TICK: Final = 0.25
 """Seconds between two looks at the leases; a longer time between them is a pause of ours."""
 
 RETRY: Final = 5.0
-"""Seconds after a failed write until what nobody waits for is tried again."""
+"""Seconds after a failed write until what no request waits for is tried again."""
 
 LOOK: Final = 1.0
 """Seconds between two looks at whether the file is still the one that was written."""
@@ -109,7 +109,7 @@ class Registry:
             command: What is asked.
             now: Seconds of the clock.
             check: Refuses the fleet that the command is about to be applied to: what was asked for
-                before is in it, although nobody sees it yet.
+                before is in it, although it is not shown yet.
             who: Asks for it.
 
         Raises:
@@ -133,7 +133,7 @@ class Registry:
         if waiting.is_kept or self._waiting or self._writing is not None:
             self._waiting.append(waiting)
             self._write_soon()
-            # Whoever asked may go away; what was asked for is carried out all the same.
+            # The client may disconnect; its request is carried out all the same.
             waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.shield(waiting.done)
         else:
@@ -166,7 +166,7 @@ class Registry:
         self._looked = now
         due = self._leases.due(self._plane.fleet, now)
         self._at_once(lambda fleet: fleets.expire(fleet, now, due, looked), CONTROL_PLANE)
-        is_behind = self._unwritten is None or self._unwritten or not self._audit.is_kept
+        is_behind = self._unwritten is None or self._unwritten or not self._audit.is_written
         if is_behind and now >= self._retry_at:
             self._write_soon()
 
@@ -228,7 +228,7 @@ class Registry:
         self._adopt(seen, who)
 
     def _adopt(self, applied: Applied, who: str) -> None:
-        """Show a change that somebody has made of the fleet that everybody sees."""
+        """Show a change, and note who made it."""
         self._note(self._audit.drafted([(who, it) for it in applied.changes], self._wall_clock()))
         self._show(applied)
 
@@ -244,7 +244,7 @@ class Registry:
         for it in applied.changes:
             if isinstance(it.after, Replica):
                 self._leases.note(it.pool, it.after)
-        # A heartbeat is nothing to anybody else.
+        # A heartbeat concerns no other part.
         if applied.changes:
             self._changed(applied.changes)
 
@@ -266,7 +266,7 @@ class Registry:
                     # If nothing comes between, this is what will be seen.
                     outcome = played(self._plane.fleet, batch)
                     drafts = self._audit.drafted(outcome.noted, at)
-                    audit = self._audit.unkept(drafts)
+                    audit = self._audit.unwritten(drafts)
                     if changes or audit.entries:
                         await self._store.write(changes, audit)
                 except WriteError as error:
@@ -282,7 +282,7 @@ class Registry:
                     if not self._waiting:
                         return
                     continue
-                except Exception as error:  # a fault of ours: somebody waits for an answer
+                except Exception as error:  # a fault of ours: requests wait for an answer
                     self._unwritten = None
                     self._refuse(batch, f"a fault of the control plane: {error!r}")
                     raise
@@ -296,7 +296,7 @@ class Registry:
                     for step in outcome.steps:
                         keys = None if keys is None else keys | set(keys_of_rows(step.changes))
                     self._unwritten |= unlike(target, self._plane.fleet, keys)
-                self._audit.kept(audit)
+                self._audit.note_written(audit)
                 if not self._waiting:
                     self._head = self._plane.fleet
                     return

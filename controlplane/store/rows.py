@@ -22,7 +22,7 @@ SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPool:
+class StoredPool:
     """A weighing as it was kept.
 
     Attributes:
@@ -94,14 +94,14 @@ def registered(
     )
 
 
-def kept(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, KeptPool]:
+def kept(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, StoredPool]:
     """The weighings that rows were made of; the row of a pool itself has no replica's id."""
-    pools: dict[str, KeptPool] = {}
+    pools: dict[str, StoredPool] = {}
     # The empty id sorts first.
     for pool, id_, at, text in sorted(rows, key=lambda row: row[:2]):
         data = json.loads(text)
         if not id_:
-            pools[pool] = KeptPool(at, data)
+            pools[pool] = StoredPool(at, data)
         elif pool in pools:
             remembered = RestartReplica(data["generation"], data["shown"], data["weighing"])
             pools[pool].replicas[id_] = remembered

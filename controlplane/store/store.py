@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from controlplane.fleet import Rows, Unkept
+from controlplane.fleet import Rows, UnwrittenEntries
 from controlplane.store.database import Database, Loaded, Weighing
 from controlplane.store.errors import Cause, WriteError
 
@@ -68,7 +68,7 @@ class Store:
                 self._failure = loaded.complaint
         return loaded
 
-    async def write(self, changes: Rows, audit: Unkept | None = None) -> None:
+    async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
         """Write what is kept of a fleet; it is on disk when this returns.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from controlplane.fleet import Unkept
+from controlplane.fleet import UnwrittenEntries
 from controlplane.store import rows
 from controlplane.store.errors import DamagedError, StoreError
 
@@ -101,7 +101,7 @@ def put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any, 
         connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", found)  # noqa: S608 - names of ours
 
 
-def log_on(connection: sqlite3.Connection, audit: Unkept) -> None:
+def log_on(connection: sqlite3.Connection, audit: UnwrittenEntries) -> None:
     """Bring the audit log up to date, and drop what is too much of it."""
     connection.execute("DELETE FROM audit WHERE number > ?", (audit.after,))
     put(connection, "audit", [(it.number, it.at, it.text) for it in audit.entries])

@@ -1,4 +1,4 @@
-"""Changes of the fleet that somebody waits for, and what several of them come to."""
+"""Changes of the fleet that requests wait for, and what several of them come to."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ Work: TypeAlias = Callable[[Fleet], Applied]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A change that somebody waits for.
+    """A change that a request waits for.
 
     Attributes:
         work: What is to be done to the fleet.

@@ -15,7 +15,7 @@ from controlplane.plane import Plane, RestartPool
 from controlplane.resources.classes import Parting
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
-from controlplane.store.rows import KeptPool, weighing_row
+from controlplane.store.rows import StoredPool, weighing_row
 from controlplane.store.store import Store
 
 SOON: Final = 1.0
@@ -116,7 +116,7 @@ class WeightKeeper:
             if jobs:
                 await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
         except WriteError:
-            # A disk that fails is told of by the store; this is tried again in any case.
+            # The store logs the failure; the next save tries again.
             self._dirty.add_replicas(taken)
         else:
             self._kept |= kept
@@ -127,7 +127,7 @@ class WeightKeeper:
         self._kept = {name: it for name, it in self._kept.items() if name in pools}
 
     def _stale(self, name: str, decision: Decision, told: Mapping[str, _Told]) -> Set[str]:
-        """The replicas of a pool of which something is known that is not written."""
+        """The replicas of a pool whose newest decision is not written."""
         before = self._kept.get(name)
         full = before.full if before else None
         # What has gone since has no row any more.
@@ -164,7 +164,7 @@ def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str
     }
 
 
-def remembered(kept: Mapping[str, KeptPool], wall_now: float) -> dict[str, RestartPool]:
+def remembered(kept: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
     """Kept weighings as a plane takes them up.
 
     Args:

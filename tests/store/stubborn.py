@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controlplane.fleet import AuditLog, Change, Fleet, PutPool, Rows, Unkept, registered
+from controlplane.fleet import AuditLog, Change, Fleet, PutPool, Rows, UnwrittenEntries, registered
 from controlplane.plane import Plane
 from controlplane.store import Registry, Store
 from controlplane.store.database import Loaded
@@ -25,7 +25,7 @@ class StubbornStore(Store):
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def write(self, changes: Rows, audit: Unkept | None = None) -> None:
+    async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
         self.writes.append(changes)
         fails = self.fails
         await self.may_go_on.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.fleet import AuditEntry, Registered, Unkept, registered
+from controlplane.fleet import AuditEntry, Registered, UnwrittenEntries, registered
 from controlplane.store import tables as schema
 from controlplane.store.database import Database
 from controlplane.store.errors import StoreError
@@ -81,7 +81,7 @@ def test_a_file_of_the_first_version_keeps_what_is_in_it_and_takes_an_audit_log(
     with closing(Database(path)) as database:
         found = database.load()
         assert (found.registered, found.audit, found.complaint) == (registered(FLEET), [], None)
-        database.write(to_write(FLEET, FLEET), Unkept(0, ENTRIES, 10))
+        database.write(to_write(FLEET, FLEET), UnwrittenEntries(0, ENTRIES, 10))
     with closing(Database(path)) as database:
         assert database.load().audit == ENTRIES
     assert header(path) == (APPLICATION_ID, len(MIGRATIONS))
@@ -145,25 +145,27 @@ def test_a_version_that_nobody_will_ever_have_is_damage(path: Path) -> None:
 
 def test_of_the_audit_log_no_more_is_kept_than_is_to_be(path: Path) -> None:
     with opened(path) as database:
-        database.write(to_write(None, FLEET), Unkept(0, ENTRIES, 3))
-        database.write(to_write(FLEET, FLEET), Unkept(3, [AuditEntry(4, 1e9, "{}")], 3))
+        database.write(to_write(None, FLEET), UnwrittenEntries(0, ENTRIES, 3))
+        database.write(to_write(FLEET, FLEET), UnwrittenEntries(3, [AuditEntry(4, 1e9, "{}")], 3))
     with closing(Database(path)) as database:
         assert [it.number for it in database.load().audit] == [2, 3, 4]
 
 
 def test_entries_that_give_way_are_gone_though_none_takes_their_place(path: Path) -> None:
     with opened(path) as database:
-        database.write(to_write(None, FLEET), Unkept(0, ENTRIES, 10))
-        database.write(to_write(FLEET, FLEET), Unkept(1, [], 10))
+        database.write(to_write(None, FLEET), UnwrittenEntries(0, ENTRIES, 10))
+        database.write(to_write(FLEET, FLEET), UnwrittenEntries(1, [], 10))
     with closing(Database(path)) as database:
         assert database.load().audit == ENTRIES[:1]
 
 
 def test_a_write_that_fails_keeps_neither_the_change_nor_who_made_it(path: Path) -> None:
     with opened(path) as database:
-        database.write(to_write(None, FLEET), Unkept(0, ENTRIES[:1], 10))
+        database.write(to_write(None, FLEET), UnwrittenEntries(0, ENTRIES[:1], 10))
         with pytest.raises(TypeError, match="bytes"):
-            database.write(to_write(None, a_pool(c=3)), Unkept(1, [AuditEntry(2, 0.0, b"who")], 10))  # type: ignore[arg-type]
+            database.write(
+                to_write(None, a_pool(c=3)), UnwrittenEntries(1, [AuditEntry(2, 0.0, b"who")], 10)
+            )  # type: ignore[arg-type]
     with closing(Database(path)) as database:
         found = database.load()
     assert (found.registered, found.audit) == (registered(FLEET), ENTRIES[:1])

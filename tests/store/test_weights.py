@@ -13,7 +13,7 @@ from controlplane.settings import ClassMatch, ReplicaSettings, validated
 from controlplane.store import Store, WeightKeeper, remembered
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError
-from controlplane.store.rows import KeptPool
+from controlplane.store.rows import StoredPool
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SIZES, Life, measured, steadily
 from tests.plane.pools import SETTINGS
@@ -158,7 +158,7 @@ async def test_every_row_says_by_the_wall_clock_when_it_was_known() -> None:
 
 
 async def test_what_was_kept_is_as_old_as_the_wall_clock_says_and_never_younger_than_now() -> None:
-    kept = {"m": KeptPool(100.0, {}, {"a": RestartReplica(1, True, {})})}  # noqa: FBT003 - as it is kept
+    kept = {"m": StoredPool(100.0, {}, {"a": RestartReplica(1, True, {})})}  # noqa: FBT003 - as it is kept
     assert remembered(kept, 160.0)["m"].age == 60.0
     assert remembered(kept, 40.0)["m"].age == 0.0
     assert remembered(kept, 160.0)["m"].replicas == kept["m"].replicas
