@@ -129,7 +129,7 @@ class Replicas(Mapping[str, Replica]):
         return len(self._by_id)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Replicas) and self._by_id == other._by_id
+        return self._by_id == (other._by_id if isinstance(other, Replicas) else other)
 
     __hash__ = None  # type: ignore[assignment]  # as of any mapping
 

@@ -162,10 +162,9 @@ def test_entries_that_give_way_are_gone_though_none_takes_their_place(path: Path
 def test_a_write_that_fails_keeps_neither_the_change_nor_who_made_it(path: Path) -> None:
     with opened(path) as database:
         database.write(to_write(None, FLEET), UnwrittenEntries(0, ENTRIES[:1], 10))
+        broken = AuditEntry(2, 0.0, b"who")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="bytes"):
-            database.write(
-                to_write(None, a_pool(c=3)), UnwrittenEntries(1, [AuditEntry(2, 0.0, b"who")], 10)
-            )  # type: ignore[arg-type]
+            database.write(to_write(None, a_pool(c=3)), UnwrittenEntries(1, [broken], 10))
     with closing(Database(path)) as database:
         found = database.load()
     assert (found.registered, found.audit) == (registered(FLEET), ENTRIES[:1])
