@@ -97,14 +97,14 @@ class WeightKeeper:
             decision, before = self._plane.decision(name), self._kept.get(name)
             if decision is None:
                 continue
-            ids = taken.get(name, ()) if before is not None else None
-            told = _told(decision, self._plane.restart_state(name, ids))
-            old = dict[str, _Told]()
-            if before is not None and ids is not None:
-                old = {id_: it for id_ in ids if (it := before.told.get(id_)) is not None}
-            changed = {id_ for id_, it in told.items() if it != old.get(id_)}
+            ids = taken.get(name, set[str]()) if before is not None else None
+            told = new = _told(decision, self._plane.restart_state(name, ids))
+            old = before.told if before is not None and ids is not None else {}
+            changed = {id_ for id_, it in new.items() if it != old.get(id_)}
             if before is not None:
-                told = {id_: it for id_, it in before.told.items() if id_ not in old} | told
+                told = {**before.told, **new}
+                for id_ in (ids or set()) - new.keys():
+                    told.pop(id_, None)
             if everything:
                 changed |= self._stale(name, decision, told)
             parting = self._plane.parting(name)
