@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.frame import BULK, DEFAULT, Frame
+from controlplane.balancing.frame import BULK, Frame
 from controlplane.balancing.records import Given, recorded
-from controlplane.balancing.table import Floats
+from controlplane.balancing.table import DEFAULT, Floats
 from controlplane.settings import Policy
 from controlplane.signals.sizes import Side
 

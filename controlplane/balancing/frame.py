@@ -20,8 +20,6 @@ from controlplane.settings import PoolSettings
 from controlplane.signals import WINDOW
 from controlplane.signals.sizes import Sizes
 
-DEFAULT: Final = ""
-"""The class of everything that no other class takes."""
 BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""
 MEDIAN_WEIGHT: Final = 1000
@@ -171,7 +169,7 @@ class PoolState:
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
         looked: How requests are parted by size.
         division: Who serves the classes that a user names; None where none are.
-        ended: Requests that had ended by some times, by class, oldest first.
+        come: Requests that had come by some times, by class, oldest first.
     """
 
     equal: bool = False
@@ -183,7 +181,7 @@ class PoolState:
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
     looked: Looked = field(default_factory=Looked)
     division: Division | None = None
-    ended: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    come: tuple[tuple[float, Mapping[str, float]], ...] = ()
 
 
 class Frame:
@@ -278,13 +276,14 @@ class Frame:
         self.shares: dict[str, Floats]
         self.weights: dict[str, Ints]
 
-    def rate_of(self, class_name: str | None) -> float | None:
-        """Requests of a class that ended per second lately; None: not counted.
+    def rate_of(self, class_name: str | None, since: float = -math.inf) -> float | None:
+        """Requests of a class that came per second lately; None: not counted.
 
         Args:
             class_name: Of the class; None: of all.
+            since: When counting begins, seconds of a monotonic clock.
         """
-        points = self.pool.ended
+        points = [point for point in self.pool.come if point[0] >= since]
         if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
             return None
         last, after = points[-1]

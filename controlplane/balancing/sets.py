@@ -15,11 +15,11 @@ from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
 from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
-from controlplane.balancing.frame import BULK, COUNTED, COUNTING, DEFAULT, MEDIAN_WEIGHT, Frame
+from controlplane.balancing.frame import BULK, COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
-from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.balancing.table import DEFAULT, Bools, Floats, Ints
 from controlplane.settings import PoolSettings
 from controlplane.settings.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.signals.sizes import LARGEST, Sizes
@@ -53,15 +53,12 @@ def may_part(frame: Frame) -> bool:
 
 
 def counted(frame: Frame) -> None:
-    """Take note of how many requests have ended, by class."""
-    points = frame.pool.ended
+    """Take note of how many requests have come, by class."""
+    points, come = frame.pool.come, frame.table.come()
     if points and frame.now - points[-1][0] < COUNTED:
         return
-    ended = frame.table.ended()
-    if points and any(ended.get(name, 0.0) < count for name, count in points[-1][1].items()):
-        points = ()  # A replica has gone, and its count with it.
     kept = tuple(each for each in points if frame.now - each[0] <= COUNTING)
-    frame.pool = replace(frame.pool, ended=(*kept, (frame.now, ended)) if ended else ())
+    frame.pool = replace(frame.pool, come=(*kept, (frame.now, come)) if come else ())
 
 
 def demands(frame: Frame) -> None:
@@ -190,7 +187,8 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
     parted = frame.pool.looked.parting
     is_apart = parted is not None and parted.kind == "apart" and parted.is_in_force(frame.now)
-    by_class = [frame.rate_of(name) for name in (DEFAULT, BULK)]
+    begun = math.inf if parted is None else parted.begun + COUNTED
+    by_class = [frame.rate_of(name, begun) for name in (DEFAULT, BULK)]
     # Requests are counted by class only while Envoys part them.
     if is_apart and None not in by_class:
         flows = [

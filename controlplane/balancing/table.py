@@ -28,6 +28,8 @@ OWN: Final = "queue"
 """Requests in flight as the replica itself counts them."""
 MIXED: Final = 5.0
 """Newest requests over which the classes of a replica's requests are averaged."""
+DEFAULT: Final = ""
+"""The class of everything that no other class takes."""
 _NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
@@ -162,6 +164,7 @@ class Table:
         self._with_memory: dict[str, ReplicaInput] = {}
         self._classes: dict[str, dict[int, float]] = {}
         self._ended: dict[int, Mapping[str, float]] = {}
+        self._come: dict[int, Mapping[str, float]] = {}
         self._sums: dict[str, float] = {}
         self._mix: dict[int, dict[str, float]] = {}
         self.revision = 0
@@ -177,7 +180,8 @@ class Table:
         other._ids = list(self._ids)
         other._with_memory = dict(self._with_memory)
         other._classes = {name: dict(each) for name, each in self._classes.items()}
-        other._ended, other._sums = dict(self._ended), dict(self._sums)
+        other._ended, other._come = dict(self._ended), dict(self._come)
+        other._sums = dict(self._sums)
         other._mix = {row: dict(each) for row, each in self._mix.items()}
         other.revision = self.revision
         return other
@@ -233,8 +237,12 @@ class Table:
             found[row] = count
         return found
 
-    def ended(self) -> dict[str, float]:
-        """Requests that have ended so far by the count of Envoys, by class."""
+    def come(self) -> dict[str, float]:
+        """Requests that have come so far by the count of Envoys, by class.
+
+        Where queues grow fewer end than come. Only differences count: it begins with nothing, and
+        what was counted at a replica before it was known, or before a class was, is left out.
+        """
         return dict(self._sums)
 
     def mean_by_class(self, lengths: Mapping[str, float]) -> Floats:
@@ -300,13 +308,14 @@ class Table:
                 known.pop(row, None)
         for name, count in by_class.items():
             self._classes.setdefault(name, {})[row] = count
-        before = self._ended.pop(row, _NOTHING)
-        for name, count in before.items():
-            self._sums[name] -= count
-        if ended:
-            self._ended[row] = ended
-        for name, count in ended.items():
-            self._sums[name] = self._sums.get(name, 0.0) + count
+        before, come_before = self._ended.pop(row, _NOTHING), self._come.pop(row, _NOTHING)
+        if ended and reported is not None:
+            in_flight = by_class or {DEFAULT: reported.requests}
+            come = {name: count + in_flight.get(name, 0.0) for name, count in ended.items()}
+            self._ended[row], self._come[row] = ended, come
+            for name, count in come.items():
+                grown = count - come_before.get(name, count)
+                self._sums[name] = self._sums.get(name, 0.0) + grown
         if is_same and len(ended) >= 2:
             self._mix_in(row, before, ended)
         else:

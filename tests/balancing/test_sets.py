@@ -285,7 +285,7 @@ def counted(*points: tuple[float, float]) -> Frame:
     decision = play.run(pool(100), 2)
     frame = decision.frame
     assert frame is not None
-    frame.pool = replace(frame.pool, ended=tuple((at, {"": count}) for at, count in points))
+    frame.pool = replace(frame.pool, come=tuple((at, {"": count}) for at, count in points))
     return frame
 
 

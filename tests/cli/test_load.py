@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
 from controlplane.load import plot
+from tests.api.served import POOL, served
 from tests.cli.answering import run as run_beside
-from tests.edges.rest.served import POOL, served
 from tests.load.servers import Counting, server
 from tests.processes import DEADLINE, free_port, until
 

@@ -1,0 +1,124 @@
+"""What makes an event of a replica that nobody has declared otherwise, and what does not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from controlplane.api.events import Feed
+from controlplane.api.watch import Watch
+from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
+from controlplane.plane import Plane, Probe
+from controlplane.settings import ReplicaSettings, validated
+from tests.fleet.fleets import without_pool
+from tests.plane.lives import Life, measured
+from tests.plane.pools import SETTINGS
+
+
+class Watched:
+    """A plane that was measured, and what is told of it from now on."""
+
+    def __init__(self) -> None:
+        self.life: Life = measured()
+        self.feed = Feed()
+        self.watch = Watch(self.life.plane, self.feed)
+        self.seen = 0
+
+    def change(self, applied: Applied) -> None:
+        """Have the fleet changed, as a registry does it."""
+        self.life.plane.adopt(applied, self.life.now)
+        self.watch.changed(applied.changes, self.life.now)
+
+    def told(self) -> list[tuple[str, str, str | None]]:
+        """Kind, change and id of each event since the last look."""
+        seen = self.seen
+        self.watch.look(self.life.now)
+        found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
+        self.seen = self.feed.newest
+        return [(kind, data["change"], data.get("id")) for kind, data in found]
+
+    def decide(self, **changed: Any) -> None:
+        """Have another thing decided about the slow replica."""
+        decided = self.life.plane._decisions
+        decision = decided.decisions["m"]
+        columns = {}
+        for name, value in changed.items():
+            columns[name] = getattr(decision, name).copy()
+            columns[name][decision.rows["slow"]] = value
+        decided.decisions["m"] = replace(decision, **columns)
+        self.watch._dirty.add_replicas({"m": ["slow"]})
+
+
+@pytest.mark.parametrize("changed", [{"tier": 1}, {"drained": True}, {"stale": True}])
+def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str, Any]) -> None:
+    here = Watched()
+    here.decide(**changed)
+    assert here.told() == [("replica", "changed", "slow")]
+    assert here.told() == []
+
+
+def test_another_weight_is_no_event() -> None:
+    here = Watched()
+    here.decide(weight=777)
+    assert here.told() == []
+
+
+def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
+    here = Watched()
+    del here.life.plane._decisions.portions["m"]["slow"]
+    # As the next decision would do it.
+    here.decide(weight=777)
+    assert here.told() == [("replica", "changed", "slow")]
+
+
+def test_a_drained_replica_is_told_of_once() -> None:
+    here = Watched()
+    here.change(apply(here.life.plane.fleet, Drain("m", "slow"), here.life.now))
+    assert here.told() == [("replica", "changed", "slow")]
+    here.decide(weight=777)
+    assert here.told() == []
+
+
+def test_of_a_pool_that_went_nothing_is_remembered() -> None:
+    here = Watched()
+    here.change(without_pool(here.life.plane.fleet, "m"))
+    assert here.told() == [("pool", "removed", None)]
+    assert (here.watch._states, here.watch._dirty.taken()) == ({}, {})
+
+
+def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:
+    here = Watched()
+    fleet = here.life.plane.fleet
+    here.change(without_pool(here.life.plane.fleet, "m"))
+    here.told()
+    here.change(whole(fleet))
+    assert here.told() == [
+        ("pool", "added", None),
+        *(("replica", "added", id_) for id_ in ("fast", "same", "slow")),
+    ]
+
+
+def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
+    plane = Plane(0.0)
+    plane.apply(PutPool("m", SETTINGS), 0.0)
+    for n in range(60):
+        address = validated(ReplicaSettings, {"address": f"127.0.0.1:{9000 + n}"})
+        plane.apply(PutReplica("m", f"r{n}", address), 0.0)
+    for it in plane.targets():
+        plane.probed(it, Probe.HEALTHY, 0.0)
+    plane.decide(0.0)
+    feed = Feed()
+    watch = Watch(plane, feed)
+    for id_ in ("r7", "r8"):
+        target = plane.target("m", id_)
+        assert target is not None
+        plane.probed(target, Probe.REFUSED, 100.0)
+        # It looks less often than there are decisions.
+        plane.decide(100.0)
+    watch.look(100.0)
+    told = [json.loads(it.data) for it in feed.after(0) or ()]
+    assert [(it["change"], it["id"], it["state"]) for it in told] == [
+        ("changed", "r7", "gone"),
+        ("changed", "r8", "gone"),
+    ]
