@@ -17,9 +17,9 @@ import click
 from controlplane import balancing
 from controlplane.fleet import PutPool, PutReplicas
 from controlplane.plane import Plane, Probe, Target, plane
-from controlplane.plane.decided import Decided
-from controlplane.plane.tables import Tables
-from controlplane.plane.timeline import Timelines
+from controlplane.plane.decisions import Decisions
+from controlplane.plane.history import Histories
+from controlplane.plane.inputs import Tables
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import BatchTotals, Histogram, Reading
 
@@ -152,7 +152,7 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
             # Decisions are a quarter of a second apart at least.
             now += 0.25
             _scrape(made, some, now)
-            made._due.add_moving(POOL)
+            made._dirty.add_replicas({POOL: ()})
             parts.clear()
             begun = time.process_time()
             made.decide(now, 1)
@@ -177,8 +177,8 @@ def main(replicas: int, rounds: int) -> None:
     parts = Parts()
     parts.follow("rows", Tables, "write")
     parts.follow("shares", balancing, "decide")
-    parts.follow("history", Timelines, "record")
-    parts.follow("weights", Decided, "take")
+    parts.follow("history", Histories, "record")
+    parts.follow("weights", Decisions, "take")
     parts.follow("resources", plane, "build")
     for kind in ("slots", "batches"):
         found = measure(replicas, rounds, batches=kind == "batches", parts=parts)

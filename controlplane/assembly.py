@@ -19,22 +19,22 @@ from controlplane.edges.config_file import read_tokens, watch, watch_tokens
 from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.scraping.scraper import Scraper
-from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.turns import Turns
-from controlplane.fleet import AuditLog, registered, restored
+from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.latest import Latest, Notice
-from controlplane.plane import PUSH_INTERVAL, Pacing, Plane
+from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.settings import Address, Config, SettingsError
 from controlplane.signals.load import Endpoint
 from controlplane.signals.sizes import Sample
+from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.xds import LoadStats, Offer, XdsServer, events
 
 _log = logging.getLogger(__name__)
 
 IDLE_INTERVAL: Final = 1.0
-"""Seconds after which a decision is made even if nobody noticed anything: leases run out, and
+"""Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
 
 GRACE: Final = 2.0
@@ -87,8 +87,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     plane = Plane(time.monotonic())
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
-    plane.adopt(restored(loaded.registered, config, time.monotonic()), time.monotonic())
-    plane.recall(remembered(loaded.weighings, time.time()), time.monotonic())
+    fleet = restored(loaded.registered, config, time.monotonic())
+    plane.adopt(whole(fleet), time.monotonic())
+    plane.restore(remembered(loaded.weighings, time.time()), time.monotonic())
     plane.discoveries.adopt(config.pools)
     plane.scrape_with(config.pools)
     slot: Latest[Offer | None] = Latest(None)
@@ -117,18 +118,18 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
     )
 
-    def changed() -> None:
-        scraper.reconcile()
+    def changed(changes: Sequence[Change]) -> None:
+        scraper.reconcile(changes)
+        rest.changed(changes)
         woken.set()
 
-    is_kept = registered(plane.fleet) == loaded.registered
     audit = AuditLog(loaded.audit)
     registry = Registry(
         plane,
         store,
-        plane.fleet if is_kept else None,
         changed,
         time.monotonic,
+        is_stored=registered(plane.fleet) == loaded.registered,
         audit=audit,
         wall_clock=time.time,
     )
@@ -139,12 +140,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         rest.look()
 
     opened = partial(open_source, base=_folder(path))
-    discovery = Discovery(plane, discover, changed, open_source=opened)
+    discovery = Discovery(plane, discover, woken.set, open_source=opened)
     discovery.follow(config.pools)
 
     def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
-        plane.refuse_moved(changed_config)
+        plane.refuse_at_listeners(changed_config)
         registry.declare(changed_config)
         discovery.follow(changed_config.pools)
         rest.look()
@@ -221,14 +222,14 @@ async def steer(
     Args:
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
-        woken: Set by whoever noticed something.
-        decided: Told how many seconds each decision took.
+        woken: Set when something was noticed.
+        decided: HistoryItem how many seconds each decision took.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
         clock: Seconds that never go back; the one of the plane.
     """
-    pacing = Pacing(clock())
+    pacing = DecisionBudget(clock())
     undecided: float | None = None
     while True:
         now = clock()
@@ -240,7 +241,7 @@ async def steer(
             is_idle = undecided is None
         now = clock()
         noticed = woken.clear(now)
-        if plane.is_settled(now):
+        if plane.has_started(now):
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
                 undecided = noticed if undecided is None else undecided

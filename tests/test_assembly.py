@@ -12,7 +12,7 @@ from controlplane.assembly import steer
 from controlplane.fleet import Command, Drain, Undrain
 from controlplane.latest import Latest, Notice
 from controlplane.plane import Plane, Probe
-from controlplane.plane.pacing import PUSH_INTERVAL
+from controlplane.plane.startup import PUSH_INTERVAL
 from controlplane.resources.catalog import Catalog
 from controlplane.settings import load_config
 from controlplane.xds import Offer

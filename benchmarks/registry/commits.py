@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from benchmarks.registry.fleet import replica_id, settings
-from controlplane.edges.store import rows
-from controlplane.edges.store.schema import migrate
 from controlplane.fleet import RegisteredReplica
 from controlplane.settings import ReplicaSettings, validated
+from controlplane.store import rows
+from controlplane.store.tables import migrate
 
 
 def commits(folder: Path, count: int, together: int) -> list[float]:

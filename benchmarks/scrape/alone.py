@@ -30,7 +30,7 @@ class Sink:
     """
 
     def __init__(self, config: Path) -> None:
-        self.fleet = declare(Fleet(), read_config(config), time.monotonic())
+        self.fleet = declare(Fleet(), read_config(config), time.monotonic()).fleet
         self._targets = {
             (pool.name, replica.id): Target(pool.name, replica, pool.settings, probe=False)
             for pool in self.fleet.pools.values()

@@ -5,7 +5,6 @@ from ipaddress import ip_address
 from typing import Final
 
 from controlplane.fleet import Fleet, Pool, Replica, Replicas, Source
-from controlplane.fleet.persistent import PersistentMap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
@@ -23,7 +22,7 @@ def pool_name(number: int) -> str:
 def fleet(pools: int, replicas: int) -> Fleet:
     """A fleet of so many pools with so many replicas each."""
     made = {pool_name(number): _pool(number, replicas) for number in range(pools)}
-    return Fleet(PersistentMap(made))
+    return Fleet(made)
 
 
 def _pool(number: int, replicas: int) -> Pool:
@@ -65,5 +64,5 @@ class ChangingCatalog:
         names = [pool_name(number) for number in pools]
         changed = {name: portions(self._fleet.pools[name], self._changes) for name in names}
         self._portions = {**self._portions, **changed}
-        self.newest = build(self._fleet, self._portions, self.newest, names)
+        self.newest = build(self._fleet, self._portions, self.newest, dict.fromkeys(names, ()))
         return self.newest

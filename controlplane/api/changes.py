@@ -132,7 +132,7 @@ class Changes:
     def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
         """Refuse a replica at an address where a connected Envoy listens."""
         for id_, settings in replicas.items():
-            if (why := self.plane.moved.listeners.refusal(settings.address)) is not None:
+            if (why := self.plane.listeners.listeners.refusal(settings.address)) is not None:
                 raise Refused("conflict", why, ("address",), id_)
 
     def _check_room(self, name: str, replicas: Mapping[str, object]) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from controlplane.balancing.sentences import duration, explain, percent
-from controlplane.fleet import Draining
-from controlplane.fleet.leases import DRAIN_SECONDS
+from controlplane.fleet import DRAIN_SECONDS, Draining
 from controlplane.plane import Joined, ReplicaReport, State
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 
 NAMED: Final = 3
 """Envoys that are named in a sentence."""

@@ -213,7 +213,7 @@ class Handlers:
         pool, id_ = names_in_path(request)
         self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
         now = self._clock()
-        told = self._plane.timelines.of(pool, id_, now, query.since)
+        told = self._plane.histories.of(pool, id_, now, query.since)
         return answer(history_view(pool, id_, told, now, self._wall_clock()))
 
     async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:

@@ -5,7 +5,7 @@ from typing import Any
 
 from controlplane.api.views import plain
 from controlplane.edges.turns import Turns
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 from controlplane.xds import NodeStatus, TypeStatus
 
 

@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
 from controlplane.api.watch import Watch
 from controlplane.edges.turns import Turns
-from controlplane.fleet import AuditLog
+from controlplane.fleet import AuditLog, Change
 from controlplane.plane import Plane
 from controlplane.settings import Address, AdminSettings, Role, Token
 from controlplane.xds import Event, NodeStatus
@@ -124,8 +124,12 @@ class RestServer:
         self._probes: ProbeThread | None = None
         self._coming: set[asyncio.Task[object]] = set()
 
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Publish what has changed in the fleet."""
+        self._watch.changed(changes, self._clock())
+
     def look(self) -> None:
-        """Publish what has changed in the plane."""
+        """Publish what was decided."""
         self._watch.look(self._clock())
 
     def observe(self, node: str, event: Event) -> None:

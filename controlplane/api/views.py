@@ -17,7 +17,7 @@ from controlplane.balancing.sentences import Step, explain
 from controlplane.balancing.sets import titles
 from controlplane.edges.turns import Turns
 from controlplane.fleet import Pool
-from controlplane.plane import KEPT, Joined, PoolReport, ReplicaReport, Told, changes
+from controlplane.plane import KEPT, HistoryItem, Joined, PoolReport, ReplicaReport, changes
 from controlplane.resources.classes import Parting
 from controlplane.settings import WEIGHED, Policy
 from controlplane.signals import GpuMemory, Window
@@ -261,7 +261,7 @@ def discovery_view(report: PoolReport, now: float) -> dict[str, Any]:
 
 
 def history_view(
-    pool: str, replica: str, told: Iterable[Told], now: float, wall: float
+    pool: str, replica: str, told: Iterable[HistoryItem], now: float, wall: float
 ) -> dict[str, Any]:
     """Show the last hour of a replica, the oldest entry first.
 
@@ -281,7 +281,7 @@ def history_view(
     }
 
 
-def _entry(told: Told, now: float, wall: float) -> dict[str, Any]:
+def _entry(told: HistoryItem, now: float, wall: float) -> dict[str, Any]:
     entry, window = told.entry, told.entry.window
     scraped, counted = (None, window) if entry.by_envoys else (window, None)
     return {

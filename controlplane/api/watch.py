@@ -1,11 +1,12 @@
-"""Looks at the plane and tells the feed what is new."""
+"""Tells the feed what is new: what was declared, and what decisions have made of replicas."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from controlplane.api.etags import etag
 from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
-from controlplane.fleet import Difference, differences
+from controlplane.fleet import Change
 from controlplane.plane import Plane, ReplicaReport
 from controlplane.resources.classes import Parting
 
@@ -21,38 +22,40 @@ class Watch:
             feed: Is told what was declared otherwise, and what replicas have become by themselves.
         """
         self._plane, self._feed = plane, feed
-        self._fleet = plane.fleet
-        self._looked = {name: plane.touched(name, None)[0] for name in self._fleet.pools}
-        self._states = {
-            (name, id_): state for name in self._fleet.pools for id_, state in plane.outlines(name)
-        }
+        self._dirty = plane.follow()
+        pools = plane.fleet.pools
+        self._states = {(name, id_): state for name in pools for id_, state in plane.outlines(name)}
+        self._partings = {name: _routed(plane.parting(name)) for name in pools}
 
-        self._partings = {name: _routed(plane.parting(name)) for name in self._fleet.pools}
+    def changed(self, changes: Iterable[Change], now: float) -> None:
+        """Say what was declared otherwise.
+
+        Args:
+            changes: That the plane has just taken.
+            now: Seconds of the clock that the plane is given.
+        """
+        for found in changes:
+            if found.is_declared:
+                self._tell(found, now)
 
     def look(self, now: float) -> None:
-        """Say what is new since the last look.
+        """Say what decisions have made of replicas since the last look.
 
         Args:
             now: Seconds of the clock that the plane is given.
         """
-        known, self._fleet = self._fleet, self._plane.fleet
-        for found in differences(known, self._fleet):
-            if found.is_declared:
-                self._tell(found, now)
-        for name in self._fleet.pools:
-            self._looked[name], some = self._plane.touched(name, self._looked.get(name))
+        for name, ids in self._dirty.taken().items():
             # Weights alone change all the time, and make no event.
-            for id_, state in self._plane.outlines(name, some):
+            for id_, state in self._plane.outlines(name, None if ids is None else sorted(ids)):
                 if self._states.get((name, id_)) != state:
                     self._states[name, id_] = state
                     self._replica("changed", name, id_, self._plane.report(name, id_, now))
             self._parting(name)
 
-    def _tell(self, found: Difference, now: float) -> None:
+    def _tell(self, found: Change, now: float) -> None:
         name, id_ = found.pool, found.replica
         if id_ is None:
             if found.after is None:
-                self._looked.pop(name, None)
                 self._partings.pop(name, None)
                 for key in [key for key in self._states if key[0] == name]:
                     del self._states[key]

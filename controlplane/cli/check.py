@@ -136,7 +136,7 @@ def _checked(file: str) -> tuple[Config, Fleet]:
         raise SettingsError(f"is not UTF-8 at byte {error.start}", place=file) from None
     config = load_config(text, file)
     try:
-        return config, declare(Fleet(), config, 0.0)
+        return config, declare(Fleet(), config, 0.0).fleet
     except Refused as refused:
         raise SettingsError(str(refused), place=file) from None
 

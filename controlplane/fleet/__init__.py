@@ -4,7 +4,8 @@ In come commands and the time; out comes a new `Fleet`, or a `Refused` that leav
 """
 
 from controlplane.fleet.apply import apply
-from controlplane.fleet.audit import AuditLog, Entry, Noted, Unkept
+from controlplane.fleet.audit import AuditEntry, AuditLog, Noted, UnwrittenEntries
+from controlplane.fleet.change import Applied, Change, Draft, Key, declared, whole
 from controlplane.fleet.commands import (
     Command,
     DeletePool,
@@ -17,36 +18,39 @@ from controlplane.fleet.commands import (
     Undrain,
 )
 from controlplane.fleet.declare import declare
-from controlplane.fleet.differences import Difference, declared, differences
 from controlplane.fleet.discover import Merged, Sets, discover
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.lease_times import LeaseTimes
-from controlplane.fleet.leases import expire, given_back
-from controlplane.fleet.loops import listeners_of, refuse_loops
-from controlplane.fleet.owners import refuse_foreign
+from controlplane.fleet.leases import DRAIN_SECONDS, LeaseTimes, expire
 from controlplane.fleet.registered import (
-    Changes,
     Registered,
     RegisteredPool,
     RegisteredReplica,
-    changes,
+    Rows,
+    keys_of_rows,
     registered,
+    rows,
+    unlike,
 )
 from controlplane.fleet.restore import restored
+from controlplane.fleet.rules import TOGETHER, listeners_of, refuse_foreign, refuse_loops
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
 
 __all__ = [
+    "DRAIN_SECONDS",
+    "TOGETHER",
+    "Applied",
+    "AuditEntry",
     "AuditLog",
-    "Changes",
+    "Change",
     "Command",
     "DeletePool",
     "DeleteReplica",
-    "Difference",
+    "Draft",
     "Drain",
     "Draining",
-    "Entry",
     "Fleet",
     "Heartbeat",
+    "Key",
     "Layers",
     "LeaseTimes",
     "Merged",
@@ -61,21 +65,23 @@ __all__ = [
     "RegisteredReplica",
     "Replica",
     "Replicas",
+    "Rows",
     "Sets",
     "Source",
     "Undrain",
-    "Unkept",
+    "UnwrittenEntries",
     "apply",
-    "changes",
     "declare",
     "declared",
-    "differences",
     "discover",
     "expire",
-    "given_back",
+    "keys_of_rows",
     "listeners_of",
     "refuse_foreign",
     "refuse_loops",
     "registered",
     "restored",
+    "rows",
+    "unlike",
+    "whole",
 ]

@@ -1,8 +1,9 @@
-"""One command and the time against a fleet: a new fleet, or a refusal that changes nothing."""
+"""One command and the time against a fleet: what it changes, or a refusal that changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.commands import (
     Command,
     DeletePool,
@@ -14,15 +15,18 @@ from controlplane.fleet.commands import (
     PutReplicas,
     Undrain,
 )
-from controlplane.fleet.departures import departed, unless_most_move
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.loops import listeners_of, refuse_loops
-from controlplane.fleet.process import is_same_process
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica
+from controlplane.fleet.rules import (
+    departures_with,
+    listeners_of,
+    refuse_loops,
+    unless_most_move,
+)
+from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
 from controlplane.settings import PoolSettings, ReplicaSettings
 
 
-def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
+def apply(fleet: Fleet, command: Command, now: float) -> Applied:
     """Carry out one command.
 
     Args:
@@ -34,40 +38,44 @@ def apply(fleet: Fleet, command: Command, now: float) -> Fleet:
         Refused: With the reason; the fleet stays as it is.
         SettingsError: When what the file and the API say of something does not go together.
     """
+    draft = Draft(fleet)
     match command:
         case PutPool():
-            return _put_pool(fleet, command)
+            put_pool(draft, command)
         case DeletePool(name):
-            return _delete_pool(fleet, fleet.pool(name))
+            _delete_pool(draft, name)
         case PutReplica(name, replica_id, settings, source, owner):
             put = PutReplicas(name, {replica_id: settings}, source, owner=owner)
-            return _put_replicas(fleet, put, now)
+            put_replicas(draft, put, now)
         case PutReplicas():
-            return _put_replicas(fleet, command, now)
+            put_replicas(draft, command, now)
         case DeleteReplica():
-            return _delete_replica(fleet, command, now)
+            _delete_replica(draft, command, now)
         case Drain(name, replica_id):
-            return _changed(fleet, name, replica_id, draining=Draining.OPERATOR)
+            _drain(draft, name, replica_id, Draining.OPERATOR)
         case Undrain(name, replica_id):
-            return _undrain(fleet, name, replica_id)
+            _undrain(draft, name, replica_id)
         case Heartbeat(name, replica_id):
-            return _heartbeat(fleet, name, replica_id, now)
+            _heartbeat(draft, name, replica_id, now)
+    return draft.applied()
 
 
-def _put_pool(fleet: Fleet, command: PutPool) -> Fleet:
-    known = fleet.pools.get(command.pool)
+def put_pool(draft: Draft, command: PutPool) -> None:
+    """Add a pool, or change its settings; see `apply`."""
+    known = draft.fleet.pools.get(command.pool)
     layers = known.layers if known else Layers[PoolSettings]()
     if command.source is Source.FILE:
         # Who declares a whole file looks for loops in the end.
-        return with_layers(fleet, command.pool, layers.with_file(command.settings))
-    changed = with_layers(fleet, command.pool, layers.with_api(command.settings))
-    if known is None or known.settings.listener != changed.pools[command.pool].settings.listener:
-        _refuse_loops(changed, ("listener", "address"))
-    return changed
+        set_layers(draft, command.pool, layers.with_file(command.settings))
+        return
+    set_layers(draft, command.pool, layers.with_api(command.settings))
+    changed = draft.fleet.pools[command.pool].settings
+    if known is None or known.settings.listener != changed.listener:
+        _refuse_loops(draft.fleet, ("listener", "address"))
 
 
-def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
-    """The fleet with a pool of these settings, added or changed.
+def set_layers(draft: Draft, name: str, layers: Layers[PoolSettings]) -> None:
+    """Give a pool these settings; add it if there is none of this name.
 
     Raises:
         Refused: When its listener is another pool's.
@@ -75,18 +83,18 @@ def with_layers(fleet: Fleet, name: str, layers: Layers[PoolSettings]) -> Fleet:
     """
     settings = layers.merged()
     listener = settings.listener.address
-    for other in fleet.pools.values():
+    for other in draft.fleet.pools.values():
         if other.name != name and other.settings.listener.address == listener:
             raise Refused(
                 "conflict",
                 f"listener address {listener} is already that of pool {other.name!r}",
                 ("listener", "address"),
             )
-    known = fleet.pools.get(name)
+    known = draft.fleet.pools.get(name)
     if known is None:
-        return fleet.with_pool(Pool(name, settings, layers.source, layers=layers))
-    changed = replace(known, settings=settings, source=layers.source, layers=layers)
-    return fleet.with_pool(changed)
+        draft.put_pool(Pool(name, settings, layers.source, layers=layers))
+    else:
+        draft.put_pool(replace(known, settings=settings, source=layers.source, layers=layers))
 
 
 def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
@@ -96,22 +104,24 @@ def _refuse_loops(fleet: Fleet, path: tuple[str | int, ...]) -> None:
         raise Refused(refused.kind, str(refused), path) from None
 
 
-def _delete_pool(fleet: Fleet, pool: Pool) -> Fleet:
+def _delete_pool(draft: Draft, name: str) -> None:
+    pool = draft.fleet.pool(name)
     if pool.source is Source.API:
-        return fleet.without_pool(pool.name)
+        draft.remove_pool(name)
+        return
     if pool.layers.api is None:
         raise Refused(
             "conflict",
             f"pool {pool.name!r} is declared in the config file, and the API overrides nothing of"
             " it; take it out of the file",
         )
-    changed = with_layers(fleet, pool.name, pool.layers.without_api())
-    refuse_loops(changed)
-    return changed
+    set_layers(draft, pool.name, pool.layers.without_api())
+    refuse_loops(draft.fleet)
 
 
-def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
-    pool = fleet.pool(command.pool)
+def put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
+    """Add or change replicas of a pool; see `apply`."""
+    pool = draft.fleet.pool(command.pool)
     layers = {}
     for id_, settings in command.replicas.items():
         known = pool.replicas.get(id_)
@@ -122,10 +132,10 @@ def _put_replicas(fleet: Fleet, command: PutReplicas, now: float) -> Fleet:
         )
     if command.source is Source.API:
         # As for pools: a whole file is looked at once, in the end.
-        _refuse_own_listeners(fleet, layers)
+        _refuse_own_listeners(draft.fleet, layers)
     if not command.force:
         unless_most_move(pool, {id_: it.merged() for id_, it in layers.items()})
-    return with_replica_layers(fleet, pool, layers, now)
+    set_replica_layers(draft, pool, layers, now)
 
 
 def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
@@ -135,16 +145,16 @@ def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSetti
             raise Refused("conflict", why, ("address",), id_)
 
 
-def with_replica_layers(
-    fleet: Fleet, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
-) -> Fleet:
-    """The fleet with replicas of these settings in a pool, added or changed.
+def set_replica_layers(
+    draft: Draft, pool: Pool, layers: Mapping[str, Layers[ReplicaSettings]], now: float
+) -> None:
+    """Give replicas of a pool these settings; add those that it does not have.
 
     All come at once, so that two may also swap their addresses.
 
     Args:
-        fleet: As it is.
-        pool: Of the fleet.
+        draft: Is changed.
+        pool: As it is in the draft.
         layers: By replica id; no two with the same address.
         now: The time.
 
@@ -154,7 +164,7 @@ def with_replica_layers(
     """
     wanted = {id_: it.merged() for id_, it in layers.items()}
     replicas: dict[str, Replica] = {}
-    gone, generations = list[str](), fleet.generations
+    gone = list[str]()
     for id_, settings in wanted.items():
         other = pool.replicas.at(settings.address)
         if other is None or other.id in wanted:
@@ -166,13 +176,13 @@ def with_replica_layers(
                 ("address",),
                 id_,
             )
-        # What was found makes room for what somebody says.
+        # A discovered replica makes room for a declared one.
         gone.append(other.id)
     for id_, settings in wanted.items():
         known = pool.replicas.get(id_)
         lease_until = None if settings.ttl is None else now + settings.ttl
         if known is not None and is_same_process(known, settings):
-            # Whoever registers again is alive; what an operator drained stays drained all the same.
+            # A replica that registers again is alive. An operator's drain stays.
             draining = known.draining if known.draining is Draining.OPERATOR else None
             replicas[id_] = replace(
                 known,
@@ -186,49 +196,49 @@ def with_replica_layers(
                 instance=settings.instance or known.instance,
             )
         else:
-            generations += 1
             replicas[id_] = Replica(
                 id_,
                 settings,
                 layers[id_].source,
-                generations,
+                draft.next_generation(),
                 lease_until=lease_until,
                 layers=layers[id_],
                 instance=settings.instance,
             )
-    return replace(fleet, generations=generations).with_pool(pool.with_replicas(replicas, gone))
+    draft.put_replicas(pool.name, replicas, gone)
 
 
-def _delete_replica(fleet: Fleet, command: DeleteReplica, now: float) -> Fleet:
-    pool = fleet.pool(command.pool)
+def _delete_replica(draft: Draft, command: DeleteReplica, now: float) -> None:
+    pool = draft.fleet.pool(command.pool)
     replica = pool.replica(command.replica)
-    if replica.source is Source.FILE:
-        if replica.layers.api is None:
-            raise Refused(
-                "conflict",
-                f"replica {replica.id!r} is declared in the config file, and the API overrides"
-                " nothing of it; take it out of the file, or drain it",
-            )
-        layers = {replica.id: replica.layers.without_api()}
-        _refuse_own_listeners(fleet, layers)
-        return with_replica_layers(fleet, pool, layers, now)
-    left = pool.without_replica(replica.id)
-    if replica.draining is None:
-        left = departed(pool, left, now, force=command.force)
-    return fleet.with_pool(left)
+    if replica.source is not Source.FILE:
+        departures = None
+        if replica.draining is None:
+            departures = departures_with(pool, now, force=command.force)
+        draft.put_replicas(pool.name, {}, (replica.id,), departures)
+        return
+    if replica.layers.api is None:
+        raise Refused(
+            "conflict",
+            f"replica {replica.id!r} is declared in the config file, and the API overrides"
+            " nothing of it; take it out of the file, or drain it",
+        )
+    layers = {replica.id: replica.layers.without_api()}
+    _refuse_own_listeners(draft.fleet, layers)
+    set_replica_layers(draft, pool, layers, now)
 
 
-def _heartbeat(fleet: Fleet, name: str, replica_id: str, now: float) -> Fleet:
-    replica = fleet.pool(name).replica(replica_id)
+def _heartbeat(draft: Draft, name: str, replica_id: str, now: float) -> None:
+    replica = draft.fleet.pool(name).replica(replica_id)
     if replica.settings.ttl is None:
         raise Refused("conflict", f"replica {replica_id!r} has no ttl, so it needs no heartbeat")
     draining = None if replica.draining is Draining.LEASE else replica.draining
     renewed = replace(replica, draining=draining, lease_until=now + replica.settings.ttl)
-    return fleet.with_pool(fleet.pool(name).with_replica(renewed))
+    draft.put_replicas(name, {replica_id: renewed})
 
 
-def _undrain(fleet: Fleet, name: str, replica_id: str) -> Fleet:
-    replica = fleet.pool(name).replica(replica_id)
+def _undrain(draft: Draft, name: str, replica_id: str) -> None:
+    replica = draft.fleet.pool(name).replica(replica_id)
     if replica.draining is Draining.LEASE:
         raise Refused(
             "conflict",
@@ -239,9 +249,9 @@ def _undrain(fleet: Fleet, name: str, replica_id: str) -> Fleet:
             "conflict",
             f"replica {replica_id!r} is drained because {replica.found_by} no longer has it",
         )
-    return _changed(fleet, name, replica_id, draining=None)
+    _drain(draft, name, replica_id, None)
 
 
-def _changed(fleet: Fleet, name: str, replica_id: str, *, draining: Draining | None) -> Fleet:
-    pool = fleet.pool(name)
-    return fleet.with_pool(pool.with_replica(replace(pool.replica(replica_id), draining=draining)))
+def _drain(draft: Draft, name: str, replica_id: str, draining: Draining | None) -> None:
+    replica = draft.fleet.pool(name).replica(replica_id)
+    draft.put_replicas(name, {replica_id: replace(replica, draining=draining)})

@@ -12,44 +12,44 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, Final, TypeAlias
 
-from controlplane.fleet.differences import Difference, declared
+from controlplane.fleet.change import Change, declared
 
-KEPT: Final = 5_000
+MOST_ENTRIES: Final = 5_000
 """Entries; older ones are in the text log only."""
 
 CONTROL_PLANE: Final = "control plane"
 CONFIG_FILE: Final = "config file"
 DISCOVERY: Final = "discovery"
-"""Who changes what nobody asked for through the API."""
+"""Who makes changes that no API request asked for."""
 
-Noted: TypeAlias = tuple[str, Difference]
+Noted: TypeAlias = tuple[str, Change]
 """Who, and what."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One change.
 
     Attributes:
         number: From 1 on, without gaps.
         at: Seconds since 1970.
-        said: Who, what, from what and to what, as a JSON object. As text it is small, and keeps no
+        text: Who, what, from what and to what, as a JSON object. As text it is small, and keeps no
             old fleet alive.
     """
 
     number: int
     at: float
-    said: str
+    text: str
 
     def data(self) -> dict[str, Any]:
         """As the API and the text log show it."""
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        found: dict[str, Any] = json.loads(self.said)
+        found: dict[str, Any] = json.loads(self.text)
         return {"number": self.number, "at": at, **found}
 
 
 @dataclass(frozen=True, slots=True)
-class Unkept:
+class UnwrittenEntries:
     """What must be written so that what is kept of a log is all of it.
 
     Attributes:
@@ -59,21 +59,21 @@ class Unkept:
     """
 
     after: int
-    entries: Sequence[Entry]
+    entries: Sequence[AuditEntry]
     most: int
 
 
 class AuditLog:
     """The newest entries, and which of them are on disk."""
 
-    def __init__(self, entries: Iterable[Entry] = (), most: int = KEPT) -> None:
+    def __init__(self, entries: Iterable[AuditEntry] = (), most: int = MOST_ENTRIES) -> None:
         """Begin with these, the oldest first, all of them on disk.
 
         Args:
             entries: As they were read.
             most: How many to keep.
         """
-        self._entries: deque[Entry] = deque(entries, maxlen=most)
+        self._entries: deque[AuditEntry] = deque(entries, maxlen=most)
         self._most = most
         self._agreed = self.newest
 
@@ -83,11 +83,11 @@ class AuditLog:
         return self._entries[-1].number if self._entries else 0
 
     @property
-    def is_kept(self) -> bool:
+    def is_written(self) -> bool:
         """Whether all of it is on disk."""
         return self._agreed == self.newest
 
-    def drafted(self, noted: Iterable[Noted], at: float) -> list[Entry]:
+    def drafted(self, noted: Iterable[Noted], at: float) -> list[AuditEntry]:
         """The entries that these changes would be if they were the next ones.
 
         Args:
@@ -97,36 +97,36 @@ class AuditLog:
         """
         seen = [(who, what) for who, what in noted if what.is_declared]
         return [
-            Entry(number, at, _said(who, what))
+            AuditEntry(number, at, _text(who, what))
             for number, (who, what) in enumerate(seen, self.newest + 1)
         ]
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[AuditEntry]) -> None:
         """Take in drafts; nothing was added since they were made."""
         self._entries.extend(entries)
 
-    def unkept(self, drafts: Sequence[Entry] = ()) -> Unkept:
+    def unwritten(self, drafts: Sequence[AuditEntry] = ()) -> UnwrittenEntries:
         """What must be written now.
 
         Args:
             drafts: To be added once they are on disk.
         """
         mine = list(takewhile(lambda it: it.number > self._agreed, reversed(self._entries)))[::-1]
-        return Unkept(self._agreed, [*mine, *drafts][-self._most :], self._most)
+        return UnwrittenEntries(self._agreed, [*mine, *drafts][-self._most :], self._most)
 
     def lost(self) -> None:
         """Take note that nothing of it is on disk any more."""
         self._agreed = 0
 
-    def kept(self, written: Unkept) -> None:
+    def note_written(self, written: UnwrittenEntries) -> None:
         """Take note of what is on disk; where the log has become another one, it is not."""
-        mine = {it.number: it for it in self.unkept().entries}
+        mine = {it.number: it for it in self.unwritten().entries}
         for entry in written.entries:
             if mine.get(entry.number) != entry:
                 return
             self._agreed = entry.number
 
-    def page(self, limit: int, before: int | None) -> tuple[list[Entry], int | None]:
+    def page(self, limit: int, before: int | None) -> tuple[list[AuditEntry], int | None]:
         """The newest entries, the newest first.
 
         Args:
@@ -141,7 +141,7 @@ class AuditLog:
         return page, page[-1].number if len(known) > limit else None
 
 
-def _said(who: str, what: Difference) -> str:
+def _text(who: str, what: Change) -> str:
     return json.dumps(
         {
             "who": who,

@@ -3,15 +3,16 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from controlplane.fleet.apply import apply, with_layers, with_replica_layers
+from controlplane.fleet.apply import put_pool, put_replicas, set_layers, set_replica_layers
+from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.commands import PutPool, PutReplicas
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.loops import refuse_loops
+from controlplane.fleet.rules import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
 from controlplane.settings import Config, PoolEntry, ReplicaSettings
 
 
-def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
+def declare(fleet: Fleet, config: Config, now: float) -> Applied:
     """Bring the fleet in line with a config file, all of it or nothing.
 
     What the file declared before and no longer does is removed; what the API added or overrode
@@ -28,6 +29,7 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
             most often a slip or a file that is written just then.
         SettingsError: When what the file and the API say of something does not go together.
     """
+    draft = Draft(fleet)
     declared = {entry.name for entry in config.pools}
     # What is gone, moves or changes makes room first: only then do two that swap their addresses
     # in one edit not stand in each other's way.
@@ -37,34 +39,34 @@ def declare(fleet: Fleet, config: Config, now: float) -> Fleet:
         if pool.layers.api is None:
             _unless_api_uses(pool)
             _unless_it_serves(pool)
-            fleet = fleet.without_pool(pool.name)
+            draft.remove_pool(pool.name)
         else:
-            fleet = _without_undeclared(fleet, pool, None, now)
-    for pool in fleet.pools.values():
+            _remove_undeclared(draft, pool, None, now)
+    for pool in draft.fleet.pools.values():
         if pool.source is Source.FILE and pool.name not in declared:
             # The API has overridden some of it, so it stays, as the API said it.
-            fleet = with_layers(fleet, pool.name, pool.layers.with_file(None))
+            set_layers(draft, pool.name, pool.layers.with_file(None))
     for entry in config.pools:
-        if (known := fleet.pools.get(entry.name)) is not None:
+        if (known := draft.fleet.pools.get(entry.name)) is not None:
             settings = known.layers.with_file(entry.settings()).merged()
-            fleet = fleet.with_pool(replace(known, settings=settings))
-            fleet = _without_undeclared(fleet, known, entry, now)
-            fleet = _without_moved(fleet, known, entry)
+            draft.put_pool(replace(known, settings=settings))
+            _remove_undeclared(draft, known, entry, now)
+            _remove_moved(draft, known, entry)
     for entry in config.pools:
-        fleet = apply(fleet, PutPool(entry.name, entry.settings(), Source.FILE), now)
-        there = fleet.pool(entry.name).replicas
-        said = {replica.id: replica.settings() for replica in entry.replicas}
+        put_pool(draft, PutPool(entry.name, entry.settings(), Source.FILE))
+        there = draft.fleet.pool(entry.name).replicas
+        declares = {replica.id: replica.settings() for replica in entry.replicas}
         # A file that says the same again is no sign of life: it renews no lease.
         other = {
             id_: settings
-            for id_, settings in said.items()
+            for id_, settings in declares.items()
             if (before := there.get(id_)) is None or before.layers.file != settings
         }
         if other:
             put = PutReplicas(entry.name, other, Source.FILE, force=True)
-            fleet = apply(fleet, put, now)
-    refuse_loops(fleet)
-    return fleet
+            put_replicas(draft, put, now)
+    refuse_loops(draft.fleet)
+    return draft.applied()
 
 
 def _unless_api_uses(pool: Pool) -> None:
@@ -89,8 +91,9 @@ def _unless_it_serves(pool: Pool) -> None:
         )
 
 
-def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
-    """Without the replicas that come back at another address, as another process."""
+def _remove_moved(draft: Draft, pool: Pool, entry: PoolEntry) -> None:
+    """Remove the replicas that come back at another address, as another process."""
+    gone, moved = list[str](), dict[str, Replica]()
     for replica in entry.replicas:
         there = pool.replicas.get(replica.id)
         if there is None:
@@ -98,33 +101,29 @@ def _without_moved(fleet: Fleet, pool: Pool, entry: PoolEntry) -> Fleet:
         after = there.layers.with_file(replica.settings()).merged()
         if there.settings.address == after.address:
             continue
-        left = fleet.pool(pool.name).without_replica(replica.id)
+        gone.append(replica.id)
         if there.layers.api is not None:
             # What the API overrides must not go with it.
-            fleet = replace(fleet, generations=fleet.generations + 1)
-            layers = replace(there.layers, file=None)
-            moved = Replica(
+            moved[there.id] = Replica(
                 there.id,
                 after,
                 Source.FILE,
-                fleet.generations,
-                layers=layers,
+                draft.next_generation(),
+                layers=replace(there.layers, file=None),
                 instance=after.instance,
             )
-            left = left.with_replica(moved)
-        fleet = fleet.with_pool(left)
-    return fleet
+    draft.put_replicas(pool.name, moved, gone)
 
 
 def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[str]:
-    """Ids of those that serve, and at whose addresses none of them is any more.
+    """Find the serving replicas whose addresses no replica of the pool has any more.
 
     Who is drained gets no requests, and is not counted.
 
     Args:
         pool: As it was before.
         entry: The same in the file; None where it is no longer there.
-        gone: Ids of those that are removed.
+        gone: Ids of removed replicas.
     """
     after = {it.id: it.address for it in pool.replicas.values() if it.id not in gone}
     for replica in entry.replicas if entry else ():
@@ -138,11 +137,11 @@ def _lost(pool: Pool, entry: PoolEntry | None, gone: Collection[str]) -> list[st
     ]
 
 
-def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: float) -> Fleet:
-    """Without the replicas of a pool that only the file declared, and no longer does.
+def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: float) -> None:
+    """Remove the replicas of a pool that only the file declared, and no longer does.
 
     Args:
-        fleet: As it is.
+        draft: Is changed.
         pool: As it was before.
         entry: The pool in the file; None where it is no longer there.
         now: The time.
@@ -157,18 +156,14 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
     serving = sum(it.draining is None for it in pool.replicas.values())
     # One alone may move: a pool of one could not be changed at all otherwise.
     if len(lost) * 2 > serving and (len(lost) > 1 or not moved):
-        said = f"{len(lost)} of the {serving} replicas that serve it in one step"
+        loss = f"{len(lost)} of the {serving} replicas that serve it in one step"
         if moved:
-            said += f", {len(moved)} of them to other addresses, where nobody is ready yet"
+            loss += f", {len(moved)} of them to other addresses, where nobody is ready yet"
         raise Refused(
             "conflict",
-            f"pool {pool.name!r} would lose {said}; take smaller steps, drain them first, or"
+            f"pool {pool.name!r} would lose {loss}; take smaller steps, drain them first, or"
             " restart with the file as it is",
         )
-    for id_ in gone:
-        fleet = fleet.with_pool(fleet.pool(pool.name).without_replica(id_))
-    for replica in undeclared:
-        if replica.layers.api is not None:
-            layers = {replica.id: replica.layers.with_file(None)}
-            fleet = with_replica_layers(fleet, fleet.pool(pool.name), layers, now)
-    return fleet
+    draft.put_replicas(pool.name, {}, gone)
+    layers = {it.id: it.layers.with_file(None) for it in undeclared if it.layers.api is not None}
+    set_replica_layers(draft, draft.fleet.pool(pool.name), layers, now)

@@ -8,10 +8,10 @@ would leave less than half of those that serve is not taken before others serve 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from controlplane.fleet.change import Draft
 from controlplane.fleet.layers import Source
-from controlplane.fleet.loops import listeners_of
-from controlplane.fleet.process import is_same_process
-from controlplane.fleet.state import Draining, Fleet, Pool, Replica
+from controlplane.fleet.rules import listeners_of
+from controlplane.fleet.state import Draining, Pool, Replica, is_same_process
 from controlplane.settings import ReplicaSettings
 from controlplane.settings.listeners import Listeners
 
@@ -21,7 +21,7 @@ Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A pool after its sources have been put together.
+    """What of a pool's sources is not in the fleet, though they have found it, or lost it.
 
     Attributes:
         withheld: Ids of replicas that no source has any more and that stay nevertheless, because
@@ -29,13 +29,12 @@ class Merged:
         clashes: Sentences about replicas of a source that are not used, as another has their id.
     """
 
-    fleet: Fleet
     withheld: tuple[str, ...] = ()
     clashes: tuple[str, ...] = ()
 
 
 def discover(
-    fleet: Fleet,
+    draft: Draft,
     name: str,
     sets: Sets,
     serves: Callable[[Replica], bool],
@@ -47,7 +46,7 @@ def discover(
     """Bring a pool in line with what its sources have found.
 
     Args:
-        fleet: As it is.
+        draft: Is changed.
         name: Of the pool; one that is not there is left alone.
         sets: What each source found.
         serves: Whether a replica answers at present.
@@ -55,18 +54,19 @@ def discover(
         parts: Sources whose set is only a part of what they have: nothing goes for being missing.
         is_told: Whether Envoys know of a replica: only then does it serve in another's place.
         listeners: Where Envoys listen; None: where the pools of the fleet say.
-
-    Returns:
-        The same fleet object where nothing changes.
     """
-    if name not in fleet.pools:
-        return Merged(fleet)
-    listeners = (listeners_of(fleet),) if listeners is None else listeners
-    wanted, clashes = _put_together(fleet.pools[name], sets, listeners)
-    fleet = _without_displaced(fleet, name, wanted)
-    for id_, (source, settings) in wanted.items():
-        fleet = _with_found(fleet, name, id_, source, settings)
-    pool = fleet.pools[name]
+    if name not in draft.fleet.pools:
+        return Merged()
+    pool = draft.fleet.pools[name]
+    listeners = (listeners_of(draft.fleet),) if listeners is None else listeners
+    wanted, clashes = _put_together(pool, sets, listeners)
+    found = {
+        id_: it
+        for id_, (source, settings) in wanted.items()
+        if (it := _found(draft, pool.replicas.get(id_), id_, source, settings)) is not None
+    }
+    draft.put_replicas(name, found, _displaced(pool, wanted))
+    pool = draft.fleet.pools[name]
     gone = [
         it
         for it in pool.replicas.values()
@@ -76,7 +76,7 @@ def discover(
         and sets.get(it.found_by or "", {}) is not None
         and it.found_by not in parts
     ]
-    # Those that do not serve carry nothing, so they may go, and hold up nobody's leaving.
+    # Replicas that do not serve carry no requests: they may go, and do not count.
     going = sum(it.draining is None and serves(it) for it in gone)
     left = pool.replicas.keys() - {it.id for it in gone}
     staying = sum(
@@ -85,11 +85,13 @@ def discover(
         if it.id in left
     )
     if going > staying:
-        return Merged(fleet, tuple(it.id for it in gone), clashes)
-    for it in gone:
-        leaving = replace(it, draining=it.draining or Draining.DISCOVERY, lease_until=now)
-        fleet = fleet.with_pool(fleet.pool(name).with_replica(leaving))
-    return Merged(fleet, (), clashes)
+        return Merged(tuple(it.id for it in gone), clashes)
+    leaving = {
+        it.id: replace(it, draining=it.draining or Draining.DISCOVERY, lease_until=now)
+        for it in gone
+    }
+    draft.put_replicas(name, leaving)
+    return Merged((), clashes)
 
 
 def _put_together(
@@ -120,42 +122,38 @@ def _put_together(
     return wanted, tuple(clashes)
 
 
-def _without_displaced(
-    fleet: Fleet, name: str, wanted: Mapping[str, tuple[str, ReplicaSettings]]
-) -> Fleet:
-    """Without those that nobody has any more and whose address is another's by now."""
+def _displaced(pool: Pool, wanted: Mapping[str, tuple[str, ReplicaSettings]]) -> list[str]:
+    """The ids of replicas that no source has any more and whose address is another's by now."""
     addresses = {settings.address for _, settings in wanted.values()}
-    for it in fleet.pools[name].replicas.values():
-        is_gone = it.source is Source.DISCOVERY and it.id not in wanted
-        if is_gone and it.settings.address in addresses:
-            fleet = fleet.with_pool(fleet.pool(name).without_replica(it.id))
-    return fleet
+    return [
+        it.id
+        for it in pool.replicas.values()
+        if it.source is Source.DISCOVERY and it.id not in wanted and it.address in addresses
+    ]
 
 
-def _with_found(fleet: Fleet, name: str, id_: str, source: str, settings: ReplicaSettings) -> Fleet:
-    pool = fleet.pools[name]
-    there = pool.replicas.get(id_)
+def _found(
+    draft: Draft, there: Replica | None, id_: str, source: str, settings: ReplicaSettings
+) -> Replica | None:
+    """A replica as a source has found it; None where it is like that already."""
     if there is None or not is_same_process(there, settings):
-        fleet = replace(fleet, generations=fleet.generations + 1)
-        replica = Replica(
+        return Replica(
             id_,
             settings,
             Source.DISCOVERY,
-            fleet.generations,
+            draft.next_generation(),
             found_by=source,
             instance=settings.instance,
         )
-        return fleet.with_pool(pool.with_replica(replica))
-    draining = None if there.draining is Draining.DISCOVERY else there.draining
     same = replace(
         there,
         settings=settings,
         found_by=source,
-        draining=draining,
+        draining=None if there.draining is Draining.DISCOVERY else there.draining,
         lease_until=None,
         instance=settings.instance or there.instance,
     )
-    return fleet if same == there else fleet.with_pool(pool.with_replica(same))
+    return None if same == there else same
 
 
 def _is_leaving(replica: Replica) -> bool:

@@ -31,7 +31,7 @@ class Layers(Generic[SettingsT]):
             something else than the file when they were put. A key that said the same follows
             the file when that is changed.
         owner: The name of the token that said first what `api` is, and may change it; None where
-            nobody knows.
+            that is not known.
     """
 
     file: SettingsT | None = None
@@ -65,7 +65,7 @@ class Layers(Generic[SettingsT]):
 
     @property
     def source(self) -> Source:
-        """Who declares it, whoever has overridden a part."""
+        """Who declares it, also where the API overrides a part."""
         return Source.API if self.file is None else Source.FILE
 
     def merged(self) -> SettingsT:

@@ -2,22 +2,24 @@
 
 One that the config file declares is not forgotten: it waits to be heard of again.
 
-Silence has two causes, and only one is theirs. Whoever was stopped himself for a while gives every
+Silence has two causes, and only one is theirs. A control plane that stood still gives every
 lease that time back, and when most of a pool falls silent together, nothing of it is taken away.
 """
 
 import math
 from collections.abc import Collection
 from dataclasses import replace
+from heapq import heappop, heappush
 from typing import Final
 
+from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 
 DRAIN_SECONDS: Final = 10.0
 """From the end of a lease until the replica is removed; what it still computes can finish."""
 
 PAUSE: Final = 0.75
-"""Seconds between two looks from which on heartbeats may be waiting that nobody has read."""
+"""Seconds between two looks from which on unread heartbeats may be waiting."""
 
 _BY_SILENCE: Final = (None, Draining.LEASE)
 """Why replicas are drained, if they are, that leave because nothing is heard of them."""
@@ -35,40 +37,50 @@ def ends_at(replica: Replica) -> float:
     return replica.lease_until + (DRAIN_SECONDS if replica.draining else 0.0)
 
 
-def expire(fleet: Fleet, now: float, pools: Collection[str] | None = None) -> Fleet:
+def expire(
+    fleet: Fleet,
+    now: float,
+    pools: Collection[str] | None = None,
+    looked: float | None = None,
+) -> Applied:
     """Drain the replicas whose lease has run out, remove those drained for long enough.
 
     Args:
         fleet: As it is.
         now: Seconds of a monotonic clock.
         pools: Names of those in which a lease may have run out, by `LeaseTimes`; None: any of them.
-
-    Returns:
-        The same object where nothing has run out.
+        looked: When leases were looked at last, seconds of the same clock. If that was long ago,
+            heartbeats could not be read, and every lease gets that time back. None: just now.
     """
-    for name in fleet.pools if pools is None else pools:
-        pool = fleet.pools.get(name)
+    draft = Draft(fleet)
+    if looked is not None and now - looked > PAUSE:
+        _give_back(draft, now - looked)
+    for name in draft.fleet.pools if pools is None else pools:
+        pool = draft.fleet.pools.get(name)
         if pool is None:
             continue
         held = silent_together(pool, now)
-        for replica in pool.replicas.values():
-            if now < ends_at(replica) or (held and replica.draining in _BY_SILENCE):
-                continue
-            if replica.draining:
-                fleet = fleet.with_pool(fleet.pool(name).without_replica(replica.id))
-            else:
-                # Counted from now: whoever looks late still gives it the time to finish.
-                drained = replace(replica, draining=Draining.LEASE, lease_until=now)
-                fleet = fleet.with_pool(fleet.pool(name).with_replica(drained))
-    return fleet
+        over = [
+            it
+            for it in pool.replicas.values()
+            if now >= ends_at(it) and not (held and it.draining in _BY_SILENCE)
+        ]
+        # Counted from now: after a late look a replica still has the time to finish.
+        drained = {
+            it.id: replace(it, draining=Draining.LEASE, lease_until=now)
+            for it in over
+            if not it.draining
+        }
+        draft.put_replicas(name, drained, [it.id for it in over if it.draining])
+    return draft.applied()
 
 
 def silent_together(pool: Pool, now: float) -> bool:
     """Whether the leases of several replicas have run out, and of more than half of a pool.
 
     Replicas do not die together. That we cannot hear them is more likely, and Envoy's own health
-    checks see who is there. Those that an operator drained do not count, and neither do those that
-    their source no longer has.
+    checks see who is there. Replicas that an operator
+    drained, or that their source no longer has, do not count.
     """
     counting = [
         it for it in pool.replicas.values() if it.draining in _BY_SILENCE and not _is_over(it, now)
@@ -87,26 +99,58 @@ def _is_over(replica: Replica, now: float) -> bool:
     )
 
 
-def given_back(fleet: Fleet, looked: float, now: float) -> Fleet:
-    """Give leases back the time in which nobody could have read a heartbeat.
-
-    Args:
-        fleet: As it is.
-        looked: When somebody looked last, seconds of a monotonic clock.
-        now: Seconds of the same clock.
-
-    Returns:
-        The same object where the last look was not long ago.
-    """
-    lapse = now - looked
-    if lapse <= PAUSE:
-        return fleet
-    for pool in fleet.pools.values():
+def _give_back(draft: Draft, lapse: float) -> None:
+    """Prolong every lease by a time in which heartbeats could not be read."""
+    for name, pool in draft.fleet.pools.items():
         longer = {
             id_: replace(it, lease_until=it.lease_until + lapse)
             for id_, it in pool.replicas.items()
             if it.lease_until is not None
         }
-        if longer:
-            fleet = fleet.with_pool(pool.with_replicas(longer))
-    return fleet
+        draft.put_replicas(name, longer)
+
+
+class LeaseTimes:
+    """The times of all leases, each at or before the one that it has by now.
+
+    With them a look need not go through all leases. A heartbeat leaves this alone: a lease is
+    looked at when it would have run out, and noted for later if it was renewed.
+    """
+
+    def __init__(self) -> None:
+        self._times: list[tuple[float, str, str]] = []
+        self._noted: dict[tuple[str, str], float] = {}
+
+    def note(self, pool: str, replica: Replica) -> None:
+        """Take in a replica that came, or was declared or drained anew."""
+        self._note(pool, replica.id, ends_at(replica))
+
+    def due(self, fleet: Fleet, now: float) -> frozenset[str]:
+        """The pools in which something may have to be drained or removed.
+
+        Args:
+            fleet: As it is; of each replica in it that is not as it came, `note` was told.
+            now: Seconds of a monotonic clock.
+        """
+        found, later = set(), []
+        while self._times and self._times[0][0] <= now:
+            at, name, id_ = heappop(self._times)
+            if self._noted.get((name, id_)) != at:
+                # It was noted for an earlier time as well.
+                continue
+            del self._noted[name, id_]
+            pool = fleet.pools.get(name)
+            replica = pool.replicas.get(id_) if pool else None
+            ends = ends_at(replica) if replica else math.inf
+            later.append((name, id_, ends))
+            if ends <= now:
+                found.add(name)
+        # Also leases that ended: their replicas may have to stay, and are looked at again.
+        for name, id_, ends in later:
+            self._note(name, id_, ends)
+        return frozenset(found)
+
+    def _note(self, pool: str, id_: str, ends: float) -> None:
+        if ends < self._noted.get((pool, id_), math.inf):
+            self._noted[pool, id_] = ends
+            heappush(self._times, (ends, pool, id_))

@@ -5,12 +5,15 @@ also kept which process it is and whether it is drained, and of one that was dis
 its source may not answer when we start again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from controlplane.fleet.differences import differences
+from controlplane.fleet.change import Change, Key
 from controlplane.fleet.state import Draining, Fleet, Pool, Replica
 from controlplane.settings import Address, PoolSettings, ReplicaSettings
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class RegisteredPool:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredReplica:
-    """A replica, whoever declared it.
+    """A replica, declared or discovered.
 
     Attributes:
         address: Where the process is that the rest is about.
@@ -101,7 +104,7 @@ def registered(fleet: Fleet) -> Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Rows:
     """What must be written so that what is kept is of another fleet.
 
     Attributes:
@@ -121,32 +124,57 @@ class Changes:
         return bool(self.pools or self.replicas or self.everything)
 
 
-def changes(before: Fleet | None, after: Fleet) -> Changes:
-    """What is kept of one fleet and not of the other; a renewed lease is nothing.
+def rows(fleet: Fleet, keys: Collection[Key] | None) -> Rows:
+    """What is to be written of a fleet.
 
     Args:
-        before: What is kept is of this one; None: that is not known.
-        after: What is to be kept is of this one.
+        fleet: As it is.
+        keys: Of what may be written otherwise; None: of everything.
     """
+    if keys is None:
+        known = registered(fleet)
+        return Rows(known.generations, known.pools, known.replicas, everything=True)
     pools: dict[str, RegisteredPool | None] = {}
     replicas: dict[tuple[str, str], RegisteredReplica | None] = {}
-    for found in differences(Fleet() if before is None else before, after):
-        if found.replica is not None:
-            one = _of_replica(found.after)
-            if one != _of_replica(found.before):
-                replicas[found.pool, found.replica] = one
-            continue
-        wanted = _of_pool(found.after)
-        if wanted != _of_pool(found.before):
-            pools[found.pool] = wanted
-        if found.after is None and isinstance(found.before, Pool):
-            replicas |= {(found.pool, id_): None for id_ in found.before.replicas}
-    return Changes(after.generations, pools, replicas, everything=before is None)
+    for name, id_ in keys:
+        pool = fleet.pools.get(name)
+        if id_ is None:
+            pools[name] = registered_pool(pool) if pool else None
+        else:
+            replica = pool.replicas.get(id_) if pool else None
+            replicas[name, id_] = registered_replica(replica) if replica else None
+    return Rows(fleet.generations, pools, replicas)
 
 
-def _of_pool(known: Pool | Replica | None) -> RegisteredPool | None:
-    return registered_pool(known) if isinstance(known, Pool) else None
+def unlike(one: Fleet, other: Fleet, keys: Collection[Key] | None) -> set[Key]:
+    """The keys of what is kept differently of two fleets.
+
+    Args:
+        one: A fleet.
+        other: Another one.
+        keys: That are looked at; None: all.
+    """
+    first, second = rows(one, keys), rows(other, keys)
+    return {
+        *((it, None) for it in _unlike(first.pools, second.pools)),
+        *_unlike(first.replicas, second.replicas),
+    }
 
 
-def _of_replica(known: Pool | Replica | None) -> RegisteredReplica | None:
-    return registered_replica(known) if isinstance(known, Replica) else None
+def _unlike(one: Mapping[K, object], other: Mapping[K, object]) -> Iterator[K]:
+    return (key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def keys_of_rows(changes: Collection[Change]) -> Iterator[Key]:
+    """The keys of what is kept otherwise after these changes."""
+    for it in changes:
+        if _kept(it.before) != _kept(it.after):
+            yield it.pool, it.replica
+        if it.after is None and isinstance(it.before, Pool):
+            yield from ((it.pool, id_) for id_ in it.before.replicas)
+
+
+def _kept(what: Pool | Replica | None) -> RegisteredPool | RegisteredReplica | None:
+    if what is None:
+        return None
+    return registered_pool(what) if isinstance(what, Pool) else registered_replica(what)

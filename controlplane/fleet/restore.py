@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.loops import listeners_of, refuse_loops
-from controlplane.fleet.process import is_same_process
 from controlplane.fleet.registered import Registered, RegisteredReplica
-from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, Replicas
+from controlplane.fleet.rules import listeners_of, refuse_loops
+from controlplane.fleet.state import (
+    Draining,
+    Fleet,
+    Pool,
+    Refused,
+    Replica,
+    Replicas,
+    is_same_process,
+)
 from controlplane.settings import Address, Config, PoolEntry, ReplicaSettings
 from controlplane.settings.listeners import Listeners
 
@@ -15,9 +22,9 @@ from controlplane.settings.listeners import Listeners
 def restored(known: Registered, config: Config, now: float) -> Fleet:
     """The fleet after a restart: the config file, above it what the API said, and what was found.
 
-    Every lease begins anew: while nobody was there to hear them, nobody can have failed to send
-    heartbeats. What the file declared before and no longer does is gone, however much it is, and so
-    is what a source found that is no longer in it: a restart is how that is forced.
+    Every lease begins anew: heartbeats could not be heard during the restart. What the file
+    declared before and no longer does is gone, however much it is, and so is what a source found
+    that is no longer in it: a restart is how that is forced.
 
     Args:
         known: What was kept.
@@ -29,7 +36,7 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
         SettingsError: When what the two say of something does not go together.
     """
     entries = {entry.name: entry for entry in config.pools}
-    fleet = Fleet(generations=known.generations)
+    pools = dict[str, Pool]()
     for name in (*entries, *(name for name in known.pools if name not in entries)):
         kept, entry = known.pools.get(name), entries.get(name)
         layers = Layers(
@@ -40,7 +47,8 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
         if entry is None:
             # All that it said counts now.
             layers = layers.with_file(None)
-        fleet = fleet.with_pool(Pool(name, layers.merged(), layers.source, layers=layers))
+        pools[name] = Pool(name, layers.merged(), layers.source, layers=layers)
+    fleet = Fleet(pools, known.generations)
     _listeners_differ(fleet)
     ids: dict[str, dict[str, RegisteredReplica]] = {name: {} for name in fleet.pools}
     for (name, id_), replica in known.replicas.items():
@@ -53,15 +61,16 @@ def restored(known: Registered, config: Config, now: float) -> Fleet:
                 " through the API; keep the pool until that one is removed",
             )
     generations, listeners = fleet.generations, listeners_of(fleet)
-    for name, pool in fleet.pools.items():
+    for name, pool in pools.items():
         replicas, generations = _replicas_of(
             entries.get(name), ids[name], generations, listeners, now
         )
         _addresses_differ(name, replicas)
-        fleet = fleet.with_pool(replace(pool, replicas=Replicas(replicas)))
+        pools[name] = replace(pool, replicas=Replicas(replicas))
+    fleet = Fleet(pools, generations)
     # What the API alone said, to an earlier version, only the API can take back: it has to start.
     refuse_loops(fleet, listeners_of(fleet, lambda pool: "listener" not in pool.layers.overrides))
-    return replace(fleet, generations=generations)
+    return fleet
 
 
 def _replicas_of(
@@ -103,9 +112,9 @@ def _replicas_of(
 
 
 def _still(draining: Draining | None, settings: ReplicaSettings) -> Draining | None:
-    """Of one that is declared: what nobody could end any more is over.
+    """What drains a declared replica after the restart; None: nothing does.
 
-    Nobody is drained because a source has lost it, and without a lease none has run out.
+    A declared replica has no source to lose it, and without a ttl no lease to run out.
     """
     is_over = draining is Draining.DISCOVERY or (
         draining is Draining.LEASE and settings.ttl is None

@@ -1,12 +1,11 @@
 """The fleet as frozen values: pools by name, replicas by id."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal, Protocol
 
 from controlplane.fleet.layers import Layers, Source
-from controlplane.fleet.persistent import PersistentMap
 from controlplane.settings import Address, PoolSettings, ReplicaSettings
 from controlplane.settings.said import said
 
@@ -51,7 +50,7 @@ class Replica:
         draining: None while it may get new requests.
         lease_until: Time at which it counts as gone unless it sends a heartbeat; None for ever.
             For one that its source no longer has it is the time at which that was seen.
-        layers: Who said what of its settings; nobody of one that was discovered.
+        layers: Who declares what of its settings; empty for a discovered replica.
         found_by: The source that discovered it; None for one that was declared.
         instance: Which process it is at its address, as it said last; None if it never did.
     """
@@ -81,36 +80,112 @@ class Replica:
         }
 
 
-class Replicas(PersistentMap[Replica]):
-    """The replicas of a pool by id, and who is at an address."""
+class Process(Protocol):
+    """What tells one process from another."""
 
-    __slots__ = ("_ids",)
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+
+    @property
+    def instance(self) -> str | None:
+        """Which process it is at its address; None where that is not known."""
+
+
+def is_same_process(known: Process, declared: Process) -> bool:
+    """Tell whether a declared replica is the process that is known.
+
+    It is another one at another address, or if both name an instance and the names differ. A
+    replica that names none is the process at its address.
+    """
+    if known.address != declared.address:
+        return False
+    return None in (known.instance, declared.instance) or known.instance == declared.instance
+
+
+class Replicas(Mapping[str, Replica]):
+    """The replicas of a pool by id, and which of them is at an address; never changed in place.
+
+    A version is a plain dict, and a change copies it: 0.1 ms for 10,000 replicas.
+    """
+
+    __slots__ = ("_by_id", "_ids")
 
     def __init__(self, replicas: Mapping[str, Replica] | None = None) -> None:
-        """Begin with these replicas, by id."""
-        super().__init__(replicas)
-        ids = {str(it.settings.address): id_ for id_, it in (replicas or {}).items()}
-        self._ids: PersistentMap[str] = PersistentMap(ids)
+        """Begin with a copy of these replicas, by id."""
+        self._by_id = dict(replicas or {})
+        self._ids = {str(it.address): id_ for id_, it in self._by_id.items()}
+
+    def __getitem__(self, key: str) -> Replica:
+        return self._by_id[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._by_id
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_id)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __eq__(self, other: object) -> bool:
+        return self._by_id == (other._by_id if isinstance(other, Replicas) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any mapping
+
+    def __repr__(self) -> str:
+        return f"Replicas({self._by_id!r})"
+
+    # The views of the mixin look up every key.
+    def keys(self) -> KeysView[str]:
+        """The ids."""
+        return self._by_id.keys()
+
+    def values(self) -> ValuesView[Replica]:
+        """The replicas."""
+        return self._by_id.values()
+
+    def items(self) -> ItemsView[str, Replica]:
+        """Both."""
+        return self._by_id.items()
+
+    def some(self, ids: Collection[str] | None) -> Iterable[tuple[str, Replica]]:
+        """The entries of these ids, without those that do not exist; None: all entries."""
+        if ids is None:
+            return self._by_id.items()
+        return ((id_, self._by_id[id_]) for id_ in ids if id_ in self._by_id)
 
     def at(self, address: Address) -> Replica | None:
         """The replica at an address; None: there is none."""
         id_ = self._ids.get(str(address))
-        return None if id_ is None else self[id_]
+        return None if id_ is None else self._by_id[id_]
 
-    def updated(self, put: Mapping[str, Replica], gone: Collection[str] = ()) -> Self:
-        """See `PersistentMap.updated`."""
-        made = super().updated(put, gone)
-        moved = {str(it.settings.address): id_ for id_, it in put.items()}
+    def updated(self, put: Mapping[str, Replica], gone: Collection[str] = ()) -> "Replicas":
+        """Make the next version.
+
+        Args:
+            put: Replicas that are added or replaced.
+            gone: Ids that are removed; one that is put as well stays.
+        """
+        made = Replicas.__new__(Replicas)
+        made._by_id, made._ids = self._by_id.copy(), self._ids
+        moved = {str(it.address): id_ for id_, it in put.items()}
         left = [
             address
             for id_ in (*gone, *put)
-            if (known := self.get(id_)) is not None
-            and (address := str(known.settings.address)) not in moved
+            if (known := self._by_id.get(id_)) is not None
+            and (address := str(known.address)) not in moved
             # While two swap their addresses, one after the other, both have the same.
             and self._ids.get(address) == id_
         ]
-        is_same = not left and all(self._ids.get(it) == id_ for it, id_ in moved.items())
-        made._ids = self._ids if is_same else self._ids.updated(moved, left)
+        for id_ in gone:
+            made._by_id.pop(id_, None)
+        made._by_id.update(put)
+        if left or any(self._ids.get(it) != id_ for it, id_ in moved.items()):
+            made._ids = self._ids.copy()
+            for address in left:
+                made._ids.pop(address, None)
+            made._ids.update(moved)
         return made
 
 
@@ -119,8 +194,8 @@ class Pool:
     """The replicas of one model.
 
     Attributes:
-        layers: Who said what of its settings.
-        departures: When replicas were removed of late that nobody had drained.
+        layers: Who declares what of its settings.
+        departures: When undrained replicas were removed lately.
     """
 
     name: str
@@ -143,18 +218,6 @@ class Pool:
                 "not found", f"pool {self.name!r} has no replica {replica_id!r}"
             ) from None
 
-    def with_replica(self, replica: Replica) -> "Pool":
-        """The pool with this replica added or replaced."""
-        return self.with_replicas({replica.id: replica})
-
-    def with_replicas(self, replicas: Mapping[str, Replica], gone: Collection[str] = ()) -> "Pool":
-        """The pool with these replicas added or replaced, and without those whose ids are gone."""
-        return replace(self, replicas=self.replicas.updated(replicas, gone))
-
-    def without_replica(self, replica_id: str) -> "Pool":
-        """The pool without this replica."""
-        return self.with_replicas({}, (replica_id,))
-
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -165,7 +228,7 @@ class Fleet:
         generations: How many generations have been given out.
     """
 
-    pools: PersistentMap[Pool] = field(default_factory=PersistentMap)
+    pools: Mapping[str, Pool] = field(default_factory=dict)
     generations: int = 0
 
     def pool(self, name: str) -> Pool:
@@ -178,11 +241,3 @@ class Fleet:
             return self.pools[name]
         except KeyError:
             raise Refused("not found", f"there is no pool {name!r}") from None
-
-    def with_pool(self, pool: Pool) -> "Fleet":
-        """The fleet with this pool added or replaced."""
-        return replace(self, pools=self.pools.updated({pool.name: pool}))
-
-    def without_pool(self, name: str) -> "Fleet":
-        """The fleet without this pool."""
-        return replace(self, pools=self.pools.updated({}, (name,)))

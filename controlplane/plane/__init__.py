@@ -7,39 +7,36 @@ observed of each replica, the last decision about each pool) and decides when it
 from controlplane.plane.changes import changes
 from controlplane.plane.devices import Exporter, Joined
 from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
-from controlplane.plane.entry import Entry
-from controlplane.plane.if_healthy import catalog_if_healthy
+from controlplane.plane.history import KEPT, HistoryEntry, HistoryItem
 from controlplane.plane.observed import Failure, Observed
-from controlplane.plane.pacing import PUSH_INTERVAL, Pacing
 from controlplane.plane.plane import Plane
-from controlplane.plane.preview import Preview, preview
+from controlplane.plane.preview import Preview, catalog_if_healthy, preview
 from controlplane.plane.readiness import Probe, Readiness, State
-from controlplane.plane.remembered import Remembered, RememberedPool
 from controlplane.plane.report import ReplicaReport, Target
-from controlplane.plane.timeline import KEPT, Told
+from controlplane.plane.startup import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
 
 __all__ = [
     "KEPT",
     "PUSH_INTERVAL",
+    "DecisionBudget",
     "Discoveries",
-    "Entry",
     "Exporter",
     "Failure",
+    "HistoryEntry",
+    "HistoryItem",
     "Joined",
     "Observed",
-    "Pacing",
     "Plane",
     "PoolReport",
     "Preview",
     "Probe",
     "Readiness",
-    "Remembered",
-    "RememberedPool",
     "ReplicaReport",
+    "RestartPool",
+    "RestartReplica",
     "SourceReport",
     "State",
     "Target",
-    "Told",
     "catalog_if_healthy",
     "changes",
     "preview",

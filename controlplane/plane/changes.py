@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.balancing.explain import is_telling
 from controlplane.balancing.sentences import Step, counted, number, percent
 from controlplane.balancing.sets import DEAD_BAND
-from controlplane.plane.entry import Entry
+from controlplane.plane.history import HistoryEntry
 from controlplane.plane.readiness import State
 
 _STATES: Final = {
@@ -24,7 +24,7 @@ _LEAST: Final = math.log(1.02)
 """Logarithm of the smallest factor that is named as a cause."""
 
 
-def changes(before: Entry | None, after: Entry) -> Iterator[str]:
+def changes(before: HistoryEntry | None, after: HistoryEntry) -> Iterator[str]:
     """The sentences, the most important first; none where everything is as it was.
 
     Args:
@@ -58,7 +58,7 @@ def _of_traffic(share: float | None) -> str:
     return "" if share is None else f": {percent(share)} of the traffic"
 
 
-def _of_share(before: Entry, after: Entry) -> Iterator[str]:
+def _of_share(before: HistoryEntry, after: HistoryEntry) -> Iterator[str]:
     if before.share is None or after.share is None:
         if before.share != after.share:
             yield (
@@ -80,7 +80,7 @@ def _of_share(before: Entry, after: Entry) -> Iterator[str]:
     yield f"its share {verb}: {percent(before.share)} → {percent(after.share)}{cause}"
 
 
-def _cause(before: Entry, after: Entry, effect: float) -> str:
+def _cause(before: HistoryEntry, after: HistoryEntry, effect: float) -> str:
     """Which step had the greatest part in a share's change, with its words."""
     sign = math.copysign(1.0, effect)
     effects, words = _effects(before, after), {step.name: step.words for step in after.steps}
@@ -99,7 +99,7 @@ def _cause(before: Entry, after: Entry, effect: float) -> str:
     return f", because {name} is over"
 
 
-def _effects(before: Entry, after: Entry) -> dict[str, float]:
+def _effects(before: HistoryEntry, after: HistoryEntry) -> dict[str, float]:
     """By step the logarithm of what its change multiplied the weight by."""
     old, new = _factors(before.steps), _factors(after.steps)
     effects = {name: new.get(name, 0.0) - old.get(name, 0.0) for name in {**old, **new}}
@@ -126,7 +126,7 @@ def _factors(steps: tuple[Step, ...]) -> dict[str, float]:
     return factors
 
 
-def _of_steps(before: Entry, after: Entry) -> Iterator[str]:
+def _of_steps(before: HistoryEntry, after: HistoryEntry) -> Iterator[str]:
     old = {step.name: step for step in before.steps if _is_telling(step)}
     new = {step.name: step for step in after.steps if _is_telling(step)}
     yield from (f"{name} began: {step.words}" for name, step in new.items() if name not in old)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from controlplane.fleet import Fleet, Replica, discover, listeners_of
+from controlplane.fleet import Applied, Draft, Fleet, Replica, discover, listeners_of
 from controlplane.settings import PoolEntry, ReplicaSettings
 from controlplane.settings.listeners import Listeners
 
 EMPTY_SECONDS: Final = 60.0
 """After a start Envoys are told nothing for so long while a pool is empty because one of its
-sources has not answered: those that hold a configuration would lose the pool by it."""
+sources has not answered: an Envoy that holds a configuration would lose the pool by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Discoveries:
         """Whether any replica stays that no source has any more."""
         return any(sources.withheld for sources in self._pools.values())
 
-    def are_settled(self, fleet: Fleet, waited: float) -> bool:
+    def have_started(self, fleet: Fleet, waited: float) -> bool:
         """Whether enough has come of the sources since the start.
 
         Args:
@@ -151,7 +151,7 @@ class Discoveries:
         is_told: Callable[[str, Replica], bool],
         moved: Listeners,
         now: float,
-    ) -> Fleet:
+    ) -> Applied:
         """The fleet with what the sources have found since it was last `taken_in`.
 
         Args:
@@ -164,6 +164,7 @@ class Discoveries:
         Returns:
             The same object where nothing changes.
         """
+        draft = Draft(fleet)
         due = [it for it in self._pools.items() if it[1].is_due or it[1].withheld]
         # What is found changes no listener, and there may be thousands of them.
         listeners = (listeners_of(fleet), moved) if due else ()
@@ -171,7 +172,7 @@ class Discoveries:
             sets = {it.source: it.found for it in sources.known.values()}
             parts = {it.source for it in sources.known.values() if not it.is_whole}
             merged = discover(
-                fleet,
+                draft,
                 name,
                 sets,
                 partial(serves, name),
@@ -180,9 +181,8 @@ class Discoveries:
                 partial(is_told, name),
                 listeners,
             )
-            fleet = merged.fleet
             sources.withheld, sources.clashes = merged.withheld, merged.clashes
-        return fleet
+        return draft.applied()
 
     def taken_in(self) -> None:
         """What was found is in the fleet."""

@@ -1,12 +1,14 @@
-"""What a decision is told of each replica: what was declared, scraped and reported."""
+"""What goes into a decision about each replica: what was declared, scraped and reported."""
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from controlplane.balancing import ENVOYS, InFlight, ReplicaInput
+from controlplane.balancing import ENVOYS, InFlight, ReplicaInput, Table
+from controlplane.balancing.capacity import FORGOTTEN
 from controlplane.fleet import Pool, Replica
 from controlplane.plane.devices import Devices, Joined
-from controlplane.plane.observations import Observations
+from controlplane.plane.observed import Observations
 from controlplane.plane.traffic import Traffic
 from controlplane.signals import Window, profile_of
 
@@ -28,7 +30,7 @@ class Seen(NamedTuple):
 def input_of(
     pool: Pool, replica: Replica, seen: Seen, now: float, *, is_parted: bool
 ) -> ReplicaInput:
-    """What a decision is told of one replica.
+    """Put together what goes into a decision about one replica.
 
     Args:
         pool: That it is in.
@@ -105,3 +107,88 @@ def _gpu_uuid(pool: Pool, replica: Replica, devices: Devices, now: float) -> str
         return None
     found = joined(pool, replica, devices, now)
     return found.memory[-1].uuid if found is not None and found.memory else None
+
+
+class Tables(dict[str, Table]):
+    """By pool."""
+
+    def copy(self) -> "Tables":
+        """The same, to be changed apart."""
+        return Tables((name, table.copy()) for name, table in self.items())
+
+    def write(
+        self,
+        pool: Pool,
+        some: Collection[str] | None,
+        seen: Seen,
+        now: float,
+        *,
+        is_parted: bool,
+    ) -> list[str]:
+        """Write what is known of some replicas of a pool.
+
+        Args:
+            pool: As it is.
+            some: Ids of those of which something may be new; one may have gone. None: all.
+            seen: Until now.
+            now: Seconds of a monotonic clock.
+            is_parted: Whether Envoys part its requests into classes.
+
+        Returns:
+            The ids of those that have gone.
+        """
+        table = self.setdefault(pool.name, Table())
+        if some is None:
+            some = table.rows.keys() | pool.replicas.keys()
+        gone = []
+        for id_ in some:
+            if (replica := pool.replicas.get(id_)) is not None:
+                table.put(input_of(pool, replica, seen, now, is_parted=is_parted))
+            else:
+                table.remove(id_)
+                gone.append(id_)
+        return gone
+
+    def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
+        """Give replicas of which something is known the first rows, in this order."""
+        of_pool = (input_of(pool, pool.replicas[id_], seen, now, is_parted=False) for id_ in ids)
+        self[pool.name] = Table(of_pool)
+
+
+def memory_in_use(
+    pools: Mapping[str, Pool], tables: Mapping[str, Table], devices: Devices, now: float
+) -> dict[str, float]:
+    """The part of its memory that is in use on each GPU, by its uuid and who says so.
+
+    Args:
+        pools: All of them, by name.
+        tables: What is known of their replicas; those on no GPU cost nothing.
+        devices: What exporters say.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        As the fullest says that any replica or exporter reports, 0 to 1; a GPU of which nobody
+        spoke lately is not in it. What replicas of one registrar say stands apart from what all
+        others say, see `ReplicaInput.gpu_key`; exporters are the operator's choice.
+    """
+    found: dict[str, float] = {}
+
+    def add(uuid: str, fraction: float) -> None:
+        found[uuid] = max(found.get(uuid, 0.0), fraction)
+
+    for name, table in tables.items():
+        if (pool := pools.get(name)) is None:
+            continue
+        metrics = pool.settings.metrics
+        for id_, given in table.with_memory():
+            at, window = given.scraped_at, given.window
+            if window is not None and at is not None and now - at <= FORGOTTEN * metrics.interval:
+                for gpu in window.memory:
+                    for uuid in (gpu.uuid,) if gpu.uuid else given.gpus:
+                        add(given.gpu_key(uuid), gpu.fraction)
+            replica = pool.replicas.get(id_) if metrics.gpu is not None else None
+            told = devices.joined(metrics.gpu, replica.settings, now) if replica else None
+            for gpu in told.memory if told is not None else ():
+                if gpu.uuid is not None:
+                    add(gpu.uuid, gpu.fraction)
+    return found

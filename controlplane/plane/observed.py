@@ -1,10 +1,11 @@
-"""What was seen of one replica: its readiness, its readings, and why the last scrape failed."""
+"""What was seen of replicas: readiness, readings, failed scrapes; and how it follows the fleet."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.balancing import OWN, InFlight
+from controlplane.fleet import Change, Pool, Replica
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.signals import History, Reading, Window
 
@@ -18,7 +19,7 @@ class Failure:
 
     Attributes:
         sentence: Why, for an operator.
-        refused: Whether nobody listened at the address.
+        refused: Whether the connection was refused.
     """
 
     sentence: str
@@ -129,3 +130,77 @@ def lifetime_of(generation: int, restarts: int = 0) -> int:
         restarts: That were seen of it.
     """
     return generation * RESTARTS + restarts
+
+
+class Observations(dict[tuple[str, str], Observed]):
+    """By pool and replica id."""
+
+    def current(self, pool: str, replica: Replica) -> Observed | None:
+        """What was seen of a replica; None when it is no longer the same process, or not there."""
+        observed = self.get((pool, replica.id))
+        same = observed is not None and observed.generation == replica.generation
+        return observed if same else None
+
+    def is_shown(self, pool: str, replica_id: str) -> bool:
+        """Whether Envoys may know of a replica; of one that has gone they may not."""
+        observed = self.get((pool, replica_id))
+        return observed is not None and observed.readiness.is_shown
+
+    def is_probed(self, pool: str, replica: Replica) -> bool:
+        """Whether a replica's health is to be asked for."""
+        return self[pool, replica.id].readiness.state is not State.READY
+
+    def serves(self, pool: str, replica: Replica) -> bool:
+        """Whether a replica serves as far as we know."""
+        observed = self.get((pool, replica.id))
+        return observed is not None and observed.readiness.may_serve
+
+    def are_probed(self) -> bool:
+        """Whether every replica was probed once."""
+        return all(observed.readiness.probed for observed in self.values())
+
+    def adopt(self, found: Change, since: float) -> list[tuple[str, str]]:
+        """Follow one difference of the fleet.
+
+        Args:
+            found: What came, changed or went.
+            since: When a replica that came began to be there, seconds of a monotonic clock.
+
+        Returns:
+            The replicas whose observations were dropped, by pool and id.
+        """
+        if found.replica is None:
+            return self._adopt_pool(found)
+        key, replica = (found.pool, found.replica), found.after
+        known = self.get(key)
+        if isinstance(replica, Replica):
+            if known is not None and known.generation == replica.generation:
+                return []
+            self[key] = Observed.fresh(replica.generation, since)
+        else:
+            self.pop(key, None)
+        return [] if known is None else [key]
+
+    def _adopt_pool(self, found: Change) -> list[tuple[str, str]]:
+        known, pool = found.before, found.after
+        if not isinstance(known, Pool):
+            return []
+        keys = [(known.name, id_) for id_ in known.replicas]
+        if not isinstance(pool, Pool):
+            for key in keys:
+                del self[key]
+            return keys
+        if is_read_anew(found):
+            for key in keys:
+                self[key].forget_readings()
+        return []
+
+
+def is_read_anew(found: Change) -> bool:
+    """Whether a pool's replicas are read otherwise than before, or not at all any more."""
+    known, pool = found.before, found.after
+    if not isinstance(known, Pool) or not isinstance(pool, Pool):
+        return False
+    before, after = known.settings.metrics, pool.settings.metrics
+    # Without an exporter the last reading of a GPU's memory would stand for ever.
+    return not after.reads_like(before) or (before.gpu is not None and after.gpu is None)

@@ -13,26 +13,26 @@ from collections.abc import (
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
-from controlplane.fleet import Command, Fleet, Pool, Refused, Replica
-from controlplane.plane.decided import Decided
-from controlplane.plane.deciding import decide
+from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
+from controlplane.plane.decisions import Decisions, decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
+from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
-from controlplane.plane.due import Due
-from controlplane.plane.envoy_health import Dispute, EnvoyHealth, to_check
-from controlplane.plane.inputs import Seen, joined
-from controlplane.plane.moved import MovedListeners, moved_by
-from controlplane.plane.observations import Observations, is_read_anew
-from controlplane.plane.observed import Failure
+from controlplane.plane.envoys import (
+    Dispute,
+    EnvoyHealth,
+    NodeListeners,
+    listeners_of_node,
+    to_check,
+)
+from controlplane.plane.history import Histories
+from controlplane.plane.inputs import Seen, Tables, joined
+from controlplane.plane.observed import Failure, Observations, is_read_anew
 from controlplane.plane.readiness import Probe
 from controlplane.plane.recovery import Recovery
-from controlplane.plane.remembered import RememberedPool, recalled
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
-from controlplane.plane.settling import is_settled
-from controlplane.plane.tables import Tables
-from controlplane.plane.timeline import Timelines
+from controlplane.plane.startup import RestartPool, has_started, recalled
 from controlplane.plane.traffic import Traffic
-from controlplane.plane.untold import Untold
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
@@ -51,19 +51,20 @@ class Plane:
     Attributes:
         discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
         recovery: What Envoys may be told of after a registry was lost.
-        moved: Where connected Envoys listen, other than the pools say.
+        listeners: Where connected Envoys listen, other than the pools say.
         envoy_health: What Envoys see of the health of replicas.
-        sizes: Of the requests of each pool, by name; without those of which no Envoy told any.
+        sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
     """
 
     def __init__(self, now: float) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
-        self._decided = Decided()
-        self._due = Due()
-        self._gone: set[str] = set()
-        self._untold = Untold()
+        self._decisions = Decisions()
+        self._dirty = DirtyKeys()
+        # What the fleet has changed since the catalog was built.
+        self._unbuilt = DirtyKeys()
+        self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
         self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
@@ -72,19 +73,21 @@ class Plane:
         self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
         self.recovery = Recovery()
-        self.moved = MovedListeners()
+        self.listeners = NodeListeners()
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
-        self.timelines = Timelines()
+        self.histories = Histories()
         self.catalog = Catalog()
 
-    def apply(self, command: Command, now: float) -> None:
-        """Carry out a command on the fleet.
+    def apply(self, command: Command, now: float) -> tuple[Change, ...]:
+        """Carry out a command on the fleet; returns what it has changed.
 
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        self.adopt(fleets.apply(self.fleet, command, now), now)
+        applied = fleets.apply(self.fleet, command, now)
+        self.adopt(applied, now)
+        return applied.changes
 
     def declare(self, config: Config, now: float) -> None:
         """Bring the fleet in line with a config file.
@@ -92,9 +95,9 @@ class Plane:
         Raises:
             Refused: With the reason; nothing has changed.
         """
-        fleet = fleets.declare(self.fleet, config, now)
+        applied = fleets.declare(self.fleet, config, now)
         self.scrape_with(config.pools)
-        self.adopt(fleet, now)
+        self.adopt(applied, now)
         self.discoveries.adopt(config.pools)
         self.discover(now)
 
@@ -107,10 +110,10 @@ class Plane:
         self.adopt(self.discovered(self.fleet, now), now)
         self.discoveries.taken_in()
 
-    def discovered(self, fleet: Fleet, now: float) -> Fleet:
-        """A fleet in line with what the sources have found; the same object if it is already."""
+    def discovered(self, fleet: Fleet, now: float) -> Applied:
+        """What brings a fleet in line with what the sources have found."""
         return self.discoveries.merged(
-            fleet, self._observed.serves, self._is_told, self.moved.listeners, now
+            fleet, self._observed.serves, self._is_told, self.listeners.listeners, now
         )
 
     def envoy_came(self, stream: Hashable, node: str, view: View) -> str | None:
@@ -124,15 +127,15 @@ class Plane:
         Returns:
             Why it cannot be served, as one sentence; None where it can.
         """
-        if moved := moved_by(node, view):
+        if moved := listeners_of_node(node, view):
             try:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
             except Refused as refused:
                 return str(refused)
-            self.moved.came(stream, node, view)
+            self.listeners.came(stream, node, view)
         return None
 
-    def refuse_moved(self, config: Config) -> None:
+    def refuse_at_listeners(self, config: Config) -> None:
         """Refuse a config file with a replica where a connected Envoy listens.
 
         Raises:
@@ -140,24 +143,24 @@ class Plane:
         """
         for pool in config.pools:
             for replica in pool.replicas:
-                if (why := self.moved.listeners.refusal(replica.address)) is not None:
+                if (why := self.listeners.listeners.refusal(replica.address)) is not None:
                     raise Refused(
                         "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
                     )
 
     def envoy_left(self, stream: Hashable) -> None:
         """An Envoy has disconnected."""
-        self.moved.left(stream)
+        self.listeners.left(stream)
 
-    def recall(self, remembered: Mapping[str, RememberedPool], now: float) -> None:
+    def restore(self, known_before: Mapping[str, RestartPool], now: float) -> None:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
         for name, pool in self.fleet.pools.items():
-            known = remembered.get(name)
+            known = known_before.get(name)
             found = recalled(pool, known, now) if known else None
             if known is None or found is None:
                 continue
-            decision, self._decided.holds[name] = found
-            self._decided.decisions[name], self._decided.portions[name] = decision, {}
+            decision, self._decisions.holds[name] = found
+            self._decisions.decisions[name], self._decisions.portions[name] = decision, {}
             worth, is_scraped = decision.state.records.worth, pool.settings.metrics.is_scraped
             for id_, row in decision.rows.items():
                 told = known.replicas[id_]
@@ -191,22 +194,22 @@ class Plane:
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
-        if observed := self._observed.current(target):
+        if observed := self._observed.current(target.pool, target.replica):
             observed.record(outcome, now)
-            self._due.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replica(target.pool, target.replica.id)
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
-        observed = self._observed.current(target)
+        observed = self._observed.current(target.pool, target.replica)
         # Thousands may be asked in vain, and what is decided of them stays the same.
         if observed is not None and observed.probed(probe, now):
-            self._due.add_replica(target.pool, target.replica.id)
+            self._dirty.add_replica(target.pool, target.replica.id)
 
     def exporters(self) -> tuple[Exporter, ...]:
         """Where GPU memory is to be read that replicas do not expose themselves."""
         pools = self.fleet.pools.values()
-        nobody = ScrapingSettings()
-        accesses = (self._scraping.get(pool.name, nobody).exporters for pool in pools)
+        default = ScrapingSettings()
+        accesses = (self._scraping.get(pool.name, default).exporters for pool in pools)
         return tuple(exporters_of((pool.settings for pool in pools), accesses).values())
 
     def record_devices(
@@ -214,7 +217,7 @@ class Plane:
     ) -> None:
         """Take in a scrape of an exporter."""
         self._devices.record(exporter, outcome, now)
-        self._due.add(
+        self._dirty.add(
             name
             for name, pool in self.fleet.pools.items()
             if exporter.key in exporters_of((pool.settings,))
@@ -232,11 +235,11 @@ class Plane:
         """The same, and yield after each endpoint: there may be very many."""
         yield from self.recovery.reporting(self.fleet, loads, now)
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
-        self._due.add_replicas(found)
+        self._dirty.add_replicas(found)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
-        self._due.add_replicas(self._traffic.left(self.fleet, reporter, now))
+        self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
     def sampled(self, samples: Sequence[Sample], now: float) -> None:
         """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
@@ -252,13 +255,13 @@ class Plane:
             for name, sizes in classes.items():
                 known.add(name, sizes, now)
 
-    def is_settled(self, now: float) -> bool:
+    def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
 
         Of no pool at all nothing is told, unless the last one was removed while we were there: a
         registry that was lost must not take away what Envoys have.
         """
-        return is_settled(
+        return has_started(
             self.fleet,
             self.discoveries,
             self._observed.are_probed,
@@ -267,7 +270,7 @@ class Plane:
         )
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
-        """Decide about pools of which something new is known; build what Envoys should hold.
+        """Decide about the dirty pools; build what Envoys should hold.
 
         Args:
             now: Seconds.
@@ -277,24 +280,23 @@ class Plane:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
         self._has_decided, self._envoys = True, envoys
-        for name in self._decided.due(now):
-            self._due.add_moving(name)
-        touched = self._due.pools() | self._gone
-        decide(
+        for name in self._decisions.due(now):
+            self._dirty.add_replicas({name: ()})
+        about = decide(
             self.fleet,
-            self._due.taken(),
+            self._dirty.taken(),
             self._seen(),
             self._tables,
             self.sizes,
-            self._decided,
-            self.timelines,
+            self._decisions,
+            self.histories,
             envoys,
             now,
         )
-        self._gone.clear()
-        self._untold.clear()
-        portions, parting = self._decided.portions, self._decided.parting
-        built = build(self.fleet, portions, self.catalog, touched, parting)
+        for slot in (self._unbuilt, *self._followers):
+            slot.add_replicas(about)
+        portions, parting = self._decisions.portions, self._decisions.parting
+        built = build(self.fleet, portions, self.catalog, self._unbuilt.taken(), parting)
         released = self.recovery.released(self.fleet, portions, now)
         self.catalog = guarded(built, released)
         return self.catalog
@@ -302,18 +304,28 @@ class Plane:
     def refresh(self) -> Catalog:
         """Follow the fleet as far as that takes no decision; the next one does the rest.
 
+        Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
+        replica that drains, serves again or has gone need not wait for it: it keeps the share that
+        it had, or none. Other settings of a pool may make other shares, and wait.
+
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
-        portions, parting = self._decided.portions, self._decided.parting
-        if told := dict(self._untold.taken(portions, self._observed)):
-            portions |= told
-            self.catalog = build(self.fleet, portions, self.catalog, told, parting)
+        portions, changed = self._decisions.portions, dict[str, Collection[str]]()
+        for name, ids in self._unbuilt.taken_replicas().items():
+            known = portions.get(name, {})
+            if not (shown := ids & known.keys()):
+                continue
+            # What came in place of another is not ready yet.
+            gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
+            portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
+            changed[name] = shown
+        self.catalog = build(self.fleet, portions, self.catalog, changed, self._decisions.parting)
         return self.catalog
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""
-        return to_check(self.fleet, self._decided.portions, view, known, node)
+        return to_check(self.fleet, self._decisions.portions, view, known, node)
 
     def disputes(self, now: float) -> Iterator[Dispute]:
         """Where Envoys and the control plane hold different views of a replica's health."""
@@ -324,22 +336,23 @@ class Plane:
                 yield from self._disputes(pool, replica, now)
 
     def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
-        if replica.id not in self._decided.portions.get(pool.name, {}):
+        if replica.id not in self._decisions.portions.get(pool.name, {}):
             return ()
         readiness = self._observed[pool.name, replica.id].readiness
         return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
 
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
-        return self._decided.decisions.get(pool)
+        return self._decisions.decisions.get(pool)
 
-    def touched(self, pool: str, since: int | None) -> tuple[int | None, Collection[str] | None]:
-        """Which replicas of a pool decisions were about; see `Touched.since`."""
-        return self._decided.touched.since(pool, since)
+    def follow(self) -> DirtyKeys:
+        """A slot that takes the replicas that every decision from now on is about."""
+        self._followers.append(slot := DirtyKeys())
+        return slot
 
     def parting(self, pool: str) -> Parting | None:
         """How a pool's requests are parted into classes; None: they are not."""
-        return self._decided.parting.get(pool)
+        return self._decisions.parting.get(pool)
 
     def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
         """Everything known of a replica.
@@ -350,7 +363,7 @@ class Plane:
         known = self.fleet.pool(pool)
         replica = known.replica(replica_id)
         observed = self._observed[pool, replica_id]
-        decision = self._decided.decisions.get(pool)
+        decision = self._decisions.decisions.get(pool)
         return ReplicaReport(
             pool=known,
             replica=replica,
@@ -358,7 +371,7 @@ class Plane:
             age=None if observed.scraped_at is None else now - observed.scraped_at,
             policy=decision.policy if decision else None,
             decision=decision.replicas.get(replica_id) if decision else None,
-            portion=self._decided.portions.get(pool, {}).get(replica_id),
+            portion=self._decisions.portions.get(pool, {}).get(replica_id),
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
@@ -366,7 +379,7 @@ class Plane:
         )
 
     def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:
-        """Everything known of these replicas, but of those that leave while somebody reads this."""
+        """Everything known of these replicas, without replicas that leave meanwhile."""
         for id_ in ids:
             known = self.fleet.pools.get(pool)
             if known is not None and id_ in known.replicas:
@@ -379,16 +392,16 @@ class Plane:
 
         Args:
             pool: Its name.
-            of: Ids; those that there are not (any more) are left out. None: all that there are.
+            of: Ids; unknown ones are left out. None: all replicas of the pool.
         """
-        decision = self._decided.decisions.get(pool)
-        portions = self._decided.portions.get(pool, {})
+        decision = self._decisions.decisions.get(pool)
+        portions = self._decisions.portions.get(pool, {})
         for id_, replica in self.fleet.pools[pool].replicas.some(of):
             decided = None if decision is None else decided_of(decision, id_)
             seen = self._observed[pool, id_]
             yield id_, Outline.of(replica, seen, decided, shown=id_ in portions)
 
-    def remembered(
+    def restart_state(
         self, pool: str, of: Collection[str] | None = None
     ) -> Mapping[str, tuple[int, bool]]:
         """The generation of replicas of a pool, and whether Envoys know of each.
@@ -402,40 +415,40 @@ class Plane:
             for id_, replica in self.fleet.pools[pool].replicas.some(of)
         }
 
-    def adopt(self, fleet: Fleet, now: float) -> None:
+    def adopt(self, applied: Applied, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""
-        before, self.fleet = self.fleet, fleet
+        self.fleet = applied.fleet
         # Who was there before us may have served for days: if we cannot reach it, Envoy judges.
         since = now if self._has_decided else -math.inf
         has_other_pools = False
-        for found in fleets.differences(before, fleet):
+        for found in applied.changes:
             has_other_pools |= found.replica is None
             for key in self._observed.adopt(found, since):
-                self.timelines.forget(*key)
-            self._untold.add(found)
+                self.histories.forget(*key)
             self._traffic.adopt(found)
             self.recovery.adopt(found)
             if is_read_anew(found):
-                self._decided.read_anew(found.pool)
-            if found.replica is not None:
-                self._due.add_replica(found.pool, found.replica)
-            elif found.after is not None:
-                self._due.add((found.pool,))
-            else:
+                self._decisions.read_anew(found.pool)
+            for slot in (self._dirty, self._unbuilt):
+                if found.replica is not None:
+                    slot.add_replica(found.pool, found.replica)
+                else:
+                    slot.add((found.pool,))
+            if found.replica is None and found.after is None:
                 self._forget(found.pool)
         if has_other_pools:
             self._devices.forget_but(self.exporters())
 
     def _forget(self, pool: str) -> None:
-        self._due.discard(pool)
-        self._gone.add(pool)
+        for slot in (self._dirty, *self._followers):
+            slot.discard(pool)
         self.sizes.pop(pool, None)
         self._tables.pop(pool, None)
-        self._decided.forget(pool)
+        self._decisions.forget(pool)
 
     def _seen(self) -> Seen:
         return Seen(self._observed, self._traffic, self._devices)
 
     def _is_told(self, pool: str, replica: Replica) -> bool:
         """Whether Envoys know of a replica, as far as we have told them anything."""
-        return not self._has_decided or replica.id in self._decided.portions.get(pool, {})
+        return not self._has_decided or replica.id in self._decisions.portions.get(pool, {})

@@ -1,14 +1,19 @@
-"""What a command would come to: a plane that is thrown away decides as if it were carried out."""
+"""What Envoys would be told: a plane that is thrown away decides as if it had happened."""
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
+from typing import Final
 
-from controlplane.fleet import Command, differences
-from controlplane.plane.observations import Observations
+from controlplane.fleet import Command, Fleet, Pool, whole
+from controlplane.plane.history import Histories
+from controlplane.plane.observed import Observations
 from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
-from controlplane.plane.timeline import Timelines
-from controlplane.resources.catalog import Catalog
+from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.portion import Portion
+from controlplane.settings import ClassMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +33,8 @@ class Preview:
     unready: tuple[str, ...]
 
 
-class _Unrecorded(Timelines):
-    """Nobody is ever told why what is only imagined came to be; an entry for each replica costs."""
+class _Unrecorded(Histories):
+    """A preview shows no history, and an entry for each replica costs time."""
 
     def record(self, *_: object) -> None:
         """Keep nothing."""
@@ -46,10 +51,9 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
     Raises:
         Refused: The command would be.
     """
-    imagined = _copied(plane, now)
-    imagined.apply(command, now)
+    imagined = _copied(plane, command.pool, now)
     unready = []
-    for found in differences(plane.fleet, imagined.fleet):
+    for found in imagined.apply(command, now):
         target = imagined.target(found.pool, found.replica) if found.replica else None
         if (
             target is not None
@@ -63,14 +67,63 @@ def preview(plane: Plane, command: Command, now: float) -> Preview:
     return Preview(held, wanted, tuple(sorted(changed)), tuple(unready))
 
 
-def _copied(plane: Plane, now: float) -> Plane:
-    """Another plane of the same state; what both refer to is never changed in place."""
+def _copied(plane: Plane, pool: str, now: float) -> Plane:
+    """Another plane of the same state in which one pool is about to change.
+
+    What both refer to is never changed in place.
+    """
     imagined = Plane(now)
     imagined.fleet, imagined.catalog = plane.fleet, plane.catalog
+    imagined._unbuilt = plane._unbuilt.of(pool)
     imagined._observed = Observations((key, copy(it)) for key, it in plane._observed.items())
-    imagined._decided, imagined._tables = plane._decided.copy(), plane._tables.copy()
+    imagined._decisions, imagined._tables = plane._decisions.copy(), plane._tables.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined.sizes = {pool: sizes.copy() for pool, sizes in plane.sizes.items()}
     imagined._has_decided = True
-    imagined.timelines = _Unrecorded()
+    imagined.histories = _Unrecorded()
     return imagined
+
+
+_THRESHOLD: Final = 1024
+"""Bytes; a real one is learned from requests."""
+
+
+def catalog_if_healthy(fleet: Fleet) -> Catalog:
+    """Build all that Envoys can come to be told of a fleet.
+
+    Pools whose requests may come to be parted into classes have what that takes.
+
+    Args:
+        fleet: Nothing but what is declared is known of it.
+    """
+    plane = Plane(0.0)
+    plane.adopt(whole(fleet), 0.0)
+    for target in plane.targets():
+        plane.probed(target, Probe.HEALTHY, 0.0)
+    catalog, portions = plane.decide(0.0), plane._decisions.portions
+    parting = {
+        name: found
+        for name, pool in fleet.pools.items()
+        if (found := _parting(pool, portions.get(name, {}))) is not None
+    }
+    return build(fleet, portions, catalog, dict.fromkeys(parting), parting)
+
+
+def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
+    """The classes that there may come to be; each has some replicas, and the rest behind them."""
+    settings, balancing = pool.settings, pool.settings.balancing
+    if settings.classes is not None:
+        matches = {it.name: it.match for it in settings.classes}
+    elif (
+        balancing.policy == "capacity-tiers"
+        and balancing.locality == "any"
+        and balancing.long_requests == "fast-replicas"
+        and len(pool.replicas) > 1
+    ):
+        matches = {BULK: ClassMatch(min_bytes=_THRESHOLD)}
+    else:
+        return None
+    some = dict(sorted(portions.items())[: len(portions) // 2])
+    named = (TrafficClass(name, match, some, routed=True) for name, match in matches.items())
+    rest = {id_: portion for id_, portion in portions.items() if id_ not in some}
+    return Parting((*named, TrafficClass(OTHERS, None, rest, routed=True)))

@@ -1,7 +1,7 @@
 """After a registry was lost: what Envoys hold is not taken away before it is known again.
 
-An Envoy that connects anew with a configuration may be served by replicas that nobody here knows of
-any more. Whatever it is told of their pool would take them away. So it keeps what it holds of a
+An Envoy that connects anew with a configuration may be served by replicas that are no longer known
+here. Whatever it is told of their pool would take them away. So it keeps what it holds of a
 pool until replicas of it are known, and until it sends no requests to any that are not: load
 reports tell. An Envoy that holds nothing is served at once.
 """
@@ -9,7 +9,7 @@ reports tell. An Envoy that holds nothing is served at once.
 from collections.abc import Container, Generator, Mapping
 from typing import Final
 
-from controlplane.fleet import Difference, Fleet, Replica
+from controlplane.fleet import Change, Fleet, Replica
 from controlplane.resources.catalog import ALL
 from controlplane.settings import Address
 from controlplane.signals.load import Endpoint, Load
@@ -78,7 +78,7 @@ class Recovery:
                 self._unknown[endpoint] = now
                 self._note(endpoint)
 
-    def adopt(self, found: Difference) -> None:
+    def adopt(self, found: Change) -> None:
         """Follow a difference of the fleet: what is removed while we are here is not missing."""
         if not self._is_on:
             return
@@ -92,7 +92,7 @@ class Recovery:
             self._left.add(Endpoint(found.pool, before.address.host, before.address.port))
 
     def release(self, pool: str) -> None:
-        """Have Envoys told of a pool, whatever they hold: somebody says that it is right so."""
+        """Serve a pool to all Envoys, whatever they hold: an operator confirms that it is right."""
         if self._is_on:
             self._released.add(pool)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
-from controlplane.plane.envoy_health import Dispute
+from controlplane.plane.envoys import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
 from controlplane.resources.portion import Portion
@@ -21,7 +21,7 @@ class Target:
 
     Attributes:
         probe: Whether its health is to be asked for as well.
-        access: How its metrics are asked for; None: as anybody may.
+        access: Credentials for its metrics; None: without any.
     """
 
     pool: str

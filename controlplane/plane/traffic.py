@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterable, Mapping
 
-from controlplane.fleet import Difference, Fleet, Pool, Replica
+from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
 from controlplane.settings import Address
 from controlplane.signals import Window
@@ -17,7 +17,7 @@ class Traffic:
         self._pools: set[str] = set()
 
     def copy(self) -> "Traffic":
-        """The same, for whoever only follows another fleet: one of the two takes in reports."""
+        """Make a copy for a preview; only one of the two takes in reports."""
         other = Traffic()
         other._reports, other._pools = self._reports.copy(), set(self._pools)
         return other
@@ -55,7 +55,7 @@ class Traffic:
             yield
         return found
 
-    def adopt(self, found: Difference) -> None:
+    def adopt(self, found: Change) -> None:
         """Follow one difference of the fleet: of those who left nothing is kept."""
         before, after = found.before, found.after
         if isinstance(before, Replica):

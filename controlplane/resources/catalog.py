@@ -190,7 +190,7 @@ def build(
     fleet: Fleet,
     portions: Portions,
     previous: Catalog,
-    touched: Collection[str] | None = None,
+    changed: Mapping[str, Collection[str] | None] | None = None,
     parting: Mapping[str, Parting] = NONE_PARTED,
 ) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
@@ -199,25 +199,30 @@ def build(
         fleet: Who exists.
         portions: How much each replica gets.
         previous: The catalog before; what it was built from tells what has changed.
-        touched: The pools that may have come, changed or gone; None: any of them.
+        changed: The ids of the replicas that came, changed or went since, by pool; None: any of
+            them, and the pool itself. Pools that are left out did not change. None: any may have.
         parting: How requests are parted into classes, by pool; those that are left out are not.
 
     Returns:
         `previous` itself where nothing has changed.
     """
-    pools, changed = dict(previous.pools), set()
-    for name in previous.pools.keys() | fleet.pools.keys() if touched is None else touched:
+    pools, other = dict(previous.pools), set()
+    if changed is None:
+        changed = dict.fromkeys(previous.pools.keys() | fleet.pools.keys())
+    for name, ids in changed.items():
         pool, known = fleet.pools.get(name), previous.pools.get(name)
         held = (
-            pool_resources(pool, portions.get(name, {}), known, parting.get(name)) if pool else None
+            pool_resources(pool, portions.get(name, {}), known, parting.get(name), ids)
+            if pool
+            else None
         )
         if held is not known:
-            changed.add(name)
+            other.add(name)
         if held is not None:
             pools[name] = held
         else:
             pools.pop(name, None)
-    if not changed:
+    if not other:
         return previous
     changes = {
         url: names
@@ -225,13 +230,13 @@ def build(
         if (
             names := frozenset(
                 name
-                for pool in changed
+                for pool in other
                 for name in _changed(previous.pools.get(pool), pools.get(pool), url)
             )
         )
     }
-    kept = previous.parted - changed
-    parted = kept | {name for name in changed if name in pools and pools[name].parting is not None}
+    kept = previous.parted - other
+    parted = kept | {name for name in other if name in pools and pools[name].parting is not None}
     return Catalog(
         pools,
         previous.revision.next(),

@@ -10,7 +10,7 @@ before, and only those whose weight changes are encoded anew.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -57,6 +57,7 @@ def members(
     portions: Mapping[str, Portion],
     known: Members = (),
     of: tuple[Pool, Mapping[str, Portion]] | None = None,
+    changed: Collection[str] | None = None,
 ) -> Members:
     """The replicas that have a portion, by id; one without it has not been ready yet.
 
@@ -65,6 +66,7 @@ def members(
         portions: By replica id.
         known: Members that there were before: what is the same is taken from there.
         of: What those were made of.
+        changed: Ids of the replicas that came, changed or went since; None: any of them.
     """
     # Where one host is said for all, the cluster says it and no endpoint does.
     is_hosted = pool.settings.health_check.host is not None
@@ -78,10 +80,10 @@ def members(
     replicas, (old, before) = pool.replicas, of
     other = {id_ for id_, portion in portions.items() if before.get(id_) is not portion}
     other |= before.keys() - portions.keys()
+    if changed is None:
+        changed = replicas.keys() | old.replicas.keys()
     other |= {
-        id_
-        for id_ in replicas.differing(old.replicas)
-        if _said(replicas.get(id_)) != _said(old.replicas.get(id_))
+        id_ for id_ in changed if _declared(replicas.get(id_)) != _declared(old.replicas.get(id_))
     }
     found = [*known]
     for id_ in other:
@@ -101,9 +103,9 @@ def _id(member: Member) -> str:
     return member.id
 
 
-def _said(replica: Replica | None) -> tuple[object, ...]:
+def _declared(replica: Replica | None) -> tuple[object, ...] | None:
     """What a member is made of, beside its portion; a renewed lease is nothing to Envoy."""
-    return () if replica is None else (replica.settings, replica.draining)
+    return None if replica is None else (replica.settings, replica.draining)
 
 
 def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:

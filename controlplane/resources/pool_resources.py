@@ -1,6 +1,6 @@
 """What one pool is to Envoy, encoded once for all who see it alike."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -99,6 +99,7 @@ def pool_resources(
     portions: Mapping[str, Portion],
     known: PoolResources | None,
     parting: Parting | None = None,
+    changed: Collection[str] | None = None,
 ) -> PoolResources:
     """Build a pool's resources, encoding only what has changed.
 
@@ -107,6 +108,7 @@ def pool_resources(
         portions: By replica id; Envoy is not told of replicas without one.
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
+        changed: Ids of the replicas that came, changed or went since; None: any of them.
 
     Returns:
         `known` itself where nothing has changed for Envoy.
@@ -122,7 +124,7 @@ def pool_resources(
     if known is None:
         listed = members(pool, portions)
     else:
-        listed = members(pool, portions, known.members, (known.pool, known.portions))
+        listed = members(pool, portions, known.members, (known.pool, known.portions), changed)
     if known is not None and same_shape and known.members == listed and known.parting == parting:
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known
@@ -132,7 +134,11 @@ def pool_resources(
         if known is not None and same_shape
         else _fixed(pool, encoded, parting)
     )
-    served = _served(pool, portions, listed, known, encoded, parting) if parting is not None else {}
+    served = (
+        _served(pool, portions, listed, known, encoded, parting, changed)
+        if parting is not None
+        else {}
+    )
     resources[ENDPOINT] = (
         tuple(served[it].assignment for it in _names(parting))
         if served
@@ -183,6 +189,7 @@ def _served(
     known: PoolResources | None,
     encoded: bytes,
     parting: Parting,
+    changed: Collection[str] | None,
 ) -> dict[str, _Served]:
     """Who serves each class, by its name."""
     found = {}
@@ -192,7 +199,8 @@ def _served(
         if in_class is portions:
             in_cluster = listed
         elif known is not None and before is not None:
-            in_cluster = members(pool, in_class, before.members, (known.pool, before.portions))
+            of = known.pool, before.portions
+            in_cluster = members(pool, in_class, before.members, of, changed)
         else:
             in_cluster = members(pool, in_class)
         # One that drains would look like an unhealthy one, and send a part of the class elsewhere.

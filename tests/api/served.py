@@ -13,7 +13,7 @@ from yarl import URL
 from controlplane.api.changes import Check
 from controlplane.api.server import Limits, RestServer
 from controlplane.edges.own_metrics import OwnMetrics
-from controlplane.fleet import AuditLog, Command, differences
+from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane, Target
 from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds import NodeStatus
@@ -98,11 +98,10 @@ class Served:
         if self.held is not None:
             self.waiting += 1
             await self.held.wait()
-        before = self.plane.fleet
-        check(before)
-        self.plane.apply(command, now)
-        noted = [(who, it) for it in differences(before, self.plane.fleet)]
-        self.audit.add(self.audit.drafted(noted, self.now))
+        check(self.plane.fleet)
+        changes = self.plane.apply(command, now)
+        self.audit.add(self.audit.drafted([(who, it) for it in changes], self.now))
+        self.server.changed(changes)
         self.decide()
 
     def decide(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from controlplane.fleet import Difference
+from controlplane.fleet import Change
 from controlplane.settings import Role, Token
 from tests.api.served import POOL, REPLICA, Served, served
 
@@ -112,7 +112,7 @@ async def test_pages_go_back_in_time_without_gaps() -> None:
 
 async def test_a_page_has_a_hundred_entries_unless_it_is_said_otherwise() -> None:
     async with served() as api:
-        noted = [("x", Difference(f"p{number}", None, None, None)) for number in range(150)]
+        noted = [("x", Change(f"p{number}", None, None, None)) for number in range(150)]
         api.audit.add(api.audit.drafted(noted, 0.0))
         found = (await api.ask("GET", "/v1/audit")).body
         assert (len(found["entries"]), found["next"]) == (100, 51)

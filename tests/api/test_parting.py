@@ -8,6 +8,7 @@ import pytest
 from controlplane.plane import Probe
 from tests.api.parted import go, living, parted
 from tests.api.served import POOL, Served, served
+from tests.fleet.fleets import without_pool
 from tests.plane.lives import SIZES
 
 CLASSES = [{"name": "jobs", "match": {"prefix": "/jobs"}}]
@@ -106,7 +107,7 @@ async def test_an_event_tells_when_requests_begin_to_go_by_class() -> None:
 async def test_weights_that_change_within_a_class_are_no_event() -> None:
     async with parted() as api:
         before = api.server._feed.newest
-        decided = api.plane._decided
+        decided = api.plane._decisions
         decision = api.plane.decision("m")
         assert decision is not None
         for each in decision.classes:
@@ -140,7 +141,9 @@ async def test_a_pool_that_is_removed_takes_its_classes_with_it() -> None:
     async with parted() as api:
         before = api.server._feed.newest
         for name in api.plane.fleet.pools:
-            api.plane.adopt(api.plane.fleet.without_pool(name), api.now)
+            gone = without_pool(api.plane.fleet, name)
+            api.plane.adopt(gone, api.now)
+            api.server.changed(gone.changes)
         api.decide()
         assert told(api, before) == []
         assert api.server._watch._partings == {}

@@ -1,7 +1,6 @@
 """Replicas over the API."""
 
-from controlplane.fleet import Draining, expire
-from controlplane.fleet.departures import TOGETHER
+from controlplane.fleet import TOGETHER, Draining, expire
 from controlplane.plane import Failure, Probe
 from controlplane.settings import ReplicaSettings
 from controlplane.signals.load import Endpoint, Load

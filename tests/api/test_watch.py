@@ -8,9 +8,10 @@ import pytest
 
 from controlplane.api.events import Feed
 from controlplane.api.watch import Watch
-from controlplane.fleet import Drain, PutPool, PutReplica
+from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
 from controlplane.plane import Plane, Probe
 from controlplane.settings import ReplicaSettings, validated
+from tests.fleet.fleets import without_pool
 from tests.plane.lives import Life, measured
 from tests.plane.pools import SETTINGS
 
@@ -22,24 +23,31 @@ class Watched:
         self.life: Life = measured()
         self.feed = Feed()
         self.watch = Watch(self.life.plane, self.feed)
+        self.seen = 0
+
+    def change(self, applied: Applied) -> None:
+        """Have the fleet changed, as a registry does it."""
+        self.life.plane.adopt(applied, self.life.now)
+        self.watch.changed(applied.changes, self.life.now)
 
     def told(self) -> list[tuple[str, str, str | None]]:
         """Kind, change and id of each event since the last look."""
-        seen = self.feed.newest
+        seen = self.seen
         self.watch.look(self.life.now)
         found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
+        self.seen = self.feed.newest
         return [(kind, data["change"], data.get("id")) for kind, data in found]
 
     def decide(self, **changed: Any) -> None:
         """Have another thing decided about the slow replica."""
-        decided = self.life.plane._decided
+        decided = self.life.plane._decisions
         decision = decided.decisions["m"]
         columns = {}
         for name, value in changed.items():
             columns[name] = getattr(decision, name).copy()
             columns[name][decision.rows["slow"]] = value
         decided.decisions["m"] = replace(decision, **columns)
-        decided.touched.add("m", ["slow"])
+        self.watch._dirty.add_replicas({"m": ["slow"]})
 
 
 @pytest.mark.parametrize("changed", [{"tier": 1}, {"drained": True}, {"stale": True}])
@@ -58,7 +66,7 @@ def test_another_weight_is_no_event() -> None:
 
 def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
     here = Watched()
-    del here.life.plane._decided.portions["m"]["slow"]
+    del here.life.plane._decisions.portions["m"]["slow"]
     # As the next decision would do it.
     here.decide(weight=777)
     assert here.told() == [("replica", "changed", "slow")]
@@ -66,7 +74,7 @@ def test_what_envoys_are_no_longer_told_of_is_an_event() -> None:
 
 def test_a_drained_replica_is_told_of_once() -> None:
     here = Watched()
-    here.life.plane.apply(Drain("m", "slow"), here.life.now)
+    here.change(apply(here.life.plane.fleet, Drain("m", "slow"), here.life.now))
     assert here.told() == [("replica", "changed", "slow")]
     here.decide(weight=777)
     assert here.told() == []
@@ -74,17 +82,17 @@ def test_a_drained_replica_is_told_of_once() -> None:
 
 def test_of_a_pool_that_went_nothing_is_remembered() -> None:
     here = Watched()
-    here.life.plane.adopt(here.life.plane.fleet.without_pool("m"), here.life.now)
+    here.change(without_pool(here.life.plane.fleet, "m"))
     assert here.told() == [("pool", "removed", None)]
-    assert (here.watch._states, here.watch._looked) == ({}, {})
+    assert (here.watch._states, here.watch._dirty.taken()) == ({}, {})
 
 
 def test_a_pool_that_came_back_is_told_of_with_its_replicas() -> None:
     here = Watched()
     fleet = here.life.plane.fleet
-    here.life.plane.adopt(here.life.plane.fleet.without_pool("m"), here.life.now)
+    here.change(without_pool(here.life.plane.fleet, "m"))
     here.told()
-    here.life.plane.adopt(fleet, here.life.now)
+    here.change(whole(fleet))
     assert here.told() == [
         ("pool", "added", None),
         *(("replica", "added", id_) for id_ in ("fast", "same", "slow")),

@@ -105,7 +105,7 @@ async def test_what_is_no_success_ends_the_benchmark_and_is_said(answer: bytes, 
 
 
 def test_rows_of_bare_sqlite_are_those_that_the_store_writes(tmp_path: Path) -> None:
-    from controlplane.edges.store.database import Database
+    from controlplane.store.database import Database
 
     assert len(commits(tmp_path, count=3, together=5)) == 3
     database = Database(tmp_path / "bare-5.db")

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import yaml
 
-from controlplane.edges.store.errors import Cause
 from controlplane.settings import Role, Token
+from controlplane.store.errors import Cause
 from tests.processes import DEADLINE, Plimsoll, free_port, process, serving, until
 
 POOL: dict[str, Any] = {

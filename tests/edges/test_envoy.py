@@ -50,7 +50,7 @@ pools:
 
 
 def of(text: str = POOLS) -> Catalog:
-    return catalog_if_healthy(declare(Fleet(), load_config(text, "plimsoll.yaml"), 0.0))
+    return catalog_if_healthy(declare(Fleet(), load_config(text, "plimsoll.yaml"), 0.0).fleet)
 
 
 def refused(parts: tuple[Part, ...], envoy: Path | None = None) -> tuple[str, str] | None:

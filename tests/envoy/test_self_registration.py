@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from controlplane.fleet.leases import DRAIN_SECONDS
+from controlplane.fleet import DRAIN_SECONDS
 from tests.envoy.load import load
 from tests.envoy.pools import pool, serves
 from tests.processes import DEADLINE, Envoy, Plimsoll, free_port, process, serving, sidecar, until

@@ -97,7 +97,7 @@ async def settled(plane: Plimsoll, folder: Path) -> list[dict[str, Any]]:
     """
     before, since, differs = await told(plane), 0, set[tuple[str, str, str | None, int]]()
 
-    async def is_settled() -> bool:
+    async def has_started() -> bool:
         nonlocal before, since, differs
         await asyncio.sleep(0.25)
         now = await told(plane)
@@ -111,7 +111,7 @@ async def settled(plane: Plimsoll, folder: Path) -> list[dict[str, Any]]:
         return False
 
     try:
-        await until("what replicas get stands still and is on disk", is_settled)
+        await until("what replicas get stands still and is on disk", has_started)
     except AssertionError as error:
         error.add_note(f"still for {since} looks; on disk or told, not both: {differs}")
         raise

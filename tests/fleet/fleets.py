@@ -1,10 +1,27 @@
 """Fleets for the tests: short ways to say commands, files and what is refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import pytest
 
-from controlplane.fleet import Command, Fleet, PutPool, PutReplica, Refused, Replica, apply, declare
+from controlplane.fleet import (
+    Applied,
+    Change,
+    Command,
+    Draft,
+    Fleet,
+    Pool,
+    PutPool,
+    PutReplica,
+    Refused,
+    Replica,
+    Sets,
+    apply,
+    declare,
+    discover,
+    expire,
+)
 from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
 
 Replicas = dict[str, int]
@@ -28,8 +45,12 @@ def after(*commands: Command, fleet: Fleet | None = None, now: float = 0.0) -> F
     """The fleet after these commands."""
     fleet = Fleet() if fleet is None else fleet
     for command in commands:
-        fleet = apply(fleet, command, now)
+        fleet = apply(fleet, command, now).fleet
     return fleet
+
+
+def applied(fleet: Fleet, command: Command, now: float) -> Fleet:
+    return apply(fleet, command, now).fleet
 
 
 def a_pool(**replicas: int) -> Fleet:
@@ -74,7 +95,59 @@ def file(
 
 
 def declared(config: Config, fleet: Fleet | None = None, now: float = 0.0) -> Fleet:
-    return declare(Fleet() if fleet is None else fleet, config, now)
+    return declare(Fleet() if fleet is None else fleet, config, now).fleet
+
+
+def expired(
+    fleet: Fleet, now: float, pools: Collection[str] | None = None, looked: float | None = None
+) -> Fleet:
+    return expire(fleet, now, pools, looked).fleet
+
+
+class Discovered(NamedTuple):
+    """A fleet after a pool's sources have answered."""
+
+    fleet: Fleet
+    withheld: tuple[str, ...]
+    clashes: tuple[str, ...]
+
+
+def discovered(
+    fleet: Fleet,
+    name: str,
+    sets: Sets,
+    serves: Callable[[Replica], bool],
+    now: float,
+    parts: Collection[str] = (),
+    **more: object,
+) -> Discovered:
+    draft = Draft(fleet)
+    merged = discover(draft, name, sets, serves, now, parts, **more)  # type: ignore[arg-type]
+    return Discovered(draft.applied().fleet, merged.withheld, merged.clashes)
+
+
+def differences(before: Fleet, after: Fleet) -> Iterator[Change]:
+    """By which two fleets differ, found by comparing all of them; a lease is no difference."""
+    old, new = dict(_entries(before)), dict(_entries(after))
+    for key in sorted({*old, *new}, key=lambda key: (key in new, key[1] is not None)):
+        goes_with_its_pool = key[1] is not None and key[0] not in after.pools
+        if not goes_with_its_pool and _declared(old.get(key)) != _declared(new.get(key)):
+            yield Change(*key, old.get(key), new.get(key))
+
+
+def _entries(fleet: Fleet) -> Iterator[tuple[tuple[str, str | None], Pool | Replica]]:
+    for name, pool in fleet.pools.items():
+        yield (name, None), pool
+        yield from (((name, id_), it) for id_, it in pool.replicas.items())
+
+
+def _declared(what: Pool | Replica | None) -> tuple[object, ...] | None:
+    if what is None:
+        return None
+    shared = (what.settings, what.source, what.layers)
+    if isinstance(what, Pool):
+        return shared
+    return (*shared, what.generation, what.draining, what.found_by)
 
 
 def refusal(command: Command, fleet: Fleet) -> Refused:
@@ -96,3 +169,17 @@ def replica(fleet: Fleet, id_: str = "a", pool: str = "p") -> Replica:
 def ports(fleet: Fleet, pool: str = "p") -> Replicas:
     """The port of every replica of a pool."""
     return {id_: it.settings.address.port for id_, it in fleet.pool(pool).replicas.items()}
+
+
+def without_pool(fleet: Fleet, name: str) -> Applied:
+    """A pool goes, whoever has declared it."""
+    draft = Draft(fleet)
+    draft.remove_pool(name)
+    return draft.applied()
+
+
+def without_replica(fleet: Fleet, pool: str, id_: str) -> Applied:
+    """A replica goes, whoever has declared it."""
+    draft = Draft(fleet)
+    draft.put_replicas(pool, {}, (id_,))
+    return draft.applied()

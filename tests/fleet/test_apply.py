@@ -18,10 +18,18 @@ from controlplane.fleet import (
     Refused,
     Source,
     Undrain,
-    apply,
-    expire,
 )
-from tests.fleet.fleets import a_pool, after, pool_settings, ports, put, refusal, replica
+from tests.fleet.fleets import (
+    a_pool,
+    after,
+    applied,
+    expired,
+    pool_settings,
+    ports,
+    put,
+    refusal,
+    replica,
+)
 
 
 def test_a_pool_starts_without_replicas() -> None:
@@ -152,13 +160,13 @@ def test_registering_again_without_a_ttl_ends_the_lease() -> None:
 def test_a_sign_of_life_ends_the_draining_of_a_lease_that_had_run_out(
     sign_of_life: Command,
 ) -> None:
-    fleet = expire(after(put("a", 1, ttl="30s"), fleet=a_pool()), 31)
+    fleet = expired(after(put("a", 1, ttl="30s"), fleet=a_pool()), 31)
     assert replica(fleet).draining is Draining.LEASE
     assert replica(after(sign_of_life, fleet=fleet, now=32)).draining is None
 
 
 def test_a_replica_whose_lease_has_run_out_is_not_undrained_but_renewed() -> None:
-    fleet = expire(after(put("a", 1, ttl="30s"), fleet=a_pool()), 31)
+    fleet = expired(after(put("a", 1, ttl="30s"), fleet=a_pool()), 31)
     refused = refusal(Undrain("p", "a"), fleet)
     assert refused.kind == "conflict"
     assert "a heartbeat renews it" in str(refused)
@@ -207,7 +215,7 @@ COMMANDS = st.one_of(
 
 def tried(fleet: Fleet, command: Command, now: float) -> Fleet:
     try:
-        return apply(fleet, command, now)
+        return applied(fleet, command, now)
     except Refused:
         return fleet
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from controlplane.fleet import AuditLog, Difference, Drain, Entry, Noted, differences
-from tests.fleet.fleets import a_pool, after
+from controlplane.fleet import AuditEntry, AuditLog, Change, Drain, Noted, apply
+from tests.fleet.fleets import a_pool
 
 
 def noted(*names: str, who: str = "x") -> list[Noted]:
     """Pools that went, as nobody looks at them here."""
-    return [(who, Difference(name, None, None, None)) for name in names]
+    return [(who, Change(name, None, None, None)) for name in names]
 
 
 def filled(count: int, most: int = 3) -> AuditLog:
@@ -25,7 +25,7 @@ def numbers(entries: object) -> list[int]:
 
 def test_an_entry_says_who_what_when_from_what_to_what() -> None:
     before = a_pool(a=1)
-    (found,) = differences(before, after(Drain("p", "a"), fleet=before))
+    (found,) = apply(before, Drain("p", "a"), 0.0).changes
     (entry,) = AuditLog().drafted([("gpu-7", found)], 0.25)
     data = entry.data()
     told = data.pop("before"), data.pop("after")
@@ -71,32 +71,32 @@ def test_a_draft_is_no_entry_until_it_is_added() -> None:
 
 
 def test_what_was_read_is_on_disk_and_numbers_go_on_from_it() -> None:
-    log = AuditLog([Entry(41, 0.0, "{}"), Entry(42, 0.0, "{}")])
-    assert log.is_kept
-    assert (log.unkept().after, log.unkept().entries) == (42, [])
+    log = AuditLog([AuditEntry(41, 0.0, "{}"), AuditEntry(42, 0.0, "{}")])
+    assert log.is_written
+    assert (log.unwritten().after, log.unwritten().entries) == (42, [])
     assert numbers(log.drafted(noted("p"), 1.0)) == [43]
 
 
 def test_what_is_not_on_disk_is_written_with_the_drafts_after_it() -> None:
     log = filled(2)
-    log.kept(log.unkept())
-    assert log.is_kept
+    log.note_written(log.unwritten())
+    assert log.is_written
     log.add(log.drafted(noted("p"), 5.0))
-    assert not log.is_kept
-    unkept = log.unkept(log.drafted(noted("q"), 6.0))
-    assert (unkept.after, numbers(unkept.entries), unkept.most) == (2, [3, 4], 3)
+    assert not log.is_written
+    unwritten = log.unwritten(log.drafted(noted("q"), 6.0))
+    assert (unwritten.after, numbers(unwritten.entries), unwritten.most) == (2, [3, 4], 3)
 
 
 def test_no_more_is_written_than_is_kept() -> None:
     log = filled(7)
-    assert numbers(log.unkept(log.drafted(noted("p"), 8.0)).entries) == [6, 7, 8]
+    assert numbers(log.unwritten(log.drafted(noted("p"), 8.0)).entries) == [6, 7, 8]
 
 
 def test_an_entry_that_is_another_one_than_was_written_is_written_again() -> None:
     log = filled(1)
-    log.kept(log.unkept())
-    written = log.unkept(log.drafted(noted("p", "q"), 5.0))
+    log.note_written(log.unwritten())
+    written = log.unwritten(log.drafted(noted("p", "q"), 5.0))
     log.add(log.drafted(noted("p"), 5.0))
     log.add(log.drafted(noted("r"), 5.0))
-    log.kept(written)
-    assert (log.unkept().after, numbers(log.unkept().entries)) == (2, [3])
+    log.note_written(written)
+    assert (log.unwritten().after, numbers(log.unwritten().entries)) == (2, [3])

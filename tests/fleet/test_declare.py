@@ -4,21 +4,13 @@ from copy import deepcopy
 
 import pytest
 
-from controlplane.fleet import (
-    Drain,
-    Draining,
-    Fleet,
-    PutPool,
-    Refused,
-    Source,
-    declare,
-    discover,
-)
+from controlplane.fleet import Drain, Draining, Fleet, PutPool, Refused, Source
 from controlplane.settings import Config, validated
 from tests.fleet.fleets import (
     a_pool,
     after,
     declared,
+    discovered,
     file,
     file_refusal,
     pool_settings,
@@ -73,7 +65,7 @@ def test_a_file_that_has_lost_all_of_its_pools_is_refused() -> None:
 
 def test_a_pool_is_not_removed_with_replicas_that_were_found_and_serve() -> None:
     found = {"dns x:1": {"d": replica_settings(4)}}
-    fleet = discover(declared(file(p={})), "p", found, lambda _: True, 0.0).fleet
+    fleet = discovered(declared(file(p={})), "p", found, lambda _: True, 0.0).fleet
     assert file_refusal(file(), fleet).kind == "conflict"
 
 
@@ -212,7 +204,7 @@ def test_a_refused_file_changes_nothing_of_what_comes_before_the_conflict() -> N
     )
     before = deepcopy(fleet)
     with pytest.raises(Refused):
-        declare(fleet, file(new={}, p={"a": 1}, q={}, listeners={"new": 5, "q": 10000}), 0.0)
+        declared(file(new={}, p={"a": 1}, q={}, listeners={"new": 5, "q": 10000}), fleet)
     assert fleet == before
 
 

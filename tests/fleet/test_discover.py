@@ -5,24 +5,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.fleet import (
+    DRAIN_SECONDS,
     Drain,
     Draining,
     Fleet,
-    Merged,
     PutPool,
     Refused,
     Sets,
     Source,
     Undrain,
-    apply,
-    discover,
-    expire,
 )
-from controlplane.fleet.leases import DRAIN_SECONDS
 from tests.fleet.fleets import (
+    Discovered,
     Replicas,
     a_pool,
     after,
+    applied,
+    discovered,
+    expired,
     pool_settings,
     ports,
     put,
@@ -39,9 +39,9 @@ def sets(**found: Replicas | None) -> Sets:
     }
 
 
-def merged(fleet: Fleet, found: Sets, now: float = 0.0, serving: str | None = None) -> Merged:
+def merged(fleet: Fleet, found: Sets, now: float = 0.0, serving: str | None = None) -> Discovered:
     """With all replicas serving, or those with these one-letter ids."""
-    return discover(fleet, "p", found, lambda it: serving is None or it.id in serving, now)
+    return discovered(fleet, "p", found, lambda it: serving is None or it.id in serving, now)
 
 
 def found(now: float = 0.0, fleet: Fleet | None = None, **by_source: Replicas | None) -> Fleet:
@@ -71,8 +71,8 @@ def test_what_is_no_longer_found_is_drained_and_removed_when_that_has_lasted() -
     fleet = found(dns={"a": 1, "b": 2})
     fleet = found(100.0, fleet, dns={"a": 1})
     assert leaving(fleet) == {"b"}
-    assert ports(expire(fleet, 100.0 + DRAIN_SECONDS - 0.1)) == {"a": 1, "b": 2}
-    assert ports(expire(fleet, 100.0 + DRAIN_SECONDS)) == {"a": 1}
+    assert ports(expired(fleet, 100.0 + DRAIN_SECONDS - 0.1)) == {"a": 1, "b": 2}
+    assert ports(expired(fleet, 100.0 + DRAIN_SECONDS)) == {"a": 1}
 
 
 def test_what_is_still_not_found_is_not_drained_anew() -> None:
@@ -88,14 +88,14 @@ def test_what_is_found_again_while_it_is_drained_is_as_before() -> None:
 def test_what_leaves_cannot_be_undrained() -> None:
     fleet = found(100.0, found(dns={"a": 1, "b": 2}), dns={"a": 1})
     with pytest.raises(Refused, match="drained because dns no longer has it"):
-        apply(fleet, Undrain("p", "b"), 101.0)
+        applied(fleet, Undrain("p", "b"), 101.0)
 
 
 def test_what_an_operator_drained_stays_drained_when_it_is_found_again() -> None:
     fleet = after(Drain("p", "b"), fleet=found(dns={"a": 1, "b": 2}))
     gone = found(100.0, fleet, dns={"a": 1})
     assert replica(found(101.0, gone, dns={"a": 1, "b": 2}), "b").draining is Draining.OPERATOR
-    assert ports(expire(gone, 100.0 + DRAIN_SECONDS)) == {"a": 1}
+    assert ports(expired(gone, 100.0 + DRAIN_SECONDS)) == {"a": 1}
 
 
 def test_an_empty_answer_after_a_full_one_removes_nothing() -> None:
@@ -233,7 +233,7 @@ def test_whatever_is_found_addresses_differ_and_no_step_drains_most_of_those_tha
     fleet = a_pool()
     for now, answer in enumerate(answers):
         before = able(fleet)
-        fleet = discover(fleet, "p", sets(dns=answer), lambda it: it.id in serving, now).fleet
+        fleet = discovered(fleet, "p", sets(dns=answer), lambda it: it.id in serving, now).fleet
         used = ports(fleet)
         assert len(set(used.values())) == len(used)
         assert len(leaving(fleet) & before) <= len(able(fleet))
@@ -242,8 +242,8 @@ def test_whatever_is_found_addresses_differ_and_no_step_drains_most_of_those_tha
 def test_what_a_source_cannot_read_whole_takes_nothing_away() -> None:
     before = found(dir={"a": 1, "b": 2, "c": 3}, dns={"d": 4})
     part = sets(dir={"a": 1, "e": 5}, dns={})
-    seen = discover(before, "p", part, lambda _: True, 0.0, {"dir"}).fleet
+    seen = discovered(before, "p", part, lambda _: True, 0.0, {"dir"}).fleet
     assert ports(seen) == {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
     assert leaving(seen) == {"d"}
-    whole = discover(before, "p", part, lambda _: True, 0.0).fleet
+    whole = discovered(before, "p", part, lambda _: True, 0.0).fleet
     assert leaving(whole) == set()  # Too many: they are withheld.

@@ -12,14 +12,13 @@ from controlplane.fleet import (
     PutReplicas,
     Refused,
     Source,
-    apply,
-    declare,
-    discover,
 )
 from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
     after,
+    applied,
     declared,
+    discovered,
     file,
     pool_settings,
     ports,
@@ -152,7 +151,7 @@ def test_another_profile_brings_its_own_health_check_unless_the_file_said_one() 
         config = validated(Config, {"pools": [{**POOL, "metrics": {"profile": "triton"}, **said}]})
         body = {key: POOL[key] for key in ("model", "listener")}
         over = validated(PoolSettings, {**body, "metrics": {"profile": "localai"}})
-        return apply(declare(Fleet(), config, 0), PutPool("p", over), 0).pool("p").settings
+        return applied(declared(config), PutPool("p", over), 0).pool("p").settings
 
     assert merged().health_check.path == "/readyz"
     assert merged(health_check={"interval": "2s"}).health_check.path == "/readyz"
@@ -166,7 +165,7 @@ def pool_of(count: int) -> Fleet:
 
 def deleted(fleet: Fleet, count: int, step: float = 0.0) -> Fleet:
     for number in range(count):
-        fleet = apply(fleet, DeleteReplica("p", f"r{number}"), number * step)
+        fleet = applied(fleet, DeleteReplica("p", f"r{number}"), number * step)
     return fleet
 
 
@@ -177,7 +176,7 @@ def test_no_more_than_half_of_a_pool_can_be_removed_in_quick_succession(
     left = deleted(pool_of(count), may)
     if may < count:
         with pytest.raises(Refused, match="drain them first, wait, or force it"):
-            apply(left, DeleteReplica("p", f"r{may}"), 0)
+            applied(left, DeleteReplica("p", f"r{may}"), 0)
 
 
 def test_slowly_a_whole_pool_can_be_removed() -> None:
@@ -192,7 +191,7 @@ def test_drained_replicas_can_be_removed_all_at_once() -> None:
 def moved(fleet: Fleet, *numbers: int, force: bool = False) -> Fleet:
     """Those replicas of pool p at other addresses, in one step."""
     there = {f"r{number}": replica_settings(100 + number) for number in numbers}
-    return apply(fleet, PutReplicas("p", there, force=force), 0)
+    return applied(fleet, PutReplicas("p", there, force=force), 0)
 
 
 @pytest.mark.parametrize(("count", "may"), [(1, 1), (2, 1), (3, 1), (4, 2), (7, 3)])
@@ -213,19 +212,19 @@ def test_all_can_move_where_that_is_forced_or_they_were_drained() -> None:
 
 def test_removals_can_be_forced() -> None:
     fleet = deleted(pool_of(2), 1)
-    assert ports(apply(fleet, DeleteReplica("p", "r1", force=True), 0)) == {}
+    assert ports(applied(fleet, DeleteReplica("p", "r1", force=True), 0)) == {}
 
 
 def test_many_put_at_once_are_layers_as_one_is_and_what_was_found_makes_room() -> None:
     found = {"dns": {"f": replica_settings(6), "g": replica_settings(7)}}
-    fleet = discover(declared(file(p={"a": 1, "b": 2})), "p", found, lambda _: True, 0.0).fleet
+    fleet = discovered(declared(file(p={"a": 1, "b": 2})), "p", found, lambda _: True, 0.0).fleet
     batch = {
         "a": replica_settings(2, slots=4),
         "b": replica_settings(1),
         "f": replica_settings(6, slots=2),
         "mine": replica_settings(7),
     }
-    many = apply(fleet, PutReplicas("p", batch), 0.0)
+    many = applied(fleet, PutReplicas("p", batch), 0.0)
     assert ports(many) == {"a": 2, "b": 1, "f": 6, "mine": 7}
     assert {id_: replica(many, id_).source for id_ in ports(many)} == {
         "a": Source.FILE,

@@ -16,11 +16,8 @@ from controlplane.fleet import (
     Refused,
     Replica,
     Undrain,
-    apply,
-    differences,
-    expire,
 )
-from tests.fleet.fleets import after, pool_settings, put
+from tests.fleet.fleets import after, applied, differences, expired, pool_settings, put
 
 IDS = "abcde"
 POOLS = {"p": 10_000, "q": 10_001}
@@ -66,12 +63,12 @@ def test_whoever_looks_only_where_something_is_due_sees_what_all_looking_sees(
     for step in life:
         if isinstance(step, float):
             for at in looks(now + step, now):
-                now, everywhere = at, expire(fleet, at)
-                fleet = noted(times, fleet, expire(fleet, now, times.due(fleet, now)))
+                now, everywhere = at, expired(fleet, at)
+                fleet = noted(times, fleet, expired(fleet, now, times.due(fleet, now)))
                 assert fleet == everywhere
         else:
             try:
-                fleet = noted(times, fleet, apply(fleet, step, now))
+                fleet = noted(times, fleet, applied(fleet, step, now))
             except Refused:
                 continue
 

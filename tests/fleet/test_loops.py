@@ -11,15 +11,22 @@ from controlplane.fleet import (
     PutPool,
     PutReplicas,
     Refused,
-    declare,
-    discover,
     listeners_of,
     registered,
     restored,
 )
 from controlplane.settings import Address
 from controlplane.settings.listeners import Listeners
-from tests.fleet.fleets import a_pool, after, file, pool_settings, put, replica_settings
+from tests.fleet.fleets import (
+    a_pool,
+    after,
+    declared,
+    discovered,
+    file,
+    pool_settings,
+    put,
+    replica_settings,
+)
 
 LOOP = "is where an Envoy listens for pool '{}'"
 
@@ -52,15 +59,15 @@ def test_a_replica_may_take_an_address_that_a_listener_has_left() -> None:
 
 
 def test_a_file_is_refused_that_has_a_listener_where_the_api_has_a_replica() -> None:
-    fleet = after(put("b", 5), fleet=declare(after(), file(p={"a": 1}), 0.0))
+    fleet = after(put("b", 5), fleet=declared(file(p={"a": 1})))
     with pytest.raises(Refused, match=LOOP.format("p")):
-        declare(fleet, file(p={"a": 1}, listeners={"p": 5}), 1.0)
+        declared(file(p={"a": 1}, listeners={"p": 5}), fleet)
     with pytest.raises(Refused, match=LOOP.format("p")):
         restored(registered(fleet), file(p={"a": 1}, listeners={"p": 5}), 1.0)
 
 
 def test_what_the_api_gives_back_to_the_file_is_looked_at_as_well() -> None:
-    fleet = declare(after(), file(p={"a": 1}, listeners={"p": 5}), 0.0)
+    fleet = declared(file(p={"a": 1}, listeners={"p": 5}))
     fleet = after(PutPool("p", pool_settings(6)), put("b", 5), fleet=fleet)
     with pytest.raises(Refused, match=LOOP.format("p")):
         after(DeletePool("p"), fleet=fleet)
@@ -72,7 +79,9 @@ def test_one_that_is_discovered_at_a_listener_is_not_used_and_why_is_said() -> N
         "dns": {"a": replica_settings(10000), "b": replica_settings(2), "c": replica_settings(3)}
     }
     fleet = a_pool()
-    merged = discover(fleet, "p", sets, lambda _: True, 0.0, listeners=(listeners_of(fleet), moved))
+    merged = discovered(
+        fleet, "p", sets, lambda _: True, 0.0, listeners=(listeners_of(fleet), moved)
+    )
     assert set(merged.fleet.pools["p"].replicas) == {"b"}
     first, second = merged.clashes
     assert first.startswith("dns: 'a' is not used, 127.0.0.1:10000 is where an Envoy listens")
@@ -83,7 +92,7 @@ def test_one_that_was_discovered_before_a_restart_is_gone_when_a_listener_is_the
     config = file(p={}, sources={"p": ["found"]})
     (source,) = config.pools[0].discovery
     found = {str(source): {"b": replica_settings(5)}}
-    fleet = discover(declare(after(), config, 0.0), "p", found, lambda _: True, 0.0).fleet
+    fleet = discovered(declared(config), "p", found, lambda _: True, 0.0).fleet
     assert set(fleet.pools["p"].replicas) == {"b"}
     moved = file(p={}, sources={"p": ["found"]}, listeners={"p": 5})
     assert not restored(registered(fleet), moved, 1.0).pools["p"].replicas

@@ -17,17 +17,19 @@ from controlplane.fleet import (
     Registered,
     Source,
     Undrain,
-    apply,
-    changes,
-    discover,
-    expire,
+    keys_of_rows,
     registered,
     restored,
+    rows,
 )
 from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
     after,
+    applied,
     declared,
+    differences,
+    discovered,
+    expired,
     file,
     pool_settings,
     ports,
@@ -97,16 +99,16 @@ def test_every_lease_begins_anew() -> None:
 
 
 def test_a_lease_that_had_run_out_has_time_for_a_heartbeat() -> None:
-    fleet = expire(after(put("c", 3, ttl="30s"), fleet=declared(FILE)), 30)
+    fleet = expired(after(put("c", 3, ttl="30s"), fleet=declared(FILE)), 30)
     restarted = again(fleet, now=5)
     assert replica(restarted, "c").draining is Draining.LEASE
-    assert expire(restarted, 34) is restarted
+    assert expired(restarted, 34) is restarted
 
 
 def found(fleet: Fleet, now: float = 0.0, **more: object) -> Fleet:
     """With a replica f that a folder has."""
     sets = {"directory one": {"f": replica_settings(6, **more)}, "directory two": {}}
-    return discover(fleet, "p", sets, lambda _: True, now).fleet
+    return discovered(fleet, "p", sets, lambda _: True, now).fleet
 
 
 def test_what_was_discovered_is_there_until_its_source_answers() -> None:
@@ -135,11 +137,11 @@ def test_what_was_discovered_makes_room_for_what_the_file_declares_by_now() -> N
 
 def test_what_was_leaving_goes_on_leaving_and_has_the_time_to_finish() -> None:
     fleet = found(declared(FOUND))
-    leaving = discover(fleet, "p", {"directory one": {}}, lambda _: True, 50.0).fleet
+    leaving = discovered(fleet, "p", {"directory one": {}}, lambda _: True, 50.0).fleet
     restarted = again(leaving, FOUND, now=100.0)
     assert replica(restarted, "f").draining is Draining.DISCOVERY
-    assert "f" in ports(expire(restarted, 109.0))
-    assert "f" not in ports(expire(restarted, 110.0))
+    assert "f" in ports(expired(restarted, 109.0))
+    assert "f" not in ports(expired(restarted, 110.0))
     # Once it is declared, no source can have lost it.
     named = file(p={"a": 1, "f": 6})
     assert replica(again(leaving, named), "f").draining is None
@@ -211,22 +213,25 @@ def test_whatever_happened_a_restart_changes_nothing_and_each_change_is_written(
             elif isinstance(step, dict):
                 answer = {id_: replica_settings(port) for id_, port in step.items()}
                 sets = {"directory one": answer}
-                fleet = discover(fleet, "p", sets, lambda _: True, 0.0).fleet
+                fleet = discovered(fleet, "p", sets, lambda _: True, 0.0).fleet
             else:
-                fleet = apply(fleet, step, 0.0)
+                fleet = applied(fleet, step, 0.0)
         except Refused:
             assert fleet is before
         kept = written(kept, before, fleet)
         assert kept == registered(fleet)
         assert contents(restored(kept, config, 0.0)) == contents(fleet)
-    everything = changes(None, fleet)
+    everything = rows(fleet, None)
     assert everything.everything
-    assert written(Registered(), None, fleet) == registered(fleet)
+    assert (everything.pools, everything.replicas) == (
+        registered(fleet).pools,
+        registered(fleet).replicas,
+    )
 
 
-def written(kept: Registered, before: Fleet | None, after: Fleet) -> Registered:
+def written(kept: Registered, before: Fleet, after: Fleet) -> Registered:
     """What is kept once the changes are written."""
-    found = changes(before, after)
+    found = rows(after, set(keys_of_rows(tuple(differences(before, after)))))
     return Registered(
         found.generations,
         {key: it for key, it in {**kept.pools, **found.pools}.items() if it is not None},
@@ -252,7 +257,7 @@ def test_a_heartbeat_is_nothing_to_write() -> None:
     fleet = after(put("c", 3, ttl="30s"), fleet=declared(FILE))
     renewed = after(PutReplica("p", "c", replica(fleet, "c").settings), fleet=fleet, now=10)
     assert renewed is not fleet
-    assert not changes(fleet, renewed)
+    assert not set(keys_of_rows(tuple(differences(fleet, renewed))))
 
 
 def test_which_process_it_was_is_known_though_nobody_says_so_any_more() -> None:
@@ -279,6 +284,6 @@ def test_all_that_the_api_said_of_a_pool_counts_once_the_file_says_nothing() -> 
 def test_a_lease_that_there_is_no_longer_has_drained_nobody() -> None:
     body = {"id": "a", "address": "127.0.0.1:1", "ttl": "30s"}
     leased = validated(Config, {"pools": [{"name": "p", **POOL, "replicas": [body]}]})
-    fleet = expire(declared(leased), 31)
+    fleet = expired(declared(leased), 31)
     assert replica(again(fleet, leased)).draining is Draining.LEASE
     assert replica(again(fleet)).draining is None

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from controlplane.fleet import PutPool, PutReplica
-from controlplane.plane import Plane, Probe, Target, Told
+from controlplane.plane import HistoryItem, Plane, Probe, Target
 from controlplane.settings import ReplicaSettings
 from controlplane.signals import GpuMemory, Histogram, Reading
 from tests.plane.pools import SETTINGS
@@ -63,5 +63,5 @@ class Watched:
         memory = (GpuMemory(f"GPU-{id_}", self.memory[id_] * 8e9, 8e9),)
         return replace(reading, queue=self.queue[id_], memory=memory)
 
-    def told(self, id_: str = "a", since: float = 3600.0) -> tuple[Told, ...]:
-        return self.plane.timelines.of("m", id_, self.now, since)
+    def told(self, id_: str = "a", since: float = 3600.0) -> tuple[HistoryItem, ...]:
+        return self.plane.histories.of("m", id_, self.now, since)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from controlplane.balancing.restart import pool_data, replica_data
-from controlplane.fleet import registered, restored
-from controlplane.plane import Plane, Probe, Remembered, RememberedPool, Target
+from controlplane.fleet import registered, restored, whole
+from controlplane.plane import Plane, Probe, RestartPool, RestartReplica, Target
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
@@ -108,19 +108,19 @@ def measured(tokens: float | None = None, sizes: tuple[int, ...] = ()) -> Life:
     return life
 
 
-def kept(life: Life) -> dict[str, RememberedPool]:
+def kept(life: Life) -> dict[str, RestartPool]:
     """What of it is kept, once through JSON."""
-    decision, known = life.plane.decision("m"), life.plane.remembered("m")
+    decision, known = life.plane.decision("m"), life.plane.restart_state("m")
     assert decision is not None
     data: dict[str, Any] = {
-        id_: Remembered(*known[id_], json.loads(json.dumps(replica_data(decision, id_))))
+        id_: RestartReplica(*known[id_], json.loads(json.dumps(replica_data(decision, id_))))
         for id_ in decision.rows
     }
-    return {"m": RememberedPool(12.0, json.loads(json.dumps(pool_data(decision))), data)}
+    return {"m": RestartPool(12.0, json.loads(json.dumps(pool_data(decision))), data)}
 
 
 def restarted(life: Life, config: Config = CONFIG, now: float = 1000.0) -> Life:
     plane = Plane(now)
-    plane.adopt(restored(registered(life.plane.fleet), config, now), now)
-    plane.recall(kept(life), now)
+    plane.adopt(whole(restored(registered(life.plane.fleet), config, now)), now)
+    plane.restore(kept(life), now)
     return Life(plane, now, life.tokens)

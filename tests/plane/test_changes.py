@@ -7,7 +7,7 @@ import pytest
 from controlplane.balancing.sentences import Step
 from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Failure, Probe, State, changes
-from controlplane.plane.entry import Entry
+from controlplane.plane.history import HistoryEntry
 from controlplane.settings import ReplicaSettings
 from tests.plane.histories import Watched
 
@@ -16,7 +16,7 @@ STEPS = (
     Step("median", 1.0, 1.0, "1.00 × the pool's median"),
     Step("tier", 1.0, 1.0, "in tier-8"),
 )
-ENTRY = Entry(
+ENTRY = HistoryEntry(
     at=0.0,
     lifetime=1,
     state=State.READY,
@@ -38,11 +38,11 @@ ENTRY = Entry(
 )
 
 
-def said(before: Entry, after: Entry) -> list[str]:
+def said(before: HistoryEntry, after: HistoryEntry) -> list[str]:
     return list(changes(before, after))
 
 
-def stepped(*steps: Step, weight: int, share: float) -> Entry:
+def stepped(*steps: Step, weight: int, share: float) -> HistoryEntry:
     return replace(ENTRY, steps=steps, weight=weight, share=share)
 
 

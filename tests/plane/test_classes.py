@@ -2,7 +2,7 @@
 
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe
-from controlplane.plane.partings import notice
+from controlplane.plane.decisions import notice
 from controlplane.plane.preview import preview
 from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER

@@ -20,9 +20,9 @@ from controlplane.fleet import (
 )
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import Outline
-from controlplane.plane.touched import REMEMBERED
 from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.signals import Device, GpuMemory
+from tests.fleet.fleets import without_pool
 from tests.plane.test_growth import versions
 
 IDS = [f"r{n}" for n in range(50)]
@@ -131,27 +131,27 @@ def test_it_is_what_a_look_at_everything_comes_to(
 ) -> None:
     of = pool_of(policy, slow_start, profile)
     plane, other, now = begun(of), begun(of), 0.0
-    (number, _), seen = plane.touched("p", None), outlines(plane)
-    kept = dict(plane.remembered("p"))
+    follower, seen = plane.follow(), outlines(plane)
+    kept = dict(plane.restart_state("p"))
     for passed, step, is_decided in life:
         now += passed
         for it in (plane, other):
             step(it, now)
         if not is_decided:
             continue
-        other._due.add(list(other._due.pools()))
+        other._dirty.add(list(other._dirty.pools()))
         assert versions(plane.decide(now)) == versions(other.decide(now))
         assert dict(decision_of(plane).replicas) == dict(decision_of(other).replicas)
         # Who follows what is decided looks at those that it was about, and knows all.
-        number, some = plane.touched("p", number)
+        some = follower.taken().get("p", set())
         assert some is not None
         for id_ in some:
             seen.pop(id_, None)
             kept.pop(id_, None)
         seen |= plane.outlines("p", some)
-        kept |= plane.remembered("p", some)
+        kept |= plane.restart_state("p", some)
         assert seen == outlines(plane) == outlines(other)
-        assert kept == plane.remembered("p") == other.remembered("p")
+        assert kept == plane.restart_state("p") == other.restart_state("p")
 
 
 def that_joins(plane: Plane, now: float) -> None:
@@ -172,41 +172,46 @@ def that_joins(plane: Plane, now: float) -> None:
 )
 def test_a_decision_is_about_what_has_changed(step: Step, changed: set[str]) -> None:
     plane = begun(pool_of("capacity-tiers", None, "tei"))
-    number, _ = plane.touched("p", None)
+    follower = plane.follow()
     step(plane, 100.0)
     plane.decide(100.0)
-    _, some = plane.touched("p", number)
-    assert some is not None
-    assert set(some) == changed
+    assert follower.taken() == {"p": changed}
+    assert follower.taken() == {}
 
 
 def test_other_settings_are_about_all() -> None:
     plane = begun(pool_of("capacity-tiers", None))
-    number, _ = plane.touched("p", None)
+    follower = plane.follow()
     plane.apply(PutPool("p", pool_of("weighted-least-request", None)), 100.0)
     plane.decide(100.0)
-    _, some = plane.touched("p", number)
-    assert some is not None
-    assert set(some) == set(IDS)
+    assert follower.taken() == {"p": set(IDS)}
 
 
-def test_who_has_not_looked_for_long_is_told_of_all() -> None:
+def test_who_has_not_looked_for_long_is_told_of_all_that_decisions_were_about() -> None:
     plane = begun(pool_of("capacity-tiers", None))
-    number, _ = plane.touched("p", None)
-    for turn in range(REMEMBERED + 1):
+    follower = plane.follow()
+    for turn in range(100):
         asked(Drain("p", "r1") if turn % 2 else Undrain("p", "r1"))(plane, 100.0 + turn)
         failed("r2")(plane, 100.0 + turn)
         plane.decide(100.0 + turn)
-    newest, some = plane.touched("p", number)
-    assert some is None
-    assert plane.touched("p", newest) == (newest, ())
+    assert follower.taken() == {"p": {"r1", "r2"}}
+
+
+def test_of_a_pool_that_is_gone_a_follower_is_told_nothing() -> None:
+    plane = begun(pool_of("capacity-tiers", None))
+    follower = plane.follow()
+    asked(Drain("p", "r1"))(plane, 100.0)
+    plane.decide(100.0)
+    plane.adopt(without_pool(plane.fleet, "p"), 100.0)
+    plane.decide(101.0)
+    assert follower.taken() == {}
 
 
 def test_history_tells_of_those_that_have_changed() -> None:
     plane = begun(pool_of("capacity-tiers", "10s"))
     plane.apply(Drain("p", "r1"), 100.0)
     plane.decide(100.0)
-    drained, other = (plane.timelines.of("p", id_, 100.0) for id_ in ("r1", "r2"))
+    drained, other = (plane.histories.of("p", id_, 100.0) for id_ in ("r1", "r2"))
     assert [it.entry.draining for it in drained] == [None, "operator"]
     assert drained[-1].entry.serving == len(IDS) - 1
     assert len(other) == 1
@@ -243,9 +248,9 @@ def test_one_that_joins_comes_to_its_share_while_nothing_else_is_heard() -> None
     assert tiers[0].startswith("starting-")
     assert weights[0] == 167
     assert (tiers[-1], weights[-1]) == ("tier-8", 1000)
-    assert not list(plane._decided.due(1_000.0))
+    assert not list(plane._decisions.due(1_000.0))
     # And its history tells of each step.
-    told = [it.entry.weight for it in plane.timelines.of("p", "new", now)]
+    told = [it.entry.weight for it in plane.histories.of("p", "new", now)]
     assert told[0] == 167
     assert len(set(told)) > 5
 

@@ -7,7 +7,7 @@ from controlplane.plane import Failure, Plane, Probe, ReplicaReport
 from controlplane.plane.devices import exporters_of
 from controlplane.settings import Config, load_config
 from controlplane.signals import Device, GpuMemory, Histogram, Reading
-from tests.lines import lines_run
+from tests.calls import calls
 
 REPLICAS = """
       - {id: a, address: "127.0.0.1:9001", gpu: {uuid: GPU-1}}
@@ -173,7 +173,7 @@ def test_the_work_to_join_a_replica_does_not_grow_with_the_devices() -> None:
             assert [gpu.fraction for gpu in found.memory] == [0.1]
 
         join()
-        return lines_run(join)
+        return calls(join)
 
     assert work(100) == work(5)
 

@@ -3,10 +3,10 @@
 import pytest
 
 from controlplane.balancing.restart import pool_data, replica_data
-from controlplane.fleet import PutPool, PutReplica, registered, restored
-from controlplane.plane import Plane, Probe, Remembered, RememberedPool
+from controlplane.fleet import PutPool, PutReplica, registered, restored, whole
+from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.plane.discoveries import EMPTY_SECONDS
-from controlplane.plane.settling import SETTLE_SECONDS
+from controlplane.plane.startup import STARTUP_SECONDS
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
 
 SOURCE = "directory replicas.d"
@@ -54,33 +54,33 @@ def plane() -> Plane:
 
 
 def test_nothing_is_told_before_the_source_of_an_empty_pool_has_answered(plane: Plane) -> None:
-    assert not plane.is_settled(SETTLE_SECONDS)
+    assert not plane.has_started(STARTUP_SECONDS)
     plane.discoveries.failed("m", SOURCE, "no answer")
-    assert not plane.is_settled(SETTLE_SECONDS)
+    assert not plane.has_started(STARTUP_SECONDS)
     answered(plane, 1)
-    assert not plane.is_settled(0.1)
+    assert not plane.has_started(0.1)
     serve(plane)
-    assert plane.is_settled(0.1)
+    assert plane.has_started(0.1)
 
 
 def test_an_empty_answer_is_one(plane: Plane) -> None:
     answered(plane)
-    assert plane.is_settled(0.1)
+    assert plane.has_started(0.1)
 
 
 def test_a_source_is_not_waited_for_for_ever(plane: Plane) -> None:
-    assert not plane.is_settled(EMPTY_SECONDS - 0.1)
-    assert plane.is_settled(EMPTY_SECONDS)
+    assert not plane.has_started(EMPTY_SECONDS - 0.1)
+    assert plane.has_started(EMPTY_SECONDS)
 
 
 def test_a_pool_with_replicas_waits_no_longer_than_others() -> None:
     plane = Plane(0.0)
     plane.declare(config('{id: a, address: "10.0.0.2:80"}'), 0.0)
     serve(plane)
-    assert not plane.is_settled(0.1)
-    assert plane.is_settled(SETTLE_SECONDS)
+    assert not plane.has_started(0.1)
+    assert plane.has_started(STARTUP_SECONDS)
     plane.discoveries.failed("m", SOURCE, "no answer")
-    assert plane.is_settled(0.1)
+    assert plane.has_started(0.1)
 
 
 def test_a_replica_found_while_the_plane_starts_has_served_before(plane: Plane) -> None:
@@ -131,12 +131,12 @@ def test_what_served_before_a_restart_is_not_let_go_by_a_first_answer_before_it_
     answered(plane, 1, 2, 3)
     serve(plane)
     plane.decide(0.5)
-    decision, known = plane.decision("m"), plane.remembered("m")
+    decision, known = plane.decision("m"), plane.restart_state("m")
     assert decision is not None
-    kept = {id_: Remembered(*known[id_], replica_data(decision, id_)) for id_ in decision.rows}
+    kept = {id_: RestartReplica(*known[id_], replica_data(decision, id_)) for id_ in decision.rows}
     again = Plane(0.0)
-    again.adopt(restored(registered(plane.fleet), config(), 0.0), 0.0)
-    again.recall({"m": RememberedPool(0.0, pool_data(decision), kept)}, 0.0)
+    again.adopt(whole(restored(registered(plane.fleet), config(), 0.0)), 0.0)
+    again.restore({"m": RestartPool(0.0, pool_data(decision), kept)}, 0.0)
     again.discoveries.adopt(config().pools)
     answered(again, 1)
     assert ids(again) == {"r1", "r2", "r3"}

@@ -5,11 +5,11 @@ import pytest
 from controlplane.api.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Plane, Probe
-from controlplane.plane.envoy_health import MOST, Dispute
+from controlplane.plane.envoys import MOST, Dispute
 from controlplane.resources.health_checks import FOR_A_WHILE, check_interval
 from controlplane.resources.views import View
 from controlplane.signals.load import Endpoint
-from tests.fleet.fleets import pool_settings, put
+from tests.fleet.fleets import pool_settings, put, without_replica
 
 A = Endpoint("p", "127.0.0.1", 1)
 EVERYTHING = View()
@@ -99,7 +99,7 @@ def test_one_that_is_gone_makes_room_for_another() -> None:
     plane = plane_with(*range(1, MOST + 2))
     known = plane.to_check("n", EVERYTHING, ())
     gone = known[0].replica.id
-    plane.adopt(plane.fleet.with_pool(plane.fleet.pool("p").without_replica(gone)), 1.0)
+    plane.adopt(without_replica(plane.fleet, "p", gone), 1.0)
     plane.decide(1.0)
     after = {it.replica.id for it in plane.to_check("n", EVERYTHING, known)}
     assert len(after) == MOST

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from controlplane.plane.partings import Told, next_step
+from controlplane.plane.decisions import ClassStep, next_step
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion
 from controlplane.settings import ClassMatch
@@ -16,16 +16,16 @@ def parting(*names: str, routed: bool = True) -> Parting:
     return Parting((*named, TrafficClass(OTHERS, None, PORTIONS, routed=True)))
 
 
-def step(before: Told | None, wanted: Parting | None, now: float) -> Told:
+def step(before: ClassStep | None, wanted: Parting | None, now: float) -> ClassStep:
     return next_step(before, wanted, NEEDED, now)
 
 
-def routed(told: Told) -> dict[str, bool]:
+def routed(told: ClassStep) -> dict[str, bool]:
     """Whether routes lead to each class that has a cluster of its own."""
     return {it.name: it.routed for it in told.parting.named} if told.parting else {}
 
 
-TOGETHER = Told()
+TOGETHER = ClassStep()
 
 
 def test_a_new_class_has_a_cluster_before_a_route_leads_to_it() -> None:

@@ -7,12 +7,13 @@ import pytest
 
 from controlplane.fleet import Drain, PutReplica, Refused, expire
 from controlplane.plane import Failure, Plane, Probe, Target
-from controlplane.plane.settling import SETTLE_SECONDS
+from controlplane.plane.startup import STARTUP_SECONDS
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from controlplane.settings import Config, ReplicaSettings, load_config, validated
 from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.fleet.fleets import without_pool
 
 CONFIG = load_config(
     """
@@ -81,14 +82,14 @@ def reading(at: float, count: float, seconds: float) -> Reading:
 
 def test_it_says_nothing_before_every_replica_was_asked(plane: Plane) -> None:
     answer(plane, "a", Probe.HEALTHY, 0.1)
-    assert not plane.is_settled(0.2)
+    assert not plane.has_started(0.2)
     answer(plane, "b", Probe.REFUSED, 0.3)
-    assert plane.is_settled(0.4)
+    assert plane.has_started(0.4)
 
 
 def test_it_does_not_wait_for_ever(plane: Plane) -> None:
-    assert not plane.is_settled(SETTLE_SECONDS - 0.1)
-    assert plane.is_settled(SETTLE_SECONDS)
+    assert not plane.has_started(STARTUP_SECONDS - 0.1)
+    assert plane.has_started(STARTUP_SECONDS)
 
 
 def test_envoy_learns_only_of_replicas_that_are_ready(plane: Plane) -> None:
@@ -160,7 +161,7 @@ def test_a_removed_replica_is_not_scraped_and_not_told_to_envoy(plane: Plane) ->
 def test_a_removed_pool_leaves_nothing_behind(plane: Plane) -> None:
     answer(plane, "a", Probe.HEALTHY, 0.1)
     plane.decide(0.5)
-    plane.adopt(plane.fleet.without_pool("minilm"), 1.0)
+    plane.adopt(without_pool(plane.fleet, "minilm"), 1.0)
     assert not plane.decide(1.1).pools
     with pytest.raises(Refused, match="there is no pool 'minilm'"):
         plane.report("minilm", "a", 1.2)

@@ -125,7 +125,7 @@ def test_no_history_is_made_of_what_is_only_imagined(
     def made(_: object) -> bytes:
         raise AssertionError("an entry was made")
 
-    monkeypatch.setattr("controlplane.plane.timeline.packed", made)
+    monkeypatch.setattr("controlplane.plane.history.packed", made)
     assert preview(plane, Drain("p", "a"), 100.0).pools == ("p",)
 
 

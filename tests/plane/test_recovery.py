@@ -36,7 +36,7 @@ class Lost:
 
 
 def test_envoys_that_hold_nothing_are_served_at_once_whatever_was_lost() -> None:
-    assert Lost("p").plane.is_settled(0.0)
+    assert Lost("p").plane.has_started(0.0)
 
 
 def test_where_nothing_was_lost_all_is_told_to_all() -> None:

@@ -6,6 +6,7 @@ from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Plane, Probe
 from controlplane.resources.endpoints import Member
 from controlplane.settings import ReplicaSettings, load_config, validated
+from tests.fleet.fleets import without_pool
 
 TEXT = """
 pools:
@@ -101,6 +102,6 @@ def test_what_was_told_once_is_not_built_again(plane: Plane) -> None:
 
 def test_a_pool_that_was_removed_is_left_to_the_decision(plane: Plane) -> None:
     plane.apply(Drain("minilm", "a"), 1.0)
-    plane.adopt(plane.fleet.without_pool("minilm"), 1.0)
+    plane.adopt(without_pool(plane.fleet, "minilm"), 1.0)
     plane.refresh()
     assert plane.decide(1.0).pools == {}

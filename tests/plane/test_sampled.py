@@ -2,6 +2,7 @@
 
 from controlplane.plane import Plane
 from controlplane.signals.sizes import Sample
+from tests.fleet.fleets import without_pool
 from tests.plane.test_traffic import serving
 
 ONE = Sample("p", "", "127.0.0.1", 9001, 100, 0.1, 200)
@@ -30,5 +31,5 @@ def test_of_a_pool_that_is_removed_nothing_is_kept() -> None:
     it = plane()
     it.sampled([ONE], 1.0)
     for name in it.fleet.pools:
-        it.adopt(it.fleet.without_pool(name), 2.0)
+        it.adopt(without_pool(it.fleet, name), 2.0)
     assert it.sizes == {}

@@ -11,6 +11,7 @@ from controlplane.plane.observed import Observed
 from controlplane.settings import Address, Config, load_config
 from controlplane.signals import profile_of, read
 from controlplane.signals.load import Endpoint, Load
+from tests.fleet.fleets import without_pool
 from tests.plane.test_plane import reading
 
 CONFIG = """
@@ -209,7 +210,7 @@ def test_of_a_replica_that_has_gone_no_report_is_kept(change: str) -> None:
     if left:
         plane.declare(Config(pools=left), 1.5)
     else:
-        plane.adopt(plane.fleet.without_pool("p"), 1.5)
+        plane.adopt(without_pool(plane.fleet, "p"), 1.5)
     # Nor does a report without it renew what there was.
     plane.reported("one", {}, 1.0, 2.0)
     kept = plane._traffic._reports.endpoints()

@@ -104,15 +104,16 @@ def test_a_replica_that_has_no_portion_yet_is_the_same_catalog() -> None:
 def test_only_pools_that_were_touched_are_looked_at() -> None:
     held = catalog(two_pools())
     heavier = {name: dict.fromkeys("abx", HEAVIER) for name in "pq"}
-    built = build(two_pools(), heavier, held, {"p"})
+    built = build(two_pools(), heavier, held, {"p": None})
     assert (encoded_anew(held, built, "p"), encoded_anew(held, built, "q")) == ({ENDPOINT}, set())
 
 
 def test_a_touched_pool_that_is_gone_or_was_never_there_is_left_out() -> None:
     held = catalog(two_pools())
-    built = build(a_pool(a=1, b=2), {"p": dict.fromkeys("ab", TIER)}, held, {"q", "nobody"})
+    portions, gone = {"p": dict.fromkeys("ab", TIER)}, dict.fromkeys(("q", "nobody"))
+    built = build(a_pool(a=1, b=2), portions, held, gone)
     assert built.pools.keys() == {"p"}
-    assert build(a_pool(a=1, b=2), {}, built, {"q", "nobody"}) is built
+    assert build(a_pool(a=1, b=2), {}, built, gone) is built
 
 
 def test_a_new_pools_cluster_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """What a pool's assignment tells Envoy: localities are zones and tiers, weights are capacities."""
 
+from dataclasses import replace
+
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.fleet import Drain, Fleet, Pool, Replicas
+from controlplane.fleet import Draft, Drain, Fleet, Pool, Replicas
 from controlplane.resources.portion import Portion
 from controlplane.settings import ReplicaSettings, validated
 from tests.fleet.fleets import a_pool, after
@@ -90,10 +92,9 @@ def test_an_endpoint_is_at_its_replicas_address(host: str) -> None:
     settings_ = validated(ReplicaSettings, {"address": f"{host}:9001"})
     fleet = a_pool(a=1)
     replica = fleet.pool("p").replica("a")
-    moved = fleet.pool("p").with_replica(
-        type(replica)(replica.id, settings_, replica.source, replica.generation)
-    )
-    endpoint = endpoints(fleet.with_pool(moved), {"a": TIER})["a"].endpoint
+    draft = Draft(fleet)
+    draft.put_replicas("p", {"a": replace(replica, settings=settings_)})
+    endpoint = endpoints(draft.fleet, {"a": TIER})["a"].endpoint
     assert endpoint is not None
     assert endpoint.address is not None
     assert endpoint.address.socket_address is not None

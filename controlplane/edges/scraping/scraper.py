@@ -11,7 +11,7 @@ progress 64 at a time (`AT_ONCE`), and when many replicas are not ready each is 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,7 +22,7 @@ import aiohttp
 from controlplane.edges.scraping.access import Access
 from controlplane.edges.scraping.http_get import Getter
 from controlplane.edges.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
-from controlplane.fleet import Difference, Fleet, Pool, Replica, differences
+from controlplane.fleet import Change, Fleet, Key
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.settings import GpuSettings, MetricsSettings
 from controlplane.settings.access import AccessSettings
@@ -99,46 +99,60 @@ class Scraper:
         self._clock = clock
         self._folder = folder
         self._accesses: dict[AccessSettings, Access] = {}
-        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
-        self._exporters: set[Exporter] = set()
+        # By pool and replica id, with the generation that is asked.
+        self._tasks: dict[tuple[str, str], tuple[int, asyncio.Task[None]]] = {}
+        self._exporters: dict[Exporter, asyncio.Task[None]] = {}
         # Those that have been asked and were not ready.
         self._unready: set[Hashable] = set()
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._receiver = receiver(clock)
+        # What has changed since tasks were begun and ended last.
+        self._dirty: set[Key] = {(name, None) for name in plane.fleet.pools}
         self._changed = asyncio.Event()
         self._changed.set()
 
-    def reconcile(self) -> None:
+    def reconcile(self, changes: Iterable[Change]) -> None:
         """Have tasks begin for new targets and end for those that are gone."""
+        self._dirty.update((it.pool, it.replica) for it in changes)
         self._changed.set()
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        seen = Fleet()
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         probing = aiohttp.ClientSession(connector=connector, trust_env=False)
         async with probing as session, asyncio.TaskGroup() as group:
 
-            def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> None:
-                self._tasks[key] = group.create_task(following, name=f"scrape {key}")
+            def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                return group.create_task(following, name=f"scrape {key}")
 
             while await self._changed.wait():
                 self._changed.clear()
-                before, seen = seen, self._plane.fleet
-                found = list(differences(before, seen))
-                for it in found:
-                    self._end(it)
-                for it in found:
-                    for target in self._targets(it):
-                        if target.key not in self._tasks:
-                            begin(target.key, self._follow(session, target))
+                dirty, self._dirty = self._dirty, set()
+                for name, id_ in self._replicas(dirty):
+                    target = self._plane.target(name, id_)
+                    known = self._tasks.get((name, id_))
+                    if known and (target is None or target.replica.generation != known[0]):
+                        del self._tasks[name, id_]
+                        known[1].cancel()
+                    if target is not None and (name, id_) not in self._tasks:
+                        task = begin(target.key, self._follow(session, target))
+                        self._tasks[name, id_] = target.replica.generation, task
                 # One that is to be asked more often, or in another way, is another one.
                 wanted = set(self._plane.exporters())
-                for gone in self._exporters - wanted:
-                    self._tasks.pop(gone).cancel()
-                for exporter in wanted - self._exporters:
-                    begin(exporter, self._watch(exporter))
-                self._exporters = wanted
+                for gone in self._exporters.keys() - wanted:
+                    self._exporters.pop(gone).cancel()
+                for exporter in wanted - self._exporters.keys():
+                    self._exporters[exporter] = begin(exporter, self._watch(exporter))
+
+    def _replicas(self, dirty: Iterable[Key]) -> dict[tuple[str, str], None]:
+        """Who may have to be followed from now on, or no longer: with a pool, all of it."""
+        pools = {name for name, id_ in dirty if id_ is None}
+        found = {(name, id_): None for name, id_ in dirty if id_ is not None}
+        found |= {key: None for key in self._tasks if key[0] in pools}
+        fleet = self._plane.fleet.pools
+        return found | {
+            (name, id_): None for name in pools if name in fleet for id_ in fleet[name].replicas
+        }
 
     def _access(self, settings: AccessSettings | None) -> Access | None:
         """The one that all who are asked alike share."""
@@ -147,27 +161,6 @@ class Scraper:
         if settings not in self._accesses:
             self._accesses[settings] = Access(settings, self._folder, self._clock)
         return self._accesses[settings]
-
-    def _targets(self, found: Difference) -> Iterator[Target]:
-        """Who may have to be followed from now on: in a pool with other settings, all of it."""
-        of_pool = found.after.replicas if isinstance(found.after, Pool) else ()
-        for id_ in of_pool if found.replica is None else (found.replica,):
-            if (target := self._plane.target(found.pool, id_)) is not None:
-                yield target
-
-    def _end(self, found: Difference) -> None:
-        """Follow those no longer that went, or that another process has replaced."""
-        match found.before, found.after:
-            case Pool(name=name, replicas=replicas), None:
-                gone = [(name, it.id, it.generation) for it in replicas.values()]
-            case Replica(id=id_, generation=known), after:
-                stays = isinstance(after, Replica) and after.generation == known
-                gone = [] if stays else [(found.pool, id_, known)]
-            case _:
-                gone = []
-        for key in gone:
-            if (task := self._tasks.pop(key, None)) is not None:
-                task.cancel()
 
     async def _watch(self, exporter: Exporter) -> None:
         """Scrape an exporter at its interval until cancelled."""
@@ -232,7 +225,8 @@ class Scraper:
                 self._unready.discard(target.key)
                 probe_due = due
                 if not after.settings.metrics.is_scraped:
-                    self._tasks.pop(target.key, None)
+                    if after.key == target.key:
+                        self._tasks.pop((target.pool, target.replica.id), None)
                     return
             if not is_scraped:
                 interval = self._probe_interval(interval)

@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from string import ascii_lowercase
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from controlplane.edges.scraping import scraper as scrapers
 from controlplane.edges.scraping.scraper import Scraper
+from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
 from controlplane.settings import load_config
 from controlplane.settings.metrics import DEFAULT_BYTES
@@ -37,7 +38,7 @@ class Recorder(Plane):
         self.probes: asyncio.Queue[Probe] = asyncio.Queue()
         self.devices: asyncio.Queue[tuple[Device, ...] | Failure] = asyncio.Queue()
         self.scrapes: list[bool] = []
-        self.changed: Callable[[], None] = lambda: None
+        self.changed: Callable[[Sequence[Change]], None] = lambda _: None
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         super().record(target, outcome, now)

@@ -13,6 +13,7 @@ from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from controlplane.settings.metrics import DEFAULT_BYTES
 from controlplane.signals import Reading
 from tests.edges.scraping.test_scraper import GOOD, Handler, first, hang, redirect, scraping, text
+from tests.fleet.fleets import without_pool
 from tests.processes import DEADLINE
 
 
@@ -72,8 +73,7 @@ async def test_a_ready_replica_without_metrics_is_left_alone_until_it_has_some()
         settings = plane.fleet.pool("minilm").settings
         said = settings.model_dump(mode="json", exclude_unset=True)
         with_metrics = validated(PoolSettings, said | {"metrics": {"profile": "tei"}})
-        plane.apply(PutPool("minilm", with_metrics), 1.0)
-        plane.changed()
+        plane.changed(plane.apply(PutPool("minilm", with_metrics), 1.0))
         assert isinstance(await first(plane.outcomes), Reading)
         assert len(following()) == 1
 
@@ -90,8 +90,7 @@ async def test_a_replica_that_moves_is_followed_at_its_new_address_and_no_longer
         assert isinstance(await first(plane.outcomes), Reading)
         before = following()
         moved = validated(ReplicaSettings, {"address": f"127.0.0.1:{new}"})
-        plane.apply(PutReplica("minilm", "a", moved), 1.0)
-        plane.changed()
+        plane.changed(plane.apply(PutReplica("minilm", "a", moved), 1.0))
         while set(following()) & set(before) or not following():
             await asyncio.sleep(0.01)
 
@@ -105,8 +104,9 @@ async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None
         assert isinstance(await first(plane.outcomes), Reading)
         assert following()
         for name in plane.fleet.pools:
-            plane.adopt(plane.fleet.without_pool(name), 1.0)
-        plane.changed()
+            gone = without_pool(plane.fleet, name)
+            plane.adopt(gone, 1.0)
+            plane.changed(gone.changes)
         while following():
             await asyncio.sleep(0.01)
 

@@ -1,0 +1,159 @@
+"""What the fleet refuses: loops, removals that would empty a pool, changes of others' replicas."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from controlplane.fleet.commands import (
+    Command,
+    DeleteReplica,
+    Drain,
+    Heartbeat,
+    PutReplica,
+    PutReplicas,
+    Undrain,
+)
+from controlplane.fleet.layers import Source
+from controlplane.fleet.state import Fleet, Pool, Refused, Replica
+from controlplane.settings import ReplicaSettings
+from controlplane.settings.listeners import Listeners
+
+TOGETHER: Final = 10.0
+"""Seconds within which removals count as one step."""
+
+
+def departures_with(pool: Pool, now: float, *, force: bool) -> tuple[float, ...]:
+    """When replicas of a pool were removed lately, with one more that is removed now.
+
+    An Envoy drops a removed replica at once, so a script that removes too many is an outage. A
+    replica that was drained before gets no requests, and its removal is not counted.
+
+    Args:
+        pool: With the replica that is removed, which was not drained.
+        now: Seconds of a monotonic clock.
+        force: Whether the replica is to be removed however many went before.
+
+    Raises:
+        Refused: When the replica is not the first, and with it more than half of those would be
+            gone that were there before the first.
+    """
+    recent = tuple(at for at in pool.departures if now - at < TOGETHER)
+    serving = _serving(pool)
+    gone, there = len(recent) + 1, serving + len(recent)
+    if gone > 1 and gone * 2 > there and not force:
+        raise Refused(
+            "conflict",
+            f"pool {pool.name!r} would have lost {gone} of {there} replicas within"
+            f" {TOGETHER:g} s; drain them first, wait, or force it",
+        )
+    return (*recent, now)
+
+
+def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
+    """Refuse to move most replicas of a pool in one step.
+
+    At the new address is another process, of which Envoy is not told before its health check
+    answers.
+
+    Args:
+        pool: As it is before.
+        wanted: What they are to be, by id.
+
+    Raises:
+        Refused: When it is more than one, and more than half of those that nobody has drained,
+            that would be at other addresses.
+    """
+    known = {id_: it for id_ in wanted if (it := pool.replicas.get(id_)) is not None}
+    # Who was there before and takes the address of another is no stranger to it.
+    kept = {wanted[id_].address for id_ in known}
+    moved = [it for it in known.values() if it.draining is None and it.address not in kept]
+    if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
+        raise Refused(
+            "conflict",
+            f"{len(moved)} of the {serving} replicas that serve pool {pool.name!r} would move to"
+            " other addresses in one step, where nobody is ready yet; take smaller steps, add them"
+            " under other ids first, or force it",
+        )
+
+
+def _serving(pool: Pool) -> int:
+    return sum(replica.draining is None for replica in pool.replicas.values())
+
+
+def listeners_of(fleet: Fleet, counts: Callable[[Pool], bool] = lambda _: True) -> Listeners:
+    """Where the pools of a fleet are listened for that count."""
+    return Listeners(
+        (it.settings.listener.address, f"pool {it.name!r}")
+        for it in fleet.pools.values()
+        if counts(it)
+    )
+
+
+def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
+    """Refuse a fleet that has a replica where an Envoy listens.
+
+    Args:
+        fleet: To be looked at, all of it.
+        listeners: Where Envoys listen; None: where the pools of the fleet say.
+
+    Raises:
+        Refused: There is one.
+    """
+    listeners = listeners_of(fleet) if listeners is None else listeners
+    for pool in fleet.pools.values():
+        for replica in pool.replicas.values():
+            if (why := listeners.refusal(replica.address)) is not None:
+                raise Refused("conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}")
+
+
+def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:
+    """Refuse a command that changes what another token registered.
+
+    Args:
+        fleet: That it is about to be applied to.
+        command: What is asked.
+        who: The name of the token that asks.
+
+    Raises:
+        Refused: Of the kind "forbidden".
+    """
+    for replica in _changed(fleet, command):
+        if (whose := _other_owner(replica, who)) is not None:
+            raise Refused(
+                "forbidden",
+                f"{whose} replica {replica.id!r}; the token {who!r} may only change what it"
+                " registered",
+                replica=replica.id,
+            )
+
+
+def _other_owner(replica: Replica, who: str) -> str | None:
+    """The start of a sentence on who else owns a replica; None: `who` does, or no token."""
+    if replica.layers.api is None:
+        is_found = replica.source is Source.DISCOVERY
+        return f"{replica.found_by} found" if is_found else "the config file declares"
+    owner = replica.layers.owner
+    return None if owner in (None, who) else f"the token {owner!r} registered"
+
+
+def _changed(fleet: Fleet, command: Command) -> Iterator[Replica]:
+    """The replicas that a command is about, as they are."""
+    if (pool := fleet.pools.get(command.pool)) is None:
+        return
+    match command:
+        case PutReplica(_, id_, settings):
+            yield from _put(pool, PutReplicas(pool.name, {id_: settings}))
+        case PutReplicas():
+            yield from _put(pool, command)
+        case DeleteReplica(_, id_) | Drain(_, id_) | Undrain(_, id_) | Heartbeat(_, id_):
+            if (replica := pool.replicas.get(id_)) is not None:
+                yield replica
+
+
+def _put(pool: Pool, command: PutReplicas) -> Iterator[Replica]:
+    for id_, settings in command.replicas.items():
+        if (replica := pool.replicas.get(id_)) is not None:
+            yield replica
+        # One that was found makes room for one that is put at its address.
+        there = pool.replicas.at(settings.address)
+        if there is not None and there.id != id_ and there.source is Source.DISCOVERY:
+            yield there

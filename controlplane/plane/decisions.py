@@ -1,0 +1,267 @@
+"""What was decided of each pool: decisions, what Envoys are told of them, and classes of requests.
+
+A new class has its cluster before any route leads to it, for as long as Envoys need to check its
+replicas' health. One that is no longer wanted loses its route first, and its cluster with the next
+decision. So no request is lost.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from controlplane import balancing
+from controlplane.balancing import Decision
+from controlplane.balancing.restart import without_counters
+from controlplane.fleet import Fleet, Pool
+from controlplane.plane.history import Histories
+from controlplane.plane.inputs import Seen, Tables, memory_in_use
+from controlplane.plane.startup import Hold, words_of
+from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.portion import Portion, portion_of
+from controlplane.settings import ClassMatch, PoolSettings
+from controlplane.signals.sizes import RequestSizes
+
+CHECKED: Final = 1.0
+"""Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
+only then can requests go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassStep:
+    """What Envoys are told of a pool's classes.
+
+    Attributes:
+        parting: None where requests are not parted.
+        since: When Envoys were first told of each class that is wanted, by name.
+        is_moving: Whether a further step is due, though nothing else may change.
+    """
+
+    parting: Parting | None = None
+    since: Mapping[str, float] = field(default_factory=dict)
+    is_moving: bool = False
+
+
+def notice(settings: PoolSettings) -> float:
+    """Seconds that Envoys need from a new cluster to the first request that may go there."""
+    return settings.health_check.timeout + CHECKED
+
+
+def next_step(
+    before: ClassStep | None, wanted: Parting | None, needed: float, now: float
+) -> ClassStep:
+    """Work out what Envoys are to be told next.
+
+    Args:
+        before: The last step; None where Envoys may hold what is wanted already, as after a
+            restart: whoever has not, is new, and has no request that could be lost.
+        wanted: How requests are to be parted in the end; where a class in it is not `routed`, no
+            route leads to it yet in any case.
+        needed: Seconds of notice.
+        now: Seconds of a monotonic clock.
+    """
+    named = wanted.named if wanted is not None else ()
+    if before is None:
+        # As if they had been told long ago.
+        return ClassStep(wanted, {it.name: now - needed for it in named})
+    since = {it.name: before.since.get(it.name, now) for it in named}
+    coming = tuple(replace(it, routed=it.routed and now >= since[it.name] + needed) for it in named)
+    old = before.parting.named if before.parting is not None else ()
+    going = tuple(replace(it, routed=False) for it in old if it.routed and it.name not in since)
+    last = wanted or before.parting
+    if last is None or not (coming or going):
+        return ClassStep()
+    parting = Parting((*coming, *going, last.classes[-1]))
+    is_late = any(it.routed and not step.routed for it, step in zip(named, coming, strict=True))
+    return ClassStep(parting, since, is_moving=bool(going) or is_late)
+
+
+@dataclass(slots=True)
+class Decisions:
+    """By pool.
+
+    Attributes:
+        decisions: The last of each.
+        portions: What Envoys are to be told of each replica that they may know, by its id.
+        parting: How requests are parted into classes; a pool whose requests are not is not in it.
+        holds: Of pools in which nothing is to change for a while.
+    """
+
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
+    parting: dict[str, Parting] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    _told: dict[str, ClassStep] = field(default_factory=dict)
+    _moving: dict[str, float] = field(default_factory=dict)
+
+    def copy(self) -> "Decisions":
+        """The same, to be changed apart; what both refer to is never changed in place.
+
+        What is decided there comes in one step, and not in several on the way to it.
+        """
+        portions, parting = dict(self.portions), dict(self.parting)
+        return Decisions(dict(self.decisions), portions, parting, dict(self.holds))
+
+    def held(self, pool: str, now: float) -> str | None:
+        """Why nothing is to change in a pool; None: it may."""
+        return words_of(self.holds.get(pool), now)
+
+    def take(self, pool: Pool, decision: Decision, shown: Mapping[str, bool], now: float) -> None:
+        """Take in a decision.
+
+        Args:
+            pool: That it is about.
+            decision: The newest.
+            shown: Whether Envoys may know of a replica, by id; of those that something is new of,
+                or was decided otherwise than before. One that has gone they may not know.
+            now: Seconds of a monotonic clock.
+        """
+        name, settings = pool.name, pool.settings
+        self.decisions[name] = decision
+        portions = dict(self.portions.get(name, {}))
+        for id_, is_shown in shown.items():
+            if is_shown:
+                row = decision.rows[id_]
+                weight, drained = int(decision.weight[row]), bool(decision.drained[row])
+                portions[id_] = portion_of(decision.tier_of(row), weight, drained)
+            else:
+                portions.pop(id_, None)
+        self.portions[name] = portions
+        before = self._told.get(name)
+        wanted = _wanted(settings, decision, portions)
+        if wanted is None and before is not None and before.parting is not None:
+            # All replicas serve all requests again, while the clusters of classes go.
+            wanted = Parting((TrafficClass(OTHERS, None, portions, routed=True),))
+        told = self._told[name] = next_step(before, wanted, notice(settings), now)
+        if told.parting is None:
+            self.parting.pop(name, None)
+        else:
+            self.parting[name] = told.parting
+        is_moving = decision.moving or told.is_moving
+        self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
+
+    def due(self, now: float) -> Iterator[str]:
+        """The pools whose shares are on their way, so that the next step is due."""
+        return (name for name, at in self._moving.items() if now >= at)
+
+    def read_anew(self, pool: str) -> None:
+        """From now on a pool's replicas are read otherwise, or not at all."""
+        if (decision := self.decisions.get(pool)) is not None:
+            self.decisions[pool] = without_counters(decision)
+
+    def forget(self, pool: str) -> None:
+        """A pool has gone."""
+        for kept in (self.decisions, self.portions, self.parting, self.holds):
+            kept.pop(pool, None)
+        self._told.pop(pool, None)
+        self._moving.pop(pool, None)
+
+
+def _wanted(
+    settings: PoolSettings, decision: Decision, portions: Mapping[str, Portion]
+) -> Parting | None:
+    """How requests are to be parted: as the user says, else by size where that was decided."""
+    if settings.classes is not None:
+        matches = {each.name: each.match for each in settings.classes}
+        if decision.classes:
+            return _of_classes(decision, portions, matches)
+        of_user = (
+            TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
+        )
+        return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
+    if (parting := decision.parting) is None:
+        return None
+    match = ClassMatch(min_bytes=parting.threshold)
+    if not decision.classes:
+        # The cluster comes first: Envoys check the health of its replicas before it is used.
+        has_bulk = parting.kind == "long to fast"
+        of_bulk = {
+            id_: portion for id_, portion in portions.items() if (id_ in parting.own) is has_bulk
+        }
+        return Parting(
+            (
+                TrafficClass(BULK, match, of_bulk, routed=False),
+                TrafficClass(OTHERS, None, portions, routed=True),
+            )
+        )
+    return _of_classes(decision, portions, {BULK: match})
+
+
+def _of_classes(
+    decision: Decision, portions: Mapping[str, Portion], matches: Mapping[str, ClassMatch]
+) -> Parting:
+    """Classes in the order in which they are matched, each with the replicas of its own."""
+    weights = {each.name: each.weights.tolist() for each in decision.classes}
+    return Parting(
+        tuple(
+            TrafficClass(
+                name,
+                matches.get(name),
+                {
+                    id_: portion_of(portion.tier, weight, portion.draining)
+                    for id_, portion in portions.items()
+                    if (weight := weights[name][decision.rows[id_]]) > 0
+                },
+                routed=True,
+            )
+            for name in (*matches, OTHERS)
+        )
+    )
+
+
+def decide(
+    fleet: Fleet,
+    due: Mapping[str, Collection[str] | None],
+    seen: Seen,
+    tables: Tables,
+    sizes: Mapping[str, RequestSizes],
+    decided: Decisions,
+    histories: Histories,
+    envoys: int | None,
+    now: float,
+) -> dict[str, Collection[str]]:
+    """Decide what replicas get.
+
+    Args:
+        fleet: All pools.
+        due: Ids of the replicas of which something is new, by pool; None: it may be anything.
+        seen: Until now.
+        tables: What is known of all replicas; brought up to date first.
+        sizes: Of the requests of pools, as far as Envoys tell.
+        decided: Takes what each replica is to get.
+        histories: Take why.
+        envoys: How many are connected; None where that is not known.
+        now: Seconds of a monotonic clock.
+
+    Returns:
+        By pool the ids of the replicas that something was new of, or was decided otherwise of than
+        before; some may have gone.
+    """
+    about = dict[str, Collection[str]]()
+    pools, gone = fleet.pools, dict[str, list[str]]()
+    for name, some in due.items():
+        before = decided.decisions.get(name)
+        is_parted = before is not None and bool(before.classes)
+        gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
+    gpus = memory_in_use(pools, tables, seen.devices, now)
+    for name, ids in gone.items():
+        pool, before, table = pools[name], decided.decisions.get(name), tables[name]
+        of_pool = sizes.get(name)
+        decision = balancing.decide(
+            before,
+            pool.settings,
+            table,
+            now,
+            gpus=gpus,
+            envoys=envoys,
+            sizes=of_pool.all if of_pool is not None else None,
+            class_sizes=of_pool.by_class if of_pool is not None else None,
+            hold=decided.held(name, now),
+        )
+        changed = decision.changed(before) | decision.marked(before)
+        histories.record(pool, decision, changed, seen)
+        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        shown |= dict.fromkeys(ids, False)
+        decided.take(pool, decision, shown, now)
+        about[name] = shown.keys()
+    return about

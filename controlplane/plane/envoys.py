@@ -1,0 +1,184 @@
+"""What is known of connected Envoys: where they listen, and what they see of replicas' health."""
+
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from heapq import nsmallest
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from controlplane.fleet import Fleet, Pool, Replica
+from controlplane.plane.readiness import Readiness, State
+from controlplane.resources.health_checks import FOR_A_WHILE, Checked, check_interval
+from controlplane.resources.views import View
+from controlplane.settings import Address
+from controlplane.settings.listeners import Listeners
+from controlplane.signals.load import Endpoint
+
+MOST: Final = 32
+"""Replicas that one Envoy is asked to check. Where there are more, other Envoys check others."""
+
+
+class Opinion(NamedTuple):
+    """What one Envoy sees of a replica.
+
+    Attributes:
+        node: Its id.
+        is_healthy: Whether its checks succeed.
+        since: When it saw that first, seconds of a monotonic clock.
+    """
+
+    node: str
+    is_healthy: bool
+    since: float
+
+
+class Dispute(NamedTuple):
+    """A replica whose health an Envoy and the control plane see differently for a while.
+
+    Attributes:
+        opinion: The Envoy's; the control plane's is the other one.
+        seconds: For how long both have held theirs.
+    """
+
+    pool: str
+    replica: str
+    opinion: Opinion
+    seconds: float
+
+
+class EnvoyHealth:
+    """The last report of every Envoy that makes any."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Endpoint, dict[Hashable, Opinion]] = {}
+        self._of: dict[Hashable, set[Endpoint]] = {}
+
+    def seen(
+        self, reporter: Hashable, node: str, healthy: Mapping[Endpoint, bool], now: float
+    ) -> None:
+        """Take in a report; what it is not about any more is forgotten."""
+        for gone in self._of.get(reporter, set()) - healthy.keys():
+            self._forget(reporter, gone)
+        self._of[reporter] = {*healthy}
+        for endpoint, is_healthy in healthy.items():
+            known = self._seen.setdefault(endpoint, {})
+            before = known.get(reporter)
+            if before is None or before.is_healthy != is_healthy:
+                known[reporter] = Opinion(node, is_healthy, now)
+
+    def left(self, reporter: Hashable) -> None:
+        """An Envoy has gone, and what it saw with it."""
+        for endpoint in self._of.pop(reporter, ()):
+            self._forget(reporter, endpoint)
+
+    def disputes_of(
+        self, pool: Pool, replica: Replica, readiness: Readiness, now: float
+    ) -> Iterator[Dispute]:
+        """Where Envoys have seen another state of a replica for a while than the control plane.
+
+        Args:
+            pool: Of the replica.
+            replica: One that Envoys know of.
+            readiness: What the control plane sees.
+            now: Seconds of a monotonic clock.
+        """
+        at = replica.address
+        known = self._seen.get(Endpoint(pool.name, at.host, at.port))
+        if not known or replica.draining is not None or not readiness.probed:
+            return
+        is_ready, patience = readiness.state is State.READY, FOR_A_WHILE * check_interval(pool)
+        for opinion in known.values():
+            seconds = now - max(opinion.since, readiness.since)
+            if opinion.is_healthy != is_ready and seconds >= patience:
+                yield Dispute(pool.name, replica.id, opinion, seconds)
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints whose health any Envoy sees."""
+        return tuple(self._seen)
+
+    def _forget(self, reporter: Hashable, endpoint: Endpoint) -> None:
+        known = self._seen.get(endpoint, {})
+        known.pop(reporter, None)
+        if not known:
+            self._seen.pop(endpoint, None)
+
+
+def to_check(
+    fleet: Fleet,
+    shown: Mapping[str, Collection[str]],
+    view: View,
+    known: Iterable[Checked],
+    seed: str,
+) -> tuple[Checked, ...]:
+    """Choose the replicas that an Envoy is to check.
+
+    Args:
+        fleet: Who exists.
+        shown: By pool, the ids of those that Envoys know of.
+        view: Of the Envoy.
+        known: Those that it checks; they stay as long as they are there.
+        seed: Of which Envoys check which, where there are more than one checks.
+
+    Returns:
+        As they are now, by pool and id.
+    """
+    stay = {
+        (it.pool.name, it.replica.id)
+        for it in known
+        if it.replica.id in shown.get(it.pool.name, ()) and it.pool.name in fleet.pools
+    }
+    if len(stay) < MOST:
+        names = (
+            fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
+        )
+        new = ((name, id_) for name in names for id_ in shown.get(name, ()))
+        more = (key for key in new if key not in stay and key[1] in fleet.pools[key[0]].replicas)
+        stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
+    keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
+    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+
+
+class NodeListeners:
+    """Follows the streams that are open.
+
+    Attributes:
+        listeners: Of all of them.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no stream."""
+        self.listeners = Listeners()
+        self._known: dict[Hashable, dict[Address, str]] = {}
+        self._users: dict[Address, set[Hashable]] = {}
+
+    def came(self, stream: Hashable, node: str, view: View) -> None:
+        """A stream has begun.
+
+        Args:
+            stream: Tells it from others.
+            node: Its id.
+            view: What it is shown.
+        """
+        known = listeners_of_node(node, view)
+        if not known:
+            return
+        self._known[stream] = known
+        for address, whose in known.items():
+            self._users.setdefault(address, set()).add(stream)
+            self.listeners.add(address, whose)
+
+    def left(self, stream: Hashable) -> None:
+        """A stream has ended."""
+        for address in self._known.pop(stream, ()):
+            users = self._users[address]
+            users.discard(stream)
+            if not users:
+                del self._users[address]
+                self.listeners.discard(address)
+
+
+def listeners_of_node(node: str, view: View) -> dict[Address, str]:
+    """Where a node listens that the pools do not say, and what for."""
+    found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
+    if view.gateway is not None:
+        found[view.gateway] = f"the gateway {node!r}"
+    return found

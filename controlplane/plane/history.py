@@ -1,0 +1,330 @@
+"""The last hour of every replica: decisions in, the explanations worth telling out.
+
+Most decisions are like the one before. Kept is what differs in something an operator would ask
+about, and one entry every `REGULAR` seconds. Where a replica is so restless that this is too much,
+entries are left out, first those between others that are close in time and much alike.
+
+An hour of entries has to be small, so each is packed into some 300 bytes as soon as it is made.
+"""
+
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+import numpy as np
+
+from controlplane.balancing import ENVOYS, Decision
+from controlplane.balancing.sentences import Step
+from controlplane.balancing.sets import DEAD_BAND
+from controlplane.balancing.table import Bools, Floats, Ints
+from controlplane.fleet import Pool
+from controlplane.plane.inputs import Seen, input_of
+from controlplane.plane.readiness import State
+from controlplane.signals import GpuMemory, Window
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What was known and decided of a replica at one time.
+
+    Attributes:
+        at: When, seconds of a monotonic clock.
+        lifetime: Differs between any two processes seen at one address.
+        state: Of its readiness.
+        draining: Who drains it, as the API says; None: it is not drained.
+        failure: Why the last scrape failed; None when it was good.
+        age: Seconds since the last of what is in the window; None when there was none.
+        window: Its readings, or what Envoys counted; None before any.
+        by_envoys: The window is of load reports: nothing is scraped.
+        in_flight: Requests that all Envoys together had at it; None where none reports.
+        capacity: Requests per second that it was taken to carry; None when nothing was known.
+        weight: That Envoy was told.
+        tier: That it was in; empty where the policy had none.
+        share: Of the pool's traffic, expected, 0 to 1; None where only Envoys knew.
+        classes: Names of the classes of requests that it served first; empty where requests were
+            not parted.
+        serving: Replicas of the pool that had a share.
+        drained: It was cut, for its memory or because its requests failed.
+        stale: Its readings were too old.
+        steps: How it came to that.
+    """
+
+    at: float
+    lifetime: int
+    state: State
+    draining: str | None
+    failure: str | None
+    age: float | None
+    window: Window | None
+    by_envoys: bool
+    in_flight: float | None
+    capacity: float | None
+    weight: int
+    tier: str
+    share: float | None
+    classes: tuple[str, ...]
+    serving: int
+    drained: bool
+    stale: bool
+    steps: tuple[Step, ...]
+
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_PLAIN: Final = tuple(it.name for it in fields(HistoryEntry) if it.name not in ("window", "steps"))
+_WINDOW: Final = tuple(
+    it.name for it in fields(Window) if it.name not in ("memory", "batches", "batches_total")
+)
+"""What is kept of a window beside its GPUs; what it says of batches is not kept."""
+
+_PHRASES: Final = (
+    '","the last scrape failed: no answer within connection refused starting gone operator lease'
+    '"Slow start: ready for s of 10 s""Overloaded: s of work waits there; minimum weight until it'
+    ' is done""stale","No good scrape for s: moves to the pool\'s median""memory","Cut: GPU memory'
+    " reached the hard limit % and is %; it must stay below the soft limit %"
+    ' GPU memory % is over the soft limit %""errors"," % of the requests failed""change","It became'
+    ' × slower s ago""few requests","Evidence of requests is little: mixed with the pool\'s median'
+    ' to requests/s""class bulk","Serves bulk (requests from bytes on, % of the work) with weight'
+    ' ""class search","Serves search only while the replicas for that class cannot'
+    '""backlog","Its tier has ms of work waiting, the set ms""tier","In tier-7 tier-9 tier-8 with'
+    " others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that"
+    ' lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
+    ' all replicas are about equal and treated as equal"],["estimate",null,"Capacity tokens/s'
+    ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
+    'false,"ok",0.0,null,1000,1.0,[],'
+).encode()
+"""What entries are full of, the most frequent last. A phrase that is missing costs some bytes."""
+
+
+def packed(entry: HistoryEntry) -> bytes:
+    """An entry as few bytes; numbers keep five significant digits."""
+    window = entry.window
+    document = [
+        [[step.name, _short(step.before), _short(step.after), step.words] for step in entry.steps],
+        [_short(getattr(entry, name)) for name in _PLAIN],
+        window and [[gpu.uuid, _short(gpu.used), _short(gpu.total)] for gpu in window.memory],
+        window and [_short(getattr(window, name)) for name in _WINDOW],
+    ]
+    squeezer = zlib.compressobj(level=4, wbits=-15, memLevel=5, zdict=_PHRASES)
+    text = _JSON.encode(document).encode("utf-8", "replace")
+    return squeezer.compress(text) + squeezer.flush()
+
+
+def unpacked(data: bytes, at: float) -> HistoryEntry:
+    """The entry that was packed.
+
+    Args:
+        data: By `packed`.
+        at: When it was, in full: five digits are too few for a clock.
+    """
+    text = zlib.decompressobj(wbits=-15, zdict=_PHRASES).decompress(data)
+    steps, plain, memory, numbers = json.loads(text)
+    window = None
+    if numbers is not None:
+        read = dict(zip(_WINDOW, numbers, strict=True))
+        window = Window(**read, memory=tuple(GpuMemory(*gpu) for gpu in memory))
+    known: dict[str, Any] = dict(zip(_PLAIN, plain, strict=True))
+    known |= {"at": at, "state": State(known["state"]), "classes": tuple(known["classes"])}
+    return HistoryEntry(**known, window=window, steps=tuple(Step(*step) for step in steps))
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.5g}") if type(value) is float else value
+
+
+KEPT: Final = 3600.0
+"""Seconds that an entry is kept."""
+REGULAR: Final = 300.0
+"""Seconds after which an entry is made even if nothing has changed."""
+_AT_A_TIME: Final = 0.02
+"""Part of a pool that gets such entries in one decision, so that no decision waits for all."""
+MOST_BYTES: Final = 24_000
+"""Of the entries of one replica; with what else is known of it, it stays below 30 kB."""
+_OVERHEAD: Final = 180
+"""Bytes that Python needs for an entry beside its packed content."""
+_SOFT: Final = 60.0
+"""Seconds; of entries younger than that none is left out before others just for its age."""
+
+_NOTICED: Final = math.log1p(DEAD_BAND)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """An entry in its place.
+
+    Attributes:
+        entry: What was known and decided.
+        before: The entry before it; None for the first that there is.
+        left_out: Entries between the two that were not kept for want of room.
+    """
+
+    entry: HistoryEntry
+    before: HistoryEntry | None
+    left_out: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    at: float
+    jump: float
+    data: bytes
+    left_out: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + _OVERHEAD
+
+
+@dataclass(slots=True)
+class _History:
+    """Of one generation of a replica."""
+
+    entries: list[_Kept] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, kept: _Kept) -> None:
+        self.entries.append(kept)
+        self.size += kept.size
+        while self.entries[0].at < kept.at - KEPT:
+            self._drop(0)
+        while self.size > MOST_BYTES and len(self.entries) > 2:
+            inner = range(1, len(self.entries) - 1)
+            least = min(inner, key=lambda index: self._worth(index, kept.at))
+            self.entries[least + 1].left_out += self.entries[least].left_out + 1
+            self._drop(least)
+
+    def _worth(self, index: int, now: float) -> float:
+        """How much would be lost with an entry: time that it stands for, by what it tells."""
+        entry, before, after = (self.entries[index + by] for by in (0, -1, 1))
+        return (after.at - before.at) / (now - entry.at + _SOFT) * (entry.jump + DEAD_BAND)
+
+    def _drop(self, index: int) -> None:
+        self.size -= self.entries.pop(index).size
+
+
+class _Pool:
+    """The histories of a pool's replicas, and what their newest entries tell, by row."""
+
+    def __init__(self) -> None:
+        self.histories: dict[str, _History] = {}
+        self._rows: Mapping[str, int] = {}
+        self._share: Floats = np.zeros(0)
+        self._marks: Ints = np.zeros(0, np.int64)
+        self._at: Floats = np.zeros(0)
+
+    def forget(self, id_: str) -> None:
+        self.histories.pop(id_, None)
+        if (row := self._rows.get(id_)) is not None:
+            self._share[row], self._marks[row], self._at[row] = 0.0, 0, -math.inf
+
+    def due(self, decision: Decision, changed: Bools) -> tuple[Bools, Floats]:
+        """Choose the rows that get an entry now, and work out by how much each has changed.
+
+        Args:
+            decision: The newest.
+            changed: Rows whose decision differs from the one before.
+        """
+        self._rows = decision.rows
+        if (grown := len(decision.share) - len(self._share)) > 0:
+            self._share = np.concatenate([self._share, np.zeros(grown)])
+            self._marks = np.concatenate([self._marks, np.zeros(grown, np.int64)])
+            self._at = np.concatenate([self._at, np.full(grown, -math.inf)])
+        frame = decision.frame
+        assert frame is not None  # noqa: S101 - only that of one before a restart is not there
+        differs = decision.marks != self._marks
+        jump = _jump(self._share, decision.share) + differs
+        read = ~np.isnan(frame.age)
+        rows = frame.alive & (read | changed) & (jump > _NOTICED)
+        regular = frame.alive & read & ~rows & (decision.at - self._at >= REGULAR)
+        rows[np.flatnonzero(regular)[: math.ceil(_AT_A_TIME * read.sum())]] = True
+        self._share[rows], self._marks[rows] = decision.share[rows], decision.marks[rows]
+        self._at[rows] = decision.at
+        return rows, jump
+
+
+class Histories:
+    """The last hour of all replicas, in memory: a restart of this process begins anew."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, _Pool] = {}
+
+    def forget(self, pool: str, replica: str) -> None:
+        """Forget a replica that is no longer there, or that another one has replaced."""
+        if (known := self._pools.get(pool)) is not None:
+            known.forget(replica)
+            if not known.histories:
+                del self._pools[pool]
+
+    def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
+        """Take in a decision; what it says of a replica is kept if it is worth telling.
+
+        Args:
+            pool: That it is about.
+            decision: The decision.
+            changed: Rows whose decision differs from the one before.
+            seen: What it is based on.
+        """
+        known = self._pools.setdefault(pool.name, _Pool())
+        rows, jumps = known.due(decision, changed)
+        many = decision.serving
+        for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
+            entry = packed(_entry(pool, id_, seen, decision, many))
+            known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
+
+    def of(
+        self, pool: str, replica: str, now: float, since: float = KEPT
+    ) -> tuple[HistoryItem, ...]:
+        """What is kept of a replica, the oldest first.
+
+        Args:
+            pool: Its pool.
+            replica: Its id; of one that is not known there is nothing.
+            now: Seconds of a monotonic clock.
+            since: Seconds that it goes back; nothing is older than `KEPT`.
+        """
+        known = self._pools.get(pool)
+        timeline = None if known is None else known.histories.get(replica)
+        told: list[HistoryItem] = []
+        before = None
+        for kept in timeline.entries if timeline else ():
+            entry = unpacked(kept.data, kept.at)
+            if kept.at >= now - min(since, KEPT):
+                told.append(HistoryItem(entry, before, kept.left_out))
+            before = entry
+        return tuple(told)
+
+
+def _jump(before: Floats, after: Floats) -> Floats:
+    """By how much shares have changed: the logarithm of the factor; a lot from and to nothing."""
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.abs(np.log(after / before))
+    return np.where(same, 0.0, np.where((before > 0) & (after > 0), factor, 2.0))
+
+
+def _entry(pool: Pool, id_: str, seen: Seen, decision: Decision, many: int) -> HistoryEntry:
+    replica, observed, decided = pool.replicas[id_], seen.observed[pool.name, id_], decision.of(id_)
+    given = input_of(pool, replica, seen, decision.at, is_parted=False)
+    reported = [each.requests for each in given.in_flight if each.source == ENVOYS]
+    return HistoryEntry(
+        at=decision.at,
+        lifetime=given.generation,
+        state=observed.readiness.state,
+        draining=replica.draining.value if replica.draining else None,
+        failure=observed.failure,
+        age=None if given.scraped_at is None else decision.at - given.scraped_at,
+        window=given.window,
+        by_envoys=not pool.settings.metrics.is_scraped,
+        in_flight=reported[0] if reported else None,
+        capacity=decided.capacity,
+        weight=decided.weight,
+        tier=decided.tier,
+        share=decided.share,
+        classes=decided.classes,
+        serving=many,
+        drained=decided.drained,
+        stale=decided.stale,
+        steps=decided.steps,
+    )

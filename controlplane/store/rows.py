@@ -1,0 +1,142 @@
+"""Rows of the database: what is kept of pools, replicas and weighings, as JSON and a checksum."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from zlib import crc32
+
+from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
+from controlplane.plane import RestartReplica
+from controlplane.settings import (
+    PoolSettings,
+    ReplicaSettings,
+    SettingsError,
+    parse_address,
+    validated,
+)
+from controlplane.settings.said import said_data
+from controlplane.store.errors import DamagedError, StoreError
+
+SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPool:
+    """A weighing as it was kept.
+
+    Attributes:
+        kept_at: Seconds since 1970.
+        weighing: Of the pool.
+        replicas: By id.
+    """
+
+    kept_at: float
+    weighing: Mapping[str, Any]
+    replicas: dict[str, RestartReplica] = field(default_factory=dict)
+
+
+def checksum(*values: object) -> int:
+    """Of a row without it."""
+    return crc32(json.dumps(values, separators=(",", ":")).encode())
+
+
+def intact(table: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row without its checksum, which is the last column.
+
+    Raises:
+        DamagedError: It is not the one of the row.
+    """
+    *values, found = row
+    if checksum(table, *values) != found:
+        raise DamagedError(f"a row of its table {table} is not as it was written")
+    return tuple(values)
+
+
+def pool_row(pool: RegisteredPool) -> str:
+    """What is kept of a pool."""
+    return _text({"settings": said_data(pool.settings), "overrides": sorted(pool.overrides)})
+
+
+def replica_row(replica: RegisteredReplica) -> str:
+    """What is kept of a replica."""
+    return _text(
+        {
+            "address": str(replica.address),
+            "instance": replica.instance,
+            "generation": replica.generation,
+            "draining": replica.draining,
+            "settings": said_data(replica.settings) if replica.settings else None,
+            "overrides": sorted(replica.overrides),
+            "found_by": replica.found_by,
+            "owner": replica.owner,
+        }
+    )
+
+
+def weighing_row(data: Mapping[str, Any]) -> str:
+    """What is kept of a weighing."""
+    return _text(data)
+
+
+def registered(
+    generations: int, pools: Iterable[tuple[str, str]], replicas: Iterable[tuple[str, str, str]]
+) -> Registered:
+    """What the rows were made of.
+
+    Raises:
+        StoreError: A row is whole, but says what is not allowed (any more).
+    """
+    return Registered(
+        generations,
+        {name: _pool(name, json.loads(data)) for name, data in pools},
+        {(pool, id_): _replica(f"{pool}/{id_}", json.loads(data)) for pool, id_, data in replicas},
+    )
+
+
+def kept(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, StoredPool]:
+    """The weighings that rows were made of; the row of a pool itself has no replica's id."""
+    pools: dict[str, StoredPool] = {}
+    # The empty id sorts first.
+    for pool, id_, at, text in sorted(rows, key=lambda row: row[:2]):
+        data = json.loads(text)
+        if not id_:
+            pools[pool] = StoredPool(at, data)
+        elif pool in pools:
+            remembered = RestartReplica(data["generation"], data["shown"], data["weighing"])
+            pools[pool].replicas[id_] = remembered
+    return pools
+
+
+def _pool(name: str, data: dict[str, Any]) -> RegisteredPool:
+    settings = _settings(PoolSettings, data["settings"], f"pool {name!r}")
+    return RegisteredPool(settings, frozenset(data["overrides"]))
+
+
+def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
+    told = data["settings"]
+    return RegisteredReplica(
+        parse_address(data["address"]),
+        data["instance"],
+        data["generation"],
+        Draining(data["draining"]) if data["draining"] else None,
+        None if told is None else _settings(ReplicaSettings, told, f"replica {name!r}"),
+        frozenset(data["overrides"]),
+        data["found_by"],
+        # Earlier versions kept none.
+        data.get("owner"),
+    )
+
+
+def _settings(model: type[SettingsT], data: dict[str, Any], whose: str) -> SettingsT:
+    try:
+        return validated(model, data)
+    except SettingsError as error:
+        raise StoreError(
+            f"what is kept of {whose} cannot be used by this version: {error}; start the version"
+            " that wrote it, and change that through its API"
+        ) from None
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"))

@@ -1,0 +1,135 @@
+"""The database for asyncio: one thread of its own, and what is to be said of its state."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from controlplane.fleet import Rows, UnwrittenEntries
+from controlplane.store.database import Database, Loaded, Weighing
+from controlplane.store.errors import Cause, WriteError
+
+_log = logging.getLogger(__name__)
+
+OK: Final = "ok"
+"""How a write ended that is kept."""
+
+T = TypeVar("T")
+
+
+class Store:
+    """A file that outlives us. `load` it first, and `close` it before the event loop ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare.
+
+        Args:
+            path: Of the database.
+        """
+        self._database = Database(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._failure: str | None = None
+        self._results = dict.fromkeys((OK, *Cause), 0)
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written, as far as the last attempt says; None: it can."""
+        return self._failure
+
+    @property
+    def begun(self) -> int:
+        """How often another file was begun, as the one before was lost: all is to be written."""
+        return self._database.begun
+
+    @property
+    def results(self) -> Mapping[str, int]:
+        """How many writes there were, by how they ended: `OK`, or why they failed."""
+        return self._results
+
+    async def load(self) -> Loaded:
+        """Read everything that is kept.
+
+        Raises:
+            StoreError: The file cannot be used.
+        """
+        loaded = await self._run(self._database.load)
+        if loaded.lost is not None:
+            _log.warning(
+                "%s: what was registered before may be missing. Envoys keep what they hold until it"
+                " is known again, or until no requests go there",
+                loaded.lost,
+            )
+        if loaded.complaint is not None:
+            _log.error("%s", loaded.complaint)
+            if not self._database.is_open:
+                self._failure = loaded.complaint
+        return loaded
+
+    async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
+        """Write what is kept of a fleet; it is on disk when this returns.
+
+        Args:
+            changes: Of the fleet.
+            audit: Who has made them.
+
+        Raises:
+            WriteError: Nothing of it is kept.
+        """
+        await self._tried(lambda: self._database.write(changes, audit))
+
+    async def keep(self, weighings: Callable[[], Sequence[Weighing]]) -> None:
+        """Write what was decided about replicas.
+
+        Args:
+            weighings: Makes the rows; called in the thread of the database.
+
+        Raises:
+            WriteError: Nothing of it is kept.
+        """
+        await self._tried(lambda: self._database.keep(weighings()))
+
+    async def look(self) -> None:
+        """See that the file is the one that was written last, and begin another if it is not.
+
+        Raises:
+            WriteError: It is not, and lacks what is known.
+        """
+        await self._tried(self._database.look, counts=False)
+
+    async def note_loss(self, *, is_lost: bool) -> None:
+        """Note whether Envoys hold what is missing here, for the next start.
+
+        Raises:
+            WriteError: That cannot be kept.
+        """
+        await self._tried(partial(self._database.note_loss, is_lost=is_lost))
+
+    async def close(self) -> None:
+        """Give the file back."""
+        await self._run(self._database.close)
+        self._thread.shutdown()
+
+    async def _tried(self, write: Callable[[], None], *, counts: bool = True) -> None:
+        try:
+            await self._run(write)
+        except WriteError as error:
+            if self._failure is None or error.cause is Cause.LOST:
+                _log.error(
+                    "%s; everything is served on from memory%s",
+                    error,
+                    "" if error.cause is Cause.LOST else ", and changes are refused",
+                )
+            self._failure = str(error)
+            self._results[error.cause] += 1
+            raise
+        if counts:
+            self._results[OK] += 1
+            if self._failure is not None:
+                _log.warning("the database can be written again")
+                self._failure = None
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

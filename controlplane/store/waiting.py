@@ -1,0 +1,95 @@
+"""Changes of the fleet that requests wait for, and what several of them come to."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from controlplane.fleet import Applied, Fleet, Noted, Refused, keys_of_rows
+from controlplane.settings import SettingsError
+
+Work: TypeAlias = Callable[[Fleet], Applied]
+"""What is to be done to a fleet."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A change that a request waits for.
+
+    Attributes:
+        work: What is to be done to the fleet.
+        who: Waits.
+        is_kept: Something of it has to be written, after all that was asked for before.
+        is_sign: It is a sign of life, which counts whether it is written or not.
+        done: When it is answered.
+    """
+
+    work: Work
+    who: str
+    is_kept: bool = False
+    is_sign: bool = False
+    done: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    _fleet: Fleet | None = None
+    _applied: Applied | None = None
+
+    def on(self, fleet: Fleet) -> Applied:
+        """What it comes to on a fleet; worked out again only on another one.
+
+        Raises:
+            Refused: The fleet refuses it.
+            SettingsError: What the file and the API say does not go together.
+        """
+        if self._applied is None or self._fleet is not fleet:
+            self._applied = self.work(fleet)
+            self._fleet = fleet
+        return self._applied
+
+    def needs_disk(self, seen: Fleet) -> bool:
+        """Whether it is nothing as long as nothing can be written.
+
+        What changes nothing behind another that asked for the same is a change without that one.
+
+        Args:
+            seen: The fleet that everybody sees, without what could not be written.
+        """
+        if self.is_kept or self.is_sign:
+            return self.is_kept
+        try:
+            return any(keys_of_rows(self.on(seen).changes))
+        except (Refused, SettingsError):
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What changes come to, one after the other.
+
+    Attributes:
+        before: The fleet before the first of them.
+        steps: Each that was not refused.
+        noted: Who has changed what.
+        refused: By who waits.
+    """
+
+    before: Fleet
+    steps: Sequence[Applied]
+    noted: Sequence[Noted]
+    refused: Mapping[asyncio.Future[None], Exception]
+
+
+def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
+    """What those who wait make of a fleet."""
+    before, steps, noted = fleet, list[Applied](), list[Noted]()
+    refused: dict[asyncio.Future[None], Exception] = {}
+    for waiting in batch:
+        try:
+            applied = waiting.on(fleet)
+        except (Refused, SettingsError) as error:
+            refused[waiting.done] = error
+            continue
+        noted += [(waiting.who, it) for it in applied.changes]
+        steps.append(applied)
+        fleet = applied.fleet
+    return Outcome(before, steps, noted, refused)

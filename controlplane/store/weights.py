@@ -1,0 +1,177 @@
+"""Writes down what Envoys were told, and what that rests on, so that a restart changes nothing.
+
+What Envoys were told is written soon after it has changed; what is only known better by now, from
+time to time. In between, and if the disk fails, nothing waits for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from controlplane.balancing import Decision
+from controlplane.balancing.restart import differing, pool_data, replica_data
+from controlplane.plane import Plane, RestartPool
+from controlplane.resources.classes import Parting
+from controlplane.store.database import Weighing as Row
+from controlplane.store.errors import WriteError
+from controlplane.store.rows import StoredPool, weighing_row
+from controlplane.store.store import Store
+
+SOON: Final = 1.0
+"""Seconds between two writes of what Envoys were told."""
+
+FULL: Final = 30.0
+"""Seconds between two writes of everything that has changed."""
+
+_Told: TypeAlias = tuple[str, int, bool, int, bool]
+"""Tier, weight, whether it is drained, generation, whether Envoys know of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was written last of a pool.
+
+    Attributes:
+        told: Of every replica, by id.
+        parting: How requests are parted into classes.
+        full: The last decision of which everything is written, without its frame.
+    """
+
+    told: Mapping[str, _Told]
+    parting: Parting | None
+    full: Decision | None
+
+
+class WeightKeeper:
+    """Follows the decisions of a plane; `run` it, and `save` before the end."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        store: Store,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plane: Decides.
+            store: Where it is kept.
+            clock: Seconds that never go back.
+            wall_clock: Seconds since 1970.
+        """
+        self._plane, self._store = plane, store
+        self._clock, self._wall_clock = clock, wall_clock
+        self._kept: dict[str, _Kept] = {}
+        # Of what decisions were made since it was written: what Envoys were told, and the rest.
+        self._dirty = plane.follow()
+        self._behind: set[str] = set()
+        self._dirty.add(plane.fleet.pools)
+        self._begun = store.begun
+        self._full_at = clock() + FULL
+
+    async def run(self) -> None:
+        """Write what is due, until cancelled."""
+        while True:
+            await asyncio.sleep(SOON)
+            is_full = self._clock() >= self._full_at
+            if is_full:
+                self._full_at = self._clock() + FULL
+            await self.save(everything=is_full)
+
+    async def save(self, *, everything: bool = True) -> None:
+        """Write what has changed.
+
+        Args:
+            everything: And not only what Envoys were told.
+        """
+        if self._begun != self._store.begun:
+            # Nothing of what was written before is in the file that is there now.
+            self._begun, self._kept = self._store.begun, {}
+            self._dirty.add(self._plane.fleet.pools)
+        taken = self._dirty.taken()
+        self._behind |= taken.keys()
+        now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
+        for name in self._behind if everything else taken:
+            decision, before = self._plane.decision(name), self._kept.get(name)
+            if decision is None:
+                continue
+            ids = taken.get(name, set[str]()) if before is not None else None
+            told = new = _told(decision, self._plane.restart_state(name, ids))
+            old = before.told if before is not None and ids is not None else {}
+            changed = {id_ for id_, it in new.items() if it != old.get(id_)}
+            if before is not None:
+                told = {**before.told, **new}
+                for id_ in (ids or set()) - new.keys():
+                    told.pop(id_, None)
+            if everything:
+                changed |= self._stale(name, decision, told)
+            parting = self._plane.parting(name)
+            if changed or (before is not None and parting != before.parting):
+                jobs.append(_Job(name, decision, {id_: told[id_] for id_ in changed}))
+            full = before.full if before is not None else None
+            kept[name] = _Kept(told, parting, replace(decision, frame=None) if everything else full)
+        try:
+            if jobs:
+                await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
+        except WriteError:
+            # The store logs the failure; the next save tries again.
+            self._dirty.add_replicas(taken)
+        else:
+            self._kept |= kept
+            if everything:
+                self._behind.clear()
+        pools = self._plane.fleet.pools
+        self._behind &= pools.keys()
+        self._kept = {name: it for name, it in self._kept.items() if name in pools}
+
+    def _stale(self, name: str, decision: Decision, told: Mapping[str, _Told]) -> Set[str]:
+        """The replicas of a pool whose newest decision is not written."""
+        before = self._kept.get(name)
+        full = before.full if before else None
+        # What has gone since has no row any more.
+        there = self._plane.fleet.pools[name].replicas
+        return {id_ for id_ in differing(full, decision) if id_ in told and id_ in there}
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Replicas of a pool whose rows are to be made, in another thread: nothing here changes."""
+
+    pool: str
+    decision: Decision
+    told: Mapping[str, _Told]
+
+    def rows(self, now: float) -> Sequence[Row]:
+        found = [(self.pool, "", now, weighing_row(pool_data(self.decision)))]
+        for id_, (_, _, _, generation, shown) in self.told.items():
+            data = {
+                "generation": generation,
+                "shown": shown,
+                "weighing": replica_data(self.decision, id_),
+            }
+            found.append((self.pool, id_, now, weighing_row(data)))
+        return found
+
+
+def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
+    weights, drained = decision.weight.tolist(), decision.drained.tolist()
+    return {
+        id_: (decision.tier_of(row), weights[row], drained[row], *of)
+        for id_, of in known.items()
+        if (row := decision.rows.get(id_)) is not None
+    }
+
+
+def remembered(kept: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
+    """Kept weighings as a plane takes them up.
+
+    Args:
+        kept: As read from the store.
+        wall_now: Seconds since 1970; where the clock was set back, nothing has an age.
+    """
+    return {
+        name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
+        for name, pool in kept.items()
+    }
