@@ -37,12 +37,12 @@ def command(
     if history:
         _check(since or _EVERYTHING)
         histories = api.ask(lambda client: _histories(client, pool, replica, since or _EVERYTHING))
-        document = {"histories": [it.document() for it in histories]}
-        lines = (line for it in histories for line in timeline(it))
+        document = {"histories": [each.document() for each in histories]}
+        lines = (line for each in histories for line in timeline(each))
     else:
         shown, replicas = api.ask(lambda client: _now(client, pool, replica))
         document = {
-            "replicas": [it.document() for it in replicas],
+            "replicas": [each.document() for each in replicas],
             "parting": shown.document().get("parting"),
             "parting_reasons": list(shown.parting_reasons),
         }
@@ -70,11 +70,11 @@ async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, li
 async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
     if replica is not None:
         return [await client.replica(pool, replica)]
-    return [it async for it in client.each_replica(pool)]
+    return [each async for each in client.each_replica(pool)]
 
 
 async def _histories(client: Client, pool: str, replica: str | None, since: str) -> list[History]:
-    ids = [replica] if replica else [it.id for it in await _replicas(client, pool, None)]
+    ids = [replica] if replica else [each.id for each in await _replicas(client, pool, None)]
     return [await client.history(pool, id_, since=since) for id_ in ids]
 
 

@@ -7,7 +7,7 @@ from controlplane.cli.asking import confirm, confirm_if_asked, yes_option
 from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.listing import Listing
-from controlplane.cli.replica_table import print_table
+from controlplane.cli.replica_table import print_replicas
 from controlplane.client import Client, Replica
 
 _pool = click.argument("pool", shell_complete=pool_names)
@@ -28,16 +28,16 @@ def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) ->
     """List the replicas of POOL, or of all pools."""
 
     async def found(client: Client) -> list[Replica]:
-        pools = [pool] if pool else [it.name async for it in client.each_pool()]
-        return [it for name in pools async for it in client.each_replica(name, labels=labels)]
+        pools = [pool] if pool else [each.name async for each in client.each_pool()]
+        return [each for name in pools async for each in client.each_replica(name, labels=labels)]
 
     replicas = api.ask(found)
     if as_json:
-        print_json({"replicas": [it.document() for it in replicas]})
+        print_json({"replicas": [replica.document() for replica in replicas]})
     elif not replicas:
         click.echo("no replicas")
     else:
-        print_table(replicas)
+        print_replicas(replicas)
 
 
 @command.command

@@ -1,0 +1,166 @@
+"""Print tables that fit the terminal: columns are left out, then texts shortened, nothing wraps."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from controlplane.cli.printable import printable
+
+UNKNOWN: Final = "-"
+"""The cell of a value that is not known."""
+
+WHOLE: Final = 100_000
+"""Width of a console that writes to a file or a pipe: no line is cut or wrapped."""
+
+_GAP: Final = 2
+"""Columns of the terminal between two columns of a table."""
+
+_SHORTEST: Final = 8
+"""Width to which a text is shortened at most."""
+
+Row = Mapping[str, str]
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        name: Its head, and the key of its cells.
+        rank: Where the table is too wide, columns of the highest rank go first. 0: it never goes.
+        is_number: Numbers stand to the right and are never shortened.
+        prose: Least width of a column of sentences, which are cut at their end before any other
+            column goes; None: no sentences.
+        has_head: Whether the name is shown.
+    """
+
+    name: str
+    rank: int = 0
+    is_number: bool = False
+    prose: int | None = None
+    has_head: bool = True
+
+
+class Layout(NamedTuple):
+    """What of a table is shown.
+
+    Attributes:
+        widths: Of each column that is shown.
+        hidden: Names of the others.
+    """
+
+    widths: Mapping[Column, int]
+    hidden: tuple[str, ...]
+
+    @property
+    def note(self) -> str | None:
+        """Say what is hidden; None where nothing is."""
+        if not self.hidden:
+            return None
+        return f"not shown: {', '.join(self.hidden)} (use a wider terminal or --json)"
+
+
+def console() -> Console:
+    """Return a console for texts from elsewhere: nothing in them is markup."""
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def room(out: Console) -> int | None:
+    """Return how wide a table may be; None: there is no limit, as in a pipe without COLUMNS."""
+    return out.width if out.is_terminal or os.environ.get("COLUMNS", "").isdigit() else None
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Print a table, and below it which columns had no room."""
+    out = console()
+    width = room(out)
+    laid_out = layout(columns, rows, width)
+    out.width = width or WHOLE
+    out.print(table(laid_out, rows))
+    if laid_out.note:
+        out.print(laid_out.note)
+
+
+def layout(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
+    """Choose columns and their widths.
+
+    Args:
+        columns: All of them, in order.
+        rows: Of all tables that are to look the same.
+        width: Of the terminal; None: there is no limit.
+    """
+    widths = {column: _natural(column, rows) for column in columns}
+    if width is None:
+        return Layout(widths, ())
+    least = {column: min(widths[column], column.prose or widths[column]) for column in columns}
+    for column in _dispensable(columns, rows):
+        if _total(least) <= width:
+            break
+        del least[column], widths[column]
+    _shorten([column for column in widths if column.prose], widths, width)
+    _shorten([column for column in widths if not column.is_number], widths, width)
+    return Layout(widths, tuple(column.name for column in columns if column not in widths))
+
+
+def table(shown: Layout, rows: Sequence[Row], styles: Sequence[str] = ()) -> Table:
+    """Make the rich table.
+
+    Args:
+        shown: From `layout`.
+        rows: Of this table.
+        styles: One for each row; none: plain.
+    """
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for column, width in shown.widths.items():
+        made.add_column(
+            column.name if column.has_head else "",
+            justify="right" if column.is_number else "left",
+            min_width=width,
+            max_width=width,
+            no_wrap=True,
+        )
+    for number, row in enumerate(rows):
+        cells = (Text(_cut(column, row, width)) for column, width in shown.widths.items())
+        made.add_row(*cells, style=styles[number] if styles else "")
+    return made
+
+
+def _natural(column: Column, rows: Sequence[Row]) -> int:
+    head = cell_len(column.name) if column.has_head else 0
+    return max([head, *(cell_len(printable(row[column.name])) for row in rows)])
+
+
+def _total(widths: Mapping[Column, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _dispensable(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[Column]:
+    """Columns that may go, in that order: those that say nothing, then by rank."""
+    ranked = sorted(filter(lambda each: each.rank, columns), key=lambda each: -each.rank)
+    empty = [each for each in ranked if all(row[each.name] == UNKNOWN for row in rows)]
+    yield from empty
+    yield from (each for each in ranked if each not in empty)
+
+
+def _shorten(columns: Sequence[Column], widths: dict[Column, int], width: int) -> None:
+    """Take the surplus from the widest columns, one after the other."""
+    while columns and _total(widths) > width:
+        longest = max(columns, key=lambda column: widths[column])
+        if widths[longest] <= (longest.prose or _SHORTEST):
+            return
+        widths[longest] -= 1
+
+
+def _cut(column: Column, row: Row, width: int) -> str:
+    text = printable(row[column.name])
+    surplus = cell_len(text) - width
+    if surplus <= 0:
+        return text
+    # Both ends of a name tell it from others; a sentence begins with what matters.
+    tail = 0 if column.prose else (width - 1) // 2
+    head = set_cell_size(text, width - 1 - tail)
+    return f"{head}…{set_cell_size(text[::-1], tail)[::-1]}"
