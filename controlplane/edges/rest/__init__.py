@@ -4,7 +4,8 @@ Nothing about the fleet is decided here. Whatever a client sends is answered wit
 sentence, and changes nothing unless all of it is right.
 """
 
+from controlplane.edges.binding import BindError
 from controlplane.edges.rest.described import described
-from controlplane.edges.rest.server import BindError, Limits, RestServer
+from controlplane.edges.rest.server import Limits, RestServer
 
 __all__ = ["BindError", "Limits", "RestServer", "described"]

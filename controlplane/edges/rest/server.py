@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from controlplane.edges.binding import BindError, check_bindable
 from controlplane.edges.rest import dashboard
 from controlplane.edges.rest.body import MAX_BYTES
 from controlplane.edges.rest.changes import CarryOut, Changes
@@ -39,10 +39,6 @@ _LINGER: Final = 1.0
 """Seconds for a client to finish a body that was refused, so that it reads why."""
 
 _PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-
-
-class BindError(OSError):
-    """The address to serve on cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +139,7 @@ class RestServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
+        await check_bindable("the API", self._address)
         app = web.Application(
             middlewares=(delivered(self._limits.answer), problems, guard(lambda: self._tokens)),
             client_max_size=MAX_BYTES,
@@ -165,12 +162,9 @@ class RestServer:
         try:
             # It only binds: the thread for probes accepts.
             bound = await loop.create_server(let_in, wanted.host, wanted.port, start_serving=False)
-        except OSError as error:
+        except OSError:
             await runner.cleanup()
-            # asyncio words the error with the address as well; a failed look-up's code is negative.
-            code = error.errno or 0
-            reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
-            raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
+            raise BindError(f"cannot serve the API on {wanted}") from None
         self._runner = runner
         listening = [each.dup() for each in bound.sockets]
         address = Address(wanted.host, listening[0].getsockname()[1])

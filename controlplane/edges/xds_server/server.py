@@ -7,6 +7,7 @@ from typing import Final
 
 import grpc
 
+from controlplane.edges.binding import BindError, check_bindable
 from controlplane.edges.latest import Latest
 from controlplane.edges.xds_server.access_logging import AccessLogService, SampleSink
 from controlplane.edges.xds_server.audience import Audience, Catalog, Offer
@@ -58,10 +59,6 @@ _OPTIONS: Final = (
     # Two servers on one port would each get some of the Envoys.
     ("grpc.so_reuseport", 0),
 )
-
-
-class BindError(OSError):
-    """The address to serve on cannot be had."""
 
 
 class XdsServer:
@@ -132,6 +129,7 @@ class XdsServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
+        await check_bindable("xDS", self._address)
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
         standings = Standings()
         for service in SERVICES:
@@ -161,9 +159,7 @@ class XdsServer:
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
-            raise BindError(
-                f"cannot serve xDS on {self._address}: it is in use or not an address of this host"
-            ) from None
+            raise BindError(f"cannot serve xDS on {self._address}") from None
         await server.start()
         self._server = server
         self._tasks = (
