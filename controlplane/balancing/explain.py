@@ -15,7 +15,7 @@ from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.guards import is_left_out
-from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY
+from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part
 from controlplane.balancing.table import Bools, Floats
@@ -309,7 +309,7 @@ def _tier(decision: Decision, frame: Frame, row: int) -> str:
     used = frame.pool.used
     if not decision.classes and used is not None and not frame.pool.equal:
         # Below that, headroom is worked out as if the pool were that busy.
-        bound = "at most " if used <= LEAST_BUSY else ""
+        bound = "at most " if used < LEAST_BUSY + QUANTUM / 2 else ""
         words += f"; the pool is {bound}{percent(used)} busy, slow replicas keep more headroom"
     return words
 
