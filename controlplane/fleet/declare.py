@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from controlplane.fleet.apply import apply, with_layers, with_replica_layers
 from controlplane.fleet.commands import PutPool, PutReplicas
+from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.loops import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
@@ -152,6 +153,18 @@ def _without_undeclared(fleet: Fleet, pool: Pool, entry: PoolEntry | None, now: 
         it for it in pool.replicas.values() if it.source is Source.FILE and it.id not in kept
     ]
     gone = [it.id for it in undeclared if it.layers.api is None]
+    if entry is not None and entry.discovery:
+        # Sources may find them again: until they have answered, these serve on.
+        for id_ in gone:
+            found = replace(
+                pool.replicas[id_],
+                source=Source.DISCOVERY,
+                layers=Layers[ReplicaSettings](),
+                lease_until=None,
+                found_by=HANDED_OVER,
+            )
+            fleet = fleet.with_pool(fleet.pool(pool.name).with_replica(found))
+        gone = []
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
     serving = sum(it.draining is None for it in pool.replicas.values())
