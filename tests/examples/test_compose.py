@@ -141,6 +141,7 @@ def test_no_address_is_fixed_and_only_the_page_is_reached_from_elsewhere() -> No
 def test_dns_has_the_replicas_by_the_name_that_the_config_looks_up() -> None:
     (source,) = config().pools[0].discovery
     assert source.dns is not None
+    assert source.dns.name is not None
     for name in REPLICAS:
         assert services()[name]["networks"]["mesh"] == {"aliases": [source.dns.name.rstrip(".")]}
         assert options.parse(services()[name]["command"]).port == source.dns.port
