@@ -106,7 +106,7 @@ async def test_without_a_terminal_there_is_one_table_with_everything(api: Served
     assert " 50 % " in rows["a"]
     assert re.search(r"\d s ago: ", rows["a"])
     # A pipe gets the whole sentence.
-    assert rows["c"].rstrip().endswith("is yet to be asked")
+    assert rows["c"].rstrip().endswith("has not been tried yet")
 
 
 async def test_in_json_it_has_the_same_with_the_names_of_the_api(api: Served) -> None:
