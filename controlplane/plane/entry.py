@@ -78,7 +78,8 @@ _PHRASES: Final = (
     ' ""class search","Serves search only while the replicas for that class cannot'
     '""backlog","Its tier has ms of work waiting, the average is ms""tier","In tier-7 tier-9'
     " tier-8 with others; the pool is % busy, slow replicas keep more headroom; moves to a slower"
-    ' tier if that lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
+    ' tier if that lasts"],["damping","Moves to × the median step by step"],["median"," × the'
+    " pool's median;"
     ' all replicas are about equal and count as equal"],["estimate",null,"Capacity tokens/s'
     ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
     'false,"ok",0.0,null,1000,1.0,[],'
