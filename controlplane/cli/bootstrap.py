@@ -36,18 +36,20 @@ _WORDS: Final = frozenset(
 
 
 @click.command
-@click.option("--node", required=True, help="Names this Envoy; no two may have the same.")
+@click.option("--node", required=True, help="Name of this Envoy; unique.")
 @click.option(
     "--xds", default="127.0.0.1:18000", show_default=True, help="HOST:PORT of the control plane."
 )
-@click.option("--pool", "pools", multiple=True, help="A pool it wants; without any it gets all.")
-@click.option("--locality", help="REGION/ZONE it runs in.")
+@click.option(
+    "--pool", "pools", multiple=True, help="Pool to serve; repeat for more. Default: all pools."
+)
+@click.option("--locality", help="REGION/ZONE of this Envoy.")
 @click.option(
     "--admin-port",
     type=click.IntRange(0, 65535),
     default=9901,
     show_default=True,
-    help="Of Envoy's admin interface, on loopback.",
+    help="Port of Envoy's admin interface, on loopback.",
 )
 @click.option(
     "--listen",
@@ -65,14 +67,14 @@ _WORDS: Final = frozenset(
     type=click.Choice(get_args(Protocol)),
     default="delta",
     show_default=True,
-    help="What it speaks with the control plane; delta sends only what has changed.",
+    help="xDS variant; delta sends only what has changed.",
 )
 @click.option(
     "--max-heap",
     default=format_size(MAX_HEAP),
     show_default=True,
     metavar="SIZE",
-    help="Memory that Envoy may take; from 80 % of it on it refuses requests.",
+    help="Memory limit of Envoy; from 80 % on it refuses requests.",
 )
 @click.option(
     "--access-log",
@@ -85,23 +87,25 @@ _WORDS: Final = frozenset(
     type=click.IntRange(0, MAX_PROXIES),
     default=0,
     show_default=True,
-    help="How many proxies in front of this Envoy may say in x-forwarded-for who the client is.",
+    help="Number of proxies in front of this Envoy whose x-forwarded-for is believed.",
 )
 @click.option(
     "--max-connections",
     type=click.IntRange(1, 2**31 - 1),
     default=MAX_CONNECTIONS,
     show_default=True,
-    help="Of clients, at a time; further ones are closed at once.",
+    help="Client connections at a time; more are closed at once.",
 )
 @click.option(
     "--url",
     envvar="PLIMSOLL_URL",
     default=DEFAULT_URL,
     show_default=True,
-    help="Of the API, asked whether it has the pools; also PLIMSOLL_URL.",
+    help="API that is asked whether the pools exist; also PLIMSOLL_URL.",
 )
-@click.option("--token", envvar="PLIMSOLL_TOKEN", help="For it; better in PLIMSOLL_TOKEN.")
+@click.option(
+    "--token", envvar="PLIMSOLL_TOKEN", help="Token for the API; better in PLIMSOLL_TOKEN."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
     node: str,

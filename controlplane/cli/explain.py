@@ -21,9 +21,11 @@ _EVERYTHING: Final = "1h"
 
 @click.command
 @click.argument("pool", shell_complete=pool_names)
-@click.option("--replica", metavar="ID", help="Only this one.", shell_complete=replica_ids)
-@click.option("--history", is_flag=True, help="When that changed in the last hour, and why.")
-@click.option("--since", metavar="DURATION", help=f"Of the history.  [default: {_EVERYTHING}]")
+@click.option("--replica", metavar="ID", help="Only this replica.", shell_complete=replica_ids)
+@click.option("--history", is_flag=True, help="What changed in the last hour, and why.")
+@click.option(
+    "--since", metavar="DURATION", help=f"Length of the history.  [default: {_EVERYTHING}]"
+)
 @api_options
 @json_option
 def command(
