@@ -130,3 +130,13 @@ def test_every_config_block_is_one_that_is_taken(name: str) -> None:
             validated(PoolEntry, pool | document)
         elif keys != {"scrape_configs"}:  # That is Prometheus's.
             load_config(block, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_installed_outside_of_a_virtual_environment(name: str) -> None:
+    """Debian's Python refuses that."""
+    for block in blocks(ROOT / name, "sh", "console"):
+        for command in re.split(r"\n|&&|\|\||;", block):
+            assert not re.match(r"(\$ )?(sudo )?(python3? -m )?pip3? install", command.strip()), (
+                command
+            )
