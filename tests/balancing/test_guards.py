@@ -71,7 +71,7 @@ def test_a_replica_that_fails_every_second_request_is_left_out_of_a_pool_of(size
     decision = Play().step(failing(0.5, *[0.0] * (size - 1)))
     assert drained(decision) == {"a"}
     assert "fail far more often than those of other replicas" in words(decision, "a")
-    assert "(lately 50 % and 0 %)" in words(decision, "a")
+    assert "(50 % against 0 %)" in words(decision, "a")
 
 
 @pytest.mark.parametrize("policy", ["round-robin", "least-request"])
