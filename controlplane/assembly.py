@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from controlplane.api.server import RestServer
 from controlplane.edges.config_file import read_tokens, watch, watch_tokens
 from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.latest import Latest, Notice
 from controlplane.edges.own_metrics import OwnMetrics
-from controlplane.edges.rest import RestServer
 from controlplane.edges.scraping.scraper import Scraper
 from controlplane.edges.store import Registry, Store, WeightKeeper, remembered
 from controlplane.edges.turns import Turns

@@ -3,27 +3,31 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import click
 
-from benchmarks.balance import haproxy, journal, nginx, smg, traefik
+from benchmarks import proxies
+from benchmarks.balance import journal, smg, traefik
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.contenders import BY_NAME
-from benchmarks.balance.installed import NotInstalledError
 from benchmarks.balance.journal import JournalError
 from benchmarks.balance.overhead import TooCostlyError
 from benchmarks.balance.results import write
 from benchmarks.balance.session import Plan, Result, Session
 from benchmarks.balance.table import OURS, QUICK, ROWS
+from benchmarks.proxies import NotInstalledError
 from benchmarks.worlds.scenarios import SCENARIOS, Scenario, Timing
 
-PROGRAMS: Final = {
-    "HAProxy": haproxy.path, "nginx": nginx.path, "Traefik": traefik.path, "smg": smg.path,
+PROGRAMS: Final[Mapping[str, Callable[[], str]]] = {
+    "HAProxy": proxies.haproxy_path,
+    "nginx": proxies.nginx_path,
+    "Traefik": traefik.path,
+    "smg": smg.path,
 }  # fmt: skip
 
 RESULTS: Final = Path(__file__).parent / "results"

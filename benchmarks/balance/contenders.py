@@ -1,13 +1,11 @@
 """Who is compared. A contender is added by a `contender.Start` and a row here."""
 
+from functools import partial
 from typing import Final
 
+from benchmarks import proxies
 from benchmarks.balance import envoys, plimsoll
 from benchmarks.balance.contender import Contender
-from benchmarks.balance.haproxy import SETTINGS as HAPROXY
-from benchmarks.balance.haproxy import haproxy
-from benchmarks.balance.nginx import SETTINGS as NGINX
-from benchmarks.balance.nginx import nginx
 from benchmarks.balance.oracle import SETTINGS as SPLIT
 from benchmarks.balance.oracle import oracle, with_gateway
 from benchmarks.balance.smg import SETTINGS as SMG
@@ -32,8 +30,20 @@ CONTENDERS: Final = (
         f"{_ENVOY}; {ORCA_SETTINGS}",
         "Envoy",
     ),
-    Contender("haproxy", "HAProxy leastconn, true weights", haproxy, HAPROXY, "HAProxy"),
-    Contender("nginx", "nginx least_conn", nginx, NGINX, "nginx"),
+    Contender(
+        "haproxy",
+        "HAProxy leastconn, true weights",
+        partial(proxies.haproxy, proxies.HAPROXY_BALANCE),
+        proxies.HAPROXY_BALANCE_SETTINGS,
+        "HAProxy",
+    ),
+    Contender(
+        "nginx",
+        "nginx least_conn",
+        partial(proxies.nginx, proxies.NGINX_BALANCE),
+        proxies.NGINX_BALANCE_SETTINGS,
+        "nginx",
+    ),
     Contender("traefik", "Traefik least-time", traefik, TRAEFIK, "Traefik"),
     Contender("smg", "smg least-load, central", smg, SMG, "smg"),
     Contender(ORACLE, "Oracle split", oracle, f"{_ENVOY}; {SPLIT}", "Envoy"),

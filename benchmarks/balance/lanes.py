@@ -16,7 +16,7 @@ from benchmarks.balance.contender import Contender
 from benchmarks.balance.measures import Run
 from benchmarks.balance.plan import Job, Pace, slots
 from benchmarks.balance.run import run
-from benchmarks.balance.stillness import until_quiet
+from benchmarks.machine import until_quiet
 
 
 async def side_by_side(jobs: Sequence[Job]) -> list[Run]:

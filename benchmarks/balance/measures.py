@@ -7,10 +7,10 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from benchmarks.balance.cell import Cell
-from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.balance.replicas import State
-from controlplane.load.percentiles import nearest_rank
-from controlplane.load.queueing import queue
+from benchmarks.figures import Spread, spread
+from benchmarks.generator import Outcome, Request
+from controlplane.tools.load.statistics import nearest_rank, queue
 
 Verdict = Literal["steady", "growing", "collapsed"]
 
@@ -164,20 +164,6 @@ def waiting(requests: Sequence[Request], begin: float, end: float) -> float:
 
 def _latency(request: Request) -> float:
     return inf if request.latency is None else request.latency
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some values, and between which they were."""
-
-    middle: float
-    low: float
-    high: float
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
-    return Spread(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from benchmarks.balance import static
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.balance.envoys import envoys, pids
-from benchmarks.balance.ports import free_ports
 from benchmarks.balance.static import Part, Tier
+from benchmarks.machine import free_ports
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.peers import Router, Split
 from benchmarks.simulation.told import Tiers

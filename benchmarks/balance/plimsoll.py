@@ -14,7 +14,7 @@ import yaml
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.balance.envoys import envoys, pids
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import free_ports
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.settings import Address
 from tests.processes import process, until

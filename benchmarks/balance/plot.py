@@ -8,8 +8,9 @@ from typing import Final
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contenders import TITLES
 from benchmarks.balance.journal import Entry
-from benchmarks.balance.measures import ALL, spread
+from benchmarks.balance.measures import ALL
 from benchmarks.balance.report import by_contender
+from benchmarks.figures import spread
 
 WIDTH: Final = 5.0
 HEIGHT: Final = 2.2

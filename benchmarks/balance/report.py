@@ -8,9 +8,10 @@ from math import inf
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contenders import BY_NAME, PEERS, TITLES
 from benchmarks.balance.journal import Entry
-from benchmarks.balance.measures import ALL, Run, spread
+from benchmarks.balance.measures import ALL, Run
 from benchmarks.balance.table import ORACLE, Row
 from benchmarks.balance.verdicts import Finding, Verdict, judge, overall
+from benchmarks.figures import spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import aiohttp
 
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender, Running, loopback
-from benchmarks.balance.generating import Generating, generating
-from benchmarks.balance.machine import seconds_of_process
 from benchmarks.balance.measures import Run, Work, most_in_flight, summarize, work
-from benchmarks.balance.ports import free_ports
 from benchmarks.balance.replicas import State
 from benchmarks.balance.wire import STATE
+from benchmarks.generator import Generating, generating
+from benchmarks.machine import free_ports, seconds_of_process
 from benchmarks.worlds.scenarios import Timing
+from benchmarks.worlds.traffic import arrivals
 from controlplane.settings import Address
 from tests.processes import process, until
 
@@ -132,12 +132,6 @@ def _generator(
     ports: Sequence[int], cell: Cell, seed: int, folder: Path
 ) -> AbstractAsyncContextManager[Generating]:
     """Start a generator."""
-    arguments = (
-        *("--ports", ",".join(map(str, ports))),
-        *("--scenario", cell.scenario.name),
-        *("--seed", str(seed)),
-        *("--rate", f"{cell.rate:g}"),
-        *("--seconds", f"{cell.scenario.timing.total:g}"),
-        *("--most", str(most_in_flight(cell))),
-    )
-    return generating("benchmarks.balance.generator", arguments, folder)
+    seconds = cell.scenario.timing.total
+    schedule = list(arrivals(cell.scenario.traffic, seed, cell.rate, seconds))
+    return generating(ports, schedule, seconds, most_in_flight(cell), folder)

@@ -8,7 +8,8 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import journal, machine, report
+from benchmarks import machine
+from benchmarks.balance import journal, report
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Contender
 from benchmarks.balance.journal import Entry, Opening

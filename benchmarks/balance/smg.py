@@ -13,8 +13,8 @@ import aiohttp
 
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
-from benchmarks.balance.installed import path_of
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import free_ports
+from benchmarks.proxies import path_of
 from controlplane.settings import Address
 from tests.processes import process, until
 

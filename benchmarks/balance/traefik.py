@@ -6,11 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.balance.answering import all_answer
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
-from benchmarks.balance.installed import path_of
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import free_ports
+from benchmarks.proxies import all_answer, path_of
 from controlplane.settings import Address
 from tests.processes import process
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from benchmarks.balance.measures import ALL, Run, Spread, ratios
+from benchmarks.balance.measures import ALL, Run, ratios
 from benchmarks.balance.table import NO_ERROR, STILL, Target, Wanted
+from benchmarks.figures import Spread
 
 Verdict = Literal["met", "MISSED", "not comparable"]
 

@@ -14,19 +14,19 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import haproxy, machine, nginx
+from benchmarks import machine, proxies
 from benchmarks.balance.contender import Contender
-from benchmarks.balance.installed import NotInstalledError
-from benchmarks.balance.stillness import until_quiet
 from benchmarks.failover import plot, report
 from benchmarks.failover.contenders import BY_NAME
 from benchmarks.failover.measures import Cost
 from benchmarks.failover.report import Entry
 from benchmarks.failover.run import run
 from benchmarks.failover.scenarios import SCENARIOS, Scenario
+from benchmarks.machine import until_quiet
+from benchmarks.proxies import NotInstalledError
 
 RESULTS: Final = Path(__file__).parent / "results"
-PROGRAMS: Final = {"haproxy": haproxy.path, "nginx": nginx.path}
+PROGRAMS: Final = {"haproxy": proxies.haproxy_path, "nginx": proxies.nginx_path}
 
 
 @click.command

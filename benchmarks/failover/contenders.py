@@ -1,10 +1,11 @@
 """Who is compared. A contender is added by a `contender.Start` and a row here."""
 
+from functools import partial
 from typing import Final
 
+from benchmarks import proxies
 from benchmarks.balance import plimsoll
 from benchmarks.balance.contender import Contender
-from benchmarks.failover import peers
 
 OURS: Final = "plimsoll"
 
@@ -12,8 +13,20 @@ CONTENDERS: Final = (
     Contender(
         OURS, "Plimsoll", plimsoll.by_metrics, "defaults; replicas declare their slots", "Plimsoll"
     ),
-    Contender("haproxy", "HAProxy", peers.start_haproxy, peers.HAPROXY_SETTINGS, "HAProxy"),
-    Contender("nginx", "nginx", peers.start_nginx, peers.NGINX_SETTINGS, "nginx"),
+    Contender(
+        "haproxy",
+        "HAProxy",
+        partial(proxies.haproxy, proxies.HAPROXY_FAILOVER),
+        proxies.HAPROXY_FAILOVER_SETTINGS,
+        "HAProxy",
+    ),
+    Contender(
+        "nginx",
+        "nginx",
+        partial(proxies.nginx, proxies.NGINX_FAILOVER),
+        proxies.NGINX_FAILOVER_SETTINGS,
+        "nginx",
+    ),
 )
 
 BY_NAME: Final = {each.name: each for each in CONTENDERS}

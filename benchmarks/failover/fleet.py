@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.balance.contender import loopback
-from benchmarks.balance.ports import free_ports
 from benchmarks.balance.wire import STATE
 from benchmarks.failover.scenarios import Scenario
+from benchmarks.machine import free_ports
 from controlplane.settings import Address
 from tests.processes import process, until
 

@@ -5,11 +5,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.balance.contender import Contender
-from benchmarks.balance.generating import generating
 from benchmarks.failover.acting import Acting
 from benchmarks.failover.fleet import Fleet, fleet
 from benchmarks.failover.measures import Cost, Seen, cost
-from benchmarks.failover.scenarios import FAULT_AT, Scenario
+from benchmarks.failover.scenarios import FAULT_AT, PATIENCE, Scenario
+from benchmarks.generator import generating
+from benchmarks.worlds.traffic import alike, arrivals
+
+MOST = 100_000
+"""Requests without an answer: no run is cut."""
 
 
 async def run(
@@ -32,15 +36,11 @@ async def run(
         fleet(scenario, folder) as replicas,
         contender.start(folder, scenario.cell, replicas.addresses) as running,
     ):
-        arguments = (
-            *("--ports", ",".join(map(str, running.ports))),
-            *("--tokens", str(scenario.tokens)),
-            *("--rate", f"{scenario.cell.rate:g}"),
-            *("--seconds", f"{scenario.total:g}"),
-            *("--seed", str(seed)),
-        )
+        load = list(arrivals(alike(scenario.tokens), seed, scenario.cell.rate, scenario.total))
         acting = Acting(scenario, replicas, running)
-        async with generating("benchmarks.failover.load", arguments, folder) as generator:
+        async with generating(
+            running.ports, load, scenario.total, MOST, folder, PATIENCE
+        ) as generator:
             await agreed()
             fault = generator.begin() + FAULT_AT
             acts = asyncio.create_task(acting.play(fault))

@@ -13,12 +13,12 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
+from benchmarks.figures import Progress
 from benchmarks.registry import report
 from benchmarks.registry.play import Plan, Stage
 from benchmarks.registry.report import Round
 from benchmarks.xds.orders import process
-from benchmarks.xds.progress import Progress
 
 RESULTS: Final = Path(__file__).parent / "results"
 

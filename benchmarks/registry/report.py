@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from statistics import median
 
+from benchmarks.figures import range_of
 from benchmarks.registry.play import Figures
-from benchmarks.xds.text import range_of
 
 Round = dict[str, Figures]
 """Of one repetition: figures by what they are of."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import free_ports
 from benchmarks.registry.api import connections
 from benchmarks.registry.fleet import Layout
 from benchmarks.scrape.served import memory_of

@@ -12,13 +12,13 @@ from typing import Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
+from benchmarks.figures import Progress
 from benchmarks.scrape import parse, report
 from benchmarks.scrape.fleet import Fleet, fleet
 from benchmarks.scrape.report import Round
 from benchmarks.scrape.served import served
 from benchmarks.xds.orders import process
-from benchmarks.xds.progress import Progress
 from benchmarks.xds.requests import TYPE_URLS
 
 RESULTS: Final = Path(__file__).parent / "results"

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from benchmarks.figures import range_of
+from benchmarks.machine import DISTURBED
 from benchmarks.scrape.fleet import INTERVAL
 from benchmarks.scrape.served import Period
-from benchmarks.xds.load import DISTURBED
-from benchmarks.xds.text import range_of
-from controlplane.load.percentiles import nearest_rank
+from controlplane.tools.load.statistics import nearest_rank
 
 MOST_CPU: Final = 0.6
 """Of one core, for a thousand replicas scraped once a second."""

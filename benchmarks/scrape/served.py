@@ -13,10 +13,8 @@ from typing import Final
 
 import aiohttp
 
-from benchmarks.balance.machine import cpu_seconds
-from benchmarks.balance.ports import free_ports
+from benchmarks.machine import Watch, cpu_seconds, free_ports
 from benchmarks.scrape.fleet import Asked, Fleet
-from benchmarks.xds.load import Watch
 from tests.processes import process, until
 
 ASK_EVERY: Final = 0.1

@@ -5,9 +5,8 @@ from statistics import median
 
 import click
 
-from benchmarks.simulation.contenders import CONTENDERS, Contender
+from benchmarks.simulation.contenders import CONTENDERS, Contender, Job, play_all
 from benchmarks.simulation.measures import ALL, Run, ratios
-from benchmarks.simulation.play import Job, play_all
 from benchmarks.worlds.scenarios import SCENARIOS, Scenario
 
 

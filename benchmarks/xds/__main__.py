@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.balance import machine
+from benchmarks import machine
+from benchmarks.figures import Progress
 from benchmarks.xds import encode, endurance, fan_out, growth
-from benchmarks.xds.progress import Progress
 from benchmarks.xds.stage import Clients, clients
 
 RESULTS: Final = Path(__file__).parent / "results"

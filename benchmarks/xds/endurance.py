@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.xds.progress import Progress
+from benchmarks.figures import Progress
 from benchmarks.xds.stage import Clients, Held, Server, asking, server
 
 POOLS: Final = 10

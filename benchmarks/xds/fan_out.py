@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from benchmarks.balance.measures import Spread, spread
-from benchmarks.xds.progress import Progress
+from benchmarks.figures import Progress, Spread, range_of, spread, times
 from benchmarks.xds.requests import TYPE_URLS
 from benchmarks.xds.stage import Clients, Measured, Push, asking, measure, server
-from benchmarks.xds.text import range_of, times
 from controlplane.resources.resource import ENDPOINT
 
 STREAMS: Final = 1000

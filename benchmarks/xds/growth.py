@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from benchmarks.xds.progress import Progress
+from benchmarks.figures import Progress, number, range_of
 from benchmarks.xds.stage import STREAMS_OF_CHANNEL, Clients, Measured, asking, measure, server
-from benchmarks.xds.text import number, range_of
 
 REPLICAS: Final = 4
 CHANGES: Final = 10

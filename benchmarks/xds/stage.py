@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.xds.load import DISTURBED, Watch
+from benchmarks.machine import DISTURBED, Watch
 from benchmarks.xds.orders import Process, process
 from benchmarks.xds.requests import TYPE_URLS
 

@@ -250,14 +250,11 @@ def _moved(
         more = min(int((outside < missing).sum()) + 1, len(outside) - 1)
         return _resized(parting, fleet, count + more, now)
     left = for_search - float(fleet.capacity[mask].max())
-    if (
-        count > 1
-        and demand.long.tokens > BULK_FULL * for_bulk
-        and demand.short.tokens <= SEARCH_FULL * left
-    ):
+    may_shrink = count > 1 and demand.short.tokens <= SEARCH_FULL * left
+    if may_shrink and demand.long.tokens > BULK_FULL * for_bulk:
         return _resized(parting, fleet, count - 1, now)
     suffers = apart.bulk > SUFFERS * together.bulk or demand.long.tokens > for_bulk
-    if suffers and demand.all.tokens < total:
+    if suffers and not may_shrink and demand.all.tokens < total:
         since = now if math.isnan(parting.crowded) else parting.crowded
         return replace(parting, crowded=since) if now - since < TOO_MUCH else None
     parting = replace(parting, crowded=math.nan)

@@ -23,8 +23,11 @@ COMMANDS: Final = {
     "token": "make a token for the API",
     "top": "watch the replicas of each pool, live",
 }
-"""Each is a module of this package with a click command ``command``. The help texts stand here, so
-that ``plimsoll --help`` does not have to load Envoy's message types."""
+"""Each is a module with a click command ``command``, loaded when it is called. The help texts stand
+here, so that ``plimsoll --help`` does not have to load Envoy's message types."""
+
+TOOLS: Final = ("demo", "load")
+"""Commands of `controlplane.tools`, which nothing else imports; all others are in this package."""
 
 
 class _Lazy(click.Group):
@@ -34,7 +37,11 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"controlplane.cli.{cmd_name}").command
+        is_tool = cmd_name in TOOLS
+        module = (
+            f"controlplane.tools.{cmd_name}.command" if is_tool else f"controlplane.cli.{cmd_name}"
+        )
+        command = import_module(module).command
         assert isinstance(command, click.Command)  # noqa: S101 - narrows what import_module gives
         return command
 

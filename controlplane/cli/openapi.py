@@ -19,7 +19,6 @@ def command(context: click.Context, api: Api) -> None:
     if context.get_parameter_source("url") is not ParameterSource.DEFAULT:
         print_json(api.ask(Client.openapi))
         return
-    # What it is made of takes a second to load.
-    from controlplane.edges.rest import described
+    from controlplane.api.openapi import document  # It builds all models.
 
-    print_json(described())
+    print_json(document())

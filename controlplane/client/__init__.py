@@ -21,11 +21,11 @@ async def main() -> None:
 asyncio.run(main())
 ```
 
-What comes back is frozen. A key that a newer control plane has and this client does not know is
-kept, and no error. Whatever goes wrong is a `ClientError`.
+Answers are frozen models. An unknown key of a newer control plane is kept. Every failure is a
+`ClientError`.
 """
 
-from controlplane.client.answers import (
+from controlplane.api.schema.answers import (
     Answer,
     Audit,
     AuditEntry,
@@ -36,6 +36,18 @@ from controlplane.client.answers import (
     Preview,
     Put,
     Rejection,
+)
+from controlplane.api.schema.pools import Counts, Pool, ServedClass
+from controlplane.api.schema.replicas import (
+    GpuReading,
+    History,
+    HistoryEntry,
+    LoadReports,
+    Readings,
+    Replica,
+    ReplicaInShort,
+    Scrape,
+    Step,
 )
 from controlplane.client.client import Client
 from controlplane.client.errors import (
@@ -63,18 +75,7 @@ from controlplane.client.events import (
     ReplicaChanged,
     StateShown,
 )
-from controlplane.client.histories import History, HistoryEntry
-from controlplane.client.pools import Counts, Pool, ServedClass
 from controlplane.client.previews import Previews
-from controlplane.client.replicas import (
-    GpuReading,
-    LoadReports,
-    Readings,
-    Replica,
-    ReplicaInShort,
-    Scrape,
-    Step,
-)
 
 __all__ = [
     "Answer",

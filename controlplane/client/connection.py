@@ -1,17 +1,18 @@
-"""Sends calls over HTTP; whatever goes wrong comes out as one of the client's own errors."""
+"""Send calls over HTTP and read the answers; every failure is a `ClientError`."""
 
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from controlplane.client.endpoints import Call
+from controlplane.api.schema.answers import Answer
+from controlplane.client.calls import Call
 from controlplane.client.errors import (
     NotListeningError,
     TimedOutError,
@@ -20,21 +21,38 @@ from controlplane.client.errors import (
     UnsendableError,
     problem,
 )
+from controlplane.settings import SettingsError, validated
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
 
 _PROBLEM: Final = "application/problem+json"
 
 _SILENCE: Final = 45.0
-"""Seconds without a byte after which a stream is cut; every 15 s there is at least a comment."""
+"""Seconds without a byte after which a stream is cut; the server sends something every 15 s."""
+
+
+def read(model: type[AnswerT], document: Any) -> AnswerT:
+    """Read an answer.
+
+    Raises:
+        UnexpectedAnswerError: The document is no such answer.
+    """
+    try:
+        return validated(model, document)
+    except SettingsError as error:
+        raise UnexpectedAnswerError(
+            f"the control plane's answer is no {model.__name__}: {error}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An answer that is none of an error.
+    """An answer that is no error.
 
     Attributes:
-        status: Of HTTP.
-        body: Plain data; text where it is no JSON; None where there is none.
-        etag: Of what it is about; None without any.
+        status: The HTTP status.
+        body: Plain data; text where it is not JSON; None where there is none.
+        etag: The ETag; None where there is none.
     """
 
     status: int
@@ -43,18 +61,18 @@ class Received:
 
     @property
     def tagged(self) -> Any:
-        """The body with the ETag in it."""
+        """The body with the ETag as one of its keys."""
         return {**self.body, "etag": self.etag} if isinstance(self.body, dict) else self.body
 
 
 class Connection:
-    """Where the control plane is, and open connections to it."""
+    """Open connections to one control plane."""
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
-        """See that the URL and the token can be used; `open` before anything is sent.
+        """Check the URL and the token; call `open` before sending anything.
 
         Raises:
-            ValueError: One of them cannot.
+            ValueError: One of them cannot be used.
         """
         if not _is_http(url):
             raise ValueError(f'{url!r} is not an address such as "http://127.0.0.1:8080"')
@@ -86,10 +104,10 @@ class Connection:
 
         Args:
             call: What to send.
-            expected: Statuses of 400 and above that are no errors.
+            expected: Statuses from 400 on that are no errors.
 
         Raises:
-            ClientError: There is no answer, or it is an error.
+            ClientError: There is no answer, or the answer is an error.
         """
         with self._translated():
             async with self._request(call) as response:
@@ -99,24 +117,24 @@ class Connection:
         kind = response.content_type
         if response.status >= 400 and response.status not in expected:
             raise self._problem(response, data)
-        if kind != call.endpoint.media:
+        if kind != call.operation.media:
             raise self._stranger(response)
         body = self._json(data) if kind == "application/json" else data.decode("utf-8", "replace")
         return Received(response.status, body, response.headers.get("ETag"))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a call whose answer has no end; yields its pieces as they come.
+        """Send a call whose answer has no end; yield its pieces as they come.
 
         Raises:
-            ClientError: There is no answer, it is an error, or it has broken off.
+            ClientError: There is no answer, the answer is an error, or it has broken off.
         """
         silence = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=_SILENCE)
         with self._translated():
             async with self._request(call, silence) as response:
                 if response.status >= 400:
                     raise self._problem(response, await response.read())
-                if response.content_type != call.endpoint.media:
+                if response.content_type != call.operation.media:
                     raise self._stranger(response)
                 yield response.content.iter_any()
 
@@ -134,17 +152,17 @@ class Connection:
         except UnicodeEncodeError as error:
             raise UnsendableError(f"{error.object!r} cannot be sent: it is not UTF-8") from None
         return self._session.request(
-            call.endpoint.method,
+            call.operation.method,
             URL(self.url + target, encoded=True),
             json=call.body,
-            headers={"Accept": call.endpoint.media, **headers},
+            headers={"Accept": call.operation.media, **headers},
             allow_redirects=False,
             timeout=timeout or self._timeouts,
         )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Errors of HTTP as errors of the client."""
+        """Turn errors of HTTP into errors of the client."""
         try:
             yield
         except TimeoutError:

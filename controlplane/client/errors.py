@@ -1,4 +1,4 @@
-"""What may go wrong between a client and the control plane, each as an exception of its own."""
+"""The errors of the client."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,35 +9,35 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """Nobody answers, or no longer. Whether a change was made is not known."""
+    """Nothing answers, or the connection was lost. Whether a change was made is unknown."""
 
 
 class NotListeningError(UnreachableError):
-    """There is nobody at all at the address; nothing was sent."""
+    """Nothing listens at the address; nothing was sent."""
 
 
 class TimedOutError(UnreachableError):
-    """No whole answer came within the client's timeout."""
+    """No complete answer came within the client's timeout."""
 
 
 class UnsendableError(ClientError):
-    """A name or a value that no request can carry; nothing was sent."""
+    """No request can carry a name or a value; nothing was sent."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """What answers is no control plane, or one that this client cannot read."""
+    """The answer is not one of a control plane, or this client cannot read it."""
 
 
 class ProblemError(ClientError):
     """The control plane refuses, and nothing has changed: a problem document (RFC 9457).
 
     Attributes:
-        status: Of HTTP.
+        status: The HTTP status.
         title: The status in words.
         detail: One sentence: what is wrong and what would be right; also the exception's message.
-        pointer: JSON pointer to the part of the body that is wrong; None where it is about no part.
-        parameter: The parameter of the query, or the header, that is wrong; None where it is none.
-        etag: Of what there is, when it is not as `if_match` or `create` say; None otherwise.
+        pointer: JSON pointer to the part of the body that is wrong; None without one.
+        parameter: The query parameter, or the header, that is wrong; None without one.
+        etag: The present ETag, when `if_match` or `create` does not hold; None otherwise.
         retry_after: Seconds after which to try again; None where the control plane does not say.
     """
 
@@ -47,9 +47,9 @@ class ProblemError(ClientError):
         """Read the answer.
 
         Args:
-            status: Of HTTP.
+            status: The HTTP status.
             document: The body.
-            headers: Of the answer.
+            headers: The headers of the answer.
         """
         self.status = status
         self.title = str(document.get("title", ""))
@@ -67,7 +67,7 @@ class BadRequestError(ProblemError):
 
 
 class UnauthorizedError(ProblemError):
-    """401: a token is needed, or this one is not known."""
+    """401: a token is needed, or this token is unknown."""
 
 
 class ForbiddenError(ProblemError):
@@ -79,11 +79,11 @@ class NotFoundError(ProblemError):
 
 
 class ConflictError(ProblemError):
-    """409: it would contradict something else, or remove too much at once."""
+    """409: the change contradicts something else, or removes too much at once."""
 
 
 class PreconditionFailedError(ProblemError):
-    """412: somebody has changed it since; `etag` is the present one."""
+    """412: somebody else has changed it since; `etag` is the present ETag."""
 
 
 class InvalidError(ProblemError):
@@ -91,7 +91,7 @@ class InvalidError(ProblemError):
 
 
 class UnavailableError(ProblemError):
-    """503: not now."""
+    """503: not possible now."""
 
 
 _BY_STATUS: Final[Mapping[int, type[ProblemError]]] = {
@@ -107,7 +107,7 @@ _BY_STATUS: Final[Mapping[int, type[ProblemError]]] = {
 
 
 def problem(status: int, document: Mapping[str, Any], headers: Mapping[str, str]) -> ProblemError:
-    """The error for an answer; the most special one that there is."""
+    """Return the most specific error for an answer."""
     return _BY_STATUS.get(status, ProblemError)(status, document, headers)
 
 

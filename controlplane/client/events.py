@@ -1,27 +1,40 @@
-"""Server-sent events: bytes as they come in, typed changes out. Pure.
+"""Follow server-sent events over cuts and restarts: bytes in, typed changes out.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controlplane.client.answers import Answer
-from controlplane.client.errors import UnexpectedAnswerError
-from controlplane.client.pools import Pool
-from controlplane.client.replicas import ReplicaInShort
+from controlplane.api.schema.answers import Answer, MissedEvent, PartingEvent, PoolEvent
+from controlplane.api.schema.operations import FOLLOW_EVENTS, LAST_EVENT_ID
+from controlplane.api.schema.pools import Pool
+from controlplane.api.schema.replicas import ReplicaEvent, ReplicaInShort
+from controlplane.client.calls import Call
+from controlplane.client.connection import Connection, read
+from controlplane.client.errors import (
+    ClientError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
+
+_FIRST: Final = 0.25
+"""Seconds to wait after a cut; twice as long after each further cut without an event."""
+_LONGEST: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has happened; of a kind that this client does not know, just this.
+    """An event; of a kind that this client does not know, this base class.
 
     Attributes:
-        id: To go on after it, in this run of the control plane; None where that cannot be.
+        id: With it one goes on after this event; None where that is not possible.
         kind: ``state``, ``pool``, ``replica``, ``parting`` or ``missed``.
-        document: What was said of it.
+        document: The data of the event.
     """
 
     id: str | None
@@ -31,10 +44,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class StateShown(Event):
-    """How things are: at the beginning, and after something was missed.
+    """The present state: first of all, and after events were missed.
 
     Attributes:
-        pools: All of them.
+        pools: All pools.
     """
 
     pools: tuple[Pool, ...]
@@ -45,9 +58,9 @@ class PoolChanged(Event):
     """A pool was added, changed or removed.
 
     Attributes:
-        pool: Its name.
+        pool: The pool's name.
         change: ``added``, ``changed`` or ``removed``.
-        etag: As `Client.pool` has it; None of one that is gone.
+        etag: The pool's ETag; None of a removed pool.
     """
 
     pool: str
@@ -57,13 +70,13 @@ class PoolChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaChanged(Event):
-    """A replica was added, changed or removed; or its readiness, tier or draining is another one.
+    """A replica was added, changed or removed, or its readiness, tier or draining has changed.
 
     Attributes:
-        pool: Its pool's name.
-        replica: Its id.
+        pool: The pool's name.
+        replica: The replica's id.
         change: ``added``, ``changed`` or ``removed``.
-        now: What it is like; None of one that is gone.
+        now: The replica as it is now; None of a removed replica.
     """
 
     pool: str
@@ -77,9 +90,9 @@ class PartingChanged(Event):
     """Requests of a pool begin or cease to go by class, or a class has other replicas or requests.
 
     Attributes:
-        pool: Its name.
+        pool: The pool's name.
         change: ``begun``, ``changed`` or ``ended``.
-        classes: How many replicas serve each class first, by its name; empty where it ended.
+        classes: How many replicas serve each class first, by its name; empty at the end.
         reasons: Why, in sentences.
     """
 
@@ -91,7 +104,7 @@ class PartingChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class Missed(Event):
-    """Some events are not kept any more; a `StateShown` follows.
+    """Some events are no longer kept; a `StateShown` follows.
 
     Attributes:
         detail: The same in a sentence.
@@ -104,27 +117,8 @@ class _State(Answer):
     pools: tuple[Pool, ...]
 
 
-class _PoolEvent(Answer):
-    pool: str
-    change: str
-    etag: str | None
-
-
-class _ReplicaEvent(Answer):
-    pool: str
-    id: str
-    change: str
-
-
-class _PartingEvent(Answer):
-    pool: str
-    change: str
-    classes: dict[str, int]
-    reasons: tuple[str, ...]
-
-
 class Reader:
-    """Takes bytes in whatever pieces they come; begin with a new one for each connection."""
+    """Takes bytes in pieces of any size; each connection needs a new reader."""
 
     _LINE_END: Final = b"\n"
 
@@ -134,10 +128,10 @@ class Reader:
         self._fields: dict[str, str] = {}
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that are whole with these bytes.
+        """Return the events that are complete with these bytes.
 
         Raises:
-            UnexpectedAnswerError: These are no events of a control plane.
+            UnexpectedAnswerError: The bytes are no events of a control plane.
         """
         self._rest += data
         while (end := self._rest.find(self._LINE_END, self._searched)) >= 0:
@@ -150,13 +144,13 @@ class Reader:
                 fields, self._fields = self._fields, {}
                 if "data" in fields:
                     yield _event(fields)
-        # A state of thousands of replicas comes in many pieces: each is looked through once.
+        # A state of thousands of replicas comes in many pieces; each is searched once.
         self._searched = len(self._rest)
 
     def _take(self, line: bytes) -> None:
         name, _, value = line.decode("utf-8", "replace").partition(":")
         if not name:
-            return  # A comment: it shows that both ends live.
+            return  # A comment shows that both ends live.
         value = value.removeprefix(" ")
         if name == "data" and "data" in self._fields:
             value = f"{self._fields['data']}\n{value}"
@@ -173,20 +167,47 @@ def _event(fields: Mapping[str, str]) -> Event:
     id_, kind = fields.get("id"), fields.get("event", "message")
     match kind:
         case "state":
-            return StateShown(id_, kind, document, _State.of(document).pools)
+            return StateShown(id_, kind, document, read(_State, document).pools)
         case "pool":
-            pool = _PoolEvent.of(document)
+            pool = read(PoolEvent, document)
             return PoolChanged(id_, kind, document, pool.pool, pool.change, pool.etag)
         case "replica":
-            said = _ReplicaEvent.of(document)
-            now = ReplicaInShort.of(document) if "state" in document else None
-            return ReplicaChanged(id_, kind, document, said.pool, said.id, said.change, now)
+            event = read(ReplicaEvent, document)
+            now = read(ReplicaInShort, document) if "state" in document else None
+            return ReplicaChanged(id_, kind, document, event.pool, event.id, event.change, now)
         case "parting":
-            found = _PartingEvent.of(document)
+            found = read(PartingEvent, document)
             return PartingChanged(
                 id_, kind, document, found.pool, found.change, found.classes, found.reasons
             )
         case "missed":
-            return Missed(id_, kind, document, str(document.get("detail", "")))
+            return Missed(id_, kind, document, read(MissedEvent, document).detail)
         case _:
             return Event(id_, kind, document)
+
+
+async def followed(
+    connection: Connection, after: str | None, on_cut: Callable[[ClientError], None] | None
+) -> AsyncGenerator[Event, None]:
+    """Yield events without an end; see `Client.events`."""
+    last, wait, is_first = after, _FIRST, True
+    while True:
+        try:
+            call = Call(FOLLOW_EVENTS, headers={LAST_EVENT_ID: last})
+            async with connection.stream(call) as pieces:
+                is_first, reader = False, Reader()
+                async for piece in pieces:
+                    for event in reader.feed(piece):
+                        last, wait = event.id or last, _FIRST
+                        yield event
+            cut: ClientError = UnreachableError(
+                f"the control plane at {connection.url} has hung up"
+            )
+        except (UnreachableError, UnavailableError) as error:
+            if is_first:
+                raise
+            cut = error
+        if on_cut is not None:
+            on_cut(cut)
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST)

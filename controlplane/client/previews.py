@@ -1,27 +1,28 @@
-"""What changes would come to: the changing methods of a client, of which none changes anything."""
+"""Preview changes: the changing methods of the client once more, none of which changes anything."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.client import endpoints
-from controlplane.client.answers import Preview
-from controlplane.client.connection import Connection
-from controlplane.client.endpoints import Call
+from controlplane.api.schema import operations as ops
+from controlplane.api.schema.answers import Preview
+from controlplane.client import calls
+from controlplane.client.calls import Call
+from controlplane.client.connection import Connection, read
 from controlplane.settings import PoolSettings, ReplicaSettings
 
 
 class Previews:
-    """The same methods with the same arguments and errors as of `Client`; each gives a `Preview`.
+    """The changing methods of `Client`, with the same arguments; each returns a `Preview`.
 
     ```python
     preview = await client.preview.delete_replica("minilm", "a")
-    for it in preview.diff:
-        print(it.name, it.pointer, it.before, "->", it.after)
+    for each in preview.diff:
+        print(each.name, each.pointer, each.before, "->", each.after)
     ```
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Of a client."""
+        """Use the connection of a client."""
         self._connection = connection
 
     async def put_pool(
@@ -32,12 +33,12 @@ class Previews:
         if_match: str | None = None,
         create: bool = False,
     ) -> Preview:
-        """What adding a pool, or changing its settings, would come to."""
-        return await self._ask(endpoints.put_pool(pool, settings, if_match, create=create))
+        """Preview `Client.put_pool`."""
+        return await self._ask(calls.put_pool(pool, settings, if_match, create=create))
 
     async def delete_pool(self, pool: str, *, if_match: str | None = None) -> Preview:
-        """What removing a pool would come to."""
-        return await self._ask(endpoints.delete_pool(pool, if_match))
+        """Preview `Client.delete_pool`."""
+        return await self._ask(calls.delete_pool(pool, if_match))
 
     async def put_replica(
         self,
@@ -48,10 +49,8 @@ class Previews:
         if_match: str | None = None,
         create: bool = False,
     ) -> Preview:
-        """What adding a replica, or changing it, would come to."""
-        return await self._ask(
-            endpoints.put_replica(pool, replica, settings, if_match, create=create)
-        )
+        """Preview `Client.put_replica`."""
+        return await self._ask(calls.put_replica(pool, replica, settings, if_match, create=create))
 
     async def put_replicas(
         self,
@@ -60,22 +59,22 @@ class Previews:
         *,
         force: bool = False,
     ) -> Preview:
-        """What adding or changing many would come to."""
-        return await self._ask(endpoints.put_replicas(pool, replicas, force=force))
+        """Preview `Client.put_replicas`."""
+        return await self._ask(calls.put_replicas(pool, replicas, force=force))
 
     async def delete_replica(
         self, pool: str, replica: str, *, force: bool = False, if_match: str | None = None
     ) -> Preview:
-        """What removing a replica would come to."""
-        return await self._ask(endpoints.delete_replica(pool, replica, if_match, force=force))
+        """Preview `Client.delete_replica`."""
+        return await self._ask(calls.delete_replica(pool, replica, if_match, force=force))
 
     async def drain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
-        """What draining a replica would come to."""
-        return await self._ask(endpoints.act(endpoints.DRAIN_REPLICA, pool, replica, if_match))
+        """Preview `Client.drain`."""
+        return await self._ask(calls.act(ops.DRAIN_REPLICA, pool, replica, if_match))
 
     async def undrain(self, pool: str, replica: str, *, if_match: str | None = None) -> Preview:
-        """What draining it no longer would come to."""
-        return await self._ask(endpoints.act(endpoints.UNDRAIN_REPLICA, pool, replica, if_match))
+        """Preview `Client.undrain`."""
+        return await self._ask(calls.act(ops.UNDRAIN_REPLICA, pool, replica, if_match))
 
     async def _ask(self, call: Call) -> Preview:
-        return Preview.of((await self._connection.send(call.dry())).body)
+        return read(Preview, (await self._connection.send(call.dry())).body)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from benchmarks.simulation.balancing import Balanced, Reported
+from benchmarks.simulation.contenders import play
 from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.measures import Run, run_of
-from benchmarks.simulation.play import play
 from benchmarks.simulation.told import Told
 from benchmarks.worlds import traffic
 from benchmarks.worlds.scenarios import (

@@ -57,6 +57,22 @@ def test_a_replica_that_serves_another_class_now_has_its_length_soon() -> None:
     assert table.mean_by_class({"a": 10.0, "b": 1_000.0})[table.rows["x"]] > 950
 
 
+def test_requests_have_come_when_they_are_in_flight() -> None:
+    table = Table([ReplicaInput("x", in_flight=(InFlight(ENVOYS, 5.0, 1.0, ended={"": 100}),))])
+    table.put(ReplicaInput("x", in_flight=(InFlight(ENVOYS, 45.0, 2.0, ended={"": 110}),)))
+    assert table.come() == {"": 50}
+
+
+def test_what_was_counted_before_a_class_appears_at_a_replica_has_not_just_come() -> None:
+    table = Table([_ended(id_, 1.0, a=100) for id_ in "xy"])
+    for at, id_ in ((2.0, "x"), (3.0, "y")):
+        table.put(_ended(id_, at, a=100, b=500))
+    assert table.come() == {"a": 0, "b": 0}
+    table.remove("x")
+    table.put(_ended("y", 4.0, a=101, b=502))
+    assert table.come() == {"a": 1, "b": 2}
+
+
 def test_nothing_is_mixed_of_a_replica_that_began_anew() -> None:
     table = Table([_ended("x", 1.0, a=5, b=5)])
     table.put(_ended("x", 2.0, a=9, b=9)._replace(generation=1))

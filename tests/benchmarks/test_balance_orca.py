@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.balance.orca import Orca
+from benchmarks.balance.replicas import Orca
 from benchmarks.worlds.slots import Slots
 from tests.benchmarks.clock import Clock
 

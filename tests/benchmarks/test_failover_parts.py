@@ -1,24 +1,21 @@
-"""The benchmark of faults: its scenarios, arithmetic and table, and what peers are given."""
+"""The benchmark of faults: its scenarios, arithmetic and table."""
 
 from dataclasses import replace
 from math import inf
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from benchmarks.balance.outcome import Outcome, Request
 from benchmarks.failover import __main__ as command
-from benchmarks.failover import peers, report
+from benchmarks.failover import report
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.measures import Cost, Seen, cost
 from benchmarks.failover.report import Entry, judge, ratio
 from benchmarks.failover.scenarios import FAULT_AT, PATIENCE, SCENARIOS, Deed, Mode
-from controlplane.settings import Address
+from benchmarks.generator import Outcome, Request
 
 KILL = SCENARIOS["kill-1-of-4"]
 NOBODY = Seen(reached=None, died=0, kept=0)
-REPLICAS = [Address("127.0.0.1", 9001), Address("127.0.0.1", 9002)]
 
 
 def request(at: float, took: float | None = 0.04, status: int | None = 200) -> Request:
@@ -203,13 +200,3 @@ def test_contenders_are_interleaved_and_who_has_no_control_plane_loses_none() ->
         ("plane-killed", ["plimsoll"], 2),
     ]
     assert command.slots_of(CONTENDERS, 2) == [CONTENDERS[:2], CONTENDERS[2:]]
-
-
-def test_haproxy_is_given_every_replica() -> None:
-    text = peers.haproxy_config(Address("127.0.0.1", 10000), REPLICAS)
-    assert "server r1 127.0.0.1:9002" in text
-
-
-def test_nginx_is_given_every_replica(tmp_path: Path) -> None:
-    text = peers.nginx_config(10000, REPLICAS, tmp_path)
-    assert "server 127.0.0.1:9002 max_fails=1" in text

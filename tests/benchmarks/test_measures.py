@@ -13,8 +13,8 @@ from benchmarks.balance.measures import (
     waiting,
     work,
 )
-from benchmarks.balance.outcome import Outcome, Request, decode, encode
 from benchmarks.balance.replicas import State
+from benchmarks.generator import Outcome, Request, decode, encode
 from benchmarks.worlds import traffic
 from benchmarks.worlds.scenarios import Scenario, Timing
 from benchmarks.worlds.worlds import SlotsWorld
@@ -171,4 +171,5 @@ def test_who_collapsed_is_not_compared() -> None:
 
 def test_an_outcome_survives_being_written() -> None:
     requests = (answered(1, 0.5), failed(2, late=0.1))
-    assert decode(encode(requests, 3.0, 0.2)) == Outcome(requests, 3.0, 0.2)
+    outcome = Outcome(requests, 3.0, 0.2)
+    assert decode(encode(outcome)) == outcome

@@ -2,14 +2,14 @@
 
 import pytest
 
+from benchmarks.figures import number
+from benchmarks.machine import busy_ticks
 from benchmarks.xds import endurance, fan_out, growth
 from benchmarks.xds.endurance import Endurance
 from benchmarks.xds.fan_out import Round
 from benchmarks.xds.fleet import ChangingCatalog, pool_name
 from benchmarks.xds.growth import Row, Size
-from benchmarks.xds.load import busy_ticks
 from benchmarks.xds.stage import Held, Measured, Push
-from benchmarks.xds.text import number
 from controlplane.resources.resource import ENDPOINT, Resource
 from controlplane.resources.views import View
 

@@ -5,7 +5,7 @@ import asyncio
 from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
-from tests.edges.rest.served import Served
+from tests.api.served import Served
 
 
 async def run(

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.api.served import Served, served
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, terminal_of
-from tests.edges.rest.served import Served, served
 from tests.processes import DEADLINE
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
 from controlplane.settings import PoolEntry, SettingsError, validated
+from tests.api.served import served
 from tests.cli.answering import run
-from tests.edges.rest.served import served
 
 ENVOY = Path(sys.executable).parent / "envoy"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edges.rest.served import Served, served
+from tests.api.served import Served, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 

@@ -11,8 +11,8 @@ import pytest
 
 from controlplane.cli.event_lines import line
 from controlplane.client import Event, Missed, PartingChanged
+from tests.api.served import POOL, Served, served
 from tests.client.test_events import Cutting
-from tests.edges.rest.served import POOL, Served, served
 from tests.processes import DEADLINE, until
 
 

@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from controlplane.api.views import history_view, replica_view
 from controlplane.cli.readings import readings
 from controlplane.cli.timeline import timeline
 from controlplane.client import History, Replica
-from controlplane.edges.rest.history_view import history_view
-from controlplane.edges.rest.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.settings import PoolSettings, validated
 from controlplane.signals.load import Endpoint, Load
+from tests.api.parted import parted
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
-from tests.edges.rest.parted import parted
-from tests.edges.rest.served import POOL, Served, served
 from tests.plane.histories import Watched
 
 WALL = 1_795_248_000.0
@@ -38,7 +37,9 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(watched: Watched) -> list[str]:
-    return list(timeline(History.of(history_view("m", "a", watched.told(), watched.now, WALL))))
+    return list(
+        timeline(History.model_validate(history_view("m", "a", watched.told(), watched.now, WALL)))
+    )
 
 
 def test_readings_are_one_line_with_units_and_their_age() -> None:
@@ -47,7 +48,7 @@ def test_readings_are_one_line_with_units_and_their_age() -> None:
     watched.go(0.5)
     now = watched.now + 0.25
     known = replica_view(watched.plane.report("m", "a", now), now)
-    assert readings(Replica.of(known)) == (
+    assert readings(Replica.model_validate(known)) == (
         "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
         " flight, 3 waiting, GPU memory of GPU-a 50 %"
     )
@@ -56,8 +57,11 @@ def test_readings_are_one_line_with_units_and_their_age() -> None:
 def test_where_nothing_was_read_it_says_so() -> None:
     watched = Watched()
     known = replica_view(watched.plane.report("m", "a", 0.0), 0.0)
-    assert readings(Replica.of(known)) == "no readings"
-    assert readings(Replica.of(known | {"in_flight": 4.0})) == "4 in flight by load reports"
+    assert readings(Replica.model_validate(known)) == "no readings"
+    assert (
+        readings(Replica.model_validate(known | {"in_flight": 4.0}))
+        == "4 in flight by load reports"
+    )
 
 
 LOADED = (
@@ -77,7 +81,7 @@ def reported(plane: Plane, begun: float, at: Endpoint) -> float:
 def test_load_reports_stand_behind_the_readings_with_an_age_of_their_own() -> None:
     watched = Watched().go(60)
     now = reported(watched.plane, 49.0, Endpoint("m", "10.0.0.1", 81)) + 0.25
-    known = Replica.of(replica_view(watched.plane.report("m", "a", now), now))
+    known = Replica.model_validate(replica_view(watched.plane.report("m", "a", now), now))
     assert readings(known) == (
         "readings, 0.25 s old: 20 req/s over 5 s, mean latency 10 ms, p99 at most 9.9 ms, 0.2 in"
         f" flight, 0 waiting, GPU memory of GPU-a 50 %; {LOADED}"
@@ -120,7 +124,9 @@ def test_what_was_not_kept_is_counted() -> None:
     watched = Watched().go(60)
     view = history_view("m", "a", watched.told(), watched.now, WALL)
     view["entries"][-1]["left_out"] = 7
-    assert "          (7 more like these were not kept)" in list(timeline(History.of(view)))
+    assert "          (7 more like these were not kept)" in list(
+        timeline(History.model_validate(view))
+    )
 
 
 def test_what_a_replica_said_cannot_steer_the_terminal() -> None:

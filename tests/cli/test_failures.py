@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
+from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
 from tests.processes import DEADLINE
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows

@@ -11,8 +11,8 @@ from controlplane.client import Node
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
 
 REJECTION = Rejection(("minilm",), "no port \x1b[2J [red]", 88.0)
 
@@ -129,7 +129,7 @@ def no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def printed(capsys: pytest.CaptureFixture[str], *nodes: dict[str, Any]) -> str:
-    print_nodes([Node.of(it) for it in nodes])
+    print_nodes([Node.model_validate(it) for it in nodes])
     return capsys.readouterr().out
 
 

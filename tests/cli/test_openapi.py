@@ -7,8 +7,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
+from tests.api.served import served
 from tests.cli.answering import run
-from tests.edges.rest.served import served
 
 
 async def test_the_document_of_this_version_is_the_one_that_it_serves() -> None:

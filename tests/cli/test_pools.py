@@ -8,8 +8,8 @@ import pytest
 from controlplane.cli.pool_table import described
 from controlplane.client import Pool
 from controlplane.plane import Probe
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import POOL, Served, served
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
         {"name": "search", "match": None, "replicas": [*"abcdefghijklmno"], "routed": True},
     ]
     body |= {"suspect": True, "policy_in_force": "maglev"}
-    text = "\n".join(described(Pool.of(body)))
+    text = "\n".join(described(Pool.model_validate(body)))
     for words in (
         "most cannot be scraped: weights are frozen, a source fails",
         "found by dns x: not answered yet; fails: no",

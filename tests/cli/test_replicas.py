@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
 from controlplane.plane import Failure, Probe
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import POOL, Served, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 

@@ -12,8 +12,8 @@ from controlplane.cli.pool_table import print_pools
 from controlplane.cli.replica_table import print_replicas
 from controlplane.cli.tables import Column, layout, print_table, table
 from controlplane.client import Node, Pool, Replica
+from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.edges.rest.served import Served, served
 
 COLUMNS = (
     Column("id"),
@@ -89,9 +89,9 @@ async def test_every_list_fits_eighty_columns_with_long_names(
         "types": [],
     }
     monkeypatch.setenv("COLUMNS", "80")
-    print_pools([Pool.of(each) for each in pools])
-    print_replicas([Replica.of(each) for each in replicas])
-    print_nodes([Node.of(node)])
+    print_pools([Pool.model_validate(each) for each in pools])
+    print_replicas([Replica.model_validate(each) for each in replicas])
+    print_nodes([Node.model_validate(node)])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= 80
 

@@ -16,11 +16,11 @@ import pytest
 from controlplane.cli.top_sight import Looker
 from controlplane.plane import Failure, Probe
 from controlplane.signals import GpuMemory, Histogram, Reading
+from tests.api.parted import parted
+from tests.api.served import POOL, Served, served
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, resize, terminal_of
 from tests.client.clients import client, sent
-from tests.edges.rest.parted import parted
-from tests.edges.rest.served import POOL, Served, served
 from tests.processes import DEADLINE
 
 BOUNDS = (0.01, 0.1, 1.0, float("inf"))
@@ -245,7 +245,7 @@ async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> 
         calls = sent(here)
         sight = await Looker(here, ()).look(40)
     assert [len(it.rows) for it in sight] == [40]
-    asked = [it.endpoint.id for it in calls]
+    asked = [it.operation.id for it in calls]
     assert asked.count("getHistory") == 24
     assert asked.count("listReplicas") == 1
 
@@ -257,7 +257,7 @@ async def test_why_a_replica_moved_is_asked_again_only_when_it_did(api: Served) 
         async def histories() -> int:
             before = len(calls)
             await looker.look(40)
-            return sum(it.endpoint.id == "getHistory" for it in calls[before:])
+            return sum(it.operation.id == "getHistory" for it in calls[before:])
 
         assert await histories() == 3
         assert await histories() == 0

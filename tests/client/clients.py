@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from controlplane.client import Client
+from controlplane.client.calls import Call
 from controlplane.client.connection import Received
-from controlplane.client.endpoints import Call
-from tests.edges.rest.served import Served
+from tests.api.served import Served
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from controlplane import client as package
+from controlplane.api.schema.answers import NodeList
 from controlplane.client import (
     BadRequestError,
     Client,
@@ -25,15 +26,14 @@ from controlplane.client import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from controlplane.client.answers import NodeList
 from controlplane.client.errors import problem
 from controlplane.plane import Probe
 from controlplane.resources.resource import CLUSTER
 from controlplane.settings import PoolSettings, ReplicaSettings, Role, Token, load_config
 from controlplane.xds.identity import Locality
 from controlplane.xds.nodes import NodeStatus, Rejection, TypeStatus
+from tests.api.served import POOL, REPLICA, Served, served
 from tests.client.clients import client, sent
-from tests.edges.rest.served import POOL, REPLICA, Served, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -242,7 +242,7 @@ async def test_a_connected_envoy_is_read_with_its_types(api: Served, here: Clien
     assert kind.last_rejection is not None
     assert kind.last_rejection.names == ("m",)
     sent_by_server = (await api.ask("GET", "/v1/nodes")).body
-    assert NodeList.of(sent_by_server).document() == sent_by_server
+    assert NodeList.model_validate(sent_by_server).document() == sent_by_server
 
 
 async def test_readiness_is_no_error_when_it_is_not_there(api: Served, here: Client) -> None:
@@ -322,7 +322,7 @@ def test_whatever_the_status_it_is_a_problem(status: int) -> None:
         (
             b'HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{"pools": 1, "next": null}',
             UnexpectedAnswerError,
-            "no poollist: pools: input should be",
+            "no PoolList: pools: must be a list",
         ),
         (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", UnexpectedAnswerError, "is no control plane"),
         (b"", UnreachableError, "hung up"),

@@ -21,12 +21,12 @@ from controlplane.client import (
     UnauthorizedError,
     UnexpectedAnswerError,
     UnreachableError,
-    following,
+    events,
 )
 from controlplane.client.events import Reader
+from tests.api.parted import go, living
+from tests.api.served import POOL, Served, served
 from tests.client.clients import client
-from tests.edges.rest.parted import go, living
-from tests.edges.rest.served import POOL, Served, served
 from tests.plane.lives import SIZES
 
 STREAM = (
@@ -38,7 +38,7 @@ STREAM = (
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "_FIRST", 0.01)
+    monkeypatch.setattr(events, "_FIRST", 0.01)
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 """Requests through an Envoy for as long as a test does something else, and what came of them."""
 
 import asyncio
+import json
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import cycle
+from itertools import count, cycle
 
-from tests.processes import Envoy
+from controlplane.tools.load.generator import Generator
+from controlplane.tools.load.record import Answer
+from controlplane.tools.load.schedule import Departure, Step
+from tests.processes import DEADLINE, Envoy
 
 
 @asynccontextmanager
@@ -14,7 +19,7 @@ async def load(
     envoy: Envoy,
     pool: str,
     workers: int = 4,
-    pause: float = 0.005,
+    rate: float = 400.0,
     texts: Sequence[str] = ("a text",),
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Counter[int]]:
@@ -23,23 +28,35 @@ async def load(
     Args:
         envoy: Takes them.
         pool: That they are for.
-        workers: As many at a time.
-        pause: Seconds between two of a worker.
+        workers: Requests in flight at most; further ones wait.
+        rate: Requests per second, as far as `workers` allows.
         texts: Sent in turn, again and again.
-        headers: Of all of them.
+        headers: Of all requests.
     """
     statuses: Counter[int] = Counter()
     stopped = asyncio.Event()
-    turn = cycle(texts)
+    step = Step(0, rate, 0.0, 0.0, math.inf)
 
-    async def work() -> None:
-        while not stopped.is_set():
-            statuses[await envoy.post(pool, next(turn), headers)] += 1
-            await asyncio.sleep(pause)
+    def schedule() -> Iterator[Departure]:
+        bodies = cycle([json.dumps({"model": "m", "input": text}).encode() for text in texts])
+        for number in count():
+            if stopped.is_set():
+                return
+            yield Departure(number / rate, step, body=next(bodies))
 
+    def answered(answer: Answer) -> None:
+        statuses[answer.status or 0] += 1
+
+    generator = Generator(
+        [f"http://127.0.0.1:{envoy.listeners[pool]}/v1/embeddings"],
+        [step],
+        most=workers,
+        timeout=DEADLINE,
+        headers=headers,
+        answered=answered,
+    )
     async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(work())
+        group.create_task(generator.run(schedule(), asyncio.get_running_loop().time()))
         try:
             yield statuses
         finally:

@@ -79,7 +79,7 @@ async def test_requests_go_on_as_before_when_the_control_plane_is_gone(tmp_path:
         async def entries() -> int:
             return await envoy.stat("access_logs.grpc_access_log.logs_written")
 
-        async with load(envoy, POOL, pause=0.001) as statuses:
+        async with load(envoy, POOL, rate=1000) as statuses:
 
             async def has_told() -> bool:
                 return await entries() > 0

@@ -45,7 +45,7 @@ async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_si
     ):
         # A sidecar sends a replica two requests a second: too few to judge it by.
         loads = [
-            await stack.enter_async_context(load(it, "p", workers=1, pause=0.1)) for it in envoys
+            await stack.enter_async_context(load(it, "p", workers=1, rate=10)) for it in envoys
         ]
         bad, *good = replicas
         bad.fails_every = 2

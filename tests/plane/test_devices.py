@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.edges.rest.views import replica_view
+from controlplane.api.views import replica_view
 from controlplane.plane import Failure, Plane, Probe, ReplicaReport
 from controlplane.plane.devices import exporters_of
 from controlplane.settings import Config, load_config

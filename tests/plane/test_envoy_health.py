@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.edges.rest.views import replica_view
+from controlplane.api.views import replica_view
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Plane, Probe
 from controlplane.plane.envoy_health import MOST, Dispute

@@ -6,12 +6,11 @@ from statistics import mean, median
 import pytest
 
 from benchmarks.simulation.balancing import Balanced
-from benchmarks.simulation.contenders import CONTENDERS, PLIMSOLL, named
+from benchmarks.simulation.contenders import CONTENDERS, PLIMSOLL, Job, named, play, play_all
 from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.measures import Run
 from benchmarks.simulation.peers import Flat, Proxies
-from benchmarks.simulation.play import Job, play, play_all
 from benchmarks.worlds import tei, traffic
 from benchmarks.worlds.scenarios import ONE_TEXT, SCENARIOS, Scenario, Timing
 from benchmarks.worlds.server import Curve

@@ -13,7 +13,7 @@ import pytest
 from controlplane.fleet import DeleteReplica, Drain, Draining, Replica
 from controlplane.settings import Address
 from embedding_replica.registration import Place, Registration
-from tests.edges.rest.served import POOL, Served, served
+from tests.api.served import POOL, Served, served
 from tests.processes import DEADLINE, free_port, until
 
 

@@ -1,0 +1,297 @@
+"""Handle every operation of the table: read the request, change or ask the plane, answer."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+from aiohttp import web
+
+from controlplane.api.answers import answer, long_answer
+from controlplane.api.auth import require
+from controlplane.api.changes import Changes, pointing
+from controlplane.api.errors import Problem
+from controlplane.api.etags import Preconditions
+from controlplane.api.events import EventStream
+from controlplane.api.node_view import nodes_view
+from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
+from controlplane.api.schema import operations as ops
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
+from controlplane.api.schema.requests import (
+    AuditPage,
+    Batch,
+    Change,
+    Page,
+    Query,
+    Removal,
+    ReplicaBatch,
+    ReplicaPage,
+    Since,
+)
+from controlplane.api.views import discovery_view, history_view, pool_view, replica_view
+from controlplane.fleet import (
+    AuditLog,
+    DeletePool,
+    DeleteReplica,
+    Drain,
+    Heartbeat,
+    Pool,
+    PutPool,
+    PutReplica,
+    PutReplicas,
+    Undrain,
+)
+from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.xds.nodes import NodeStatus
+
+Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
+"""Answers a request whose query was read; the second argument is of `Operation.query`."""
+
+Metrics: TypeAlias = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Gives the exposition and its content type for a request's ``Accept``."""
+
+_CREATED, _OK = HTTPStatus.CREATED, HTTPStatus.OK
+_UNREADY: Final = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class Handlers:
+    """A method for each operation."""
+
+    def __init__(
+        self,
+        changes: Changes,
+        events: EventStream,
+        *,
+        nodes: Callable[[], Sequence[NodeStatus]],
+        audit: AuditLog,
+        ready: Callable[[], bool],
+        metrics: Metrics,
+        wall_clock: Callable[[], float],
+        body_timeout: float,
+    ) -> None:
+        """Prepare to handle requests.
+
+        Args:
+            changes: Carries out commands on the plane.
+            events: Serves the events.
+            nodes: Gives the connected Envoys.
+            audit: Knows who changed what.
+            ready: Says whether Envoys are served.
+            metrics: Gives the exposition.
+            wall_clock: Seconds since 1970.
+            body_timeout: Seconds for a body to arrive.
+        """
+        self._changes, self._plane, self._clock = changes, changes.plane, changes.clock
+        self._events, self._nodes, self._audit = events, nodes, audit
+        self._ready, self._metrics, self._wall_clock = ready, metrics, wall_clock
+        self._body_timeout = body_timeout
+
+    def routes(self) -> tuple[tuple[Operation, Handler], ...]:
+        """Every operation with its handler."""
+        return (
+            (ops.LIST_POOLS, self._list_pools),
+            (ops.GET_POOL, self._get_pool),
+            (ops.PUT_POOL, self._put_pool),
+            (ops.DELETE_POOL, self._delete_pool),
+            (ops.LIST_REPLICAS, self._list_replicas),
+            (ops.PUT_REPLICAS, self._put_replicas),
+            (ops.GET_REPLICA, self._get_replica),
+            (ops.PUT_REPLICA, self._put_replica),
+            (ops.DELETE_REPLICA, self._delete_replica),
+            (ops.GET_HISTORY, self._get_history),
+            (ops.DRAIN_REPLICA, partial(self._act, Drain)),
+            (ops.UNDRAIN_REPLICA, partial(self._act, Undrain)),
+            (ops.HEARTBEAT_REPLICA, partial(self._act, Heartbeat)),
+            (ops.LIST_NODES, self._list_nodes),
+            (ops.FOLLOW_EVENTS, self._follow_events),
+            (ops.READ_AUDIT, self._read_audit),
+            (ops.READ_METRICS, self._read_metrics),
+            (ops.IS_LIVE, self._is_live),
+            (ops.IS_READY, self._is_ready),
+        )
+
+    async def _list_pools(self, _request: web.Request, query: Page) -> web.Response:
+        pools = self._plane.fleet.pools
+        names, following = _page(sorted(pools), query)
+        views = [await self._pool_view(pools[name]) for name in names]
+        return await long_answer({"pools": views, "next": following})
+
+    async def _get_pool(self, request: web.Request, _query: Query) -> web.Response:
+        (name,) = names_in_path(request)
+        return await self._show_pool(name)
+
+    async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
+        (name,) = names_in_path(request)
+        settings = await settings_in_body(request, PoolSettings, "name", name, self._body_timeout)
+        is_new = name not in self._plane.fleet.pools
+        command, check = PutPool(name, settings), Preconditions.of(request, name).check
+        if query.dry_run:
+            return await self._changes.preview(command, request, check)
+        await self._changes.apply(command, request, check)
+        return await self._show_pool(name, _CREATED if is_new else _OK)
+
+    async def _delete_pool(self, request: web.Request, query: Change) -> web.StreamResponse:
+        (name,) = names_in_path(request)
+        self._plane.fleet.pool(name)  # Raises where there is none.
+        command, check = DeletePool(name), Preconditions.of(request, name).check
+        if query.dry_run:
+            return await self._changes.preview(command, request, check)
+        await self._changes.apply(command, request, check)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
+        (name,) = names_in_path(request)
+        replicas = self._plane.fleet.pool(name).replicas
+        selected = sorted(id_ for id_, it in replicas.items() if query.selects(it.settings.labels))
+        ids, following = _page(selected, query)
+        now = self._clock()
+        views = (replica_view(report, now) for report in self._plane.reports(name, ids, now))
+        return await long_answer({"replicas": views, "next": following})
+
+    async def _put_replicas(self, request: web.Request, query: Batch) -> web.Response:
+        (name,) = names_in_path(request)
+        batch = await body_as(request, ReplicaBatch, self._body_timeout)
+        wanted = batch.by_id()
+        command = PutReplicas(name, wanted, force=query.force)
+        with pointing(batch):
+            if query.dry_run:
+                return await self._changes.preview(command, request)
+            before = self._plane.fleet.pool(name).replicas
+            await self._changes.apply(command, request)
+        pool = self._plane.fleet.pools.get(name)
+        put: dict[str, list[str]] = {"added": [], "changed": [], "unchanged": []}
+        for id_ in wanted:
+            if id_ not in before:
+                put["added"].append(id_)
+            else:
+                # Somebody else may have removed it again meanwhile, or all of the pool.
+                old, new = before[id_], pool.replicas.get(id_) if pool else None
+                same = new is not None and (old.settings, old.source) == (new.settings, new.source)
+                put["unchanged" if same else "changed"].append(id_)
+        return answer(put)
+
+    async def _get_replica(self, request: web.Request, _query: Query) -> web.Response:
+        pool, id_ = names_in_path(request)
+        return self._show_replica(pool, id_)
+
+    async def _put_replica(self, request: web.Request, query: Change) -> web.Response:
+        pool, id_ = names_in_path(request)
+        settings = await settings_in_body(request, ReplicaSettings, "id", id_, self._body_timeout)
+        is_new = id_ not in self._plane.fleet.pool(pool).replicas
+        command, check = PutReplica(pool, id_, settings), Preconditions.of(request, pool, id_).check
+        if query.dry_run:
+            return await self._changes.preview(command, request, check)
+        await self._changes.apply(command, request, check)
+        return self._show_replica(pool, id_, _CREATED if is_new else _OK)
+
+    async def _delete_replica(self, request: web.Request, query: Removal) -> web.StreamResponse:
+        pool, id_ = names_in_path(request)
+        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
+        check = Preconditions.of(request, pool, id_).check
+        command = DeleteReplica(pool, id_, force=query.force)
+        if query.dry_run:
+            return await self._changes.preview(command, request, check)
+        await self._changes.apply(command, request, check)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _act(
+        self,
+        action: type[Drain] | type[Undrain] | type[Heartbeat],
+        request: web.Request,
+        query: Query,
+    ) -> web.Response:
+        """Drain a replica, take that back, or renew its lease."""
+        pool, id_ = names_in_path(request)
+        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
+        command, check = action(pool, id_), Preconditions.of(request, pool, id_).check
+        if isinstance(query, Change) and query.dry_run:
+            return await self._changes.preview(command, request, check)
+        await self._changes.apply(command, request, check)
+        return self._show_replica(pool, id_)
+
+    async def _get_history(self, request: web.Request, query: Since) -> web.Response:
+        pool, id_ = names_in_path(request)
+        self._plane.fleet.pool(pool).replica(id_)  # Raises where there is none.
+        now = self._clock()
+        told = self._plane.timelines.of(pool, id_, now, query.since)
+        return answer(history_view(pool, id_, told, now, self._wall_clock()))
+
+    async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
+        now = self._clock()
+        return await long_answer(await nodes_view(self._nodes(), now, self._plane.disputes(now)))
+
+    async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
+        return await self._events.serve(request)
+
+    async def _read_audit(self, _request: web.Request, query: AuditPage) -> web.Response:
+        entries, older = self._audit.page(query.limit, query.before)
+        return await long_answer({"entries": (it.data() for it in entries), "next": older})
+
+    async def _read_metrics(self, request: web.Request, _query: Query) -> web.Response:
+        accept = ",".join(request.headers.getall("Accept", ()))
+        text, content_type = await self._metrics(accept)
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def _is_live(self, _request: web.Request, _query: Query) -> web.Response:
+        return answer({"live": True})
+
+    async def _is_ready(self, _request: web.Request, _query: Query) -> web.Response:
+        is_ready = self._ready()
+        return answer({"ready": is_ready}, _OK if is_ready else _UNREADY)
+
+    async def pool_views(self) -> list[dict[str, Any]]:
+        """Every pool, as the list shows it."""
+        pools = self._plane.fleet.pools
+        return [await self._pool_view(pools[name]) for name in sorted(pools)]
+
+    async def _show_pool(self, name: str, status: HTTPStatus = _OK) -> web.Response:
+        pool = self._plane.fleet.pool(name)
+        return await long_answer(await self._pool_view(pool), status, pool)
+
+    async def _pool_view(self, pool: Pool) -> dict[str, Any]:
+        plane, now, name = self._plane, self._clock(), pool.name
+        reports = plane.reports(name, pool.replicas, now)
+        view = await pool_view(pool, reports, plane.decision(name), plane.parting(name))
+        return {**view, "discovery": discovery_view(plane.discoveries.report(name), now)}
+
+    def _show_replica(self, pool: str, id_: str, status: HTTPStatus = _OK) -> web.Response:
+        now = self._clock()
+        view = replica_view(self._plane.report(pool, id_, now), now)
+        return answer(view, status, self._plane.fleet.pool(pool).replica(id_))
+
+
+def _page(names: Iterable[str], query: Page) -> tuple[list[str], str | None]:
+    """One page of sorted names, and the name to ask for the next page with; None on the last."""
+    found = [name for name in names if query.after is None or name > query.after]
+    if query.limit is None or len(found) <= query.limit:
+        return found, None
+    return found[: query.limit], found[query.limit - 1]
+
+
+def route(operation: Operation, handle: Handler) -> web.RouteDef:
+    """Check the role, the query and the conditions of a request before it is handled."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if operation.role is not None:
+            require(request, operation.role)
+        query = query_of(request, operation.query)
+        if operation.method != "GET":
+            _refuse_conditions(request, operation)
+        return await handle(request, query)
+
+    if operation.method == "GET":
+        # An event stream has no end, and so no headers without a body.
+        return web.get(operation.path, checked, allow_head=operation.media != "text/event-stream")
+    return web.route(operation.method, operation.path, checked)
+
+
+def _refuse_conditions(request: web.Request, operation: Operation) -> None:
+    """Refuse a condition that would be ignored: the client would change what it has not seen."""
+    for header in (IF_MATCH, IF_NONE_MATCH):
+        if header in request.headers and header not in operation.headers:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                f"{header} is not taken here; leave it out, or change one thing at a time"
+                " where it is",
+                parameter=header,
+            )

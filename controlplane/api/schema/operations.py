@@ -1,0 +1,337 @@
+"""The table of the API: every operation with its models. Server, client and OpenAPI read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from controlplane.api.schema.answers import Answer, Audit, Live, NodeList, Put, Ready
+from controlplane.api.schema.pools import Pool, PoolList
+from controlplane.api.schema.replicas import History, Replica, ReplicaList
+from controlplane.api.schema.requests import (
+    AuditPage,
+    Batch,
+    Change,
+    Page,
+    Query,
+    Removal,
+    ReplicaBatch,
+    ReplicaPage,
+    Since,
+)
+from controlplane.settings import PoolSettings, ReplicaSettings, Role
+
+IF_MATCH: Final = "If-Match"
+IF_NONE_MATCH: Final = "If-None-Match"
+LAST_EVENT_ID: Final = "Last-Event-ID"
+
+_POOLS: Final = "/v1/pools"
+_POOL: Final = f"{_POOLS}/{{pool}}"
+_REPLICAS: Final = f"{_POOL}/replicas"
+_REPLICA: Final = f"{_REPLICAS}/{{replica}}"
+
+_OK, _CREATED, _NO_CONTENT = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT
+_NOT_FOUND, _CONFLICT = HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
+_STALE, _UNAVAILABLE = HTTPStatus.PRECONDITION_FAILED, HTTPStatus.SERVICE_UNAVAILABLE
+
+_ON_CHANGE: Final = (_NOT_FOUND, _CONFLICT, _STALE, _UNAVAILABLE)
+
+_REPLICA_EXAMPLE: Final = {"address": "10.0.0.11:8080", "slots": 2, "locality": {"zone": "a"}}
+_POOL_EXAMPLE: Final = {
+    "model": "all-MiniLM-L6-v2",
+    "listener": {"address": "127.0.0.1:10000"},
+    "objective": {"p99": "250ms"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        id: The ``operationId``.
+        method: The HTTP method; a GET answers HEAD as well.
+        path: With ``{pool}`` and ``{replica}``.
+        role: The role that it takes; None: no token is needed.
+        summary: One line.
+        description: What a client has to know beside the models.
+        answers: The model by status; None: there is no body, or one of another media type.
+        query: The query parameters.
+        body: The model of the request's body.
+        example: A body.
+        headers: The request headers that are read.
+        errors: The error statuses beside those of all operations.
+        media: The media type of the answer.
+    """
+
+    id: str
+    method: str = "GET"
+    path: str
+    role: Role | None = Role.READ
+    summary: str
+    description: str
+    answers: Mapping[HTTPStatus, type[Answer] | None]
+    query: type[Query] = Query
+    body: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
+    headers: tuple[str, ...] = ()
+    errors: tuple[HTTPStatus, ...] = ()
+    media: str = "application/json"
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether ``?dry_run=true`` is answered with a `Preview`."""
+        return issubclass(self.query, Change)
+
+    @property
+    def has_etag(self) -> bool:
+        """Whether an answer has an ETag: it shows one pool or one replica."""
+        return self.answers.get(HTTPStatus.OK) in (Pool, Replica)
+
+
+LIST_POOLS: Final = Operation(
+    id="listPools",
+    path=_POOLS,
+    summary="List the pools",
+    description="In alphabetical order; all of them, unless `limit` asks for pages.",
+    answers={_OK: PoolList},
+    query=Page,
+)
+GET_POOL: Final = Operation(
+    id="getPool",
+    path=_POOL,
+    summary="Show a pool",
+    description="Its settings are shown as they can be put. The ETag stands for them.",
+    answers={_OK: Pool},
+    errors=(_NOT_FOUND,),
+)
+PUT_POOL: Final = Operation(
+    id="putPool",
+    method="PUT",
+    path=_POOL,
+    role=Role.OPERATE,
+    summary="Add a pool, or change its settings",
+    description="The body holds all settings; a setting that is left out gets its default. Replicas"
+    " of a pool that exists stay. The same body again changes nothing. The body overrides what the"
+    " config file declares.",
+    answers={_OK: Pool, _CREATED: Pool},
+    query=Change,
+    body=PoolSettings,
+    example=_POOL_EXAMPLE,
+    headers=(IF_MATCH, IF_NONE_MATCH),
+    errors=(_CONFLICT, _STALE, _UNAVAILABLE),
+)
+DELETE_POOL: Final = Operation(
+    id="deletePool",
+    method="DELETE",
+    path=_POOL,
+    role=Role.OPERATE,
+    summary="Remove a pool with its replicas",
+    description="Envoys forget the pool at once: drain its replicas first, and let requests finish."
+    " For a pool of the config file, only what was put over it is removed.",
+    answers={_NO_CONTENT: None},
+    query=Change,
+    headers=(IF_MATCH,),
+    errors=_ON_CHANGE,
+)
+LIST_REPLICAS: Final = Operation(
+    id="listReplicas",
+    path=_REPLICAS,
+    summary="List the replicas of a pool",
+    description="In alphabetical order of their ids; all of them, unless `limit` asks for pages.",
+    answers={_OK: ReplicaList},
+    query=ReplicaPage,
+    errors=(_NOT_FOUND,),
+)
+PUT_REPLICAS: Final = Operation(
+    id="putReplicas",
+    method="PUT",
+    path=_REPLICAS,
+    role=Role.REGISTER,
+    summary="Add or change many replicas together",
+    description="All of them or none, in one step for Envoys. Replicas that are not named stay. Two"
+    " replicas may swap their addresses. A replica at a new address is not ready yet, so at most"
+    " half of the replicas that serve can move together.",
+    answers={_OK: Put},
+    query=Batch,
+    body=ReplicaBatch,
+    example={"replicas": [{"id": "gpu-7", **_REPLICA_EXAMPLE}]},
+    errors=(_NOT_FOUND, _CONFLICT, _UNAVAILABLE),
+)
+GET_REPLICA: Final = Operation(
+    id="getReplica",
+    path=_REPLICA,
+    summary="Show a replica, and why it gets what it gets",
+    description="Its settings are shown as they can be put. The ETag stands for them, and for"
+    " draining.",
+    answers={_OK: Replica},
+    errors=(_NOT_FOUND,),
+)
+PUT_REPLICA: Final = Operation(
+    id="putReplica",
+    method="PUT",
+    path=_REPLICA,
+    role=Role.REGISTER,
+    summary="Add a replica, or change it",
+    description="The body holds all settings; a setting that is left out gets its default. The same"
+    " body again changes nothing, but renews the lease. Another address or another `instance` is"
+    " another process, of which nothing is known yet. The body overrides what the config file"
+    " declares.",
+    answers={_OK: Replica, _CREATED: Replica},
+    query=Change,
+    body=ReplicaSettings,
+    example=_REPLICA_EXAMPLE,
+    headers=(IF_MATCH, IF_NONE_MATCH),
+    errors=_ON_CHANGE,
+)
+DELETE_REPLICA: Final = Operation(
+    id="deleteReplica",
+    method="DELETE",
+    path=_REPLICA,
+    role=Role.REGISTER,
+    summary="Remove a replica",
+    description="It gets no new requests; requests in flight finish. For a replica of the config"
+    " file, only what was put over it is removed. Within ten seconds at most half of a pool's"
+    " replicas that are not drained can be removed.",
+    answers={_NO_CONTENT: None},
+    query=Removal,
+    headers=(IF_MATCH,),
+    errors=_ON_CHANGE,
+)
+GET_HISTORY: Final = Operation(
+    id="getHistory",
+    path=f"{_REPLICA}/history",
+    summary="Show when a replica's share changed, and why",
+    description="The explanations of the last hour, the oldest first, with what changed from each"
+    " to the next. Of many similar entries some are left out.",
+    answers={_OK: History},
+    query=Since,
+    errors=(_NOT_FOUND,),
+)
+DRAIN_REPLICA: Final = Operation(
+    id="drainReplica",
+    method="POST",
+    path=f"{_REPLICA}/drain",
+    role=Role.REGISTER,
+    summary="Send a replica no new requests",
+    description="The replica stays known. The answer says how many requests are still in flight.",
+    answers={_OK: Replica},
+    query=Change,
+    headers=(IF_MATCH,),
+    errors=_ON_CHANGE,
+)
+UNDRAIN_REPLICA: Final = Operation(
+    id="undrainReplica",
+    method="POST",
+    path=f"{_REPLICA}/undrain",
+    role=Role.REGISTER,
+    summary="Let a drained replica have requests again",
+    description="A replica that is drained because its lease ran out takes a heartbeat instead.",
+    answers={_OK: Replica},
+    query=Change,
+    headers=(IF_MATCH,),
+    errors=_ON_CHANGE,
+)
+HEARTBEAT_REPLICA: Final = Operation(
+    id="heartbeatReplica",
+    method="POST",
+    path=f"{_REPLICA}/heartbeat",
+    role=Role.REGISTER,
+    summary="Renew a replica's lease",
+    description="A replica without a heartbeat for its `ttl` is drained, and removed ten seconds"
+    " later. A replica of the config file stays, drained, until the next heartbeat.",
+    answers={_OK: Replica},
+    headers=(IF_MATCH,),
+    errors=(_NOT_FOUND, _CONFLICT, _STALE),
+)
+LIST_NODES: Final = Operation(
+    id="listNodes",
+    path="/v1/nodes",
+    summary="List the connected Envoys",
+    description="For each: what it was sent and has acknowledged of every type, and its last"
+    " rejection.",
+    answers={_OK: NodeList},
+)
+FOLLOW_EVENTS: Final = Operation(
+    id="followEvents",
+    path="/v1/events",
+    summary="Follow what changes, as server-sent events",
+    description="First comes `state`, all pools as they are; then `pool`, `replica`, `parting` and"
+    " `node` for each change. A client that sends `Last-Event-ID` goes on after that event. Where"
+    " that is no longer possible it gets `missed` and the present `state`. A change is one of what"
+    " is declared, of readiness, tier or draining; a weight alone is none. A `node` is an Envoy"
+    " that connects, leaves, or rejects a response.",
+    answers={_OK: None},
+    headers=(LAST_EVENT_ID,),
+    errors=(_UNAVAILABLE,),
+    media="text/event-stream",
+)
+READ_AUDIT: Final = Operation(
+    id="readAudit",
+    path="/v1/audit",
+    role=Role.OPERATE,
+    summary="Who changed what",
+    description="The newest entries first. Some thousand are kept, also over restarts; the log has"
+    " a line for each.",
+    answers={_OK: Audit},
+    query=AuditPage,
+)
+READ_METRICS: Final = Operation(
+    id="readMetrics",
+    path="/metrics",
+    summary="Metrics of the control plane for Prometheus",
+    description="In Prometheus' text format, or in OpenMetrics where `Accept` asks for it.",
+    answers={_OK: None},
+    media="text/plain",
+)
+IS_LIVE: Final = Operation(
+    id="isLive",
+    path="/livez",
+    role=None,
+    summary="Whether the process answers",
+    description="For orchestrators; needs no token.",
+    answers={_OK: Live},
+)
+IS_READY: Final = Operation(
+    id="isReady",
+    path="/readyz",
+    role=None,
+    summary="Whether Envoys are served",
+    description="503 until the replicas are known well enough to tell Envoys anything; needs no"
+    " token. Without any pool the answer is 200: the API is what adds the first pool.",
+    answers={_OK: Ready, _UNAVAILABLE: Ready},
+)
+
+OPERATIONS: Final = (
+    LIST_POOLS,
+    GET_POOL,
+    PUT_POOL,
+    DELETE_POOL,
+    LIST_REPLICAS,
+    PUT_REPLICAS,
+    GET_REPLICA,
+    PUT_REPLICA,
+    DELETE_REPLICA,
+    GET_HISTORY,
+    DRAIN_REPLICA,
+    UNDRAIN_REPLICA,
+    HEARTBEAT_REPLICA,
+    LIST_NODES,
+    FOLLOW_EVENTS,
+    READ_AUDIT,
+    READ_METRICS,
+    IS_LIVE,
+    IS_READY,
+)
+"""All operations, in the order in which they are described."""
+
+OPENAPI: Final = Operation(
+    id="",
+    path="/openapi.json",
+    role=None,
+    summary="The OpenAPI document",
+    description="It does not describe itself.",
+    answers={_OK: None},
+)

@@ -1,0 +1,154 @@
+"""What requests carry: the parameters of each query, and the body for many replicas.
+
+A misspelt parameter that is ignored does something else than was asked for (`?dryrun=true`), so
+unknown parameters are refused.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+
+from controlplane.settings import (
+    ReplicaEntry,
+    ReplicaSettings,
+    SettingsError,
+    parse_duration,
+    shown,
+)
+from controlplane.settings.values import Name, Settings, format_duration
+
+MAX_PAGE: Final = 10_000
+MAX_BATCH: Final = 1_000
+
+_LABEL: Final = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[A-Za-z0-9._/:@+-]{0,128})?$"
+
+
+def _integer(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise ValueError(f"{shown(text)} is not a whole number from 1 on")
+    return int(text)
+
+
+def _boolean(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    if text not in ("true", "false"):
+        raise ValueError(f"{shown(text)} is neither true nor false")
+    return text == "true"
+
+
+def _duration(text: object) -> object:
+    return parse_duration(text) if isinstance(text, str) else text
+
+
+_DURATION: Final = WithJsonSchema(
+    {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$", "examples": ["5m"]}
+)
+
+
+class Query(BaseModel):
+    """No parameters."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True
+    )
+
+
+class Change(Query):
+    """The parameters of every change."""
+
+    dry_run: Annotated[bool, BeforeValidator(_boolean)] = False
+    """Change nothing: answer with what Envoys would get, and how it differs from what they hold."""
+
+
+class Removal(Change):
+    """The parameters that remove a replica."""
+
+    force: Annotated[bool, BeforeValidator(_boolean)] = False
+    """Remove the replica, however many were removed before."""
+
+
+class Batch(Change):
+    """The parameters that put many replicas."""
+
+    force: Annotated[bool, BeforeValidator(_boolean)] = False
+    """Put the replicas even if most of the pool moves to other addresses."""
+
+
+class Page(Query):
+    """A page of a list. Names are in alphabetical order, so a page still fits after a change."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] | None = None
+    """The most names on the page; all by default."""
+
+    after: Name | None = None
+    """The last name of the page before, which is its `next`."""
+
+
+class ReplicaPage(Page):
+    """A page of the list of replicas."""
+
+    label: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = Field(default=(), max_length=32)
+    """Only replicas with this label: `rack=7`, or `rack` with any value. Repeat it for more."""
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether a replica with these labels is listed."""
+        for wanted in self.label:
+            key, equals, value = wanted.partition("=")
+            if key not in labels or (equals and labels[key] != value):
+                return False
+        return True
+
+
+class Since(Query):
+    """How far back a history goes."""
+
+    since: Annotated[
+        float, BeforeValidator(_duration), PlainSerializer(format_duration), _DURATION
+    ] = 3600.0
+    """How far back, as in `5m`; everything that is kept by default."""
+
+
+class AuditPage(Query):
+    """A page of the audit log."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)] = 100
+    """The most entries on the page, the newest first."""
+
+    before: Annotated[int, Field(ge=1), BeforeValidator(_integer)] | None = None
+    """Only entries with a smaller number: the page before this one has it as `next`."""
+
+
+class ReplicaBatch(Settings):
+    """Replicas to add or change together; replicas that are not named stay as they are."""
+
+    replicas: tuple[ReplicaEntry, ...] = Field(strict=False, min_length=1, max_length=MAX_BATCH)
+
+    @model_validator(mode="after")
+    def _replicas_differ(self) -> Self:
+        for key in ("id", "address"):
+            seen = set()
+            for index, replica in enumerate(self.replicas):
+                if (value := getattr(replica, key)) in seen:
+                    raise SettingsError(
+                        f"two replicas have the {key} {value}; each needs its own",
+                        ("replicas", index, key),
+                    )
+                seen.add(value)
+        return self
+
+    def by_id(self) -> dict[str, ReplicaSettings]:
+        """The settings of each replica."""
+        return {replica.id: replica.settings() for replica in self.replicas}

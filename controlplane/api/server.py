@@ -1,0 +1,214 @@
+"""The HTTP server: binds an address and routes every operation to its handler.
+
+Every request passes the same steps: connection limit, error documents, token, role, query, handler.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from controlplane.api import pages
+from controlplane.api.answers import encoded
+from controlplane.api.auth import guard, may_stay
+from controlplane.api.changes import CarryOut, Changes
+from controlplane.api.connections import MAX_CONNECTIONS, delivered, limited
+from controlplane.api.errors import answer_errors
+from controlplane.api.events import EventStream, Feed, NodeEvents
+from controlplane.api.handlers import Handlers, Metrics, route
+from controlplane.api.probes import ProbeThread
+from controlplane.api.requests import MAX_BYTES
+from controlplane.api.watch import Watch
+from controlplane.edges.binding import BindError, check_bindable
+from controlplane.edges.turns import Turns
+from controlplane.fleet import AuditLog
+from controlplane.plane import Plane
+from controlplane.settings import Address, AdminSettings, Role, Token
+from controlplane.xds.events import Event
+from controlplane.xds.nodes import NodeStatus
+
+_LINGER: Final = 1.0
+"""Seconds for a client to finish a refused body, so that it reads the refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much clients may keep the server busy.
+
+    Attributes:
+        body: Seconds for a body to arrive.
+        idle: Seconds for the first line and the headers of a request to arrive.
+        answer: Seconds for a client to take an answer, or what is written to a stream at once.
+        heartbeat: Seconds without an event until an event stream sends a comment.
+        connections: The most open connections.
+    """
+
+    body: float = 10.0
+    idle: float = 15.0
+    answer: float = 20.0
+    heartbeat: float = 15.0
+    connections: int = MAX_CONNECTIONS
+
+
+class RestServer:
+    """The REST API. `start` it, and `stop` it before the event loop ends.
+
+    Attributes:
+        routes: Every operation with its handler.
+    """
+
+    def __init__(
+        self,
+        admin: AdminSettings,
+        plane: Plane,
+        *,
+        carry_out: CarryOut,
+        nodes: Callable[[], Sequence[NodeStatus]],
+        audit: AuditLog,
+        ready: Callable[[], bool],
+        metrics: Metrics,
+        tokens: Sequence[Token] = (),
+        limits: Limits = Limits(),
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            admin: The address to serve on (port 0: a free one), and where replicas may be.
+            plane: The plane to serve.
+            carry_out: Carries out a command on the plane.
+            nodes: Gives the connected Envoys.
+            audit: Knows who changed what.
+            ready: Says whether Envoys are served.
+            metrics: Gives the exposition and its content type for a request's ``Accept``.
+            tokens: Each request must carry one, until `accept` replaces them; without any, only
+                programs of this machine are answered.
+            limits: What clients may do.
+            clock: The monotonic clock of the plane and of the nodes.
+            wall_clock: Seconds since 1970, for histories.
+        """
+        self._address, self._tokens, self._limits = admin.address, tokens, limits
+        self._plane, self._clock = plane, clock
+        self._feed = Feed()
+        self._node_events = NodeEvents(self._feed)
+        self._watch = Watch(plane, self._feed)
+        changes = Changes(plane, carry_out, self._watch, admin, clock)
+        self._events = EventStream(
+            self._feed,
+            self._state,
+            may_stay=lambda request: may_stay(request, self._tokens, Role.READ),
+            heartbeat=limits.heartbeat,
+            stalled=limits.answer,
+        )
+        self._handlers = Handlers(
+            changes,
+            self._events,
+            nodes=nodes,
+            audit=audit,
+            ready=ready,
+            metrics=metrics,
+            wall_clock=wall_clock,
+            body_timeout=limits.body,
+        )
+        self.routes = self._handlers.routes()
+        self._ready = ready
+        self._runner: web.AppRunner | None = None
+        self._probes: ProbeThread | None = None
+        self._coming: set[asyncio.Task[object]] = set()
+
+    def look(self) -> None:
+        """Publish what has changed in the plane."""
+        self._watch.look(self._clock())
+
+    def observe(self, node: str, event: Event) -> None:
+        """Publish what has happened on a stream of a node."""
+        self._node_events.observe(node, event)
+
+    def accept(self, tokens: Sequence[Token]) -> None:
+        """Replace the tokens."""
+        self._tokens = tokens
+
+    async def start(self) -> Address:
+        """Begin to serve.
+
+        Returns:
+            The address served on, with the real port.
+
+        Raises:
+            BindError: When the address is in use or cannot be bound.
+        """
+        await check_bindable("the API", self._address)
+        app = web.Application(
+            middlewares=(
+                delivered(self._limits.answer),
+                answer_errors,
+                guard(lambda: self._tokens),
+            ),
+            client_max_size=MAX_BYTES,
+        )
+        app.add_routes([route(*each) for each in self.routes])
+        app.add_routes(pages.routes())
+        # Bodies are small; none is unpacked, so none can be a compression bomb.
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=_LINGER,
+            keepalive_timeout=self._limits.idle,
+        )
+        await runner.setup()
+        if runner.server is None:
+            raise RuntimeError("a runner that was set up has a server")
+        loop, wanted = asyncio.get_running_loop(), self._address
+        protocol = limited(runner.server, self._limits.connections)
+        try:
+            # This only binds; the thread for probes accepts.
+            bound = await loop.create_server(
+                protocol, wanted.host, wanted.port, start_serving=False
+            )
+        except OSError as error:
+            await runner.cleanup()
+            # asyncio's message repeats the address; the code of a failed look-up is negative.
+            code = error.errno or 0
+            reason = os.strerror(code).lower() if code > 0 else "its name cannot be looked up"
+            raise BindError(f"cannot serve the API on {wanted}: {reason}") from None
+        self._runner = runner
+        listening = [each.dup() for each in bound.sockets]
+        address = Address(wanted.host, listening[0].getsockname()[1])
+        bound.close()
+
+        def hand_over(connection: socket.socket) -> None:
+            coming = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+            self._coming.add(coming)
+            coming.add_done_callback(self._came)
+
+        self._probes = ProbeThread(listening, hand_over, self._ready, self._limits.idle)
+        self._probes.start()
+        return address
+
+    def _came(self, coming: asyncio.Task[object]) -> None:
+        self._coming.discard(coming)
+        if not coming.cancelled():
+            coming.exception()  # The client has left.
+
+    async def stop(self, grace: float) -> None:
+        """Take no new connections and end the open ones, by force after `grace` seconds."""
+        if self._runner is None or self._runner.server is None:
+            return
+        if self._probes is not None:
+            await self._probes.stop()
+        self._feed.close()
+        self._runner.server.pre_shutdown()
+        # `shutdown` waits twice: for handlers to end, and for their cancellation.
+        await self._runner.server.shutdown(grace / 2)
+        await self._runner.cleanup()
+        self._runner = None
+
+    async def _state(self) -> str:
+        return await encoded({"pools": await self._handlers.pool_views()}, Turns())

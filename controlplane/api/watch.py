@@ -1,0 +1,103 @@
+"""Looks at the plane and tells the feed what is new."""
+
+from typing import Any
+
+from controlplane.api.etags import etag
+from controlplane.api.events import Feed
+from controlplane.api.views import in_short, parting_view
+from controlplane.fleet import Difference, differences
+from controlplane.plane import Plane, ReplicaReport
+from controlplane.resources.classes import Parting
+
+
+class Watch:
+    """Remembers what the plane was like when it looked last."""
+
+    def __init__(self, plane: Plane, feed: Feed) -> None:
+        """Take the plane as it is: what is there already is no change.
+
+        Args:
+            plane: To look at.
+            feed: Is told what was declared otherwise, and what replicas have become by themselves.
+        """
+        self._plane, self._feed = plane, feed
+        self._fleet = plane.fleet
+        self._looked = {name: plane.touched(name, None)[0] for name in self._fleet.pools}
+        self._states = {
+            (name, id_): state for name in self._fleet.pools for id_, state in plane.outlines(name)
+        }
+
+        self._partings = {name: _routed(plane.parting(name)) for name in self._fleet.pools}
+
+    def look(self, now: float) -> None:
+        """Say what is new since the last look.
+
+        Args:
+            now: Seconds of the clock that the plane is given.
+        """
+        known, self._fleet = self._fleet, self._plane.fleet
+        for found in differences(known, self._fleet):
+            if found.is_declared:
+                self._tell(found, now)
+        for name in self._fleet.pools:
+            self._looked[name], some = self._plane.touched(name, self._looked.get(name))
+            # Weights alone change all the time, and make no event.
+            for id_, state in self._plane.outlines(name, some):
+                if self._states.get((name, id_)) != state:
+                    self._states[name, id_] = state
+                    self._replica("changed", name, id_, self._plane.report(name, id_, now))
+            self._parting(name)
+
+    def _tell(self, found: Difference, now: float) -> None:
+        name, id_ = found.pool, found.replica
+        if id_ is None:
+            if found.after is None:
+                self._looked.pop(name, None)
+                self._partings.pop(name, None)
+                for key in [key for key in self._states if key[0] == name]:
+                    del self._states[key]
+            tag = None if found.after is None else etag(found.after)
+            self._feed.publish("pool", {"pool": name, "change": found.kind, "etag": tag})
+        elif found.after is None:
+            self._states.pop((name, id_), None)
+            self._replica(found.kind, name, id_, None)
+        else:
+            report = self._plane.report(name, id_, now)
+            self._states[name, id_] = report.outline
+            self._replica(found.kind, name, id_, report)
+
+    def _parting(self, name: str) -> None:
+        known, parting = self._partings.get(name), _routed(self._plane.parting(name))
+        if _are_alike(parting, known):
+            return
+        self._partings[name] = parting
+        view = parting_view(self._plane.fleet.pool(name), self._plane.decision(name), parting)
+        change = "ended" if parting is None else "begun" if known is None else "changed"
+        # Of a large pool the ids alone would be most of what is kept of all events.
+        classes = {each["name"]: len(each["replicas"]) for each in view["parting"] or ()}
+        data = {"pool": name, "change": change, "classes": classes}
+        self._feed.publish("parting", data | {"reasons": view["parting_reasons"]})
+
+    def _replica(self, change: str, pool: str, id_: str, report: ReplicaReport | None) -> None:
+        data: dict[str, Any] = {"pool": pool, "id": id_, "change": change}
+        if report is not None:
+            data |= in_short(report)
+        self._feed.publish("replica", data)
+
+
+def _routed(parting: Parting | None) -> Parting | None:
+    """The classes that requests go by; None where no route leads to any class."""
+    if parting is None or not any(each.routed for each in parting.named):
+        return None
+    return Parting(tuple(each for each in parting.classes if each.routed))
+
+
+def _are_alike(one: Parting | None, other: Parting | None) -> bool:
+    """Whether the same requests go to the same replicas; weights alone change all the time."""
+    if one is None or other is None or len(one.classes) != len(other.classes):
+        return one is other
+    return all(
+        (now.name, now.match) == (then.name, then.match)
+        and now.portions.keys() == then.portions.keys()
+        for now, then in zip(one.classes, other.classes, strict=True)
+    )

@@ -1,0 +1,108 @@
+"""What is sent for each operation of the API. Pure; `connection` sends it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+from controlplane.api.schema import operations as ops
+from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
+from controlplane.settings import PoolSettings, ReplicaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        operation: What is asked for.
+        names: The pool and the replica in the path.
+        query: The parameters; None leaves one out.
+        headers: The headers of `operation` that are sent; None leaves one out.
+        body: The JSON to send.
+    """
+
+    operation: Operation
+    names: tuple[str, ...] = ()
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query as they are sent; names may hold any character."""
+        quoted = dict(
+            zip(("pool", "replica"), (quote(it, safe="") for it in self.names), strict=False)
+        )
+        path = self.operation.path.format_map(quoted)
+        query = urlencode([(key, it) for key, value in self.query.items() for it in _texts(value)])
+        return f"{path}?{query}" if query else path
+
+    def dry(self) -> Self:
+        """Ask for the preview of the same call."""
+        return replace(self, query={**self.query, "dry_run": True})
+
+
+def put_pool(
+    pool: str, settings: PoolSettings | Mapping[str, Any], if_match: str | None, *, create: bool
+) -> Call:
+    """Put all settings of a pool."""
+    headers = {IF_MATCH: if_match, IF_NONE_MATCH: "*" if create else None}
+    return Call(ops.PUT_POOL, (pool,), headers=headers, body=plain(settings))
+
+
+def delete_pool(pool: str, if_match: str | None) -> Call:
+    """Remove a pool, or what was put over one of the config file."""
+    return Call(ops.DELETE_POOL, (pool,), headers={IF_MATCH: if_match})
+
+
+def put_replica(
+    pool: str,
+    replica: str,
+    settings: ReplicaSettings | Mapping[str, Any],
+    if_match: str | None,
+    *,
+    create: bool,
+) -> Call:
+    """Put all settings of a replica."""
+    headers = {IF_MATCH: if_match, IF_NONE_MATCH: "*" if create else None}
+    return Call(ops.PUT_REPLICA, (pool, replica), headers=headers, body=plain(settings))
+
+
+def put_replicas(
+    pool: str, replicas: Mapping[str, ReplicaSettings | Mapping[str, Any]], *, force: bool
+) -> Call:
+    """Put all settings of many replicas, by id."""
+    entries = [{**plain(settings), "id": id_} for id_, settings in replicas.items()]
+    query = {"force": force or None}
+    return Call(ops.PUT_REPLICAS, (pool,), query, body={"replicas": entries})
+
+
+def delete_replica(pool: str, replica: str, if_match: str | None, *, force: bool) -> Call:
+    """Remove a replica, or what was put over one of the config file."""
+    query = {"force": force or None}
+    return Call(ops.DELETE_REPLICA, (pool, replica), query, {IF_MATCH: if_match})
+
+
+def act(operation: Operation, pool: str, replica: str, if_match: str | None) -> Call:
+    """Drain a replica, take that back, or renew its lease."""
+    return Call(operation, (pool, replica), headers={IF_MATCH: if_match})
+
+
+def plain(settings: PoolSettings | ReplicaSettings | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON; what was not set is left to the control plane."""
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    return settings.model_dump(mode="json", exclude_unset=True)
+
+
+def _texts(value: object) -> Sequence[str]:
+    match value:
+        case None:
+            return ()
+        case bool():
+            return ("true" if value else "false",)
+        case tuple() | list():
+            return tuple(map(str, value))
+        case _:
+            return (str(value),)

@@ -1,0 +1,190 @@
+"""Run the demonstration: start every part, send load, slow a replica down, watch, and sum up."""
+
+import asyncio
+import math
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, Protocol
+
+import aiohttp
+
+from controlplane.tools.demo.layout import PORTS, SLOW, SLOWED, Installed, Layout, free_ports
+from controlplane.tools.demo.processes import Processes
+from controlplane.tools.demo.result import Result
+from controlplane.tools.demo.screen import Row, Scene, speeds
+from controlplane.tools.demo.stage import Stage
+from controlplane.tools.demo.story import ROUND, Act, Phase, acts
+from controlplane.tools.demo.traffic import departures, fault
+from controlplane.tools.interrupt import Interrupt, Stopped, together
+from controlplane.tools.load.envoy import Tally
+from controlplane.tools.load.generator import Generator
+from controlplane.tools.load.record import Answer, Series
+from controlplane.tools.load.replicas import Reported
+from controlplane.tools.load.schedule import Step
+from controlplane.tools.load.statistics import nearest_rank
+
+SAMPLE: Final = 0.5
+"""Seconds between two looks at everything."""
+RECENT: Final = 4.0
+"""Seconds whose shares the table shows."""
+_RECENT_REQUESTS: Final = 100
+DEADLINE: Final = 30.0
+"""Seconds after which a request has failed."""
+MOST: Final = 10_000
+"""Requests in flight at most; a rate of 1000 has more only where nothing answers."""
+
+
+class Screen(Protocol):
+    """Where a demonstration is shown."""
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+
+    def show(self, scene: Scene) -> None:
+        """Draw a scene."""
+
+
+async def demonstrate(found: Installed, seconds: float, rate: float, screen: Screen) -> Result:
+    """Run a demonstration from start to end.
+
+    Args:
+        found: What to run.
+        seconds: How long requests are sent; 0: until a signal.
+        rate: Requests per second.
+        screen: To show it on.
+
+    Raises:
+        DemoError: A part cannot start, or has died.
+        Stopped: A signal stopped it before its end.
+    """
+    interrupt = Interrupt()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plimsoll-demo-")))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        processes = await stack.enter_async_context(Processes(folder))
+        stage = Stage(Layout.on(free_ports(PORTS)), session)
+        began = asyncio.get_running_loop().time()
+
+        def ready(line: str) -> None:
+            screen.say(f"{asyncio.get_running_loop().time() - began:4.1f} s  {line}")
+
+        rising = stage.rise(found, processes, folder, ready)
+        await together(rising, processes.watch(), interrupt.watch())
+        play = _Play(stage, rate, seconds, screen.show, screen.say)
+        try:
+            await together(play.run(), play.look_again(), processes.watch(), interrupt.watch())
+        except Stopped:
+            if seconds:
+                raise
+        return play.result()
+
+
+class _Play:
+    """Load on the sidecars, what is done to a replica meanwhile, and what is seen of it."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        rate: float,
+        seconds: float,
+        show: Callable[[Scene], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._stage, self._seconds = stage, seconds
+        self._show, self._say = show, say
+        self._step = Step(0, rate, 0.0, 0.0, seconds or math.inf)
+        self._generator = Generator(
+            [f"http://{sidecar.listener}/v1/embeddings" for sidecar in stage.layout.sidecars],
+            [self._step],
+            most=MOST,
+            timeout=DEADLINE,
+            fault=fault,
+            answered=self._answered,
+        )
+        self._recent: deque[float] = deque(maxlen=_RECENT_REQUESTS)
+        self._tally = Tally()
+        self._reported: dict[str, Reported] = {}
+        self._undisturbed: dict[str, Reported] = {}
+        self._act = Act(0.0, Phase.UNDISTURBED)
+        self._start = asyncio.get_running_loop().time()
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() - self._start
+
+    @property
+    def _outcome(self) -> Series:
+        return self._generator.record.steps[0].whole
+
+    def _answered(self, answer: Answer) -> None:
+        if answer.fault is None:
+            self._recent.append(answer.latency)
+
+    async def run(self) -> None:
+        """Send the load, and let one act follow the other."""
+        load = self._generator.run(departures(self._step), self._start)
+        await asyncio.gather(load, self._disturb())
+
+    async def _disturb(self) -> None:
+        slowed = next(each for each in self._stage.layout.replicas if each.id == SLOWED)
+        for act in acts(self._seconds):
+            await asyncio.sleep(act.at - self._now)
+            # What was counted so far belongs to the act that ends here.
+            await self._look(act.at)
+            self._act = act
+            match act.phase:
+                case Phase.SLOWED:
+                    self._undisturbed = self._undisturbed or dict(self._reported)
+                    await self._stage.slow(slowed, SLOW)
+                    self._say(f"replica {SLOWED} now runs at {SLOW:g}× speed")
+                case Phase.RESTORED:
+                    await self._stage.slow(slowed, slowed.speed)
+                    self._say(f"replica {SLOWED} runs at {slowed.speed:g}× speed again")
+
+    async def look_again(self) -> None:
+        """Look at everything, again and again."""
+        while True:
+            await asyncio.sleep(SAMPLE)
+            await self._look(None)
+            self._show(self._scene())
+
+    def result(self) -> Result:
+        """Sum up the first round."""
+        return Result.of(
+            self._outcome,
+            self._tally,
+            self._undisturbed or self._reported,
+            envoys=len(self._stage.layout.sidecars),
+            slowed=SLOWED,
+            seconds=self._seconds or ROUND,
+        )
+
+    async def _look(self, at: float | None) -> None:
+        hosts, reported = await asyncio.gather(self._stage.hosts(), self._stage.reported())
+        self._reported |= reported
+        counts = {
+            envoy: {id_: host.requests for id_, host in known.items()}
+            for envoy, known in hosts.items()
+        }
+        self._tally.add(self._now if at is None else at, counts)
+
+    def _scene(self) -> Scene:
+        now, outcome, recent = self._now, self._outcome, [*self._recent]
+        shares = self._tally.shares(now - RECENT, now)
+        given = {replica.id: replica.speed for replica in self._stage.layout.replicas}
+        return Scene(
+            phase=self._act.phase,
+            since=now - self._act.at,
+            rate=self._step.rate,
+            requests=outcome.requests,
+            failed=outcome.failed,
+            p50=nearest_rank(recent, 0.5) if recent else None,
+            p99=nearest_rank(recent, 0.99) if recent else None,
+            rows=[
+                Row(id_, speed, self._reported.get(id_, Reported()), shares.get(id_, 0.0))
+                for id_, speed in speeds(given, self._act.phase).items()
+            ],
+        )

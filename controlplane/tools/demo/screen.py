@@ -1,0 +1,154 @@
+"""Show a demonstration: a live table on a terminal, lines anywhere else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from controlplane.tools.demo.layout import SLOW, SLOWED
+from controlplane.tools.demo.story import Phase
+from controlplane.tools.load.replicas import Reported
+
+_BAR: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A replica.
+
+    Attributes:
+        speed: Part of this machine's speed, 0 to 1.
+        share: Of the requests of the last seconds, as the Envoys counted them.
+    """
+
+    id: str
+    speed: float
+    reported: Reported
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A moment.
+
+    Attributes:
+        since: Seconds since the phase began.
+        requests: That have ended so far.
+        failed: Of those.
+        p50: Seconds of the last requests; None without any.
+        p99: Likewise.
+    """
+
+    phase: Phase
+    since: float
+    rate: float
+    requests: int
+    failed: int
+    p50: float | None
+    p99: float | None
+    rows: Sequence[Row]
+
+
+def headline(scene: Scene) -> str:
+    """Say what happens now."""
+    share = next((row.share for row in scene.rows if row.id == SLOWED), 0.0)
+    now = f"it gets {share:.0%} of the requests"
+    match scene.phase:
+        case Phase.UNDISTURBED if any(row.reported.capacity is None for row in scene.rows):
+            return "all replicas get the same until something is measured"
+        case Phase.UNDISTURBED:
+            return "the replicas are undisturbed; each gets what it can carry"
+        case Phase.SLOWED:
+            return f"replica {SLOWED} was slowed to {SLOW:g}× {scene.since:.0f} s ago; {now}"
+        case Phase.RESTORED:
+            return f"replica {SLOWED} has had its speed back for {scene.since:.0f} s; {now}"
+        case Phase.OVER:
+            return "the last answers are coming in"
+
+
+def render(scene: Scene) -> RenderableType:
+    """Draw a scene."""
+    table = Table(expand=False)
+    for name in ("replica", "speed", "capacity", "p99", "GPU memory", "tier", "weight"):
+        table.add_column(name, justify="left" if name in ("replica", "tier") else "right")
+    table.add_column("requests, as the Envoys counted them", min_width=_BAR + 6)
+    for row in scene.rows:
+        disturbed = row.id == SLOWED and scene.phase is Phase.SLOWED
+        table.add_row(*cells(row), style="bold yellow" if disturbed else "")
+    colour = {Phase.SLOWED: "yellow", Phase.RESTORED: "green"}.get(scene.phase, "cyan")
+    failed = f"[red]{scene.failed} failed[/]" if scene.failed else "none failed"
+    latency = ""
+    if scene.p50 is not None and scene.p99 is not None:
+        latency = f"; last requests p50 {1000 * scene.p50:.0f} ms, p99 {1000 * scene.p99:.0f} ms"
+    return Group(
+        table,
+        Text.from_markup(f"{scene.rate:g} requests/s; {scene.requests} sent, {failed}{latency}"),
+        Text(headline(scene), style=f"bold {colour}"),
+    )
+
+
+def cells(row: Row) -> list[str]:
+    """Return the cells of a replica's row."""
+    reported = row.reported
+    bar = "█" * round(row.share * _BAR)
+    return [
+        row.id,
+        f"{row.speed:g}×",
+        _shown(reported.capacity, "{:.0f}/s"),
+        _shown(reported.p99_ms, "{:.0f} ms"),
+        _shown(reported.memory, "{:.0%}"),
+        reported.tier or "",
+        _shown(reported.weight, "{}"),
+        f"{row.share:4.0%} {bar}",
+    ]
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def speeds(given: Mapping[str, float], phase: Phase) -> dict[str, float]:
+    """Return each replica's speed in a phase."""
+    return {**given, **({SLOWED: SLOW} if phase is Phase.SLOWED else {})}
+
+
+class Screen:
+    """Shows scenes; the terminal is restored once the context closes."""
+
+    def __init__(self, console: Console, *, live: bool) -> None:
+        """Show nothing yet.
+
+        Args:
+            console: To write to.
+            live: Whether a table may be drawn over and over.
+        """
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if live else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the table if there is one."""
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def show(self, scene: Scene) -> None:
+        """Draw a scene."""
+        if self._live is not None:
+            self._live.start()
+            self._live.update(render(scene), refresh=True)

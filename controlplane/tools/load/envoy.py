@@ -1,0 +1,214 @@
+"""Read what Envoy's admin interface shows: requests by replica, and histograms of durations. Pure.
+
+https://www.envoyproxy.io/docs/envoy/latest/operations/admin describes ``/clusters?format=json`` and
+``/stats?format=json&histogram_buckets=cumulative``. Envoy adds to its histograms every five seconds
+(``stats_flush_interval``), so the last seconds may be missing, and its buckets are wide: a quantile
+is known to be at most some bound.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from controlplane.resources.classes import pool_of
+
+Counts = Mapping[str, int]
+"""Requests by replica id."""
+
+Buckets = Mapping[float, int]
+"""How many durations were at most a bound, by the bound in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One replica as one Envoy sees it.
+
+    Attributes:
+        requests: That were sent to it since Envoy made this host.
+        usable: It passes its health checks and is neither ejected nor draining.
+        active: Requests that it has not answered yet.
+        pending: Requests that wait in Envoy for a connection to it.
+    """
+
+    requests: int
+    usable: bool
+    active: int = 0
+    pending: int = 0
+
+
+def hosts(clusters: Mapping[str, Any], name: str) -> dict[str, Host]:
+    """Read the hosts of one cluster by hostname, which is the replica's id, else by address."""
+    return {
+        _name(host): Host(
+            requests=_stat(host, "rq_total"),
+            usable=_is_usable(host),
+            active=_stat(host, "rq_active"),
+            pending=_stat(host, "rq_pending_active"),
+        )
+        for cluster in clusters.get("cluster_statuses", ())
+        if cluster.get("name") == name
+        for host in cluster.get("host_statuses", ())
+    }
+
+
+def clusters_of(clusters: Mapping[str, Any], pool: str) -> list[str]:
+    """Return the names of a pool's clusters that an Envoy has: its own, and one for each class."""
+    names = (str(each.get("name")) for each in clusters.get("cluster_statuses", ()))
+    return sorted(name for name in names if pool_of(name) == pool)
+
+
+def hosts_of_all(answers: Mapping[str, Any], pool: str) -> dict[str, dict[str, Host]]:
+    """Read the hosts of a pool at several Envoys.
+
+    Args:
+        answers: By Envoy; of one that did not answer, anything but a mapping.
+        pool: Its name.
+
+    Returns:
+        By Envoy, and apart those of its cluster for each class of the pool's requests: the same
+        replicas, which Envoy counts separately there.
+    """
+    found = {}
+    for envoy, answer in answers.items():
+        if not isinstance(answer, Mapping):
+            continue
+        found[envoy] = hosts(answer, pool)
+        for name in clusters_of(answer, pool):
+            if name != pool and (of_class := hosts(answer, name)):
+                found[f"{envoy} ({name})"] = of_class
+    return found
+
+
+def _name(host: Mapping[str, Any]) -> str:
+    # A cluster that is not of our making may well have no hostnames.
+    address = host.get("address", {}).get("socket_address", {})
+    return str(host.get("hostname") or f"{address.get('address')}:{address.get('port_value')}")
+
+
+def _stat(host: Mapping[str, Any], name: str) -> int:
+    # A value is a string, and is left out while it is 0 (protobuf's JSON).
+    return sum(
+        int(stat.get("value", 0)) for stat in host.get("stats", ()) if stat.get("name") == name
+    )
+
+
+def _is_usable(host: Mapping[str, Any]) -> bool:
+    health = dict(host.get("health_status", {}))
+    return health.pop("eds_health_status", None) == "HEALTHY" and not any(health.values())
+
+
+def grown(before: Counts, now: Counts) -> dict[str, int]:
+    """Return by how much counters have grown.
+
+    A replica that changes its tier becomes a new host in Envoy, whose counter starts at 0 again:
+    one that went down has grown by all that it shows.
+    """
+    return {
+        id_: count - (before.get(id_, 0) if count >= before.get(id_, 0) else 0)
+        for id_, count in now.items()
+    }
+
+
+@dataclass(slots=True)
+class Tally:
+    """The requests of all Envoys over time.
+
+    Attributes:
+        samples: When, in seconds, and what was counted since the sample before.
+    """
+
+    samples: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    _last: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(self, at: float, envoys: Mapping[str, Counts]) -> None:
+        """Add what each Envoy shows; Envoys that did not answer are left out.
+
+        The first sample of an Envoy is what the next one is compared with, and counts for nothing.
+        """
+        total: dict[str, int] = {}
+        for envoy, counts in envoys.items():
+            if envoy in self._last:
+                for id_, count in grown(self._last[envoy], counts).items():
+                    total[id_] = total.get(id_, 0) + count
+            self._last[envoy] = dict(counts)
+        self.samples.append((at, total))
+
+    def shares(self, since: float, until: float) -> dict[str, float]:
+        """Return each replica's share of the requests in samples after `since`, up to `until`."""
+        total: dict[str, int] = {}
+        for at, counts in self.samples:
+            if since < at <= until:
+                for id_, count in counts.items():
+                    total[id_] = total.get(id_, 0) + count
+        every = sum(total.values())
+        return {id_: count / every for id_, count in total.items()} if every else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Durations of one histogram between two looks at it.
+
+    Attributes:
+        requests: How many there were.
+        p50: Seconds; the true one is at most so long.
+        p99: Likewise.
+    """
+
+    requests: int
+    p50: float
+    p99: float
+
+
+def query(pool: str, clusters: Iterable[str]) -> str:
+    """Return the path that answers with the histograms of a pool.
+
+    Args:
+        pool: Its name.
+        clusters: Names of its clusters; in names of histograms Envoy replaces colons.
+    """
+    names = "|".join(re.escape(name.replace(":", "_")) for name in clusters)
+    down, up = (
+        rf"http\.{re.escape(pool)}\.downstream_rq_time",
+        rf"cluster\.({names})\.upstream_rq_time",
+    )
+    wanted = rf"^({down}|{up})$"
+    return f"/stats?format=json&histogram_buckets=cumulative&filter={quote(wanted, safe='')}"
+
+
+def histograms(answer: Mapping[str, Any]) -> dict[str, Buckets]:
+    """Read the answer: ``downstream`` and ``upstream``, where Envoy has them.
+
+    Upstream is a cluster for each class of requests; what they counted is added up.
+    """
+    found: dict[str, dict[float, int]] = {}
+    for stat in answer.get("stats", ()):
+        for entry in stat.get("histograms", ()):
+            name = "upstream" if entry["name"].startswith("cluster.") else "downstream"
+            buckets = found.setdefault(name, {})
+            for bucket in entry["buckets"]:
+                bound = bucket["upper_bound"] / 1000
+                buckets[bound] = buckets.get(bound, 0) + int(bucket["cumulative"])
+    return {**found}
+
+
+def hops(before: Mapping[str, Buckets], after: Mapping[str, Buckets]) -> dict[str, Hop]:
+    """Return what was added between two looks, by histogram; unchanged ones are left out.
+
+    A histogram that has shrunk belongs to an Envoy that was restarted.
+    """
+    found = {}
+    for name, buckets in after.items():
+        then = before.get(name, {})
+        added = {bound: count - then.get(bound, 0) for bound, count in sorted(buckets.items())}
+        if min(added.values(), default=0) < 0:
+            added = dict(sorted(buckets.items()))
+        total = max(added.values(), default=0)
+        if total:
+            found[name] = Hop(total, _bound(added, 0.5 * total), _bound(added, 0.99 * total))
+    return found
+
+
+def _bound(cumulative: Buckets, rank: float) -> float:
+    return next(bound for bound, count in cumulative.items() if count >= rank)

@@ -1,0 +1,187 @@
+"""Add up what came of requests while they end: answers in, counts and durations out. Pure.
+
+Memory grows with the number of steps, targets, classes and replicas, not with that of requests.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from controlplane.tools.load.schedule import Departure, Step
+from controlplane.tools.load.statistics import Histogram
+
+MOST_REPLICAS: Final = 1000
+"""Names of replicas that are kept apart; a header that names no replica has no end of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A request that has ended, in seconds.
+
+    Attributes:
+        late: How long after it was due it left.
+        service: From then to the end of its answer, or to its failure.
+        status: Of the answer; None without a whole answer.
+        fault: Why it failed; None for a request that did not.
+        upstream: From Envoy having the whole request to Envoy having an answer's headers, as
+            ``x-envoy-upstream-service-time`` says; None where the header is missing.
+        received: Bytes of the answer's body.
+        replica: Name of the replica, where answers give it.
+        connected: Whether there was a connection.
+    """
+
+    departure: Departure
+    late: float
+    service: float
+    status: int | None = None
+    fault: str | None = None
+    upstream: float | None = None
+    received: int = 0
+    replica: str | None = None
+    connected: bool = True
+
+    @property
+    def latency(self) -> float:
+        """From when it was due, so what the generator holds up is included."""
+        return self.late + self.service
+
+
+@dataclass(slots=True)
+class Series:
+    """Durations of requests that succeeded, in seconds, and why others failed.
+
+    Attributes:
+        latency: From when they were due.
+        service: From when they left.
+        hop: The part of it that is not upstream: on the way to Envoy and in Envoy.
+        upstream: The part of it in which Envoy waited for an answer.
+        tokens: Of those that succeeded.
+    """
+
+    latency: Histogram = field(default_factory=Histogram)
+    service: Histogram = field(default_factory=Histogram)
+    hop: Histogram = field(default_factory=Histogram)
+    upstream: Histogram = field(default_factory=Histogram)
+    faults: Counter[str] = field(default_factory=Counter)
+    tokens: float = 0.0
+
+    def add(self, answer: Answer) -> None:
+        """Add a request."""
+        if answer.fault is not None:
+            self.faults[answer.fault] += 1
+            return
+        self.latency.add(answer.latency)
+        self.service.add(answer.service)
+        self.tokens += answer.departure.tokens
+        if answer.upstream is not None:
+            self.hop.add(answer.service - answer.upstream)
+            self.upstream.add(answer.upstream)
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed."""
+        return self.faults.total()
+
+    @property
+    def requests(self) -> int:
+        """Requests that have ended."""
+        return self.latency.count + self.failed
+
+    def quantile(self, part: float) -> float | None:
+        """Return a quantile of latency; a failed request counts as infinite."""
+        return self.latency.quantile(part, self.failed)
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """What came of a step.
+
+    Attributes:
+        whole: All requests that count.
+        targets: Requests by the index of their target.
+        classes: Requests by class, where there are classes.
+        replicas: Requests by replica, where answers name theirs.
+        late: How long after they were due requests left, those of the warm-up included.
+        completed: Requests that succeeded while the step was measured, whenever they began.
+        tokens: Of those.
+        held_back: Requests that waited because as many as allowed were in flight.
+        unsent: Requests that never left, because the generator did not keep up.
+        cpu: Seconds of CPU that the generator took per second.
+        sent: Bytes of bodies.
+        received: Bytes of answers' bodies.
+    """
+
+    whole: Series = field(default_factory=Series)
+    targets: defaultdict[int, Series] = field(default_factory=lambda: defaultdict(Series))
+    classes: defaultdict[str, Series] = field(default_factory=lambda: defaultdict(Series))
+    replicas: defaultdict[str, Series] = field(default_factory=lambda: defaultdict(Series))
+    late: Histogram = field(default_factory=Histogram)
+    completed: int = 0
+    tokens: float = 0.0
+    held_back: int = 0
+    unsent: int = 0
+    cpu: float | None = None
+    sent: int = 0
+    received: int = 0
+    _waited: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def add(self, answer: Answer) -> None:
+        """Add a request of this step that has ended."""
+        departure, step = answer.departure, answer.departure.step
+        self.late.add(answer.late)
+        self._waited[step.third(departure.at)] += answer.latency
+        if not step.counts(departure.at):
+            return
+        self.sent += len(departure.body)
+        self.received += answer.received
+        self.whole.add(answer)
+        self.targets[departure.target].add(answer)
+        if departure.kind:
+            self.classes[departure.kind].add(answer)
+        name = answer.replica
+        if name is not None and (name in self.replicas or len(self.replicas) < MOST_REPLICAS):
+            self.replicas[name].add(answer)
+
+    def waiting(self, step: Step) -> list[float]:
+        """Return the requests in flight, on average over each third of the step (Little's law)."""
+        third = (step.end - step.begin) / 3
+        return [waited / third for waited in self._waited]
+
+
+@dataclass(slots=True)
+class Record:
+    """What came of all requests so far.
+
+    Attributes:
+        steps: By number; steps that have not begun are missing.
+        answered: Requests that had a connection, by target, those of warm-ups included.
+        unreached: By target, why there was no connection, and how often.
+    """
+
+    steps: defaultdict[int, StepRecord] = field(default_factory=lambda: defaultdict(StepRecord))
+    answered: Counter[int] = field(default_factory=Counter)
+    unreached: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, answer: Answer, now_in: Step | None) -> None:
+        """Add a request that has ended.
+
+        Args:
+            answer: To it.
+            now_in: The step that is being measured at the moment, if any.
+        """
+        departure = answer.departure
+        self.steps[departure.step.number].add(answer)
+        if now_in is not None and answer.fault is None:
+            self.steps[now_in.number].completed += 1
+            self.steps[now_in.number].tokens += departure.tokens
+        if answer.connected:
+            self.answered[departure.target] += 1
+        elif answer.fault is not None:
+            self.unreached[departure.target][answer.fault] += 1
+
+    def silent(self, target: int) -> str | None:
+        """Return why a target was never reached; None once it was, or before any request ended."""
+        reasons = self.unreached.get(target)
+        if self.answered[target] or not reasons:
+            return None
+        return reasons.most_common(1)[0][0]

@@ -1,0 +1,192 @@
+"""Combine what is known of each replica during a step: its requests, latency and capacity. Pure.
+
+Envoy does not say which replica answered a request. Envoy's counters, the control plane's readings,
+and a header of the replicas, where they send one, each show a part.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from controlplane.tools.load.envoy import Host, grown
+from controlplane.tools.load.record import Series
+
+FEW: Final = 20
+"""Requests below which a mean says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What ``GET /v1/pools/{pool}/replicas`` reports of a replica; None for unknown.
+
+    Attributes:
+        capacity: Requests per second.
+        capacity_tokens: Tokens per second, where its server counts them.
+        p99_ms: Of its request durations, by its own metrics.
+        memory: GPU memory in use, 0 to 1.
+        tier: Its capacity tier.
+        weight: Envoy's.
+        share: Of the pool's traffic that its weight gives it, 0 to 1.
+        rate: Requests per second, by its own metrics.
+        latency: Seconds of a request on average, by its own metrics.
+        in_flight: Requests, by its own metrics.
+        queue: Requests that wait inside the replica.
+    """
+
+    capacity: float | None = None
+    capacity_tokens: float | None = None
+    p99_ms: float | None = None
+    memory: float | None = None
+    tier: str | None = None
+    weight: int | None = None
+    share: float | None = None
+    rate: float | None = None
+    latency: float | None = None
+    in_flight: float | None = None
+    queue: float | None = None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Reported":
+        """Read one replica."""
+        readings = body.get("readings") or {}
+        gpus = readings.get("memory") or [{}]
+        mean_ms = readings.get("latency_mean_ms")
+        return cls(
+            capacity=body.get("capacity"),
+            capacity_tokens=body.get("capacity_tokens"),
+            p99_ms=readings.get("p99_ms"),
+            memory=gpus[0].get("fraction"),
+            tier=body.get("tier"),
+            weight=body.get("weight"),
+            share=body.get("share"),
+            rate=readings.get("rate_rps"),
+            latency=None if mean_ms is None else mean_ms / 1000,
+            in_flight=readings.get("in_flight"),
+            queue=readings.get("queue"),
+        )
+
+
+def reported(answer: Mapping[str, Any]) -> dict[str, Reported]:
+    """Read the API's answer, by replica id."""
+    return {body["id"]: Reported.of(body) for body in answer.get("replicas", ())}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLoad:
+    """A replica during a step; None for unknown.
+
+    Attributes:
+        share: Its part of the requests, 0 to 1.
+        rate: Requests per second that it got.
+        capacity: Requests per second that it can carry, as the control plane estimates.
+        capacity_tokens: The same in tokens per second, where its server counts them.
+        given: The part of the traffic that its weight gives it.
+        latency: Seconds of a request on average: of answers that name the replica, else by Envoy's
+            count of requests in flight (Little's law) where that was not nearly always 0, else by
+            the replica's own metrics.
+        in_flight: Requests without an answer, on average.
+        queue: Requests that waited inside the replica, by its own metrics.
+    """
+
+    id: str
+    share: float | None = None
+    rate: float | None = None
+    capacity: float | None = None
+    capacity_tokens: float | None = None
+    given: float | None = None
+    latency: float | None = None
+    in_flight: float | None = None
+    queue: float | None = None
+
+    @property
+    def load(self) -> float | None:
+        """Its rate as a part of its capacity."""
+        return self.rate / self.capacity if self.rate is not None and self.capacity else None
+
+
+@dataclass(slots=True)
+class StepWatch:
+    """What Envoys and the control plane showed during a step.
+
+    Attributes:
+        requests: That the Envoys have sent to each replica since the first look.
+        reported: Of each replica, at the last look that had an answer.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    reported: dict[str, Reported] = field(default_factory=dict)
+    _first: float | None = None
+    _until: float = 0.0
+    _looks: int = 0
+    _active: Counter[str] = field(default_factory=Counter)
+    _last: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def add(
+        self,
+        at: float,
+        envoys: Mapping[str, Mapping[str, Host]],
+        reported: Mapping[str, Reported],
+    ) -> None:
+        """Add a look; Envoys that did not answer are left out.
+
+        Args:
+            at: Seconds of any clock.
+            envoys: What each Envoy shows of each replica.
+            reported: What the control plane reports of each.
+        """
+        self.reported |= reported
+        if not envoys:
+            return
+        for envoy, hosts in envoys.items():
+            counts = {id_: host.requests for id_, host in hosts.items()}
+            if envoy in self._last:
+                self.requests.update(grown(self._last[envoy], counts))
+            self._last[envoy] = counts
+            self._active.update({id_: host.active + host.pending for id_, host in hosts.items()})
+        self._looks += 1
+        self._first = at if self._first is None else self._first
+        self._until = at
+
+    def seen(self, named: Mapping[str, Series], seconds: float) -> tuple[ReplicaLoad, ...]:
+        """Combine what is known of each replica, in the order of their ids.
+
+        Args:
+            named: Requests by the replica that their answers name, where they do.
+            seconds: Over which those were counted.
+        """
+        ids = sorted({*named, *self.requests, *self.reported})
+        rates = self._rates(named, seconds)
+        total = sum(rates.values())
+        return tuple(self._one(id_, rates.get(id_), total, named.get(id_)) for id_ in ids)
+
+    def _rates(self, named: Mapping[str, Series], seconds: float) -> dict[str, float]:
+        if named:
+            return {id_: series.requests / seconds for id_, series in named.items()}
+        if self._first is not None and self._until > self._first:
+            length = self._until - self._first
+            return {id_: count / length for id_, count in self.requests.items()}
+        return {id_: each.rate for id_, each in self.reported.items() if each.rate is not None}
+
+    def _one(self, id_: str, rate: float | None, total: float, named: Series | None) -> ReplicaLoad:
+        known = self.reported.get(id_, Reported())
+        counted = id_ in self.requests
+        active = self._active[id_] / self._looks if counted else known.in_flight
+        latency = known.latency
+        # A few sightings of requests in flight are worth less than the replica's own measurement.
+        is_busy = self._active[id_] >= FEW or latency is None
+        if named is not None:
+            latency = named.service.mean
+        elif counted and is_busy and rate and active is not None and self.requests[id_] >= FEW:
+            latency = active / rate
+        return ReplicaLoad(
+            id=id_,
+            share=rate / total if rate is not None and total else None,
+            rate=rate,
+            capacity=known.capacity,
+            capacity_tokens=known.capacity_tokens,
+            given=known.share,
+            latency=latency,
+            in_flight=active,
+            queue=known.queue,
+        )

@@ -1,0 +1,195 @@
+"""What is sent, to which URLs, and what is watched meanwhile, as plain data. Pure."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from controlplane.tools.load.classes import Classes, class_of, tokens
+from controlplane.tools.load.schedule import Departure, Step, schedule, turns
+from controlplane.tools.load.texts import Texts
+
+HEAVIEST: Final = 1000
+
+MOST: Final = 2000
+"""Requests in flight at most, unless the user says otherwise: a safety bound for both sides."""
+
+Body: TypeAlias = Callable[[str], bytes]
+"""Makes the body of a text."""
+
+Format: TypeAlias = Literal["openai", "tei"]
+
+HEADERS: Final = {"content-type": "application/json"}
+"""Of every request."""
+
+TEXT: Final = "{{text}}"
+MODEL: Final = "{{model}}"
+"""Placeholders in a template for the text and the model."""
+
+_EXAMPLE: Final = '"http://127.0.0.1:10000/v1/embeddings"'
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL that requests are sent to.
+
+    Attributes:
+        weight: How many turns it has while a target of weight 1 has one.
+    """
+
+    url: str
+    weight: int = 1
+
+    @property
+    def path(self) -> str:
+        """Of the URL."""
+        return urlsplit(self.url).path
+
+
+def parse_target(text: str) -> Target:
+    """Read ``http://HOST:PORT/PATH`` or, with a weight, ``3@http://HOST:PORT/PATH``.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    before, at, rest = text.partition("@http")
+    weight, url = (before, f"http{rest}") if at else ("1", text)
+    if not (weight.isascii() and weight.isdigit() and 1 <= int(weight[:9]) <= HEAVIEST):
+        raise ValueError(
+            f"{text!r}: a weight is a number from 1 to {HEAVIEST} before the URL, as in"
+            ' "3@http://127.0.0.1:10000/v1/embeddings"'
+        )
+    return Target(parse_url(url), int(weight[:9]))
+
+
+def parse_url(text: str) -> str:
+    """Read an ``http`` URL.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    try:
+        parts = urlsplit(text)
+        right = bool(parts.hostname) and parts.port != 0 and text.isprintable() and " " not in text
+    except ValueError:
+        raise ValueError(f"{text!r} is not a URL such as {_EXAMPLE}") from None
+    if parts.scheme == "https":
+        raise ValueError(f"{text!r}: only http is spoken here, as in {_EXAMPLE}")
+    if parts.scheme != "http" or not right:
+        raise ValueError(f"{text!r} is not a URL such as {_EXAMPLE}")
+    return text
+
+
+def body_of(form: Format, model: str) -> Body:
+    """Make the body of OpenAI's ``/v1/embeddings`` or of text-embeddings-inference's ``/embed``."""
+    if form == "openai":
+        return lambda text: json.dumps({"model": model, "input": text}).encode()
+    return lambda text: json.dumps({"inputs": text}).encode()
+
+
+def format_of(path: str) -> Format:
+    """Return what a URL's path takes: a server's own ``/embed``, or OpenAI's API."""
+    return "tei" if path.rstrip("/").endswith("/embed") else "openai"
+
+
+def template(content: str, model: str) -> Body:
+    """Make bodies from a JSON document with ``{{text}}`` and ``{{model}}`` in its strings.
+
+    Raises:
+        ValueError: It is no JSON, or has no place for a text.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("is not JSON that can be read: it is nested too deeply") from None
+    if not _holds_text(document):
+        raise ValueError(f'has no place for a text: write "{TEXT}" where it belongs, in quotes')
+    return lambda text: json.dumps(_filled(document, text, model)).encode()
+
+
+def _holds_text(document: Any) -> bool:
+    match document:
+        case str():
+            return TEXT in document
+        case list():
+            return any(map(_holds_text, document))
+        case dict():
+            return any(map(_holds_text, document.values()))
+    return False
+
+
+def _filled(document: Any, text: str, model: str) -> Any:
+    match document:
+        case str():
+            # The model first: a text may hold anything, and is not looked into.
+            return document.replace(MODEL, model).replace(TEXT, text)
+        case list():
+            return [_filled(part, text, model) for part in document]
+        case dict():
+            return {key: _filled(part, text, model) for key, part in document.items()}
+    return document
+
+
+class LoadError(Exception):
+    """Why load cannot be sent or watched; the text is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is sent.
+
+    Attributes:
+        bodies: What a request to each target looks like.
+        timeout: Seconds after which a request has failed.
+        most: Requests in flight at which further ones are held back.
+        replica_header: Of answers, that names the replica; None where none does.
+        classes: Of requests, that are reported apart.
+    """
+
+    targets: Sequence[Target]
+    bodies: Sequence[Body]
+    steps: Sequence[Step]
+    texts: Texts
+    seed: int
+    timeout: float = 30.0
+    most: int = MOST
+    replica_header: str | None = None
+    classes: Classes = ()
+
+    @property
+    def seconds(self) -> float:
+        """From the begin of the load to its end."""
+        return self.steps[-1].end
+
+
+def departures(workload: Workload) -> Iterator[Departure]:
+    """Draw all requests of a workload; the same seed sends the same texts at any rate."""
+    random = Random(f"texts {workload.seed}")  # noqa: S311 - decides about no secrets
+    dealt = turns([target.weight for target in workload.targets])
+    for at, step in schedule(workload.steps, workload.seed):
+        target = next(dealt)
+        body = workload.bodies[target](workload.texts.draw(random))
+        path = workload.targets[target].path
+        kind = class_of(workload.classes, path, len(body), HEADERS)
+        yield Departure(at, step, target, body, kind, tokens(len(body)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What can tell what replicas get and do.
+
+    Attributes:
+        pool: That the targets lead to; also the name of Envoy's cluster.
+        admin: URL of the control plane's API.
+        envoys: URLs of Envoys' admin interfaces.
+        headers: For the control plane's API.
+    """
+
+    pool: str = ""
+    admin: str | None = None
+    envoys: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
