@@ -7,15 +7,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import click
-from benchmarks.simulation.play import Job, play_all
-from controlplane.tools.load.percentiles import nearest_rank
 
 from benchmarks.simulation.balancing import Balanced
 from benchmarks.simulation.contenders import PLIMSOLL, named
 from benchmarks.simulation.envoys import Envoys
 from benchmarks.simulation.fleet import Fleet
+from benchmarks.simulation.play import Job, play_all
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import Arrival
+from controlplane.tools.load.percentiles import nearest_rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
