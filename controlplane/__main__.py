@@ -16,6 +16,11 @@ def main() -> None:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "plimsoll"
         problem = error.format_message().rstrip(".")
+        if isinstance(error, (click.NoSuchOption, click.NoSuchCommand)):
+            problem = error.message.rstrip(".")
+            if error.possibilities:
+                problem += f", did you mean {' or '.join(error.possibilities)}?"
+                fail(f"{problem} `{command} --help` says how it is used", error.exit_code)
         fail(f"{problem}; `{command} --help` says how it is used", error.exit_code)
     except click.ClickException as error:
         fail(error.format_message(), error.exit_code)

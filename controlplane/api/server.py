@@ -24,6 +24,7 @@ from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
 from controlplane.api.watch import Watch
+from controlplane.binding import BindError, check_bindable
 from controlplane.edges.turns import Turns
 from controlplane.fleet import AuditLog, Change
 from controlplane.plane import Plane
@@ -32,10 +33,6 @@ from controlplane.xds import Event, NodeStatus
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a refused body, so that it reads the refusal."""
-
-
-class BindError(OSError):
-    """The address to serve on cannot be bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +146,7 @@ class RestServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
+        await check_bindable("the API", self._address)
         app = web.Application(
             middlewares=(
                 delivered(self._limits.answer),

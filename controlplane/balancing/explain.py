@@ -15,7 +15,7 @@ from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.guards import is_left_out
-from controlplane.balancing.headroom import CEILING, FLOOR
+from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part
 from controlplane.balancing.table import Bools, Floats
@@ -109,7 +109,7 @@ def _capacity(frame: Frame) -> Iterator[Effect]:
         after > frame.mixed,
         after,
         frame.mixed,
-        lambda row: f"Limited to {_rate(frame, frame.mixed[row])}: Envoys' own counts back no more",
+        lambda row: f"Limited to {_rate(frame, frame.mixed[row])}: Envoys' counts support no more",
     )
 
 
@@ -119,7 +119,7 @@ def _estimate(frame: Frame, row: int) -> str:
     if np.isnan(own) or worth <= 0:
         known = not np.isnan(records.before[row])
         whose = "its last estimate" if known else "the pool's median"
-        return f"No requests were measured: {whose} stands, {_rate(frame, frame.mixed[row])}"
+        return f"No requests measured: {whose} is kept, {_rate(frame, frame.mixed[row])}"
     how = "batches" if records.shapes.batched[row] else counted(frame.slots[row], "slot")
     latency, length = float(frame.table.column("latency")[row]), ""
     if not np.isnan(latency):
@@ -136,9 +136,9 @@ def _gauge(frame: Frame, row: int) -> str:
     table = frame.table
     what = "texts" if table.column("queue_texts")[row] == 1 else "requests"
     return (
-        f"Its own queue of {number(float(table.column('queue')[row]))} {what} is not believed:"
+        f"Its own count of {number(float(table.column('queue')[row]))} waiting {what} is ignored:"
         f" Envoys have {number(float(table.column('reported')[row]))} requests in flight, and the"
-        " gauge does not follow requests that end"
+        " count does not fall when requests end"
     )
 
 
@@ -147,7 +147,7 @@ def _change(frame: Frame, row: int) -> str:
     factor = float(records.factor[row])
     pace = "faster" if factor > 1 else "slower"
     times = number(factor if factor > 1 else 1 / factor)
-    return f"It became {times} × {pace} {duration(frame.now - float(records.changed_at[row]))} ago"
+    return f"Became {times} × {pace} {duration(frame.now - float(records.changed_at[row]))} ago"
 
 
 def _few(frame: Frame, row: int) -> str:
@@ -156,8 +156,8 @@ def _few(frame: Frame, row: int) -> str:
         known = not np.isnan(frame.state.records.before[row])
         other = "its estimate before" if known else "the pool's median"
         worth = counted(frame.worth[row], "request")
-        return f"Evidence of {worth} is little: mixed with {other} to {rate}"
-    return f"Its idle requests show at least {rate}"
+        return f"Only {worth} measured: mixed with {other} to {rate}"
+    return f"Requests that found it idle show at least {rate}"
 
 
 def _rate(frame: Frame, tokens: float) -> str:
@@ -175,7 +175,7 @@ def _guards(frame: Frame) -> Iterator[Effect]:
         errors != usual,
         usual,
         errors,
-        lambda row: f"{percent(float(failing[row]))} of the requests failed",
+        lambda row: f"{percent(float(failing[row]))} of its requests failed",
     )
     yield Effect(
         "failing",
@@ -202,13 +202,13 @@ def _guards(frame: Frame) -> Iterator[Effect]:
 
 def _failing(frame: Frame, row: int) -> str:
     part, usual = float(frame.table.column("failing")[row]), float(frame.failing_usual[row])
-    words = "requests failed far more often than those of others, as most Envoys saw it"
+    words = "most Envoys see its requests fail far more often than those of other replicas"
     if not np.isnan(part) and not np.isnan(usual):
-        words += f" (lately {percent(part)} and {percent(usual)})"
+        words += f" ({percent(part)} against {percent(usual)})"
     if not frame.state.cut[row]:
-        return f"Its {words}, but no more may be cut"
+        return f"{words[0].upper()}{words[1:]}; no more replicas may be cut"
     again = duration(float(frame.state.failing_until[row]) - frame.now)
-    return f"Cut: its {words}; it is tried again in {again}"
+    return f"Cut: {words}; it is tried again in {again}"
 
 
 def _memory(frame: Frame, row: int) -> str:
@@ -218,21 +218,21 @@ def _memory(frame: Frame, row: int) -> str:
     shown = "unknown now" if np.isnan(fraction) else percent(fraction)
     if frame.state.cut[row] and frame.state.wanted[row]:
         return (
-            f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it must stay"
-            f" below the soft limit {percent(soft)}"
+            f"Cut: GPU memory reached the hard limit {percent(hard)} and is {shown}; it returns"
+            f" once memory stays below the soft limit {percent(soft)}"
         )
     if fraction >= hard:
-        return f"GPU memory {shown} is over the hard limit {percent(hard)}, but no more may be cut"
+        return f"GPU memory {shown} is over the hard limit {percent(hard)}; no more may be cut"
     words = f"GPU memory {shown} is over the soft limit {percent(soft)}"
     if fraction < soft:
-        words = f"GPU memory {shown} fills and will soon be over the soft limit {percent(soft)}"
+        words = f"GPU memory {shown} grows and will soon exceed the soft limit {percent(soft)}"
     if frame.settings.balancing.policy in _POLICIES:
         words += f"; policy {frame.settings.balancing.policy} has no weight to reduce"
     return words
 
 
 def _stale(frame: Frame, row: int) -> str:
-    return f"No good scrape for {duration(float(frame.age[row]))}: moves to the pool's median"
+    return f"No successful scrape for {duration(float(frame.age[row]))}: moves to the pool's median"
 
 
 def _share(frame: Frame) -> Iterator[Effect]:
@@ -253,7 +253,7 @@ def _share(frame: Frame) -> Iterator[Effect]:
 def _median(frame: Frame, row: int) -> str:
     words = f"{number(float(frame.to_median[row]))} × the pool's median"
     if frame.pool.equal and frame.serving[row]:
-        return words + "; all replicas are about equal and treated as equal"
+        return words + "; all replicas are about equal and count as equal"
     if frame.target[row] != frame.to_median[row]:
         words += f", limited to between {FLOOR:g} and {CEILING:g}"
     return words
@@ -267,7 +267,7 @@ def _slow_start(frame: Frame, row: int) -> str:
 
 def _overload(frame: Frame, row: int) -> str:
     line = duration(float(frame.state.line[row]))
-    return f"Overloaded: {line} of work waits there; minimum weight until it is done"
+    return f"Overloaded: {line} of work is waiting; minimum weight until that is done"
 
 
 def _weight(decision: Decision, frame: Frame) -> Iterator[Effect]:
@@ -308,7 +308,9 @@ def _tier(decision: Decision, frame: Frame, row: int) -> str:
         words += f"; moves to a {'faster' if leaving > 0 else 'slower'} tier if that lasts"
     used = frame.pool.used
     if not decision.classes and used is not None and not frame.pool.equal:
-        words += f"; the pool is {percent(used)} busy, slow replicas keep more headroom"
+        # Below that, headroom is worked out as if the pool were that busy.
+        bound = "at most " if used < LEAST_BUSY + QUANTUM / 2 else ""
+        words += f"; the pool is {bound}{percent(used)} busy, slow replicas keep more headroom"
     return words
 
 
@@ -333,8 +335,8 @@ def _backlog(frame: Frame, class_name: str, rows: Bools) -> Iterator[Effect]:
         backlog = found[int(frame.tier[row])]
         assert backlog is not None  # noqa: S101 - these rows alone have the effect
         return (
-            f"Its tier has {duration(max(backlog.seconds, 0.0))} of work waiting, the set"
-            f" {duration(max(backlog.usual, 0.0))}"
+            f"Its tier has {duration(max(backlog.seconds, 0.0))} of work waiting, the average"
+            f" is {duration(max(backlog.usual, 0.0))}"
         )
 
     yield Effect("backlog", rows & ~np.isnan(factors), np.ones(frame.size), factors, words)
@@ -342,7 +344,7 @@ def _backlog(frame: Frame, class_name: str, rows: Bools) -> Iterator[Effect]:
 
 def _policy(balancing: BalancingSettings) -> str:
     does = _POLICIES[balancing.policy].format(hash=balancing.hash)
-    return f"Policy {balancing.policy}: {does}; Envoy is not told what a replica carries"
+    return f"Policy {balancing.policy}: {does}; Envoy does not get capacities"
 
 
 def parting_sentences(decision: Decision) -> tuple[str, ...]:

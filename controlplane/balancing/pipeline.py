@@ -71,8 +71,8 @@ WATCHED: Final[tuple[Stage, ...]] = (
     guards.failing,
     guards.gpu_memory,
 )
-"""For policies without weights: people read what replicas carry, and those that fail or have no
-memory left are cut all the same."""
+"""For policies without weights: capacities are shown, and failing replicas and replicas without
+free memory are cut."""
 
 
 def decide(

@@ -82,12 +82,12 @@ def api_options(command: Callable[..., None]) -> Callable[..., None]:
         envvar="PLIMSOLL_URL",
         default=DEFAULT_URL,
         show_default=True,
-        help="Of the control plane's API; also PLIMSOLL_URL.",
+        help="URL of the API; also PLIMSOLL_URL.",
     )
     @click.option(
         "--token",
         envvar="PLIMSOLL_TOKEN",
-        help="For it. Better in PLIMSOLL_TOKEN: others see command lines.",
+        help="Token for the API. Better in PLIMSOLL_TOKEN: others see command lines.",
     )
     @wraps(command)
     def with_api(*arguments: Any, url: str, token: str | None, **options: Any) -> None:

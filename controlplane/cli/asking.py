@@ -1,4 +1,4 @@
-"""What cannot be taken back is asked about first, and not done where nobody can be asked."""
+"""Ask before what cannot be undone; without a terminal, refuse."""
 
 import sys
 from typing import Final

@@ -1,12 +1,19 @@
 """``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
 
+import asyncio
 import json
-from typing import Final, get_args
+import re
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Any, Final, get_args
 
 import click
 import yaml
 
+from controlplane.cli.admin import DEFAULT_URL
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.printable import printable
+from controlplane.client import Client, ClientError
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
@@ -16,20 +23,33 @@ from controlplane.settings.values import format_size, parse_size
 LEAST_HEAP: Final = 128 << 20
 """Bytes: twice what Envoy takes with a pool and without requests."""
 
+_PATIENCE: Final = 2.0
+"""Seconds in which a control plane may say which pools it has."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
+"""Texts that need no quotes in YAML, except for the words below."""
+
+_WORDS: Final = frozenset(
+    ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity")
+)
+"""What one reader of YAML or another takes for a truth value, for nothing or for a number."""
+
 
 @click.command
-@click.option("--node", required=True, help="Names this Envoy; no two may have the same.")
+@click.option("--node", required=True, help="Name of this Envoy; unique.")
 @click.option(
     "--xds", default="127.0.0.1:18000", show_default=True, help="HOST:PORT of the control plane."
 )
-@click.option("--pool", "pools", multiple=True, help="A pool it wants; without any it gets all.")
-@click.option("--locality", help="REGION/ZONE it runs in.")
+@click.option(
+    "--pool", "pools", multiple=True, help="Pool to serve; repeat for more. Default: all pools."
+)
+@click.option("--locality", help="REGION/ZONE of this Envoy.")
 @click.option(
     "--admin-port",
     type=click.IntRange(0, 65535),
     default=9901,
     show_default=True,
-    help="Of Envoy's admin interface, on loopback.",
+    help="Port of Envoy's admin interface, on loopback.",
 )
 @click.option(
     "--listen",
@@ -47,14 +67,14 @@ LEAST_HEAP: Final = 128 << 20
     type=click.Choice(get_args(Protocol)),
     default="delta",
     show_default=True,
-    help="What it speaks with the control plane; delta sends only what has changed.",
+    help="xDS variant; delta sends only what has changed.",
 )
 @click.option(
     "--max-heap",
     default=format_size(MAX_HEAP),
     show_default=True,
     metavar="SIZE",
-    help="Memory that Envoy may take; from 80 % of it on it refuses requests.",
+    help="Memory limit of Envoy; from 80 % on it refuses requests.",
 )
 @click.option(
     "--access-log",
@@ -67,14 +87,24 @@ LEAST_HEAP: Final = 128 << 20
     type=click.IntRange(0, MAX_PROXIES),
     default=0,
     show_default=True,
-    help="How many proxies in front of this Envoy may say in x-forwarded-for who the client is.",
+    help="Number of proxies in front of this Envoy whose x-forwarded-for is believed.",
 )
 @click.option(
     "--max-connections",
     type=click.IntRange(1, 2**31 - 1),
     default=MAX_CONNECTIONS,
     show_default=True,
-    help="Of clients, at a time; further ones are closed at once.",
+    help="Client connections at a time; more are closed at once.",
+)
+@click.option(
+    "--url",
+    envvar="PLIMSOLL_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    help="API that is asked whether the pools exist; also PLIMSOLL_URL.",
+)
+@click.option(
+    "--token", envvar="PLIMSOLL_TOKEN", help="Token for the API; better in PLIMSOLL_TOKEN."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
 def command(
@@ -90,9 +120,14 @@ def command(
     log: LogFormat | None,
     trusted_proxies: int,
     max_connections: int,
+    url: str,
+    token: str | None,
     as_json: bool,
 ) -> None:
-    """Print the bootstrap of an Envoy, ready for `envoy -c`."""
+    """Print the bootstrap of an Envoy, ready for `envoy -c`.
+
+    Where a control plane answers at --url, it is asked whether it has the pools that are named.
+    """
     if gateway and listen:
         fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
     try:
@@ -112,9 +147,52 @@ def command(
         )
     except ValueError as error:
         fail(str(error), USAGE)
-    click.echo(
-        json.dumps(data, indent=2) if as_json else yaml.safe_dump(data, sort_keys=False), nl=as_json
-    )
+    click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
+    moved = [text.partition("=")[0] for text in listen]
+    for pool in (pool for pool in moved if pools and pool not in pools):
+        _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
+    if named := dict.fromkeys((*pools, *moved)):
+        _warn_of_unknown(named.keys(), url, token)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that any reader of YAML, 1.1 or 1.2, takes it for a text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Quote what could be read as something else."""
+        is_plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+def _yaml(data: dict[str, Any]) -> str:
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _warn_of_unknown(named: Collection[str], url: str, token: str | None) -> None:
+    """Say which pools the control plane does not have; nothing where none answers.
+
+    A bootstrap may be made before the pools and the control plane are.
+    """
+    try:
+        known = asyncio.run(_pools(url, token))
+    except (ClientError, ValueError):
+        return
+    for pool in (pool for pool in named if pool not in known):
+        near = get_close_matches(pool, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
+        _warn(f"the control plane at {url} has no pool {pool!r}{hint}")
+
+
+def _warn(sentence: str) -> None:
+    click.echo(f"plimsoll: warning: {printable(sentence)}", err=True)
+
+
+async def _pools(url: str, token: str | None) -> list[str]:
+    async with Client(url, token=token, timeout=_PATIENCE) as client:
+        return [pool.name async for pool in client.each_pool()]
 
 
 def _served(option: str, text: str) -> Address:

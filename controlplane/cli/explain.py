@@ -21,9 +21,11 @@ _EVERYTHING: Final = "1h"
 
 @click.command
 @click.argument("pool", shell_complete=pool_names)
-@click.option("--replica", metavar="ID", help="Only this one.", shell_complete=replica_ids)
-@click.option("--history", is_flag=True, help="When that changed in the last hour, and why.")
-@click.option("--since", metavar="DURATION", help=f"Of the history.  [default: {_EVERYTHING}]")
+@click.option("--replica", metavar="ID", help="Only this replica.", shell_complete=replica_ids)
+@click.option("--history", is_flag=True, help="What changed in the last hour, and why.")
+@click.option(
+    "--since", metavar="DURATION", help=f"Length of the history.  [default: {_EVERYTHING}]"
+)
 @api_options
 @json_option
 def command(
@@ -37,12 +39,12 @@ def command(
     if history:
         _check(since or _EVERYTHING)
         histories = api.ask(lambda client: _histories(client, pool, replica, since or _EVERYTHING))
-        document = {"histories": [it.document() for it in histories]}
-        lines = (line for it in histories for line in timeline(it))
+        document = {"histories": [each.document() for each in histories]}
+        lines = (line for each in histories for line in timeline(each))
     else:
         shown, replicas = api.ask(lambda client: _now(client, pool, replica))
         document = {
-            "replicas": [it.document() for it in replicas],
+            "replicas": [each.document() for each in replicas],
             "parting": shown.document().get("parting"),
             "parting_reasons": list(shown.parting_reasons),
         }
@@ -70,11 +72,11 @@ async def _now(client: Client, pool: str, replica: str | None) -> tuple[Pool, li
 async def _replicas(client: Client, pool: str, replica: str | None) -> list[Replica]:
     if replica is not None:
         return [await client.replica(pool, replica)]
-    return [it async for it in client.each_replica(pool)]
+    return [each async for each in client.each_replica(pool)]
 
 
 async def _histories(client: Client, pool: str, replica: str | None, since: str) -> list[History]:
-    ids = [replica] if replica else [it.id for it in await _replicas(client, pool, None)]
+    ids = [replica] if replica else [each.id for each in await _replicas(client, pool, None)]
     return [await client.history(pool, id_, since=since) for id_ in ids]
 
 

@@ -1,4 +1,4 @@
-"""A group of commands that lists when nothing else is said: ``plimsoll pools --json``."""
+"""A group whose default command is ``list``: ``plimsoll pools --json``."""
 
 import click
 

@@ -3,20 +3,21 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from controlplane.cli.printable import printable
+from controlplane.cli.tables import UNKNOWN, Column, console, print_table
 from controlplane.client import Node, NodeType
 
-_WIDE: Final = 100
-"""Columns where there is no terminal."""
-
-_WORDS: Final = ("node", "version", "locality")
-"""Columns that a narrow terminal may fold; of the others every word and number stays whole."""
-
-_COLUMNS: Final = (*_WORDS, "up", "type", "state", "held", "sent", "acked")
+_COLUMNS: Final = (
+    Column("node"),
+    Column("version", rank=3),
+    Column("locality", rank=2),
+    Column("up", rank=1),
+    Column("type"),
+    Column("state"),
+    Column("held"),
+    Column("sent", rank=4),
+    Column("acked", rank=5),
+)
 
 _SHORT: Final = {
     "Cluster": "cds",
@@ -29,27 +30,17 @@ _SHORT: Final = {
 
 def print_nodes(nodes: Sequence[Node]) -> None:
     """Print the table, and below it what was rejected, and whose health is seen otherwise."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in _COLUMNS:
-        folds = name in _WORDS
-        table.add_column(name, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
+    print_table(_COLUMNS, [cells for node in nodes for cells in _rows(node)])
     for node in nodes:
-        for cells in _rows(node):
-            table.add_row(*map(printable, cells))
-    # Nothing in a cell is markup: a node may call itself anything.
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(table)
-    for sentence in (it for node in nodes for it in (*_rejections(node), *_disagreements(node))):
-        # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
-        console.print(printable(sentence), soft_wrap=True)
+        for sentence in (*_rejections(node), *_disagreements(node)):
+            # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
+            console().print(printable(sentence), soft_wrap=True)
 
 
 def lasted(seconds: float | None) -> str:
     """A time in one unit, whole from 10 on; a dash when it is not known."""
     if seconds is None:
-        return "-"
+        return UNKNOWN
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * length:
             return _number(seconds / length, unit)
@@ -60,28 +51,27 @@ def _number(value: float, unit: str) -> str:
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
-def _rows(node: Node) -> Iterator[tuple[str, ...]]:
+def _rows(node: Node) -> Iterator[dict[str, str]]:
     program, where = node.user_agent, node.locality
     name = "" if program == "envoy" else f"{program} "
     place = "/".join(part for part in (where.region, where.zone, where.sub_zone) if part)
-    first: tuple[str, ...] = (
-        node.id,
-        f"{name}{node.version}".strip() or "-",
-        place or "-",
-        lasted(node.connected_s),
-    )
+    row = {
+        "node": node.id,
+        "version": f"{name}{node.version}".strip() or UNKNOWN,
+        "locality": place or UNKNOWN,
+        "up": lasted(node.connected_s),
+    }
     if not node.types:
-        yield (*first, "-", "idle", "-", "-", "-")
+        yield row | dict.fromkeys(("type", "held", "sent", "acked"), UNKNOWN) | {"state": "idle"}
     for status in node.types:
-        yield (
-            *first,
-            _short(status),
-            _state(status),
-            _held(status),
-            lasted(status.sent_age_s),
-            lasted(status.acknowledged_age_s),
-        )
-        first = ("",) * len(first)
+        yield row | {
+            "type": _short(status),
+            "state": _state(status),
+            "held": _held(status),
+            "sent": lasted(status.sent_age_s),
+            "acked": lasted(status.acknowledged_age_s),
+        }
+        row = dict.fromkeys(row, "")
 
 
 def _short(status: NodeType) -> str:
@@ -119,9 +109,9 @@ def _rejections(node: Node) -> Iterator[str]:
 
 
 def _disagreements(node: Node) -> Iterator[str]:
-    for it in node.disagrees:
-        other = "gone" if it.sees == "healthy" else "ready"
+    for dispute in node.disagrees:
+        other = "gone" if dispute.sees == "healthy" else "ready"
         yield (
-            f"{node.id}: sees {it.pool}/{it.replica} {it.sees} for {lasted(it.for_s)}, which is"
-            f" {other} to the control plane"
+            f"{node.id}: has seen {dispute.pool}/{dispute.replica} {dispute.sees} for"
+            f" {lasted(dispute.for_s)}; the control plane sees it {other}"
         )

@@ -3,44 +3,28 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from controlplane.cli.class_lines import class_lines
 from controlplane.cli.printable import printable
+from controlplane.cli.tables import UNKNOWN, Column, print_table
 from controlplane.client import Pool
 
-_WIDE: Final = 200
-"""Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
-
-_TEXTS: Final = 5
-"""Columns of words, to the left; what follows are numbers."""
-
 _COLUMNS: Final = (
-    "pool",
-    "model",
-    "listener",
-    "policy",
-    "p99 wanted",
-    "replicas",
-    "ready",
-    "notes",
+    Column("pool"),
+    Column("model", rank=2),
+    Column("listener", rank=1),
+    Column("policy", rank=3),
+    Column("p99 wanted", rank=4),
+    Column("replicas", is_number=True),
+    Column("ready", is_number=True),
+    Column("notes", prose=16),
 )
+
+_UNSET: Final[tuple[Any, ...]] = (None, {}, [])
 
 
 def print_pools(pools: Sequence[Pool]) -> None:
     """Print one line for each pool."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(_COLUMNS):
-        is_number = _TEXTS <= position < len(_COLUMNS) - 1
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
-    for pool in pools:
-        table.add_row(*map(printable, _cells(pool)))
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(table)
+    print_table(_COLUMNS, [_cells(pool) for pool in pools])
 
 
 def described(pool: Pool) -> Iterator[str]:
@@ -73,27 +57,27 @@ def _notes(pool: Pool) -> Iterator[str]:
         if count := getattr(counts, name):
             yield f"{count} {name}"
     if pool.suspect:
-        yield "most are silent: weights stand still"
+        yield "most cannot be scraped: weights are frozen"
     if any(source.failing for source in pool.discovery.sources):
         yield "a source fails"
 
 
-def _cells(pool: Pool) -> tuple[str, ...]:
-    return (
-        pool.name,
-        pool.model,
-        pool.listener.address,
-        pool.balancing.policy,
-        pool.objective.p99 if pool.objective else "-",
-        str(pool.counts.total),
-        str(pool.counts.ready),
-        ", ".join(_notes(pool)) or "-",
-    )
+def _cells(pool: Pool) -> dict[str, str]:
+    return {
+        "pool": pool.name,
+        "model": pool.model,
+        "listener": pool.listener.address,
+        "policy": pool.balancing.policy,
+        "p99 wanted": pool.objective.p99 if pool.objective else UNKNOWN,
+        "replicas": str(pool.counts.total),
+        "ready": str(pool.counts.ready),
+        "notes": ", ".join(_notes(pool)) or UNKNOWN,
+    }
 
 
 def _short(value: Any) -> str:
-    """A setting on one line, without what nobody has said."""
+    """Write a setting on one line, without what is not set."""
     if isinstance(value, Mapping):
-        said = (f"{key} {_short(it)}" for key, it in value.items() if it not in (None, {}, []))
-        return ", ".join(said) or "-"
-    return "-" if value is None else str(value)
+        parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
+        return ", ".join(parts) or UNKNOWN
+    return UNKNOWN if value is None else str(value)

@@ -43,7 +43,7 @@ def list_(api: Api, as_json: bool) -> None:
 @api_options
 @json_option
 def show(pool: str, api: Api, as_json: bool) -> None:
-    """Show the settings of POOL, where each value comes from, and how its replicas are."""
+    """Show the settings of POOL, the origin of each value, and the state of its replicas."""
     shown = api.ask(lambda client: client.pool(pool))
     if as_json:
         print_json(shown.document())
@@ -54,11 +54,17 @@ def show(pool: str, api: Api, as_json: bool) -> None:
 
 @command.command
 @_name
-@click.option("--model", required=True, help="That its replicas serve, as applications name it.")
-@click.option("--listener", required=True, metavar="IP:PORT", help="That sidecars open for it.")
-@click.option("--objective", metavar="DURATION", help="Of the p99, as in 250ms.")
-@click.option("--policy", type=click.Choice(get_args(Policy)), help="By which it is balanced.")
-@click.option("--profile", type=click.Choice(get_args(ProfileName)), help="Of its metrics.")
+@click.option(
+    "--model", required=True, help="Model that the replicas serve, as applications name it."
+)
+@click.option(
+    "--listener", required=True, metavar="IP:PORT", help="Address that sidecars open for the pool."
+)
+@click.option("--objective", metavar="DURATION", help="Wanted p99, as in 250ms.")
+@click.option("--policy", type=click.Choice(get_args(Policy)), help="How the pool is balanced.")
+@click.option(
+    "--profile", type=click.Choice(get_args(ProfileName)), help="Metric profile of its servers."
+)
 @api_options
 @json_option
 def add(
@@ -71,7 +77,7 @@ def add(
     api: Api,
     as_json: bool,
 ) -> None:
-    """Add POOL, or replace its settings by these; its replicas stay."""
+    """Add POOL or replace its settings; its replicas stay."""
     given: dict[str, Any] = {"model": model, "listener": {"address": listener}}
     given |= {"objective": {"p99": objective}} if objective else {}
     given |= {"balancing": {"policy": policy}} if policy else {}
@@ -89,7 +95,7 @@ def add(
 @api_options
 @json_option
 def remove(pool: str, yes: bool, api: Api, as_json: bool) -> None:
-    """Remove POOL with its replicas: Envoy forgets it at once."""
+    """Remove POOL with its replicas; Envoys drop it at once."""
     confirm(f"remove pool {pool} with its replicas", yes=yes)
     api.ask(lambda client: client.delete_pool(pool))
     if as_json:

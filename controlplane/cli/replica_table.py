@@ -3,47 +3,30 @@
 from collections.abc import Sequence
 from typing import Final
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from controlplane.cli.printable import printable
+from controlplane.cli.tables import UNKNOWN, Column, print_table
 from controlplane.client import Replica
 
-_WIDE: Final = 200
-"""Columns where there is no terminal: a table in a file or a pipe is not to be wrapped."""
-
 _COLUMNS: Final = (
-    "pool",
-    "id",
-    "address",
-    "state",
-    "tier",
-    "weight",
-    "share",
-    "classes",
-    "capacity",
-    "tokens",
-    "rate",
-    "p99",
-    "scraped",
+    Column("pool"),
+    Column("id"),
+    Column("address", rank=2),
+    Column("state"),
+    Column("tier", rank=6),
+    Column("weight", rank=5, is_number=True),
+    Column("share", is_number=True),
+    Column("classes", rank=8),
+    Column("capacity", rank=3, is_number=True),
+    Column("tokens", rank=7, is_number=True),
+    Column("rate", rank=1, is_number=True),
+    Column("p99", rank=4, is_number=True),
+    Column("scraped", rank=9, is_number=True),
 )
-_TEXTS: Final = 5
-"""Columns of words, to the left; what follows are numbers."""
 
 
-def print_table(replicas: Sequence[Replica]) -> None:
+def print_replicas(replicas: Sequence[Replica]) -> None:
     """Print one line for each replica."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, name in enumerate(_COLUMNS):
-        table.add_column(name, justify="left" if position < _TEXTS else "right", no_wrap=True)
-    for replica in replicas:
-        table.add_row(*_cells(replica))
-    # Nothing in a cell is markup: an IPv6 address stands in brackets.
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(table)
+    print_table(_COLUMNS, [_cells(replica) for replica in replicas])
 
 
 def headline(replica: Replica) -> str:
@@ -88,34 +71,31 @@ def state(replica: Replica) -> str:
 
 def percent(share: float | None) -> str:
     """A share of the traffic."""
-    return "-" if share is None else f"{share * 100:.1f} %"
+    return UNKNOWN if share is None else f"{share * 100:.1f} %"
 
 
 def shown(value: float | None, unit: str = "") -> str:
     """A number with three significant digits, whole from 1000 on; a dash when it is not known."""
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.3g}{unit}"
 
 
-def _cells(replica: Replica) -> list[str]:
+def _cells(replica: Replica) -> dict[str, str]:
     readings = replica.readings
     age = replica.scrape.age_s
-    return [
-        printable(text)
-        for text in (
-            replica.pool,
-            replica.id,
-            replica.address,
-            state(replica),
-            replica.tier or "-",
-            shown(replica.weight),
-            percent(replica.share),
-            ", ".join(replica.classes) or "-",
-            shown(replica.capacity, "/s"),
-            shown(replica.capacity_tokens, "/s"),
-            shown(readings.rate_rps if readings else None, "/s"),
-            shown(readings.p99_ms if readings else None, " ms"),
-            "never" if age is None else f"{shown(age, ' s')} ago",
-        )
-    ]
+    return {
+        "pool": replica.pool,
+        "id": replica.id,
+        "address": replica.address,
+        "state": state(replica),
+        "tier": replica.tier or UNKNOWN,
+        "weight": shown(replica.weight),
+        "share": percent(replica.share),
+        "classes": ", ".join(replica.classes) or UNKNOWN,
+        "capacity": shown(replica.capacity, "/s"),
+        "tokens": shown(replica.capacity_tokens, "/s"),
+        "rate": shown(readings.rate_rps if readings else None, "/s"),
+        "p99": shown(readings.p99_ms if readings else None, " ms"),
+        "scraped": "never" if age is None else f"{shown(age, ' s')} ago",
+    }

@@ -7,7 +7,7 @@ from controlplane.cli.asking import confirm, confirm_if_asked, yes_option
 from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.listing import Listing
-from controlplane.cli.replica_table import print_table
+from controlplane.cli.replica_table import print_replicas
 from controlplane.client import Client, Replica
 
 _pool = click.argument("pool", shell_complete=pool_names)
@@ -21,35 +21,39 @@ def command() -> None:
 
 @command.command("list")
 @click.argument("pool", required=False, shell_complete=pool_names)
-@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Only with it.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Only replicas with this label."
+)
 @api_options
 @json_option
 def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) -> None:
     """List the replicas of POOL, or of all pools."""
 
     async def found(client: Client) -> list[Replica]:
-        pools = [pool] if pool else [it.name async for it in client.each_pool()]
-        return [it for name in pools async for it in client.each_replica(name, labels=labels)]
+        pools = [pool] if pool else [each.name async for each in client.each_pool()]
+        return [each for name in pools async for each in client.each_replica(name, labels=labels)]
 
     replicas = api.ask(found)
     if as_json:
-        print_json({"replicas": [it.document() for it in replicas]})
+        print_json({"replicas": [replica.document() for replica in replicas]})
     elif not replicas:
         click.echo("no replicas")
     else:
-        print_table(replicas)
+        print_replicas(replicas)
 
 
 @command.command
 @_pool
 @click.argument("id_", metavar="ID")
 @click.argument("address")
-@click.option("--slots", type=int, help="Requests that it computes at the same time.")
-@click.option("--region", help="That it runs in.")
-@click.option("--zone", help="That it runs in.")
-@click.option("--gpu", metavar="UUID", help="That it computes on.")
+@click.option("--slots", type=int, help="Requests that the replica computes at the same time.")
+@click.option("--region", help="Region of the replica.")
+@click.option("--zone", help="Zone of the replica.")
+@click.option("--gpu", metavar="UUID", help="GPU of the replica.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeat for more.")
-@click.option("--ttl", metavar="DURATION", help="Removed after so long without a heartbeat.")
+@click.option(
+    "--ttl", metavar="DURATION", help="Lease: removed after this time without a heartbeat."
+)
 @api_options
 @json_option
 def add(
@@ -65,7 +69,7 @@ def add(
     api: Api,
     as_json: bool,
 ) -> None:
-    """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings by these."""
+    """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
     given = {
         "address": address,
         "slots": slots,
@@ -86,7 +90,7 @@ def add(
 @api_options
 @json_option
 def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
-    """Send replica ID no new requests, but keep it; `undrain` takes that back."""
+    """Stop new requests to replica ID; `undrain` takes that back."""
     confirm_if_asked(f"drain {pool}/{id_}", yes=yes)
     replica = api.ask(lambda client: client.drain(pool, id_))
     _say(replica, as_json, f"{pool}/{id_}: draining")
@@ -98,7 +102,7 @@ def drain(pool: str, id_: str, yes: bool, api: Api, as_json: bool) -> None:
 @api_options
 @json_option
 def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
-    """Let the drained replica ID have requests again."""
+    """Send requests to replica ID again."""
     replica = api.ask(lambda client: client.undrain(pool, id_))
     _say(replica, as_json, f"{pool}/{id_}: no longer draining")
 
@@ -107,11 +111,13 @@ def undrain(pool: str, id_: str, api: Api, as_json: bool) -> None:
 @_pool
 @_id
 @yes_option
-@click.option("--force", is_flag=True, help="However many of the pool went just before.")
+@click.option(
+    "--force", is_flag=True, help="Also when more than half of the pool was just removed."
+)
 @api_options
 @json_option
 def remove(pool: str, id_: str, yes: bool, force: bool, api: Api, as_json: bool) -> None:
-    """Remove replica ID: no new requests, those in flight finish."""
+    """Remove replica ID; requests in flight finish."""
     confirm(f"remove {pool}/{id_}", yes=yes)
     api.ask(lambda client: client.delete_replica(pool, id_, force=force))
     if as_json:

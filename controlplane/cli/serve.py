@@ -32,7 +32,7 @@ FLUSHED: Final = 1.0
     "path",
     required=True,
     type=click.Path(path_type=Path),
-    help="The config file; a changed one is used at once, a wrong one is not.",
+    help="The config file. Changes apply within a second; an invalid file is ignored.",
 )
 @click.option(
     "--log-level",
@@ -43,7 +43,7 @@ FLUSHED: Final = 1.0
 def command(path: Path, log_level: str) -> None:
     """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
 
-    SIGHUP has the config and the token file read at once.
+    SIGHUP reads the config and the token file at once.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = LogWriter.to_stderr()

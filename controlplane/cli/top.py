@@ -5,19 +5,16 @@ import sys
 from typing import Final
 
 import click
-from rich.console import Console
 
 from controlplane.cli.admin import Api, api_options, print_json
 from controlplane.cli.completion import pool_names
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.tables import WHOLE, console, room
 from controlplane.cli.top_screen import Screen
 from controlplane.cli.top_sight import Looker
 from controlplane.cli.top_table import tables
 from controlplane.client import ClientError
 from controlplane.settings import parse_duration
-
-_WIDE: Final = 400
-"""Columns where there is no terminal: reasons are whole."""
 
 _SHORTEST: Final = 0.1
 """Seconds between two looks."""
@@ -49,28 +46,24 @@ def command(pools: tuple[str, ...], once: bool, interval: str, api: Api, as_json
             {
                 "pools": [
                     {
-                        "name": it.pool.name,
-                        "parting": it.pool.document().get("parting"),
-                        "replicas": [row.document() for row in it.rows],
+                        "name": seen.pool.name,
+                        "parting": seen.pool.document().get("parting"),
+                        "replicas": [row.document() for row in seen.rows],
                     }
-                    for it in sight
+                    for seen in sight
                 ]
             }
         )
         return
-    console = _console()
-    if not console.is_terminal:
-        console.width = _WIDE
-    console.print(tables(sight, console.width if console.is_terminal else None))
+    out = console()
+    width = room(out)
+    out.width = width or WHOLE
+    out.print(tables(sight, width))
 
 
 async def _live(api: Api, pools: tuple[str, ...], every: float) -> int:
     async with api.client() as client:
-        return await Screen(Looker(client, pools), _console(), every).run()
-
-
-def _console() -> Console:
-    return Console(markup=False, emoji=False, highlight=False, soft_wrap=False)
+        return await Screen(Looker(client, pools), console(), every).run()
 
 
 def _seconds(interval: str) -> float:

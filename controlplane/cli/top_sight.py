@@ -41,9 +41,9 @@ class Row:
     @property
     def memory(self) -> float | None:
         """Of the fullest of its GPUs, 0 to 1."""
-        said = (self.replica.readings, self.replica.joined)
-        gpus = (gpu.fraction for it in said if it is not None for gpu in it.memory)
-        return max((it for it in gpus if it is not None), default=None)
+        sources = (self.replica.readings, self.replica.joined)
+        gpus = (gpu.fraction for each in sources if each is not None for gpu in each.memory)
+        return max((part for part in gpus if part is not None), default=None)
 
     @property
     def why(self) -> str | None:

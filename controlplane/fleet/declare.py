@@ -6,6 +6,7 @@ from dataclasses import replace
 from controlplane.fleet.apply import put_pool, put_replicas, set_layers, set_replica_layers
 from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.commands import PutPool, PutReplicas
+from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
@@ -151,6 +152,20 @@ def _remove_undeclared(draft: Draft, pool: Pool, entry: PoolEntry | None, now: f
         it for it in pool.replicas.values() if it.source is Source.FILE and it.id not in kept
     ]
     gone = [it.id for it in undeclared if it.layers.api is None]
+    if entry is not None and entry.discovery:
+        # Sources may find them again: until they have answered, these serve on.
+        handed_over = {
+            id_: replace(
+                pool.replicas[id_],
+                source=Source.DISCOVERY,
+                layers=Layers[ReplicaSettings](),
+                lease_until=None,
+                found_by=HANDED_OVER,
+            )
+            for id_ in gone
+        }
+        draft.put_replicas(pool.name, handed_over)
+        gone = []
     lost = _lost(pool, entry, gone)
     moved = [id_ for id_ in lost if id_ not in gone]
     serving = sum(it.draining is None for it in pool.replicas.values())

@@ -7,6 +7,7 @@ would leave less than half of those that serve is not taken before others serve 
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from controlplane.fleet.change import Draft
 from controlplane.fleet.layers import Source
@@ -17,6 +18,9 @@ from controlplane.settings.listeners import Listeners
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""
+
+HANDED_OVER: Final = "the config file"
+"""What found a replica that the file declared until sources took the place of its declaration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ def discover(
     }
     draft.put_replicas(name, found, _displaced(pool, wanted))
     pool = draft.fleet.pools[name]
+    addresses = {each.address for each_set in sets.values() for each in (each_set or {}).values()}
+    are_all_known = not parts and None not in sets.values()
     gone = [
         it
         for it in pool.replicas.values()
@@ -75,6 +81,7 @@ def discover(
         and not _is_leaving(it)
         and sets.get(it.found_by or "", {}) is not None
         and it.found_by not in parts
+        and (it.found_by != HANDED_OVER or (are_all_known and it.settings.address not in addresses))
     ]
     # Replicas that do not serve carry no requests: they may go, and do not count.
     going = sum(it.draining is None and serves(it) for it in gone)
@@ -100,7 +107,11 @@ def _put_together(
     """By id, with the first source that has it; what the file and the API declare stays theirs."""
     wanted: dict[str, tuple[str, ReplicaSettings]] = {}
     clashes: list[str] = []
-    declared = [it for it in pool.replicas.values() if it.source is not Source.DISCOVERY]
+    declared = [
+        it
+        for it in pool.replicas.values()
+        if it.source is not Source.DISCOVERY or it.found_by == HANDED_OVER
+    ]
     ids = {it.id for it in declared}
     addresses = {it.settings.address for it in declared}
     for source, found in sets.items():

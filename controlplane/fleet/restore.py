@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.registered import Registered, RegisteredReplica
 from controlplane.fleet.rules import listeners_of, refuse_loops
@@ -131,6 +132,8 @@ def _found_before(
 ) -> dict[str, Replica]:
     """What was discovered stays until its source answers, unless that was taken out of the file."""
     sources = {str(it) for it in entry.discovery} if entry else set()
+    if sources:
+        sources.add(HANDED_OVER)
     addresses = {it.settings.address for it in declared.values()}
     return {
         id_: Replica(

@@ -80,18 +80,20 @@ _WINDOW: Final = tuple(
 """What is kept of a window beside its GPUs; what it says of batches is not kept."""
 
 _PHRASES: Final = (
-    '","the last scrape failed: no answer within connection refused starting gone operator lease'
-    '"Slow start: ready for s of 10 s""Overloaded: s of work waits there; minimum weight until it'
-    ' is done""stale","No good scrape for s: moves to the pool\'s median""memory","Cut: GPU memory'
-    " reached the hard limit % and is %; it must stay below the soft limit %"
-    ' GPU memory % is over the soft limit %""errors"," % of the requests failed""change","It became'
-    ' × slower s ago""few requests","Evidence of requests is little: mixed with the pool\'s median'
+    '","The last scrape failed: no answer within connection refused starting gone operator lease'
+    '"Slow start: ready for s of 10 s""Overloaded: s of work is waiting; minimum weight until'
+    ' that is done""stale","No successful scrape for s: moves to the pool\'s median""memory","Cut:'
+    " GPU memory reached the hard limit % and is %; it returns once memory stays below the soft"
+    " limit %"
+    ' GPU memory % is over the soft limit %""errors"," % of its requests failed""change","Became'
+    ' × slower s ago""few requests","Only requests measured: mixed with the pool\'s median'
     ' to requests/s""class bulk","Serves bulk (requests from bytes on, % of the work) with weight'
     ' ""class search","Serves search only while the replicas for that class cannot'
-    '""backlog","Its tier has ms of work waiting, the set ms""tier","In tier-7 tier-9 tier-8 with'
-    " others; the pool is % busy, slow replicas keep more headroom; moves to a slower tier if that"
-    ' lasts"],["damping","Moves to × the median step by step"],["median"," × the pool\'s median;'
-    ' all replicas are about equal and treated as equal"],["estimate",null,"Capacity tokens/s'
+    '""backlog","Its tier has ms of work waiting, the average is ms""tier","In tier-7 tier-9'
+    " tier-8 with others; the pool is % busy, slow replicas keep more headroom; moves to a slower"
+    ' tier if that lasts"],["damping","Moves to × the median step by step"],["median"," × the'
+    " pool's median;"
+    ' all replicas are about equal and count as equal"],["estimate",null,"Capacity tokens/s'
     ' requests/s ± %, from requests (1 slot, mean latency ms)"]["ready",null,null,"tier-8",false,'
     'false,"ok",0.0,null,1000,1.0,[],'
 ).encode()

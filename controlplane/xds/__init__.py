@@ -5,6 +5,7 @@ Pure: `protocol` (what a request changes and a response says), `stream` (which t
 beside them. `server`, `connection`, `report_services` and `client_status_service` do the I/O.
 """
 
+from controlplane.binding import BindError
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import (
     FAULT,
@@ -31,7 +32,7 @@ from controlplane.xds.report_services import (
     SampleSink,
 )
 from controlplane.xds.reports import LoadStats
-from controlplane.xds.server import BindError, XdsServer
+from controlplane.xds.server import XdsServer
 from controlplane.xds.services import (
     AGGREGATED,
     SERVICES,

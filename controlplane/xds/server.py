@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import grpc
 
+from controlplane.binding import BindError, check_bindable
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
@@ -108,10 +109,6 @@ _OPTIONS: Final = (
 )
 
 
-class BindError(OSError):
-    """The address to serve on cannot be had."""
-
-
 class XdsServer:
     """The gRPC server. `start` it, and `stop` it before the event loop ends."""
 
@@ -180,6 +177,7 @@ class XdsServer:
         Raises:
             BindError: When the address is in use or cannot be bound.
         """
+        await check_bindable("xDS", self._address)
         server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
         shared_states = SharedStates()
         for service in SERVICES:
@@ -209,9 +207,7 @@ class XdsServer:
         try:
             port = server.add_insecure_port(str(self._address))
         except RuntimeError:
-            raise BindError(
-                f"cannot serve xDS on {self._address}: it is in use or not an address of this host"
-            ) from None
+            raise BindError(f"cannot serve xDS on {self._address}") from None
         await server.start()
         self._server = server
         self._tasks = (

@@ -1,8 +1,12 @@
 """The page for people: anybody gets it, no script runs but its own, and it asks the API alone."""
 
 import re
+import shutil
+import subprocess
 from base64 import b64encode
 from hashlib import sha256
+
+import pytest
 
 from controlplane.api.pages import DASHBOARD as PAGE
 from tests.api.served import served
@@ -71,3 +75,24 @@ async def test_what_the_page_reads_is_what_the_api_says() -> None:
 async def test_every_part_of_the_page_that_the_script_fills_is_there() -> None:
     ids = set(re.findall(r'\bid="(\w+)"', PAGE))
     assert set(re.findall(r'\bat\("(\w+)"\)', SCRIPT)) <= ids
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ("0, 0, 0", "no pools, no Envoy is connected"),
+        ("1, 0, 0", "1 pool, no Envoy is connected"),
+        ("2, 1, 0", "2 pools, 1 Envoy, all in sync"),
+        ("1, 3, 1", "1 pool, 3 Envoys, 1 not in sync"),
+    ],
+)
+def test_the_summary_claims_nothing_of_envoys_that_are_not_there(counts: str, words: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no JavaScript engine is here to ask")
+    functions = re.findall(
+        r"(?ms)^function (?:counted|summary)\(.*?^}|^const counted =.*?;$", SCRIPT
+    )
+    script = "\n".join([*functions, f"console.log(summary({counts}))"])
+    ran = subprocess.run([node, "-e", script], capture_output=True, text=True)
+    assert ran.stdout == f"{words}\n", ran.stderr

@@ -148,8 +148,8 @@ async def test_a_pool_says_where_its_replicas_are_found_and_what_is_not_followed
         replica = (await api.ask("GET", "/v1/pools/m/replicas/x")).body
         assert replica["draining"] == "discovery"
         assert (
-            "drained because directory replicas.d no longer has it since 1 s: no new requests, and"
-            " it is removed unless it is found again within 9 s" in replica["why"]
+            "Drained: directory replicas.d has not had it for 1 s; it is removed unless it is found"
+            " again within 9 s" in replica["why"]
         )
 
 

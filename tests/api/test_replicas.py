@@ -93,7 +93,7 @@ async def test_a_drained_replica_says_so_until_it_is_undrained() -> None:
         await api.filled()
         drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
         assert (drained.status, drained.body["draining"]) == (200, "operator")
-        assert "drained by an operator" in await why(api)
+        assert "Drained by an operator" in await why(api)
         undrained = await api.ask("POST", "/v1/pools/m/replicas/a/undrain")
         assert (undrained.status, undrained.body["draining"]) == (200, None)
 
@@ -159,7 +159,7 @@ async def test_a_replica_that_is_not_ready_says_why_envoy_does_not_know_it() -> 
         shown = await one(api)
         assert (shown["state"], shown["state_for_s"]) == ("starting", 12.0)
         assert (await why(api)).startswith(
-            "not shown to Envoy yet: its health check /health at 127.0.0.1:9001 has not answered"
+            "Not known to Envoy yet: its health check /health at 127.0.0.1:9001 has not answered"
             " 200 for 12 s"
         )
 
@@ -173,7 +173,7 @@ async def test_a_replica_that_nobody_listens_for_says_since_when() -> None:
         api.now += 3
         shown = await one(api)
         assert (shown["state"], shown["shown_to_envoy"]) == ("gone", True)
-        assert "gone for 3 s: nobody listened at 127.0.0.1:9001" in await why(api)
+        assert "Gone for 3 s: 127.0.0.1:9001 refused a connection" in await why(api)
 
 
 async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
@@ -183,4 +183,4 @@ async def test_a_drained_replica_says_how_many_requests_it_still_has() -> None:
         api.plane.reported("envoy", {Endpoint("m", "127.0.0.1", 9001): load}, 1.0, api.now)
         drained = await api.ask("POST", "/v1/pools/m/replicas/a/drain")
         assert drained.body["in_flight"] == 3
-        assert "of the requests that it had, 3 are in flight still" in await why(api)
+        assert "3 of its requests still in flight" in await why(api)

@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 
 from controlplane.api.changes import Check
-from controlplane.api.server import BindError, RestServer
+from controlplane.api.server import RestServer
+from controlplane.binding import BindError
 from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT

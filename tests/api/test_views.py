@@ -99,7 +99,7 @@ def test_where_the_policy_has_no_weights_no_share_is_made_up() -> None:
         assert (shown["policy_in_force"], shown["shares_told_to_envoy"]) == ("ring-hash", False)
     assert (replica["share"], replica["tier"], pool["replicas"][0]["share"]) == (None, None, None)
     assert replica["capacity"] is not None
-    assert replica["why"][-1].endswith("Envoy is not told what a replica carries")
+    assert replica["why"][-1].endswith("Envoy does not get capacities")
 
 
 def test_a_policy_is_in_force_once_it_was_decided_by() -> None:
@@ -121,7 +121,7 @@ def test_a_failed_scrape_says_why_and_how_old_the_last_good_one_is() -> None:
     shown = view(made, 4.0)
     assert shown["scrape"] == {"age_s": 3.0, "failure": "it answered 500"}
     assert (
-        shown["why"][0] == "the last scrape failed: it answered 500; the last good one was 3 s ago"
+        shown["why"][0] == "The last scrape failed: it answered 500; the last success was 3 s ago"
     )
 
 
@@ -162,12 +162,12 @@ def test_a_replica_that_is_not_scraped_says_whether_envoys_report_of_it() -> Non
     made.apply(PutPool("m", validated(PoolSettings, {**SHORT, "metrics": {"profile": "none"}})), 0)
     made.decide(0.0)
     assert view(made, 0.0)["why"][0] == (
-        "never scraped (metrics profile none), and no Envoy reports of it"
+        "Not scraped (metrics profile none); no Envoy reports its load"
     )
     reported(made, 1)
     made.decide(1.0)
     shown = view(made, 1.0)
-    assert shown["why"][0] == "never scraped (metrics profile none), Envoys report of it"
+    assert shown["why"][0] == "Not scraped (metrics profile none); Envoys report its load"
     assert (shown["readings"], shown["scrape"]["age_s"]) == (None, None)
     assert shown["load_reports"] is not None
 
@@ -186,7 +186,7 @@ def test_a_replica_that_was_never_scraped_has_no_readings_rather_than_zeros() ->
 def test_before_the_first_decision_nothing_is_known_of_weights() -> None:
     shown = view(plane(), 0.0)
     assert (shown["weight"], shown["tier"], shown["steps"]) == (None, None, [])
-    assert shown["why"][-1] == "not weighed yet"
+    assert shown["why"][-1] == "No weight yet"
 
 
 def test_what_is_no_json_number_is_null() -> None:

@@ -166,7 +166,7 @@ def test_a_gauge_that_leaks_is_disbelieved_though_it_moves() -> None:
     assert overloaded(decisions[0]) == {"a"}
     assert overloaded(decisions[-1]) == set()
     assert relatives(decisions[-1])["a"] > 1.9
-    assert "Its own queue of 402 requests is not believed: Envoys have 0.50" in words(
+    assert "Its own count of 402 waiting requests is ignored: Envoys have 0.50" in words(
         decisions[-1], "a"
     )
     assert "not believed" not in words(decisions[-1], "b")

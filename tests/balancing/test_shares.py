@@ -254,3 +254,13 @@ def test_a_replica_that_returns_starts_slowly_again() -> None:
     play = played(pool(100, 100, 100, 100))
     back = {**pool(100, 100, 100, 100), "a": Serving(ready_since=play.now)}
     assert weights(play.step(back))["a"] < 300
+
+
+@pytest.mark.parametrize(
+    ("load", "claim"), [(0.2, "at most 60 % busy"), (0.8, "pool is 80 % busy")]
+)
+def test_a_pool_is_not_called_busier_than_it_is(load: float, claim: str) -> None:
+    fleet = {
+        name: Serving(capacity, load) for name, capacity in (("a", 400), ("b", 100), ("c", 90))
+    }
+    assert claim in words(settled(fleet), "c")

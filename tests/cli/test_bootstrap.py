@@ -1,6 +1,9 @@
 """``plimsoll bootstrap``: what it prints, and what it says when it is asked for nonsense."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +11,15 @@ from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
 from controlplane.settings import PoolEntry, SettingsError, validated
+from tests.api.served import served
+from tests.cli.answering import run
+
+ENVOY = Path(sys.executable).parent / "envoy"
+
+
+@pytest.fixture(autouse=True)
+def nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLIMSOLL_URL", "http://127.0.0.1:1")
 
 
 def test_it_prints_yaml_that_names_the_node_and_the_control_plane() -> None:
@@ -114,3 +126,57 @@ def test_a_bootstrap_without_a_node_is_refused() -> None:
     result = CliRunner().invoke(plimsoll, ["bootstrap"])
     assert result.exit_code == 2
     assert "--node" in result.output
+
+
+HOSTILE = ["y", "N", "no", "On", "true", "null", "~", "1", "1e3", "0x1F", "1_000", "1:30", "-", "="]
+"""Names that one reader of YAML or another takes for something else than a text."""
+
+
+def test_names_that_yaml_takes_for_something_else_are_quoted() -> None:
+    arguments = [part for name in HOSTILE for part in ("--pool", name)]
+    for node in ("n", "off", "0.5"):
+        text = CliRunner().invoke(plimsoll, ["bootstrap", "--node", node, *arguments]).output
+        assert f'  id: "{node}"\n' in text
+        for name in HOSTILE:
+            assert f'      - "{name}"\n' in text
+
+
+def test_envoy_reads_such_names_as_texts(tmp_path: Path) -> None:
+    arguments = ["--node", "n", "--locality", "on/0x10", "--listen", "y=127.0.0.1:10000"]
+    arguments += [part for name in ("y", "1e3", "no") for part in ("--pool", name)]
+    file = tmp_path / "envoy.yaml"
+    file.write_text(CliRunner().invoke(plimsoll, ["bootstrap", *arguments]).output)
+    argv = [str(ENVOY), "--mode", "validate", "-c", str(file)]
+    ran = subprocess.run(argv, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+async def test_a_pool_that_the_control_plane_does_not_have_is_said() -> None:
+    async with served() as api:
+        await api.filled()
+        await api.ask(
+            "PUT",
+            "/v1/pools/minilm",
+            json={"model": "m", "listener": {"address": "127.0.0.1:10001"}},
+        )
+        misspelt = await run(api, "bootstrap", "--node", "a", "--pool", "minlm", "--pool", "m")
+        unlike = await run(api, "bootstrap", "--node", "a", "--listen", "xyz=127.0.0.1:1")
+        right = await run(api, "bootstrap", "--node", "a", "--pool", "minilm")
+        url = f"http://{api.address}"
+    assert misspelt.exit_code == 0
+    assert yaml.safe_load(misspelt.stdout)["node"]["metadata"]["plimsoll"]["pools"] == [
+        "m",
+        "minlm",
+    ]
+    assert misspelt.stderr == (
+        f"plimsoll: warning: the control plane at {url} has no pool 'minlm'; did you mean"
+        " 'minilm'?\n"
+    )
+    assert unlike.stderr.endswith("has no pool 'xyz'; it has m, minilm\n")
+    assert right.stderr == ""
+
+
+def test_a_listener_of_a_pool_that_the_envoy_does_not_want_is_said() -> None:
+    arguments = ["--pool", "minilm", "--listen", "minlm=127.0.0.1:1"]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    assert result.stderr.startswith("plimsoll: warning: --listen moves pool 'minlm', which no")

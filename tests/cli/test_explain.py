@@ -97,7 +97,7 @@ async def test_a_pool_without_metrics_shows_what_envoys_report_now_and_in_its_hi
     api.decide()
     text = (await run(api, "explain", "m", "--replica", "a")).stdout.splitlines()
     assert text[2] == f"  {LOADED}"
-    assert "never scraped (metrics profile none), Envoys report of it" in text[3]
+    assert "Not scraped (metrics profile none); Envoys report its load" in text[3]
     past = (await run(api, "explain", "m", "--replica", "a", "--history")).stdout
     assert f"; {LOADED}" in past
     assert "; readings" not in past

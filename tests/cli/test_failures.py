@@ -110,3 +110,25 @@ async def test_whoever_reads_may_have_enough_at_any_time(
     async with asyncio.timeout(3 * DEADLINE):
         _, errors = await process.communicate()
     assert (process.returncode, errors) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("bootsrap",), "No such command 'bootsrap', did you mean bootstrap? `plimsoll --help`"),
+        (("pools", "shwo", "m"), "No such command 'shwo', did you mean show? `plimsoll pools --h"),
+        (("replicas", "--jsn"), "No such option '--jsn', did you mean --json? `plimsoll replicas"),
+        (("serve", "--confg", "x"), "No such option '--confg', did you mean --config? `plimsoll"),
+        (("xyzzy",), "No such command 'xyzzy'; `plimsoll --help` says how it is used"),
+    ],
+)
+async def test_a_misspelt_word_names_those_that_are_like_it(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controlplane", *arguments), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), DEADLINE)
+    assert process.returncode == 2
+    assert errors.decode().startswith(f"plimsoll: {sentence}")
+    assert errors.count(b"\n") == 1

@@ -86,7 +86,7 @@ async def test_what_is_odd_about_a_pool_is_said(api: Served) -> None:
     body |= {"suspect": True, "policy_in_force": "maglev"}
     text = "\n".join(described(Pool.model_validate(body)))
     for words in (
-        "most are silent: weights stand still, a source fails",
+        "most cannot be scraped: weights are frozen, a source fails",
         "found by dns x: not answered yet; fails: no",
         "no source has them any more, too few would be left: q",
         "not used: that one",

@@ -106,9 +106,9 @@ async def test_explain_gives_each_replica_a_headline_and_its_reasons(api: Served
     lines = (await run(api, "explain", "m")).stdout.splitlines()
     assert lines[0] == "m: policy capacity-tiers; Envoy is told what each replica can carry"
     assert lines[1].startswith("m/a: ready, tier-")
-    assert lines[3].startswith("  the last scrape failed: it said �[2J;")
+    assert lines[3].startswith("  The last scrape failed: it said �[2J;")
     assert any(line.startswith("m/b: starting") for line in lines)
-    assert "  not shown to Envoy yet: its health check /health" in "\n".join(lines)
+    assert "  Not known to Envoy yet: its health check /health" in "\n".join(lines)
 
 
 async def test_explain_says_which_policy_is_in_force_and_that_it_has_no_weights(

@@ -47,7 +47,21 @@ async def test_a_port_in_use_is_named(tmp_path: Path, server: str, says: str) ->
         path = config(tmp_path, free | {server: {"address": address}})
         code, errors = await run("serve", "--config", path)
     assert code == 1
-    assert f"plimsoll: cannot serve {says} on {address}" in errors
+    # Libraries have words of their own for it; nobody needs them.
+    *before, last = errors.splitlines()
+    assert last == f"plimsoll: cannot serve {says} on {address}: address already in use"
+    assert all("plimsoll.db was not there" in line for line in before)
+
+
+async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> None:
+    servers = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "192.0.2.1:18000"}}
+    code, errors = await run("serve", "--config", config(tmp_path, servers))
+    *before, last = errors.splitlines()
+    assert (code, last) == (
+        1,
+        "plimsoll: cannot serve xDS on 192.0.2.1:18000: cannot assign requested address",
+    )
+    assert all("plimsoll.db was not there" in line for line in before)
 
 
 async def test_a_config_file_that_is_not_there_is_named() -> None:

@@ -106,7 +106,7 @@ async def test_without_a_terminal_there_is_one_table_with_everything(api: Served
     assert " 50 % " in rows["a"]
     assert re.search(r"\d s ago: ", rows["a"])
     # A pipe gets the whole sentence.
-    assert rows["c"].rstrip().endswith("is yet to be asked")
+    assert rows["c"].rstrip().endswith("has not been tried yet")
 
 
 async def test_in_json_it_has_the_same_with_the_names_of_the_api(api: Served) -> None:
@@ -198,7 +198,7 @@ async def test_it_fits_the_terminal_and_follows_its_size(api: Served) -> None:
         assert "capacity " in it.terminal.plain()
         assert max(map(len, it.terminal.drawn())) <= 150
         begun = len(it.terminal.text)
-        resize(it.ours, 8, 80)
+        resize(it.ours, 12, 80)
         it.process.send_signal(signal.SIGWINCH)
         await asyncio.sleep(0)
         while "a " not in it.terminal.text[begun:] or "q quits" not in it.terminal.text[begun:]:
@@ -210,7 +210,8 @@ async def test_it_fits_the_terminal_and_follows_its_size(api: Served) -> None:
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", narrow)]
     assert max(map(len, lines)) <= 80
     assert "capacity " not in "\n".join(line for line in lines if "in flight" in line)
-    assert any("in flight" in line and "memory" in line and "weight" in line for line in lines)
+    assert any("in flight" in line and "memory" in line and "rate" in line for line in lines)
+    assert any(line.startswith("not shown: tier, weight, ") for line in lines)
 
 
 async def test_when_the_control_plane_goes_away_it_says_so_and_shows_what_it_knows(

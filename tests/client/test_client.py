@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -253,7 +254,11 @@ async def test_a_problem_is_an_error_with_all_that_the_document_says(here: Clien
     with pytest.raises(InvalidError) as caught:
         await here.put_replica("m", "c", REPLICA | {"gpu": {"uuid": 7}})
     error = caught.value
-    assert (error.status, error.title, error.pointer) == (422, "Unprocessable Entity", "/gpu/uuid")
+    assert (error.status, error.title, error.pointer) == (
+        422,
+        HTTPStatus(422).phrase,
+        "/gpu/uuid",
+    )
     assert error.parameter is None
     assert error.detail == str(error) != ""
     with pytest.raises(BadRequestError) as caught_in_query:

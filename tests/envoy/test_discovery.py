@@ -10,7 +10,7 @@ import yaml
 
 from tests.edges.discovery.dns_server import dns_server
 from tests.envoy.load import load
-from tests.envoy.pools import pool, serves
+from tests.envoy.pools import pool, pool_of, serves
 from tests.processes import Plimsoll, serving, sidecar, until
 from tests.replica import FakeReplica, replica
 
@@ -116,3 +116,36 @@ async def test_a_control_plane_that_starts_while_dns_is_down_takes_no_pool_from_
         seen = only.served
         await until("it serves once DNS is back", is_ready)
         assert set(statuses) == {200}
+
+
+async def test_sources_take_the_place_of_declared_replicas_and_no_request_fails(
+    tmp_path: Path,
+) -> None:
+    found = tmp_path / "replicas.d"
+    found.mkdir()
+    async with AsyncExitStack() as stack:
+        a, b, c = [await stack.enter_async_context(replica()) for _ in range(3)]
+        write(found, "one.yaml", x=a, y=b)
+        plane = await stack.enter_async_context(serving(tmp_path, [pool_of("p", a, b)]))
+        envoy = await stack.enter_async_context(sidecar(tmp_path, plane.xds, ["p"]))
+        await until("Envoy serves the pool", lambda: serves(envoy, "p"))
+        statuses = await stack.enter_async_context(load(envoy, "p"))
+        source = {"directory": {"path": str(found), "interval": "100ms"}}
+        config = tmp_path / "plimsoll.yaml"
+        edited = yaml.safe_load(config.read_text())
+        edited["pools"][0] |= {"replicas": [], "discovery": [source]}
+        config.write_text(yaml.safe_dump(edited))
+
+        async def are_found() -> bool:
+            known = await plane.get("/v1/pools/p/replicas/r0")
+            return bool(known["found_by"] == "the config file")
+
+        await until("the file's replicas are handed over", are_found)
+        write(found, "one.yaml", x=a, z=c)
+
+        async def has_moved() -> bool:
+            return set(await envoy.hosts("p")) == {"r0", "z"}
+
+        await until("sources decide from then on", has_moved)
+    assert statuses
+    assert set(statuses) == {200}

@@ -122,7 +122,7 @@ async def test_where_envoy_sees_another_health_than_the_control_plane_all_say_so
             await until("the API says that Envoy sees it otherwise", is_said)
             (dispute,), (sentence,), count = await disagrees()
             assert (dispute["pool"], dispute["replica"], dispute["sees"]) == ("p", "r", "unhealthy")
-            assert "ready to the control plane, and unhealthy at sidecar, for" in sentence
+            assert "ready to the control plane, unhealthy at sidecar, for" in sentence
             assert float(count) == 1
             assert await envoy.healthy("p") == set()
             fake.refused = None

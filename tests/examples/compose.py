@@ -21,15 +21,6 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def addresses() -> dict[str, str]:
-    """The IP address of each service that has one."""
-    return {
-        name: service["networks"]["mesh"]["ipv4_address"]
-        for name, service in services().items()
-        if "networks" in service
-    }
-
-
 def asked(service: str) -> list[str]:
     """The argv of a service's healthcheck, with compose's ``$$`` read as it reads it."""
     kind, *argv = services()[service]["healthcheck"]["test"]

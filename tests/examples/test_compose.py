@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from ipaddress import ip_address, ip_network
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from controlplane.settings import Config, load_config
+from controlplane.settings import Config, Role, Token, load_config, parse_tokens
 from embedding_replica import options
-from tests.examples.compose import ROOT, addresses, compose, services
+from tests.examples.compose import ROOT, compose, services
 
 CONFIG = ROOT / "examples" / "compose" / "plimsoll.yaml"
 SERVICES = sorted(services())
 REPLICAS = [name for name in SERVICES if name.startswith("replica-")]
 SIDECARS = [name for name in SERVICES if name.startswith("sidecar-")]
+PODS = [name for name in SERVICES if name.startswith("pod-")]
 APPLICATIONS = [name for name in SERVICES if name.startswith("application-")]
 
 
@@ -50,7 +53,16 @@ def test_compose_itself_takes_the_file() -> None:
 
 def test_there_are_a_control_plane_four_replicas_and_two_applications_with_sidecars() -> None:
     assert (len(REPLICAS), len(SIDECARS), len(APPLICATIONS)) == (4, 2, 2)
-    assert {*SERVICES} == {"control-plane", *REPLICAS, *SIDECARS, *APPLICATIONS}
+    assert {*SERVICES} == {"control-plane", *REPLICAS, *PODS, *SIDECARS, *APPLICATIONS}
+
+
+def test_each_image_is_built_by_one_service_and_named_by_the_others() -> None:
+    built = [service["image"] for service in services().values() if "build" in service]
+    assert sorted(built) == [
+        f"plimsoll/{part}" for part in ("application", "control-plane", "replica")
+    ]
+    others = {service["image"] for service in services().values()} - {*built}
+    assert {image.partition(":")[0] for image in others} == {"envoyproxy/envoy"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -83,9 +95,13 @@ def test_every_service_has_a_healthcheck_with_its_own_deadline(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_nothing_is_published_to_the_host_or_mounted_for_writing(name: str) -> None:
+def test_only_the_page_is_published_to_loopback_and_nothing_is_mounted_for_writing(
+    name: str,
+) -> None:
     service = services()[name]
-    assert not {"ports", "privileged", "pid", "ipc", "devices"} & service.keys()
+    assert not {"privileged", "pid", "ipc", "devices"} & service.keys()
+    page = ["127.0.0.1:8080:8080"] if name == "control-plane" else []
+    assert service.get("ports", []) == page
     for volume in service.get("volumes", []):
         assert volume.endswith(":ro") or volume.split(":")[0] in compose()["volumes"]
 
@@ -103,32 +119,32 @@ def test_a_sidecar_waits_for_the_control_plane_to_be_healthy(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_an_application_waits_for_its_sidecar_and_shares_its_network(name: str) -> None:
-    sidecar = name.replace("application", "sidecar")
-    service = services()[name]
-    assert healthy(service) == {sidecar}
-    assert service["network_mode"] == f"service:{sidecar}"
+def test_an_application_waits_for_its_sidecar_and_either_can_be_restarted(name: str) -> None:
+    sidecar, pod = (name.replace("application", part) for part in ("sidecar", "pod"))
+    assert healthy(services()[name]) == {sidecar}
+    # A third container keeps their network: a restart of one leaves the other where it is.
+    for each in (name, sidecar):
+        assert services()[each]["network_mode"] == f"service:{pod}"
+        assert services()[each]["restart"] == "unless-stopped"
+    assert "network_mode" not in services()[pod]
 
 
-def test_the_addresses_are_distinct_and_on_a_network_that_reaches_nothing_else() -> None:
-    mesh = compose()["networks"]["mesh"]
-    subnet = ip_network(mesh["ipam"]["config"][0]["subnet"])
-    assert mesh["internal"] is True
-    assert addresses().keys() == {"control-plane", *REPLICAS, *SIDECARS}
-    assert len({*addresses().values()}) == len(addresses())
-    # Docker itself takes the subnet's first address.
-    assert all(ip_address(ip) in subnet and ip != str(subnet[1]) for ip in addresses().values())
-
-
-def test_the_config_names_each_replica_at_its_address() -> None:
-    declared = {
-        f"replica-{replica.id}": str(replica.address) for replica in config().pools[0].replicas
-    }
-    started = {}
+def test_no_address_is_fixed_and_only_the_page_is_reached_from_elsewhere() -> None:
+    assert compose()["networks"] == {"mesh": {"internal": True}, "page": {}}
+    assert services()["control-plane"]["networks"] == ["mesh", "page"]
+    for name in PODS:
+        assert services()[name]["networks"] == ["mesh"]
     for name in REPLICAS:
-        asked = options.parse(services()[name]["command"])
-        started[name] = f"{addresses()[name]}:{asked.port}"
-    assert declared == started
+        assert services()[name]["networks"].keys() == {"mesh"}
+
+
+def test_dns_has_the_replicas_by_the_name_that_the_config_looks_up() -> None:
+    (source,) = config().pools[0].discovery
+    assert source.dns is not None
+    assert source.dns.name is not None
+    for name in REPLICAS:
+        assert services()[name]["networks"]["mesh"] == {"aliases": [source.dns.name.rstrip(".")]}
+        assert options.parse(services()[name]["command"]).port == source.dns.port
 
 
 def test_the_replicas_differ_in_speed_and_can_be_reached() -> None:
@@ -143,14 +159,14 @@ def test_a_replica_gets_longer_to_stop_than_it_gives_requests_in_flight() -> Non
         assert float(services()[name]["stop_grace_period"].removesuffix("s")) > grace
 
 
-def test_the_rest_api_stays_on_loopback_and_xds_is_where_the_sidecars_ask() -> None:
-    assert config().admin.address.is_loopback
+def test_the_rest_api_wants_a_token_and_xds_is_where_the_sidecars_ask() -> None:
+    assert config().admin.token_file == "/var/lib/plimsoll/tokens"  # noqa: S105 - its path
     assert str(config().xds.address) == "0.0.0.0:18000"
     for name in SIDECARS:
         bootstrap = yaml.safe_load((ROOT / "envoy" / f"{name}.yaml").read_text())
         endpoint = bootstrap["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]
         asked = endpoint["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
-        assert asked == {"address": addresses()["control-plane"], "port_value": 18000}
+        assert asked == {"address": "control-plane", "port_value": 18000}
 
 
 def test_the_sidecars_open_a_port_for_their_application_alone() -> None:
@@ -166,3 +182,25 @@ def test_registrations_are_stored_on_the_volume_and_the_config_is_where_it_is_re
         "--config",
         f"{mounted['./examples/compose']}/{CONFIG.name}",
     ]
+
+
+def test_the_first_start_makes_a_token_that_the_file_lets_in(tmp_path: Path) -> None:
+    *shell, script, name = services()["control-plane"]["entrypoint"]
+    # In place of the command, which it does not run here.
+    called = tmp_path / "plimsoll"
+    called.write_text(f'#!/bin/sh\n[ $1 = serve ] || exec {sys.executable} -m controlplane "$@"\n')
+    called.chmod(0o700)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    told = []
+    for _ in range(2):
+        argv = [*shell, script.replace("$$", "$"), name, "serve"]
+        ran = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        told.append(ran.stdout)
+    # A restart keeps it.
+    assert told[0] == told[1]
+    token = told[0].split()[-1]
+    (entry,) = parse_tokens((tmp_path / "tokens").read_text(), "tokens")
+    assert (tmp_path / "token").read_text() == f"{token}\n"
+    assert entry == Token.of(token, Role.OPERATE, "compose")
+    assert (tmp_path / "tokens").stat().st_mode & 0o077 == 0

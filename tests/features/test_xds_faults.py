@@ -135,7 +135,9 @@ async def test_an_address_in_use_is_named() -> None:
     async with serving(A) as plane:
         slot: Latest[Offer | None] = Latest(None)
         second = XdsServer(plane.address, slot, lambda _, __: None)
-        with pytest.raises(BindError, match=f"cannot serve xDS on {plane.address}"):
+        with pytest.raises(
+            BindError, match=f"^cannot serve xDS on {plane.address}: address already"
+        ):
             await second.start()
         await second.stop(grace=0)
 
@@ -143,7 +145,7 @@ async def test_an_address_in_use_is_named() -> None:
 async def test_an_address_of_another_host_is_named() -> None:
     slot: Latest[Offer | None] = Latest(None)
     server = XdsServer(Address("192.0.2.1", 0), slot, lambda _, __: None)
-    with pytest.raises(BindError, match=r"192\.0\.2\.1"):
+    with pytest.raises(BindError, match=r"^cannot serve xDS on 192\.0\.2\.1:0: cannot assign"):
         await server.start()
 
 

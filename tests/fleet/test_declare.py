@@ -246,3 +246,44 @@ def test_those_that_go_and_those_that_move_are_counted_together() -> None:
 def test_who_is_drained_may_move() -> None:
     fleet = after(Drain("p", "a"), Drain("p", "b"), fleet=declared(file(p={"a": 1, "b": 2})))
     assert ports(declared(file(p={"a": 8, "b": 9}), fleet)) == {"a": 8, "b": 9}
+
+
+def handed_over(**replicas: int) -> Fleet:
+    """Replicas that the file declared, before sources took their place."""
+    before = declared(file(p=replicas))
+    return declared(file(p={}, sources={"p": ["folder"]}), before)
+
+
+def ids(fleet: Fleet) -> set[str]:
+    return {it.id for it in fleet.pool("p").replicas.values() if it.draining is None}
+
+
+def answered(fleet: Fleet, serving: str = "abc", **found: int) -> Fleet:
+    answer = {id_: replica_settings(port) for id_, port in found.items()}
+    sets = {"directory folder": answer}
+    return discovered(fleet, "p", sets, lambda it: it.id in serving, 1.0).fleet
+
+
+def test_replicas_serve_on_when_sources_take_the_place_of_their_declaration() -> None:
+    before = declared(file(p={"a": 1, "b": 2}))
+    after_ = handed_over(a=1, b=2)
+    assert ids(after_) == {"a", "b"}
+    assert replica(after_).generation == replica(before).generation
+    assert (replica(after_).source, replica(after_).found_by) == (
+        Source.DISCOVERY,
+        "the config file",
+    )
+    unanswered = discovered(after_, "p", {"directory folder": None}, lambda _: True, 1.0)
+    assert ids(unanswered.fleet) == {"a", "b"}
+
+
+def test_what_a_source_finds_at_the_same_address_stays_the_replica_that_it_was() -> None:
+    fleet = answered(handed_over(a=1, b=2), x=1, y=2)
+    assert ports(fleet) == {"a": 1, "b": 2}
+    assert replica(fleet).generation == replica(handed_over(a=1, b=2)).generation
+
+
+def test_what_no_source_finds_goes_once_others_serve_in_its_place() -> None:
+    fleet = answered(handed_over(a=1, b=2), serving="ab", x=3, y=4)
+    assert ids(fleet) == {"a", "b", "x", "y"}
+    assert ids(answered(fleet, serving="abxy", x=3, y=4)) == {"x", "y"}
