@@ -59,6 +59,8 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
         routes=routes,
         # By it the second try of a request is told from the first.
         include_request_attempt_count=True,
+        # And by it one whose first try goes on from one whose first try failed.
+        include_is_timeout_retry_header=True,
         response_headers_to_remove=[RETRY_HEADER],
     )
     return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
