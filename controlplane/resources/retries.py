@@ -41,10 +41,10 @@ A replica that fails again and again costs nothing while as many others answer w
 fastest, and what it refuses in the time of one good answer would use up all credit.
 """
 
-KEPT_ANSWER: Final = 4 << 20
-"""Bytes of an answer that an Envoy waits for before its client gets any of it. A try whose answer is
-cut off can be repeated until then. Of longer ones, and of those that do not say how long they are,
-the client gets each part as it comes."""
+KEPT: Final = "kept"
+"""In the metadata of a route: bytes of an answer that an Envoy waits for before its client gets any
+of it. A try whose answer is cut off can be repeated until then. Of longer ones, and of those that
+do not say how long they are, the client gets each part as it comes."""
 
 _ATTEMPTS: Final = "x-envoy-attempt-count"
 """A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
@@ -104,17 +104,16 @@ function envoy_on_request(handle)
   headers:remove("{_IS_HEDGE}")
   local metadata = handle:streamInfo():dynamicMetadata()
   local past = metadata:get("plimsoll") or {{}}
-  local unanswered = past["unanswered"] or 0
   if sent > (past["sent"] or 0) and not past["answered"] and is_hedge ~= "true" then
-    unanswered = unanswered + 1
-    if unanswered == 2 then
+    if past["silent"] ~= nil and past["silent"] ~= past["replica"] then
       handle:respond({{[":status"] = "503"}}, "two replicas did not answer")
       return
     end
+    note(handle, past["replica"], false)
+    metadata:set("plimsoll", "silent", past["replica"])
   end
   metadata:set("plimsoll", "replica", replica)
   metadata:set("plimsoll", "sent", sent)
-  metadata:set("plimsoll", "unanswered", unanswered)
   metadata:set("plimsoll", "answered", false)
 end
 function envoy_on_response(handle)
@@ -127,7 +126,7 @@ function envoy_on_response(handle)
   local status = tonumber(headers:get(":status"))
   if status < 500 and status ~= 429 then
     local length = tonumber(headers:get("content-length") or "")
-    if length ~= nil and length > 0 and length <= {KEPT_ANSWER} then
+    if length ~= nil and length > 0 and length <= (handle:metadata():get("{KEPT}") or 0) then
       handle:body()
     end
     note(handle, past["replica"], true)
