@@ -33,6 +33,10 @@ RETRY_HEADER: Final = "x-plimsoll-retry"
 TRIES: Final = 10
 """Of one request at most. All but two of them are for replicas that cannot be reached."""
 
+HEDGED_TRIES: Final = 4
+"""Of one request at most where a pool is hedged: each may be computed. All of them go to the pool's
+own cluster, as Envoy does not choose another one for a request that it hedges."""
+
 CREDIT: Final = 10
 """So many more answers may fail than succeed, in each thread of an Envoy, until those that fail are
 no longer tried again: a pool that answers nothing but 503 gets half as many further tries, once.

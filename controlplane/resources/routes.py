@@ -12,7 +12,7 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
-from controlplane.resources.retries import KEPT, RETRY_HEADER, clusters_by_try, retry_policy
+from controlplane.resources.retries import HEDGED_TRIES, KEPT, RETRY_HEADER, clusters_by_try, retry_policy
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
 
@@ -139,6 +139,7 @@ def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
     retries, hedge = retry_policy(), to.settings.hedge
     if hedge is not None:
         retries.per_try_timeout = timedelta(seconds=hedge)
+        retries.num_retries = HEDGED_TRIES - 1
     return route_v3.RouteAction(
         inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
         prefix_rewrite=prefix_rewrite,
