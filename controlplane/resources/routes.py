@@ -12,7 +12,13 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
-from controlplane.resources.retries import HEDGED_TRIES, KEPT, RETRY_HEADER, clusters_by_try, retry_policy
+from controlplane.resources.retries import (
+    HEDGED_TRIES,
+    KEPT,
+    RETRY_HEADER,
+    clusters_by_try,
+    retry_policy,
+)
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
 
