@@ -15,7 +15,7 @@ from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.play import Job, play_all
 from benchmarks.worlds.scenarios import SCENARIOS
 from benchmarks.worlds.traffic import Arrival
-from controlplane.load.percentiles import nearest_rank
+from controlplane.tools.load.percentiles import nearest_rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
