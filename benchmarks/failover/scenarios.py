@@ -1,6 +1,6 @@
 """What happens to whom under which load, and what is wanted of it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, Literal
 
@@ -142,13 +142,20 @@ class Scenario:
         return frozenset(number for act in self.acts if act.do == "kill" for number in act.to)
 
 
-def _kill(of: int, *, quick: bool = True) -> Scenario:
+def _kill(of: int) -> Scenario:
     return Scenario(f"kill-1-of-{of}", f"SIGKILL of 1 of {of}", (Act(0, "kill", (0,)),),
-                    replicas=of, quick=quick)  # fmt: skip
+                    replicas=of)  # fmt: skip
+
+
+def _kill_at(rate: int, *, quick: bool) -> Scenario:
+    """One of eight, at so many requests per second."""
+    of = _kill(8)
+    return replace(of, name=f"{of.name}-at-{rate}", title=f"{of.title}, {rate} requests/s",
+                   load=rate * of.service / (of.slots * of.replicas), quick=quick)  # fmt: skip
 
 
 _EVERY: Final = (0, 1, 2, 3)
-_ALL_503: Final = Wanted(failed=inf, ratio=inf, reached=1.5)
+_ALL_REFUSE: Final = Wanted(failed=inf, ratio=inf, reached=1.5)
 
 _ROWS: Final = (
     Scenario("big-bodies", "2 MiB bodies, 2 of 4 reset reused connections",
@@ -157,10 +164,12 @@ _ROWS: Final = (
     Scenario("three-dead", "SIGKILL of 3 of 4", (Act(0, "kill", (0, 1, 2)),), load=0.15),
     _kill(3),
     _kill(4),
-    _kill(8, quick=False),
-    Scenario("all-503", "all answer 503", (Act(0, "status-503", _EVERY),), _ALL_503, 5),
+    _kill_at(30, quick=False),
+    _kill_at(300, quick=True),
+    Scenario("all-503", "all answer 503", (Act(0, "status-503", _EVERY),), _ALL_REFUSE, 5),
     Scenario("all-503-many", "all answer 503, 4 sidecars", (Act(0, "status-503", _EVERY),),
-             _ALL_503, 5, sidecars=4),
+             _ALL_REFUSE, 5, sidecars=4),
+    Scenario("all-429", "all answer 429", (Act(0, "status-429", _EVERY),), _ALL_REFUSE, 5),
     # At most two may die, and what is left is to carry the load.
     Scenario("poison", "a request that crashes replicas, 6 of them", (Act(0, "poison"),),
              Wanted(died=2), replicas=6, load=0.5),

@@ -33,11 +33,22 @@ RETRY_HEADER: Final = "x-plimsoll-retry"
 TRIES: Final = 10
 """Of one request at most. All but two of them are for replicas that cannot be reached."""
 
+HEDGED_TRIES: Final = 4
+"""Of one request at most where a pool is hedged: each may be computed. All of them go to the pool's
+own cluster, as Envoy does not choose another one for a request that it hedges."""
+
 CREDIT: Final = 10
 """So many more answers may fail than succeed, in each thread of an Envoy, until those that fail are
 no longer tried again: a pool that answers nothing but 503 gets half as many further tries, once.
 Where further tries succeed, at least every second answer does, and all that fail are tried again.
+A replica that fails again and again costs nothing while as many others answer well: it is the
+fastest, and what it refuses in the time of one good answer would use up all credit.
 """
+
+KEPT: Final = "kept"
+"""In the metadata of a route: bytes of an answer that an Envoy waits for before its client gets any
+of it. A try whose answer is cut off can be repeated until then. Of longer ones, and of those that
+do not say how long they are, the client gets each part as it comes."""
 
 _ATTEMPTS: Final = "x-envoy-attempt-count"
 """A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
@@ -48,26 +59,65 @@ _SENT: Final = "x-plimsoll-sent"
 sent to replicas. The script removes them; what a client puts there is replaced.
 """
 
+_SWEEP: Final = 10_000
+_FORGET: Final = 60_000
+"""Milliseconds between two looks for replicas of which nothing came for so long: they have left."""
+
+_IS_HEDGE: Final = "x-envoy-is-timeout-retry"
+"""A request header of Envoy's own: whether the try before this one goes on."""
+
 _SCRIPT: Final = f"""
-local credits = {{}}
+local pools = {{}}
+local function note(handle, replica, is_well)
+  local now, name = handle:timestamp(), handle:streamInfo():routeName()
+  local pool = pools[name] or {{credit = {CREDIT}, replicas = {{}}, swept = 0}}
+  pools[name] = pool
+  if now - pool.swept > {_SWEEP} then
+    pool.swept, pool.well, pool.ill = now, 0, 0
+    for address, it in pairs(pool.replicas) do
+      if now - it.at > {_FORGET} then
+        pool.replicas[address] = nil
+      elseif it.is_well then
+        pool.well = pool.well + 1
+      else
+        pool.ill = pool.ill + 1
+      end
+    end
+  end
+  local before = pool.replicas[replica]
+  if before == nil or before.is_well ~= is_well then
+    local gone = before == nil and 0 or 1
+    pool.well = pool.well + (is_well and 1 or -gone)
+    pool.ill = pool.ill + (is_well and -gone or 1)
+  end
+  pool.replicas[replica] = {{at = now, is_well = is_well}}
+  local is_worth = pool.credit > 0
+  if is_well then
+    pool.credit = math.min(pool.credit + 1, {CREDIT})
+  elseif before == nil or before.is_well or pool.ill > pool.well then
+    pool.credit = math.max(pool.credit - 1, 0)
+  end
+  return is_worth
+end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local replica, sent = headers:get("{_REPLICA}"), tonumber(headers:get("{_SENT}"))
+  local is_hedge = headers:get("{_IS_HEDGE}")
   headers:remove("{_REPLICA}")
   headers:remove("{_SENT}")
+  headers:remove("{_IS_HEDGE}")
   local metadata = handle:streamInfo():dynamicMetadata()
   local past = metadata:get("plimsoll") or {{}}
-  local unanswered = past["unanswered"] or 0
-  if sent > (past["sent"] or 0) and not past["answered"] then
-    unanswered = unanswered + 1
-    if unanswered == 2 then
+  if sent > (past["sent"] or 0) and not past["answered"] and is_hedge ~= "true" then
+    if past["silent"] ~= nil and past["silent"] ~= past["replica"] then
       handle:respond({{[":status"] = "503"}}, "two replicas did not answer")
       return
     end
+    note(handle, past["replica"], false)
+    metadata:set("plimsoll", "silent", past["replica"])
   end
   metadata:set("plimsoll", "replica", replica)
   metadata:set("plimsoll", "sent", sent)
-  metadata:set("plimsoll", "unanswered", unanswered)
   metadata:set("plimsoll", "answered", false)
 end
 function envoy_on_response(handle)
@@ -78,23 +128,25 @@ function envoy_on_response(handle)
     return
   end
   local status = tonumber(headers:get(":status"))
-  local pool = handle:streamInfo():routeName()
-  local credit = credits[pool] or {CREDIT}
+  if status < 500 and status ~= 429 then
+    local length = tonumber(headers:get("content-length") or "")
+    if length ~= nil and length > 0 and length <= (handle:metadata():get("{KEPT}") or 0) then
+      handle:body()
+    end
+    note(handle, past["replica"], true)
+    return
+  end
   if status == 429 and headers:get("retry-after") == nil then
     headers:add("retry-after", "1")
   end
   local refused = status == 429 or status == 503
   local erred = past["erred"] or past["replica"]
   local is_first = erred == past["replica"]
-  if credit > 0 and (refused or is_first and (status == 500 or status == 502)) then
+  local is_worth = note(handle, past["replica"], false)
+  if is_worth and (refused or is_first and (status == 500 or status == 502)) then
     headers:add("{RETRY_HEADER}", "1")
     metadata:set("plimsoll", "erred", erred)
     metadata:set("plimsoll", "answered", true)
-  end
-  if status == 429 or status >= 500 then
-    credits[pool] = math.max(credit - 1, 0)
-  else
-    credits[pool] = math.min(credit + 1, {CREDIT})
   end
 end
 """
@@ -102,7 +154,7 @@ end
 
 A try that could not connect sent no byte: that replica was dead before the request came, and does
 not count. Envoy adds up what all tries of a request sent, so a try that reached a replica shows in
-the next one.
+the next one. One that is hedged goes on, and may still be answered.
 
 A refusal has cost nothing. With 500 or 502 a request may have broken the replica (a GPU's context
 that is lost stays so), so a second replica's error is the answer. The same replica may be the
@@ -110,6 +162,9 @@ second one, too: the cluster for retries knows it as another host.
 
 Envoy's own budget for retries counts requests in flight: where each is refused at once there are
 none, and the budget's minimum for each Envoy binds in none of many.
+
+The router has seen nothing of an answer that the script keeps, so a connection that ends before all
+of it has come is to Envoy one that ends without an answer.
 """
 
 

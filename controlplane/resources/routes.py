@@ -3,14 +3,22 @@
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
-from controlplane.resources.retries import RETRY_HEADER, clusters_by_try, retry_policy
+from controlplane.resources.retries import (
+    HEDGED_TRIES,
+    KEPT,
+    RETRY_HEADER,
+    clusters_by_try,
+    retry_policy,
+)
 from controlplane.settings import ClassMatch, HashSettings
 from controlplane.settings.pool import RouteSettings
 
@@ -18,6 +26,12 @@ IDLE_AFTER: Final = timedelta(seconds=5)
 """How much later than its timeout a request ends in which nothing moves: a client that does not
 read its answer. The timeout comes first, because it says what happened and counts against the
 replica."""
+
+
+KEPT_ANSWER: Final = 4 << 20
+"""Bytes of an answer that an Envoy keeps at most until all of it has come: a batch of a thousand
+embeddings with a thousand numbers each is sent again where it was cut off. It cannot keep more than
+it may of a request."""
 
 
 class Routed(NamedTuple):
@@ -59,6 +73,8 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
         routes=routes,
         # By it the second try of a request is told from the first.
         include_request_attempt_count=True,
+        # And by it one whose first try goes on from one whose first try failed.
+        include_is_timeout_retry_header=True,
         response_headers_to_remove=[RETRY_HEADER],
     )
     return route_v3.RouteConfiguration(name=name, virtual_hosts=[host])
@@ -112,15 +128,24 @@ def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -
         # The limiter of retries goes by it.
         name=to.cluster,
         match=match,
+        metadata=_for_script(to.settings),
         route=_action(to, prefix_rewrite),
         request_body_buffer_limit=to.settings.retry_buffer,
     )
+
+
+def _for_script(settings: RouteSettings) -> core_v3.Metadata:
+    """What the script between router and replicas needs to know of a route."""
+    kept = min(settings.retry_buffer, KEPT_ANSWER)
+    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=kept)})
+    return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 
 def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
     retries, hedge = retry_policy(), to.settings.hedge
     if hedge is not None:
         retries.per_try_timeout = timedelta(seconds=hedge)
+        retries.num_retries = HEDGED_TRIES - 1
     return route_v3.RouteAction(
         inline_cluster_specifier_plugin=clusters_by_try(to.cluster),
         prefix_rewrite=prefix_rewrite,

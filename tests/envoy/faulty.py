@@ -14,11 +14,11 @@ POOL: Final = "p"
 POISON: Final = "poison"
 
 Fault = Literal[
-    "none", "resets-reused", "refuses", "is-full", "errs", "breaks", "half-broken", "is-ill"
+    "none", "resets-reused", "refuses", "is-full", "errs", "breaks", "half-broken", "cuts", "is-ill"
 ]
 """What a replica does with requests: answer them, reset a connection that brings a second one,
-answer 503, 429, 500 or 502, answer every second one with 500; or answer them while its health check
-fails."""
+answer 503, 429, 500 or 502, answer every second one with 500, end the connection in the middle of
+an answer; or answer them while its health check fails."""
 
 _STATUS: Final[dict[Fault, str]] = {
     "refuses": "503 Overloaded",
@@ -35,6 +35,7 @@ class FaultyReplica:
         fault: What it does; may change at any time.
         reached: Requests that reached it.
         service: Seconds that an answer takes.
+        answer: The body of an answer.
         is_dead: Whether a request or a test ended it.
     """
 
@@ -43,6 +44,7 @@ class FaultyReplica:
         self.fault: Fault = fault
         self.reached = 0
         self.service = service
+        self.answer = b"{}"
         self.is_dead = False
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -84,7 +86,7 @@ class FaultyReplica:
                     await _answer(writer, _STATUS["errs"])
                 else:
                     await asyncio.sleep(self.service)
-                    await _answer(writer, "200 OK")
+                    await _answer(writer, "200 OK", self.answer, is_cut=self.fault == "cuts")
         self._open.discard(writer)
         writer.close()
 
@@ -98,9 +100,14 @@ def _length(head: bytes) -> int:
     return lengths[0] if lengths else 0
 
 
-async def _answer(writer: asyncio.StreamWriter, status: str) -> None:
-    writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}".encode())
+async def _answer(
+    writer: asyncio.StreamWriter, status: str, body: bytes = b"{}", *, is_cut: bool = False
+) -> None:
+    writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+    writer.write(body[: len(body) // 2] if is_cut else body)
     await writer.drain()
+    if is_cut:
+        writer.close()
 
 
 @asynccontextmanager

@@ -36,8 +36,9 @@ async def pool(
         yield plane, envoys, fakes
 
 
+@pytest.mark.parametrize("how", ["fails_every", "cuts_off"])
 async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_sidecar(
-    tmp_path: Path,
+    tmp_path: Path, how: str
 ) -> None:
     async with (
         pool(tmp_path, 4, sidecars=3) as (plane, envoys, replicas),
@@ -48,7 +49,7 @@ async def test_a_replica_that_fails_every_second_request_is_left_out_of_every_si
             await stack.enter_async_context(load(it, "p", workers=1, rate=10)) for it in envoys
         ]
         bad, *good = replicas
-        bad.fails_every = 2
+        setattr(bad, how, 2)
 
         async def is_left_out() -> bool:
             hosts = [(await it.hosts("p"))["r0"]["health_status"] for it in envoys]

@@ -149,6 +149,53 @@ async def test_what_a_full_replica_refuses_another_answers(tmp_path: Path) -> No
         assert 0 < replicas[0].reached < 50
 
 
+async def test_what_full_replicas_refuse_while_others_compute_these_answer(tmp_path: Path) -> None:
+    async with fleet(tmp_path, *[HEALTHY] * 4) as (_, (envoy,), replicas):
+        # Each thread of the Envoy has had answers of all.
+        assert await statuses([envoy], 80) == {200: 80}
+        for one in replicas:
+            one.service, one.reached = 0.3, 0
+        for one in replicas[:2]:
+            one.fault = IS_FULL
+        found = []
+        for _ in range(100):
+            found.append(asyncio.create_task(envoy.post(POOL)))
+            # One after the other, so that each finds these idle; the first good answer comes late.
+            await asyncio.sleep(0.002)
+        assert set(await asyncio.gather(*found)) == {200}
+        assert replicas[0].reached + replicas[1].reached > 20
+
+
+@pytest.mark.parametrize("length", [2, 3 << 20])
+async def test_what_one_replica_cuts_off_another_answers(tmp_path: Path, length: int) -> None:
+    async with fleet(tmp_path, "cuts", "none", "none", "none") as (_, (envoy,), replicas):
+        for one in replicas:
+            one.answer = b"v" * length
+        assert await statuses([envoy], 60) == {200: 60}
+        assert replicas[0].reached > 0
+
+
+async def test_a_request_whose_answers_are_all_cut_off_reaches_two(tmp_path: Path) -> None:
+    faults: list[Fault] = ["cuts"] * 4
+    async with fleet(tmp_path, *faults) as (_, (envoy,), replicas):
+        assert await envoy.post(POOL) == 503
+        assert sum(it.reached > 0 for it in replicas) == 2
+
+
+async def test_an_answer_that_is_longer_than_what_is_kept_comes_whole(tmp_path: Path) -> None:
+    async with fleet(tmp_path, HEALTHY, route={"retry_buffer": "64KiB"}) as (_, (envoy,), (one,)):
+        one.answer = b"v" * (3 << 20)
+        assert await statuses([envoy], 4) == {200: 4}
+
+
+async def test_a_hedged_request_that_is_only_slow_is_answered(tmp_path: Path) -> None:
+    async with fleet(tmp_path, *[HEALTHY] * 4, route={"hedge": "200ms"}) as (_, (envoy,), replicas):
+        for one in replicas:
+            one.service = 1.0
+        assert await statuses([envoy], 8) == {200: 8}
+        assert sum(it.reached for it in replicas) <= 4 * 8
+
+
 async def test_when_all_are_full_the_client_learns_so_and_when_to_come_again(
     tmp_path: Path,
 ) -> None:

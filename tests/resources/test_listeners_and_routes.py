@@ -8,7 +8,7 @@ import envoy_data_plane.envoy.extensions.router.cluster_specifiers.matcher.v3 as
 import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 import pytest
 
-from controlplane.resources.retries import RETRY_HEADER
+from controlplane.resources.retries import KEPT, RETRY_HEADER
 from controlplane.settings import Address
 from tests.resources.decoded import (
     a_pool_of,
@@ -138,6 +138,7 @@ def test_a_request_that_waits_is_hedged_only_where_a_pool_says_so() -> None:
     assert found.retry_policy.per_try_timeout == timedelta(seconds=2)
     assert found.hedge_policy is not None
     assert found.hedge_policy.hedge_on_per_try_timeout
+    assert found.retry_policy.num_retries == 3
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,19 @@ def test_a_body_is_kept_as_far_as_the_pool_says() -> None:
     assert host.routes[0].request_body_buffer_limit == 32 << 20
     (host,) = decoded_route(a_pool_with(route={"retry_buffer": "512KiB"})).virtual_hosts
     assert host.routes[0].request_body_buffer_limit == 512 << 10
+
+
+@pytest.mark.parametrize(("buffer", "kept"), [("512KiB", 512 << 10), ("32MiB", 4 << 20)])
+def test_an_answer_is_kept_no_longer_than_a_request_may_be(buffer: str, kept: int) -> None:
+    (host,) = decoded_route(a_pool_with(route={"retry_buffer": buffer})).virtual_hosts
+    metadata = host.routes[0].metadata
+    assert metadata is not None
+    assert metadata.filter_metadata["envoy.filters.http.lua"].fields[KEPT].number_value == kept
+
+
+def test_a_hedge_is_told_from_another_try() -> None:
+    (host,) = decoded_route(a_pool_of(0)).virtual_hosts
+    assert host.include_is_timeout_retry_header
 
 
 def test_a_slow_answer_is_not_asked_for_twice() -> None:
