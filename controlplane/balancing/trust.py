@@ -22,7 +22,7 @@ MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""
 KEPT: Final = 3 * TRUSTED
 """Requests that do not fade: replicas with little traffic are what the others are held against."""
-MOST: Final = 1.8
+MOST: Final = 2.0
 """Times what Envoys see, or the pool's median, that a replica's own word counts for: headroom makes
 at most twice a fair share of it."""
 JUST_CHANGED: Final = 1.0

@@ -43,6 +43,11 @@ class Decided:
         portions, parting = dict(self.portions), dict(self.parting)
         return Decided(dict(self.decisions), portions, parting, dict(self.holds))
 
+    def is_parted(self, pool: str) -> bool:
+        """Whether Envoys part a pool's requests into classes."""
+        before = self.decisions.get(pool)
+        return before is not None and bool(before.classes)
+
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
         return words_of(self.holds.get(pool), now)

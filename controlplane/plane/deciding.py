@@ -38,8 +38,7 @@ def decide(
     """
     pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
-        before = decided.decisions.get(name)
-        is_parted = before is not None and bool(before.classes)
+        is_parted = decided.is_parted(name)
         gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in gone.items():

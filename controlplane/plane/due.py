@@ -1,6 +1,6 @@
 """What is new since the last decision: anything in a pool, or of some of its replicas."""
 
-from collections.abc import Iterable, KeysView, Mapping
+from collections.abc import Callable, Iterable, KeysView, Mapping
 
 
 class Due:
@@ -38,6 +38,13 @@ class Due:
     def pools(self) -> KeysView[str]:
         """The names of all of which anything is new."""
         return self._replicas.keys()
+
+    def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:
+        """The ids of the replicas of a pool of which something may be new, to take some out."""
+        known = self._replicas.get(pool, set())
+        if known is None:
+            known = self._replicas[pool] = set(all_of_it())
+        return known
 
     def taken(self) -> Mapping[str, set[str] | None]:
         """The ids of the replicas that have changed, by pool; None: it may be all. Once."""

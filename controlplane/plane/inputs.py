@@ -47,7 +47,7 @@ def input_of(
         window = _with_durations(window, traffic.window(pool, replica))
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
-    if (reported := traffic.in_flight(pool, replica, now)) is not None:
+    if (reported := traffic.held_in_flight(pool, replica, now)) is not None:
         by_class = traffic.by_class(pool, replica, now)
         counts = {name: load.in_flight for name, load in by_class.items()} if is_parted else {}
         ended = {name: float(load.succeeded + load.failed) for name, load in by_class.items()}

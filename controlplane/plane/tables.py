@@ -37,7 +37,7 @@ class Tables(dict[str, Table]):
         """
         table = self.setdefault(pool.name, Table())
         if some is None:
-            some = table.rows.keys() | pool.replicas.keys()
+            some = self.ids(pool)
         gone = []
         for id_ in some:
             if (replica := pool.replicas.get(id_)) is not None:
@@ -46,6 +46,11 @@ class Tables(dict[str, Table]):
                 table.remove(id_)
                 gone.append(id_)
         return gone
+
+    def ids(self, pool: Pool) -> set[str]:
+        """The replicas of a pool, and those of which something is known that have gone."""
+        known = self.get(pool.name)
+        return {*pool.replicas, *(known.rows if known is not None else ())}
 
     def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
         """Give replicas of which something is known the first rows, in this order."""

@@ -6,9 +6,10 @@ entries are left out, first those between others that are close in time and much
 """
 
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -89,6 +90,16 @@ class _Timeline:
         self.size -= self.entries.pop(index).size
 
 
+class _Pending(NamedTuple):
+    """An entry that is to be made."""
+
+    pool: Pool
+    id: str
+    jump: float
+    decision: Decision
+    seen: Seen
+
+
 class _Pool:
     """The timelines of a pool's replicas, and what their newest entries tell, by row."""
 
@@ -134,6 +145,7 @@ class Timelines:
 
     def __init__(self) -> None:
         self._pools: dict[str, _Pool] = {}
+        self._pending: deque[_Pending] = deque()
 
     def forget(self, pool: str, replica: str) -> None:
         """Forget a replica that is no longer there, or that another one has replaced."""
@@ -151,12 +163,29 @@ class Timelines:
             changed: Rows of which something else is decided than before.
             seen: What it is based on.
         """
+        if self._pending and self._pending[0].decision.at < decision.at:
+            self._keep_all()
         known = self._pools.setdefault(pool.name, _Pool())
         rows, jumps = known.due(decision, changed)
-        many = decision.serving
         for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
-            entry = packed(_entry(pool, id_, seen, decision, many))
-            known.timelines.setdefault(id_, _Timeline()).add(_Kept(decision.at, jump, entry))
+            self._pending.append(_Pending(pool, id_, jump, decision, seen))
+
+    def keeping(self) -> Iterator[None]:
+        """Keep what was taken in, and yield after each replica: there may be very many."""
+        while self._pending:
+            pool, id_, jump, decision, seen = self._pending.popleft()
+            observed = seen.observed.get((pool.name, id_))
+            # It may have left, or been replaced, meanwhile.
+            if observed is not None and observed.generation == pool.replicas[id_].generation:
+                entry = packed(_entry(pool, id_, seen, decision, decision.serving))
+                known = self._pools.setdefault(pool.name, _Pool())
+                timeline = known.timelines.setdefault(id_, _Timeline())
+                timeline.add(_Kept(decision.at, jump, entry))
+            yield
+
+    def _keep_all(self) -> None:
+        for _ in self.keeping():
+            pass
 
     def of(self, pool: str, replica: str, now: float, since: float = KEPT) -> tuple[Told, ...]:
         """What is kept of a replica, the oldest first.
@@ -167,6 +196,7 @@ class Timelines:
             now: Seconds of a monotonic clock.
             since: Seconds that it goes back; nothing is older than `KEPT`.
         """
+        self._keep_all()
         known = self._pools.get(pool)
         timeline = None if known is None else known.timelines.get(replica)
         told: list[Told] = []

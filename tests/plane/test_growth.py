@@ -138,7 +138,13 @@ def large(replicas: int, policy: str = "least-request") -> Plane:
         PutReplicas("p", {f"r{n}": replica_of(9_000 + n, "30s") for n in range(replicas)}), 0.0
     )
     decided(plane, 0.0)
+    drained_of_history(plane)
     return plane
+
+
+def drained_of_history(plane: Plane) -> None:
+    for _ in plane.timelines.keeping():
+        pass
 
 
 def test_a_heartbeat_has_nothing_weighed_or_built() -> None:
@@ -183,7 +189,12 @@ def test_a_change_in_one_pool_has_no_other_weighed_or_built() -> None:
 def test_a_decision_takes_a_bounded_number_of_lines_for_each_replica(policy: str) -> None:
     plane = large(500, policy)
     plane.apply(PutPool("p", pool_of(10_000, METRICS[1], policy)), 10.0)
-    assert lines_run(partial(plane.decide, 20.0)) < LINES * 500
+
+    def decide() -> None:
+        plane.decide(20.0)
+        drained_of_history(plane)
+
+    assert lines_run(decide) < LINES * 500
 
 
 @pytest.mark.parametrize("policy", ["capacity-tiers", "weighted-least-request"])
@@ -195,6 +206,7 @@ def test_a_change_among_many_that_are_alike_takes_hardly_a_look_at_the_others(po
         for step, command in enumerate(commands):
             plane.apply(command, 10.0 + step)
             plane.decide(10.0 + step)
+            drained_of_history(plane)
         plane.apply(Drain("p", "r7"), 20.0)
         took[replicas] = lines_run(partial(plane.decide, 20.0))
     assert took[3_000] - took[100] < FEW_LINES[policy] * 2_900
@@ -252,3 +264,23 @@ def test_a_slow_start_goes_on_while_nothing_is_heard_of_a_pool_and_then_it_is_at
     assert shares[-1] == 0.2
     plane.decide(200.0)
     assert plane.decision("p") is weighing
+
+
+def test_what_takes_long_of_many_replicas_is_done_one_at_a_time() -> None:
+    """Rows and histories of ten thousand take a second: others have their turn in between."""
+    plane = large(50)
+    plane.apply(PutPool("p", pool_of(10_000, METRICS[1])), 10.0)
+    assert sum(1 for _ in plane.writing(20.0)) == 50
+    assert sum(1 for _ in plane.writing(20.0)) == 0
+    plane.apply(Drain("p", "r7"), 20.0)
+    writing = plane.writing(20.0)
+    next(writing)
+    # What changes in between is not lost.
+    plane.apply(DeleteReplica("p", "r8"), 20.0)
+    plane.apply(Drain("p", "r9"), 20.0)
+    assert sum(1 for _ in writing) == 0
+    plane.decide(20.0)
+    assert plane.report("p", "r9", 20.0).decision is not None
+    assert "r8" not in (decision := plane.decision("p")).rows and decision is not None
+    assert sum(1 for _ in plane.timelines.keeping()) > 0
+    assert sum(1 for _ in plane.timelines.keeping()) == 0
