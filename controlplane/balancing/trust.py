@@ -23,8 +23,7 @@ MEMORY: Final = 10.0
 KEPT: Final = 3 * TRUSTED
 """Requests that do not fade: replicas with little traffic are what the others are held against."""
 MOST: Final = 2.0
-"""Times what Envoys see, or the pool's median, that a replica's own word counts for: headroom makes
-at most twice a fair share of it."""
+"""Times what Envoys see, or the pool's median, that a replica's own word counts for."""
 JUST_CHANGED: Final = 1.0
 """Seconds after a change in which their counts begin anew."""
 FEWEST: Final = 3

@@ -22,8 +22,8 @@ FEW: Final = 3
 TIMES: Final = 4.0
 """How many times as long as in the median its requests may take by one reporter's count."""
 HELD: Final = 1.5
-"""How many times as much as in the median, or as little, one reporter counts where shares are worked
-out: of ended requests, and of the seconds that they took."""
+"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
+worked out: of ended requests, and of the seconds that they took."""
 MEMORY: Final = 10.0
 """Seconds over which a reporter's requests are averaged for that: at one moment most of those with
 little traffic have nothing in flight."""
@@ -150,6 +150,16 @@ class _Point(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Held:
+    """What windows are made of."""
+
+    done: float = 0.0
+    failed: float = 0.0
+    busy: float = 0.0
+    in_flight: float = 0.0
+
+
+@dataclass(slots=True)
 class _Total:
     """One endpoint, over all Envoys."""
 
@@ -164,17 +174,7 @@ class _Total:
     at: float = -math.inf
     points: deque[_Point] = field(default_factory=deque)
     # As far as each reporter is believed where shares are worked out; see `_held`.
-    held: "_Held" = field(default_factory=lambda: _Held())
-
-
-@dataclass(slots=True)
-class _Held:
-    """What windows are made of."""
-
-    done: float = 0.0
-    failed: float = 0.0
-    busy: float = 0.0
-    in_flight: float = 0.0
+    held: _Held = field(default_factory=_Held)
 
 
 class LoadReports:
@@ -426,7 +426,9 @@ def _usual(recent: list[_Reporter]) -> _Usual:
     if len(used) < FEW:
         return _Usual(math.inf, math.inf, math.inf)
     on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
-    return _Usual(median(it.rate for it in used), median(it.seconds for it in used), median(on_average))
+    return _Usual(
+        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
+    )
 
 
 def _part_failed(recent: list[_Reporter]) -> float | None:
