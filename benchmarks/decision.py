@@ -140,7 +140,7 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
     for _ in range(WARM_UP):
         now += 1.0
         _scrape(made, replicas, now)
-        made.decide(now, 1)
+        _decide(made, now)
     found: dict[str, list[Parts]] = {case: [] for case in CASES}
     for number in range(rounds):
         now += 1.0
@@ -155,9 +155,15 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
             made._dirty.add_replicas({POOL: ()})
             parts.clear()
             begun = time.process_time()
-            made.decide(now, 1)
+            _decide(made, now)
             found[case].append(Parts(parts, all=time.process_time() - begun))
     return {case: min(values, key=lambda each: each["all"]) for case, values in found.items()}
+
+
+def _decide(made: Plane, now: float) -> None:
+    made.decide(now, 1)
+    for _ in made.timelines.keeping():
+        pass
 
 
 def _scrape(made: Plane, replicas: list[Replica], now: float) -> None:

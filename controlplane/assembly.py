@@ -7,7 +7,7 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from controlplane.edges.config_file import read_tokens, watch, watch_tokens
 from controlplane.edges.discovery import Discovery, open_source
 from controlplane.edges.own_metrics import OwnMetrics
 from controlplane.edges.scraping.scraper import Scraper
-from controlplane.edges.turns import Turns
+from controlplane.edges.turns import SLICE, Turns
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.latest import Latest, Notice
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
@@ -248,16 +248,30 @@ async def steer(
                 catalog = plane.refresh()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
-                begun = cpu()
+                spent = await _in_turns(plane.writing(now))
+                now, begun = clock(), cpu()
                 catalog = plane.decide(now, envoys())
                 decided(clock() - now)
-                pacing.spend(cpu() - begun, clock())
+                pacing.spend(spent + cpu() - begun, clock())
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
                 is_idle = False
+        await _in_turns(plane.histories.keeping())
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)
+
+
+async def _in_turns(pieces: Iterator[None]) -> float:
+    """Do all pieces of something and let others work in between; returns the CPU that it took."""
+    cpu = time.thread_time
+    spent, begun = 0.0, cpu()
+    for _ in pieces:
+        if cpu() - begun >= SLICE:
+            spent += cpu() - begun
+            await asyncio.sleep(0)
+            begun = cpu()
+    return spent + cpu() - begun
 
 
 class _Loads:

@@ -10,7 +10,7 @@ from benchmarks.scrape.fleet import INTERVAL
 from benchmarks.scrape.served import Period
 from controlplane.tools.load.statistics import nearest_rank
 
-MOST_CPU: Final = 0.6
+MOST_CPU: Final = 0.5
 """Of one core, for a thousand replicas scraped once a second."""
 
 MOST_MEMORY: Final = 150e6
@@ -51,7 +51,7 @@ def table(rounds: Sequence[Round], replicas: int, streams: int) -> str:
     lines = [
         f"| {replicas} replicas at {1 / INTERVAL:g} Hz | no Envoy | {streams} streams | wanted |",
         "|---|---:|---:|---|",
-        row("CPU, of one core", lambda it: it.load, verdict(rounds, _cpu, MOST_CPU, "≤ 0.6")),
+        row("CPU, of one core", lambda it: it.load, verdict(rounds, _cpu, MOST_CPU, "≤ 0.5")),
         row("resident memory, MB", lambda it: it.rss / 1e6),
         row(
             "its peak, MB",

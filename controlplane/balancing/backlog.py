@@ -26,6 +26,8 @@ UNEVEN: Final = math.e
 """E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
 TIMES: Final = 3.0
 """How many times as long as usual a line may take to be served."""
+LONGEST: Final = 30.0
+"""Seconds for which a line keeps a replica back at most that nobody has seen again."""
 OVER: Final = 0.25
 """Part of that slack to which a line must come down until it keeps nothing back any more."""
 
@@ -98,7 +100,7 @@ def overload(frame: Frame) -> None:
         over = some & (waits > limit)
         # The line of before is given the time that it takes, unless the replica itself says that it
         # is gone: Envoys forget it when the replica gets a tier of its own.
-        held = some & before & ~over & (now < state.line_at + state.line)
+        held = some & before & ~over & (now < state.line_at + np.minimum(state.line, LONGEST))
         held &= ~(is_complete & (waits <= OVER * slack))
         line = np.where(over, waits, np.where(held, state.line, line))
         line_at = np.where(over, now, np.where(held, state.line_at, line_at))

@@ -20,6 +20,8 @@ from controlplane.balancing.table import Floats
 
 MEMORY: Final = 10.0
 """Seconds over which the counts of Envoys fade."""
+KEPT: Final = 3 * TRUSTED
+"""Requests that do not fade: replicas with little traffic are what the others are held against."""
 MOST: Final = 2.0
 """Times what Envoys see, or the pool's median, that a replica's own word counts for."""
 JUST_CHANGED: Final = 1.0
@@ -37,7 +39,9 @@ def seen(frame: Frame) -> None:
     goes_on = (elapsed > 0) & (grown >= 0)
     passed = np.where(goes_on, elapsed, 0.0)
     added = np.column_stack([np.where(goes_on, grown, 0.0), before_in_flight * passed, passed])
-    faded = state.seen * np.exp(-passed / MEMORY)[:, None]
+    requests = np.maximum(state.seen[:, 0], 1e-9)
+    left = np.minimum(np.maximum(np.exp(-passed / MEMORY), KEPT / requests), 1.0)
+    faded = state.seen * left[:, None]
     sums = np.where(goes_on[:, None], faded + added, faded)
     # What they counted before a replica changed says nothing about it now.
     sums[frame.now - frame.state.records.changed_at <= JUST_CHANGED] = 0.0
@@ -45,7 +49,10 @@ def seen(frame: Frame) -> None:
     frame.state = replace(state, seen=sums, counted=counted)
     frame.claimed = frame.mixed
     if frame.median is not None and not np.isnan(ended[frame.alive]).all():
-        frame.mixed = np.minimum(frame.claimed, _backed(frame, sums, frame.median))
+        # Of two halves the slower one: the other may be of liars.
+        claimed = np.sort(frame.claimed[frame.alive])
+        median = min(frame.median, float(claimed[(len(claimed) - 1) // 2]))
+        frame.mixed = np.minimum(frame.claimed, _backed(frame, sums, median))
 
 
 def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
@@ -54,17 +61,17 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         capacity = _capacity(frame, sums)
         ratio = capacity / frame.claimed
-    # An error that all counts share is the same for all replicas of one class.
+    # An error that all counts share is the same for all replicas of one class. Fewer than half of
+    # the replicas may be the liars themselves, and of two halves one is.
     usual = np.full(frame.size, math.nan)
     for rows in (frame.alive, *frame.sets_before()):
-        some = rows & known & ~np.isnan(ratio)
-        if some.sum() >= FEWEST or rows is frame.alive:
-            usual[rows] = np.median(ratio[some]) if some.any() else math.nan
+        some = np.sort(ratio[rows & known & ~np.isnan(ratio)])
+        if len(some) * 2 > rows.sum() and (len(some) >= FEWEST or rows is frame.alive):
+            usual[rows] = some[len(some) // 2]
     # A replica with few counted requests, as after a restart, keeps what it has.
+    is_backed = known & ~np.isnan(usual)
     kept = np.nan_to_num(frame.state.relative) * median
-    return np.fmax(MOST * np.where(known, capacity / usual, 0.0), np.where(known, 0.0, kept)).clip(
-        min=MOST * median
-    )
+    return np.where(is_backed, MOST * capacity / usual, kept).clip(min=MOST * median)
 
 
 def _capacity(frame: Frame, sums: Floats) -> Floats:

@@ -102,6 +102,11 @@ class Decisions:
         portions, parting = dict(self.portions), dict(self.parting)
         return Decisions(dict(self.decisions), portions, parting, dict(self.holds))
 
+    def is_parted(self, pool: str) -> bool:
+        """Whether Envoys part a pool's requests into classes."""
+        before = self.decisions.get(pool)
+        return before is not None and bool(before.classes)
+
     def held(self, pool: str, now: float) -> str | None:
         """Why nothing is to change in a pool; None: it may."""
         return words_of(self.holds.get(pool), now)
@@ -240,8 +245,7 @@ def decide(
     about = dict[str, Collection[str]]()
     pools, gone = fleet.pools, dict[str, list[str]]()
     for name, some in due.items():
-        before = decided.decisions.get(name)
-        is_parted = before is not None and bool(before.classes)
+        is_parted = decided.is_parted(name)
         gone[name] = tables.write(pools[name], some, seen, now, is_parted=is_parted)
     gpus = memory_in_use(pools, tables, seen.devices, now)
     for name, ids in gone.items():

@@ -1,6 +1,6 @@
 """Dirty keys: pools and replicas that changed since a reader looked last."""
 
-from collections.abc import Collection, Iterable, KeysView, Mapping
+from collections.abc import Callable, Collection, Iterable, KeysView, Mapping
 
 
 class DirtyKeys:
@@ -37,6 +37,18 @@ class DirtyKeys:
     def pools(self) -> KeysView[str]:
         """The names of the dirty pools."""
         return self._replicas.keys()
+
+    def some(self, pool: str, all_of_it: Callable[[], Iterable[str]]) -> set[str]:
+        """The dirty replicas of a pool, by id, to take some out.
+
+        Args:
+            pool: One of `pools`.
+            all_of_it: Returns the ids of its replicas, asked where anything may be new.
+        """
+        known = self._replicas.get(pool, set())
+        if known is None:
+            known = self._replicas[pool] = set(all_of_it())
+        return known
 
     def of(self, pool: str) -> "DirtyKeys":
         """What is new of one pool, to be changed apart."""

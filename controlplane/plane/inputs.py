@@ -49,7 +49,7 @@ def input_of(
         window = _with_durations(window, traffic.window(pool, replica))
     # By everyone who counts: its own metrics and Envoys.
     in_flight = observed.in_flight(replica.settings.slots)
-    if (reported := traffic.in_flight(pool, replica, now)) is not None:
+    if (reported := traffic.held_in_flight(pool, replica, now)) is not None:
         by_class = traffic.by_class(pool, replica, now)
         counts = {name: load.in_flight for name, load in by_class.items()} if is_parted else {}
         ended = {name: float(load.succeeded + load.failed) for name, load in by_class.items()}
@@ -139,7 +139,7 @@ class Tables(dict[str, Table]):
         """
         table = self.setdefault(pool.name, Table())
         if some is None:
-            some = table.rows.keys() | pool.replicas.keys()
+            some = self.ids(pool)
         gone = []
         for id_ in some:
             if (replica := pool.replicas.get(id_)) is not None:
@@ -148,6 +148,11 @@ class Tables(dict[str, Table]):
                 table.remove(id_)
                 gone.append(id_)
         return gone
+
+    def ids(self, pool: Pool) -> set[str]:
+        """The replicas of a pool, and those that have gone and have a row."""
+        known = self.get(pool.name)
+        return {*pool.replicas, *(known.rows if known is not None else ())}
 
     def begin(self, pool: Pool, ids: Iterable[str], seen: Seen, now: float) -> None:
         """Give replicas of which something is known the first rows, in this order."""

@@ -10,6 +10,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
@@ -268,6 +269,25 @@ class Plane:
             now - self._started,
             has_decided=self._has_decided,
         )
+
+    def writing(self, now: float) -> Iterator[None]:
+        """Write down for the next decision what is new, and yield after each replica.
+
+        What is left, or becomes known meanwhile, the decision writes itself.
+        """
+        for name in [*self._dirty.pools()]:
+            is_parted = self._decisions.is_parted(name)
+            left: list[str] | None = None
+            while (pool := self.fleet.pools.get(name)) is not None:
+                due = self._dirty.some(name, partial(self._tables.ids, pool))
+                if left is None:
+                    left = [*due]
+                if not left:
+                    break
+                if (id_ := left.pop()) in pool.replicas and id_ in due:
+                    due.discard(id_)
+                    self._tables.write(pool, (id_,), self._seen(), now, is_parted=is_parted)
+                yield
 
     def decide(self, now: float, envoys: int | None = None) -> Catalog:
         """Decide about the dirty pools; build what Envoys should hold.

@@ -81,6 +81,12 @@ class Traffic:
             return None
         return self._reports.in_flight(_endpoint(pool.name, replica), now)
 
+    def held_in_flight(self, pool: Pool, replica: Replica, now: float) -> float | None:
+        """The same as far as each Envoy is believed where shares are worked out."""
+        if pool.name not in self._pools:
+            return None
+        return self._reports.held_in_flight(_endpoint(pool.name, replica), now)
+
     def failing(self, pool: Pool, replica: Replica, now: float) -> Failing | None:
         """What became of its requests lately, as most Envoys see it; None where none had one."""
         if pool.name not in self._pools:

@@ -21,6 +21,9 @@ FEW: Final = 3
 """Below so many reporters there is no majority that could say who of them is wrong."""
 TIMES: Final = 4.0
 """How many times as long as in the median its requests may take by one reporter's count."""
+HELD: Final = 1.5
+"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
+worked out: of ended requests, and of the seconds that they took."""
 MEMORY: Final = 10.0
 """Seconds over which a reporter's requests are averaged for that: at one moment most of those with
 little traffic have nothing in flight."""
@@ -31,11 +34,16 @@ STEP: Final = 0.5
 """Seconds between two points of what is kept, however many reports come in between."""
 LATELY: Final = 4.0
 """Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
-A_VOTE: Final = 1.0
-"""Requests lately with which an Envoy has a say in whether a replica fails."""
+A_USER: Final = 0.01
+"""Requests per second of an Envoy that counts among those whose middle is taken."""
+A_VOTE: Final = 0.05
+"""Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
+some, until it was left out, still have one when it comes back."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
+
+_LEAST: Final = 1e-9
 
 NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})
 
@@ -120,6 +128,10 @@ class _Reporter:
     ended: float = 0.0
     failed: float = 0.0
 
+    def part(self, usual_rate: float) -> float:
+        """What counts of its requests where shares are worked out."""
+        return min(1.0, HELD * usual_rate / self.rate) if self.rate > 0 else 1.0
+
     @property
     def seconds(self) -> float:
         """What a request takes by its count (Little's law), on average or now if that is more."""
@@ -131,10 +143,20 @@ class _Reporter:
 
 class _Point(NamedTuple):
     at: float
-    done: int
-    failed: int
+    done: float
+    failed: float
     busy: float
     looks: float
+
+
+@dataclass(slots=True)
+class _Held:
+    """What windows are made of."""
+
+    done: float = 0.0
+    failed: float = 0.0
+    busy: float = 0.0
+    in_flight: float = 0.0
 
 
 @dataclass(slots=True)
@@ -146,13 +168,13 @@ class _Total:
     failed: int = 0
     # What ended well and what did not, of each class that has a name.
     classes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    # Request-seconds: the integral of what was in flight.
-    busy: float = 0.0
     # Times that all its Envoys looked at that.
     looks: float = 0.0
     in_flight: float = 0.0
     at: float = -math.inf
     points: deque[_Point] = field(default_factory=deque)
+    # As far as each reporter is believed where shares are worked out; see `_held`.
+    held: _Held = field(default_factory=_Held)
 
 
 class LoadReports:
@@ -210,6 +232,7 @@ class LoadReports:
                 found.append(endpoint)
                 _advance(total, now)
                 total.in_flight = _in_flight(total, now)
+                total.held.in_flight = _held_in_flight(total, now)
             if not total.reporters:
                 del self._totals[endpoint]
         return found
@@ -229,6 +252,13 @@ class LoadReports:
             return None
         return _in_flight(total, now)
 
+    def held_in_flight(self, endpoint: Endpoint, now: float) -> float | None:
+        """The same as far as each Envoy is believed where shares are worked out; see `window`."""
+        total = self._totals.get(endpoint)
+        if total is None or not _recent(total, now):
+            return None
+        return _held_in_flight(total, now)
+
     def failing(self, endpoint: Endpoint, now: float) -> Failing | None:
         """What became of a replica's requests lately; None where no Envoy had one.
 
@@ -236,12 +266,10 @@ class LoadReports:
         counts that sees fewer failures, of many the one in the middle.
         """
         total = self._totals.get(endpoint)
-        reporters = total.reporters.values() if total is not None else ()
-        voters = [it for it in reporters if now <= it.until and it.ended >= A_VOTE]
-        if not voters:
+        recent = _recent(total, now) if total is not None else []
+        if (part := _part_failed(recent)) is None:
             return None
-        part = median_low([it.failed / it.ended for it in voters])
-        return Failing(part, sum(it.ended for it in voters))
+        return Failing(part, sum(it.ended for it in recent))
 
     def by_class(self, endpoint: Endpoint, now: float) -> dict[str, ClassLoad]:
         """What all Envoys together count of each class at a replica, by the class's name.
@@ -269,7 +297,8 @@ class LoadReports:
         """What a replica did in the last seconds, as far as Envoys can tell.
 
         Mean latency is what was in flight over what ended per second (Little's law), so it has the
-        time on the way in it; percentiles cannot be known.
+        time on the way in it; percentiles cannot be known. Of three Envoys and more each is held to
+        `HELD` times what is usual among them: what it counts beyond that does not move shares.
         """
         total = self._totals.get(endpoint)
         if total is None or not total.points:
@@ -328,6 +357,14 @@ class LoadReports:
             total.classes[name] = (done + it.succeeded, failed + it.failed)
         total.looks += 1 / len(total.reporters)
         total.in_flight = _in_flight(total, now)
+        recent = _recent(total, now)
+        counted = known.part(_usual(recent).rate) * ended
+        part = _part_failed(recent) if len(recent) >= FEW else None
+        if part is None:
+            part = load.failed / max(ended, 1)
+        total.held.done += counted * (1 - part)
+        total.held.failed += counted * part
+        total.held.in_flight = _held_in_flight(total, now)
         _keep(total, now)
 
 
@@ -349,19 +386,78 @@ def _keep(total: _Total, now: float) -> None:
     if points and points[-1].at >= now:
         points.pop()
     if not points or now - points[-1].at >= STEP:
-        points.append(_Point(now, total.done, total.failed, total.busy, total.looks))
+        held = total.held
+        points.append(_Point(now, held.done, held.failed, held.busy, total.looks))
 
 
 def _advance(total: _Total, now: float) -> None:
     """Count what was in flight since the last report."""
     if total.at > -math.inf:
-        total.busy += total.in_flight * max(now - total.at, 0.0)
+        total.held.busy += total.held.in_flight * max(now - total.at, 0.0)
     total.at = max(total.at, now)
 
 
 def _in_flight(total: _Total, now: float) -> float:
     """The sum over Envoys."""
     return float(sum(counted for _, counted in _counted(total, now)))
+
+
+class _Usual(NamedTuple):
+    """What the Envoy in the middle says of a replica; infinite where there is none.
+
+    Attributes:
+        rate: Requests that end per second.
+        seconds: That one takes, on average or now if that is more.
+        on_average: That one takes on average.
+    """
+
+    rate: float
+    seconds: float
+    on_average: float
+
+
+def _recent(total: _Total, now: float) -> list[_Reporter]:
+    return [it for it in total.reporters.values() if now <= it.until]
+
+
+def _usual(recent: list[_Reporter]) -> _Usual:
+    """Of all that have requests there."""
+    used = [it for it in recent if it.in_progress or it.rate >= A_USER]
+    if len(used) < FEW:
+        return _Usual(math.inf, math.inf, math.inf)
+    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
+    return _Usual(
+        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
+    )
+
+
+def _part_failed(recent: list[_Reporter]) -> float | None:
+    """The part of requests that failed lately, by the Envoy in the middle; None: nobody knows."""
+    voters = [it for it in recent if it.ended >= A_VOTE]
+    if len(voters) < max(min(FEW, len(recent)), 1):
+        return None
+    return median_low([it.failed / it.ended for it in voters])
+
+
+def _held_in_flight(total: _Total, now: float) -> float:
+    """The sum over Envoys as far as each is believed where shares are worked out."""
+    recent = _recent(total, now)
+    usual = _usual(recent)
+    if math.isinf(usual.on_average):
+        return _in_flight(total, now)
+    held = 0.0
+    for reporter in recent:
+        part = reporter.part(usual.rate)
+        expected = reporter.rate * usual.on_average
+        # Held is the average: what is in flight at one moment varies.
+        least, most = expected / HELD, expected * HELD
+        counted = float(reporter.in_progress)
+        if reporter.busy > max(most, _LEAST):
+            counted *= most / reporter.busy
+        elif reporter.busy < least:
+            counted = max(counted, least)
+        held += part * counted
+    return held
 
 
 def _counted(total: _Total, now: float) -> Iterator[tuple[_Reporter, float]]:
@@ -371,9 +467,8 @@ def _counted(total: _Total, now: float) -> Iterator[tuple[_Reporter, float]]:
     more than `TIMES` what its requests would come to if they took as long as in the median of all.
     Where most of them see requests that do not end, none is held: then it is the replica.
     """
-    recent = [it for it in total.reporters.values() if now <= it.until]
-    used = [it for it in recent if it.in_progress or it.rate > 0]
-    usual = median(it.seconds for it in used) if len(used) >= FEW else math.inf
+    recent = _recent(total, now)
+    usual = _usual(recent).seconds
     for reporter in recent:
         most = math.inf if math.isinf(usual) else 1 + TIMES * usual * reporter.rate
         yield reporter, min(reporter.in_progress, most)
