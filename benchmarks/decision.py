@@ -162,7 +162,7 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
 
 def _decide(made: Plane, now: float) -> None:
     made.decide(now, 1)
-    for _ in made.timelines.keeping():
+    for _ in made.histories.keeping():
         pass
 
 
