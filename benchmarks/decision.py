@@ -15,13 +15,13 @@ from typing import Any, Final
 import click
 
 from controlplane import balancing
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplicas
 from controlplane.plane import Plane, Probe, Target, plane
 from controlplane.plane.decisions import Decisions
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Tables
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals import BatchTotals, Histogram, Reading
+from controlplane.telemetry import BatchTotals, Histogram, Reading
 
 POOL: Final = "pool"
 WARM_UP: Final = 30

@@ -19,7 +19,7 @@ import aiohttp
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback
 from benchmarks.machine import free_ports
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import process, until
 
 HAPROXY_BALANCE: Final = {

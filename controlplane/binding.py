@@ -6,7 +6,7 @@ import os
 import socket
 from typing import Any
 
-from controlplane.settings import Address
+from controlplane.config import Address
 
 
 class BindError(OSError):

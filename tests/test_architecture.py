@@ -88,7 +88,7 @@ def test_each_function_is_there_and_called_from_where_the_page_says(flow: str) -
             case found if found[1] == "carry_out":
                 # What the API calls is given to it where all is put together.
                 assert mentions(hops[int(found[2])], found[1]), hop
-                assert "carry_out=registry.apply" in (ROOT / "controlplane/assembly.py").read_text()
+                assert "carry_out=registry.apply" in (ROOT / "controlplane/app.py").read_text()
             case found:
                 assert mentions(hops[int(found[2])], found[1]), hop
                 assert mentions(hop, found[1]), hop

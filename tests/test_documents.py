@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from controlplane.cli.group import plimsoll
-from controlplane.settings import PoolEntry, load_config, validated
+from controlplane.config import PoolEntry, load_config, validated
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.balance.cell import Cell
-from controlplane.settings import Address
+from controlplane.config import Address
 
 
 async def nothing() -> Mapping[str, Any]:

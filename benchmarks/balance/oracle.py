@@ -18,7 +18,7 @@ from benchmarks.machine import free_ports
 from benchmarks.simulation.fleet import Fleet
 from benchmarks.simulation.peers import Router, Split
 from benchmarks.simulation.told import Tiers
-from controlplane.settings import Address
+from controlplane.config import Address
 
 SETTINGS: Final = (
     "Envoys with a static split by content-length, as the simulation's oracle has it: searches have"

@@ -15,8 +15,8 @@ from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running, loopback, pairs
 from benchmarks.balance.envoys import envoys, pids
 from benchmarks.machine import free_ports
+from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address
 from tests.processes import process, until
 
 POOL: Final = "pool"

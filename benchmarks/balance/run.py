@@ -19,7 +19,7 @@ from benchmarks.generator import Generating, generating
 from benchmarks.machine import free_ports, seconds_of_process
 from benchmarks.worlds.scenarios import Timing
 from benchmarks.worlds.traffic import arrivals
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import process, until
 
 

@@ -15,7 +15,7 @@ from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.machine import free_ports
 from benchmarks.proxies import path_of
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import process, until
 
 SETTINGS: Final = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from controlplane.settings import Address
+from controlplane.config import Address
 
 CLUSTER: Final = "pool"
 

@@ -10,7 +10,7 @@ from benchmarks.balance.cell import Cell
 from benchmarks.balance.contender import Running
 from benchmarks.machine import free_ports
 from benchmarks.proxies import all_answer, path_of
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import process
 
 SETTINGS: Final = (

@@ -15,7 +15,7 @@ from benchmarks.balance.contender import loopback
 from benchmarks.balance.wire import STATE
 from benchmarks.failover.scenarios import Scenario
 from benchmarks.machine import free_ports
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import process, until
 
 

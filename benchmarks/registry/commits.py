@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from benchmarks.registry.fleet import replica_id, settings
+from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import RegisteredReplica
-from controlplane.settings import ReplicaSettings, validated
 from controlplane.store import rows
 from controlplane.store.tables import migrate
 

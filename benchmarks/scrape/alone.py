@@ -13,11 +13,11 @@ import click
 
 from benchmarks.xds.orders import Order, obey, say
 from controlplane.cli.serve import collect_rarely
-from controlplane.edges.config_file import read_config
-from controlplane.edges.scraping.scraper import Scraper
+from controlplane.config_file import read_config
 from controlplane.fleet import Fleet, declare
 from controlplane.plane import Exporter, Failure, Probe, Target
-from controlplane.signals import Device, Reading
+from controlplane.scraping.scraper import Scraper
+from controlplane.telemetry import Device, Reading
 
 
 class Sink:

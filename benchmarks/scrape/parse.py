@@ -9,7 +9,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.scrape.fleet import Fleet
-from controlplane.signals import PROFILES, read
+from controlplane.telemetry import PROFILES, read
 
 TEXTS: Final = 60
 """Expositions that are parsed, of as many replicas, dealt out over all pools."""

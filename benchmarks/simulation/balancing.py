@@ -19,9 +19,9 @@ from controlplane.balancing import (
 )
 from controlplane.balancing.pipeline import Stage
 from controlplane.balancing.table import Ints
-from controlplane.settings import PoolSettings
-from controlplane.signals import Histogram, History, Reading, Window, profile_of, read
-from controlplane.signals.sizes import Sizes
+from controlplane.config import PoolSettings
+from controlplane.telemetry import Histogram, History, Reading, Window, profile_of, read
+from controlplane.telemetry.sizes import Sizes
 
 
 @dataclass(slots=True)

@@ -20,12 +20,12 @@ import click
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Pool, Replica, Replicas, Source
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, assignment, members
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import ENDPOINT, Resource
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
 
 TIERS: Final = 3
 REPETITIONS: Final = 9

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Final
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Fleet, Pool, Replica, Replicas, Source
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
 
 TIERS: Final = 4
 _STEP: Final = 1000

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 from benchmarks.xds.fleet import ChangingCatalog
+from controlplane.config import Address
 from controlplane.latest import Latest
 from controlplane.resources.resource import ENDPOINT
-from controlplane.settings import Address
 from controlplane.xds import Acknowledged, Event, Offer, XdsServer
 
 

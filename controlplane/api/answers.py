@@ -8,8 +8,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from controlplane.api.etags import etag
-from controlplane.edges.turns import Turns
 from controlplane.fleet import Pool, Replica
+from controlplane.turns import Turns
 
 FEW: Final = 64
 """Items that are encoded together."""

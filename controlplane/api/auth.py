@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api.errors import Handler, Problem
-from controlplane.settings import Address, Role, Token
-from controlplane.settings.tokens import holder
+from controlplane.config import Address, Role, Token
+from controlplane.config.tokens import holder
 
 _OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
 """Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing

@@ -13,6 +13,12 @@ from controlplane.api.auth import Principal, sender_of
 from controlplane.api.preview_view import preview_view
 from controlplane.api.schema.requests import ReplicaBatch
 from controlplane.api.watch import Watch
+from controlplane.config import (
+    AdminSettings,
+    ReplicaSettings,
+    Role,
+)
+from controlplane.config.networks import check_pool, check_replica
 from controlplane.fleet import (
     Command,
     Fleet,
@@ -23,12 +29,6 @@ from controlplane.fleet import (
     refuse_foreign,
 )
 from controlplane.plane import Plane, preview
-from controlplane.settings import (
-    AdminSettings,
-    ReplicaSettings,
-    Role,
-)
-from controlplane.settings.networks import check_pool, check_replica
 
 MAX_POOLS: Final = 2_000
 MAX_REPLICAS: Final = 50_000

@@ -8,8 +8,8 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
+from controlplane.config import SettingsError
 from controlplane.fleet import Refused
-from controlplane.settings import SettingsError
 
 _log = logging.getLogger(__name__)
 

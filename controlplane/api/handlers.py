@@ -29,6 +29,7 @@ from controlplane.api.schema.requests import (
     Since,
 )
 from controlplane.api.views import discovery_view, history_view, pool_view, replica_view
+from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet import (
     AuditLog,
     DeletePool,
@@ -41,7 +42,6 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
-from controlplane.settings import PoolSettings, ReplicaSettings
 from controlplane.xds import NodeStatus
 
 Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from controlplane.api.views import plain
-from controlplane.edges.turns import Turns
 from controlplane.plane.envoys import Dispute
+from controlplane.turns import Turns
 from controlplane.xds import NodeStatus, TypeStatus
 
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.api.errors import Problem
 from controlplane.api.schema.requests import Query
-from controlplane.settings import PoolSettings, ReplicaSettings, SettingsError, shown, validated
-from controlplane.settings.values import Name
+from controlplane.config import PoolSettings, ReplicaSettings, SettingsError, shown, validated
+from controlplane.config.values import Name
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 QueryT = TypeVar("QueryT", bound=Query)

@@ -25,10 +25,10 @@ from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
 from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
-from controlplane.edges.turns import Turns
+from controlplane.config import Address, AdminSettings, Role, Token
 from controlplane.fleet import AuditLog, Change
 from controlplane.plane import Plane
-from controlplane.settings import Address, AdminSettings, Role, Token
+from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
 
 _LINGER: Final = 1.0

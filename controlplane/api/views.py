@@ -15,12 +15,12 @@ from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.balancing.explain import parting_sentences
 from controlplane.balancing.sentences import Step, explain
 from controlplane.balancing.sets import titles
-from controlplane.edges.turns import Turns
+from controlplane.config import WEIGHED, Policy
 from controlplane.fleet import Pool
 from controlplane.plane import KEPT, HistoryItem, Joined, PoolReport, ReplicaReport, changes
 from controlplane.resources.classes import Parting
-from controlplane.settings import WEIGHED, Policy
-from controlplane.signals import GpuMemory, Window
+from controlplane.telemetry import GpuMemory, Window
+from controlplane.turns import Turns
 
 _IN_SHORT: Final = ("capacity", "capacity_tokens", "tier", "weight", "share", "classes")
 

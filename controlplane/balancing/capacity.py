@@ -9,8 +9,8 @@ import numpy as np
 from controlplane.balancing.frame import BULK, Frame
 from controlplane.balancing.records import Given, recorded
 from controlplane.balancing.table import DEFAULT, Floats
-from controlplane.settings import Policy
-from controlplane.signals.sizes import Side
+from controlplane.config import Policy
+from controlplane.telemetry.sizes import Side
 
 TRUSTED: Final = 20.0
 """Requests from which on a replica speaks for itself; the mean of fewer is mostly chance when

@@ -11,7 +11,7 @@ from controlplane.balancing.frame import Frame, PoolState, State
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.sentences import Effect, Step
 from controlplane.balancing.table import Bools, Floats, Ints
-from controlplane.settings import Policy
+from controlplane.config import Policy
 
 
 @dataclass(frozen=True, slots=True)

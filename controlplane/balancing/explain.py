@@ -19,7 +19,7 @@ from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
 from controlplane.balancing.sets import DEAD_BAND, may_part
 from controlplane.balancing.table import Bools, Floats
-from controlplane.settings import BalancingSettings, Policy
+from controlplane.config import BalancingSettings, Policy
 
 _CHECKS: Final = "Envoys check the replicas for each new class before requests go by class."
 

@@ -16,9 +16,9 @@ from controlplane.balancing.classes import Division
 from controlplane.balancing.parting import Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
-from controlplane.settings import PoolSettings
-from controlplane.signals import WINDOW
-from controlplane.signals.sizes import Sizes
+from controlplane.config import PoolSettings
+from controlplane.telemetry import WINDOW
+from controlplane.telemetry.sizes import Sizes
 
 BULK: Final = "bulk"
 """The class of long requests, where requests are parted by size."""

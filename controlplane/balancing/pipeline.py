@@ -26,8 +26,8 @@ from controlplane.balancing.decision import ClassDecision, Decision
 from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
 from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
-from controlplane.settings import WEIGHED, PoolSettings
-from controlplane.signals.sizes import Sizes
+from controlplane.config import WEIGHED, PoolSettings
+from controlplane.telemetry.sizes import Sizes
 
 Stage = Callable[[Frame], None]
 

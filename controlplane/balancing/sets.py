@@ -20,9 +20,9 @@ from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.table import DEFAULT, Bools, Floats, Ints
-from controlplane.settings import PoolSettings
-from controlplane.settings.classes import DEFAULT as OTHERS_SHOWN
-from controlplane.signals.sizes import LARGEST, Sizes
+from controlplane.config import PoolSettings
+from controlplane.config.classes import DEFAULT as OTHERS_SHOWN
+from controlplane.telemetry.sizes import LARGEST, Sizes
 
 ENOUGH: Final = 6.0
 """Samples of each side that make a threshold one to rely on."""

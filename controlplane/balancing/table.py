@@ -13,10 +13,10 @@ from typing import Final, NamedTuple, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from controlplane.settings.memory import MemorySettings
-from controlplane.signals import Window
-from controlplane.signals.batches import BatchTotals
-from controlplane.signals.load import Failing
+from controlplane.config.memory import MemorySettings
+from controlplane.telemetry import Window
+from controlplane.telemetry.batches import BatchTotals
+from controlplane.telemetry.load import Failing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -14,11 +14,11 @@ from controlplane.cli.admin import DEFAULT_URL
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
+from controlplane.config import Address, Locality, SettingsError, parse_address, validated
+from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
-from controlplane.settings import Address, Locality, SettingsError, parse_address, validated
-from controlplane.settings.values import format_size, parse_size
 
 LEAST_HEAP: Final = 128 << 20
 """Bytes: twice what Envoy takes with a pool and without requests."""

@@ -13,9 +13,9 @@ import click
 
 from controlplane.cli import scrape_check
 from controlplane.cli.failure import USAGE, fail
-from controlplane.edges.scraping.scrape import ScrapeError
+from controlplane.config import Config, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
-from controlplane.settings import Config, SettingsError, load_config
+from controlplane.scraping.scrape import ScrapeError
 
 
 @click.command

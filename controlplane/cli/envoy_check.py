@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.edges.envoy import EnvoyError, find_envoy, first_refused
+from controlplane.envoy import EnvoyError, find_envoy, first_refused
 from controlplane.fleet import Fleet
 from controlplane.plane import catalog_if_healthy
 from controlplane.resources.resource import CLUSTER

@@ -14,7 +14,7 @@ from controlplane.cli.readings import readings
 from controlplane.cli.replica_table import headline
 from controlplane.cli.timeline import timeline
 from controlplane.client import Client, History, Pool, Replica
-from controlplane.settings import parse_duration
+from controlplane.config import parse_duration
 
 _EVERYTHING: Final = "1h"
 

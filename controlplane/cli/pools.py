@@ -10,7 +10,7 @@ from controlplane.cli.completion import pool_names
 from controlplane.cli.listing import Listing
 from controlplane.cli.pool_table import described, print_pools
 from controlplane.client import Client, Pool
-from controlplane.settings import Policy, ProfileName
+from controlplane.config import Policy, ProfileName
 
 _name = click.argument("pool", shell_complete=pool_names)
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from controlplane.balancing.sentences import duration, number, percent
-from controlplane.edges.scraping.access import Access
-from controlplane.edges.scraping.http_get import Getter
-from controlplane.edges.scraping.scrape import MAX_DEADLINE, receiver, scrape
-from controlplane.settings import Address, parse_address, validated
-from controlplane.settings.access import AccessSettings
-from controlplane.signals import PROFILES, Fit, GpuMemory, Window, fits
+from controlplane.config import Address, parse_address, validated
+from controlplane.config.access import AccessSettings
+from controlplane.scraping.access import Access
+from controlplane.scraping.http_get import Getter
+from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape
+from controlplane.telemetry import PROFILES, Fit, GpuMemory, Window, fits
 
 NEAR: Final = 3
 """Profiles that do not fit of which is said what they lack."""

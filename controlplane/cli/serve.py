@@ -11,12 +11,12 @@ from typing import Final
 
 import click
 
-from controlplane.assembly import running
+from controlplane.app import running
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.log_writer import LogWriter
-from controlplane.edges.config_file import read_config
+from controlplane.config import Config, SettingsError
+from controlplane.config_file import read_config
 from controlplane.fleet import Refused
-from controlplane.settings import Config, SettingsError
 
 STOPPED: Final = 20.0
 """Seconds after the signal to stop until the process ends, whatever it still waits for: a disk or a

@@ -6,7 +6,7 @@ import secrets
 import click
 
 from controlplane.cli.failure import USAGE, fail
-from controlplane.settings import Role, SettingsError, Token, parse_tokens
+from controlplane.config import Role, SettingsError, Token, parse_tokens
 
 
 @click.command

@@ -14,7 +14,7 @@ from controlplane.cli.top_screen import Screen
 from controlplane.cli.top_sight import Looker
 from controlplane.cli.top_table import tables
 from controlplane.client import ClientError
-from controlplane.settings import parse_duration
+from controlplane.config import parse_duration
 
 _SHORTEST: Final = 0.1
 """Seconds between two looks."""

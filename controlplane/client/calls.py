@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
-from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.config import PoolSettings, ReplicaSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from controlplane.client.connection import Connection, read
 from controlplane.client.errors import ClientError, PreconditionFailedError
 from controlplane.client.events import Event, followed
 from controlplane.client.previews import Previews
-from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.config import PoolSettings, ReplicaSettings
 
 PAGE: Final = 500
 """Names in a page; a replica takes about 2 kB."""

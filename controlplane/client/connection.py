@@ -21,7 +21,7 @@ from controlplane.client.errors import (
     UnsendableError,
     problem,
 )
-from controlplane.settings import SettingsError, validated
+from controlplane.config import SettingsError, validated
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 

@@ -8,7 +8,7 @@ from controlplane.api.schema.answers import Preview
 from controlplane.client import calls
 from controlplane.client.calls import Call
 from controlplane.client.connection import Connection, read
-from controlplane.settings import PoolSettings, ReplicaSettings
+from controlplane.config import PoolSettings, ReplicaSettings
 
 
 class Previews:

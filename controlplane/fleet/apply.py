@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.commands import (
     Command,
@@ -23,7 +24,6 @@ from controlplane.fleet.rules import (
     unless_most_move,
 )
 from controlplane.fleet.state import Draining, Fleet, Pool, Refused, Replica, is_same_process
-from controlplane.settings import PoolSettings, ReplicaSettings
 
 
 def apply(fleet: Fleet, command: Command, now: float) -> Applied:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet.layers import Source
-from controlplane.settings import PoolSettings, ReplicaSettings
 
 
 @dataclass(frozen=True, slots=True)

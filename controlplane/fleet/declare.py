@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+from controlplane.config import Config, PoolEntry, ReplicaSettings
 from controlplane.fleet.apply import put_pool, put_replicas, set_layers, set_replica_layers
 from controlplane.fleet.change import Applied, Draft
 from controlplane.fleet.commands import PutPool, PutReplicas
@@ -10,7 +11,6 @@ from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.rules import refuse_loops
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
-from controlplane.settings import Config, PoolEntry, ReplicaSettings
 
 
 def declare(fleet: Fleet, config: Config, now: float) -> Applied:

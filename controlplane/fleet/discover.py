@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from controlplane.config import ReplicaSettings
+from controlplane.config.listeners import Listeners
 from controlplane.fleet.change import Draft
 from controlplane.fleet.layers import Source
 from controlplane.fleet.rules import listeners_of
 from controlplane.fleet.state import Draining, Pool, Replica, is_same_process
-from controlplane.settings import ReplicaSettings
-from controlplane.settings.listeners import Listeners
 
 Sets = Mapping[str, Mapping[str, ReplicaSettings] | None]
 """By source, in order of precedence: its replicas by id; None as long as it has never answered."""

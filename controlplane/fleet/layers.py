@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic
 
-from controlplane.settings.said import SettingsT, overridden, said
+from controlplane.config.overrides import SettingsT, overridden, said
 
 
 class Source(StrEnum):

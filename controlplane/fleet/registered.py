@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from controlplane.config import Address, PoolSettings, ReplicaSettings
 from controlplane.fleet.change import Change, Key
 from controlplane.fleet.state import Draining, Fleet, Pool, Replica
-from controlplane.settings import Address, PoolSettings, ReplicaSettings
 
 K = TypeVar("K")
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from controlplane.config import Address, Config, PoolEntry, ReplicaSettings
+from controlplane.config.listeners import Listeners
 from controlplane.fleet.discover import HANDED_OVER
 from controlplane.fleet.layers import Layers, Source
 from controlplane.fleet.registered import Registered, RegisteredReplica
@@ -16,8 +18,6 @@ from controlplane.fleet.state import (
     Replicas,
     is_same_process,
 )
-from controlplane.settings import Address, Config, PoolEntry, ReplicaSettings
-from controlplane.settings.listeners import Listeners
 
 
 def restored(known: Registered, config: Config, now: float) -> Fleet:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from controlplane.config import ReplicaSettings
+from controlplane.config.listeners import Listeners
 from controlplane.fleet.commands import (
     Command,
     DeleteReplica,
@@ -14,8 +16,6 @@ from controlplane.fleet.commands import (
 )
 from controlplane.fleet.layers import Source
 from controlplane.fleet.state import Fleet, Pool, Refused, Replica
-from controlplane.settings import ReplicaSettings
-from controlplane.settings.listeners import Listeners
 
 TOGETHER: Final = 10.0
 """Seconds within which removals count as one step."""

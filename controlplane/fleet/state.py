@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from controlplane.config import Address, PoolSettings, ReplicaSettings
+from controlplane.config.overrides import said
 from controlplane.fleet.layers import Layers, Source
-from controlplane.settings import Address, PoolSettings, ReplicaSettings
-from controlplane.settings.said import said
 
 
 class Draining(StrEnum):

@@ -1,6 +1,6 @@
 """The control plane's whole state without I/O: commands, readings and the time in, a catalog out.
 
-`Plane` is what the edges talk to. It keeps what must outlive one call (the fleet, what was
+`Plane` is what the rooms that do I/O talk to. It keeps what must outlive one call (the fleet, what was
 observed of each replica, the last decision about each pool) and decides when it is asked to.
 """
 

@@ -13,14 +13,14 @@ from typing import Final
 from controlplane import balancing
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import without_counters
+from controlplane.config import ClassMatch, PoolSettings
 from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion, portion_of
-from controlplane.settings import ClassMatch, PoolSettings
-from controlplane.signals.sizes import RequestSizes
+from controlplane.telemetry.sizes import RequestSizes
 
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:

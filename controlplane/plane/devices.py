@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final
 
+from controlplane.config import Address, GpuSettings, PoolSettings, ReplicaSettings
+from controlplane.config.access import AccessSettings
 from controlplane.plane.observed import Failure
-from controlplane.settings import Address, GpuSettings, PoolSettings, ReplicaSettings
-from controlplane.settings.access import AccessSettings
-from controlplane.signals import Device, GpuMemory
-from controlplane.signals.devices import same_gpu
+from controlplane.telemetry import Device, GpuMemory
+from controlplane.telemetry.devices import same_gpu
 
 FORGOTTEN: Final = 10.0
 """Scrape intervals after which nothing that an exporter said counts."""

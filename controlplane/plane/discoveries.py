@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from controlplane.config import PoolEntry, ReplicaSettings
+from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Draft, Fleet, Replica, discover, listeners_of
-from controlplane.settings import PoolEntry, ReplicaSettings
-from controlplane.settings.listeners import Listeners
 
 EMPTY_SECONDS: Final = 60.0
 """After a start Envoys are told nothing for so long while a pool is empty because one of its

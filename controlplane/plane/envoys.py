@@ -5,13 +5,13 @@ from heapq import nsmallest
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from controlplane.config import Address
+from controlplane.config.listeners import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
 from controlplane.plane.readiness import Readiness, State
 from controlplane.resources.health_checks import FOR_A_WHILE, Checked, check_interval
 from controlplane.resources.views import View
-from controlplane.settings import Address
-from controlplane.settings.listeners import Listeners
-from controlplane.signals.load import Endpoint
+from controlplane.telemetry.load import Endpoint
 
 MOST: Final = 32
 """Replicas that one Envoy is asked to check. Where there are more, other Envoys check others."""

@@ -24,7 +24,7 @@ from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.fleet import Pool
 from controlplane.plane.inputs import Seen, input_of
 from controlplane.plane.readiness import State
-from controlplane.signals import GpuMemory, Window
+from controlplane.telemetry import GpuMemory, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from controlplane.fleet import Pool, Replica
 from controlplane.plane.devices import Devices, Joined
 from controlplane.plane.observed import Observations
 from controlplane.plane.traffic import Traffic
-from controlplane.signals import Window, profile_of
+from controlplane.telemetry import Window, profile_of
 
 
 class Seen(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.balancing import OWN, InFlight
 from controlplane.fleet import Change, Pool, Replica
 from controlplane.plane.readiness import Probe, Readiness, State
-from controlplane.signals import History, Reading, Window
+from controlplane.telemetry import History, Reading, Window
 
 RESTARTS: Final = 1 << 20
 """Of one process, more than it is ever seen to make."""

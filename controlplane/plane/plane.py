@@ -14,6 +14,9 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision
+from controlplane.config import Address, Config, PoolEntry
+from controlplane.config.access import ScrapingSettings
+from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
 from controlplane.plane.decisions import Decisions, decide
 from controlplane.plane.devices import Devices, Exporter, exporters_of
@@ -38,12 +41,9 @@ from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
-from controlplane.settings import Address, Config, PoolEntry
-from controlplane.settings.access import ScrapingSettings
-from controlplane.settings.listeners import Listeners
-from controlplane.signals import Device, Reading
-from controlplane.signals.load import Endpoint, Load, drained
-from controlplane.signals.sizes import RequestSizes, Sample
+from controlplane.telemetry import Device, Reading
+from controlplane.telemetry.load import Endpoint, Load, drained
+from controlplane.telemetry.sizes import RequestSizes, Sample
 
 
 class Plane:

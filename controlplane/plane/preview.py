@@ -5,6 +5,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
+from controlplane.config import ClassMatch
 from controlplane.fleet import Command, Fleet, Pool, whole
 from controlplane.plane.history import Histories
 from controlplane.plane.observed import Observations
@@ -13,7 +14,6 @@ from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion
-from controlplane.settings import ClassMatch
 
 
 @dataclass(frozen=True, slots=True)

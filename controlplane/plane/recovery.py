@@ -9,10 +9,10 @@ reports tell. An Envoy that holds nothing is served at once.
 from collections.abc import Container, Generator, Mapping
 from typing import Final
 
+from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Replica
 from controlplane.resources.catalog import ALL
-from controlplane.settings import Address
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load
 
 KNOWN_SECONDS: Final = 15.0
 """After there is a replica of a pool until Envoys are told of it: a heartbeat comes every third of

@@ -14,7 +14,7 @@ from controlplane.balancing.sentences import duration
 from controlplane.fleet import Fleet, Pool
 from controlplane.plane.discoveries import Discoveries
 from controlplane.plane.observed import lifetime_of
-from controlplane.signals import WINDOW
+from controlplane.telemetry import WINDOW
 
 STARTUP_SECONDS: Final = 5.0
 """After a start nothing is served until every replica was probed once, for so long at most: Envoys

@@ -2,11 +2,11 @@
 
 from collections.abc import Generator, Iterable, Mapping
 
+from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
-from controlplane.settings import Address
-from controlplane.signals import Window
-from controlplane.signals.load import ClassLoad, Endpoint, Failing, Load, LoadReports
+from controlplane.telemetry import Window
+from controlplane.telemetry.load import ClassLoad, Endpoint, Failing, Load, LoadReports
 
 
 class Traffic:

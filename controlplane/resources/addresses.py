@@ -2,7 +2,7 @@
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 
-from controlplane.settings import Address
+from controlplane.config import Address
 
 
 def socket_address(address: Address) -> core_v3.Address:

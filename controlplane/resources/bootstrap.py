@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+from controlplane.config import Address, Locality
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
-from controlplane.settings import Address, Locality
 
 NODE_CLUSTER: Final = "plimsoll"
 """What every node says that it belongs to; only operators read it."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from controlplane.config import ClassMatch
 from controlplane.resources.portion import Portion, portion_of
-from controlplane.settings import ClassMatch
 
 OTHERS: Final = ""
 """The name of the class that every request belongs to that no other class takes."""

@@ -12,10 +12,10 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.policies import load_balancing_policy, taking_turns
-from controlplane.settings.health_check import HealthCheckSettings
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less

@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 
+from controlplane.config import Address
 from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
-from controlplane.settings import Address
 
 OVERPROVISIONING_PERCENT: Final = 100
 """A locality that lost a tenth of its hosts gets a tenth less traffic. Envoy's 140 would leave the

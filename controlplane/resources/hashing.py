@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 
-from controlplane.settings import HashSettings
+from controlplane.config import HashSettings
 
 
 def hash_policy(settings: HashSettings | None) -> list[route_v3.RouteActionHashPolicy]:

@@ -5,10 +5,10 @@ from typing import Final
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 
+from controlplane.config import Address
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.downstream import Downstream, manager_of
-from controlplane.settings import Address
 
 _MANAGER: Final = (
     "type.googleapis.com/"

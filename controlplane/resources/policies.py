@@ -17,8 +17,8 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.ring_hash.v3 as
 import envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin.v3 as round_robin_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config import COMPARING, Policy
 from controlplane.fleet import Pool
-from controlplane.settings import COMPARING, Policy
 
 FULL_SCAN_HOSTS: Final = 64
 """Up to so many replicas Envoy looks at each of them for every request; above, at a few."""

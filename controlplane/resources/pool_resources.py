@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from controlplane.config import Address
 from controlplane.fleet import Pool
 from controlplane.resources.classes import (
     OTHERS,
@@ -22,7 +23,6 @@ from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.routes import route_configuration
-from controlplane.settings import Address
 
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The types of which every pool has a resource of its own name. Of the first two it has another for

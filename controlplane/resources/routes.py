@@ -9,6 +9,8 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config import ClassMatch, HashSettings
+from controlplane.config.pool import RouteSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
@@ -19,8 +21,6 @@ from controlplane.resources.retries import (
     clusters_by_try,
     retry_policy,
 )
-from controlplane.settings import ClassMatch, HashSettings
-from controlplane.settings.pool import RouteSettings
 
 IDLE_AFTER: Final = timedelta(seconds=5)
 """How much later than its timeout a request ends in which nothing moves: a client that does not

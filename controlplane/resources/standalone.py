@@ -14,6 +14,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config import Address
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
@@ -22,7 +23,6 @@ from controlplane.resources.pool_resources import PoolResources
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
-from controlplane.settings import Address
 
 _ANYWHERE: Final = Address("127.0.0.1", 1)
 """Where a gateway listens it says itself, and who only validates opens nothing."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
+from controlplane.config import Address, parse_listener_address, shown
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
-from controlplane.settings import Address, parse_listener_address, shown
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from controlplane import fleet as fleets
+from controlplane.config import Config, SettingsError
 from controlplane.fleet import (
     Applied,
     AuditEntry,
@@ -34,7 +35,6 @@ from controlplane.fleet import (
 )
 from controlplane.fleet.audit import CONFIG_FILE, CONTROL_PLANE, DISCOVERY
 from controlplane.plane import Plane
-from controlplane.settings import Config, SettingsError
 from controlplane.store.errors import Cause, WriteError
 from controlplane.store.store import Store
 from controlplane.store.waiting import Outcome, Waiting, Work, played

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zlib import crc32
 
-from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
-from controlplane.plane import RestartReplica
-from controlplane.settings import (
+from controlplane.config import (
     PoolSettings,
     ReplicaSettings,
     SettingsError,
     parse_address,
     validated,
 )
-from controlplane.settings.said import said_data
+from controlplane.config.overrides import said_data
+from controlplane.fleet import Draining, Registered, RegisteredPool, RegisteredReplica
+from controlplane.plane import RestartReplica
 from controlplane.store.errors import DamagedError, StoreError
 
 SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from controlplane.config import SettingsError
 from controlplane.fleet import Applied, Fleet, Noted, Refused, keys_of_rows
-from controlplane.settings import SettingsError
 
 Work: TypeAlias = Callable[[Fleet], Applied]
 """What is to be done to a fleet."""

@@ -11,9 +11,9 @@ import grpc
 
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
-from controlplane.signals.load import Endpoint
-from controlplane.signals.reporting import report_interval
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.load import Endpoint
+from controlplane.telemetry.reporting import report_interval
+from controlplane.telemetry.sizes import Sample
 from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.node import admit

@@ -12,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.health_checks import PREFIX
-from controlplane.signals.load import Endpoint, Load
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.load import Endpoint, Load
+from controlplane.telemetry.sizes import Sample
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.messages import parse
 from controlplane.xds.node import Node, node_of

@@ -9,11 +9,11 @@ from typing import Final, Generic, TypeVar
 import grpc
 
 from controlplane.binding import BindError, check_bindable
+from controlplane.config import Address
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
-from controlplane.settings import Address
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,

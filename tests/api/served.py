@@ -12,10 +12,10 @@ from yarl import URL
 
 from controlplane.api.changes import Check
 from controlplane.api.server import Limits, RestServer
-from controlplane.edges.own_metrics import OwnMetrics
+from controlplane.config import Address, AdminSettings, Token
 from controlplane.fleet import AuditLog, Command
+from controlplane.metrics import OwnMetrics
 from controlplane.plane import Plane, Target
-from controlplane.settings import Address, AdminSettings, Token
 from controlplane.xds import NodeStatus
 
 POOL = {"model": "minilm", "listener": {"address": "127.0.0.1:10000"}}

@@ -8,7 +8,7 @@ from weakref import WeakSet
 import pytest
 
 from controlplane.api.answers import FEW, encoded
-from controlplane.edges.turns import SLICE, Turns
+from controlplane.turns import SLICE, Turns
 
 
 @pytest.mark.parametrize(

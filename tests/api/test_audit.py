@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from controlplane.config import Role, Token
 from controlplane.fleet import Change
-from controlplane.settings import Role, Token
 from tests.api.served import POOL, REPLICA, Served, served
 
 PATH = "/v1/pools/m/replicas/a"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.config import PoolEntry, ReplicaSettings, validated
 from controlplane.fleet import Command, DeleteReplica, PutReplicas, Source
-from controlplane.settings import PoolEntry, ReplicaSettings, validated
 from tests.api.served import POOL, REPLICA, Answer, Served, served
 
 PATH = "/v1/pools/m/replicas"

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.api.preview_view import differing, preview_view
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Command, Drain, PutPool
 from controlplane.plane import Probe, preview
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.settings import PoolSettings, validated
 from tests.api.served import POOL, REPLICA, Served, served
 from tests.plane.lives import SIZES, Life, measured
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.settings import Role, Token
+from controlplane.config import Role, Token
 from tests.api.served import POOL, REPLICA, served
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows

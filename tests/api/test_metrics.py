@@ -3,7 +3,7 @@
 from aiohttp import ClientResponse
 
 from tests.api.served import Served, served
-from tests.edges.own_metrics.exposed import parsed
+from tests.metrics.exposed import parsed
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 

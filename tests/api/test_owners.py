@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.config import Config, PoolEntry, ReplicaSettings, Role, Token, validated
 from controlplane.fleet import registered, restored
-from controlplane.settings import Config, PoolEntry, ReplicaSettings, Role, Token, validated
 from tests.api.served import POOL, Answer, Served, served
 
 TOKENS = (

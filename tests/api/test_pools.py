@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.settings import (
+from controlplane.config import (
     PoolEntry,
     PoolSettings,
     ReplicaSettings,

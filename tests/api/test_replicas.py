@@ -1,9 +1,9 @@
 """Replicas over the API."""
 
+from controlplane.config import ReplicaSettings
 from controlplane.fleet import TOGETHER, Draining, expire
 from controlplane.plane import Failure, Probe
-from controlplane.settings import ReplicaSettings
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load
 from tests.api.served import POOL, REPLICA, Served, served
 
 

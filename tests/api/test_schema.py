@@ -10,9 +10,9 @@ from controlplane.api.openapi import document
 from controlplane.api.schema import answers, pools, replicas
 from controlplane.api.schema.answers import Answer as Model
 from controlplane.api.schema.operations import OPERATIONS
+from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.resources.resource import CLUSTER
-from controlplane.settings import PoolSettings, ReplicaSettings
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load
 from controlplane.xds import (
     Connected,
     Disconnected,

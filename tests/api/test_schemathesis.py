@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.settings import Role, Token
+from controlplane.config import Role, Token
 from tests.api.served import JSON, served
 
 TOKEN = "a-token-for-schemathesis"  # noqa: S105 - of a server that only this test knows

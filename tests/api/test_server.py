@@ -8,10 +8,10 @@ import pytest
 from controlplane.api.changes import Check
 from controlplane.api.server import RestServer
 from controlplane.binding import BindError
+from controlplane.config import Address, AdminSettings
 from controlplane.fleet import AuditLog, Command
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.settings import Address, AdminSettings
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, served
 

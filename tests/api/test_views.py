@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from controlplane.api.views import plain, pool_view, replica_view
+from controlplane.config import Policy, PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.settings import Policy, PoolSettings, ReplicaSettings, validated
-from controlplane.signals import GpuMemory, Histogram, Reading
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry import GpuMemory, Histogram, Reading
+from controlplane.telemetry.load import Endpoint, Load
 from tests.plane.pools import SETTINGS
 
 SHORT = {"model": "m", "listener": {"address": "127.0.0.1:10000"}}

@@ -8,9 +8,9 @@ import pytest
 
 from controlplane.api.events import Feed
 from controlplane.api.watch import Watch
+from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Applied, Drain, PutPool, PutReplica, apply, whole
 from controlplane.plane import Plane, Probe
-from controlplane.settings import ReplicaSettings, validated
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import Life, measured
 from tests.plane.pools import SETTINGS

@@ -15,12 +15,12 @@ from controlplane.balancing import (
     Table,
     decide,
 )
-from controlplane.settings import PoolSettings, validated
-from controlplane.settings.memory import MemorySettings
-from controlplane.signals import GpuMemory, Histogram, History, Reading, Window
-from controlplane.signals.batches import BatchTotals
-from controlplane.signals.load import Failing
-from controlplane.signals.sizes import Sizes
+from controlplane.config import PoolSettings, validated
+from controlplane.config.memory import MemorySettings
+from controlplane.telemetry import GpuMemory, Histogram, History, Reading, Window
+from controlplane.telemetry.batches import BatchTotals
+from controlplane.telemetry.load import Failing
+from controlplane.telemetry.sizes import Sizes
 
 MANY = 10_000
 """Envoys: with so many, each replica has a queue of its own."""

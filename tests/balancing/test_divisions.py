@@ -10,9 +10,9 @@ from controlplane.balancing import ENVOYS, Decision, InFlight, ReplicaInput, Tab
 from controlplane.balancing.candidates import Fleet, fleet_of
 from controlplane.balancing.classes import Division, divided
 from controlplane.balancing.prediction import Flow
-from controlplane.settings import PoolSettings
-from controlplane.signals import Histogram, History, Reading
-from controlplane.signals.sizes import Sizes
+from controlplane.config import PoolSettings
+from controlplane.telemetry import Histogram, History, Reading
+from controlplane.telemetry.sizes import Sizes
 
 SEARCH = Flow(rate=60.0, mean=16.0, square=256.0, long=16.0)
 NIGHTLY = Flow(rate=5.0, mean=2_000.0, square=4e6, long=2_000.0)

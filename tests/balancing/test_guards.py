@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from controlplane.balancing import ReplicaInput
 from controlplane.balancing.parting import Looked, Parting
-from controlplane.settings.memory import MemorySettings
-from controlplane.signals.load import Failing
+from controlplane.config.memory import MemorySettings
+from controlplane.telemetry.load import Failing
 from tests.balancing.pools import (
     INTERVAL,
     SETTINGS,

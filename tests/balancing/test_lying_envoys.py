@@ -14,8 +14,8 @@ from benchmarks.worlds import traffic
 from benchmarks.worlds.scenarios import Scenario, Timing
 from benchmarks.worlds.worlds import BATCHING, SLOTS, World
 from controlplane.balancing import ENVOYS, InFlight, ReplicaInput
-from controlplane.signals import History, Reading, Window
-from controlplane.signals.load import Endpoint, Load, LoadReports
+from controlplane.telemetry import History, Reading, Window
+from controlplane.telemetry.load import Endpoint, Load, LoadReports
 
 REPLICAS = 4
 VICTIM = 0

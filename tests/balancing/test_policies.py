@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.settings import Policy, PoolSettings
+from controlplane.config import Policy, PoolSettings
 from tests.balancing.pools import (
     INTERVAL,
     MANY,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from controlplane.balancing import Decision, decide
 from controlplane.balancing.headroom import CEILING, FLOOR
-from controlplane.signals.sizes import Sizes
+from controlplane.telemetry.sizes import Sizes
 from tests.balancing.pools import (
     SETTINGS,
     Play,

@@ -14,7 +14,7 @@ from controlplane.balancing.restart import (
     restored,
     without_counters,
 )
-from controlplane.settings import PoolSettings
+from controlplane.config import PoolSettings
 from tests.balancing.pools import (
     SETTINGS,
     Play,

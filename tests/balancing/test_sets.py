@@ -10,8 +10,8 @@ from controlplane.balancing import Decision
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.sets import titles
-from controlplane.settings import PoolSettings, validated
-from controlplane.signals.sizes import Sizes
+from controlplane.config import PoolSettings, validated
+from controlplane.telemetry.sizes import Sizes
 from tests.balancing.pools import (
     Play,
     Serving,

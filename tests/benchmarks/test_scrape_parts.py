@@ -8,7 +8,7 @@ from benchmarks.scrape.fleet import Asked
 from benchmarks.scrape.pages import SERVERS, Page
 from benchmarks.scrape.report import Round
 from benchmarks.scrape.served import Period, value_of
-from controlplane.signals import PROFILES, History, read
+from controlplane.telemetry import PROFILES, History, read
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
-from controlplane.settings import PoolEntry, SettingsError, validated
+from controlplane.config import PoolEntry, SettingsError, validated
 from tests.api.served import served
 from tests.cli.answering import run
 

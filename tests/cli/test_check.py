@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from controlplane.cli import envoy_check
 from controlplane.cli.group import plimsoll
-from controlplane.edges.envoy import find_envoy
+from controlplane.envoy import find_envoy
 from controlplane.fleet import Pool
 from controlplane.resources import clusters, pool_resources
 

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
 from controlplane.cli.scrape_check import parse_target
-from tests.signals.test_layers import triton
-from tests.signals.test_servers import exposed
-from tests.signals.texts import tei
+from tests.telemetry.test_layers import triton
+from tests.telemetry.test_servers import exposed
+from tests.telemetry.texts import tei
 
 
 @asynccontextmanager

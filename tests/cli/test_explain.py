@@ -10,10 +10,10 @@ from controlplane.api.views import history_view, replica_view
 from controlplane.cli.readings import readings
 from controlplane.cli.timeline import timeline
 from controlplane.client import History, Replica
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Drain, PutPool
 from controlplane.plane import Failure, Plane, Probe
-from controlplane.settings import PoolSettings, validated
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load
 from tests.api.parted import parted
 from tests.api.served import POOL, Served, served
 from tests.cli.answering import run

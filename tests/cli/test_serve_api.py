@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import yaml
 
-from controlplane.settings import Role, Token
+from controlplane.config import Role, Token
 from tests.cli.test_serve import POOL, config, run
 from tests.processes import DEADLINE, free_port, serving, until
 

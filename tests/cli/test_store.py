@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from controlplane.settings import Role, Token
+from controlplane.config import Role, Token
 from controlplane.store.errors import Cause
 from tests.processes import DEADLINE, Plimsoll, free_port, process, serving, until
 

@@ -5,8 +5,8 @@ import json
 from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
-from controlplane.settings import Role, parse_tokens
-from controlplane.settings.tokens import holder
+from controlplane.config import Role, parse_tokens
+from controlplane.config.tokens import holder
 
 
 def made(*arguments: str) -> Result:

@@ -15,7 +15,7 @@ import pytest
 
 from controlplane.cli.top_sight import Looker
 from controlplane.plane import Failure, Probe
-from controlplane.signals import GpuMemory, Histogram, Reading
+from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.api.parted import parted
 from tests.api.served import POOL, Served, served
 from tests.cli.answering import run

@@ -27,9 +27,9 @@ from controlplane.client import (
     UnreachableError,
 )
 from controlplane.client.errors import problem
+from controlplane.config import PoolSettings, ReplicaSettings, Role, Token, load_config
 from controlplane.plane import Probe
 from controlplane.resources.resource import CLUSTER
-from controlplane.settings import PoolSettings, ReplicaSettings, Role, Token, load_config
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, REPLICA, Served, served
 from tests.client.clients import client, sent

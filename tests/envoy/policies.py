@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from controlplane.config import Policy
 from controlplane.resources.bootstrap import Protocol
-from controlplane.settings import Policy
 from tests.envoy.pools import pool_of
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
 from tests.replica import FakeReplica, replica

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane import assembly
-from controlplane.assembly import Running, running
+from controlplane import app
+from controlplane.app import Running, running
+from controlplane.config import load_config
 from controlplane.plane import Plane
-from controlplane.settings import load_config
 from tests.envoy.load import load
 from tests.envoy.test_steering import POOL, plane_and_envoy, pool
 from tests.processes import free_port, sidecar, until
@@ -37,7 +37,7 @@ async def control_plane(
         made.append(Plane(now))
         return made[0]
 
-    monkeypatch.setattr(assembly, "Plane", remembered)
+    monkeypatch.setattr(app, "Plane", remembered)
     config = {
         "admin": {"address": f"127.0.0.1:{free_port()}"},
         "xds": {"address": f"127.0.0.1:{free_port()}"},

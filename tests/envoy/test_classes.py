@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from controlplane.config import Address, ClassMatch, PoolSettings, validated
 from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluster_of
 from controlplane.resources.portion import Portion
-from controlplane.settings import Address, ClassMatch, PoolSettings, validated
-from controlplane.signals.load import Endpoint, LoadReports
+from controlplane.telemetry.load import Endpoint, LoadReports
 from controlplane.xds import LoadSink, LoadStats
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, pool_of, put, running, serves

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address
 from tests.envoy.pools import pool_of, running
 from tests.processes import Envoy, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica

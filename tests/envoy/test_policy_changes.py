@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.config import Policy
 from controlplane.resources.bootstrap import Protocol
-from controlplane.settings import Policy
 from tests.envoy.load import load
 from tests.envoy.policies import (
     BALANCING,

@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address
 from tests.envoy.faulty import FaultyReplica
 from tests.envoy.pools import pool, pool_of, running
 from tests.processes import Plimsoll, free_port, serving, until

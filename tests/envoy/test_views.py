@@ -6,8 +6,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from controlplane.config import Address, Locality, Policy
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address, Locality, Policy
 from tests.envoy.policies import BALANCING, balancing
 from tests.envoy.pools import pool, running
 from tests.processes import Envoy, free_port, serving, until

@@ -14,11 +14,11 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Command, PutPool
 from controlplane.resources.bootstrap import Protocol
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.settings import PoolSettings, validated
 from controlplane.xds import Rejected
 from tests.envoy.load import load
 from tests.envoy.pools import HEALTH_CHECK, PROTOCOLS, serves

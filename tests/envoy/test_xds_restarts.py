@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol
-from controlplane.settings import Address
 from tests.envoy.load import load
 from tests.envoy.pools import PROTOCOLS, all_serve, pool_of, put, serves
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane.settings import Config, Role, Token, load_config, parse_tokens
+from controlplane.config import Config, Role, Token, load_config, parse_tokens
 from embedding_replica import options
 from tests.examples.compose import ROOT, compose, services
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.sizes import Sample
 from controlplane.xds import ACCESS_LOGS as SERVICE
 from controlplane.xds import report_services
 from controlplane.xds.report_services import MAX_ENTRIES, Allowance

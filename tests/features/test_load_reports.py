@@ -12,9 +12,9 @@ import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
 import grpc
 import pytest
 
-from controlplane.signals import reporting
-from controlplane.signals.load import Endpoint, Load
-from controlplane.signals.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
+from controlplane.telemetry import reporting
+from controlplane.telemetry.load import Endpoint, Load
+from controlplane.telemetry.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
 from controlplane.xds import LOAD_REPORTING as SERVICE
 from controlplane.xds import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until

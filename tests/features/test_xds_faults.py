@@ -6,9 +6,9 @@ import contextlib
 import grpc
 import pytest
 
+from controlplane.config import Address
 from controlplane.latest import Latest
 from controlplane.resources.resource import CLUSTER
-from controlplane.settings import Address
 from controlplane.xds import FAULT, BindError, Disconnected, Offer, XdsServer
 from controlplane.xds.server import MAX_MESSAGE_BYTES
 from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until

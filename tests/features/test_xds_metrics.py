@@ -5,15 +5,15 @@ from pathlib import Path
 
 import aiohttp
 
-from controlplane.assembly import running
-from controlplane.edges.own_metrics import OwnMetrics
+from controlplane.app import running
+from controlplane.config import load_config
+from controlplane.metrics import OwnMetrics
 from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER
-from controlplane.settings import load_config
 from controlplane.xds import Disconnected
-from tests.edges.own_metrics.exposed import parsed, values
 from tests.features.xds import FixedCatalog, envoy, serving, until
 from tests.features.xds import Plane as Serving
+from tests.metrics.exposed import parsed, values
 from tests.processes import DEADLINE
 from tests.xds.snapshots import snapshot
 

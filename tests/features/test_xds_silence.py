@@ -11,8 +11,8 @@ import pytest
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
-from controlplane.signals.load import Endpoint
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.load import Endpoint
+from controlplane.telemetry.sizes import Sample
 from controlplane.xds import ACCESS_LOGS, AGGREGATED
 from controlplane.xds import HEALTH_DISCOVERY as HEALTH
 from controlplane.xds import LOAD_REPORTING as LOADS

@@ -13,11 +13,11 @@ import envoy_data_plane.google.protobuf as protobuf
 import envoy_data_plane.google.rpc as rpc
 import grpc
 
+from controlplane.config import Address
 from controlplane.latest import Latest
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
-from controlplane.settings import Address
 from controlplane.xds import (
     AGGREGATED,
     Catalog,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
+from controlplane.config import Config, PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import (
     Applied,
     Change,
@@ -22,7 +23,6 @@ from controlplane.fleet import (
     discover,
     expire,
 )
-from controlplane.settings import Config, PoolSettings, ReplicaSettings, validated
 
 Replicas = dict[str, int]
 """Ports on one host, by replica id."""

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config import Config
 from controlplane.fleet import (
     Applied,
     Change,
@@ -25,7 +26,6 @@ from controlplane.fleet import (
     expire,
     whole,
 )
-from controlplane.settings import Config
 from tests.fleet.fleets import (
     a_pool,
     after,

@@ -4,8 +4,8 @@ from copy import deepcopy
 
 import pytest
 
+from controlplane.config import Config, validated
 from controlplane.fleet import Drain, Draining, Fleet, PutPool, Refused, Source
-from controlplane.settings import Config, validated
 from tests.fleet.fleets import (
     a_pool,
     after,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.config import Config, PoolSettings, validated
 from controlplane.fleet import (
     DeletePool,
     DeleteReplica,
@@ -13,7 +14,6 @@ from controlplane.fleet import (
     Refused,
     Source,
 )
-from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
     after,
     applied,

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.config import Address
+from controlplane.config.listeners import Listeners
 from controlplane.fleet import (
     Command,
     DeletePool,
@@ -15,8 +17,6 @@ from controlplane.fleet import (
     registered,
     restored,
 )
-from controlplane.settings import Address
-from controlplane.settings.listeners import Listeners
 from tests.fleet.fleets import (
     a_pool,
     after,

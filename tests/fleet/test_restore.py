@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config import Config, PoolSettings, validated
 from controlplane.fleet import (
     Command,
     DeletePool,
@@ -22,7 +23,6 @@ from controlplane.fleet import (
     restored,
     rows,
 )
-from controlplane.settings import Config, PoolSettings, validated
 from tests.fleet.fleets import (
     after,
     applied,

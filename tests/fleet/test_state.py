@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config import Address
 from controlplane.fleet import Replica, Replicas, Source
-from controlplane.settings import Address
 from tests.fleet.fleets import replica_settings
 
 

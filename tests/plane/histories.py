@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from controlplane.config import ReplicaSettings
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import HistoryItem, Plane, Probe, Target
-from controlplane.settings import ReplicaSettings
-from controlplane.signals import GpuMemory, Histogram, Reading
+from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.plane.pools import SETTINGS
 
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.5, 1.0, float("inf"))

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from controlplane.balancing.restart import pool_data, replica_data
+from controlplane.config import Config, load_config
 from controlplane.fleet import registered, restored, whole
 from controlplane.plane import Plane, Probe, RestartPool, RestartReplica, Target
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
-from controlplane.settings import Config, load_config
-from controlplane.signals import Histogram, Reading
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry import Histogram, Reading
+from controlplane.telemetry.sizes import Sample
 
 CONFIG = load_config(
     """

@@ -1,5 +1,5 @@
 """The settings of a pool whose tests do not care for them."""
 
-from controlplane.settings import PoolSettings
+from controlplane.config import PoolSettings
 
 SETTINGS = PoolSettings.model_validate({"model": "m", "listener": {"address": "127.0.0.1:10000"}})

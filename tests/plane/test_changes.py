@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing.sentences import Step
+from controlplane.config import ReplicaSettings
 from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Failure, Probe, State, changes
 from controlplane.plane.history import HistoryEntry
-from controlplane.settings import ReplicaSettings
 from tests.plane.histories import Watched
 
 STEPS = (

@@ -1,5 +1,6 @@
 """Pools whose requests a user parts into classes: what Envoys are told, and what they tell."""
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import PutPool, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.plane.decisions import notice
@@ -7,8 +8,7 @@ from controlplane.plane.preview import preview
 from controlplane.resources.classes import OTHERS, class_of
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals.load import ClassLoad, Endpoint, Load
+from controlplane.telemetry.load import ClassLoad, Endpoint, Load
 
 ADDRESSES = {"a": "127.0.0.1:9001", "b": "127.0.0.1:9002"}
 AT_A = Endpoint("p", "127.0.0.1", 9001)

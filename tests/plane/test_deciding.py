@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import Decision
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import (
     Command,
     DeleteReplica,
@@ -20,8 +21,7 @@ from controlplane.fleet import (
 )
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.report import Outline
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals import Device, GpuMemory
+from controlplane.telemetry import Device, GpuMemory
 from tests.fleet.fleets import without_pool
 from tests.plane.test_growth import versions
 

@@ -3,10 +3,10 @@
 import pytest
 
 from controlplane.api.views import replica_view
+from controlplane.config import Config, load_config
 from controlplane.plane import Failure, Plane, Probe, ReplicaReport
 from controlplane.plane.devices import exporters_of
-from controlplane.settings import Config, load_config
-from controlplane.signals import Device, GpuMemory, Histogram, Reading
+from controlplane.telemetry import Device, GpuMemory, Histogram, Reading
 from tests.calls import calls
 
 REPLICAS = """

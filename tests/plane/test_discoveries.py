@@ -3,11 +3,11 @@
 import pytest
 
 from controlplane.balancing.restart import pool_data, replica_data
+from controlplane.config import Config, ReplicaSettings, load_config, validated
 from controlplane.fleet import PutPool, PutReplica, registered, restored, whole
 from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.plane.discoveries import EMPTY_SECONDS
 from controlplane.plane.startup import STARTUP_SECONDS
-from controlplane.settings import Config, ReplicaSettings, load_config, validated
 
 SOURCE = "directory replicas.d"
 

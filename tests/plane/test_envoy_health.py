@@ -8,7 +8,7 @@ from controlplane.plane import Plane, Probe
 from controlplane.plane.envoys import MOST, Dispute
 from controlplane.resources.health_checks import FOR_A_WHILE, check_interval
 from controlplane.resources.views import View
-from controlplane.signals.load import Endpoint
+from controlplane.telemetry.load import Endpoint
 from tests.fleet.fleets import pool_settings, put, without_replica
 
 A = Endpoint("p", "127.0.0.1", 1)

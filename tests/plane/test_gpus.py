@@ -2,10 +2,10 @@
 
 import pytest
 
+from controlplane.config import Config, ReplicaSettings, validated
 from controlplane.fleet import Command, PutReplica
 from controlplane.plane import Plane, Probe
-from controlplane.settings import Config, ReplicaSettings, validated
-from controlplane.signals import GpuMemory, Histogram, Reading
+from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.fleet.fleets import file
 
 FULL, HALF = 99.0, 50.0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import (
     Command,
     DeletePool,
@@ -30,7 +31,6 @@ from controlplane.resources.endpoints import Member
 from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.views import View
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
 from tests.calls import calls
 
 IDS = "abcdef"

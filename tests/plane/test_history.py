@@ -4,12 +4,12 @@ import random
 import tracemalloc
 from math import ceil
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.changes import changes
 from controlplane.plane.history import KEPT, MOST_BYTES, REGULAR, _History, _Kept, packed, unpacked
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals import Histogram, Reading
+from controlplane.telemetry import Histogram, Reading
 from tests.plane.histories import Watched
 from tests.plane.pools import SETTINGS
 

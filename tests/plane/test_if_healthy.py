@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.plane import catalog_if_healthy
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.settings import PoolSettings, validated
 from tests.fleet.fleets import after, put
 
 

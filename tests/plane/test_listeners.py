@@ -1,9 +1,9 @@
 import pytest
 
+from controlplane.config import Address, Config, validated
 from controlplane.fleet import PutPool, Refused
 from controlplane.plane import Plane
 from controlplane.resources.views import View
-from controlplane.settings import Address, Config, validated
 from tests.fleet.fleets import file, pool_settings, put
 
 

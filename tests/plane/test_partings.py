@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from controlplane.config import ClassMatch
 from controlplane.plane.decisions import ClassStep, next_step
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion
-from controlplane.settings import ClassMatch
 
 NEEDED = 2.0
 PORTIONS = {"a": Portion("tier-1", 100)}

@@ -5,14 +5,14 @@ from dataclasses import replace
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import pytest
 
+from controlplane.config import Config, ReplicaSettings, load_config, validated
 from controlplane.fleet import Drain, PutReplica, Refused, expire
 from controlplane.plane import Failure, Plane, Probe, Target
 from controlplane.plane.startup import STARTUP_SECONDS
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
-from controlplane.settings import Config, ReplicaSettings, load_config, validated
-from controlplane.signals import GpuMemory, Histogram, Reading
+from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.fleet.fleets import without_pool
 
 CONFIG = load_config(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import (
     Command,
     DeletePool,
@@ -16,9 +17,8 @@ from controlplane.plane import Plane, Probe, preview
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.readable import readable
 from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.settings import PoolSettings, ReplicaSettings, validated
-from controlplane.signals import Histogram, Reading
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry import Histogram, Reading
+from controlplane.telemetry.load import Endpoint, Load
 from tests.plane.lives import measured, restarted, steadily
 
 INF = float("inf")

@@ -1,10 +1,10 @@
 """After a registry was lost Envoys keep what they hold of a pool until it is known again."""
 
+from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, PutPool, PutReplica
 from controlplane.plane import Plane, Probe
 from controlplane.plane.recovery import KNOWN_SECONDS, OVER_SECONDS, SILENT_SECONDS
-from controlplane.settings import ReplicaSettings, validated
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, Load
 from tests.fleet.fleets import pool_settings
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from controlplane.config import ReplicaSettings, load_config, validated
 from controlplane.fleet import Drain, PutReplica, Undrain
 from controlplane.plane import Plane, Probe
 from controlplane.resources.endpoints import Member
-from controlplane.settings import ReplicaSettings, load_config, validated
 from tests.fleet.fleets import without_pool
 
 TEXT = """

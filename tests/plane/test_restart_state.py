@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.config import Address
 from controlplane.fleet import whole
 from controlplane.plane import Failure, Plane, Probe
 from controlplane.plane.startup import HELD
-from controlplane.settings import Address
 from tests.fleet.fleets import without_pool
 from tests.plane.lives import CONFIG, SECONDS, SIZES, kept, measured, restarted, steadily, target
 

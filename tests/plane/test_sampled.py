@@ -1,7 +1,7 @@
 """What Envoys tell of the sizes of requests, pool by pool."""
 
 from controlplane.plane import Plane
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.sizes import Sample
 from tests.fleet.fleets import without_pool
 from tests.plane.test_traffic import serving
 

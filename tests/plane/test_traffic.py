@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing import InFlight
+from controlplane.config import Address, Config, load_config
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
-from controlplane.settings import Address, Config, load_config
-from controlplane.signals import profile_of, read
-from controlplane.signals.load import Endpoint, Load
+from controlplane.telemetry import profile_of, read
+from controlplane.telemetry.load import Endpoint, Load
 from tests.fleet.fleets import without_pool
 from tests.plane.test_plane import reading
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
+from controlplane.config import ClassMatch
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
 from controlplane.resources.portion import Portion
-from controlplane.settings import ClassMatch
 
 Portions = Mapping[str, Portion]
 

@@ -9,6 +9,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 as least_request_v3  # noqa: E501 - a module's name has no shorter form
 
+from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
@@ -17,7 +18,6 @@ from controlplane.resources.endpoints import assignment, members
 from controlplane.resources.listeners import listener
 from controlplane.resources.portion import Portion
 from controlplane.resources.routes import route_configuration
-from controlplane.settings import Address, PoolSettings, validated
 from tests.fleet.fleets import a_pool, after, put
 
 TIER = Portion("tier-1", 100)

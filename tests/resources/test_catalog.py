@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import DeletePool, Drain, Fleet, Heartbeat, Pool, PutPool
 from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
@@ -16,7 +17,6 @@ from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View
-from controlplane.settings import Address, PoolSettings, validated
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.decoded import TIER, catalog
 

@@ -7,6 +7,7 @@ import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.config import Address, ClassMatch, HeaderMatch
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import (
@@ -20,7 +21,6 @@ from controlplane.resources.classes import (
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
-from controlplane.settings import Address, ClassMatch, HeaderMatch
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.classes import by_length, parted
 

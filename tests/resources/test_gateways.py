@@ -3,11 +3,11 @@
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config import ClassMatch, validated
+from controlplane.config.pool import RouteSettings
 from controlplane.resources.gateways import GATEWAY, POOL_HEADER, gateway_routes
 from controlplane.resources.resource import ROUTE
 from controlplane.resources.routes import Routed
-from controlplane.settings import ClassMatch, validated
-from controlplane.settings.pool import RouteSettings
 
 POOLS = (
     Routed("p", validated(RouteSettings, {"prefix": "/v1", "timeout": "2s"}), None),

@@ -8,8 +8,8 @@ import envoy_data_plane.envoy.extensions.router.cluster_specifiers.matcher.v3 as
 import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 import pytest
 
+from controlplane.config import Address
 from controlplane.resources.retries import KEPT, RETRY_HEADER
-from controlplane.settings import Address
 from tests.resources.decoded import (
     a_pool_of,
     a_pool_with,

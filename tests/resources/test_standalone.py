@@ -3,11 +3,11 @@
 import envoy_data_plane.envoy.config.bootstrap.v3 as bootstrap_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.portion import Portion
 from controlplane.resources.standalone import gateway_parts, sidecar_parts, standalone
-from controlplane.settings import PoolSettings, validated
 from tests.fleet.fleets import a_pool, after
 from tests.resources.classes import by_length
 from tests.resources.decoded import (

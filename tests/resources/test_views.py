@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config import Address
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
-from controlplane.settings import Address
 
 
 def view(**wanted: object) -> View:

@@ -9,6 +9,7 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 import envoy_data_plane.google.protobuf as protobuf
 import pytest
 
+from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
 from controlplane.resources.places import Place
@@ -16,7 +17,6 @@ from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
-from controlplane.settings import Address, PoolSettings, validated
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.decoded import TIER, catalog, in_zone
 

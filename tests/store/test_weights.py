@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from controlplane.balancing.parting import Looked
+from controlplane.config import ClassMatch, ReplicaSettings, validated
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
 from controlplane.plane import Plane, Probe, RestartReplica
 from controlplane.resources.classes import Parting
-from controlplane.settings import ClassMatch, ReplicaSettings, validated
 from controlplane.store import Store, WeightKeeper, remembered
 from controlplane.store.database import Weighing as Row
 from controlplane.store.errors import WriteError

@@ -6,7 +6,7 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.data.accesslog.v3 as accesslog_v3
 import envoy_data_plane.envoy.service.accesslog.v3 as als_v3
 
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.sizes import Sample
 
 
 def entry(sample: Sample) -> accesslog_v3.HttpAccessLogEntry:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.signals.sizes import Sample
+from controlplane.telemetry.sizes import Sample
 from controlplane.xds import ProtocolError
 from controlplane.xds.reports import MAX_NAME, MAX_REQUEST_SECONDS, decode_access_logs
 from tests.xds.access_logs import entry, logs

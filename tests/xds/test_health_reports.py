@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.config import Address
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.health_checks import PREFIX, Checked, health_check_specifier
-from controlplane.settings import Address
-from controlplane.signals.load import Endpoint
+from controlplane.telemetry.load import Endpoint
 from controlplane.xds import ProtocolError
 from controlplane.xds.reports import MAX_HEALTH_ENDPOINTS, HealthReport, decode_health_report
 from tests.fleet.fleets import a_pool

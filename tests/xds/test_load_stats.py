@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.signals.load import Endpoint, Failing, Load, LoadReports
+from controlplane.telemetry.load import Endpoint, Failing, Load, LoadReports
 from controlplane.xds import ProtocolError
 from controlplane.xds import reports as load_stats
 from controlplane.xds.reports import (

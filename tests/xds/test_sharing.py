@@ -2,10 +2,10 @@
 
 import pytest
 
+from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.resources.views import View
-from controlplane.settings import PoolSettings, validated
 from controlplane.xds import Acknowledged, Locality, Node, Rejected
 from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream

@@ -21,7 +21,7 @@ from controlplane.api.schema.requests import (
     ReplicaPage,
     Since,
 )
-from controlplane.settings import PoolSettings, ReplicaSettings, Role
+from controlplane.config import PoolSettings, ReplicaSettings, Role
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"

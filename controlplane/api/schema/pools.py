@@ -4,16 +4,16 @@ from typing import Annotated, Any
 
 from controlplane.api.schema.answers import Answer, Declared, one_of
 from controlplane.api.schema.replicas import InForce, ReplicaInShort
-from controlplane.settings import (
+from controlplane.config import (
     BalancingSettings,
     ClassMatch,
     ClassSettings,
     HeaderMatch,
     MetricsSettings,
 )
-from controlplane.settings.classes import ObjectiveSettings
-from controlplane.settings.health_check import HealthCheckSettings
-from controlplane.settings.pool import ListenerSettings, RouteSettings
+from controlplane.config.classes import ObjectiveSettings
+from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.pool import ListenerSettings, RouteSettings
 
 
 class Listener(Answer, settings=ListenerSettings):

@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 from controlplane.api.schema.answers import Answer, Declared, one_of
-from controlplane.settings import Locality
-from controlplane.settings.replica import Gpu
+from controlplane.config import Locality
+from controlplane.config.replica import Gpu
 
 State = Annotated[str, one_of("starting", "ready", "gone")]
 Draining = Annotated[str, one_of("operator", "lease", "discovery")]

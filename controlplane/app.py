@@ -1,0 +1,344 @@
+"""Builds everything and joins it; the only file that knows all the parts.
+
+Edges tell the plane what they saw and wake one task, which decides and hands the catalog to the
+xDS server, as often as `plane.pacing` lets it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from controlplane.api.server import RestServer
+from controlplane.config import Address, Config, SettingsError
+from controlplane.config_file import read_tokens, watch, watch_tokens
+from controlplane.discovery import Discovery, open_source
+from controlplane.fleet import AuditLog, Change, registered, restored, whole
+from controlplane.latest import Latest, Notice
+from controlplane.metrics import OwnMetrics
+from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.views import View
+from controlplane.scraping.scraper import Scraper
+from controlplane.store import Registry, Store, WeightKeeper, remembered
+from controlplane.telemetry.load import Endpoint
+from controlplane.telemetry.sizes import Sample
+from controlplane.turns import SLICE, Turns
+from controlplane.xds import LoadStats, Offer, XdsServer, events
+
+_log = logging.getLogger(__name__)
+
+IDLE_INTERVAL: Final = 1.0
+"""Seconds after which a decision is made even if nothing was noticed: leases run out, and
+readings grow old, without an event."""
+
+GRACE: Final = 2.0
+"""Seconds for open streams and requests to end when the control plane stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A control plane that serves.
+
+    Attributes:
+        admin: Where the REST API listens.
+        xds: Where Envoys connect.
+        reread: Has the config file and the token file read at once.
+    """
+
+    admin: Address
+    xds: Address
+    reread: Callable[[], None]
+
+
+@asynccontextmanager
+async def running(config: Config, path: Path | None = None) -> AsyncIterator[Running]:
+    """Run a control plane for as long as the context is open.
+
+    Args:
+        config: What to serve.
+        path: The file it was read from, to follow its changes; None: it stays as it is.
+
+    Raises:
+        SettingsError: When the config names a file that cannot be used.
+        Refused: When its pools contradict each other, or what the API said.
+        OSError: When an address cannot be listened on, or the store not be used; the text says
+            which.
+    """
+    store = Store(_folder(path) / config.store.path)
+    try:
+        async with _running(config, path, store) as addresses:
+            yield addresses
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
+    file = config.admin.token_file
+    token_file = _folder(path) / file if file else None
+    tokens = read_tokens(token_file) if token_file else ()
+    loaded = await store.load()
+    plane = Plane(time.monotonic())
+    if loaded.lost is not None:
+        plane.recovery.begin(is_missing=loaded.is_missing)
+    fleet = restored(loaded.registered, config, time.monotonic())
+    plane.adopt(whole(fleet), time.monotonic())
+    plane.restore(remembered(loaded.weighings, time.time()), time.monotonic())
+    plane.discoveries.adopt(config.pools)
+    plane.scrape_with(config.pools)
+    slot: Latest[Offer | None] = Latest(None)
+    woken = Notice(time.monotonic)
+    metrics = OwnMetrics(plane)
+    scraper = Scraper(plane, woken.set, scraped=metrics.scraped, folder=_folder(path))
+
+    def observe(node: str, event: events.Event) -> None:
+        _log_event(node, event)
+        metrics.streams.observe(event)
+        rest.observe(node, event)
+
+    xds = XdsServer(
+        config.xds.address,
+        slot,
+        observe,
+        loads=_Loads(plane, woken),
+        samples=_Samples(plane),
+        health=_Health(plane),
+        pushes=metrics.pushes,
+        guests=plane,
+    )
+    metrics.streams.show_streams(lambda: xds.streams)
+    metrics.streams.show_queue(lambda: xds.streams_waiting)
+    metrics.show_store(
+        lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
+    )
+
+    def changed(changes: Sequence[Change]) -> None:
+        scraper.reconcile(changes)
+        rest.changed(changes)
+        woken.set()
+
+    audit = AuditLog(loaded.audit)
+    registry = Registry(
+        plane,
+        store,
+        changed,
+        time.monotonic,
+        is_stored=registered(plane.fleet) == loaded.registered,
+        audit=audit,
+        wall_clock=time.time,
+    )
+    keeper = WeightKeeper(plane, store, time.monotonic, time.time)
+
+    def discover() -> None:
+        registry.discover()
+        rest.look()
+
+    opened = partial(open_source, base=_folder(path))
+    discovery = Discovery(plane, discover, woken.set, open_source=opened)
+    discovery.follow(config.pools)
+
+    def adopt(changed_config: Config) -> None:
+        _servers_stay(config, changed_config)
+        plane.refuse_at_listeners(changed_config)
+        registry.declare(changed_config)
+        discovery.follow(changed_config.pools)
+        rest.look()
+
+    def decided(seconds: float) -> None:
+        metrics.decided(seconds)
+        for sentence in plane.recovery.news():
+            _log.warning("%s", sentence)
+        rest.look()
+
+    asked = asyncio.Event(), asyncio.Event()
+
+    def reread() -> None:
+        for each in asked:
+            each.set()
+
+    rest = RestServer(
+        config.admin,
+        plane,
+        carry_out=registry.apply,
+        nodes=xds.nodes,
+        audit=audit,
+        # Without pools there is nothing to serve, and the API is what brings them.
+        ready=lambda: slot.value is not None or not plane.fleet.pools,
+        metrics=metrics.page,
+        tokens=tokens,
+    )
+    try:
+        addresses = Running(await rest.start(), await xds.start(), reread)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(scraper.run(), name="scraper"),
+                group.create_task(discovery.run(), name="discovery"),
+                group.create_task(
+                    steer(plane, slot, woken, decided, lambda: xds.streams or None),
+                    name="steering",
+                ),
+                group.create_task(registry.run(), name="leases"),
+                group.create_task(keeper.run(), name="weights"),
+            ]
+            if path is not None:
+                follow = watch(path, config, adopt, metrics.config_file, asked[0])
+                tasks.append(group.create_task(follow, name="config file"))
+            if token_file is not None:
+                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file, asked[1])
+                tasks.append(group.create_task(follow, name="token file"))
+            try:
+                yield addresses
+            finally:
+                for task in tasks:
+                    task.cancel()
+    finally:
+        await asyncio.gather(xds.stop(GRACE), rest.stop(GRACE))
+        await registry.look_at_file()
+        await registry.close()
+        await keeper.save()
+
+
+async def steer(
+    plane: Plane,
+    slot: Latest[Offer | None],
+    woken: Notice,
+    decided: Callable[[float], None],
+    envoys: Callable[[], int | None] = lambda: None,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    cpu: Callable[[], float] = time.thread_time,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Decide whenever something was noticed, and hand out what has changed, until cancelled.
+
+    While it is too early for a decision, what the fleet alone has changed is handed out.
+
+    Args:
+        plane: Decides.
+        slot: Takes the catalog; not before the plane has seen enough since the start.
+        woken: Set when something was noticed.
+        decided: HistoryItem how many seconds each decision took.
+        envoys: How many are connected; None where that is not known.
+        sleep: Waits for some seconds.
+        cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
+        clock: Seconds that never go back; the one of the plane.
+    """
+    pacing = DecisionBudget(clock())
+    undecided: float | None = None
+    while True:
+        now = clock()
+        try:
+            async with asyncio.timeout(IDLE_INTERVAL if undecided is None else pacing.wait(now)):
+                await woken.wait()
+            is_idle = False
+        except TimeoutError:
+            is_idle = undecided is None
+        now = clock()
+        noticed = woken.clear(now)
+        if plane.has_started(now):
+            if pacing.wait(now) > 0:
+                # It grows with what has changed, so it is not held against the next decision.
+                undecided = noticed if undecided is None else undecided
+                catalog = plane.refresh()
+            else:
+                noticed, undecided = noticed if undecided is None else undecided, None
+                spent = await _in_turns(plane.writing(now))
+                now, begun = clock(), cpu()
+                catalog = plane.decide(now, envoys())
+                decided(clock() - now)
+                pacing.spend(spent + cpu() - begun, clock())
+            if slot.value is None or catalog is not slot.value.catalog:
+                slot.set(Offer(catalog, noticed))
+                is_idle = False
+        await _in_turns(plane.histories.keeping())
+        # What comes after a look at nothing new need not wait for another.
+        if not is_idle:
+            await sleep(PUSH_INTERVAL)
+
+
+async def _in_turns(pieces: Iterator[None]) -> float:
+    """Do all pieces of something and let others work in between; returns the CPU that it took."""
+    cpu = time.thread_time
+    spent, begun = 0.0, cpu()
+    for _ in pieces:
+        if cpu() - begun >= SLICE:
+            spent += cpu() - begun
+            await asyncio.sleep(0)
+            begun = cpu()
+    return spent + cpu() - begun
+
+
+class _Loads:
+    """Hands load reports to the plane."""
+
+    def __init__(self, plane: Plane, woken: Notice) -> None:
+        self._plane = plane
+        self._woken = woken
+
+    async def reported(self, reporter: object, stats: LoadStats) -> None:
+        turns, now = Turns(), time.monotonic()
+        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+            await turns.give_way()
+        if stats.loads:
+            self._woken.set()
+
+    def left(self, reporter: object) -> None:
+        self._plane.reporter_left(reporter, time.monotonic())
+
+
+class _Health:
+    """Hands what Envoys see of the health of replicas to the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        return self._plane.to_check(node, view, known)
+
+    def health_seen(self, reporter: object, node: str, healthy: Mapping[Endpoint, bool]) -> None:
+        self._plane.envoy_health.seen(reporter, node, healthy, time.monotonic())
+
+    def health_left(self, reporter: object) -> None:
+        self._plane.envoy_health.left(reporter)
+
+
+class _Samples:
+    """Hands what Envoys tell of some requests to the plane, which looks when it decides."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def sampled(self, samples: Sequence[Sample]) -> None:
+        self._plane.sampled(samples, time.monotonic())
+
+
+def _folder(path: Path | None) -> Path:
+    """What paths in the config are relative to: its file, wherever we were started from."""
+    return path.parent if path else Path()
+
+
+def _servers_stay(old: Config, new: Config) -> None:
+    for key in ("admin", "xds", "store"):
+        if getattr(old, key) != getattr(new, key):
+            raise SettingsError("cannot change while the control plane runs; restart it", (key,))
+
+
+def _log_event(node: str, event: events.Event) -> None:
+    match event:
+        case events.Connected():
+            _log.info("%s connected", node)
+        case events.Disconnected(reason):
+            _log.info("%s disconnected%s", node, f": {reason}" if reason else "")
+        case events.Rejected(type_url, names, message):
+            kind = type_url.rpartition(".")[2]
+            _log.warning("%s rejected %s %s: %s", node, kind, ", ".join(names), message)
+        case events.Unserved(type_url):
+            _log.info("%s asked for %s, which is not served", node, type_url)
+        case _:
+            _log.debug("%s: %s", node, event)

@@ -1,0 +1,209 @@
+"""The classes of requests that a user names: which requests belong to each, and what is promised.
+
+A class has replicas of its own, so its requests wait for no others. Which class a request belongs
+to is decided by Envoy before a replica is chosen: by a header, the path, or the length of the body.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from controlplane.config.balancing import BalancingSettings, Token
+from controlplane.config.errors import SettingsError
+from controlplane.config.values import Duration, Name, PathPrefix, Settings
+
+DEFAULT: Final = "default"
+"""What the class of all other requests is shown as, where a user names classes."""
+
+MAX_CLASSES: Final = 8
+"""Of one pool: every Envoy checks the health of every replica once for each of them."""
+
+MAX_BYTES: Final = 1 << 50
+"""More than any request has."""
+
+HeaderValue = Annotated[
+    str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?$")
+]
+"""Of a request header: visible ASCII, with spaces inside at most (RFC 9110, section 5.5)."""
+
+Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
+
+
+class ObjectiveSettings(Settings):
+    """What a pool, or a class of its requests, is meant to keep to.
+
+    Attributes:
+        p99: The 99th percentile of request durations, in seconds.
+    """
+
+    p99: Duration
+
+
+class HeaderMatch(Settings):
+    """A request header that has exactly this value."""
+
+    name: Token
+    value: HeaderValue
+
+
+class ClassMatch(Settings):
+    """Which requests belong to a class: those for which everything that is given holds.
+
+    A request that does not say how long it is (chunked) has no length that could match.
+
+    Attributes:
+        header: A header of it.
+        prefix: The start of its path.
+        min_bytes: The length of its body is at least so much.
+        max_bytes: The length of its body is at most so much.
+    """
+
+    header: HeaderMatch | None = None
+    prefix: PathPrefix | None = None
+    min_bytes: Bytes | None = None
+    max_bytes: Bytes | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.header is None and self.prefix is None and self.lengths is None:
+            raise ValueError(
+                "must say which requests belong to the class: a header, a prefix, min_bytes or"
+                " max_bytes"
+            )
+        if self.lengths is not None and self.lengths.first > self.lengths.last:
+            raise SettingsError(
+                f"is more than max_bytes, {self.lengths.last}: no request has such a length",
+                ("min_bytes",),
+            )
+        return self
+
+    @property
+    def lengths(self) -> "Lengths | None":
+        """The lengths that match; None where a request need not even say one."""
+        if self.min_bytes is None and self.max_bytes is None:
+            return None
+        last = MAX_BYTES if self.max_bytes is None else self.max_bytes
+        return Lengths(self.min_bytes or 0, last)
+
+    def takes_all_of(self, other: "ClassMatch") -> bool:
+        """Whether every request that matches `other` matches this, too."""
+        if self.header is not None and not _same(self.header, other.header):
+            return False
+        if self.prefix is not None and not (other.prefix or "").startswith(self.prefix):
+            return False
+        mine, others = self.lengths, other.lengths
+        return mine is None or (
+            others is not None and mine.first <= others.first and others.last <= mine.last
+        )
+
+
+class Lengths(NamedTuple):
+    """Lengths of a body in bytes, `first` and `last` included."""
+
+    first: int
+    last: int
+
+
+def _same(header: HeaderMatch, other: HeaderMatch | None) -> bool:
+    # The case of a header's name means nothing (RFC 9110, section 5.1).
+    return (
+        other is not None
+        and header.name.lower() == other.name.lower()
+        and header.value == other.value
+    )
+
+
+class ClassSettings(Settings):
+    """A class of requests with replicas of its own.
+
+    Attributes:
+        name: Its own among the pool's classes.
+        match: Which requests belong to it.
+        objective: None where no latency is promised.
+    """
+
+    name: Name
+    match: ClassMatch
+    objective: ObjectiveSettings | None = None
+
+    @model_validator(mode="after")
+    def _name_is_free(self) -> Self:
+        if self.name == DEFAULT:
+            raise SettingsError(
+                f"{DEFAULT} is the class of all requests that no other takes: choose another name",
+                ("name",),
+            )
+        return self
+
+
+def check_classes(
+    classes: Sequence[ClassSettings], prefix: str, balancing: BalancingSettings
+) -> None:
+    """Refuse classes that do not go together, or not with the rest of a pool.
+
+    Args:
+        classes: In the order in which requests are matched.
+        prefix: Of the paths that the pool's route takes.
+        balancing: Of the pool.
+
+    Raises:
+        SettingsError: With the place below the pool.
+    """
+    if not classes:
+        raise SettingsError(
+            "has no class in it: leave it out, and requests are parted by length where that helps",
+            ("classes",),
+        )
+    if balancing.policy != "capacity-tiers":
+        raise SettingsError(
+            f"need policy capacity-tiers, not {balancing.policy}: a class has replicas of its own",
+            ("classes",),
+        )
+    if balancing.locality == "nearest":
+        raise SettingsError(
+            "do not go with locality nearest: which replicas come first is up to one of the two",
+            ("classes",),
+        )
+    for index, one in enumerate(classes):
+        _check_prefix(one.match, prefix, ("classes", index, "match"))
+        for above in classes[:index]:
+            if above.name == one.name:
+                raise SettingsError(
+                    f"two classes have the name {one.name}; each needs its own",
+                    ("classes", index, "name"),
+                )
+            _check_order(above, one, prefix, ("classes", index, "match"))
+
+
+def _check_prefix(match: ClassMatch, prefix: str, path: tuple[str | int, ...]) -> None:
+    if match.prefix is None:
+        return
+    if not match.prefix.startswith(prefix):
+        raise SettingsError(
+            f"{match.prefix} is not below the pool's route, {prefix}: no such request comes here",
+            (*path, "prefix"),
+        )
+    if match.prefix == prefix and match.header is None and match.lengths is None:
+        raise SettingsError(
+            "takes every request of the pool, so that the other classes have none",
+            (*path, "prefix"),
+        )
+
+
+def _check_order(
+    above: ClassSettings, one: ClassSettings, prefix: str, path: tuple[str | int, ...]
+) -> None:
+    first, second = (
+        it.match if it.match.prefix is not None else it.match.model_copy(update={"prefix": prefix})
+        for it in (above, one)
+    )
+    if not first.takes_all_of(second):
+        return
+    if second.takes_all_of(first):
+        raise SettingsError(f"is the same as that of class {above.name}", path)
+    raise SettingsError(
+        f"takes nothing that class {above.name} above does not take first: put the narrower one"
+        " first",
+        path,
+    )

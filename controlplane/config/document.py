@@ -1,0 +1,203 @@
+"""A strict reader of YAML: text in, plain data with the line of every value out.
+
+It takes the part of YAML that means the same to everybody: mappings, lists and scalars. Aliases,
+tags and duplicate keys are errors, and a plain scalar is a number, true, false or null only when
+JSON would say so, so that ``NO``, ``010`` and ``1:30`` stay the text that they are.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+from yaml import events
+
+from controlplane.config.errors import Path, SettingsError, shown
+
+MAX_CHARACTERS: Final = 8_000_000
+MAX_DEPTH: Final = 32
+
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_WORDS: Final = {"": None, "~": None, "null": None, "true": True, "false": False}
+_INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})", re.ASCII)
+_FLOAT: Final = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,18})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a file holds.
+
+    Attributes:
+        data: Mappings, lists and scalars.
+        text: What it was read from.
+        marks: Where in the text each path stands.
+    """
+
+    data: Any
+    text: str
+    marks: dict[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line, from 1, of a path or of the nearest thing above it that is in the file."""
+        while path not in self.marks and path:
+            path = path[:-1]
+        return line_at(self.text, self.marks.get(path, 0))
+
+
+def line_at(text: str, index: int) -> int:
+    """The line, from 1, of a position, as editors count: YAML also ends lines at U+2028."""
+    return len(_LINE_END.findall(text, 0, index)) + 1
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection that is not closed yet."""
+
+    path: Path
+    into: dict[str, Any] | list[Any]
+    key: str | None = None
+
+
+def read_document(text: str, source: str) -> Document:
+    """Parse a YAML document.
+
+    Args:
+        text: The whole of the file.
+        source: Its name, for messages.
+
+    Raises:
+        SettingsError: With file and line.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise SettingsError(f"is longer than {MAX_CHARACTERS} characters", place=source)
+    try:
+        return _build(text, source)
+    except yaml.reader.ReaderError as error:
+        place = f"{source}:{line_at(text, error.position)}"
+        character = shown(text[error.position])
+        raise SettingsError(
+            f"is not YAML: character {character} is not allowed in a text file; take it out",
+            place=place,
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{source}:{line_at(text, mark.index if mark else 0)}"
+        remedy = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        raise SettingsError(f"is not YAML: {error.problem}{remedy}", place=place) from None
+
+
+def _events(text: str, source: str) -> Iterator[events.Event]:
+    # The pure-Python parser hands out events one by one and does not recurse, so that neither a
+    # deep document nor an endless alias can cost more than its own length.
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_event():
+            yield loader.get_event()  # type: ignore[no-untyped-call] # its stub forgot it
+    except (ValueError, OverflowError):
+        # PyYAML converts the numbers of escapes and of directives without a look at their size.
+        raise SettingsError(
+            "is not YAML: the number in an escape or a directive is too large; write a smaller one",
+            place=f"{source}:{line_at(text, loader.get_mark().index)}",
+        ) from None
+    finally:
+        loader.dispose()
+
+
+def _build(text: str, source: str) -> Document:
+    marks: dict[Path, int] = {}
+    stack: list[_Open] = []
+    root: Any = None
+    documents = 0
+
+    def fail(event: events.Event, problem: str, path: Path = ()) -> SettingsError:
+        return SettingsError(problem, path, f"{source}:{line_at(text, _index(event))}")
+
+    def place(event: events.Event, value: Any) -> Path:
+        """Put a value where it belongs and return its path."""
+        nonlocal root
+        path: Path = ()
+        if not stack:
+            root = value
+        elif isinstance(stack[-1].into, list):
+            path = (*stack[-1].path, len(stack[-1].into))
+            stack[-1].into.append(value)
+        else:
+            top = stack[-1]
+            key, top.key = top.key, None
+            if key is None:
+                raise fail(event, "a key must be plain text", top.path)
+            path = (*top.path, key)
+            stack[-1].into[key] = value
+        marks.setdefault(path, _index(event))
+        return path
+
+    def take_key(top: _Open, into: dict[str, Any], event: events.ScalarEvent) -> None:
+        path = (*top.path, event.value)
+        if event.value in into:
+            raise fail(
+                event,
+                f"key {shown(event.value)} is already on line {line_at(text, marks[path])};"
+                " keep one of them",
+                top.path,
+            )
+        if event.value == "<<" and not event.style:
+            raise fail(event, "merge key << is not supported; write the keys out", top.path)
+        top.key = event.value
+        marks[path] = _index(event)
+
+    for event in _events(text, source):
+        match event:
+            case events.DocumentStartEvent():
+                documents += 1
+                if documents > 1:
+                    raise fail(event, "a second document starts here; one file holds one")
+            case events.AliasEvent():
+                raise fail(
+                    event, f"alias {shown(event.anchor)} is not supported; write the value out"
+                )
+            case events.NodeEvent() if event.anchor is not None:
+                raise fail(
+                    event, f"anchor {shown(event.anchor)} is not supported; write the value out"
+                )
+            case events.ScalarEvent(tag=str(tag)) | events.CollectionStartEvent(tag=str(tag)):
+                raise fail(event, f"tag {shown(tag)} is not supported; write the plain value")
+            case events.CollectionStartEvent():
+                if len(stack) >= MAX_DEPTH:
+                    raise fail(event, f"is nested deeper than {MAX_DEPTH} levels")
+                into: dict[str, Any] | list[Any] = (
+                    {} if isinstance(event, events.MappingStartEvent) else []
+                )
+                stack.append(_Open(place(event, into), into))
+            case events.CollectionEndEvent():
+                stack.pop()
+            case events.ScalarEvent() if _SURROGATE.search(event.value):
+                raise fail(event, f"{shown(event.value)} has half of a character; write it in full")
+            case events.ScalarEvent():
+                top = stack[-1] if stack else None
+                if top is None or isinstance(top.into, list) or top.key is not None:
+                    place(event, _scalar(event))
+                else:
+                    take_key(top, top.into, event)
+    return Document(root, text, marks)
+
+
+def _index(event: events.Event) -> int:
+    return event.start_mark.index if event.start_mark else 0
+
+
+def _scalar(event: events.ScalarEvent) -> Any:
+    text = event.value
+    if event.style:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def located(error: SettingsError, document: Document, source: str) -> SettingsError:
+    """The same error with the file and line that its path stands on."""
+    return SettingsError(error.problem, error.path, f"{source}:{document.line(error.path)}")

@@ -1,0 +1,150 @@
+"""What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from controlplane.config.access import ScrapingSettings
+from controlplane.config.balancing import BalancingSettings
+from controlplane.config.classes import (
+    MAX_CLASSES,
+    ClassSettings,
+    ObjectiveSettings,
+    check_classes,
+)
+from controlplane.config.discovery import DiscoverySettings
+from controlplane.config.errors import SettingsError
+from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.memory import MemorySettings
+from controlplane.config.metrics import MetricsSettings
+from controlplane.config.replica import ReplicaEntry
+from controlplane.config.servers import SERVERS
+from controlplane.config.values import (
+    BufferSize,
+    Duration,
+    ListenerAddress,
+    Name,
+    PathPrefix,
+    Settings,
+    format_duration,
+)
+
+
+class ListenerSettings(Settings):
+    """What a sidecar opens for its application."""
+
+    address: ListenerAddress
+
+
+class RouteSettings(Settings):
+    """Which requests of the listener go to the pool, and how long one may take.
+
+    Attributes:
+        prefix: Of the request's path.
+        timeout: Seconds for the answer to a request, tries included, from when all of it is there.
+            It has as long to arrive.
+        retry_buffer: Bytes of a request's body that Envoy keeps, so that the request can be sent
+            again. A longer request is sent once.
+        hedge: Seconds without an answer after which a request goes to a second replica too, and
+            the first answer counts; None: it waits for the one that has it.
+    """
+
+    prefix: PathPrefix = "/"
+    timeout: Duration = 60.0
+    retry_buffer: BufferSize = 32 << 20
+    hedge: Duration | None = None
+
+    @model_validator(mode="after")
+    def _hedged_in_time(self) -> Self:
+        if self.hedge is not None and self.hedge >= self.timeout:
+            raise SettingsError(
+                f"{format_duration(self.hedge)} is not below the timeout,"
+                f" {format_duration(self.timeout)}: no request would be left to hedge",
+                ("hedge",),
+            )
+        return self
+
+
+class PoolSettings(Settings):
+    """One pool without its replicas, as the API takes it.
+
+    Attributes:
+        model: The model that its replicas serve, as applications name it.
+        objective: None where no latency is promised.
+        classes: Of requests, in the order in which they are matched; None: they are parted by
+            length where that helps.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+    listener: ListenerSettings
+    route: RouteSettings = RouteSettings()
+    objective: ObjectiveSettings | None = None
+    classes: tuple[ClassSettings, ...] | None = Field(
+        default=None, strict=False, max_length=MAX_CLASSES
+    )
+    balancing: BalancingSettings = BalancingSettings()
+    health_check: HealthCheckSettings = HealthCheckSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    memory: MemorySettings = MemorySettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _health_of_server(cls, data: Any) -> Any:
+        """Fill in the health check's path that the server of the metric profile answers at."""
+        metrics = data.get("metrics") if isinstance(data, dict) else None
+        profile = metrics.get("profile") if isinstance(metrics, dict) else None
+        server = SERVERS.get(profile) if isinstance(profile, str) else None
+        check = data.get("health_check", {}) if server else None
+        if server is None or not isinstance(check, dict):
+            return data
+        return {**data, "health_check": {"path": server.health, **check}}
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Self:
+        if self.classes is not None:
+            check_classes(self.classes, self.route.prefix, self.balancing)
+        return self
+
+
+class PoolEntry(PoolSettings):
+    """A pool in the config file: the same, with its name and its replicas.
+
+    Attributes:
+        discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
+            files of the control plane's machine.
+        scraping: How its replicas and exporters are asked for metrics. Not for the API to set.
+    """
+
+    name: Name
+    replicas: tuple[ReplicaEntry, ...] = Field(default=(), strict=False)
+    discovery: tuple[DiscoverySettings, ...] = Field(default=(), strict=False, max_length=16)
+    scraping: ScrapingSettings = ScrapingSettings()
+
+    @model_validator(mode="after")
+    def _replicas_differ(self) -> Self:
+        for key in ("id", "address"):
+            seen = set()
+            for index, replica in enumerate(self.replicas):
+                value = getattr(replica, key)
+                if value in seen:
+                    raise SettingsError(
+                        f"two replicas have the {key} {value}; each needs its own",
+                        ("replicas", index, key),
+                    )
+                seen.add(value)
+        return self
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Self:
+        sources = [str(it) for it in self.discovery]
+        for index, source in enumerate(sources):
+            if source in sources[:index]:
+                raise SettingsError(f"{source} is already given above", ("discovery", index))
+        return self
+
+    def settings(self) -> PoolSettings:
+        """The pool without its name, its replicas and where more are found."""
+        return PoolSettings.model_construct(
+            _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
+            **{name: getattr(self, name) for name in PoolSettings.model_fields},
+        )

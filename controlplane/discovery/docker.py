@@ -1,0 +1,119 @@
+"""Replicas by labels on containers, asked of one engine over its socket.
+
+The engine's stream of events says when to list anew; where it breaks off, the source fails and is
+asked again from the start. The API is used without a version, which is the engine's own newest.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import aiohttp
+
+from controlplane.config import DockerSettings, ReplicaSettings
+from controlplane.discovery.container import Unusable, replica_of
+from controlplane.discovery.source import Found, SourceError, listed
+
+ANSWER_SECONDS: Final = 10.0
+"""For one request, other than for the stream of events."""
+
+GATHER_SECONDS: Final = 0.1
+"""A container that starts makes several events; after the first of them so long is waited."""
+
+AT_ONCE: Final = 8
+"""Containers that are inspected at the same time."""
+
+_EVENTS: Final = ("start", "die", "pause", "unpause", "rename", "connect", "disconnect")
+
+
+class DockerSource:
+    """Lists the containers of an engine whenever one of them has changed."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+
+    async def sets(self) -> AsyncGenerator[Found, None]:
+        """Yield all running containers with the label; see `Source`."""
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with aiohttp.ClientSession(
+            "http://engine",  # the host is not used, and HTTP wants one
+            connector=aiohttp.UnixConnector(self._settings.path, limit=0),
+            timeout=timeout,
+        ) as session:
+            try:
+                # First the events, then the list: what changes in between is in the former.
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    events = await self._events(session)
+                async with events:
+                    while True:
+                        yield await self._list(session)
+                        await self._something(events)
+            except TimeoutError:
+                raise SourceError(f"{self._settings.path} did not answer in time") from None
+            except aiohttp.ClientConnectorError as error:
+                reason = error.os_error.strerror or error.os_error
+                raise SourceError(f"cannot connect to {self._settings.path}: {reason}") from None
+            except (aiohttp.ClientError, ValueError) as error:
+                raise SourceError(f"{self._settings.path}: {error!r}"[:300]) from None
+
+    async def _events(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+        filters = {"type": ["container", "network"], "event": list(_EVENTS)}
+        params, endless = {"filters": json.dumps(filters)}, aiohttp.ClientTimeout(total=None)
+        events = await session.get("/events", params=params, timeout=endless)
+        _check(events)
+        return events
+
+    async def _something(self, events: aiohttp.ClientResponse) -> None:
+        """Wait for an event, or until it is time to look all the same."""
+        try:
+            async with asyncio.timeout(self._settings.interval):
+                if not await events.content.readany():
+                    raise SourceError(f"{self._settings.path} has ended its stream of events")
+        except TimeoutError:
+            return
+        await asyncio.sleep(GATHER_SECONDS)
+        events.content.read_nowait()
+
+    async def _list(self, session: aiohttp.ClientSession) -> Found:
+        filters = {"label": [self._settings.label], "status": ["running"]}
+        listing = await _get(session, "/containers/json", {"filters": json.dumps(filters)})
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def inspected(id_: str) -> Any:
+            async with gate:
+                return await _get(session, f"/containers/{id_}/json", may_be_gone=True)
+
+        containers = await asyncio.gather(*(inspected(it["Id"]) for it in listing))
+        found: dict[str, ReplicaSettings] = {}
+        problems = []
+        # By name: which of two at one address is taken must not depend on when they started.
+        running = (it for it in containers if it and it["State"]["Status"] == "running")
+        for container in sorted(running, key=lambda it: str(it["Name"])):
+            try:
+                id_, settings = replica_of(container, self._settings)
+            except Unusable as error:
+                problems.append(str(error))
+            else:
+                found[id_] = settings
+        return Found(found, listed(problems))
+
+
+async def _get(
+    session: aiohttp.ClientSession,
+    path: str,
+    params: Mapping[str, str] | None = None,
+    *,
+    may_be_gone: bool = False,
+) -> Any:
+    """A document of the engine; None for a container that is not there any more."""
+    async with session.get(path, params=params) as response:
+        if response.status == 404 and may_be_gone:
+            return None
+        _check(response)
+        return await response.json(content_type=None)
+
+
+def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status != 200:
+        raise SourceError(f"GET {response.url.path} of the engine answered {response.status}")

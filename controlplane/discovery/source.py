@@ -1,0 +1,68 @@
+"""What a source of replicas is: something that yields complete sets until it fails."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.config import Address, ReplicaSettings, SettingsError, validated
+
+
+class SourceError(Exception):
+    """The replicas cannot be known now; the text says why, in a sentence for an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All replicas that a source has at one moment.
+
+    Attributes:
+        replicas: By an id that stays with a replica: a file's, a container's name, an address.
+        problem: What it saw and cannot use, in a sentence; None if that is nothing.
+        is_whole: Whether nothing can be missing: False where a part was never read, so that what
+            is not in the others may be in that, and is to stay.
+    """
+
+    replicas: Mapping[str, ReplicaSettings]
+    problem: str | None = None
+    is_whole: bool = True
+
+
+class Source(Protocol):
+    """One place where replicas are found."""
+
+    def sets(self) -> AsyncGenerator[Found, None]:
+        """Yield the complete set at once, and again whenever it was looked at.
+
+        It sleeps between two looks, and returns never. When it fails it is called anew after a
+        while, longer each time; what it must remember over that it keeps in itself.
+
+        Raises:
+            SourceError: The set cannot be known. The last one holds on: a part of it, or an empty
+                one, must not be yielded as a whole one in its place.
+        """
+
+
+def id_of(address: Address) -> str:
+    """An id for a replica of which only the address is known; no two have the same."""
+    host = f"v6-{address.host.replace(':', '-')}" if ":" in address.host else address.host
+    return f"{host}-{address.port}"
+
+
+def replica(data: Mapping[str, object]) -> ReplicaSettings:
+    """Settings from what a source has read; absent keys are left out.
+
+    Raises:
+        ValueError: Something is wrong with them, the address included: what a source says is
+            checked like what a user says.
+    """
+    try:
+        return validated(ReplicaSettings, {key: it for key, it in data.items() if it is not None})
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+def listed(problems: list[str]) -> str | None:
+    """Several problems as one: the first, and how many more there are."""
+    if not problems:
+        return None
+    return problems[0] if len(problems) == 1 else f"{problems[0]} (and {len(problems) - 1} more)"

@@ -1,1 +1,0 @@
-"""The only code that waits: sockets, files, clocks. Each edge stands alone; assembly joins them."""

@@ -1,0 +1,10 @@
+"""The control plane's own metrics, for Prometheus: what happened comes in, an exposition goes out.
+
+Nothing is labelled with what a client says of itself. Pools and replicas are labels, and their
+series go with them.
+"""
+
+from controlplane.metrics.metrics import OwnMetrics
+from controlplane.metrics.pushes import Pushes
+
+__all__ = ["OwnMetrics", "Pushes"]

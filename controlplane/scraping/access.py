@@ -1,0 +1,118 @@
+"""Credentials and certificates for scraping, read from files and read again when these change."""
+
+import base64
+import os
+import ssl
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from controlplane.config.access import AccessSettings
+
+LOOK: Final = 5.0
+"""Seconds between two looks at a file: tokens that orchestrators mount are replaced every hour."""
+MOST: Final = 1 << 20
+"""Bytes of a file: a bundle of all certificates that a machine trusts is a quarter of that."""
+
+
+class AccessError(Exception):
+    """An exposition cannot be asked for; the message is a part of a sentence that says why."""
+
+
+class Access:
+    """How one kind of exposition is asked for."""
+
+    def __init__(
+        self,
+        settings: AccessSettings,
+        folder: Path = Path(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; no file is read yet.
+
+        Args:
+            settings: What the user said.
+            folder: That paths are relative to.
+            clock: Seconds that never go back.
+        """
+        self._settings = settings
+        self._folder = folder
+        self._clock = clock
+        self._read: dict[str, tuple[float, str]] = {}
+        self._trusted: tuple[str | None, ssl.SSLContext] | None = None
+
+    @property
+    def server_name(self) -> str | None:
+        """Whose certificate is expected; None: that of the address."""
+        return self._settings.server_name
+
+    @property
+    def header(self) -> str:
+        """The header with the credentials; empty where there are none.
+
+        Raises:
+            AccessError: When the file cannot be used.
+        """
+        settings = self._settings
+        if settings.bearer_file is not None:
+            return f"Authorization: Bearer {self._word(settings.bearer_file, ' ')}\r\n"
+        if settings.username is not None and settings.password_file is not None:
+            password = self._word(settings.password_file, "")
+            pair = base64.b64encode(f"{settings.username}:{password}".encode()).decode("ascii")
+            return f"Authorization: Basic {pair}\r\n"
+        return ""
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """For https; None for http.
+
+        Raises:
+            AccessError: When the certificates cannot be used.
+        """
+        if self._settings.scheme != "https":
+            return None
+        name = self._settings.ca_file
+        trusted = self._text(name) if name is not None else None
+        if self._trusted is None or self._trusted[0] != trusted:
+            try:
+                context = ssl.create_default_context(cadata=trusted)
+            except (ssl.SSLError, ValueError):
+                raise AccessError(f"ca_file {name} holds no certificate") from None
+            self._trusted = trusted, context
+        return self._trusted[1]
+
+    def _word(self, name: str, refused: str) -> str:
+        word = self._text(name).strip("\r\n")
+        word = word.strip() if refused else word
+        if not word or not word.isprintable() or (refused and refused in word):
+            raise AccessError(f"{name} must hold one line of printing characters")
+        if refused and not word.isascii():
+            raise AccessError(f"{name} must hold a token of ASCII characters")
+        return word
+
+    def _text(self, name: str) -> str:
+        """What is in a file.
+
+        It may be anything, and this must not wait: only what is a file is read, and not all of it.
+        """
+        now = self._clock()
+        at, text = self._read.get(name, (float("-inf"), ""))
+        if now - at < LOOK:
+            return text
+        try:
+            handle = os.open(self._folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(handle, "rb") as file:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise AccessError(f"{name} is no file")
+                data = file.read(MOST + 1)
+            text = data.decode("utf-8")
+        except OSError as error:
+            raise AccessError(f"{name} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise AccessError(f"{name} is not UTF-8 text") from None
+        if len(data) > MOST:
+            raise AccessError(f"{name} is longer than {MOST >> 20} MiB")
+        self._read[name] = now, text
+        return text

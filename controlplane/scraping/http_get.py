@@ -1,0 +1,143 @@
+"""GET over a connection that is kept: what a scrape needs of HTTP, and no more.
+
+A general client took half as long again for a scrape as reading what was scraped takes; see
+docs/decisions/0010. The protocol itself is left to llhttp, the parser of Node.js.
+"""
+
+import asyncio
+import errno
+import socket
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
+from controlplane.config import Address
+from controlplane.config.reach import refusal
+from controlplane.scraping.access import Access
+from controlplane.scraping.http_connection import (
+    Answer,
+    Connection,
+    DisconnectedError,
+    Receiver,
+)
+
+IDLE: Final = 15.0
+"""Seconds after which a connection is not used again: something on the way may have forgotten it,
+and would not say so."""
+
+RENEWED: Final = 60.0
+"""Seconds after which a connection is made anew: behind one port there may be several processes, of
+which a connection reaches one for as long as it is kept."""
+
+_ATTEMPT: Final = 0.25
+"""Seconds after which the next address of a name is tried as well (RFC 8305)."""
+
+# No compression: nothing that is small on the wire can be large in memory.
+_HEADERS: Final = (
+    "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: identity\r\nUser-Agent: plimsoll\r\n\r\n"
+)
+
+
+class Getter:
+    """Asks one address at a time, and keeps the connection for the next time; `close` it."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            receiver: Of this event loop.
+        """
+        self._receiver = receiver
+        self._whom: tuple[Address, Access | None] | None = None
+        self._connection: Connection | None = None
+        self._opened_at = 0.0
+
+    async def get(
+        self,
+        address: Address,
+        path: str,
+        deadline: float,
+        *,
+        most: int | None = None,
+        access: Access | None = None,
+    ) -> Answer:
+        """Ask once; whoever is cancelled meanwhile has the connection closed.
+
+        Args:
+            address: Whom.
+            path: For what, with a query if there is one.
+            deadline: Seconds for all of it.
+            most: Bytes that the answer's body may have; None: as of the receiver.
+            access: With which credentials, and over https; None: without.
+
+        Raises:
+            AccessError: The credentials cannot be used.
+            OSError: Nobody can be reached there.
+            AnswerError: What came is no answer, or a longer one than may be.
+            TimeoutError: It was not there by then.
+        """
+        request = _request(address, path, access.header if access is not None else "")
+        now, most = self._receiver.clock(), self._receiver.most if most is None else most
+        due = now + deadline
+        if (address, access) != self._whom or now - self._opened_at > RENEWED:
+            self.close()
+            self._whom = address, access
+        known = self._connection
+        try:
+            if known is not None and now - known.used_at <= IDLE:
+                try:
+                    return await known.ask(request, due, most)
+                except DisconnectedError:
+                    # It was closed for having been idle, perhaps while the request was on its way.
+                    pass
+            self.close()
+            self._opened_at = self._receiver.clock()
+            async with asyncio.timeout(due - self._opened_at):
+                self._connection = await self._connected(address, access)
+            return await self._connection.ask(request, due, most)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _connected(self, address: Address, access: Access | None) -> Connection:
+        context = access.context if access is not None else None
+        loop = asyncio.get_running_loop()
+        try:
+            found = socket.getaddrinfo(
+                *(address.host, address.port),
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_NUMERICHOST,
+            )
+        except socket.gaierror:
+            found = await loop.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+            )
+        for *_, place in found:
+            # A name that led elsewhere when it was written down may lead to a cloud's metadata now.
+            if (why := refusal(ip_address(str(place[0]).partition("%")[0]))) is not None:
+                raise OSError(errno.EACCES, f"it leads to an address that {why}")
+        connected = await start_connection(found, happy_eyeballs_delay=_ATTEMPT)
+        name = (access.server_name or address.host) if access is not None and context else None
+        _, connection = await loop.create_connection(
+            lambda: Connection(self._receiver),
+            sock=connected,
+            ssl=context,
+            server_hostname=name,
+        )
+        return connection
+
+
+@lru_cache(maxsize=1 << 12)
+def _request(address: Address, path: str, header: str) -> bytes:
+    url = URL(f"http://{address}{path}")
+    host = url.host_port_subcomponent
+    return f"GET {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\n{header}{_HEADERS}".encode("ascii")

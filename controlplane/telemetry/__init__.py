@@ -1,0 +1,42 @@
+"""What replicas report: from the text of an exposition to rate, latency, p99 and GPU memory.
+
+In come scraped texts and the time they were scraped at; out come `Reading` and `Window`.
+"""
+
+from controlplane.telemetry.batches import Batches, BatchTotals
+from controlplane.telemetry.devices import Device, DeviceProfile, device_profile_of, read_devices
+from controlplane.telemetry.fitting import Fit, fits
+from controlplane.telemetry.histogram import Histogram, Resolution
+from controlplane.telemetry.memory import GpuMemory
+from controlplane.telemetry.profile import BatchFamilies, Latency, Memory, Profile, Source
+from controlplane.telemetry.reading import Reading, read
+from controlplane.telemetry.series import ExpositionError
+from controlplane.telemetry.servers import PROFILES, profile_of
+from controlplane.telemetry.window import WINDOW, History, Window
+
+__all__ = [
+    "PROFILES",
+    "WINDOW",
+    "BatchFamilies",
+    "BatchTotals",
+    "Batches",
+    "Device",
+    "DeviceProfile",
+    "ExpositionError",
+    "Fit",
+    "GpuMemory",
+    "Histogram",
+    "History",
+    "Latency",
+    "Memory",
+    "Profile",
+    "Reading",
+    "Resolution",
+    "Source",
+    "Window",
+    "device_profile_of",
+    "fits",
+    "profile_of",
+    "read",
+    "read_devices",
+]

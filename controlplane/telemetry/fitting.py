@@ -1,0 +1,107 @@
+"""Which profile an exposition fits: in come its texts, out comes what profiles make of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from controlplane.telemetry.exposition import parse
+from controlplane.telemetry.profile import Profile, Source
+from controlplane.telemetry.reading import Reading, read
+from controlplane.telemetry.series import ExpositionError
+from controlplane.telemetry.window import History, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a profile makes of an exposition.
+
+    Attributes:
+        profile: Its name.
+        found: What it reads there, of latency, memory, queue, running, errors and tokens.
+        missing: What it would read, each with the families that are not there.
+        window: What it yields; None without latency.
+        error: Why it cannot read it; None when it can.
+        idle: The family that is declared there and has counted nothing yet; None where there is a
+            latency, or no sign of one.
+    """
+
+    profile: str
+    found: tuple[str, ...]
+    missing: tuple[tuple[str, tuple[str, ...]], ...]
+    window: Window | None
+    error: str | None = None
+    idle: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether replicas can be steered by it: there is a latency, and nothing is wrong."""
+        return self.window is not None
+
+
+def fits(texts: Sequence[tuple[str, float]], profiles: Iterable[Profile]) -> tuple[Fit, ...]:
+    """Try profiles on an exposition.
+
+    Args:
+        texts: What was scraped from one address, and when; the oldest first, at least one.
+        profiles: To try.
+
+    Returns:
+        Those of which anything is there, the best first: one that fits, and reads most of what it
+        looks for.
+    """
+    tried = (_fit(texts, profile) for profile in profiles)
+    some = [fit for fit in tried if fit.found or fit.error or fit.idle]
+
+    def order(fit: Fit) -> tuple[bool, bool, int, int]:
+        return not fit.fits, fit.idle is None, len(fit.missing), -len(fit.found)
+
+    return tuple(sorted(some, key=order))
+
+
+def _fit(texts: Sequence[tuple[str, float]], profile: Profile) -> Fit:
+    history, window, last = History(), None, None
+    try:
+        for text, at in texts:
+            last = read(text, profile, at)
+            window = history.add(last)
+    except ExpositionError as error:
+        return Fit(profile.name, (), (), None, error.quoted())
+    found, missing = [], []
+    for quantity, families, is_there in _wanted(profile, last):
+        if is_there:
+            found.append(quantity)
+        else:
+            missing.append((quantity, families))
+    usable = window if "latency" in found or (found and not profile.latency) else None
+    idle = declared(texts[-1][0], profile) if usable is None else None
+    return Fit(profile.name, tuple(found), tuple(missing), usable, idle=idle)
+
+
+def declared(text: str, profile: Profile) -> str | None:
+    """The family of durations that a text declares without a sample of it, if any."""
+    types = parse(text, profile.samples, profile.typed).types
+    return min((name for name in profile.typed if name in types), default=None)
+
+
+def _wanted(
+    profile: Profile, reading: Reading | None
+) -> Iterable[tuple[str, tuple[str, ...], bool]]:
+    """Each quantity of a profile, its families, and whether it was read."""
+    if reading is None:
+        return
+    if profile.latency:
+        latency = tuple(latency.source.family for latency in profile.latency)
+        yield "latency", latency, reading.latency is not None
+    if profile.memory is not None:
+        families = tuple(dict.fromkeys(it.family for it in profile.memory.sources))
+        yield "memory", families, bool(reading.memory)
+    gauges: tuple[tuple[str, Source | None, float | None], ...] = (
+        ("queue", profile.queue, reading.queue),
+        ("running", profile.running, reading.running),
+    )
+    for quantity, source, value in gauges:
+        if source is not None:
+            yield quantity, (source.family,), value is not None
+    if profile.errors is not None:
+        yield "errors", (profile.errors.family,), reading.errors is not None
+    if profile.tokens is not None:
+        yield "tokens", (profile.tokens.family,), reading.tokens is not None

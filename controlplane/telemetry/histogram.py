@@ -1,0 +1,195 @@
+"""Cumulative histograms: built from samples with every check there is, and their quantiles."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import le
+from typing import Final, Literal
+
+from controlplane.telemetry.exposition import Exposition
+from controlplane.telemetry.profile import Source
+from controlplane.telemetry.series import ExpositionError, Sample
+
+Resolution = Literal["ok", "first bucket", "last bucket"]
+
+_OTHER_TYPES: Final = frozenset({"counter", "gauge", "summary"})
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations since the process started, over all label sets.
+
+    Attributes:
+        bounds: Upper bounds of the buckets in seconds, ascending; the last is infinite. It is the
+            only one where a server exposes how many durations there are and their sum, no more.
+        counts: How many durations were at most each bound.
+        total: Sum of all durations in seconds.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    total: float
+
+    @property
+    def count(self) -> float:
+        """How many durations there are."""
+        return self.counts[-1]
+
+
+def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
+    """Sum a family's label sets bucket by bucket.
+
+    Returns:
+        None when the family has no samples, as before a server's first request.
+
+    Raises:
+        ExpositionError: When what is there is no histogram.
+    """
+    grid: _Grid | None = exposition.layout.known.get(source)
+    if grid is not None and (found := grid.filled(exposition.values)) is not None:
+        return found
+    family = exposition.layout.family_of(source, "_bucket")
+    said = exposition.types.get(family, "untyped")
+    if said not in ("histogram", "untyped", "unknown"):
+        other = said if said in _OTHER_TYPES else "family of another type"
+        raise ExpositionError(f"{family} is a {other}, not a histogram", said)
+    buckets = exposition.of(source, "_bucket")
+    sums = exposition.of(source, "_sum")
+    if not buckets and not sums:
+        return None
+    if not buckets:
+        raise ExpositionError(f"{family} has a sum and no buckets; is it a summary?")
+    series = _by_labels(buckets, family)
+    totals = {sample.labels.others: sample.value for sample in sums if sample.value >= 0}
+    if totals.keys() != series.keys():
+        raise ExpositionError(f"{family} needs one _sum of at least 0 for each of its label sets")
+    grids = set()
+    for counts in series.values():
+        bounds = tuple(sorted(counts))
+        _must_be_cumulative(family, bounds, counts)
+        grids.add(bounds)
+    if len(grids) > 1:
+        raise ExpositionError(f"{family} has label sets with different buckets")
+    (bounds,) = grids
+    columns = ([counts[bound] for bound in bounds] for counts in series.values())
+    summed = tuple(map(sum, zip(*columns, strict=True)))
+    scale = source.scale
+    histogram = Histogram(
+        tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale
+    )
+    if not any(math.isnan(sample.value) for sample in (*buckets, *sums)):
+        exposition.layout.known[source] = _grid(exposition, source, histogram.bounds)
+    return histogram
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where a histogram's values are in expositions of one layout, which were looked at before.
+
+    Attributes:
+        bounds: Of the histogram.
+        columns: Indices of the buckets of each label set, by bound.
+        sums: Indices of the sums.
+        scale: Of the sums.
+    """
+
+    bounds: tuple[float, ...]
+    columns: tuple[tuple[int, ...], ...]
+    sums: tuple[int, ...]
+    scale: float
+
+    def filled(self, values: Sequence[float]) -> Histogram | None:
+        """The histogram; None where a value is not what it should be."""
+        columns = [[values[index] for index in column] for column in self.columns]
+        totals = [values[index] for index in self.sums]
+        for counts in columns:
+            # Neither holds of NaN.
+            if not (counts[0] >= 0 and all(map(le, counts, counts[1:]))):
+                return None
+        if not all(total >= 0 for total in totals):
+            return None
+        summed = columns[0] if len(columns) == 1 else map(sum, zip(*columns, strict=True))
+        return Histogram(self.bounds, tuple(summed), sum(totals) * self.scale)
+
+
+def _grid(exposition: Exposition, source: Source, bounds: tuple[float, ...]) -> _Grid:
+    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
+    for labels, index in exposition.layout.of(source, "_bucket"):
+        assert labels.bound is not None  # noqa: S101 - `_by_labels` has looked
+        columns.setdefault(labels.others, {})[labels.bound] = index
+    return _Grid(
+        bounds,
+        tuple(tuple(column[bound] for bound in sorted(column)) for column in columns.values()),
+        tuple(index for _, index in exposition.layout.of(source, "_sum")),
+        source.scale,
+    )
+
+
+def _by_labels(
+    buckets: Sequence[Sample], family: str
+) -> dict[tuple[tuple[str, str], ...], dict[float, float]]:
+    """Counts by bound for every label set; a NaN is a bucket that is missing."""
+    series: dict[tuple[tuple[str, str], ...], dict[float, float]] = {}
+    for labels, value in buckets:
+        bound = labels.bound
+        if bound is None:
+            raise ExpositionError(f"{family}_bucket has a sample without the label le")
+        counts = series.setdefault(labels.others, {})
+        if bound in counts:
+            raise ExpositionError(f"{family} has the bucket le={bound:g} twice")
+        if value < 0:
+            raise ExpositionError(f"{family} has a negative count in the bucket le={bound:g}")
+        if not math.isnan(value):
+            counts[bound] = value
+    return series
+
+
+def _must_be_cumulative(family: str, bounds: Sequence[float], counts: dict[float, float]) -> None:
+    if not bounds or bounds[-1] != math.inf:
+        raise ExpositionError(f"{family} has no bucket le=+Inf")
+    below = 0.0
+    for bound in bounds:
+        if counts[bound] < below:
+            raise ExpositionError(
+                f"{family} is not cumulative: the bucket le={bound:g} holds less than the one"
+                " before it"
+            )
+        below = counts[bound]
+
+
+def quantile(
+    q: float, bounds: Sequence[float], counts: Sequence[float]
+) -> tuple[float | None, Resolution] | None:
+    """Estimate a quantile as Prometheus' ``histogram_quantile`` does: linear within a bucket.
+
+    Source: https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+
+    Args:
+        q: Between 0 and 1.
+        bounds: Upper bounds, ascending; the last is infinite.
+        counts: Cumulative, of the same length.
+
+    Returns:
+        The value and how far to trust it. In the first bucket of durations nothing is known but
+        its upper bound; in the last it is only a lower limit, and there is none where that is the
+        only bucket. None when nothing was counted.
+    """
+    if not counts or counts[-1] <= 0:
+        return None
+    rank = q * counts[-1]
+    for index, count in enumerate(counts):  # noqa: B007 - a generator takes twice the time
+        if count >= rank:
+            break
+    if index == len(bounds) - 1:
+        return (bounds[-2] if len(bounds) > 1 else None), "last bucket"
+    upper = bounds[index]
+    if index == 0:
+        lower, below = 0.0, 0.0
+        if upper <= 0:
+            return upper, "first bucket"
+    else:
+        lower, below = bounds[index - 1], counts[index - 1]
+    inside = counts[index] - below
+    value = upper if inside <= 0 else lower + (upper - lower) * (rank - below) / inside
+    # OpenTelemetry's histograms begin with le="0", which no duration falls into.
+    return value, "first bucket" if lower <= 0 else "ok"

@@ -1,0 +1,222 @@
+"""What repeats from scrape to scrape and from replica to replica: all of a text but its values."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from controlplane.telemetry.newest import Newest
+from controlplane.telemetry.profile import Source, counter_names
+from controlplane.telemetry.series import MAX_LINE, ExpositionError, Labels, series_of
+
+_KEPT: Final = 1_024
+"""Expositions of which everything but the values is remembered; replicas of a kind share one."""
+_KEPT_CHARACTERS: Final = 8_000_000
+"""Of their lines, altogether: a thousand replicas that all have labels of their own come to half of
+that, and one that changes them at every scrape to no more."""
+
+Place = tuple[Labels, int]
+"""The labels of a wanted sample, and which of the values is its."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All of an exposition's wanted part but its values: the same from scrape to scrape.
+
+    Attributes:
+        places: By sample name, such as ``te_request_duration_bucket``.
+        types: What the text says the type of a family is.
+        repeated: Samples that stood there once more with the same labels.
+        known: What was worked out of the layout alone, by what it is of.
+    """
+
+    places: Mapping[str, tuple[Place, ...]]
+    types: Mapping[str, str]
+    repeated: int = 0
+    known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def of(self, source: Source, suffix: str = "") -> Sequence[Place]:
+        """Where the samples of a family are that have the labels its source asks for."""
+        for family in source.families:
+            if (found := self.places.get(family + suffix)) is not None:
+                return self._counting(found, source)
+        return ()
+
+    def family_of(self, source: Source, suffix: str = "") -> str:
+        """The name under which a family is exposed; its first name where it is not."""
+        there = (name for name in source.families if name + suffix in self.places)
+        return next(there, source.family)
+
+    def of_counter(self, source: Source) -> Sequence[Place]:
+        """The same of a counter, under whichever of its two spellings it is exposed."""
+        for family in counter_names(source):
+            if found := self._counting(self.places.get(family, ()), source):
+                return found
+        return ()
+
+    def _counting(self, places: Sequence[Place], source: Source) -> Sequence[Place]:
+        if source.labels:
+            places = [place for place in places if source.takes(place[0].values)]
+        return first_ranks(places, source.copies) if source.copies else places
+
+
+def first_ranks(places: Sequence[Place], copies: Sequence[str]) -> list[Place]:
+    """Of samples that differ in these labels alone, the one of the first rank."""
+
+    def rank(place: Place) -> tuple[tuple[int, str], ...]:
+        values = (place[0].values.get(name, "") for name in copies)
+        return tuple((int(it) if it.isdecimal() else -1, it) for it in values)
+
+    first: dict[Hashable, Place] = {}
+    for place in places:
+        labels = place[0]
+        rest = tuple(label for label in labels.others if label[0] not in copies)
+        known = first.setdefault((rest, labels.bound), place)
+        if rank(place) < rank(known):
+            first[rest, labels.bound] = place
+    return list(first.values())
+
+
+def layout_of(samples: Iterable[tuple[str, Place]], types: Mapping[str, str]) -> Layout:
+    """The layout of samples, in the order of the text.
+
+    Of two with the same labels the first counts, as it does for Prometheus.
+    """
+    places: dict[str, list[Place]] = {}
+    seen: set[Hashable] = set()
+    repeated = 0
+    for name, place in samples:
+        key = (name, place[0].others, place[0].bound)
+        if key in seen:
+            repeated += 1
+        else:
+            seen.add(key)
+            places.setdefault(name, []).append(place)
+    return Layout({name: tuple(found) for name, found in places.items()}, types, repeated)
+
+
+def take_type(line: str, types: dict[str, str]) -> None:
+    """Read ``# TYPE name type``."""
+    words = line.split()
+    types[words[2]] = words[3] if len(words) > 3 else "untyped"
+
+
+def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]] | None:
+    """Read only the values where everything else has been seen; None where that will not do.
+
+    Args:
+        lines: Those that begin like wanted ones.
+        names: Of wanted samples.
+    """
+    if not lines:
+        return None
+    # Most often the layout is that of the last text with as many lines of which the last is this.
+    like = (len(lines), lines[-1].rpartition(" ")[0], names)
+    last = _frames.get(like)
+    if last is not None and (values := last.values(lines)) is not None:
+        return last.layout, values
+    if max(map(len, lines)) > MAX_LINE:
+        return None
+    series, texts = [], []
+    for line in lines:
+        if line[0] == "#":
+            series.append(line)
+        else:
+            before, _, text = line.rpartition(" ")
+            series.append(before)
+            texts.append(text)
+    frame = _frame(tuple(series), names)
+    if frame is None or (values := _numbers(texts, "".join(texts))) is None:
+        return None
+    _frames.put(like, frame, frame.length)
+    return frame.layout, values
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Lines without their values, to be compared with others.
+
+    Attributes:
+        layout: What they say.
+        types: The lines that are not samples, and which they are.
+        before: What stands before the values of the others, with the space.
+        length: Of all that together, in characters.
+        longest: Of that of one line.
+    """
+
+    layout: Layout
+    types: tuple[tuple[int, str], ...]
+    before: tuple[str, ...]
+    length: int
+    longest: int
+
+    def values(self, lines: Sequence[str]) -> list[float] | None:
+        """The values of lines that are the same otherwise; None of any others."""
+        samples = [*lines]
+        for index, line in self.types:
+            if samples[index] != line:
+                return None
+        for index, _ in reversed(self.types):
+            del samples[index]
+        texts = [*map(str.removeprefix, samples, self.before)]
+        joined = "".join(texts)
+        # A line that begins in another way is left as it is, and so it all is too long.
+        if len(joined) + self.length != sum(map(len, samples)):
+            return None
+        if " " in joined or len(joined) + self.longest > MAX_LINE:
+            return None
+        return _numbers(texts, joined)
+
+
+def _frame(series: tuple[str, ...], names: frozenset[str]) -> _Frame | None:
+    """Of lines without their values; None when that is not all that is to be said of them."""
+    if (series, names) not in _layouts:
+        layout = _layout(series, names)
+        before = tuple(f"{text} " for text in series if not text.startswith("#"))
+        frame = None
+        if layout is not None:
+            types = [(at, text) for at, text in enumerate(series) if text.startswith("#")]
+            lengths = [*map(len, before)]
+            frame = _Frame(layout, tuple(types), before, sum(lengths), max(lengths, default=0))
+        _layouts.put((series, names), frame, 2 * sum(map(len, series)))
+    return _layouts.get((series, names))
+
+
+def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
+    """Values, finite or NaN; None when one is something else."""
+    if "_" in joined:
+        return None
+    try:
+        values = [*map(float, texts)]
+    except ValueError:
+        return None
+    if not math.isfinite(sum(values)) and (math.inf in values or -math.inf in values):
+        return None
+    return values
+
+
+def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
+    """Of lines without their values; None when that is not all that is to be said of them."""
+    samples: list[tuple[str, Place]] = []
+    types: dict[str, str] = {}
+    index = 0
+    for text in series:
+        if text.startswith("#"):
+            take_type(text, types)
+            continue
+        try:
+            name, labels = series_of(text)
+        except ExpositionError:
+            return None
+        if name is None:
+            return None
+        if name in names:
+            samples.append((name, (labels, index)))
+        index += 1
+    return layout_of(samples, types)
+
+
+_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(
+    _KEPT, _KEPT_CHARACTERS
+)
+_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(_KEPT, _KEPT_CHARACTERS)

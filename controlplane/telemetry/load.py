@@ -1,0 +1,474 @@
+"""What Envoys report of their own requests to each replica, added up over all Envoys.
+
+It is there for replicas that expose no metrics at all, and it comes sooner than any latency: what
+is in flight is counted when it begins, not when it ends. In come the reports of each Envoy, out
+come a `Window` and the requests in flight of each endpoint.
+"""
+
+import math
+from collections import deque
+from collections.abc import Generator, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median, median_low
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
+
+from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
+
+T = TypeVar("T")
+
+FEW: Final = 3
+"""Below so many reporters there is no majority that could say who of them is wrong."""
+TIMES: Final = 4.0
+"""How many times as long as in the median its requests may take by one reporter's count."""
+HELD: Final = 1.5
+"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
+worked out: of ended requests, and of the seconds that they took."""
+MEMORY: Final = 10.0
+"""Seconds over which a reporter's requests are averaged for that: at one moment most of those with
+little traffic have nothing in flight."""
+SHORTEST: Final = 0.05
+"""Seconds that a report covers at least, and a window that tells a rate; the first report of a
+stream covers none."""
+STEP: Final = 0.5
+"""Seconds between two points of what is kept, however many reports come in between."""
+LATELY: Final = 4.0
+"""Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
+A_USER: Final = 0.01
+"""Requests per second of an Envoy that counts among those whose middle is taken."""
+A_VOTE: Final = 0.05
+"""Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
+some, until it was left out, still have one when it comes back."""
+FORGOTTEN: Final = 3.0
+"""Reports that an Envoy may miss until its last one does not count any more."""
+
+
+_LEAST: Final = 1e-9
+
+NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})
+
+
+class Endpoint(NamedTuple):
+    """A replica as Envoy knows it."""
+
+    pool: str
+    host: str
+    port: int
+
+
+class Load(NamedTuple):
+    """Requests of one Envoy to one endpoint.
+
+    Attributes:
+        succeeded: Ended well since the report before.
+        failed: Ended with an error of the server or not at all, since the report before.
+        in_progress: Not ended yet at the time of the report.
+        classes: Of them those of each class of requests that has a name, by it.
+    """
+
+    succeeded: int
+    failed: int
+    in_progress: int
+    classes: Mapping[str, "Load"] = NO_CLASSES
+
+    def plus(self, other: "Load", class_name: str) -> "Load":
+        """The same with what came to the endpoint by way of another cluster.
+
+        Args:
+            other: What came that way.
+            class_name: Of its class; empty for that of all requests that belong to no other.
+        """
+        classes = self.classes
+        if class_name:
+            known = classes.get(class_name, Load(0, 0, 0))
+            classes = {**classes, class_name: known.plus(other, "")}
+        return Load(
+            self.succeeded + other.succeeded,
+            self.failed + other.failed,
+            self.in_progress + other.in_progress,
+            classes,
+        )
+
+
+class ClassLoad(NamedTuple):
+    """Requests of one class to one endpoint, of all Envoys.
+
+    Attributes:
+        succeeded: Ended well, since the endpoint is known.
+        failed: Ended otherwise.
+        in_flight: Not ended yet.
+    """
+
+    succeeded: int
+    failed: int
+    in_flight: float
+
+
+class Failing(NamedTuple):
+    """How a replica's requests ended lately.
+
+    Attributes:
+        part: Of them that failed, 0 to 1, as at least half of the Envoys see it that use it.
+        requests: That ended, of all Envoys.
+    """
+
+    part: float
+    requests: float
+
+
+@dataclass(slots=True)
+class _Reporter:
+    """One Envoy's view of one endpoint."""
+
+    in_progress: int = 0
+    of_classes: Mapping[str, int] = field(default_factory=dict)
+    until: float = -math.inf
+    rate: float = 0.0
+    busy: float = 0.0
+    ended: float = 0.0
+    failed: float = 0.0
+
+    def part(self, usual_rate: float) -> float:
+        """What counts of its requests where shares are worked out."""
+        return min(1.0, HELD * usual_rate / self.rate) if self.rate > 0 else 1.0
+
+    @property
+    def seconds(self) -> float:
+        """What a request takes by its count (Little's law), on average or now if that is more."""
+        in_flight = max(self.in_progress, self.busy)
+        if not in_flight:
+            return 0.0
+        return in_flight / self.rate if self.rate > 0 else math.inf
+
+
+class _Point(NamedTuple):
+    at: float
+    done: float
+    failed: float
+    busy: float
+    looks: float
+
+
+@dataclass(slots=True)
+class _Held:
+    """What windows are made of."""
+
+    done: float = 0.0
+    failed: float = 0.0
+    busy: float = 0.0
+    in_flight: float = 0.0
+
+
+@dataclass(slots=True)
+class _Total:
+    """One endpoint, over all Envoys."""
+
+    reporters: dict[Hashable, _Reporter] = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    # What ended well and what did not, of each class that has a name.
+    classes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # Times that all its Envoys looked at that.
+    looks: float = 0.0
+    in_flight: float = 0.0
+    at: float = -math.inf
+    points: deque[_Point] = field(default_factory=deque)
+    # As far as each reporter is believed where shares are worked out; see `_held`.
+    held: _Held = field(default_factory=_Held)
+
+
+class LoadReports:
+    """All that is known from reports, of endpoints that some Envoy reports of."""
+
+    def __init__(self) -> None:
+        self._totals: dict[Endpoint, _Total] = {}
+
+    def copy(self) -> "LoadReports":
+        """The same, for whoever only reads and forgets: reports are taken in by one of the two."""
+        other = LoadReports()
+        other._totals = dict(self._totals)
+        return other
+
+    def record(
+        self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> list[Endpoint]:
+        """Take in a report; see `recording`."""
+        return drained(self.recording(reporter, loads, seconds, now))
+
+    def recording(
+        self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
+    ) -> Generator[None, None, list[Endpoint]]:
+        """Take in a report, and yield after each endpoint: there may be very many.
+
+        Args:
+            reporter: Which Envoy's; the same in each of its reports.
+            loads: What it says. An endpoint that is left out has had no request.
+            seconds: That it covers.
+            now: Seconds of a monotonic clock.
+
+        Returns:
+            The endpoints of which something new is known.
+        """
+        idle = [
+            endpoint
+            for endpoint, total in self._totals.items()
+            if endpoint not in loads and reporter in total.reporters
+        ]
+        for endpoint in idle:
+            # It may have been forgotten since.
+            if (total := self._totals.get(endpoint)) is not None:
+                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+            yield
+        for endpoint, load in loads.items():
+            self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+            yield
+        return [*loads, *idle]
+
+    def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
+        """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
+        found = []
+        for endpoint, total in [*self._totals.items()]:
+            if total.reporters.pop(reporter, None):
+                found.append(endpoint)
+                _advance(total, now)
+                total.in_flight = _in_flight(total, now)
+                total.held.in_flight = _held_in_flight(total, now)
+            if not total.reporters:
+                del self._totals[endpoint]
+        return found
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """There is nobody at an endpoint any more."""
+        self._totals.pop(endpoint, None)
+
+    def endpoints(self) -> frozenset[Endpoint]:
+        """Those of which some Envoy reports."""
+        return frozenset(self._totals)
+
+    def in_flight(self, endpoint: Endpoint, now: float) -> float | None:
+        """Requests that all Envoys together have at a replica; None when none reports of it."""
+        total = self._totals.get(endpoint)
+        if total is None or not any(now <= it.until for it in total.reporters.values()):
+            return None
+        return _in_flight(total, now)
+
+    def held_in_flight(self, endpoint: Endpoint, now: float) -> float | None:
+        """The same as far as each Envoy is believed where shares are worked out; see `window`."""
+        total = self._totals.get(endpoint)
+        if total is None or not _recent(total, now):
+            return None
+        return _held_in_flight(total, now)
+
+    def failing(self, endpoint: Endpoint, now: float) -> Failing | None:
+        """What became of a replica's requests lately; None where no Envoy had one.
+
+        An Envoy that alone sees a replica fail may be at fault itself, or lie: of two the one
+        counts that sees fewer failures, of many the one in the middle.
+        """
+        total = self._totals.get(endpoint)
+        recent = _recent(total, now) if total is not None else []
+        if (part := _part_failed(recent)) is None:
+            return None
+        return Failing(part, sum(it.ended for it in recent))
+
+    def by_class(self, endpoint: Endpoint, now: float) -> dict[str, ClassLoad]:
+        """What all Envoys together count of each class at a replica, by the class's name.
+
+        What belongs to no class that has a name is there under the empty one. Together they are
+        what `in_flight` says, and what has ended; nothing where no Envoy reports.
+        """
+        total = self._totals.get(endpoint)
+        if total is None:
+            return {}
+        in_flight = dict.fromkeys(total.classes, 0.0)
+        others = 0.0
+        for reporter, counted in _counted(total, now):
+            others += counted
+            for name, count in reporter.of_classes.items():
+                part = counted * count / reporter.in_progress
+                in_flight[name] += part
+                others -= part
+        found = {name: ClassLoad(*total.classes[name], it) for name, it in in_flight.items()}
+        done = total.done - sum(it.succeeded for it in found.values())
+        failed = total.failed - sum(it.failed for it in found.values())
+        return found | {"": ClassLoad(done, failed, max(others, 0.0))}
+
+    def window(self, endpoint: Endpoint) -> Window | None:
+        """What a replica did in the last seconds, as far as Envoys can tell.
+
+        Mean latency is what was in flight over what ended per second (Little's law), so it has the
+        time on the way in it; percentiles cannot be known. Of three Envoys and more each is held to
+        `HELD` times what is usual among them: what it counts beyond that does not move shares.
+        """
+        total = self._totals.get(endpoint)
+        if total is None or not total.points:
+            return None
+        last = total.points[-1]
+        first = next(
+            (
+                point
+                for point in reversed(total.points)
+                if last.at - point.at >= WINDOW and last.done - point.done >= ENOUGH
+            ),
+            total.points[0],
+        )
+        seconds = last.at - first.at
+        samples, failed = last.done - first.done, last.failed - first.failed
+        # The first reports of two Envoys may be as close as the clock can tell.
+        known = seconds >= SHORTEST
+        in_flight = (last.busy - first.busy) / seconds if known else 0.0
+        rate = samples / seconds if known else 0.0
+        return Window(
+            at=last.at,
+            seconds=seconds,
+            samples=samples,
+            errors=failed,
+            rate=rate,
+            latency=in_flight / rate if rate > 0 else None,
+            p99=None,
+            resolution="ok",
+            in_flight=in_flight,
+            error_fraction=failed / (samples + failed) if failed else 0.0,
+            count=float(last.done),
+            total=last.busy,
+            looks=last.looks,
+        )
+
+    def _take(
+        self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float
+    ) -> None:
+        _advance(total, now)
+        known = total.reporters.setdefault(reporter, _Reporter())
+        ended = load.succeeded + load.failed
+        covered = max(seconds, SHORTEST)
+        keep = math.exp(-covered / MEMORY)
+        known.rate = keep * known.rate + (1 - keep) * ended / covered
+        known.busy = keep * known.busy + (1 - keep) * load.in_progress
+        keep = math.exp(-covered / LATELY)
+        known.ended = keep * known.ended + ended
+        known.failed = keep * known.failed + load.failed
+        known.in_progress = load.in_progress
+        known.until = now + FORGOTTEN * max(seconds, 1.0)
+        total.done += load.succeeded
+        total.failed += load.failed
+        known.of_classes = {name: it.in_progress for name, it in load.classes.items() if it[2]}
+        for name, it in load.classes.items():
+            done, failed = total.classes.get(name, (0, 0))
+            total.classes[name] = (done + it.succeeded, failed + it.failed)
+        total.looks += 1 / len(total.reporters)
+        total.in_flight = _in_flight(total, now)
+        recent = _recent(total, now)
+        counted = known.part(_usual(recent).rate) * ended
+        part = _part_failed(recent) if len(recent) >= FEW else None
+        if part is None:
+            part = load.failed / max(ended, 1)
+        total.held.done += counted * (1 - part)
+        total.held.failed += counted * part
+        total.held.in_flight = _held_in_flight(total, now)
+        _keep(total, now)
+
+
+def drained(pieces: Generator[None, None, T]) -> T:
+    """Do all pieces of something, one after the other, and return what comes of it."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+
+def _keep(total: _Total, now: float) -> None:
+    """Add a point where the last one is long enough ago; what came at once is one point."""
+    points = total.points
+    while len(points) > 2 and points[1].at <= now - LONGEST:
+        points.popleft()
+    if points and points[-1].at >= now:
+        points.pop()
+    if not points or now - points[-1].at >= STEP:
+        held = total.held
+        points.append(_Point(now, held.done, held.failed, held.busy, total.looks))
+
+
+def _advance(total: _Total, now: float) -> None:
+    """Count what was in flight since the last report."""
+    if total.at > -math.inf:
+        total.held.busy += total.held.in_flight * max(now - total.at, 0.0)
+    total.at = max(total.at, now)
+
+
+def _in_flight(total: _Total, now: float) -> float:
+    """The sum over Envoys."""
+    return float(sum(counted for _, counted in _counted(total, now)))
+
+
+class _Usual(NamedTuple):
+    """What the Envoy in the middle says of a replica; infinite where there is none.
+
+    Attributes:
+        rate: Requests that end per second.
+        seconds: That one takes, on average or now if that is more.
+        on_average: That one takes on average.
+    """
+
+    rate: float
+    seconds: float
+    on_average: float
+
+
+def _recent(total: _Total, now: float) -> list[_Reporter]:
+    return [it for it in total.reporters.values() if now <= it.until]
+
+
+def _usual(recent: list[_Reporter]) -> _Usual:
+    """Of all that have requests there."""
+    used = [it for it in recent if it.in_progress or it.rate >= A_USER]
+    if len(used) < FEW:
+        return _Usual(math.inf, math.inf, math.inf)
+    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
+    return _Usual(
+        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
+    )
+
+
+def _part_failed(recent: list[_Reporter]) -> float | None:
+    """The part of requests that failed lately, by the Envoy in the middle; None: nobody knows."""
+    voters = [it for it in recent if it.ended >= A_VOTE]
+    if len(voters) < max(min(FEW, len(recent)), 1):
+        return None
+    return median_low([it.failed / it.ended for it in voters])
+
+
+def _held_in_flight(total: _Total, now: float) -> float:
+    """The sum over Envoys as far as each is believed where shares are worked out."""
+    recent = _recent(total, now)
+    usual = _usual(recent)
+    if math.isinf(usual.on_average):
+        return _in_flight(total, now)
+    held = 0.0
+    for reporter in recent:
+        part = reporter.part(usual.rate)
+        expected = reporter.rate * usual.on_average
+        # Held is the average: what is in flight at one moment varies.
+        least, most = expected / HELD, expected * HELD
+        counted = float(reporter.in_progress)
+        if reporter.busy > max(most, _LEAST):
+            counted *= most / reporter.busy
+        elif reporter.busy < least:
+            counted = max(counted, least)
+        held += part * counted
+    return held
+
+
+def _counted(total: _Total, now: float) -> Iterator[tuple[_Reporter, float]]:
+    """How much of what each Envoy has in flight counts: each is held to what most of them say.
+
+    A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
+    more than `TIMES` what its requests would come to if they took as long as in the median of all.
+    Where most of them see requests that do not end, none is held: then it is the replica.
+    """
+    recent = _recent(total, now)
+    usual = _usual(recent).seconds
+    for reporter in recent:
+        most = math.inf if math.isinf(usual) else 1 + TIMES * usual * reporter.rate
+        yield reporter, min(reporter.in_progress, most)

@@ -1,0 +1,358 @@
+"""The servers whose families are known, as data: one is added by adding an entry.
+
+Above each stands where its names were read; where a server counts several things that would do,
+why this one.
+"""
+
+from functools import lru_cache
+from typing import Final
+
+from controlplane.config import MetricsSettings
+from controlplane.telemetry.profile import (
+    BatchFamilies,
+    Latency,
+    Memory,
+    Profile,
+    Source,
+    declared,
+)
+
+_CACHED_PROFILES: Final = 1_024
+"""Pools that choose or spell out one of their own."""
+
+_TRITON: Final = Latency(
+    Source("nv_inference_request_duration_us", "us"), "counters", "nv_inference_request_success"
+)
+
+_RANKS: Final = ("tp_rank", "pp_rank", "moe_ep_rank", "moe_dp_rank", "attn_tp_rank", "attn_cp_rank")
+"""Labels of the processes that compute one batch together; `dp_rank` tells engines apart."""
+
+_CLIENT: Final = ("batch_size", "missing_values", "model_type", "tokenization", "validation")
+"""What text-embeddings-inference calls requests that it answers with 4xx: as sent they can never
+succeed. Those that are `overloaded`, `inference` or `dropped` are its own."""
+
+_CLIENT_STATUS: Final = (
+    *("ALREADY_EXISTS", "CANCELLED", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND"),
+    *("OK", "OUT_OF_RANGE", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+)
+"""Statuses that say nothing of the server, as gRPC defines them (google/rpc/code.proto)."""
+
+_REQUESTS: Final = tuple(("endpoint", f"!/{path}") for path in ("healthz", "livez", "readyz"))
+
+
+def _of_ray(name: str, unit: str = "") -> Source:
+    return Source(f"ray_vllm:{name}", unit, others=(f"ray_vllm_{name}",))
+
+
+_PROFILES: Final = (
+    # huggingface/text-embeddings-inference: router/src/lib.rs, core/src/infer.rs, and the 35
+    # buckets, times 1.5 from 15 µs, in router/src/prometheus.rs. The server itself exposes no GPU
+    # memory; our example replica does, under these names.
+    Profile(
+        name="tei",
+        latency=(Latency(Source("te_request_duration", "s")),),
+        memory=Memory(
+            Source("te_gpu_memory_used_bytes", "bytes"),
+            (Source("te_gpu_memory_total_bytes", "bytes"),),
+        ),
+        queue=Source("te_queue_size"),
+        # Each place that counts one is followed by the answer: router/src/http/server.rs,
+        # router/src/grpc/server.rs, core/src/infer.rs.
+        errors=Source("te_request_failure").without("err", _CLIENT),
+        # Of each batch that it computes (core/src/queue.rs); its sum grows like a counter.
+        tokens=Source("te_batch_next_tokens_sum"),
+        # The same, recorded as a batch leaves the queue, and for each poll that finds it empty.
+        # Each text bills the whole time of its batch when that is over (core/src/infer.rs,
+        # `backend_task` and what reads its metadata); a server has one kind of model.
+        batches=BatchFamilies(
+            tokens=Source("te_batch_next_tokens"),
+            sizes=Source("te_batch_next_size"),
+            texts=(
+                Source("te_embed_inference_duration_count"),
+                Source("te_predict_inference_duration_count"),
+            ),
+            seconds=(
+                Source("te_embed_inference_duration_sum", "s"),
+                Source("te_predict_inference_duration_sum", "s"),
+            ),
+        ),
+        # An entry for each input of a request (core/src/queue.rs).
+        queue_unit="texts",
+    ),
+    # michaelfeil/infinity: libs/infinity_emb/infinity_emb/infinity_server.py, which takes
+    # trallnag/prometheus-fastapi-instrumentator as it comes (metrics.py there). The histogram with
+    # more buckets has no label and counts /health and /metrics too, which would make a replica the
+    # faster the more sidecars ask for its health; this one has three buckets and the handler.
+    Profile(
+        name="infinity",
+        latency=(
+            Latency(
+                Source("http_request_duration_seconds", "s", (("handler", "*/embeddings"),)),
+            ),
+        ),
+        errors=Source("http_requests_total", "", (("handler", "*/embeddings"), ("status", "5xx"))),
+    ),
+    # vllm-project/vllm: vllm/v1/metrics/loggers.py. Its first bucket ends at 0.3 s.
+    # vllm:kv_cache_usage_perc is the share of the cache in use and says nothing of the device.
+    Profile(
+        name="vllm",
+        latency=(Latency(Source("vllm:e2e_request_latency_seconds", "s")),),
+        queue=Source("vllm:num_requests_waiting"),
+        running=Source("vllm:num_requests_running"),
+        tokens=Source("vllm:prompt_tokens_total"),
+        # Of each step with output (`record` there): the prompts that it ended, which is all of a
+        # step unless a prompt is longer than one. No time is told of a step.
+        batches=BatchFamilies(
+            tokens=Source("vllm:iteration_tokens_total"),
+            texts=(Source("vllm:e2e_request_latency_seconds_count"),),
+        ),
+        # Each text of a request is one of the engine (vllm/entrypoints/pooling and
+        # vllm/v1/engine/async_llm.py), so all that it counts is texts.
+        queue_unit="texts",
+        model_label="model_name",
+    ),
+    # sgl-project/sglang: python/sglang/srt/metrics/collector.py, with --enable-metrics.
+    # sglang:token_usage is the share of the cache in use and says nothing of the device.
+    Profile(
+        name="sglang",
+        # Each scheduler of an engine tells of the engine's whole queue, all of them with
+        # --enable-metrics-for-all-schedulers.
+        latency=(Latency(Source("sglang:e2e_request_latency_seconds", "s", copies=_RANKS)),),
+        queue=Source("sglang:num_queue_reqs", copies=_RANKS),
+        running=Source("sglang:num_running_reqs", copies=_RANKS),
+        tokens=Source("sglang:prompt_tokens_total", copies=_RANKS),
+        # Each text of a request goes to the scheduler by itself (`_handle_batch_request` in
+        # python/sglang/srt/managers/tokenizer_manager.py).
+        queue_unit="texts",
+        model_label="model_name",
+    ),
+    # triton-inference-server/server: docs/user_guide/metrics.md; core: src/metrics.cc. Counters
+    # are on by default, summaries (nv_inference_request_summary_us) are not and say no more here.
+    Profile(
+        name="triton",
+        latency=(_TRITON,),
+        memory=Memory(
+            Source("nv_gpu_memory_used_bytes", "bytes"),
+            (Source("nv_gpu_memory_total_bytes", "bytes"),),
+        ),
+        queue=Source("nv_inference_pending_request_count"),
+        errors=Source("nv_inference_request_failure").without("reason", ("CANCELED",)),
+        # core: src/infer_stats.cc. An execution counts once; each request of it counts its texts
+        # and bills the whole time of it in the model (`UpdateSuccessWithDuration`), the latter once
+        # for all of its texts. With a response cache requests count as well that bill nothing.
+        batches=BatchFamilies(
+            count=Source("nv_inference_exec_count"),
+            texts=(Source("nv_inference_count"),),
+            seconds=(Source("nv_inference_compute_infer_duration_us", "us"),),
+            billed=(Source("nv_inference_request_success"),),
+        ),
+        # An ensemble counts for itself and for its steps (src/ensemble_scheduler).
+        model_label="model",
+        is_layered=True,
+    ),
+    # https://docs.nvidia.com/nim/large-language-models/latest/observability.html has the first
+    # latency, the queue and the GPUs; releases on vLLM and on Triton expose theirs as it comes.
+    Profile(
+        name="nim",
+        latency=(
+            Latency(Source("e2e_request_latency_seconds", "s")),
+            Latency(Source("vllm:e2e_request_latency_seconds", "s")),
+            _TRITON,
+        ),
+        memory=Memory(
+            Source("gpu_memory_used_bytes", "bytes"),
+            (Source("gpu_memory_total_bytes", "bytes"),),
+            gpu_label="device_id",
+            is_uuid=False,
+        ),
+        queue=Source("num_requests_waiting"),
+        running=Source("num_requests_running"),
+        tokens=Source("prompt_tokens_total"),
+        queue_unit="texts",
+    ),
+    # openvinotoolkit/model_server: docs/metrics.md, and 33 buckets, times 1.8 from 10 µs, in
+    # src/model_metric_reporter.cpp. /v3/embeddings is a MediaPipe graph, of which only the first
+    # is counted; the second counts requests for a model or a DAG.
+    Profile(
+        name="ovms",
+        latency=(
+            Latency(Source("ovms_graph_processing_time_us", "us")),
+            Latency(Source("ovms_request_time_us", "us")),
+        ),
+        running=Source("ovms_current_graphs"),
+        errors=Source("ovms_graph_error"),
+        model_label="name",
+    ),
+    # xorbitsai/inference: xinference/core/metrics.py, monitor/metrics/README.md. The worker's
+    # memory is that of the device, the model's only of one process on it. Failed requests are
+    # among the durations (xinference/core/model.py).
+    Profile(
+        name="xinference",
+        latency=(Latency(Source("xinference:model_request_duration_seconds", "s")),),
+        memory=Memory(
+            Source("xinference:worker_gpu_memory_used_bytes", "bytes"),
+            (Source("xinference:worker_gpu_memory_total_bytes", "bytes"),),
+            gpu_label="gpu_index",
+            is_uuid=False,
+        ),
+        running=Source("xinference:model_serve_count"),
+        errors=Source("xinference:model_request_errors_total"),
+    ),
+    # ray-project/ray: python/ray/serve/_private/replica.py and router.py, and the buckets from 1 ms
+    # in constants.py; doc/source/serve/monitoring.md. A node exposes all that run on it, so there
+    # is no one start. The other names are those that ray-project/ray#43063 and #61090 announce.
+    # The ingress of an application counts each request, and each deployment behind it once more.
+    Profile(
+        name="ray-serve",
+        latency=(
+            Latency(
+                Source(
+                    "ray_serve_deployment_processing_latency_ms",
+                    "ms",
+                    others=("ray_serve_replica_request_latency_ms",),
+                )
+            ),
+        ),
+        queue=Source(
+            "ray_serve_deployment_queued_queries",
+            others=("ray_serve_router_num_queued_requests", "ray_serve_handle_queued_requests"),
+        ),
+        running=Source(
+            "ray_serve_replica_processing_queries",
+            others=("ray_serve_replica_num_ongoing_requests", "ray_serve_replica_ongoing_requests"),
+        ),
+        errors=Source(
+            "ray_serve_deployment_error_counter", others=("ray_serve_replica_error_counter",)
+        ),
+        started=None,
+        model_label="deployment",
+        is_layered=True,
+        entry_label="route",
+    ),
+    # ray-project/ray: python/ray/llm (serve/engines/vllm), which has vLLM record through
+    # vllm/v1/metrics/ray_wrappers.py: its names with Ray's prefix, from 2.53 on without a colon.
+    Profile(
+        name="ray-llm",
+        latency=(Latency(_of_ray("e2e_request_latency_seconds", "s")),),
+        queue=_of_ray("num_requests_waiting"),
+        running=_of_ray("num_requests_running"),
+        tokens=_of_ray("prompt_tokens_total"),
+        batches=BatchFamilies(
+            tokens=_of_ray("iteration_tokens_total"),
+            texts=(_of_ray("e2e_request_latency_seconds_count"),),
+        ),
+        started=None,
+        queue_unit="texts",
+        model_label="model_name",
+    ),
+    # bentoml/BentoML: src/bentoml/_internal/server/http/instruments.py; namespace bentoml_service
+    # in src/_bentoml_impl, bentoml_api_server for a Service of 1.0 and 1.1. Health checks are
+    # counted like requests, under their own endpoint.
+    Profile(
+        name="bentoml",
+        latency=(
+            Latency(
+                Source(
+                    "bentoml_service_request_duration_seconds",
+                    "s",
+                    _REQUESTS,
+                    others=("bentoml_api_server_request_duration_seconds",),
+                )
+            ),
+        ),
+        running=Source(
+            "bentoml_service_request_in_progress",
+            "",
+            _REQUESTS,
+            others=("bentoml_api_server_request_in_progress",),
+        ),
+        errors=Source(
+            "bentoml_service_request_total",
+            "",
+            (("http_response_code", "5*"), *_REQUESTS),
+            others=("bentoml_api_server_request_total",),
+        ),
+    ),
+    # mudler/LocalAI: core/services/monitoring/metrics.go, core/http/endpoints/localai/metrics.go:
+    # seconds, in OpenTelemetry's default buckets (le 0, 5, 10 …), which are meant for ms.
+    Profile(
+        name="localai",
+        latency=(Latency(Source("api_call", "s", (("path", "*/embeddings"),))),),
+    ),
+    # ggml-org/llama.cpp: tools/server/server-context.cpp and its README, with --metrics. No family
+    # has durations of requests.
+    Profile(
+        name="llama-cpp",
+        latency=(),
+        queue=Source("llamacpp:requests_deferred"),
+        running=Source("llamacpp:requests_processing"),
+        tokens=Source("llamacpp:prompt_tokens_total"),
+    ),
+    # InternLM/lmdeploy: lmdeploy/metrics/loggers.py, with --enable-metrics. Failures are a gauge
+    # there that only grows.
+    Profile(
+        name="lmdeploy",
+        latency=(Latency(Source("lmdeploy:e2e_request_latency_seconds", "s")),),
+        queue=Source("lmdeploy:num_requests_waiting"),
+        running=Source("lmdeploy:num_requests_running"),
+        errors=Source("lmdeploy:num_requests_failed"),
+        tokens=Source("lmdeploy:prompt_tokens_total"),
+        queue_unit="texts",
+        model_label="model_name",
+    ),
+    # pytorch/serve: ts/configs/metrics.yaml. The durations begin when a worker takes a request.
+    Profile(
+        name="torchserve",
+        latency=(
+            Latency(
+                Source("ts_inference_latency_microseconds", "us"),
+                "counters",
+                "ts_inference_requests_total",
+            ),
+        ),
+        errors=Source("Requests5XX"),
+        model_label="model_name",
+    ),
+    # tensorflow/serving: tensorflow_serving/servables/tensorflow/util.cc, microseconds in 33
+    # buckets, times 1.8 from 10, and model_servers/prometheus_exporter.cc, which makes the names.
+    Profile(
+        name="tf-serving",
+        latency=(Latency(Source(":tensorflow:serving:request_latency", "us")),),
+        errors=Source(":tensorflow:serving:request_count").without("status", _CLIENT_STATUS),
+        model_label="model_name",
+    ),
+    # kserve/kserve: python/kserve/kserve/metrics.py; what comes before and after predicting has
+    # families of its own.
+    Profile(
+        name="kserve",
+        latency=(Latency(Source("request_predict_seconds", "s")),),
+        model_label="model_name",
+    ),
+)
+
+PROFILES: Final = {profile.name: profile for profile in _PROFILES}
+"""By name."""
+
+
+def profile_of(settings: MetricsSettings) -> Profile:
+    """The profile that a pool's settings choose or spell out.
+
+    Raises:
+        ValueError: For profile ``none``, of which nothing is read.
+    """
+    if not settings.is_scraped:
+        raise ValueError("profile none is not scraped")
+    if settings.profile == "prometheus":
+        return _known(declared(settings))
+    return _narrowed(settings.profile, tuple(settings.labels.items()))
+
+
+# The same object at every scrape: it knows what it has worked out, and layouts know it at once.
+@lru_cache(maxsize=_CACHED_PROFILES)
+def _narrowed(name: str, labels: tuple[tuple[str, str], ...]) -> Profile:
+    return PROFILES[name].narrowed(dict(labels))
+
+
+@lru_cache(maxsize=_CACHED_PROFILES)
+def _known(profile: Profile) -> Profile:
+    return profile

@@ -1,0 +1,207 @@
+"""The last seconds of one replica: readings in, one `Window` of differences out.
+
+Counters only tell something by how much they grow. A window is the difference between the newest
+reading and one that is at least `WINDOW` older, and older still, up to `LONGEST`, until it holds
+`ENOUGH` requests: a replica with little traffic is judged by more of its past, unless its newest
+requests took so much longer or shorter than those before that it is no longer the same.
+"""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.config import QueueUnit
+from controlplane.telemetry.batches import Batches, BatchTotals, Timed, impossible
+from controlplane.telemetry.counters import Counters
+from controlplane.telemetry.histogram import Resolution, quantile
+from controlplane.telemetry.memory import GpuMemory
+from controlplane.telemetry.points import Points
+from controlplane.telemetry.processes import Processes
+from controlplane.telemetry.reading import Reading
+
+WINDOW: Final = 5.0
+"""Seconds that a window spans with enough traffic: short enough to see a replica slow down before
+its queue is long, long enough that heavy-tailed request sizes average out."""
+LONGEST: Final = 60.0
+"""Seconds of history; what is older says little about now."""
+ENOUGH: Final = 50
+"""Requests that stop a window from stretching; a p99 of fewer is a guess."""
+CHANGED: Final = 3.0
+"""Factor between mean latencies from where on a replica has changed, and its past is forgotten.
+Without this one that recovers with little traffic is held for a minute against what it was."""
+TELLING: Final = 6
+"""Requests that can tell so. The mean of six of a lognormal size with sigma 1 is three times off
+one time in forty; all that is lost then is some of the past."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a replica did in the last seconds.
+
+    Attributes:
+        at: Time of the newest reading, seconds of a monotonic clock.
+        seconds: What it spans; 0 with a single reading.
+        samples: Requests whose duration was measured.
+        errors: Requests that failed.
+        rate: Measured requests per second, X.
+        latency: Their mean duration in seconds, R; None without samples.
+        p99: Of their durations in seconds; see `resolution`. None without samples, and where a
+            server exposes no distribution.
+        resolution: Whether the p99 fell between two bounds ("ok") or is only a limit.
+        in_flight: Mean number of requests at a time: L = X·R (Little's law).
+        error_fraction: Failed of all requests, 0 to 1. Failures are taken not to be among the
+            measured durations, as in text-embeddings-inference; where they are, a fraction of 1
+            shows as ½.
+        queue: Requests or texts that waited at the newest reading; see `queue_unit`.
+        memory: Of every GPU at the newest reading; empty where unknown.
+        note: Of the newest reading.
+        running: Requests or texts that its server counted as under way at the newest reading.
+        count: Requests measured since the process started, for those who take differences of their
+            own.
+        total: What they took altogether, in seconds.
+        tokens: Tokens computed since the process started; None where that is not exposed.
+        tokens_in: Of them those in this window.
+        looks: How many times it was looked at what is in flight, since the process started, where
+            `total` is only the sum over these; None where durations were measured.
+        batches: Computed in this window; None where they are not exposed at both of its ends, and
+            where what is said of them cannot be true.
+        batches_total: Since the process started, for those who take differences of their own with
+            `BatchTotals.since`; None as `batches`.
+        queue_unit: What `queue` and `running` count.
+    """
+
+    at: float
+    seconds: float
+    samples: float
+    errors: float
+    rate: float
+    latency: float | None
+    p99: float | None
+    resolution: Resolution
+    in_flight: float
+    error_fraction: float
+    queue: float | None = None
+    memory: tuple[GpuMemory, ...] = ()
+    note: str | None = None
+    running: float | None = None
+    count: float = 0.0
+    total: float = 0.0
+    tokens: float | None = None
+    tokens_in: float | None = None
+    looks: float | None = None
+    batches: Batches | None = None
+    batches_total: BatchTotals | None = None
+    queue_unit: QueueUnit = "requests"
+
+
+class History:
+    """The readings of one replica over the last minute.
+
+    Attributes:
+        generation: How many times the replica has restarted while it was watched.
+    """
+
+    def __init__(self, generation: int = 0) -> None:
+        """Begin without a reading.
+
+        Args:
+            generation: How many restarts were seen before.
+        """
+        self.generation = generation
+        self._points = Points()
+        self._timed = Timed()
+        self._processes = Processes()
+        self._bounds: tuple[float, ...] = ()
+
+    def add(self, reading: Reading) -> Window:
+        """Take in a newer reading; costs O(buckets + log readings).
+
+        Counters that went down, other buckets or another start of the process: the replica has
+        restarted, its history is dropped and `generation` rises. Not so where only some label sets
+        went, or where one of several processes answers.
+        """
+        counters, restarted = self._processes.take(reading)
+        if restarted:
+            self.generation += 1
+            self._points, self._timed = Points(), Timed()
+            self._bounds = ()
+        if reading.latency is not None:
+            self._bounds = reading.latency.bounds
+        points = self._points
+        if not points or reading.at > points.at[-1]:
+            self._append(reading.at, counters)
+        # Two are always kept, so that a pool scraped once in five minutes has windows as well.
+        old = bisect_right(points.at, reading.at - LONGEST) - 1
+        points.forget(min(old, len(points) - 2))
+        self._forget_if_changed()
+        return self._window(reading)
+
+    def _append(self, at: float, counters: Counters) -> None:
+        """What a reading leaves out, it has not changed; nor has a family that is not there yet."""
+        points, counts = self._points, counters.counts
+        points.append(
+            at,
+            counts,
+            points.total if counts is None else counters.total,
+            points.errors if counters.errors is None else counters.errors,
+            counters.tokens,
+            None if counters.batches is None else self._timed.of(counters.batches),
+        )
+
+    def _forget_if_changed(self) -> None:
+        """Drop what was before the newest requests when they are not like it any more."""
+        points = self._points
+        telling = points.start(WINDOW, TELLING)
+        before, newest = points.mean(0, telling), points.mean(telling, -1)
+        if before and newest and not 1 / CHANGED < newest / before < CHANGED:
+            points.forget(telling)
+
+    def _window(self, reading: Reading) -> Window:
+        points = self._points
+        first = points.start(WINDOW, ENOUGH)
+        seconds = points.at[-1] - points.at[first]
+        samples = points.counted[-1] - points.counted[first]
+        latency = points.mean(first, -1)
+        counts, failed, tokens, batches = points.grown(first)
+        totals, note = points.batches, reading.note
+        if batches and (wrong := impossible(batches, seconds, settled=seconds >= WINDOW)):
+            batches = totals = None
+            wrong = f"what it says of its batches cannot be true: {wrong}"
+            note = f"{note}; {wrong}" if note else wrong
+        if (several := self._processes.seen) > 1:
+            how = (
+                f"{several} processes answer at this address, each with counters of its own: what"
+                " they count is added up as each is asked, and a queue is that of one of them (give"
+                " each a port, or have the server add them up)"
+            )
+            note = f"{note}; {how}" if note else how
+        p99 = quantile(0.99, self._bounds, counts)
+        rate = samples / seconds if seconds > 0 else 0.0
+        return Window(
+            at=points.at[-1],
+            seconds=seconds,
+            samples=samples,
+            errors=failed,
+            rate=rate,
+            latency=latency,
+            p99=p99[0] if p99 else None,
+            resolution=p99[1] if p99 else "ok",
+            in_flight=rate * (latency or 0.0),
+            error_fraction=failed / (samples + failed) if failed > 0 else 0.0,
+            queue=reading.queue,
+            memory=reading.memory,
+            note=note,
+            running=reading.running,
+            count=points.counted[-1],
+            total=points.total,
+            tokens=_known(points.tokens),
+            tokens_in=_known(tokens),
+            batches=batches,
+            batches_total=totals,
+            queue_unit=reading.queue_unit,
+        )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

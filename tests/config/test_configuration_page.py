@@ -1,0 +1,69 @@
+"""The page about the config file shows every key, with the default that it has."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from controlplane.config import ClassMatch, Config, load_config
+from controlplane.config.access import ScrapingSettings
+from controlplane.config.balancing import BalancingSettings
+from controlplane.config.config import AdminSettings, StoreSettings, XdsSettings
+from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.memory import MemorySettings
+from controlplane.config.metrics import FAMILIES, MetricsSettings
+from controlplane.config.pool import (
+    ListenerSettings,
+    PoolEntry,
+    RouteSettings,
+)
+from controlplane.config.replica import Locality, ReplicaEntry
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+BLOCK, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+LEAST = """
+pools:
+  - name: minilm
+    model: all-MiniLM-L6-v2
+    listener: {address: "127.0.0.1:10000"}
+    replicas: [{id: a, address: "10.0.0.11:8080"}]
+"""
+
+
+def test_what_it_shows_is_what_there_is_without_a_word_of_it() -> None:
+    assert load_config(BLOCK, "page").model_dump() == load_config(LEAST, "least").model_dump()
+
+
+def test_the_classes_that_it_shows_are_read() -> None:
+    (pool,) = load_config(LEAST.rstrip() + "\n" + CLASSES, "page").pools
+    assert [it.name for it in pool.classes or ()] == ["nightly", "index", "long"]
+
+
+def test_it_shows_every_key() -> None:
+    data = yaml.safe_load(BLOCK)
+    (pool,) = data["pools"]
+    (replica,) = pool["replicas"]
+    shown: list[tuple[type[BaseModel], dict[str, Any]]] = [
+        (Config, data),
+        (AdminSettings, data["admin"]),
+        (XdsSettings, data["xds"]),
+        (StoreSettings, data["store"]),
+        (PoolEntry, pool),
+        (ListenerSettings, pool["listener"]),
+        (RouteSettings, pool["route"]),
+        (BalancingSettings, pool["balancing"]),
+        (HealthCheckSettings, pool["health_check"]),
+        (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
+        (MemorySettings, pool["memory"]),
+        (ScrapingSettings, pool["scraping"]),
+        (ReplicaEntry, replica),
+        (Locality, replica["locality"]),
+    ]
+    for model, keys in shown:
+        assert keys.keys() == model.model_fields.keys(), model
+    for key in ClassMatch.model_fields:
+        assert f"`{key}" in PAGE
+    for family in FAMILIES:
+        assert f"`{family}`" in PAGE

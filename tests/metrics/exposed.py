@@ -1,0 +1,40 @@
+"""An exposition as a Prometheus server would read it."""
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from controlplane.metrics import OwnMetrics
+from controlplane.plane import Plane
+
+
+def everything(plane: Plane, now: float = 0.0) -> OwnMetrics:
+    """Metrics with everything that a running control plane shows."""
+    metrics = OwnMetrics(plane, clock=lambda: now)
+    metrics.streams.show_streams(lambda: 0)
+    metrics.streams.show_queue(lambda: 0)
+    metrics.show_store(lambda: True, lambda: {"ok": 0}, lambda: False)
+    return metrics
+
+
+def families(metrics: OwnMetrics) -> dict[str, Metric]:
+    """By name."""
+    return parsed(metrics.exposition("")[0].decode())
+
+
+def parsed(text: str) -> dict[str, Metric]:
+    """By name; a name twice is an error."""
+    known: dict[str, Metric] = {}
+    for family in text_string_to_metric_families(text):
+        assert family.name not in known, f"{family.name} twice"
+        known[family.name] = family
+    return known
+
+
+def values(metrics: OwnMetrics, name: str) -> dict[tuple[str, ...], float]:
+    """The values of a sample's name by its labels' values, in the labels' order."""
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in families(metrics).values()
+        for sample in family.samples
+        if sample.name == name
+    }

@@ -1,0 +1,111 @@
+"""The exposition as a whole: what promtool would check, and the page that describes it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from controlplane import __version__
+from tests.metrics.exposed import everything, families, parsed, values
+from tests.metrics.test_fleet import busy_plane, plane
+from tests.plane.lives import SIZES, measured
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
+
+
+def described() -> dict[str, tuple[str, str]]:
+    """Type and labels by name, as the page has them."""
+    rows = re.findall(r"^\| `([\w:]+)` \| (\w+) \| (.*?) \| .+ \|$", PAGE.read_text(), re.M)
+    return {name: (kind, labels) for name, kind, labels in rows}
+
+
+def exported() -> dict[str, tuple[str, str]]:
+    """The same, as it is exported."""
+    found, parted = (
+        families(everything(each)) for each in (busy_plane(), measured(345, SIZES).plane)
+    )
+    with_series = (family if family.samples else parted[name] for name, family in found.items())
+    return {
+        _name(family): (family.type, ", ".join(f"`{label}`" for label in _labels(family)))
+        for family in with_series
+    }
+
+
+def _name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def _labels(family: Metric) -> list[str]:
+    assert family.samples, f"{family.name} has no series to see its labels by"
+    return [label for label in family.samples[0].labels if label != "le"]
+
+
+def test_the_page_describes_what_is_exported_and_nothing_else() -> None:
+    assert described() == exported()
+
+
+def test_each_family_has_a_help_text_and_a_type() -> None:
+    for name, family in families(everything(plane())).items():
+        assert family.documentation.endswith((".", "time in seconds.")), name
+        assert family.type in TYPES, name
+
+
+def test_no_series_is_there_twice() -> None:
+    text = everything(plane()).exposition("")[0].decode()
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
+
+
+def test_counters_end_in_total_and_nothing_else_does() -> None:
+    for family in families(everything(plane())).values():
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter"), sample.name
+
+
+def test_names_have_the_prefix_and_no_unit_but_the_base_units() -> None:
+    for name in families(everything(plane())):
+        assert name.startswith(("plimsoll_", "process_")), name
+        assert not re.search(r"_(ms|milliseconds|percent|kb|minutes)(_|$)", name), name
+
+
+def test_the_process_and_the_build_are_shown() -> None:
+    metrics = everything(plane())
+    assert values(metrics, "process_resident_memory_bytes")[()] > 1e6
+    ((_python, version),) = values(metrics, "plimsoll_build_info")
+    assert version == __version__
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text",
+        "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3",
+        "text/plain, Application/OpenMetrics-Text; version=what",
+    ],
+)
+def test_openmetrics_is_given_to_those_who_accept_it(accept: str) -> None:
+    text, content_type = everything(plane()).exposition(accept)
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert text.endswith(b"# EOF\n")
+    read = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+    names = {family.name for family in read}
+    assert names == set(families(everything(plane())))
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/html", "text/plain;version=x", ",;,"])
+def test_everybody_else_gets_the_text_format(accept: str) -> None:
+    text, content_type = everything(plane()).exposition(accept)
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert "plimsoll_pools" in parsed(text.decode())
+
+
+def test_scrapes_and_decisions_are_counted() -> None:
+    metrics = everything(plane())
+    for ok in (True, True, False):
+        metrics.scraped(ok)
+    metrics.decided(0.5)
+    assert values(metrics, "plimsoll_scrapes_total") == {("ok",): 2, ("failed",): 1}
+    assert values(metrics, "plimsoll_decision_seconds_sum") == {(): 0.5}

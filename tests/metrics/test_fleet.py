@@ -1,0 +1,199 @@
+"""Pools and replicas as gauges: there as long as they are, with what the plane says of them."""
+
+import math
+
+import pytest
+
+from controlplane.config import PoolEntry, PoolSettings, ReplicaSettings, validated
+from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica
+from controlplane.plane import Failure, Plane, Probe
+from controlplane.telemetry import GpuMemory, Histogram, Reading
+from tests.metrics.exposed import everything, families, values
+from tests.plane.lives import SIZES, measured
+
+POOL = validated(PoolSettings, {"model": "m", "listener": {"address": "127.0.0.1:10000"}})
+
+
+def pool_at(port: int) -> PoolSettings:
+    return validated(
+        PoolSettings, {"model": "m", "listener": {"address": f"127.0.0.1:{10000 + port}"}}
+    )
+
+
+def replica_at(port: int) -> ReplicaSettings:
+    return validated(ReplicaSettings, {"address": f"127.0.0.1:{port}"})
+
+
+def entry(*folders: str) -> PoolEntry:
+    """Pool m with the replicas of these folders."""
+    sources = [{"directory": {"path": folder}} for folder in folders]
+    listener = {"address": "127.0.0.1:10000"}
+    return validated(
+        PoolEntry, {"name": "m", "model": "m", "listener": listener, "discovery": sources}
+    )
+
+
+def plane() -> Plane:
+    """Pool m with replicas a, which is ready, and b, which is not."""
+    it = Plane(0.0)
+    it.apply(PutPool("m", POOL), 0.0)
+    for id_, port in (("a", 9001), ("b", 9002)):
+        it.apply(PutReplica("m", id_, replica_at(port)), 0.0)
+    target = it.target("m", "a")
+    assert target is not None
+    it.probed(target, Probe.HEALTHY, 0.0)
+    it.decide(0.0)
+    return it
+
+
+def busy_plane() -> Plane:
+    """The same, a has answered 100 requests a second, each in 20 ms, and a source has answered."""
+    it = plane()
+    it.discoveries.adopt([entry("replicas.d")])
+    it.discoveries.found("m", "directory replicas.d", {}, None, 0.0)
+    target = it.target("m", "a")
+    assert target is not None
+    for at in (0.0, 1.0):
+        count = 100 * at
+        it.record(target, Reading(at, Histogram((0.1, math.inf), (count, count), 0.02 * count)), at)
+        it.decide(at)
+    return it
+
+
+def test_a_pool_has_a_count_for_each_state() -> None:
+    metrics = everything(plane())
+    assert values(metrics, "plimsoll_pools") == {(): 1}
+    assert values(metrics, "plimsoll_pool_replicas") == {
+        ("m", "starting"): 1,
+        ("m", "ready"): 1,
+        ("m", "gone"): 0,
+    }
+    assert values(metrics, "plimsoll_pool_suspect") == {("m",): 0}
+
+
+def test_a_replica_is_in_one_state_and_not_in_the_others() -> None:
+    states = values(everything(plane()), "plimsoll_replica_state")
+    assert {labels for labels, value in states.items() if value} == {
+        ("m", "a", "ready"),
+        ("m", "b", "starting"),
+    }
+    assert len(states) == 6
+
+
+def test_a_replica_shows_what_it_gets() -> None:
+    known = plane()
+    report = known.report("m", "a", 0.0)
+    assert report.decision is not None
+    metrics = everything(known)
+    assert values(metrics, "plimsoll_replica_weight")["m", "a"] == report.decision.weight
+    shares = values(metrics, "plimsoll_replica_share_ratio")
+    assert shares == {("m", "a"): 1.0, ("m", "b"): 0.0}
+
+
+def test_a_share_that_only_envoy_knows_has_no_series() -> None:
+    known = plane()
+    body = POOL.model_dump() | {"balancing": {"policy": "least-request"}}
+    known.apply(PutPool("m", validated(PoolSettings, body)), 1.0)
+    known.decide(1.0)
+    metrics = everything(known)
+    assert values(metrics, "plimsoll_replica_share_ratio") == {("m", "b"): 0.0}
+    weights = values(metrics, "plimsoll_replica_weight")
+    assert weights == {("m", "a"): 1000, ("m", "b"): 1000}
+
+
+def test_a_replica_that_was_measured_shows_its_capacity_and_its_last_scrape() -> None:
+    known = busy_plane()
+    report = known.report("m", "a", 1.0)
+    assert report.decision is not None
+    metrics = everything(known, now=3.5)
+    capacities = values(metrics, "plimsoll_replica_capacity_requests_per_second")
+    assert capacities["m", "a"] == report.decision.capacity
+    assert 50 <= capacities["m", "a"] <= 200
+    assert values(metrics, "plimsoll_replica_scrape_age_seconds") == {("m", "a"): 2.5}
+
+
+def test_what_is_not_known_of_a_replica_has_no_series() -> None:
+    metrics = everything(plane())
+    assert values(metrics, "plimsoll_replica_capacity_requests_per_second") == {}
+    assert values(metrics, "plimsoll_replica_scrape_age_seconds") == {}
+
+
+def test_a_drained_replica_is_shown_as_such() -> None:
+    known = plane()
+    known.apply(Drain("m", "a"), 0.0)
+    drained = values(everything(known), "plimsoll_replica_drained")
+    assert drained == {("m", "a"): 1, ("m", "b"): 0}
+
+
+def test_a_replica_whose_gpu_memory_is_full_is_shown_as_drained() -> None:
+    known = plane()
+    for number in range(4):
+        known.apply(PutReplica("m", f"c{number}", replica_at(9100 + number)), 0.0)
+    for target in known.targets():
+        known.probed(target, Probe.HEALTHY, 0.0)
+        used = 0.99 if target.replica.id == "a" else 0.5
+        for at in (0.0, 1.0):
+            served = Histogram((math.inf,), (100 * at,), 2 * at)
+            memory = (GpuMemory(None, used, 1.0),)
+            known.record(target, Reading(at, served, memory=memory), at)
+    known.decide(1.0)
+    drained = values(everything(known), "plimsoll_replica_drained")
+    assert {labels for labels, value in drained.items() if value} == {("m", "a")}
+
+
+def test_a_pool_that_is_silent_is_suspect() -> None:
+    known = busy_plane()
+    target = known.target("m", "a")
+    assert target is not None
+    known.record(target, Failure("nobody listens"), 1000.0)
+    known.decide(1000.0)
+    assert values(everything(known), "plimsoll_pool_suspect") == {("m",): 1}
+
+
+def test_a_failed_scrape_does_not_count_as_one() -> None:
+    known = plane()
+    target = known.target("m", "a")
+    assert target is not None
+    known.record(target, Failure("nobody listens"), 5.0)
+    assert values(everything(known, now=9.0), "plimsoll_replica_scrape_age_seconds") == {}
+
+
+def test_pools_and_replicas_that_are_removed_leave_no_series() -> None:
+    def series() -> set[tuple[str, str]]:
+        return {
+            (sample.name, str(sample.labels))
+            for family in families(metrics).values()
+            for sample in family.samples
+        }
+
+    known = plane()
+    metrics = everything(known)
+    before = series()
+    for number in range(100):
+        name = f"pool-{number}"
+        known.apply(PutPool(name, pool_at(1 + number)), 0.0)
+        known.apply(PutReplica(name, "r", replica_at(20000 + number)), 0.0)
+        known.apply(PutReplica("m", f"r{number}", replica_at(30000 + number)), 0.0)
+    known.decide(0.0)
+    grown = series()
+    assert ("plimsoll_replica_weight", "{'pool': 'pool-99', 'replica': 'r'}") in grown
+    assert ("plimsoll_replica_weight", "{'pool': 'm', 'replica': 'r99'}") in grown
+    for number in range(100):
+        known.apply(DeletePool(f"pool-{number}"), 0.0)
+        known.apply(DeleteReplica("m", f"r{number}", force=True), 0.0)
+    known.decide(0.0)
+    assert series() == before
+
+
+def test_a_pool_whose_requests_are_parted_shows_how_much_each_class_is_and_who_serves_it() -> None:
+    metrics = everything(measured(sizes=SIZES).plane)
+    assert values(metrics, "plimsoll_class_replicas") == {("search", "m"): 1, ("bulk", "m"): 2}
+    parts = values(metrics, "plimsoll_class_part_of_work")
+    assert sum(parts.values()) == pytest.approx(1)
+    assert 0.5 < parts["bulk", "m"] < 0.9
+
+
+def test_a_pool_whose_requests_go_together_has_no_series_of_classes() -> None:
+    metrics = everything(busy_plane())
+    for name in ("plimsoll_class_replicas", "plimsoll_class_part_of_work"):
+        assert values(metrics, name) == {}

@@ -1,0 +1,16 @@
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from controlplane.scraping.http_connection import Receiver
+from controlplane.scraping.http_get import Getter
+from tests.scraping.says import MOST
+
+
+@pytest.fixture
+def getter() -> Iterator[Getter]:
+    """One of its own; its connection is closed in the end."""
+    with closing(Getter(Receiver(time.monotonic, MOST))) as it:
+        yield it

@@ -1,0 +1,33 @@
+"""Long work gives way to others, and what comes of it is the same."""
+
+import asyncio
+from itertools import count
+
+from controlplane.turns import SLICE, Turns
+
+
+async def others(turns: Turns, pieces: int) -> int:
+    """How often others have their turn during so many pieces of work."""
+    had = 0
+
+    async def count_turns() -> None:
+        nonlocal had
+        while True:
+            await asyncio.sleep(0)
+            had += 1
+
+    other = asyncio.create_task(count_turns())
+    for _ in range(pieces):
+        await turns.give_way()
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
+    return had
+
+
+async def test_others_have_a_turn_after_every_slice() -> None:
+    ticks = count()
+    assert await others(Turns(lambda: next(ticks) * SLICE), 100) >= 50
+
+
+async def test_short_work_is_not_interrupted() -> None:
+    assert await others(Turns(lambda: 0.0), 100) == 0
