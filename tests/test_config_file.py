@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane import config as configs
 from controlplane import config_file
 from controlplane.config import Role, SettingsError, Token
 from controlplane.config_file import read_config, read_tokens, watch_tokens

@@ -1,7 +1,8 @@
 """The control plane's whole state without I/O: commands, readings and the time in, a catalog out.
 
-`Plane` is what the rooms that do I/O talk to. It keeps what must outlive one call (the fleet, what was
-observed of each replica, the last decision about each pool) and decides when it is asked to.
+`Plane` is what the API, the store, the scraper and the xDS server talk to. It keeps what must
+outlive one call (the fleet, what was observed of each replica, the last decision about each pool)
+and decides when it is asked to.
 """
 
 from controlplane.plane.changes import changes
