@@ -162,8 +162,6 @@ def measure(count: int, rounds: int, *, batches: bool, parts: Parts) -> dict[str
 
 def _decide(made: Plane, now: float) -> None:
     made.decide(now, 1)
-    for _ in made.histories.keeping():
-        pass
 
 
 def _scrape(made: Plane, replicas: list[Replica], now: float) -> None:

@@ -256,7 +256,6 @@ async def steer(
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
                 is_idle = False
-        await _in_turns(plane.histories.keeping())
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)

@@ -64,7 +64,8 @@ class Watch:
         elif found.after is None:
             self._states.pop((name, id_), None)
             self._replica(found.kind, name, id_, None)
-        else:
+        elif (pool := self._plane.fleet.pools.get(name)) is not None and id_ in pool.replicas:
+            # Otherwise a later change, told next, has removed it.
             report = self._plane.report(name, id_, now)
             self._states[name, id_] = report.outline
             self._replica(found.kind, name, id_, report)

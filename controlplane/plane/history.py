@@ -10,10 +10,9 @@ An hour of entries has to be small, so each is packed into some 300 bytes as soo
 import json
 import math
 import zlib
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -207,16 +206,6 @@ class _History:
         self.size -= self.entries.pop(index).size
 
 
-class _Pending(NamedTuple):
-    """An entry that is to be made."""
-
-    pool: Pool
-    id: str
-    jump: float
-    decision: Decision
-    seen: Seen
-
-
 class _Pool:
     """The histories of a pool's replicas, and what their newest entries tell, by row."""
 
@@ -262,7 +251,6 @@ class Histories:
 
     def __init__(self) -> None:
         self._pools: dict[str, _Pool] = {}
-        self._pending: deque[_Pending] = deque()
 
     def forget(self, pool: str, replica: str) -> None:
         """Forget a replica that is no longer there, or that another one has replaced."""
@@ -280,28 +268,12 @@ class Histories:
             changed: Rows whose decision differs from the one before.
             seen: What it is based on.
         """
-        if self._pending and self._pending[0].decision.at < decision.at:
-            self._keep_all()
         known = self._pools.setdefault(pool.name, _Pool())
         rows, jumps = known.due(decision, changed)
+        many = decision.serving
         for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
-            self._pending.append(_Pending(pool, id_, jump, decision, seen))
-
-    def keeping(self) -> Iterator[None]:
-        """Keep what was taken in, and yield after each replica: there may be very many."""
-        while self._pending:
-            pool, id_, jump, decision, seen = self._pending.popleft()
-            observed = seen.observed.get((pool.name, id_))
-            # It may have left, or been replaced, meanwhile.
-            if observed is not None and observed.generation == pool.replicas[id_].generation:
-                entry = packed(_entry(pool, id_, seen, decision, decision.serving))
-                known = self._pools.setdefault(pool.name, _Pool())
-                known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
-            yield
-
-    def _keep_all(self) -> None:
-        for _ in self.keeping():
-            pass
+            entry = packed(_entry(pool, id_, seen, decision, many))
+            known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
 
     def of(
         self, pool: str, replica: str, now: float, since: float = KEPT
@@ -314,7 +286,6 @@ class Histories:
             now: Seconds of a monotonic clock.
             since: Seconds that it goes back; nothing is older than `KEPT`.
         """
-        self._keep_all()
         known = self._pools.get(pool)
         timeline = None if known is None else known.histories.get(replica)
         told: list[HistoryItem] = []

@@ -101,8 +101,10 @@ class Served:
         check(self.plane.fleet)
         changes = self.plane.apply(command, now)
         self.audit.add(self.audit.drafted([(who, it) for it in changes], self.now))
+        self.changes += 1
+        self.plane.decide(self.now)
         self.server.changed(changes)
-        self.decide()
+        self.server.look()
 
     def decide(self) -> None:
         self.changes += 1

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controlplane.config import PoolEntry, ReplicaSettings, validated
-from controlplane.fleet import Command, DeleteReplica, PutReplicas, Source
+from controlplane.fleet import Change, Command, DeleteReplica, PutReplicas, Source
 from tests.api.served import POOL, REPLICA, Answer, Served, served
 
 PATH = "/v1/pools/m/replicas"
@@ -123,10 +123,11 @@ async def test_who_is_removed_by_somebody_else_at_the_same_time_was_put(
         await api.filled()
         apply = api.plane.apply
 
-        def together(command: Command, now: float) -> None:
-            apply(command, now)
+        def together(command: Command, now: float) -> tuple[Change, ...]:
+            applied = apply(command, now)
             if isinstance(command, PutReplicas):
                 apply(DeleteReplica("m", "a", force=True), now)
+            return applied
 
         monkeypatch.setattr(api.plane, "apply", together)
         answer = await put(api, replica("a", 9001, slots=2))

@@ -133,13 +133,7 @@ def large(replicas: int, policy: str = "least-request") -> Plane:
         PutReplicas("p", {f"r{n}": replica_of(9_000 + n, "30s") for n in range(replicas)}), 0.0
     )
     decided(plane, 0.0)
-    drained_of_history(plane)
     return plane
-
-
-def drained_of_history(plane: Plane) -> None:
-    for _ in plane.histories.keeping():
-        pass
 
 
 def test_a_heartbeat_has_nothing_weighed_or_built() -> None:
@@ -188,7 +182,6 @@ def test_a_change_among_many_that_are_alike_takes_hardly_a_look_at_the_others(po
         for step, command in enumerate(commands):
             plane.apply(command, 10.0 + step)
             plane.decide(10.0 + step)
-            drained_of_history(plane)
         plane.apply(Drain("p", "r7"), 20.0)
         took[replicas] = calls(partial(plane.decide, 20.0))
     assert took[3_000] - took[100] < 2 * 2_900
@@ -249,7 +242,7 @@ def test_a_slow_start_goes_on_while_nothing_is_heard_of_a_pool_and_then_it_is_at
 
 
 def test_what_takes_long_of_many_replicas_is_done_one_at_a_time() -> None:
-    """Rows and histories of ten thousand take a second: others have their turn in between."""
+    """Rows of ten thousand take a while: others have their turn in between."""
     plane = large(50)
     plane.apply(PutPool("p", pool_of(10_000, METRICS[1])), 10.0)
     assert sum(1 for _ in plane.writing(20.0)) == 50
@@ -266,5 +259,3 @@ def test_what_takes_long_of_many_replicas_is_done_one_at_a_time() -> None:
     decision = plane.decision("p")
     assert decision is not None
     assert "r8" not in decision.rows
-    assert sum(1 for _ in plane.histories.keeping()) > 0
-    assert sum(1 for _ in plane.histories.keeping()) == 0
