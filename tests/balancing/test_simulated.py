@@ -212,7 +212,7 @@ def test_searches_and_bulk_get_replicas_of_their_own_and_searches_are_fast() -> 
             INFINITY,
             id="infinity",
             marks=pytest.mark.xfail(
-                reason="it counts no batches, capacities are a quarter too low, bulk seems not to fit"
+                reason="it counts no batches: capacities are too low, bulk seems not to fit"
             ),
         ),
     ],
