@@ -29,6 +29,8 @@ OVERHEAD: Final = 200.0
 """Tokens that cost as much as starting a batch, where nothing else is known."""
 BUDGET: Final = 16_384.0
 """Tokens of a full batch, where no full one was seen (the default of text-embeddings-inference)."""
+BESIDE: Final = 0.5
+"""Bursts that are computed beside a request that comes to a busy server."""
 SHORTEST: Final = 0.01
 """Least length that a request counts for, in usual ones: one without a token costs something."""
 ONE_TEXT: Final = 1.05
@@ -189,7 +191,8 @@ def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
 
     Where one request is much of a batch, requests wait for more than the running batch. With w
     tokens per second and a capacity of C they wait W = w·burst / (2·C·(C − w)) seconds on average
-    (Pollaczek and Khinchine), which is solved for C.
+    (Pollaczek and Khinchine), which is solved for C. A request takes W and the time of its batch:
+    where it comes to a busy server, which is w/C of the time, half a burst is computed beside it.
 
     Args:
         counted: Of each replica.
@@ -201,7 +204,10 @@ def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
     rate = counted.tokens / np.maximum(counted.elapsed, _BRIEFEST)
     one = counted.tokens / requests
     capacity = rate + np.maximum(one, 1e-9) / latency
-    for _ in range(4):
-        waits = np.maximum(latency - one / np.maximum(capacity, 1e-9), 0.1 * latency)
-        capacity = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))
+    beside = BESIDE * np.nan_to_num(burst)
+    for _ in range(8):
+        batch = one + np.minimum(rate / np.maximum(capacity, 1e-9), 1.0) * beside
+        waits = np.maximum(latency - batch / np.maximum(capacity, 1e-9), 0.1 * latency)
+        solved = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))
+        capacity = np.sqrt(capacity * solved)
     return capacity

@@ -13,7 +13,7 @@ from controlplane.discovery import Found, SourceError
 from controlplane.discovery.container import _LABELS
 from controlplane.discovery.source import id_of, replica
 
-PAGE = (Path(__file__).parents[3] / "docs" / "discovery.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "discovery.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

@@ -12,7 +12,7 @@ from tests.metrics.exposed import everything, families, parsed, values
 from tests.metrics.test_fleet import busy_plane, plane
 from tests.plane.lives import SIZES, measured
 
-PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 
