@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -59,7 +60,12 @@ class FaultyReplica:
         """End as a killed process does: the kernel closes its sockets, and resets those in use."""
         self.is_dead = True
         if self._server is not None:
-            self._server.close()
+            loop = self._server.get_loop()
+            for listening in self._server.sockets:
+                loop.remove_reader(listening.fileno())
+                listening.shutdown(socket.SHUT_RDWR)
+            # A connection that was just accepted would stay open for ever if this came first.
+            loop.call_soon(self._server.close)
         for writer in self._open:
             writer.transport.abort()
 
