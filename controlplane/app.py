@@ -7,7 +7,7 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from controlplane.scraping.scraper import Scraper
 from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
-from controlplane.turns import SLICE, Turns
+from controlplane.turns import Turns, in_turns
 from controlplane.xds import LoadStats, Offer, XdsServer, events
 
 _log = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ async def steer(
                 catalog = plane.refresh()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
-                spent = await _in_turns(plane.writing(now))
+                spent = await in_turns(plane.writing(now))
                 now, begun = clock(), cpu()
                 catalog = plane.decide(now, envoys())
                 decided(clock() - now)
@@ -259,18 +259,6 @@ async def steer(
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)
-
-
-async def _in_turns(pieces: Iterator[None]) -> float:
-    """Do all pieces of something and let others work in between; returns the CPU that it took."""
-    cpu = time.thread_time
-    spent, begun = 0.0, cpu()
-    for _ in pieces:
-        if cpu() - begun >= SLICE:
-            spent += cpu() - begun
-            await asyncio.sleep(0)
-            begun = cpu()
-    return spent + cpu() - begun
 
 
 class _Loads:

@@ -1,11 +1,11 @@
-"""Long answers are made a piece at a time, so that others have their turn in between.
+"""Do long work a piece at a time, so that other tasks have their turn in between.
 
 There is one event loop, and a pool of 10,000 replicas takes seconds to describe.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 SLICE: Final = 0.01
@@ -29,3 +29,21 @@ class Turns:
         if self._clock() >= self._until:
             await asyncio.sleep(0)
             self._until = self._clock() + SLICE
+
+
+async def in_turns(pieces: Iterable[object], cpu: Callable[[], float] = time.thread_time) -> float:
+    """Do all pieces of some work.
+
+    Args:
+        pieces: Each is done when it is asked for.
+        cpu: Seconds of CPU that this thread has taken.
+
+    Returns:
+        The seconds of CPU that they took; what other tasks took in between does not count.
+    """
+    turns, spent, begun = Turns(cpu), 0.0, cpu()
+    for _ in pieces:
+        spent += cpu() - begun
+        await turns.give_way()
+        begun = cpu()
+    return spent + cpu() - begun
