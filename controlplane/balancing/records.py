@@ -200,9 +200,7 @@ def recorded(records: Records, table: Table, given: Given, median: float | None)
     restarted = (grown[:, :2] < 0).any(axis=1) | (grown[:, 2] < 0)
     begins = np.isnan(base[:, 0]) | restarted
     # A server that times its batches says so when it has timed one: before, it looked like slots.
-    appear = ~begins & np.isnan(base[:, _SECONDS]) & ~np.isnan(counters[:, _SECONDS])
-    records.parts[rows[appear]] = 0.0
-    begins |= appear
+    begins |= np.isnan(base[:, _SECONDS]) & ~np.isnan(counters[:, _SECONDS])
     _begin(records, rows[begins], counters[begins], read_at)
     # A chunk begins with its first request: a rest before that says nothing about the work.
     resting = rows[~begins & (grown[:, 0] == 0) & given.idle[rows]]

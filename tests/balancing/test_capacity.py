@@ -334,6 +334,16 @@ def test_a_server_that_says_it_has_computed_nothing_yet_is_not_slow() -> None:
     assert after["c"] == pytest.approx(before["c"])
 
 
+def test_a_server_is_measured_by_its_batches_from_the_first_that_it_has_timed() -> None:
+    """Its first requests, which were alone, took a hundredth of what a full batch takes."""
+    few = pool(10, 10, 10)
+    batched = {id_: replace(each, batch=(1_000.0, 0.5)) for id_, each in few.items()}
+    play = Play()
+    play.run(few, 1)
+    decision = play.run(batched, 2.5)
+    assert decision.state.records.shapes.batched[decision.rows["a"]]
+
+
 def test_shares_follow_capacities_when_they_have_settled() -> None:
     found = relatives(settled(pool(400, 400, 100, 100, 100, 100, 50)))
     assert found["a"] == pytest.approx(4, rel=0.03)

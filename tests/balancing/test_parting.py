@@ -193,6 +193,39 @@ def test_a_set_grows_at_once_when_it_is_full() -> None:
     assert after.joined[new] == pytest.approx(looking.now, abs=3)
 
 
+def test_a_set_whose_searches_wait_doubles_and_bulk_keeps_what_it_needs() -> None:
+    looking = parted(what=demand(0.4))
+    found = looking.go_on(60)
+    assert found is not None
+    sizes = [len(found.own)]
+    looking.waits = 10.0
+    for _ in range(8):
+        found = looking.go_on(1.0)
+        assert found is not None
+        sizes.append(len(found.own))
+    assert sizes[1] == 2 * sizes[0]
+    assert sizes[2] == 4 * sizes[0]
+    assert sizes[-1] > sizes[2]
+    rest = sum(TOKENS * SPEEDS[id_] for id_ in SPEEDS if id_ not in found.own)
+    assert rest >= looking.demand.long.tokens
+
+
+@pytest.mark.parametrize("searches", [1.2, 1.48], ids=["96 % busy", "98 % busy"])
+def test_bulk_that_does_not_fit_puts_requests_together_where_searches_need_all_they_have(
+    searches: float,
+) -> None:
+    looking = parted()
+    of_two = [TOKENS * SPEEDS[id_] for id_ in looking.fleet.ids[:2]]
+    rest = float(looking.fleet.capacity.sum()) - sum(of_two)
+    # One replica would be too few for these searches, and all together carry everything.
+    short = replace(looking.demand.short, rate=searches * of_two[0] / 16)
+    long = replace(looking.demand.long, rate=1.02 * rest / looking.demand.long.mean)
+    looking.demand = replace(looking.demand, short=short, long=long)
+    set_of(2, looking)
+    assert looking.go_on(TOO_MUCH - 1) is not None
+    assert looking.go_on(3) is None
+
+
 def set_of(count: int, looking: Looking) -> None:
     """Let searches have so many of the slowest replicas."""
     found = looking.looked.parting

@@ -80,7 +80,7 @@ NOT_YET = pytest.mark.xfail(
     ("scenario", "load"),
     [
         pytest.param(BATCHES, 0.4, marks=NOT_YET),
-        pytest.param(BATCHES, 0.7, marks=NOT_YET),
+        (BATCHES, 0.7),
         (BATCHES, 0.95),
         (SLOW_SLOTS, 0.4),
         (SLOW_SLOTS, 0.7),

@@ -184,6 +184,15 @@ def test_batches_that_were_never_timed_hold_none_back_for_ever() -> None:
     assert (done.count, done.tokens, done.texts) == (1, 200, 2)
 
 
+def test_of_batches_that_are_not_timed_few_readings_are_kept() -> None:
+    """A server whose backend hangs goes on to put batches together."""
+    steps = [([1] * number, 1) for number in range(1, 100)]
+    timed = [each.batches_total for each in windows(put_together(*step) for step in steps)]
+    assert timed[-1] is not None
+    # What was put together long ago is taken for timed once its reading is dropped.
+    assert timed[-1].batches > 80
+
+
 def test_vllms_steps_are_batches_of_its_engines_without_a_time() -> None:
     def steps(count: int) -> str:
         return "".join(
