@@ -53,7 +53,7 @@ async def encoded(value: Any, turns: Turns) -> str:
             await turns.give_way()
         return f"[{', '.join(items)}]"
     if isinstance(value, dict) and _is_long(value):
-        items += [f"{_json(key)}: {await encoded(it, turns)}" for key, it in value.items()]
+        items += [f"{_json(key)}: {await encoded(item, turns)}" for key, item in value.items()]
         return f"{{{', '.join(items)}}}"
     return _json(value)
 
@@ -62,10 +62,11 @@ def _is_long(value: Any) -> bool:
     """Whether there is a long list in a value, at a depth where answers have any."""
     if isinstance(value, dict):
         return any(
-            isinstance(it, (dict, list, GeneratorType)) and _is_long(it) for it in value.values()
+            isinstance(item, (dict, list, GeneratorType)) and _is_long(item)
+            for item in value.values()
         )
     if isinstance(value, list):
-        return len(value) > FEW or any(isinstance(it, dict) and _is_long(it) for it in value)
+        return len(value) > FEW or any(isinstance(item, dict) and _is_long(item) for item in value)
     return isinstance(value, GeneratorType)
 
 

@@ -206,7 +206,9 @@ class EventStream:
                 continue
             for start in range(0, len(events), _BATCH):
                 batch = events[start : start + _BATCH]
-                written = (_event(self._feed.id(it.number), it.kind, it.data) for it in batch)
+                written = (
+                    _event(self._feed.id(event.number), event.kind, event.data) for event in batch
+                )
                 await self._write(response, "".join(written).encode())
             at += len(events)
             try:

@@ -62,8 +62,8 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
 def _of_disputes(report: ReplicaReport) -> Iterator[str]:
     if not report.disputes:
         return
-    first = max(report.disputes, key=lambda it: it.seconds)
-    nodes = sorted({it.opinion.node for it in report.disputes})
+    first = max(report.disputes, key=lambda dispute: dispute.seconds)
+    nodes = sorted({dispute.opinion.node for dispute in report.disputes})
     who = ", ".join(nodes[:NAMED]) + (f" and {len(nodes) - NAMED} more" * (len(nodes) > NAMED))
     yield (
         f"Envoys and the control plane disagree about its health: {seen_by(first)} at {who}, for"

@@ -142,7 +142,9 @@ class Handlers:
     async def _list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
         (name,) = names_in_path(request)
         replicas = self._plane.fleet.pool(name).replicas
-        selected = sorted(id_ for id_, it in replicas.items() if query.selects(it.settings.labels))
+        selected = sorted(
+            id_ for id_, replica in replicas.items() if query.selects(replica.settings.labels)
+        )
         ids, following = _page(selected, query)
         now = self._clock()
         views = (replica_view(report, now) for report in self._plane.reports(name, ids, now))
@@ -225,7 +227,7 @@ class Handlers:
 
     async def _read_audit(self, _request: web.Request, query: AuditPage) -> web.Response:
         entries, older = self._audit.page(query.limit, query.before)
-        return await long_answer({"entries": (it.data() for it in entries), "next": older})
+        return await long_answer({"entries": (entry.data() for entry in entries), "next": older})
 
     async def _read_metrics(self, request: web.Request, _query: Query) -> web.Response:
         accept = ",".join(request.headers.getall("Accept", ()))

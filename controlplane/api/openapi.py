@@ -71,7 +71,9 @@ def document() -> dict[str, Any]:
     for operation in OPERATIONS:
         if operation.body is not None:
             used.add((operation.body, "validation"))
-        used.update((it, "serialization") for it in operation.answers.values() if it is not None)
+        used.update(
+            (model, "serialization") for model in operation.answers.values() if model is not None
+        )
     references, definitions = models_json_schema(
         sorted(used, key=lambda each: (each[0].__name__, each[1])),
         ref_template="#/components/schemas/{model}",
@@ -194,7 +196,7 @@ def _in_query(model: type[Query]) -> list[dict[str, Any]]:
     found = []
     for name, known in properties.items():
         # A query cannot say null: the parameter is left out instead.
-        options = [it for it in known.get("anyOf", (known,)) if it != {"type": "null"}]
+        options = [option for option in known.get("anyOf", (known,)) if option != {"type": "null"}]
         schema = {
             key: value
             for key, value in options[0].items()

@@ -147,8 +147,8 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     words = _text(schema.get("description", ""))
     required = schema.get("required", ())
     rows = (
-        (f"{key}{'' if key in required else ' <span class=soft>optional</span>'}", it, it)
-        for key, it in schema.get("properties", {}).items()
+        (f"{key}{'' if key in required else ' <span class=soft>optional</span>'}", field, field)
+        for key, field in schema.get("properties", {}).items()
     )
     head = f'<section id="{escape(name)}"><h2>{escape(name)}</h2><p>{words}</p>'
     return f"{head}{_table(rows)}</section>"
@@ -157,8 +157,8 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
 def _table(rows: Iterable[tuple[str, dict[str, Any], dict[str, Any]]]) -> str:
     lines = (
         f"<tr><td><code>{name}</code></td><td>{_type(schema)}</td>"
-        f"<td>{_text(it.get('description', ''))}{_default(schema)}</td></tr>"
-        for name, schema, it in rows
+        f"<td>{_text(described.get('description', ''))}{_default(schema)}</td></tr>"
+        for name, schema, described in rows
     )
     return f"<table>{''.join(lines)}</table>"
 

@@ -1,12 +1,11 @@
 """The page for people: anybody gets it, no script runs but its own, and it asks the API alone."""
 
 import re
-import shutil
-import subprocess
 from base64 import b64encode
 from hashlib import sha256
 
 import pytest
+from py_mini_racer import MiniRacer
 
 from controlplane.api.pages import DASHBOARD as PAGE
 from tests.api.served import served
@@ -87,12 +86,8 @@ async def test_every_part_of_the_page_that_the_script_fills_is_there() -> None:
     ],
 )
 def test_the_summary_claims_nothing_of_envoys_that_are_not_there(counts: str, words: str) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no JavaScript engine is here to ask")
     functions = re.findall(
         r"(?ms)^function (?:counted|summary)\(.*?^}|^const counted =.*?;$", SCRIPT
     )
-    script = "\n".join([*functions, f"console.log(summary({counts}))"])
-    ran = subprocess.run([node, "-e", script], capture_output=True, text=True)
-    assert ran.stdout == f"{words}\n", ran.stderr
+    script = "\n".join([*functions, f"summary({counts})"])
+    assert MiniRacer().eval(script) == words

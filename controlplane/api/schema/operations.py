@@ -177,8 +177,8 @@ PUT_REPLICA: Final = Operation(
     summary="Add a replica, or change it",
     description="The body holds all settings; a setting that is left out gets its default. The same"
     " body again changes nothing, but renews the lease. Another address or another `instance` is"
-    " another process, of which nothing is known yet. The body overrides what the config file"
-    " declares.",
+    " another process: what was measured before does not count for it. The body overrides what the"
+    " config file declares.",
     answers={_OK: Replica, _CREATED: Replica},
     query=Change,
     body=ReplicaSettings,

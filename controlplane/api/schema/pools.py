@@ -80,7 +80,7 @@ class Header(Answer, settings=HeaderMatch):
 
 
 class Match(Answer, settings=ClassMatch):
-    """Which requests belong to a class: those that meet all given conditions."""
+    """Which requests belong to a class: a request must meet all given conditions."""
 
     header: Header | None = None
     prefix: str | None = None
