@@ -24,6 +24,7 @@ from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
+from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
@@ -112,6 +113,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         pushes=metrics.pushes,
         guests=plane,
     )
+    checks = HealthChecks(plane, xds.grpc_pools, woken.set)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
     metrics.show_store(
@@ -178,6 +180,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
+                group.create_task(checks.run(), name="health checks for gRPC clients"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, decided, lambda: xds.streams or None),
@@ -270,9 +273,10 @@ class _Loads:
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
-        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+        loads = stats.loads | self._plane.by_replica(stats.localities)
+        for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
-        if stats.loads:
+        if loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:

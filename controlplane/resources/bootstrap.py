@@ -73,12 +73,8 @@ def bootstrap(
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
-    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
-    if locality is not None:
-        node["locality"] = locality.model_dump(exclude_none=True)
-    node["metadata"] = {METADATA_KEY: wanted}
     return {
-        "node": node,
+        "node": _node(node_id, locality, wanted),
         "admin": {
             "address": _socket_address(Address("127.0.0.1", admin_port)),
             # It is looked into most when clients have taken all connections.
@@ -116,6 +112,38 @@ def bootstrap(
             "actions": [_when_heap_is("shrink_heap", 0.7), _when_heap_is(_REFUSE, 0.8)],
         },
     }
+
+
+def grpc_bootstrap(
+    node_id: str, xds: Address, *, pools: Sequence[str] = (), locality: Locality | None = None
+) -> dict[str, Any]:
+    """The bootstrap of a gRPC client without a proxy, to be written as JSON.
+
+    Args:
+        node_id: Names this client, uniquely.
+        xds: Where the control plane serves xDS.
+        pools: The pools that it may ask for; none means all.
+        locality: Where it runs.
+    """
+    wanted = {"pools": sorted(set(pools))} if pools else {}
+    return {
+        "xds_servers": [
+            {
+                "server_uri": str(xds),
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": _node(node_id, locality, wanted),
+    }
+
+
+def _node(node_id: str, locality: Locality | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
+    if locality is not None:
+        node["locality"] = locality.model_dump(exclude_none=True)
+    node["metadata"] = {METADATA_KEY: wanted}
+    return node
 
 
 def _heap(most: int) -> dict[str, Any]:

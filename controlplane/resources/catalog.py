@@ -111,6 +111,8 @@ class Shown(Snapshot):
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if self._view.is_grpc:
+            return held.of_grpc(type_url, name, self._view.place)
         if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
         if type_url == LISTENER:
@@ -121,12 +123,15 @@ class Shown(Snapshot):
 
     def names(self, type_url: str) -> Collection[str]:
         """The names of the pools that the view shows, or of what its gateway has."""
-        if type_url not in POOL_TYPES:
+        if type_url not in POOL_TYPES or (self._view.is_grpc and type_url == ROUTE):
             return ()
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
+        if self._view.is_grpc and type_url == CLUSTER:
+            # It has none for what is tried again.
+            return self.names(ENDPOINT)
         if type_url == CLUSTER:
             more: Collection[str] = shown
         elif type_url == ENDPOINT and parted:
@@ -166,6 +171,9 @@ class Shown(Snapshot):
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of the pools that have changed, also of some that the view hides."""
         changed = self._catalog.changed_since(revision)
+        if changed is not None and self._view.is_grpc and ROUTE in changed:
+            # Its listeners have the routes in them.
+            return {**changed, LISTENER: changed.get(LISTENER, frozenset()) | changed[ROUTE]}
         if changed is None or not self._view.gateway:
             return changed
         # Its listener is its own, and its routes are to all pools; both go by their timeouts.
@@ -265,10 +273,12 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name
-        elif url == ENDPOINT and before and after and _is_near(before) != _is_near(after):
-            # The same for who runs nowhere in particular; others see it in another order now.
+        elif url == ENDPOINT and before and after and _seen(before) != _seen(after):
+            # The same for an Envoy that runs nowhere in particular, and not for all others.
             yield name
 
 
-def _is_near(pool: PoolResources) -> bool:
-    return pool.parting is None and pool.pool.settings.balancing.locality == "nearest"
+def _seen(pool: PoolResources) -> tuple[bool, list[str]]:
+    """What some see of a pool's replicas beside its assignment: their order, and their health."""
+    is_near = pool.parting is None and pool.pool.settings.balancing.locality == "nearest"
+    return is_near, [member.id for member in pool.members if not member.healthy]

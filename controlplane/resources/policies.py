@@ -51,6 +51,18 @@ def taking_turns() -> cluster_v3.LoadBalancingPolicy:
     return _only("round_robin", round_robin_v3.RoundRobin())
 
 
+def client_side() -> client_side_v3.ClientSideWeightedRoundRobin:
+    """The policy by which replicas say themselves how busy they are."""
+    # Documented as Envoy's default, but its code takes 0: errors would look fast.
+    return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
+
+
+def ring_hash() -> ring_hash_v3.RingHash:
+    """The policy by which what has the same hash goes to the same replica."""
+    # What Envoy does by default, and the only one that gRPC takes.
+    return ring_hash_v3.RingHash(hash_function=ring_hash_v3.RingHashHashFunction.XX_HASH)
+
+
 def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicy:
     return cluster_v3.LoadBalancingPolicy(
         policies=[
@@ -69,10 +81,9 @@ def _config(policy: Policy, *, full_scan: bool) -> betterproto2.Message:
         case "round-robin":
             return round_robin_v3.RoundRobin()
         case "client-side-weighted-round-robin":
-            # Documented as Envoy's default, but its code takes 0: errors would look fast.
-            return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
+            return client_side()
         case "ring-hash":
-            return ring_hash_v3.RingHash()
+            return ring_hash()
         case "maglev":
             return maglev_v3.Maglev()
         case _:

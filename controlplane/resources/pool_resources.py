@@ -10,6 +10,7 @@ from controlplane.fleet import Pool
 from controlplane.resources.classes import (
     OTHERS,
     Parting,
+    class_of,
     cluster_of,
     portions_in,
     retry_cluster_of,
@@ -17,12 +18,19 @@ from controlplane.resources.classes import (
 from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import Member, Members, alike, assignment, members
+from controlplane.resources.grpc_clients import (
+    available,
+    grpc_cluster,
+    grpc_endpoints,
+    grpc_listener,
+    sub_zone_of,
+)
 from controlplane.resources.listeners import listener
 from controlplane.resources.places import Place, priorities
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.resources.routes import route_configuration
+from controlplane.resources.routes import Routed, route_configuration
 
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The types of which every pool has a resource of its own name. Of the first two it has another for
@@ -68,6 +76,7 @@ class PoolResources:
     resources: Mapping[str, tuple[Resource, ...]]
     _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
     _near: dict[tuple[int, ...], Resource] = field(default_factory=dict, repr=False)
+    _grpc: dict[tuple[str, tuple[int, ...]], Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
@@ -79,11 +88,7 @@ class PoolResources:
 
     def endpoints(self, here: Place) -> Resource:
         """The assignment for an Envoy that runs here; those that see the same get the same."""
-        if self.parting is not None or self.pool.settings.balancing.locality == "any":
-            # Where requests are parted, their class says which replicas come first.
-            return self.resources[ENDPOINT][0]
-        places = sorted({member.place for member in self.members})
-        ranks = priorities(here, places)
+        ranks = self._ranks(here)
         seen = tuple(ranks.values())
         if not any(seen):
             return self.resources[ENDPOINT][0]
@@ -92,6 +97,45 @@ class PoolResources:
                 self.pool.name, self.members, self.cluster_bytes, lambda it: ranks[it.place]
             )
         return self._near[seen]
+
+    def of_grpc(self, type_url: str, name: str, here: Place) -> Resource | None:
+        """A resource for a gRPC client that runs here; None when there is none."""
+        policy = self.pool.settings.balancing.policy
+        if type_url == LISTENER:
+            return grpc_listener(Routed.to(self.pool, self.parting))
+        if type_url not in (CLUSTER, ENDPOINT) or self.get(ENDPOINT, name) is None:
+            return None
+        if type_url == CLUSTER:
+            return grpc_cluster(name, policy)
+        listed, seen = self.members, tuple[int, ...]()
+        rank: Callable[[Member], int] = alike
+        if (served := self._served.get(class_of(name))) is not None:
+            listed, rank = served.members, _first(served.first)
+        elif ranks := self._ranks(here):
+            seen, rank = tuple(ranks.values()), lambda it: ranks[it.place]
+        if (name, seen) not in self._grpc:
+            made = grpc_endpoints(name, listed, policy, rank, self.cluster_bytes)
+            self._grpc[name, seen] = made
+        return self._grpc[name, seen]
+
+    def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
+        """The replicas to which a gRPC client sends what it reports of a locality."""
+        served, policy = self._served.get(class_of(cluster)), self.pool.settings.balancing.policy
+        found = [
+            member
+            for member in available(self.members if served is None else served.members)
+            if member.place == place and sub_zone_of(member, policy) == sub_zone
+        ]
+        if served is not None:
+            found = [member for member in found if member.id in served.first] or found
+        return [member.address for member in found]
+
+    def _ranks(self, here: Place) -> dict[Place, int]:
+        """Which places an Envoy that runs here uses first; empty where all are alike."""
+        if self.parting is not None or self.pool.settings.balancing.locality == "any":
+            # Where requests are parted, their class says which replicas come first.
+            return {}
+        return priorities(here, sorted({member.place for member in self.members}))
 
 
 def pool_resources(

@@ -28,7 +28,7 @@ _PROXIES: Final = range(MAX_PROXIES + 1)
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
-    """What one Envoy sees; equal views share the same resources.
+    """What one Envoy or gRPC client sees; equal views share the same resources.
 
     Attributes:
         pools: The names of the pools it wants, sorted; None for all.
@@ -40,6 +40,7 @@ class View:
             if it tells of none.
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
+        is_grpc: Whether it is a gRPC client, and no Envoy.
     """
 
     pools: tuple[str, ...] | None = None
@@ -49,23 +50,29 @@ class View:
     access_log: str | None = None
     log: LogFormat | None = None
     trusted_proxies: int = 0
+    is_grpc: bool = False
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        object.__setattr__(self, "_hash", hash((*said, self.log, self.trusted_proxies)))
+        object.__setattr__(
+            self, "_hash", hash((*said, self.log, self.trusted_proxies, self.is_grpc))
+        )
 
     def __hash__(self) -> int:
         return self._hash
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":
+    def of(
+        cls, metadata: Mapping[str, Any], place: Place = NOWHERE, *, is_grpc: bool = False
+    ) -> "View":
         """Read the metadata of a node.
 
         Args:
             metadata: A node's ``metadata`` struct as plain data.
             place: The node's locality.
+            is_grpc: Whether the node is a gRPC client.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -90,6 +97,8 @@ class View:
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
         gateway = _gateway(wanted.get("role", SIDECAR), addresses)
+        if is_grpc and addresses:
+            raise ValueError(f"node metadata {METADATA_KEY}.listen: a gRPC client listens nowhere")
         return _shared(
             None if pools is None else tuple(sorted(set(pools))),
             () if gateway else tuple(sorted(addresses.items())),
@@ -98,6 +107,7 @@ class View:
             _access_log(wanted.get("access_log")),
             _log(wanted.get("log")),
             _trusted_proxies(wanted.get("trusted_proxies", 0)),
+            is_grpc,
         )
 
     def downstream(self, upload: float) -> Downstream:
@@ -122,9 +132,10 @@ def _shared(
     access_log: str | None,
     log: LogFormat | None,
     trusted_proxies: int,
+    is_grpc: bool,  # noqa: FBT001 - as the others
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies)
+    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies, is_grpc)
     known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known

@@ -231,7 +231,7 @@ class Scraper:
             if not is_scraped:
                 interval = self._probe_interval(interval)
             # Replicas that came together are spread over the interval after their first scrape.
-            due += interval * _offset(now.key) if first else interval
+            due += interval * offset(now.key) if first else interval
             first = False
             # Whoever is late keeps its turn: all late at once would else be asked at once for ever.
             late = self._clock() - due
@@ -245,10 +245,10 @@ class Scraper:
     async def _probe(self, session: aiohttp.ClientSession, target: Target) -> None:
         # Its time begins when it is its turn: whoever waits for us has not failed to answer.
         async with self._at_once:
-            probe = await _probe(session, target)
-        if probe is not Probe.HEALTHY:
+            found = await probe(session, target)
+        if found is not Probe.HEALTHY:
             self._unready.add(target.key)
-        self._plane.probed(target, probe, self._clock())
+        self._plane.probed(target, found, self._clock())
         self._noticed()
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
@@ -261,12 +261,13 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
-def _offset(key: Hashable) -> float:
+def offset(key: Hashable) -> float:
     """A fraction from ½ to 1½ that is the same for the same replica."""
     return 0.5 + crc32(repr(key).encode()) / 2**32
 
 
-async def _probe(session: aiohttp.ClientSession, target: Target) -> Probe:
+async def probe(session: aiohttp.ClientSession, target: Target) -> Probe:
+    """Ask a replica for its health."""
     check, address = target.settings.health_check, target.replica.settings.address
     url = f"http://{address}{check.path}"
     # As Envoy sends them: a replica that refuses one of the two must refuse the other.

@@ -46,6 +46,11 @@ class Node:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_grpc(self) -> bool:
+        """Whether it is a gRPC client: their programs are called ``gRPC Go`` and the like."""
+        return self.user_agent.startswith("gRPC")
+
+    @property
     def names_its_wildcards(self) -> bool:
         """Whether it reconnects with names where it means the wildcard (envoy#16063, < 1.19)."""
         found = re.match(r"(\d{1,4})\.(\d{1,4})\b", self.version, re.ASCII)
@@ -105,6 +110,6 @@ def admit(node: Node | None) -> tuple[Node, View]:
                 " characters",
             )
     try:
-        return node, View.of(node.metadata, Place(place.region, place.zone))
+        return node, View.of(node.metadata, Place(place.region, place.zone), is_grpc=node.is_grpc)
     except ValueError as error:
         raise ProtocolError("INVALID_ARGUMENT", str(error)) from None

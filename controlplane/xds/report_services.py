@@ -73,7 +73,9 @@ class LoadReportingService:
                 if first:
                     admit(stats.node)
                     self._reporters.add(reporter)
-                wanted = report_interval(len(self._reporters), len(stats.loads))
+                wanted = report_interval(
+                    len(self._reporters), len(stats.loads) + len(stats.localities)
+                )
                 if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
                     asked = wanted
                     await context.write(encode_load_stats_response(asked))

@@ -1,6 +1,6 @@
 """One stream without I/O: requests and snapshots in, events and responses out."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
@@ -402,6 +402,11 @@ class Stream(Generic[R]):
             self._connected_at,
             tuple(self._types()),
         )
+
+    def wanted(self, type_url: str) -> Collection[str]:
+        """The names of the resources of a type that the client asks for by name."""
+        subscription = self._state.subscriptions.get(type_url)
+        return subscription.wanted_names.names if subscription is not None else ()
 
     def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
         """How far each resource that the client wants got, by type and name.
