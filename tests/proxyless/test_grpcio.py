@@ -1,0 +1,211 @@
+"""``plimsoll serve`` and a real gRPC client of ``xds:///POOL``: whom it calls, and that none fails."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from controlplane.cli.group import plimsoll
+from tests.envoy.pools import pool
+from tests.processes import Plimsoll, process, serving, until
+from tests.proxyless import client
+from tests.proxyless.replicas import Door, grpc_replica
+
+POOL = "minilm"
+
+
+class Calls:
+    """What a client printed of its calls."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    @property
+    def answers(self) -> list[str]:
+        """In order: the id of the replica that answered, or the status and why."""
+        return self._log.read_text().splitlines()
+
+    @property
+    def failed(self) -> list[str]:
+        """Of these the ones that failed."""
+        return [it for it in self.answers if " " in it]
+
+    async def more(self, count: int) -> list[str]:
+        """Wait for so many answers more."""
+        before = len(self.answers)
+
+        async def have_come() -> bool:
+            return len(self.answers) >= before + count
+
+        await until(f"{count} answers more", have_come)
+        return self.answers[before:]
+
+
+@asynccontextmanager
+async def calling(folder: Path, plane: Plimsoll, most: int) -> AsyncIterator[Calls]:
+    """A client with the bootstrap that ``plimsoll`` prints, until the context closes."""
+    arguments = ["bootstrap", "--grpc", "--node", "app", "--xds", str(plane.xds)]
+    bootstrap, log = folder / "grpc.json", folder / "client.log"
+    bootstrap.write_text(CliRunner().invoke(plimsoll, arguments).output)
+    env = {"GRPC_XDS_BOOTSTRAP": str(bootstrap), "GRPC_VERBOSITY": "NONE"}
+    program = [sys.executable, client.__file__, f"xds:///{POOL}", str(most)]
+    async with process(*program, log=log, env=env):
+        yield Calls(log)
+
+
+@asynccontextmanager
+async def called(
+    folder: Path, seconds: Mapping[str, float], most: int = 1_000, **more: Any
+) -> AsyncIterator[tuple[Plimsoll, dict[str, Door], Calls]]:
+    """A pool of replicas that take so long for a call, and a client that calls all of them."""
+    async with AsyncExitStack() as stack:
+        doors = {
+            id_: await stack.enter_async_context(grpc_replica(id_, service))
+            for id_, service in seconds.items()
+        }
+        replicas = {id_: {"address": door.address} for id_, door in doors.items()}
+        declared = pool(POOL, replicas, **more)
+        plane = await stack.enter_async_context(serving(folder, [declared]))
+
+        async def has_started() -> bool:
+            return await plane.call("GET", "/readyz") == 200
+
+        await until("there is something to serve", has_started)
+        calls = await stack.enter_async_context(calling(folder, plane, most))
+
+        async def are_called() -> bool:
+            return all(door.calls for door in doors.values())
+
+        await until("all replicas are called", are_called)
+        yield plane, doors, calls
+
+
+async def gets_none(calls: Calls, *ids: str) -> None:
+    """Wait until a hundred calls in a row go to others than these."""
+
+    async def are_left_out() -> bool:
+        return not {*ids} & {*await calls.more(100)}
+
+    await until(f"{ids} get no call", are_left_out)
+
+
+async def gets_some(calls: Calls, id_: str) -> None:
+    """Wait until a replica answers calls."""
+
+    async def answers() -> bool:
+        return id_ in await calls.more(20)
+
+    await until(f"{id_} answers", answers)
+
+
+TWO = {"a": 0.002, "b": 0.002}
+
+
+async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO) as (plane, _, calls):
+
+        async def is_in_sync() -> bool:
+            (node,) = (await plane.get("/v1/nodes"))["nodes"]
+            return bool(node["in_sync"])
+
+        await until("the client has acknowledged everything", is_in_sync)
+        (node,) = (await plane.get("/v1/nodes"))["nodes"]
+        kinds = {it["type_url"].rpartition(".")[2]: it["last_rejection"] for it in node["types"]}
+        assert kinds == {"Listener": None, "Cluster": None, "ClusterLoadAssignment": None}
+        arguments = ["nodes", "--url", f"http://{plane.admin}"]
+        table = await asyncio.to_thread(CliRunner().invoke, plimsoll, arguments)
+        assert "gRPC" in table.output
+        assert not calls.failed
+
+
+async def test_tiers_get_what_they_can_carry(tmp_path: Path) -> None:
+    seconds = {"fast": 0.002, "quick": 0.002, "slow": 0.02}
+    async with called(tmp_path, seconds) as (plane, _, calls):
+
+        async def shares() -> dict[str, float]:
+            found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
+            return {it["id"]: it["share"] for it in found}
+
+        async def are_apart() -> bool:
+            return (await shares())["slow"] < 0.2
+
+        await until("the slow replica gets less", are_apart)
+
+        async def are_as_told() -> bool:
+            told = await shares()
+            counts = Counter(await calls.more(500))
+            found = {id_: counts[id_] / counts.total() for id_ in seconds}
+            return all(abs(found[id_] - told[id_]) < 0.05 for id_ in seconds)
+
+        await until("calls are shared as the control plane says", are_as_told)
+        assert not calls.failed
+
+
+async def test_a_drained_replica_gets_no_call_and_none_fails(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO) as (plane, _, calls):
+        assert await plane.call("POST", f"/v1/pools/{POOL}/replicas/a/drain") == 200
+        await gets_none(calls, "a")
+        assert await plane.call("POST", f"/v1/pools/{POOL}/replicas/a/undrain") == 200
+        await gets_some(calls, "a")
+        assert not calls.failed
+
+
+async def test_a_replica_that_stops_costs_no_call_and_comes_back(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO) as (_, doors, calls):
+        doors["a"].stop()
+        await gets_none(calls, "a")
+        await doors["a"].start()
+        await gets_some(calls, "a")
+        assert not calls.failed
+
+
+async def test_a_replica_that_hangs_gets_no_more_calls(tmp_path: Path) -> None:
+    check = {"interval": "500ms", "timeout": "500ms"}
+    async with called(tmp_path, TWO, health_check=check) as (_, doors, calls):
+        doors["a"].hang()
+
+        async def is_left() -> bool:
+            before = doors["a"].swallowed
+            return {*await calls.more(100)} == {"b"} and doors["a"].swallowed == before
+
+        await until("the other gets all calls", is_left)
+
+
+async def test_a_replica_that_is_not_well_by_its_own_word_gets_no_calls(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO, metrics={"profile": "none"}) as (_, doors, calls):
+        doors["a"].fake.loaded = False
+        await gets_none(calls, "a")
+        doors["a"].fake.loaded = True
+        await gets_some(calls, "a")
+        assert not calls.failed
+
+
+async def test_where_no_replica_is_well_all_of_them_are_called(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO, metrics={"profile": "none"}) as (plane, doors, calls):
+        doors["a"].fake.loaded = False
+        await gets_none(calls, "a")
+        doors["b"].fake.loaded = False
+        await gets_some(calls, "a")
+        assert {*await calls.more(100)} == {"a", "b"}
+        assert not calls.failed
+
+
+async def test_what_it_has_in_flight_is_shared_among_the_replicas_of_a_tier(tmp_path: Path) -> None:
+    async with called(tmp_path, TWO, 4, metrics={"profile": "none"}) as (plane, doors, _):
+
+        async def in_flight() -> list[float | None]:
+            found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
+            return [it["in_flight"] for it in found]
+
+        for door in doors.values():
+            door.fake.service = 60.0
+
+        async def is_halved() -> bool:
+            return await in_flight() == [2.0, 2.0]
+
+        await until("each has half of the four calls", is_halved)
