@@ -180,3 +180,43 @@ def test_a_listener_of_a_pool_that_the_envoy_does_not_want_is_said() -> None:
     arguments = ["--pool", "minilm", "--listen", "minlm=127.0.0.1:1"]
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
     assert result.stderr.startswith("plimsoll: warning: --listen moves pool 'minlm', which no")
+
+
+def test_a_grpc_client_gets_json_of_its_own() -> None:
+    arguments = ["bootstrap", "--grpc", "--node", "app", "--xds", "10.0.0.1:18000"]
+    result = CliRunner().invoke(
+        plimsoll, [*arguments, "--pool", "p", "--locality", "eu/a", "--url", "http://127.0.0.1:1"]
+    )
+    assert json.loads(result.output) == {
+        "xds_servers": [
+            {
+                "server_uri": "10.0.0.1:18000",
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": {
+            "id": "app",
+            "cluster": "plimsoll",
+            "locality": {"region": "eu", "zone": "a"},
+            "metadata": {"plimsoll": {"pools": ["p"]}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--listen", "p=127.0.0.1:1"], "--listen"),
+        (["--gateway", "127.0.0.1:1"], "--gateway"),
+        (["--admin-port", "9901"], "--admin-port"),
+        (["--access-log", "json"], "--access-log"),
+        (["--protocol", "delta"], "--protocol"),
+    ],
+)
+def test_what_is_for_an_envoy_is_refused_for_a_grpc_client(
+    arguments: list[str], option: str
+) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--grpc", "--node", "a", *arguments])
+    assert result.exit_code == 2
+    assert f"{option} is for an Envoy: leave it out with --grpc" in result.output

@@ -14,16 +14,21 @@ PAUSE = 0.005
 """Seconds between the beginnings of two calls."""
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def main(target: str, most: int) -> None:
     in_flight = asyncio.Semaphore(most)
     async with grpc.aio.insecure_channel(target) as channel, asyncio.TaskGroup() as group:
-        embed = channel.unary_unary(METHOD)
+        embed: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
 
         async def call() -> None:
             try:
-                print((await embed(b"a text", timeout=30)).decode(), flush=True)
+                _say((await embed(b"a text", timeout=30)).decode())
             except grpc.aio.AioRpcError as error:
-                print(error.code().name, error.details(), flush=True)
+                _say(f"{error.code().name} {error.details()}")
             finally:
                 in_flight.release()
 

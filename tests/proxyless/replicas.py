@@ -1,4 +1,4 @@
-"""Replicas that speak gRPC, for clients without a proxy; their health and metrics are over HTTP/1."""
+"""Replicas that speak gRPC, for clients without a proxy, with health and metrics over HTTP/1."""
 
 import asyncio
 import contextlib
@@ -93,7 +93,9 @@ class Door:
         """Serve until the context closes."""
         server = grpc.aio.server()
         service, _, name = METHOD[1:].partition("/")
-        methods = {name: grpc.unary_unary_rpc_method_handler(self.embed)}
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(self.embed)
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         server.add_insecure_port(f"127.0.0.1:{self._grpc_port}")
         await server.start()

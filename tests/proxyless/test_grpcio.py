@@ -1,4 +1,4 @@
-"""``plimsoll serve`` and a real gRPC client of ``xds:///POOL``: whom it calls, and that none fails."""
+"""``plimsoll serve`` and a real gRPC client: whom it calls, and that no call fails."""
 
 import asyncio
 import sys
@@ -186,7 +186,7 @@ async def test_a_replica_that_is_not_well_by_its_own_word_gets_no_calls(tmp_path
 
 
 async def test_where_no_replica_is_well_all_of_them_are_called(tmp_path: Path) -> None:
-    async with called(tmp_path, TWO, metrics={"profile": "none"}) as (plane, doors, calls):
+    async with called(tmp_path, TWO, metrics={"profile": "none"}) as (_, doors, calls):
         doors["a"].fake.loaded = False
         await gets_none(calls, "a")
         doors["b"].fake.loaded = False

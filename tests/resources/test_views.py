@@ -223,3 +223,14 @@ def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(100):
         made.view(View(pools=(f"p{number}",)))
     assert len(made._views) <= 10
+
+
+def test_a_grpc_client_sees_pools_and_listens_nowhere() -> None:
+    found = View.of({"plimsoll": {"pools": ["p"]}}, Place("eu", "a"), is_grpc=True)
+    assert found == View(("p",), place=Place("eu", "a"), is_grpc=True) != View(("p",))
+    for wanted in (
+        {"listen": {"p": "127.0.0.1:1"}},
+        {"role": "gateway", "listen": {"*": "127.0.0.1:1"}},
+    ):
+        with pytest.raises(ValueError, match="a gRPC client listens nowhere"):
+            View.of({"plimsoll": wanted}, is_grpc=True)
