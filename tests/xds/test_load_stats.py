@@ -63,7 +63,9 @@ def request(
 @settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
-        ENDPOINTS, st.builds(Load, COUNTS, COUNTS, COUNTS, st.just({}), st.just(True)), max_size=5
+        ENDPOINTS,
+        st.builds(Load, COUNTS, COUNTS, COUNTS, st.just({}), is_own=st.just(True)),
+        max_size=5,
     )
 )
 def test_a_report_is_read_as_betterproto2_writes_it(loads: dict[Endpoint, Load]) -> None:
