@@ -1,6 +1,8 @@
 """``plimsoll serve`` and a real gRPC client: whom it calls, and that no call fails."""
 
 import asyncio
+import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -17,6 +19,12 @@ from tests.proxyless import client
 from tests.proxyless.replicas import Door, grpc_replica
 
 POOL = "minilm"
+
+CLIENT = shlex.split(os.environ.get("PLIMSOLL_GRPC_CLIENT", "")) or [
+    sys.executable,
+    client.__file__,
+]
+"""A program that does what `client` does; ``make test-grpc`` names others."""
 
 
 class Calls:
@@ -53,8 +61,7 @@ async def calling(folder: Path, plane: Plimsoll, most: int) -> AsyncIterator[Cal
     bootstrap, log = folder / "grpc.json", folder / "client.log"
     bootstrap.write_text(CliRunner().invoke(plimsoll, arguments).output)
     env = {"GRPC_XDS_BOOTSTRAP": str(bootstrap), "GRPC_VERBOSITY": "NONE"}
-    program = [sys.executable, client.__file__, f"xds:///{POOL}", str(most)]
-    async with process(*program, log=log, env=env):
+    async with process(*CLIENT, f"xds:///{POOL}", str(most), log=log, env=env):
         yield Calls(log)
 
 
