@@ -126,6 +126,9 @@ def grpc_bootstrap(
         locality: Where it runs.
     """
     wanted = {"pools": sorted(set(pools))} if pools else {}
+    node = _node(node_id, locality, wanted)
+    # Node.js refuses a bootstrap without it, and the others need none.
+    node.setdefault("locality", {})
     return {
         "xds_servers": [
             {
@@ -134,7 +137,7 @@ def grpc_bootstrap(
                 "server_features": ["xds_v3"],
             }
         ],
-        "node": _node(node_id, locality, wanted),
+        "node": node,
     }
 
 
