@@ -112,7 +112,7 @@ class Shown(Snapshot):
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
         if self._view.is_grpc:
-            return held.of_grpc(type_url, name, self._view.place)
+            return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
         if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
         if type_url == LISTENER:

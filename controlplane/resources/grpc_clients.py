@@ -95,12 +95,13 @@ def _route(
 
 
 @lru_cache(maxsize=16_384)
-def grpc_cluster(name: str, policy: Policy) -> Resource:
+def grpc_cluster(name: str, policy: Policy, *, ejects: bool = True) -> Resource:
     """The ``Cluster`` of a pool or of a class of its requests.
 
     Args:
         name: Of the cluster.
         policy: Of the pool.
+        ejects: Whether a client is to leave out replicas that fail.
     """
     message = cluster_v3.Cluster(
         name=name,
@@ -117,27 +118,31 @@ def grpc_cluster(name: str, policy: Policy) -> Resource:
         circuit_breakers=cluster_v3.CircuitBreakers(
             thresholds=[cluster_v3.CircuitBreakersThresholds(max_requests=UNLIMITED)]
         ),
-        outlier_detection=cluster_v3.OutlierDetection(
-            interval=timedelta(seconds=1),
-            base_ejection_time=timedelta(seconds=5),
-            max_ejection_time=timedelta(seconds=60),
-            max_ejection_percent=40,
-            enforcing_success_rate=0,
-            enforcing_failure_percentage=100,
-            failure_percentage_threshold=FAILING_PERCENT,
-            # gRPC would also leave out the only one.
-            failure_percentage_minimum_hosts=2,
-            failure_percentage_request_volume=4,
-        ),
+        outlier_detection=_outlier_detection() if ejects else None,
     )
     return Resource.of(CLUSTER, name, bytes(message))
+
+
+def _outlier_detection() -> cluster_v3.OutlierDetection:
+    return cluster_v3.OutlierDetection(
+        interval=timedelta(seconds=1),
+        base_ejection_time=timedelta(seconds=5),
+        max_ejection_time=timedelta(seconds=60),
+        max_ejection_percent=40,
+        enforcing_success_rate=0,
+        enforcing_failure_percentage=100,
+        failure_percentage_threshold=FAILING_PERCENT,
+        # gRPC would also leave out the only one.
+        failure_percentage_minimum_hosts=2,
+        failure_percentage_request_volume=4,
+    )
 
 
 def _policies(policy: Policy) -> cluster_v3.LoadBalancingPolicy:
     """What gRPC is to balance by: it takes the first that it knows, at each level."""
     turns = taking_turns().policies
     if policy in COMPARING:
-        # Java wants GRPC_EXPERIMENTAL_ENABLE_LEAST_REQUEST; C++, Python and Node.js have none.
+        # Go and Java have it; C++, Python and Node.js do not.
         least = least_request_v3.LeastRequest(choice_count=CHOICES)
         inner = [_named("least_request", least), *turns]
     elif policy == "client-side-weighted-round-robin":

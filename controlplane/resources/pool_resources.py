@@ -98,15 +98,24 @@ class PoolResources:
             )
         return self._near[seen]
 
-    def of_grpc(self, type_url: str, name: str, here: Place) -> Resource | None:
-        """A resource for a gRPC client that runs here; None when there is none."""
+    def of_grpc(
+        self, type_url: str, name: str, here: Place, *, ejects: bool = True
+    ) -> Resource | None:
+        """A resource for a gRPC client that runs here; None when there is none.
+
+        Args:
+            type_url: Of the resource.
+            name: Of the resource.
+            here: Where the client runs.
+            ejects: Whether it is to leave out replicas that fail.
+        """
         policy = self.pool.settings.balancing.policy
         if type_url == LISTENER:
             return grpc_listener(Routed.to(self.pool, self.parting))
         if type_url not in (CLUSTER, ENDPOINT) or self.get(ENDPOINT, name) is None:
             return None
         if type_url == CLUSTER:
-            return grpc_cluster(name, policy)
+            return grpc_cluster(name, policy, ejects=ejects)
         listed, seen = self.members, tuple[int, ...]()
         rank: Callable[[Member], int] = alike
         if (served := self._served.get(class_of(name))) is not None:

@@ -41,6 +41,7 @@ class View:
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
         is_grpc: Whether it is a gRPC client, and no Envoy.
+        ejects: Whether it leaves out replicas that fail most calls, as a gRPC client.
     """
 
     pools: tuple[str, ...] | None = None
@@ -51,13 +52,14 @@ class View:
     log: LogFormat | None = None
     trusted_proxies: int = 0
     is_grpc: bool = False
+    ejects: bool = True
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
         object.__setattr__(
-            self, "_hash", hash((*said, self.log, self.trusted_proxies, self.is_grpc))
+            self, "_hash", hash((*said, self.log, self.trusted_proxies, self.is_grpc, self.ejects))
         )
 
     def __hash__(self) -> int:
@@ -65,7 +67,12 @@ class View:
 
     @classmethod
     def of(
-        cls, metadata: Mapping[str, Any], place: Place = NOWHERE, *, is_grpc: bool = False
+        cls,
+        metadata: Mapping[str, Any],
+        place: Place = NOWHERE,
+        *,
+        is_grpc: bool = False,
+        ejects: bool = True,
     ) -> "View":
         """Read the metadata of a node.
 
@@ -73,6 +80,7 @@ class View:
             metadata: A node's ``metadata`` struct as plain data.
             place: The node's locality.
             is_grpc: Whether the node is a gRPC client.
+            ejects: Whether it is to leave out replicas that fail, if it is.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -108,6 +116,7 @@ class View:
             _log(wanted.get("log")),
             _trusted_proxies(wanted.get("trusted_proxies", 0)),
             is_grpc,
+            ejects,
         )
 
     def downstream(self, upload: float) -> Downstream:
@@ -133,9 +142,10 @@ def _shared(
     log: LogFormat | None,
     trusted_proxies: int,
     is_grpc: bool,  # noqa: FBT001 - as the others
+    ejects: bool,  # noqa: FBT001 - as the others
 ) -> View:
     # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies, is_grpc)
+    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies, is_grpc, ejects)
     known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known

@@ -150,6 +150,12 @@ def test_load_is_reported_to_the_control_plane_and_as_many_calls_are_let_in_as_c
     assert (threshold.max_requests or 0) > 100_000
 
 
+def test_failing_replicas_are_left_out_by_clients_that_can_do_so_without_losing_calls() -> None:
+    for view in (GRPC, View(is_grpc=True, ejects=False)):
+        cluster = cluster_v3.Cluster.parse(message(of(a=TIER), CLUSTER, view=view))
+        assert (cluster.outlier_detection is not None) is view.ejects
+
+
 def test_a_replica_that_drains_or_is_ill_is_left_out_with_its_weight() -> None:
     held = of(a=TIER, b=TIER, c=ILL, d=DRAINING)
     assert assignment(held) == [("a", 0, 200), ("b", 0, 200)]

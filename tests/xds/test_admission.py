@@ -132,6 +132,7 @@ def test_a_claim_that_is_no_version_of_ours_is_not_kept() -> None:
     ("user_agent", "view"),
     [
         ("gRPC Go", View(is_grpc=True)),
+        ("gRPC Java", View(is_grpc=True, ejects=False)),
         ("gRPC C-core linux", View(is_grpc=True)),
         ("envoy", View()),
         ("my gRPC", View()),
