@@ -69,7 +69,7 @@ def input_of(
         mark=hash(
             (
                 observed.readiness.state,
-                observed.health.is_well,
+                observed.is_well,
                 replica.draining,
                 observed.failure is None,
             )

@@ -126,13 +126,15 @@ class Observed:
 
     def probed(self, probe: Probe, settings: HealthCheckSettings, now: float) -> bool:
         """Take in the answer to a health probe; returns whether it changes anything."""
-        before, self.readiness = self.readiness, self.readiness.after(probe, now)
-        return self.checked(probe, settings) or self.readiness.state is not before.state
+        before, was_well = self.readiness, self.is_well
+        self.readiness = self.readiness.after(probe, now)
+        self.checked(probe, settings)
+        return self.readiness.state is not before.state or self.is_well is not was_well
 
     def checked(self, probe: Probe, settings: HealthCheckSettings) -> bool:
         """Take in a check of its health; returns whether it is well no more, or again."""
-        before, self.health = self.health, self.health.after(probe, settings)
-        return self.health.is_well is not before.is_well
+        was_well, self.health = self.is_well, self.health.after(probe, settings)
+        return self.is_well is not was_well
 
 
 def lifetime_of(generation: int, restarts: int = 0) -> int:
