@@ -129,7 +129,7 @@ async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path:
         assert kinds == {"Listener": None, "Cluster": None, "ClusterLoadAssignment": None}
         arguments = ["nodes", "--url", f"http://{plane.admin}"]
         table = await asyncio.to_thread(CliRunner().invoke, plimsoll, arguments)
-        assert "gRPC" in table.output
+        assert "app (gRPC)" in table.output
         assert not calls.failed
 
 
