@@ -21,6 +21,8 @@ PLAIN: Final = 0.5
 """Part of what idle requests plainly show that a replica carries at least."""
 PLAIN_SAMPLES: Final = 5.0
 """Requests that show it."""
+UNKNOWN_LONG: Final = 5.0
+"""Usual requests that a token's request is taken to be long, where no sizes are known."""
 LENGTH_AFTER: Final = 100.0
 """Requests from which on their mean length is taken for the usual one."""
 OTHER_LENGTH: Final = 1.1
@@ -65,7 +67,9 @@ def measured(frame: Frame) -> None:
     declared = table.column("slots")
     frame.slots = np.fmax(declared, 1.0)
     median = _median(frame, before.capacity, before.worth)
-    known = Given(declared, sharing_of(frame), frame.length, frame.burst, _idle(frame), frame.own)
+    known = Given(
+        declared, sharing_of(frame), frame.length, frame.held, frame.long, frame.burst, _idle(frame), frame.own
+    )
     records = recorded(before, table, known, median)
     frame.state = replace(frame.state, records=records)
     frame.measured, frame.worth = records.capacity, records.worth
@@ -117,7 +121,10 @@ def _latency(frame: Frame) -> Floats:
 
 
 def lengths(frame: Frame) -> None:
-    """Find how long the requests of each replica are: their mean tokens, and E[x²]/E[x]."""
+    """Find how long the requests of each replica are: their mean tokens, and E[x²]/E[x].
+
+    The latter is how long the request is that a token belongs to. Both also of those in flight.
+    """
     known = _usual_length(frame)
     usual = known if known is not None else USUAL_LENGTH
     parting, of_all = frame.pool.looked.parting, frame.sizes
@@ -137,6 +144,14 @@ def lengths(frame: Frame) -> None:
     frame.length = np.where(are_known, by_class, usual)
     of_class = np.where(are_known, frame.table.mean_by_class(squares) / by_class, square / mean)
     frame.burst = of_class
+    # What is computed now may be of another class than what has ended.
+    counts = {name: frame.table.in_flight(name) for name in means}
+    tokens = sum((counts[name] * means[name] for name in means), np.zeros(frame.size))
+    weighed = sum((counts[name] * squares[name] for name in means), np.zeros(frame.size))
+    unknown = np.where(np.isnan(of_class), UNKNOWN_LONG * frame.length, of_class)
+    frame.long = np.where(tokens > 0, weighed / np.where(tokens > 0, tokens, 1.0), unknown)
+    held = sum(counts.values(), np.zeros(frame.size))
+    frame.held = np.where(held > 0, tokens / np.maximum(held, 1.0), frame.length)
 
 
 def _usual_length(frame: Frame) -> float | None:
