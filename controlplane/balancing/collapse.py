@@ -15,10 +15,9 @@ from controlplane.balancing.table import Bools, Floats
 
 LATE: Final = 0.5
 """Part of the work it should do that a replica is held to."""
-FEW: Final = 2.0
-"""Long requests that a replica may owe when some have just ended. How long one is, is what a token
-sees: E[x²]/E[x]."""
-MOST: Final = 8.0
+FEW: Final = 0.5
+"""Longest requests that a replica may owe when some have just ended."""
+MOST: Final = 2.0
 """That it may owe when none has ended, or it is not known how long they were: the one that it
 computes may be very long."""
 BATCHES: Final = 4.0
@@ -38,7 +37,7 @@ def owed(
     capacity: Floats,
     slots: Floats,
     held: Floats,
-    long: Floats,
+    longest: Floats,
     full: Floats,
     are_measured: Bools,
 ) -> tuple[Floats, Bools]:
@@ -54,7 +53,7 @@ def owed(
         capacity: Tokens per second that each is taken to carry; NaN: unknown.
         slots: Requests that each computes at a time.
         held: Tokens of a request in flight at each.
-        long: Tokens of a long request at each.
+        longest: Tokens of the longest request that is to be expected at each.
         full: Tokens of a full batch; 0 where nothing is batched.
         are_measured: Whether the tokens of ended requests were counted.
 
@@ -75,8 +74,8 @@ def owed(
     added = np.column_stack([seconds, ended, work])
     kept = before[:, SECONDS : WORK + 1] + np.where(busy[:, None], added, 0.0)
     found[owes, SECONDS : WORK + 1] = kept[owes]
-    few = FEW * long + expected
-    explained = np.where((ended > 0) & are_measured, few, MOST * long)
-    explained += (slots - 1) * long
+    few = FEW * longest + expected
+    explained = np.where((ended > 0) & are_measured, few, MOST * longest)
+    explained += (slots - 1) * held
     explained = np.maximum(explained, BATCHES * full)
     return found, np.asarray(owes & busy & (tokens > explained))

@@ -243,7 +243,7 @@ class Frame:
         self.slots: Floats
         self.length: Floats
         self.held: Floats
-        self.long: Floats
+        self.longest: Floats
         self.burst: Floats
         self.measured: Floats
         self.worth: Floats

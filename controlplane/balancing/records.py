@@ -162,7 +162,7 @@ class Given(NamedTuple):
         sharing: See `evidence.by_slots`.
         usual: Tokens of a usual request.
         held: Tokens of a request in flight.
-        long: Tokens of the request that a token in flight belongs to, on average.
+        longest: Tokens of the longest of these that is to be expected.
         burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
         idle: Nothing is in flight, by all who count.
         own: In flight by its own count; NaN where nobody counts, or it is not believed.
@@ -172,7 +172,7 @@ class Given(NamedTuple):
     sharing: Floats
     usual: Floats
     held: Floats
-    long: Floats
+    longest: Floats
     burst: Floats
     idle: Bools
     own: Floats
@@ -355,7 +355,7 @@ def _collapsed(
         capacity=np.where(known, before.capacity[rows], np.nan),
         slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
         held=given.held[rows],
-        long=given.long[rows],
+        longest=given.longest[rows],
         full=np.where(batched, records.shapes.full(), 0.0),
         are_measured=are_counted,
     )
