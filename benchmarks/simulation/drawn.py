@@ -110,9 +110,7 @@ def _world(random: Random, curve: Curve, budget: int) -> World:
     return SlotsWorld(random.choice((1, 2, 4)), 2 * curve.per_token)
 
 
-def _events(
-    random: Random, coming: Traffic, replicas: int
-) -> tuple[tuple[Change, ...], Traffic]:
+def _events(random: Random, coming: Traffic, replicas: int) -> tuple[tuple[Change, ...], Traffic]:
     kind = random.choice(("nothing", "nothing", "slows", "comes more often"))
     if kind == "slows":
         factor = random.choice((2.0, 4.0, 10.0))

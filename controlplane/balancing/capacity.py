@@ -70,7 +70,14 @@ def measured(frame: Frame) -> None:
     frame.slots = np.fmax(declared, 1.0)
     median = _median(frame, before.capacity, before.worth)
     known = Given(
-        declared, sharing_of(frame), frame.length, frame.held, frame.longest, frame.burst, _idle(frame), frame.own
+        declared,
+        sharing_of(frame),
+        frame.length,
+        frame.in_flight_length,
+        frame.longest,
+        frame.burst,
+        _idle(frame),
+        frame.own,
     )
     records = recorded(before, table, known, median)
     frame.state = replace(frame.state, records=records)
@@ -123,8 +130,9 @@ def _latency(frame: Frame) -> Floats:
 
 
 def lengths(frame: Frame) -> None:
-    """Find how long requests of each replica are: of those that end the mean tokens and E[x²]/E[x],
-    of those in flight the mean and the longest.
+    """Find how long the requests of each replica are.
+
+    Of those that end the mean tokens and E[x²]/E[x], of those in flight the mean and the longest.
     """
     known = _usual_length(frame)
     usual = known if known is not None else USUAL_LENGTH
@@ -157,7 +165,7 @@ def lengths(frame: Frame) -> None:
         count += in_flight
         tokens += in_flight * means[name]
         most = np.where(in_flight > 0, np.maximum(most, tokens_of(large)), most)
-    frame.held = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
+    frame.in_flight_length = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
     frame.longest = np.where(count > 0, most, longest)
 
 

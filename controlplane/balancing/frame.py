@@ -242,7 +242,7 @@ class Frame:
         self.disbelieved: Bools
         self.slots: Floats
         self.length: Floats
-        self.held: Floats
+        self.in_flight_length: Floats
         self.longest: Floats
         self.burst: Floats
         self.measured: Floats

@@ -252,9 +252,11 @@ def _moved(
     apart = forecast_apart(fleet, parting.own, demand, dispatchers)
     parting = replace(parting, together=together, forecast=apart)
     count = len(parting.own)
-    carries = np.cumsum([*fleet.capacity[mask], *fleet.capacity[~mask]])[:-1]
-    searches_fit = demand.short.tokens <= SEARCH_FULL * carries
-    fits = searches_fit & (demand.long.tokens <= BULK_FULL * (total - carries))
+    carries = np.cumsum([*fleet.capacity[mask], *fleet.capacity[~mask]])
+    fits = demand.short.tokens <= SEARCH_FULL * carries
+    fits &= demand.long.tokens <= BULK_FULL * (total - carries)
+    # One replica at least is for bulk.
+    fits[-1] = False
     if not fits[count - 1] and fits.any():
         counts = 1 + np.flatnonzero(fits)
         return _resized(parting, fleet, int(counts[np.abs(counts - count).argmin()]), now)
