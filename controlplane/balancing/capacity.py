@@ -132,7 +132,8 @@ def _latency(frame: Frame) -> Floats:
 def lengths(frame: Frame) -> None:
     """Find how long the requests of each replica are.
 
-    Of those that end the mean tokens and E[x²]/E[x], of those in flight the mean and the longest.
+    For ended requests, set their mean tokens and E[x²]/E[x]; for requests in flight, their mean and
+    longest.
     """
     known = _usual_length(frame)
     usual = known if known is not None else USUAL_LENGTH

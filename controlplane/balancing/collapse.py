@@ -36,7 +36,7 @@ def owed(
     seconds: Floats,
     capacity: Floats,
     slots: Floats,
-    held: Floats,
+    in_flight_length: Floats,
     longest: Floats,
     full: Floats,
     are_measured: Bools,
@@ -52,7 +52,7 @@ def owed(
         seconds: In between.
         capacity: Tokens per second that each is taken to carry; NaN: unknown.
         slots: Requests that each computes at a time.
-        held: Tokens of a request in flight at each.
+        in_flight_length: Mean tokens of a request in flight at each.
         longest: Tokens of the longest request that is to be expected at each.
         full: Tokens of a full batch; 0 where nothing is batched.
         are_measured: Whether the tokens of ended requests were counted.
@@ -64,7 +64,8 @@ def owed(
     left = before[:, IN_FLIGHT] - ended
     busy = (left >= slots) & ~np.isnan(capacity) & (seconds > 0)
     # Batches of little take about as long as full ones of a fast replica.
-    filled = np.where(full > 0, np.minimum(left * held / np.maximum(full, 1.0), 1.0), 1.0)
+    waiting = left * in_flight_length
+    filled = np.where(full > 0, np.minimum(waiting / np.maximum(full, 1.0), 1.0), 1.0)
     expected = np.where(busy, LATE * capacity * filled * seconds, 0.0)
     tokens = before[:, TOKENS] + expected - work
     owes = tokens > 0
@@ -76,6 +77,6 @@ def owed(
     found[owes, SECONDS : WORK + 1] = kept[owes]
     few = FEW * longest + expected
     explained = np.where((ended > 0) & are_measured, few, MOST * longest)
-    explained += (slots - 1) * held
+    explained += (slots - 1) * in_flight_length
     explained = np.maximum(explained, BATCHES * full)
     return found, np.asarray(owes & busy & (tokens > explained))

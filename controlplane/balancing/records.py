@@ -161,7 +161,7 @@ class Given(NamedTuple):
         slots: Requests that each computes at a time; NaN: nobody declared it.
         sharing: See `evidence.by_slots`.
         usual: Tokens of a usual request.
-        held: Tokens of a request in flight.
+        in_flight_length: Mean tokens of a request in flight.
         longest: Tokens of the longest of these that is to be expected.
         burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
         idle: Nothing is in flight, by all who count.
@@ -171,7 +171,7 @@ class Given(NamedTuple):
     slots: Floats
     sharing: Floats
     usual: Floats
-    held: Floats
+    in_flight_length: Floats
     longest: Floats
     burst: Floats
     idle: Bools
@@ -354,7 +354,7 @@ def _collapsed(
         seconds=records.at[rows] - before.at[rows],
         capacity=np.where(known, before.capacity[rows], np.nan),
         slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
-        held=given.held[rows],
+        in_flight_length=given.in_flight_length[rows],
         longest=given.longest[rows],
         full=np.where(batched, records.shapes.full(), 0.0),
         are_measured=are_counted,
