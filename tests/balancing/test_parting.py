@@ -302,11 +302,21 @@ def test_where_nobody_can_carry_it_all_searches_keep_their_replicas() -> None:
     assert looking.go_on(60) is not None
 
 
+def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> None:
+    looking = parted()
+    total = float(looking.fleet.capacity.sum())
+    short = replace(looking.demand.short, rate=0.79 * total / looking.demand.short.mean)
+    looking.demand = replace(looking.demand, short=short, long=replace(looking.demand.long, rate=0))
+    found = looking.go_on(60)
+    assert found is not None
+    assert len(found.own) < len(looking.fleet.ids)
+
+
 def test_a_moment_in_which_bulk_waits_is_no_reason() -> None:
     looking = parted()
     for _ in range(5):
         looking.bulk_waits = 1e3
-        looking.go_on(TOO_MUCH - 1)
+        assert looking.go_on(TOO_MUCH - 1) is not None
         looking.bulk_waits = 0.0
         assert looking.go_on(3) is not None
 

@@ -222,6 +222,18 @@ def test_searches_are_fast_on_servers_that_do_not_time_their_batches(world: Any)
     assert run.p99("bulk") <= 1.3 * peer.p99("bulk")
 
 
+def test_the_faster_of_two_keeps_what_it_carries_when_each_has_a_class() -> None:
+    for seed in (1, 2):
+        speeds = (6.5, 1.0)
+        scenario = replace(CLASSES, speeds=speeds, load=0.5, timing=Timing(40, 20))
+        run, decisions = played(scenario, seed)
+        last = decisions[-1]
+        assert {each.name for each in last.classes} == {"", "bulk"}
+        carried = last.capacity[last.rows["0"]] / scenario.carries(0)
+        assert 0.7 < carried < 1.3
+        assert run.p99("search") < 200
+
+
 def test_three_equal_replicas_with_lognormal_sizes_are_not_parted() -> None:
     for world in (BATCHING, SLOTS):
         scenario = Scenario("", world, THREE_EQUAL, ONE_TEXT, 0.7, Timing(20, 20))
