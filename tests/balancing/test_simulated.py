@@ -234,6 +234,13 @@ def test_the_faster_of_two_keeps_what_it_carries_when_each_has_a_class() -> None
         assert run.p99("search") < 200
 
 
+def test_replicas_for_searches_settle_when_they_have_done_what_they_had() -> None:
+    _, decisions = played(CLASSES)
+    parted = [each.parting for each in decisions if each.parting is not None]
+    assert parted[0].joined.keys() == parted[0].own
+    assert not parted[-1].joined
+
+
 def test_three_equal_replicas_with_lognormal_sizes_are_not_parted() -> None:
     for world in (BATCHING, SLOTS):
         scenario = Scenario("", world, THREE_EQUAL, ONE_TEXT, 0.7, Timing(20, 20))
