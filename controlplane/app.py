@@ -7,7 +7,15 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +30,7 @@ from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
+from controlplane.resources.catalog import Catalog
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scraping.scraper import Scraper
@@ -135,26 +144,27 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
 
-    def discover() -> None:
-        registry.discover()
-        rest.look()
+    async def discover() -> None:
+        await registry.discover()
+        await in_turns(rest.looking())
 
     opened = partial(open_source, base=_folder(path))
     discovery = Discovery(plane, discover, woken.set, open_source=opened)
     discovery.follow(config.pools)
 
-    def adopt(changed_config: Config) -> None:
+    async def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         plane.refuse_at_listeners(changed_config)
-        registry.declare(changed_config)
+        await registry.declare(changed_config)
         discovery.follow(changed_config.pools)
-        rest.look()
+        await in_turns(rest.looking())
 
-    def decided(seconds: float) -> None:
+    def decided(seconds: float) -> Iterator[None]:
         metrics.decided(seconds)
         for sentence in plane.recovery.news():
             _log.warning("%s", sentence)
-        rest.look()
+        yield from plane.histories.writing()
+        yield from rest.looking()
 
     asked = asyncio.Event(), asyncio.Event()
 
@@ -208,7 +218,7 @@ async def steer(
     plane: Plane,
     slot: Latest[Offer | None],
     woken: Notice,
-    decided: Callable[[float], None],
+    decided: Callable[[float], Iterable[None]],
     envoys: Callable[[], int | None] = lambda: None,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -223,7 +233,7 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set when something was noticed.
-        decided: HistoryItem how many seconds each decision took.
+        decided: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
@@ -244,21 +254,31 @@ async def steer(
         if plane.has_started(now):
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
-                undecided = noticed if undecided is None else undecided
-                catalog = plane.refresh()
+                undecided, spent = noticed if undecided is None else undecided, None
+                build = plane.refreshing()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
                 spent = await in_turns(plane.writing(now))
                 now, begun = clock(), cpu()
-                catalog = plane.decide(now, envoys())
-                decided(clock() - now)
-                pacing.spend(spent + cpu() - begun, clock())
+                build = plane.deciding(now, envoys())
+                spent += cpu() - begun
+            built, cpu_of_it = await asyncio.to_thread(_timed, build, cpu)
+            catalog = plane.built(built)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
                 is_idle = False
+            if spent is not None:
+                pacing.spend(spent + cpu_of_it, clock())
+                await in_turns(decided(clock() - now))
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)
+
+
+def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Catalog, float]:
+    """Build a catalog, and count the seconds of CPU of this thread."""
+    begun = cpu()
+    return build(), cpu() - begun
 
 
 class _Loads:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import operator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -79,7 +80,7 @@ async def watch_tokens(
 async def watch(
     path: Path,
     known: Config,
-    adopt: Callable[[Config], None],
+    adopt: Callable[[Config], Awaitable[None]],
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
@@ -110,8 +111,9 @@ async def watch(
                 seen, waiting = content, None
                 text = _text(content, path)
                 waiting = await asyncio.to_thread(load_config, text, str(path))
-            if waiting is not None and waiting != known:
-                adopt(waiting)
+            # To compare ten thousand replicas takes as long as to read them.
+            if waiting is not None and await asyncio.to_thread(operator.ne, waiting, known):
+                await adopt(waiting)
                 known = waiting
                 _log.info("%s has changed and is in use", path)
             elif said is not None:

@@ -192,7 +192,7 @@ class Config:
         beside.write_text(self.text(replicas))
         beside.replace(self.path)
 
-    def adopt(self, config: configs.Config) -> None:
+    async def adopt(self, config: configs.Config) -> None:
         self.asked += 1
         if self.refuses is not None:
             raise Refused("conflict", self.refuses)

@@ -29,6 +29,7 @@ from controlplane.fleet import (
     refuse_foreign,
 )
 from controlplane.plane import Plane, preview
+from controlplane.turns import in_turns
 
 MAX_POOLS: Final = 2_000
 MAX_REPLICAS: Final = 50_000
@@ -98,7 +99,7 @@ class Changes:
 
         now = self.clock()
         await self.carry_out(command, now, checked, client.name)
-        self.watch.look(now)
+        await in_turns(self.watch.looking(now))
 
     async def preview(
         self, command: Command, request: web.Request, check: Check = lambda _fleet: None

@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,9 +125,9 @@ class RestServer:
         """Publish what has changed in the fleet."""
         self._watch.changed(changes, self._clock())
 
-    def look(self) -> None:
-        """Publish what was decided."""
-        self._watch.look(self._clock())
+    def looking(self) -> Iterator[None]:
+        """Publish what was decided, a replica at a time."""
+        return self._watch.looking(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
         """Publish what has happened on a stream of a node."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import (
+    Callable,
     Collection,
     Generator,
     Hashable,
@@ -70,6 +71,8 @@ class Plane:
         self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
         self._envoys: int | None = None
+        # See `Catalog.released`.
+        self._released: frozenset[str] | None = None
         self._devices = Devices()
         self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
@@ -299,6 +302,21 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
+        catalog = self.built(self.deciding(now, envoys)())
+        drained(self.histories.writing())
+        return catalog
+
+    def deciding(self, now: float, envoys: int | None = None) -> Callable[[], Catalog]:
+        """Decide about the dirty pools.
+
+        Args:
+            now: Seconds.
+            envoys: How many are connected; None where that is not known.
+
+        Returns:
+            What builds the catalog, for `built`. It may run in another thread: that of a large pool
+            takes long, and depends on nothing that changes meanwhile.
+        """
         self._has_decided, self._envoys = True, envoys
         for name in self._decisions.due(now):
             self._dirty.add_replicas({name: ()})
@@ -315,13 +333,10 @@ class Plane:
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        portions, parting = self._decisions.portions, self._decisions.parting
-        built = build(self.fleet, portions, self.catalog, self._unbuilt.taken(), parting)
-        released = self.recovery.released(self.fleet, portions, now)
-        self.catalog = guarded(built, released)
-        return self.catalog
+        self._released = self.recovery.released(self.fleet, self._decisions.portions, now)
+        return self._building(self._unbuilt.taken())
 
-    def refresh(self) -> Catalog:
+    def refreshing(self) -> Callable[[], Catalog]:
         """Follow the fleet as far as that takes no decision; the next one does the rest.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
@@ -329,9 +344,9 @@ class Plane:
         it had, or none. Other settings of a pool may make other shares, and wait.
 
         Returns:
-            The catalog, the same object as before when nothing has changed for Envoy.
+            What builds the catalog, see `deciding`.
         """
-        portions, changed = self._decisions.portions, dict[str, Collection[str]]()
+        portions, changed = self._decisions.portions, dict[str, Collection[str] | None]()
         for name, ids in self._unbuilt.taken_replicas().items():
             known = portions.get(name, {})
             if not (shown := ids & known.keys()):
@@ -340,7 +355,22 @@ class Plane:
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
             portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
             changed[name] = shown
-        self.catalog = build(self.fleet, portions, self.catalog, changed, self._decisions.parting)
+        return self._building(changed)
+
+    def refresh(self) -> Catalog:
+        """The same, and build what Envoys should hold."""
+        return self.built(self.refreshing()())
+
+    def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
+        portions, parting = dict(self._decisions.portions), dict(self._decisions.parting)
+        return partial(build, self.fleet, portions, self.catalog, changed, parting)
+
+    def built(self, catalog: Catalog) -> Catalog:
+        """Take a catalog that was built; returns what Envoys should hold.
+
+        It is the same object as before when nothing has changed for Envoy.
+        """
+        self.catalog = guarded(catalog, self._released)
         return self.catalog
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:

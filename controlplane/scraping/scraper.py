@@ -35,6 +35,7 @@ from controlplane.telemetry import (
     read,
     read_devices,
 )
+from controlplane.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Scraper:
             while await self._changed.wait():
                 self._changed.clear()
                 dirty, self._dirty = self._dirty, set()
+                turns = Turns()
                 for name, id_ in self._replicas(dirty):
                     target = self._plane.target(name, id_)
                     known = self._tasks.get((name, id_))
@@ -137,6 +139,7 @@ class Scraper:
                     if target is not None and (name, id_) not in self._tasks:
                         task = begin(target.key, self._follow(session, target))
                         self._tasks[name, id_] = target.replica.generation, task
+                    await turns.give_way()
                 # One that is to be asked more often, or in another way, is another one.
                 wanted = set(self._plane.exporters())
                 for gone in self._exporters.keys() - wanted:

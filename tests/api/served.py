@@ -104,12 +104,12 @@ class Served:
         self.changes += 1
         self.plane.decide(self.now)
         self.server.changed(changes)
-        self.server.look()
+        list(self.server.looking())
 
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
-        self.server.look()
+        list(self.server.looking())
 
 
 @asynccontextmanager
