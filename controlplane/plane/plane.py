@@ -13,12 +13,12 @@ from collections.abc import (
 from functools import partial
 
 from controlplane import fleet as fleets
-from controlplane.balancing import Decision
+from controlplane.balancing import Decision, Place
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.access import ScrapingSettings
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
-from controlplane.plane.decisions import Decisions, decide
+from controlplane.plane.decisions import Decisions, decide, is_near
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
@@ -133,7 +133,11 @@ class Plane:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
             except Refused as refused:
                 return str(refused)
-            self.listeners.came(stream, node, view)
+        self.listeners.came(stream, node, view)
+        # Where nothing is counted yet, Envoys are.
+        self._dirty.add_replicas(
+            {name: () for name, pool in self.fleet.pools.items() if is_near(pool)}
+        )
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:
@@ -238,12 +242,22 @@ class Plane:
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
 
+    def reporter_came(self, reporter: Hashable, place: Place) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._traffic.came(reporter, place)
+
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
-    def sampled(self, samples: Sequence[Sample], now: float) -> None:
-        """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
+        """Take in what an Envoy tells of some requests; those to unknown pools are dropped.
+
+        Args:
+            samples: Of its requests.
+            now: Seconds.
+            place: Where it runs.
+        """
         found: dict[str, dict[str, list[int]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
@@ -254,7 +268,7 @@ class Plane:
         for pool_name, classes in found.items():
             known = self.sizes.setdefault(pool_name, RequestSizes())
             for name, sizes in classes.items():
-                known.add(name, sizes, now)
+                known.add(name, sizes, now, place)
 
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -311,12 +325,13 @@ class Plane:
             self._decisions,
             self.histories,
             envoys,
+            self.listeners.nodes_by_place,
             now,
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        portions, parting = self._decisions.portions, self._decisions.parting
-        built = build(self.fleet, portions, self.catalog, self._unbuilt.taken(), parting)
+        portions = self._decisions.portions
+        built = self._built(self._unbuilt.taken())
         released = self.recovery.released(self.fleet, portions, now)
         self.catalog = guarded(built, released)
         return self.catalog
@@ -340,8 +355,14 @@ class Plane:
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
             portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
             changed[name] = shown
-        self.catalog = build(self.fleet, portions, self.catalog, changed, self._decisions.parting)
+        self.catalog = self._built(changed)
         return self.catalog
+
+    def _built(self, changed: Mapping[str, Collection[str] | None]) -> Catalog:
+        decided = self._decisions
+        return build(
+            self.fleet, decided.portions, self.catalog, changed, decided.parting, decided.spreads
+        )
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""

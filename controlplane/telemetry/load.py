@@ -39,6 +39,8 @@ A_USER: Final = 0.01
 A_VOTE: Final = 0.05
 """Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
 some, until it was left out, still have one when it comes back."""
+MOST_COUNTED: Final = 256
+"""Classes of places of a pool of which counts are kept though no Envoy runs there any more."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
@@ -88,6 +90,9 @@ class Load(NamedTuple):
             self.in_progress + other.in_progress,
             classes,
         )
+
+
+_NOTHING: Final = Load(0, 0, 0)
 
 
 class ClassLoad(NamedTuple):
@@ -182,12 +187,26 @@ class LoadReports:
 
     def __init__(self) -> None:
         self._totals: dict[Endpoint, _Total] = {}
+        self._places: dict[Hashable, Hashable] = {}
+        self._come: dict[str, dict[tuple[str, Hashable], int]] = {}
 
     def copy(self) -> "LoadReports":
         """The same, for whoever only reads and forgets: reports are taken in by one of the two."""
         other = LoadReports()
         other._totals = dict(self._totals)
+        other._come = {pool: dict(counts) for pool, counts in self._come.items()}
         return other
+
+    def came(self, reporter: Hashable, place: Hashable) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._places[reporter] = place
+
+    def come(self, pool: str) -> Mapping[tuple[str, Hashable], int]:
+        """Requests that Envoys have sent to a pool so far, by class and where they run.
+
+        It grows when a request is sent and not when it ends: where queues grow fewer end.
+        """
+        return self._come.get(pool, {})
 
     def record(
         self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
@@ -217,16 +236,26 @@ class LoadReports:
         for endpoint in idle:
             # It may have been forgotten since.
             if (total := self._totals.get(endpoint)) is not None:
-                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+                self._count(endpoint, total, reporter, _NOTHING)
+                self._take(total, reporter, _NOTHING, seconds, now)
             yield
         for endpoint, load in loads.items():
-            self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+            total = self._totals.setdefault(endpoint, _Total())
+            self._count(endpoint, total, reporter, load)
+            self._take(total, reporter, load, seconds, now)
             yield
         return [*loads, *idle]
 
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
         """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
         found = []
+        self._places.pop(reporter, None)
+        for counts in self._come.values():
+            # One that connects anew is counted on; names of zones are anybody's invention.
+            if len(counts) > MOST_COUNTED:
+                used = {*self._places.values()}
+                for key in [key for key in counts if key[1] not in used]:
+                    del counts[key]
         for endpoint, total in [*self._totals.items()]:
             if total.reporters.pop(reporter, None):
                 found.append(endpoint)
@@ -240,6 +269,10 @@ class LoadReports:
     def forget(self, endpoint: Endpoint) -> None:
         """There is nobody at an endpoint any more."""
         self._totals.pop(endpoint, None)
+
+    def forget_pool(self, pool: str) -> None:
+        """A pool has gone."""
+        self._come.pop(pool, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """Those of which some Envoy reports."""
@@ -334,6 +367,19 @@ class LoadReports:
             looks=last.looks,
         )
 
+    def _count(self, endpoint: Endpoint, total: _Total, reporter: Hashable, load: Load) -> None:
+        """Count what has been sent since the report before, by class."""
+        if reporter not in self._places:
+            return
+        place, known = self._places[reporter], total.reporters.get(reporter, _Reporter())
+        others = _sent(load, known.in_progress)
+        counts = self._come.setdefault(endpoint.pool, {})
+        for name in load.classes.keys() | known.of_classes.keys():
+            sent = _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
+            counts[name, place] = counts.get((name, place), 0) + max(sent, 0)
+            others -= sent
+        counts["", place] = counts.get(("", place), 0) + max(others, 0)
+
     def _take(
         self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float
     ) -> None:
@@ -366,6 +412,11 @@ class LoadReports:
         total.held.failed += counted * part
         total.held.in_flight = _held_in_flight(total, now)
         _keep(total, now)
+
+
+def _sent(load: Load, in_progress: int) -> int:
+    """Requests that were sent since a report in which so many were in progress."""
+    return load.succeeded + load.failed + load.in_progress - in_progress
 
 
 def drained(pieces: Generator[None, None, T]) -> T:
