@@ -283,7 +283,7 @@ def _with_zones(
             carries,
             given.nodes,
             frame.now - known.at if known is not None else math.inf,
-            is_absolute=frame.median is not None,
+            is_measured=frame.median is not None,
         )
     plan = ZonePlan(by_class, given.nodes, come, frame.now)
     return replace(decision, pool=replace(decision.pool, zones=plan))

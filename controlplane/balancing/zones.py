@@ -88,7 +88,8 @@ class Flows:
         capacity: Tokens per second that the replicas of each zone carry.
         flow: Tokens per second from each zone to each.
         told: What Envoys are told of that.
-        is_measured: Whether `demand` was counted; otherwise each Envoy counts as much.
+        is_counted: Whether `demand` was counted; otherwise each Envoy counts as much.
+        is_measured: Whether `capacity` was measured; otherwise each replica counts as much.
     """
 
     places: tuple[Place, ...]
@@ -96,6 +97,7 @@ class Flows:
     capacity: Floats
     flow: Floats
     told: Shares
+    is_counted: bool
     is_measured: bool
 
 
@@ -162,7 +164,7 @@ def planned(
     nodes: Mapping[Place, int],
     elapsed: float,
     *,
-    is_absolute: bool = True,
+    is_measured: bool = True,
 ) -> Flows:
     """Decide where each zone sends the requests of one class.
 
@@ -173,19 +175,20 @@ def planned(
         capacity: Tokens per second that the replicas of each zone carry.
         nodes: How many Envoys run in each zone.
         elapsed: Seconds since the last decision.
-        is_absolute: Whether capacities are tokens per second, and not only relative to each other.
+        is_measured: Whether capacities are tokens per second, and not only relative to each other.
     """
     places = tuple(sorted({*capacity, *nodes, *(demand or ())}))
     carried = np.asarray([capacity.get(place, 0.0) for place in places])
     total = math.fsum(carried)
     arises = np.asarray([float(nodes.get(place, 0)) for place in places])
     if demand is not None:
-        faded = math.exp(-elapsed / FADING) if before is not None and before.is_measured else 0.0
+        faded = math.exp(-elapsed / FADING) if before is not None and before.is_counted else 0.0
         known = dict(zip(before.places, before.demand, strict=True)) if before is not None else {}
         arises = np.asarray(
             [max(demand.get(place, 0.0), faded * known.get(place, 0.0)) for place in places]
         )
-    if demand is None or not is_absolute:
+    is_counted = demand is not None and is_measured
+    if not is_counted:
         arises = arises * TARGET * total / max(math.fsum(arises), _LITTLE)
     distance = np.asarray([[one.distance(other) for other in places] for one in places])
     flow = flows(arises + _LITTLE * total, carried, distance)
@@ -199,7 +202,7 @@ def planned(
         for place, row in zip(places, flow, strict=True)
         if row.any()
     }
-    return Flows(places, arises, carried, flow, told, demand is not None)
+    return Flows(places, arises, carried, flow, told, is_counted, is_measured)
 
 
 def _told(
@@ -227,20 +230,25 @@ def sentences(plan: ZonePlan, titles: Mapping[str, str]) -> tuple[str, ...]:
     for name, each in plan.by_class.items():
         of = f"Class {titles[name]}, zone" if name in titles else "Zone"
         for index, place in enumerate(each.places):
-            words = (
-                f"{of} {place}: its replicas carry {number(float(each.capacity[index]))} tokens/s"
+            words = []
+            if (count := plan.nodes.get(place, 0)) or (each.is_counted and each.demand[index] > 0):
+                envoys = f"{counted(count, 'Envoy')} send{'s' if count == 1 else ''}"
+                words.append(f"{envoys} {_rate(each.demand[index], is_known=each.is_counted)}")
+            words.append(
+                f"its replicas carry {_rate(each.capacity[index], is_known=each.is_measured)}"
             )
-            if (count := plan.nodes.get(place, 0)) or each.demand[index] > 0:
-                envoys = counted(count, "Envoy")
-                words += f", {envoys} send{'s' if count == 1 else ''}"
-                words += f" {number(float(each.demand[index]))} tokens/s; {_where(each, place)}"
-            found.append(f"{words}.")
-        if not each.is_measured:
+            where = f"; {_where(each, place)}" if len(words) > 1 else ""
+            found.append(f"{of} {place}: {', '.join(words)}{where}.")
+        if not each.is_counted:
             found.append(
-                "No requests have been counted yet: each Envoy is taken to send as much, and"
-                " zones get requests in proportion to what they carry."
+                "Until requests are counted and replicas measured, each Envoy and each replica of"
+                " unknown capacity counts as much as any other."
             )
     return tuple(found)
+
+
+def _rate(tokens: float, *, is_known: bool) -> str:
+    return f"{number(float(tokens))} tokens/s" if is_known else "an unknown amount"
 
 
 def _where(flows: Flows, here: Place) -> str:
@@ -277,7 +285,9 @@ def plan_of(data: Sequence[Any] | None) -> ZonePlan | None:
     nothing = np.zeros(0)
     return ZonePlan(
         {
-            name: Flows((), nothing, nothing, np.zeros((0, 0)), shares, is_measured=False)
+            name: Flows(
+                (), nothing, nothing, np.zeros((0, 0)), shares, is_counted=False, is_measured=False
+            )
             for name, shares in told.items()
         }
     )
