@@ -26,6 +26,8 @@ FADING: Final = 20.0
 its requests back slowly."""
 _GRAIN: Final = 0.01
 """What a part of the requests is rounded to."""
+_NOTHING: Final = 1e-6
+"""A part of the requests that is none."""
 _LITTLE: Final = 1e-9
 """Part of all capacity that a zone without any demand is taken to need: where it would send."""
 
@@ -148,9 +150,10 @@ def flows(demand: Floats, capacity: Floats, distance: Floats, target: float = TA
     for reach in (0, 1, 2):
         near = (distance <= reach).astype(np.float64)
         excess, spare = near @ left, near @ room
-        moved = np.minimum(excess, spare)
-        each = np.divide(moved, excess * spare, out=np.zeros_like(moved), where=moved > 0)
-        step = near * (left * each)[:, None] * room[None, :]
+        sent = np.divide(left, excess, out=np.zeros_like(left), where=excess > 0)
+        sent *= np.minimum(excess, spare)
+        each = np.divide(1.0, spare, out=np.zeros_like(spare), where=spare > 0)
+        step = near * sent[:, None] * each[:, None] * room[None, :]
         found += step
         left = np.maximum(left - step.sum(axis=1), 0.0)
         room = np.maximum(room - step.sum(axis=0), 0.0)
@@ -192,12 +195,10 @@ def planned(
         arises = arises * TARGET * total / max(math.fsum(arises), _LITTLE)
     distance = np.asarray([[one.distance(other) for other in places] for one in places])
     flow = flows(arises + _LITTLE * total, carried, distance)
-    able = frozenset(place for place, tokens in zip(places, carried, strict=True) if tokens > 0)
     told = {
         place: _told(
             before.told.get(place) if before is not None else None,
-            {it: sent / row.sum() for it, sent in zip(places, row.tolist(), strict=True) if sent},
-            able,
+            dict(zip(places, (row / row.sum()).tolist(), strict=True)),
         )
         for place, row in zip(places, flow, strict=True)
         if row.any()
@@ -206,13 +207,16 @@ def planned(
 
 
 def _told(
-    before: Mapping[Place, float] | None, wanted: Mapping[Place, float], able: Collection[Place]
+    before: Mapping[Place, float] | None, parts: Mapping[Place, float]
 ) -> Mapping[Place, float]:
     """What the Envoys of a zone are told: the same as before where that is about as good."""
-    if before is not None and all(place in able for place in before):
-        places = wanted.keys() | before.keys()
-        if max(abs(wanted.get(it, 0.0) - before.get(it, 0.0)) for it in places) < DEAD_BAND:
-            return before
+    wanted = {place: part for place, part in parts.items() if part > _NOTHING}
+    if (
+        before is not None
+        and before.keys() <= wanted.keys()
+        and max(abs(part - before.get(it, 0.0)) for it, part in wanted.items()) < DEAD_BAND
+    ):
+        return before
     rounded = {place: round(part / _GRAIN) * _GRAIN for place, part in wanted.items()}
     kept = {place: part for place, part in rounded.items() if part > 0} or wanted
     whole = math.fsum(kept.values())
