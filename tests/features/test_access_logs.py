@@ -27,7 +27,7 @@ class Sink:
 
     messages: list[Sequence[Sample]] = field(default_factory=list)
 
-    def sampled(self, samples: Sequence[Sample], place: Place) -> None:  # noqa: ARG002
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
         self.messages.append(samples)
 
     @property
