@@ -16,9 +16,9 @@ import numpy as np
 from controlplane.balancing.sentences import counted, number, percent
 from controlplane.balancing.table import Floats
 
-TARGET: Final = 0.8
+TARGET: Final = 0.7
 """Utilisation up to which a zone keeps what arises in it. Beyond that requests wait for each other
-longer than any way to another zone takes."""
+longer than any way to another zone takes; docs/decisions/0038-zones.md has it measured."""
 DEAD_BAND: Final = 0.05
 """Part of a zone's requests that must go elsewhere than before until its Envoys are told."""
 FADING: Final = 20.0
