@@ -224,7 +224,7 @@ class Istio(Contender):
 
     def told(self) -> list[Priorities]:
         """The own zone, the region, the rest."""
-        found = []
+        found: list[Priorities] = []
         for here in ZONES:
             priorities: list[Tiers] = []
             for distance in (0, 1, 2):
@@ -249,7 +249,7 @@ class ZoneAware(Contender):
         serving = [len(each) / len(well) for each in hosts]
         sending = [count / sum(self.zoned.envoys) for count in self.zoned.envoys]
         spare = [max(one - other, 0.0) for one, other in zip(serving, sending, strict=True)]
-        found = []
+        found: list[Priorities] = []
         for here in range(len(ZONES)):
             kept = min(serving[here] / sending[here], 1.0)
             parts = [(1 - kept) * it / (sum(spare) or 1.0) for it in spare]
@@ -296,11 +296,11 @@ class Plimsoll(Contender):
             )
             for zone in range(len(ZONES))
         ]
-        found = []
+        found: list[Priorities] = []
         for here in ZONES:
             shares = plan.told[""].get(here, {here: 1.0}) if plan is not None else {}
-            first: Tiers = {}
-            rest: Tiers = {}
+            first = dict[str, tuple[Sequence[int], float]]()
+            rest = dict[str, tuple[Sequence[int], float]]()
             for place, each in zip(ZONES, tiers, strict=True):
                 total = sum(weight for _, weight in each.values())
                 part = shares[place] / total if place in shares and total else 1.0

@@ -135,9 +135,9 @@ class Plane:
                 return str(refused)
         self.listeners.came(stream, node, view)
         # Where nothing is counted yet, Envoys are.
-        self._dirty.add_replicas(
-            {name: () for name, pool in self.fleet.pools.items() if is_near(pool)}
-        )
+        pools = self.fleet.pools
+        names = (it for it in view.pools if it in pools) if view.pools is not None else pools
+        self._dirty.add_replicas({name: () for name in names if is_near(pools[name])})
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:

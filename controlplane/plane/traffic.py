@@ -25,13 +25,13 @@ class Traffic:
 
     def came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""
-        self._reports.came(reporter, place)
+        self._reports.arrivals.came(reporter, place)
 
     def come(self, pool: str) -> Mapping[tuple[str, Place], float]:
         """Requests that Envoys have sent to a pool so far, by class and where they run."""
         return {
             (name, place): count
-            for (name, place), count in self._reports.come(pool).items()
+            for (name, place), count in self._reports.arrivals.of(pool).items()
             if isinstance(place, Place)
         }
 
@@ -78,7 +78,7 @@ class Traffic:
         elif isinstance(before, Pool) and after is None:
             for replica in before.replicas.values():
                 self._reports.forget(_endpoint(before.name, replica))
-            self._reports.forget_pool(before.name)
+            self._reports.arrivals.forget(before.name)
             self._pools.discard(before.name)
 
     def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:

@@ -13,6 +13,7 @@ from statistics import median, median_low
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
+from controlplane.telemetry.arrivals import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -39,8 +40,6 @@ A_USER: Final = 0.01
 A_VOTE: Final = 0.05
 """Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
 some, until it was left out, still have one when it comes back."""
-MOST_COUNTED: Final = 256
-"""Classes of places of a pool of which counts are kept though no Envoy runs there any more."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
@@ -183,30 +182,22 @@ class _Total:
 
 
 class LoadReports:
-    """All that is known from reports, of endpoints that some Envoy reports of."""
+    """All that is known from reports, of endpoints that some Envoy reports of.
+
+    Attributes:
+        arrivals: Where requests arise.
+    """
 
     def __init__(self) -> None:
+        self.arrivals = Arrivals()
         self._totals: dict[Endpoint, _Total] = {}
-        self._places: dict[Hashable, Hashable] = {}
-        self._come: dict[str, dict[tuple[str, Hashable], int]] = {}
 
     def copy(self) -> "LoadReports":
         """The same, for whoever only reads and forgets: reports are taken in by one of the two."""
         other = LoadReports()
         other._totals = dict(self._totals)
-        other._come = {pool: dict(counts) for pool, counts in self._come.items()}
+        other.arrivals = self.arrivals.copy()
         return other
-
-    def came(self, reporter: Hashable, place: Hashable) -> None:
-        """Take note of where an Envoy runs that is about to report."""
-        self._places[reporter] = place
-
-    def come(self, pool: str) -> Mapping[tuple[str, Hashable], int]:
-        """Requests that Envoys have sent to a pool so far, by class and where they run.
-
-        It grows when a request is sent and not when it ends: where queues grow fewer end.
-        """
-        return self._come.get(pool, {})
 
     def record(
         self, reporter: Hashable, loads: Mapping[Endpoint, Load], seconds: float, now: float
@@ -249,13 +240,7 @@ class LoadReports:
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
         """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
         found = []
-        self._places.pop(reporter, None)
-        for counts in self._come.values():
-            # One that connects anew is counted on; names of zones are anybody's invention.
-            if len(counts) > MOST_COUNTED:
-                used = {*self._places.values()}
-                for key in [key for key in counts if key[1] not in used]:
-                    del counts[key]
+        self.arrivals.left(reporter)
         for endpoint, total in [*self._totals.items()]:
             if total.reporters.pop(reporter, None):
                 found.append(endpoint)
@@ -269,10 +254,6 @@ class LoadReports:
     def forget(self, endpoint: Endpoint) -> None:
         """There is nobody at an endpoint any more."""
         self._totals.pop(endpoint, None)
-
-    def forget_pool(self, pool: str) -> None:
-        """A pool has gone."""
-        self._come.pop(pool, None)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """Those of which some Envoy reports."""
@@ -369,16 +350,13 @@ class LoadReports:
 
     def _count(self, endpoint: Endpoint, total: _Total, reporter: Hashable, load: Load) -> None:
         """Count what has been sent since the report before, by class."""
-        if reporter not in self._places:
-            return
-        place, known = self._places[reporter], total.reporters.get(reporter, _Reporter())
-        others = _sent(load, known.in_progress)
-        counts = self._come.setdefault(endpoint.pool, {})
-        for name in load.classes.keys() | known.of_classes.keys():
-            sent = _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
-            counts[name, place] = counts.get((name, place), 0) + max(sent, 0)
-            others -= sent
-        counts["", place] = counts.get(("", place), 0) + max(others, 0)
+        known = total.reporters.get(reporter, _Reporter())
+        sent = {
+            name: _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
+            for name in load.classes.keys() | known.of_classes.keys()
+        }
+        others = _sent(load, known.in_progress) - sum(sent.values())
+        self.arrivals.sent(endpoint.pool, reporter, sent | {"": others})
 
     def _take(
         self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float

@@ -70,6 +70,13 @@ class Life:
         return dict(decision.pool.zones.told[""][here])
 
 
+def zoned() -> Plane:
+    """A plane that has counted what arises in two zones."""
+    life = Life(config())
+    life.pass_(10, {(A, A): (20, 1), (B, B): (10, 1)})
+    return life.plane
+
+
 @pytest.mark.parametrize("policy", ["capacity-tiers", "round-robin"])
 def test_a_zone_whose_envoys_send_more_than_its_replicas_carry_spills(policy: str) -> None:
     life = Life(config(policy=policy))
