@@ -1,13 +1,16 @@
 """Zones from load reports to what Envoys hold: demand by where Envoys run, capacity by zone."""
 
+import json
 from itertools import count
 
 import pytest
 
 from controlplane.api.views import zones_view
 from controlplane.balancing import Place
+from controlplane.balancing.restart import pool_data, replica_data
 from controlplane.config import Config, load_config
-from controlplane.plane import Plane, Probe
+from controlplane.fleet import registered, restored, whole
+from controlplane.plane import Plane, Probe, RestartPool, RestartReplica
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, Load
 from controlplane.telemetry.sizes import Sample
@@ -149,3 +152,28 @@ def test_envoys_that_leave_are_counted_no_more() -> None:
     life.pass_(1, {(B, B): (1, 0)})
     assert life.plane.listeners.nodes_by_place("p") == {B: 1}
     assert life.plane.listeners.nodes_by_place("p").get(A, 0) == 0
+
+
+def test_what_envoys_were_told_stays_over_a_restart_until_requests_are_counted_again() -> None:
+    life = Life(config())
+    life.pass_(20, {(A, A): (40, 1), (B, B): (40, 1)})
+    life.pass_(6, {(A, A): (50, 300), (B, B): (5, 0)})
+    told = life.told(A)
+    assert B in told
+    again = Plane(1000.0)
+    fleet = restored(registered(life.plane.fleet), config(), 1000.0)
+    again.adopt(whole(fleet), 1000.0)
+    decision, known = life.plane.decision("p"), life.plane.restart_state("p")
+    assert decision is not None
+    replicas = {
+        id_: RestartReplica(*known[id_], json.loads(json.dumps(replica_data(decision, id_))))
+        for id_ in decision.rows
+    }
+    data = json.loads(json.dumps(pool_data(decision)))
+    again.restore({"p": RestartPool(1.0, data, replicas)}, 1000.0)
+    again.decide(1000.5)
+    after_it = again.decision("p")
+    assert after_it is not None
+    assert after_it.pool.zones is not None
+    assert after_it.pool.zones.told[""][A] == told
+    assert zones_view(again.fleet.pool("p"), after_it)["zone_reasons"]
