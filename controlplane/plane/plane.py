@@ -330,8 +330,9 @@ class Plane:
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        portions = self._decisions.portions
-        built = self._built(self._unbuilt.taken())
+        decided, changed = self._decisions, self._unbuilt.taken()
+        portions, spreads = decided.portions, decided.spreads
+        built = build(self.fleet, portions, self.catalog, changed, decided.parting, spreads)
         released = self.recovery.released(self.fleet, portions, now)
         self.catalog = guarded(built, released)
         return self.catalog
@@ -355,14 +356,9 @@ class Plane:
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
             portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
             changed[name] = shown
-        self.catalog = self._built(changed)
+        parting, spreads = self._decisions.parting, self._decisions.spreads
+        self.catalog = build(self.fleet, portions, self.catalog, changed, parting, spreads)
         return self.catalog
-
-    def _built(self, changed: Mapping[str, Collection[str] | None]) -> Catalog:
-        decided = self._decisions
-        return build(
-            self.fleet, decided.portions, self.catalog, changed, decided.parting, decided.spreads
-        )
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
         """Which replicas a node is to check that has checked what is known so far."""
