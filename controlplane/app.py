@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.balancing import Place
 from controlplane.config import Address, Config, SettingsError
 from controlplane.config_file import read_tokens, watch, watch_tokens
 from controlplane.discovery import Discovery, open_source
@@ -288,6 +289,9 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
+    def came(self, reporter: object, place: Place) -> None:
+        self._plane.reporter_came(reporter, place)
+
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
         for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
@@ -321,8 +325,8 @@ class _Samples:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
 
-    def sampled(self, samples: Sequence[Sample]) -> None:
-        self._plane.sampled(samples, time.monotonic())
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+        self._plane.sampled(samples, time.monotonic(), place)
 
 
 def _folder(path: Path | None) -> Path:

@@ -19,6 +19,7 @@ from controlplane.balancing.frame import BULK, COUNTED, COUNTING, MEDIAN_WEIGHT,
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
+from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import DEFAULT, Bools, Floats, Ints
 from controlplane.config import PoolSettings
 from controlplane.config.classes import DEFAULT as OTHERS_SHOWN
@@ -39,7 +40,7 @@ SETTLING: Final = 120.0
 
 
 def may_part(frame: Frame) -> bool:
-    """Whether requests may be parted. Where the nearest come first, distance decides.
+    """Whether requests may be parted.
 
     Until sizes are known, as after a restart, requests stay parted as they are.
     """
@@ -48,7 +49,6 @@ def may_part(frame: Frame) -> bool:
         frame.settings.classes is None
         and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
-        and balancing.locality != "nearest"
     )
 
 
@@ -200,10 +200,7 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
 
 def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
-    rate = frame.table.column("token_rate")
-    if not frame.pool.counts_tokens:
-        rate = frame.table.column("rate") * frame.length
-    return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
+    return math.fsum(np.nan_to_num(work_rate(frame)[frame.serving & frame.fresh]))
 
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:

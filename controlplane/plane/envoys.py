@@ -1,10 +1,12 @@
 """What is known of connected Envoys: where they listen, and what they see of replicas' health."""
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from heapq import nsmallest
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
@@ -142,11 +144,14 @@ class NodeListeners:
 
     Attributes:
         listeners: Of all of them.
+        views: How many see which pools from where.
     """
 
     def __init__(self) -> None:
         """Begin with no stream."""
         self.listeners = Listeners()
+        self.views = Counter[tuple[Place, tuple[str, ...] | None]]()
+        self._views: dict[Hashable, tuple[Place, tuple[str, ...] | None]] = {}
         self._known: dict[Hashable, dict[Address, str]] = {}
         self._users: dict[Address, set[Hashable]] = {}
 
@@ -158,6 +163,8 @@ class NodeListeners:
             node: Its id.
             view: What it is shown.
         """
+        self._views[stream] = seen = (view.place, view.pools)
+        self.views[seen] += 1
         known = listeners_of_node(node, view)
         if not known:
             return
@@ -166,8 +173,20 @@ class NodeListeners:
             self._users.setdefault(address, set()).add(stream)
             self.listeners.add(address, whose)
 
+    def nodes_by_place(self, pool: str) -> Mapping[Place, int]:
+        """How many Envoys that use a pool run in each zone."""
+        found = Counter[Place]()
+        for (place, pools), count in self.views.items():
+            if pools is None or pool in pools:
+                found[place] += count
+        return found
+
     def left(self, stream: Hashable) -> None:
         """A stream has ended."""
+        if (seen := self._views.pop(stream, None)) is not None:
+            self.views[seen] -= 1
+            if not self.views[seen]:
+                del self.views[seen]
         for address in self._known.pop(stream, ()):
             users = self._users[address]
             users.discard(stream)

@@ -14,12 +14,12 @@ from collections.abc import (
 from functools import partial
 
 from controlplane import fleet as fleets
-from controlplane.balancing import Decision
+from controlplane.balancing import Decision, Place
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.access import ScrapingSettings
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
-from controlplane.plane.decisions import Decisions, decide
+from controlplane.plane.decisions import Decisions, decide, is_near
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
@@ -136,7 +136,11 @@ class Plane:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
             except Refused as refused:
                 return str(refused)
-            self.listeners.came(stream, node, view)
+        self.listeners.came(stream, node, view)
+        # Where nothing is counted yet, Envoys are.
+        pools = self.fleet.pools
+        names = (it for it in view.pools if it in pools) if view.pools is not None else pools
+        self._dirty.add_replicas({name: () for name in names if is_near(pools[name])})
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:
@@ -241,12 +245,22 @@ class Plane:
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
 
+    def reporter_came(self, reporter: Hashable, place: Place) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._traffic.came(reporter, place)
+
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
-    def sampled(self, samples: Sequence[Sample], now: float) -> None:
-        """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
+        """Take in what an Envoy tells of some requests; those to unknown pools are dropped.
+
+        Args:
+            samples: Of its requests.
+            now: Seconds.
+            place: Where it runs.
+        """
         found: dict[str, dict[str, list[int]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
@@ -257,7 +271,7 @@ class Plane:
         for pool_name, classes in found.items():
             known = self.sizes.setdefault(pool_name, RequestSizes())
             for name, sizes in classes.items():
-                known.add(name, sizes, now)
+                known.add(name, sizes, now, place)
 
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -329,6 +343,7 @@ class Plane:
             self._decisions,
             self.histories,
             envoys,
+            self.listeners.nodes_by_place,
             now,
         )
         for slot in (self._unbuilt, *self._followers):
@@ -362,8 +377,13 @@ class Plane:
         return self.built(self.refreshing()())
 
     def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
-        portions, parting = dict(self._decisions.portions), dict(self._decisions.parting)
-        return partial(build, self.fleet, portions, self.catalog, changed, parting)
+        decided = self._decisions
+        portions, parting, spreads = (
+            dict(decided.portions),
+            dict(decided.parting),
+            dict(decided.spreads),
+        )
+        return partial(build, self.fleet, portions, self.catalog, changed, parting, spreads)
 
     def built(self, catalog: Catalog) -> Catalog:
         """Take a catalog that was built; returns what Envoys should hold.

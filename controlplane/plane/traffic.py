@@ -1,7 +1,8 @@
 """What Envoys report of the traffic that they send to the replicas that there are."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
 
+from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.classes import BULK
@@ -21,6 +22,18 @@ class Traffic:
         other = Traffic()
         other._reports, other._pools = self._reports.copy(), set(self._pools)
         return other
+
+    def came(self, reporter: Hashable, place: Place) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._reports.arrivals.came(reporter, place)
+
+    def come(self, pool: str) -> Mapping[tuple[str, Place], float]:
+        """Requests that Envoys have sent to a pool so far, by class and where they run."""
+        return {
+            (name, place): count
+            for (name, place), count in self._reports.arrivals.of(pool).items()
+            if isinstance(place, Place)
+        }
 
     def reporting(
         self,
@@ -65,6 +78,7 @@ class Traffic:
         elif isinstance(before, Pool) and after is None:
             for replica in before.replicas.values():
                 self._reports.forget(_endpoint(before.name, replica))
+            self._reports.arrivals.forget(before.name)
             self._pools.discard(before.name)
 
     def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:

@@ -8,7 +8,9 @@ from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
+    NOT_SPREAD,
     POOL_TYPES,
     PoolResources,
     listener_at,
@@ -24,6 +26,7 @@ Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
+NONE_SPREAD: Final[Mapping[str, Spread]] = {}
 
 ALL: Final = "*"
 """Among the names of released pools: what is made of all of them."""
@@ -111,8 +114,8 @@ class Shown(Snapshot):
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
-        if type_url == ENDPOINT and name == pool:
-            return held.endpoints(self._view.place)
+        if type_url == ENDPOINT:
+            return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
             settings = held.pool.settings
             address = self._moved.get(name, settings.listener.address)
@@ -192,6 +195,7 @@ def build(
     previous: Catalog,
     changed: Mapping[str, Collection[str] | None] | None = None,
     parting: Mapping[str, Parting] = NONE_PARTED,
+    spreads: Mapping[str, Spread] = NONE_SPREAD,
 ) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
@@ -202,6 +206,8 @@ def build(
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
         parting: How requests are parted into classes, by pool; those that are left out are not.
+        spreads: Where the Envoys of each zone send requests, by pool; in those that are left out
+            distance alone says it, if it matters.
 
     Returns:
         `previous` itself where nothing has changed.
@@ -212,7 +218,14 @@ def build(
     for name, ids in changed.items():
         pool, known = fleet.pools.get(name), previous.pools.get(name)
         held = (
-            pool_resources(pool, portions.get(name, {}), known, parting.get(name), ids)
+            pool_resources(
+                pool,
+                portions.get(name, {}),
+                known,
+                parting.get(name),
+                ids,
+                spreads.get(name, NOT_SPREAD),
+            )
             if pool
             else None
         )
@@ -265,10 +278,11 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name
-        elif url == ENDPOINT and before and after and _is_near(before) != _is_near(after):
+        elif (
+            url == ENDPOINT
+            and before
+            and after
+            and (before.is_near, before.spread) != (after.is_near, after.spread)
+        ):
             # The same for who runs nowhere in particular; others see it in another order now.
             yield name
-
-
-def _is_near(pool: PoolResources) -> bool:
-    return pool.parting is None and pool.pool.settings.balancing.locality == "nearest"

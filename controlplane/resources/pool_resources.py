@@ -1,6 +1,6 @@
 """What one pool is to Envoy, encoded once for all who see it alike."""
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -10,15 +10,23 @@ from controlplane.fleet import Pool
 from controlplane.resources.classes import (
     OTHERS,
     Parting,
+    class_of,
     cluster_of,
     portions_in,
     retry_cluster_of,
 )
 from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.downstream import Downstream
-from controlplane.resources.endpoints import Member, Members, alike, assignment, members
+from controlplane.resources.endpoints import (
+    NO_SHARES,
+    Member,
+    Members,
+    alike,
+    assignment,
+    members,
+)
 from controlplane.resources.listeners import listener
-from controlplane.resources.places import Place, priorities
+from controlplane.resources.places import Place, Spread, order
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
@@ -27,6 +35,8 @@ from controlplane.resources.routes import route_configuration
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The types of which every pool has a resource of its own name. Of the first two it has another for
 each class of its requests, and each of its clusters has a further one for what is tried again."""
+
+NOT_SPREAD: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +68,7 @@ class PoolResources:
         parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
             particular: the pool's own, and after it all others.
+        spread: Where Envoys of each zone send requests, if that matters.
     """
 
     pool: Pool
@@ -67,7 +78,9 @@ class PoolResources:
     parting: Parting | None
     resources: Mapping[str, tuple[Resource, ...]]
     _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
-    _near: dict[tuple[int, ...], Resource] = field(default_factory=dict, repr=False)
+    spread: Spread = field(default_factory=Spread)
+    _near: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
+    _orders: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
@@ -77,21 +90,44 @@ class PoolResources:
         """The version of an assignment of this name without replicas."""
         return _endpoints(name, (), self.cluster_bytes).version
 
-    def endpoints(self, here: Place) -> Resource:
-        """The assignment for an Envoy that runs here; those that see the same get the same."""
-        if self.parting is not None or self.pool.settings.balancing.locality == "any":
-            # Where requests are parted, their class says which replicas come first.
-            return self.resources[ENDPOINT][0]
-        places = sorted({member.place for member in self.members})
-        ranks = priorities(here, places)
-        seen = tuple(ranks.values())
-        if not any(seen):
-            return self.resources[ENDPOINT][0]
-        if seen not in self._near:
-            self._near[seen] = _endpoints(
-                self.pool.name, self.members, self.cluster_bytes, lambda it: ranks[it.place]
+    def endpoints(self, name: str, here: Place) -> Resource | None:
+        """The assignment of a cluster for an Envoy that runs here; None: there is no such cluster.
+
+        Those that see the same get the same.
+        """
+        if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
+            return usual
+        if (name, here) not in self._near:
+            self._near[name, here] = self._ordered(name, here, usual)
+        return self._near[name, here]
+
+    @property
+    def is_near(self) -> bool:
+        """Whether Envoys use the replicas of their own zone first."""
+        return self.pool.settings.balancing.locality == "nearest"
+
+    def _ordered(self, name: str, here: Place, usual: Resource) -> Resource:
+        served = self._served.get(class_of(name))
+        listed = served.members if served is not None else self.members
+        first = served.first if served is not None else None
+        gone, told = self.spread.gone, self.spread.by_class
+
+        def group(member: Member) -> tuple[Place, bool, bool]:
+            is_own = first is None or member.id in first
+            return member.place, is_own, not member.draining and member.id not in gone
+
+        found = order(
+            here, {group(it) for it in listed}, told.get(class_of(name), told.get(OTHERS, {}))
+        )
+        if served is None and not any(found.ranks.values()) and len(found.shares) < 2:
+            return usual
+        ranks, shares = found
+        key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
+        if key not in self._orders:
+            self._orders[key] = _endpoints(
+                name, listed, self.cluster_bytes, lambda it: ranks[group(it)], shares
             )
-        return self._near[seen]
+        return self._orders[key]
 
 
 def pool_resources(
@@ -100,6 +136,7 @@ def pool_resources(
     known: PoolResources | None,
     parting: Parting | None = None,
     changed: Collection[str] | None = None,
+    spread: Spread = NOT_SPREAD,
 ) -> PoolResources:
     """Build a pool's resources, encoding only what has changed.
 
@@ -109,6 +146,7 @@ def pool_resources(
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
+        spread: Where Envoys of each zone send requests, if that matters.
 
     Returns:
         `known` itself where nothing has changed for Envoy.
@@ -118,6 +156,7 @@ def pool_resources(
         and known.pool == pool
         and known.portions == portions
         and known.parting == parting
+        and known.spread == spread
     ):
         return known
     same_shape = known is not None and _shape(known.pool, known.parting) == _shape(pool, parting)
@@ -125,7 +164,13 @@ def pool_resources(
         listed = members(pool, portions)
     else:
         listed = members(pool, portions, known.members, (known.pool, known.portions), changed)
-    if known is not None and same_shape and known.members == listed and known.parting == parting:
+    if (
+        known is not None
+        and same_shape
+        and known.members == listed
+        and known.parting == parting
+        and known.spread == spread
+    ):
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known
     encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
@@ -146,7 +191,7 @@ def pool_resources(
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    return PoolResources(pool, portions, listed, encoded, parting, resources, served)
+    return PoolResources(pool, portions, listed, encoded, parting, resources, served, spread)
 
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
@@ -229,8 +274,9 @@ def _endpoints(
     listed: Members,
     cluster_bytes: bytes,
     rank: Callable[[Member], int] = alike,
+    shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
-    return Resource.of(ENDPOINT, name, assignment(name, listed, rank), salt=cluster_bytes)
+    return Resource.of(ENDPOINT, name, assignment(name, listed, rank, shares), salt=cluster_bytes)
 
 
 def _downstream(pool: Pool) -> Downstream:

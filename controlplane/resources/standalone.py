@@ -106,11 +106,13 @@ def _near(held: PoolResources) -> Iterator[Part]:
     """The endpoints of a pool as Envoys get them that are nearer to some replicas than others."""
     places = {member.place for member in held.members}
     known = {resource.version for resource in held.resources[ENDPOINT]}
+    clusters = {cluster.name: cluster for cluster in held.resources[CLUSTER]}
     for here in sorted(places | {Place(place.region) for place in places}):
-        resource = held.endpoints(here)
-        if resource.version not in known:
-            known.add(resource.version)
-            yield _assigned(held.resources[CLUSTER][0], resource, here)
+        for usual in held.resources[ENDPOINT]:
+            resource = held.endpoints(usual.name, here)
+            if resource is not None and resource.version not in known:
+                known.add(resource.version)
+                yield _assigned(clusters[resource.name], resource, here)
 
 
 def _assigned(cluster: Resource, endpoints: Resource, near: Place | None = None) -> Part:

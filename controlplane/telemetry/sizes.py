@@ -6,7 +6,7 @@ requests and of the bytes is how large, and load reports say how many there are.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,6 +21,9 @@ HALF_LIFE: Final = 60.0
 REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
+
+MOST_PLACES: Final = 256
+"""Of which sizes are kept: names of zones are anybody's invention."""
 
 _NONE: Final = 1e-3
 """Requests of which so little is left are forgotten."""
@@ -257,23 +260,30 @@ class RequestSizes:
     Attributes:
         all: Of all requests.
         by_class: Of each class of which Envoys told any, by its name.
+        by_place: Of the Envoys that run at each place.
     """
 
-    __slots__ = ("all", "by_class")
+    __slots__ = ("all", "by_class", "by_place")
 
     def __init__(self) -> None:
         """Begin without a request."""
         self.all = Sizes()
         self.by_class: dict[str, Sizes] = {}
+        self.by_place: dict[Hashable, Sizes] = {}
 
-    def add(self, class_name: str, sizes: Sequence[int], now: float) -> None:
-        """Take in requests of a class; see `Sizes.add`."""
+    def add(
+        self, class_name: str, sizes: Sequence[int], now: float, place: Hashable = None
+    ) -> None:
+        """Take in requests of a class that an Envoy at some place sent; see `Sizes.add`."""
         self.all.add(sizes, now)
         self.by_class.setdefault(class_name, Sizes()).add(sizes, now)
+        if place in self.by_place or (place is not None and len(self.by_place) < MOST_PLACES):
+            self.by_place.setdefault(place, Sizes()).add(sizes, now)
 
     def copy(self) -> "RequestSizes":
         """The same, for whoever tries something."""
         other = RequestSizes()
         other.all = self.all.copy()
         other.by_class = {name: each.copy() for name, each in self.by_class.items()}
+        other.by_place = {place: each.copy() for place, each in self.by_place.items()}
         return other

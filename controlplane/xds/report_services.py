@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import grpc
 
+from controlplane.balancing import Place
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
@@ -32,7 +33,10 @@ INTERVAL_OFF: Final = 2.0
 
 
 class LoadSink(Protocol):
-    """Where reports go; neither method may raise, or keep the event loop."""
+    """Where reports go; no method may raise, or keep the event loop."""
+
+    def came(self, reporter: object, place: Place) -> None:
+        """An Envoy that runs there is about to report."""
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         """Take in a report; `reporter` is one object for all reports of a stream."""
@@ -71,7 +75,7 @@ class LoadReportingService:
                 first = reporter not in self._reporters
                 stats = await read(data, partial(decode_load_stats, first=first))
                 if first:
-                    admit(stats.node)
+                    self._sink.came(reporter, admit(stats.node)[1].place)
                     self._reporters.add(reporter)
                 wanted = report_interval(len(self._reporters), len(stats.loads))
                 if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
@@ -187,8 +191,8 @@ MAX_LOGS: Final = 2_000
 class SampleSink(Protocol):
     """Where samples go; it may neither block nor raise."""
 
-    def sampled(self, samples: Sequence[Sample]) -> None:
-        """Take in what an Envoy tells of some requests."""
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+        """Take in what an Envoy that runs there tells of some requests."""
 
 
 class Allowance:
@@ -263,14 +267,14 @@ class AccessLogService:
         return b""
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
-        first = True
+        place: Place | None = None
         async for data in soon(requests):
             most = self._allowance.left
+            first = place is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))
-            if first:
-                admit(logs.node)
-                first = False
+            if place is None:
+                place = admit(logs.node)[1].place
             self._allowance.spend(logs.looked)
             if logs.samples:
-                self._sink.sampled(logs.samples)
+                self._sink.sampled(logs.samples, place)
             await asyncio.sleep(self._open / MAX_MESSAGES)

@@ -60,7 +60,6 @@ def test_classes_that_are_named_take_the_place_of_that() -> None:
         (1, {}),
         (2, {"long_requests": "any-replica"}),
         (2, {"policy": "least-request"}),
-        (2, {"locality": "nearest"}),
     ],
 )
 def test_requests_are_not_parted_where_they_never_are(

@@ -122,6 +122,36 @@ class ServedClass(Answer):
     """Part of the pool's work that the class is, 0 to 1; None before requests go by class."""
 
 
+class SentTo(Answer):
+    """A part of a zone's requests."""
+
+    region: str
+    zone: str
+    """That it goes to; both empty: no zone."""
+    part: float
+    """0 to 1."""
+
+
+class Zone(Answer):
+    """A zone, and where its Envoys send the requests of a class."""
+
+    class_name: str
+    """Empty for all that no class of its own takes."""
+    region: str
+    zone: str
+    """Both empty: Envoys, or replicas, that do not say where they run."""
+    envoys: int
+    """That use the pool and run there."""
+    demand: float | None = None
+    """Tokens per second that their requests are; None where none were counted."""
+    capacity: float | None = None
+    """Tokens per second that its replicas carry; None where none was measured."""
+    stays: float
+    """Part of its requests that its own replicas get, 0 to 1."""
+    spills: tuple[SentTo, ...]
+    """The others."""
+
+
 class FoundIn(Answer):
     """How a source does in which replicas are found."""
 
@@ -166,6 +196,10 @@ class Pool(InForce, Declared):
     anywhere."""
     parting_reasons: tuple[str, ...] = ()
     """Why its requests are parted as they are, or why they are not, in sentences."""
+    zones: tuple[Zone, ...] | None = None
+    """What arises in each zone and where it goes; None where Envoys use all replicas alike."""
+    zone_reasons: tuple[str, ...] = ()
+    """The same in sentences."""
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts
