@@ -6,6 +6,7 @@ Times are seconds since 1970 and are passed in. Of a certificate request only th
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Final
 
 from cryptography import x509
@@ -105,17 +106,13 @@ class Authority:
 
     def is_signed_by(self, root: x509.Certificate) -> bool:
         """Whether a root signed this certificate."""
-        try:
-            self.certificate.verify_directly_issued_by(root)
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return _signed(self.certificate, root)
 
     def issue(
         self,
         public_key: ec.EllipticCurvePublicKey,
         uris: Sequence[str],
-        dns: Sequence[str] = (),
+        hosts: Sequence[str] = (),
         *,
         now: float,
         seconds: float,
@@ -125,14 +122,14 @@ class Authority:
         Args:
             public_key: Of the leaf.
             uris: That it names.
-            dns: Host names that it names.
+            hosts: Host names and IP addresses that it names.
             now: The time.
             seconds: How long it is valid.
         """
         expires = min(now + seconds, self.expires)
         names = [
             *(x509.UniformResourceIdentifier(uri) for uri in uris),
-            *(x509.DNSName(name) for name in dns),
+            *(_host(name) for name in hosts),
         ]
         builder = _builder(public_key, self.certificate.subject, x509.Name([]), now, expires)
         leaf = (
@@ -215,6 +212,25 @@ def public_key_of(request: str) -> ec.EllipticCurvePublicKey:
     return key
 
 
+def shown_leaf(chain: str, roots: bytes, now: float) -> x509.Certificate:
+    """Check a chain that an `Authority` under one of these roots made, and return its leaf.
+
+    Raises:
+        CaError: It is another's, or has ended.
+    """
+    try:
+        leaf, signer, *_ = x509.load_pem_x509_certificates(chain.encode())
+        leaf.verify_directly_issued_by(signer)
+    except Exception:  # noqa: BLE001 - bytes of a stranger; the library raises many kinds
+        raise CaError("is not a certificate of this CA with the one that signed it") from None
+    # A root signs nothing but intermediates.
+    if not any(_signed(signer, root) for root in certificates_of(roots)):
+        raise CaError("is not a certificate of this CA with the one that signed it")
+    if min(leaf.not_valid_after_utc, signer.not_valid_after_utc).timestamp() <= now:
+        raise CaError("has expired")
+    return leaf
+
+
 def certificates_of(pem: bytes) -> list[x509.Certificate]:
     """Read certificates.
 
@@ -225,6 +241,36 @@ def certificates_of(pem: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise CaError("holds no certificates in PEM") from None
+
+
+def node_uri(trust_domain: str, node: str) -> str:
+    """The SPIFFE id of a node."""
+    return f"spiffe://{trust_domain}/node/{node}"
+
+
+def pool_uri(trust_domain: str, pool: str) -> str:
+    """The SPIFFE id of the replicas of a pool."""
+    return f"spiffe://{trust_domain}/pool/{pool}"
+
+
+def control_plane_uri(trust_domain: str) -> str:
+    """The SPIFFE id of the control plane, which is no node."""
+    return f"spiffe://{trust_domain}/control-plane"
+
+
+def _signed(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(
