@@ -311,7 +311,7 @@ def _folder(path: Path | None) -> Path:
 
 
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store"):
+    for key in ("admin", "xds", "store", "identity"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 
