@@ -96,7 +96,9 @@ class Authority:
             permitted = extension.value.permitted_subtrees or ()
             (name,) = (it for it in permitted if isinstance(it, x509.UniformResourceIdentifier))
         except (x509.ExtensionNotFound, ValueError):
-            raise CaError("is not bound to one trust domain; `plimsoll ca init` makes one") from None
+            raise CaError(
+                "is not bound to one trust domain; `plimsoll ca init` makes one"
+            ) from None
         return name.value
 
     @property
@@ -302,7 +304,9 @@ def _signing(
     # Whoever gets hold of the key can make no id of another trust domain.
     bound = x509.NameConstraints([x509.UniformResourceIdentifier(trust_domain)], None)
     return (
-        builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        builder.add_extension(
+            x509.BasicConstraints(ca=True, path_length=path_length), critical=True
+        )
         .add_extension(_usage(signs=True), critical=True)
         .add_extension(bound, critical=True)
     )

@@ -71,7 +71,8 @@ class Issuer:
         self._ingresses = ingresses
         self._clock = clock
         self._state = folder.state
-        self._said: str | None = None
+        # How many looks in a row have found that the folder cannot be used.
+        self._failures = 0
         content = folder.load(clock())
         if content.authority.trust_domain != trust_domain:
             raise CaError(
@@ -83,18 +84,18 @@ class Issuer:
     def look(self) -> None:
         """Follow what has changed in the folder; what cannot be used changes nothing."""
         state = self._folder.state
-        if state == self._state and self._said is None:
+        if state == self._state and not self._failures:
             return
-        before, self._state = self._state, state
+        self._state = state
         try:
             self._leaves.adopt(self._folder.load(self._clock()))
         except (CaError, OSError) as error:
-            # A key that does not belong to its certificate yet may be on its way.
-            if state == before and str(error) != self._said:
+            self._failures += 1
+            # At the first look one file of two may be on its way.
+            if self._failures == 2:
                 _log.error("the certificate authority stays as it was: %s", error)
-            self._said = str(error)
             return
-        self._said = None
+        self._failures = 0
         _log.info("%s has changed and is in use", self._folder.path)
 
     def secrets_of(self, identity: Identity) -> Snapshot:

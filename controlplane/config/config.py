@@ -84,6 +84,15 @@ class Config(Settings):
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
+    def _leaves_are_for_proven_nodes(self) -> Self:
+        if self.identity.ca is not None and self.xds.tls is None:
+            raise SettingsError(
+                "goes with xds.tls: only a node that shows a certificate gets a leaf",
+                ("identity", "ca"),
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pools_differ(self) -> Self:
         names: set[str] = set()
         addresses: set[Address] = set()

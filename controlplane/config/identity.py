@@ -9,11 +9,13 @@ from pydantic import AfterValidator, Field, model_validator
 from controlplane.config.access import File
 from controlplane.config.errors import SettingsError, shown
 from controlplane.config.tokens import Role
-from controlplane.config.values import Duration, Settings
+from controlplane.config.values import Duration, Name, Settings, format_duration
 
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 _NODE: Final = re.compile(r"[A-Za-z0-9._-]{0,255}\*?", re.ASCII)
-_CLIENT: Final = re.compile(r"(spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64})")
+_CLIENT: Final = re.compile(
+    r"(spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64})"
+)
 
 
 def _trust_domain(text: str) -> str:
@@ -54,14 +56,37 @@ ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
 PoolName = Annotated[str, AfterValidator(_pool)]
 
 
+def _leaf_ttl(seconds: float) -> float:
+    if seconds < 1:
+        raise ValueError(f"{format_duration(seconds)} is out of range: 1s to 24h")
+    return seconds
+
+
+class CaSettings(Settings):
+    """The built-in certificate authority, which gives each node a leaf and renews it.
+
+    Attributes:
+        path: Its folder, as `plimsoll ca init` makes it, relative to the config file.
+        leaf_ttl: Seconds that a leaf is valid; it is replaced at half of them.
+        ingresses: The nodes that stand beside replicas, and of which pools: their leaves also name
+            the pool, which is how clients know its replicas.
+    """
+
+    path: File
+    leaf_ttl: Annotated[Duration, AfterValidator(_leaf_ttl)] = 86_400.0
+    ingresses: Mapping[NodePattern, Annotated[tuple[Name, ...], Field(strict=False)]] = {}
+
+
 class IdentitySettings(Settings):
     """Who nodes are.
 
     Attributes:
         trust_domain: Of the SPIFFE ids in certificates.
+        ca: Issues the leaves of nodes; None: they have them from elsewhere.
     """
 
     trust_domain: Annotated[str, AfterValidator(_trust_domain)] = "plimsoll.local"
+    ca: CaSettings | None = None
 
 
 class XdsTlsSettings(Settings):

@@ -37,7 +37,11 @@ def authorities(trust_domain: str = DOMAIN) -> tuple[KeyPair, Authority]:
 def verified(folder: Path, root: bytes, chain: bytes, purpose: str = "sslclient") -> str:
     """What OpenSSL says to a chain; empty where nothing is wrong."""
     leaf, *between = certificates_of(chain)
-    for name, content in (("root", root), ("leaf", _pem(leaf)), ("rest", b"".join(map(_pem, between)))):
+    for name, content in (
+        ("root", root),
+        ("leaf", _pem(leaf)),
+        ("rest", b"".join(map(_pem, between))),
+    ):
         (folder / name).write_bytes(content)
     said = subprocess.run(
         ["openssl", "verify", "-x509_strict", "-attime", str(int(NOW) + 1), "-purpose", purpose]

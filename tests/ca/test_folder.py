@@ -158,7 +158,9 @@ def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(
 ) -> None:
     def trusted_and_issuing() -> tuple[int, str]:
         content = folder.load(NOW)
-        return len(certificates_of(content.roots)), content.authority.certificate.subject.rfc4514_string()
+        return len(
+            certificates_of(content.roots)
+        ), content.authority.certificate.subject.rfc4514_string()
 
     trusted, old = trusted_and_issuing()
     assert trusted == 1
@@ -181,7 +183,9 @@ def test_a_leaf_of_each_step_is_trusted_in_the_steps_beside_it(folder: CaFolder)
     for _ in range(3):
         folder.rotate(DOMAIN, NOW)
         steps.append(folder.load(NOW))
-    for issuing, before, after in zip(steps, [steps[0], *steps], [*steps[1:], steps[-1]], strict=False):
+    for issuing, before, after in zip(
+        steps, [steps[0], *steps], [*steps[1:], steps[-1]], strict=False
+    ):
         for trusting in (before, after):
             roots = certificates_of(trusting.roots)
             assert any(issuing.authority.is_signed_by(root) for root in roots)

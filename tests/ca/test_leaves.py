@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
+import envoy_data_plane.google.protobuf as protobuf
 import pytest
 from cryptography import x509
 
-import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
-import envoy_data_plane.google.protobuf as protobuf
 from controlplane.ca.certificates import certificates_of
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.leaves import Leaves
