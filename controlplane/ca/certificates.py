@@ -158,7 +158,7 @@ class Authority:
         expires = min(now + INTERMEDIATE_SECONDS, self.expires)
         name = _name(f"{self.trust_domain} intermediate", key)
         builder = _builder(key.public_key(), self.certificate.subject, name, now, expires)
-        made = _signing(builder, key, self.trust_domain, path_length=0)
+        made = _signing(builder, self.trust_domain, path_length=0)
         made = made.add_extension(_authority(self._key), critical=False)
         return _pair(made.sign(self._key, hashes.SHA256()), key)
 
@@ -168,7 +168,7 @@ def new_root(trust_domain: str, *, now: float) -> KeyPair:
     key = new_key()
     name = _name(f"{trust_domain} root", key)
     builder = _builder(key.public_key(), name, name, now, now + ROOT_SECONDS)
-    made = _signing(builder, key, trust_domain, path_length=1)
+    made = _signing(builder, trust_domain, path_length=1)
     return _pair(made.sign(key, hashes.SHA256()), key)
 
 
@@ -295,11 +295,7 @@ def _builder(
 
 
 def _signing(
-    builder: x509.CertificateBuilder,
-    key: ec.EllipticCurvePrivateKey,
-    trust_domain: str,
-    *,
-    path_length: int,
+    builder: x509.CertificateBuilder, trust_domain: str, *, path_length: int
 ) -> x509.CertificateBuilder:
     # Whoever gets hold of the key can make no id of another trust domain.
     bound = x509.NameConstraints([x509.UniformResourceIdentifier(trust_domain)], None)

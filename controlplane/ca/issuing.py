@@ -1,4 +1,4 @@
-"""The certificate authority of a control plane that runs: follows its folder, issues, and refuses."""
+"""Issue while the control plane runs: follow the folder, sign for nodes, refuse the revoked."""
 
 import logging
 import random

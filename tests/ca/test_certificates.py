@@ -44,8 +44,11 @@ def verified(folder: Path, root: bytes, chain: bytes, purpose: str = "sslclient"
     ):
         (folder / name).write_bytes(content)
     said = subprocess.run(
-        ["openssl", "verify", "-x509_strict", "-attime", str(int(NOW) + 1), "-purpose", purpose]
-        + ["-CAfile", folder / "root", "-untrusted", folder / "rest", folder / "leaf"],
+        [
+            *("openssl", "verify", "-x509_strict", "-attime", str(int(NOW) + 1)),
+            *("-purpose", purpose, "-CAfile", folder / "root"),
+            *("-untrusted", folder / "rest", folder / "leaf"),
+        ],
         capture_output=True,
         text=True,
         check=False,

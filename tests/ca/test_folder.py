@@ -1,13 +1,14 @@
-"""The folder of a certificate authority, with join tokens, revocations and the steps of a rotation."""
+"""The folder of a certificate authority: join tokens, revocations, and the steps of a rotation."""
 
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from controlplane.ca.certificates import Authority, CaError, certificates_of, new_key
+from controlplane.ca.certificates import Authority, CaError, certificates_of
 from controlplane.ca.folder import CaFolder
 
 NOW = 1_800_000_000.0
@@ -158,9 +159,8 @@ def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(
 ) -> None:
     def trusted_and_issuing() -> tuple[int, str]:
         content = folder.load(NOW)
-        return len(
-            certificates_of(content.roots)
-        ), content.authority.certificate.subject.rfc4514_string()
+        subject = content.authority.certificate.subject.rfc4514_string()
+        return len(certificates_of(content.roots)), subject
 
     trusted, old = trusted_and_issuing()
     assert trusted == 1
@@ -183,10 +183,7 @@ def test_a_leaf_of_each_step_is_trusted_in_the_steps_beside_it(folder: CaFolder)
     for _ in range(3):
         folder.rotate(DOMAIN, NOW)
         steps.append(folder.load(NOW))
-    for issuing, before, after in zip(
-        steps, [steps[0], *steps], [*steps[1:], steps[-1]], strict=False
-    ):
-        for trusting in (before, after):
+    for before, after in pairwise(steps):
+        for issuing, trusting in ((before, after), (after, before)):
             roots = certificates_of(trusting.roots)
             assert any(issuing.authority.is_signed_by(root) for root in roots)
-    assert new_key() != new_key()

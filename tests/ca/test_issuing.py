@@ -7,7 +7,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from controlplane.ca.certificates import CaError, certificates_of, new_key, new_request
+from controlplane.ca.certificates import (
+    Authority,
+    CaError,
+    KeyPair,
+    certificates_of,
+    key_pem,
+    new_key,
+    new_request,
+)
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.issuing import Issuer, Joined
 from controlplane.identity import Admission, Identity
@@ -77,7 +85,7 @@ def test_a_token_survives_what_is_refused_for_another_reason(
     folder: CaFolder, issuer: Issuer, clock: Clock
 ) -> None:
     token = folder.add_token("a", clock.now + 60)
-    with pytest.raises(CaError, match="^csr is not"):
+    with pytest.raises(CaError, match=r"^csr is not"):
         issuer.join("a", "nonsense", token, None)
     with pytest.raises(CaError, match="not for a node 'b'"):
         issuer.join("b", new_request(new_key()), token, None)
@@ -133,8 +141,6 @@ def test_a_certificate_of_another_ca_takes_nobody_in(
 
 
 def test_a_leaf_signs_nobody_in(folder: CaFolder, issuer: Issuer, clock: Clock) -> None:
-    from controlplane.ca.certificates import Authority, KeyPair, key_pem
-
     key = new_key()
     own = joined(issuer, folder.add_token("a", clock.now + 60), key)
     forger = Authority(KeyPair(own.certificate.encode(), key_pem(key)))
@@ -201,7 +207,9 @@ def test_a_folder_that_becomes_unusable_changes_nothing_and_is_named_once(
 
 
 def test_a_ca_of_another_trust_domain_is_refused(folder: CaFolder) -> None:
-    with pytest.raises(CaError, match="signs for mesh.example, and identity.trust_domain is other"):
+    with pytest.raises(
+        CaError, match=r"signs for mesh\.example, and identity\.trust_domain is other"
+    ):
         Issuer(folder, "other", DAY, {}, clock=Clock())
 
 

@@ -42,7 +42,7 @@ def leaf(secrets: Secrets) -> x509.Certificate:
     certificate = read(secrets, IDENTITY).tls_certificate
     assert certificate is not None
     assert certificate.certificate_chain is not None
-    return certificates_of(certificate.certificate_chain.inline_bytes)[0]
+    return certificates_of(certificate.certificate_chain.inline_bytes or b"")[0]
 
 
 def named(certificate: x509.Certificate) -> tuple[str, ...]:
