@@ -18,9 +18,9 @@ from controlplane.api.errors import Handler, Problem
 from controlplane.config import Address, Role, Token
 from controlplane.config.tokens import holder
 
-_OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
+_OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/v1/join"})
 """Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing
-about this control plane."""
+about this control plane. A node that joins has a token of another kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
 from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token
 from controlplane.fleet import AuditLog, Change
 from controlplane.plane import Plane
@@ -72,6 +73,7 @@ class RestServer:
         ready: Callable[[], bool],
         metrics: Metrics,
         tokens: Sequence[Token] = (),
+        issuer: Issuer | None = None,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -88,6 +90,7 @@ class RestServer:
             metrics: Gives the exposition and its content type for a request's ``Accept``.
             tokens: Each request must carry one, until `accept` replaces them; without any, only
                 programs of this machine are answered.
+            issuer: Issues certificates to nodes that join; None: there are none.
             limits: What clients may do.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
@@ -114,6 +117,7 @@ class RestServer:
             metrics=metrics,
             wall_clock=wall_clock,
             body_timeout=limits.body,
+            issuer=issuer,
         )
         self.routes = self._handlers.routes()
         self._ready = ready

@@ -95,8 +95,9 @@ class CaFolder:
             CaError: Something is missing or wrong: the text names the file.
         """
         path = self.path / f"{_INTERMEDIATE}.crt"
+        pair = self._pair(self.path, _INTERMEDIATE)
         try:
-            authority = Authority(self._pair(self.path, _INTERMEDIATE))
+            authority = Authority(pair)
             _ = authority.trust_domain
         except CaError as error:
             raise CaError(f"{path} {error}") from None
@@ -218,7 +219,7 @@ class CaFolder:
         key = folder / f"{name}.key"
         pair = KeyPair(self._read(folder / f"{name}.crt"), self._read(key))
         if key.stat().st_mode & 0o007:
-            raise CaError(f"has a key, {key}, that everybody on this machine may read")
+            raise CaError(f"{key} may be read by everybody on this machine: chmod 600 {key}")
         return pair
 
     def _revocations(self) -> Revocations:

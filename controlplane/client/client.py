@@ -5,7 +5,16 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from controlplane.api.schema import operations as ops
-from controlplane.api.schema.answers import Audit, AuditEntry, Live, Node, NodeList, Put, Ready
+from controlplane.api.schema.answers import (
+    Audit,
+    AuditEntry,
+    Joined,
+    Live,
+    Node,
+    NodeList,
+    Put,
+    Ready,
+)
 from controlplane.api.schema.pools import Pool, PoolList
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.client import calls
@@ -279,6 +288,20 @@ class Client:
             on_cut: Called whenever the connection is lost or cannot be opened again.
         """
         return followed(self._connection, after, on_cut)
+
+    async def join(
+        self, node: str, csr: str, *, token: str | None = None, certificate: str | None = None
+    ) -> Joined:
+        """Get a node's certificate.
+
+        Args:
+            node: The node's id.
+            csr: A certificate request in PEM; only its key counts.
+            token: A join token, which is used up.
+            certificate: In place of a token: the certificate until now, of the key in `csr`.
+        """
+        body = {"node": node, "csr": csr, "token": token, "certificate": certificate}
+        return read(Joined, await self._body(Call(ops.JOIN, body=body)))
 
     async def audit(self, *, limit: int = 100, before: int | None = None) -> Audit:
         """Read who changed what: the newest entries.
