@@ -13,7 +13,9 @@ from controlplane.config.values import Duration, Settings
 
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 _NODE: Final = re.compile(r"[A-Za-z0-9._-]{0,255}\*?", re.ASCII)
-_CLIENT: Final = re.compile(r"(spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64})")
+_CLIENT: Final = re.compile(
+    r"(spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64})"
+)
 
 
 def _trust_domain(text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
+from controlplane.identity import Identity
 from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
@@ -248,6 +249,7 @@ class Stream(Generic[R]):
     Attributes:
         node: Who is at the other end; None before the first request.
         view: What that node should see; None before the first request.
+        identity: What the client has proven; None without TLS.
     """
 
     __slots__ = (
@@ -260,6 +262,7 @@ class Stream(Generic[R]):
         "_shown",
         "_state",
         "_step",
+        "identity",
         "node",
         "view",
     )
@@ -269,6 +272,7 @@ class Stream(Generic[R]):
         protocol: TransportProtocol[R],
         only: str | None = None,
         shared_states: SharedStates | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Begin before the first request.
 
@@ -276,7 +280,9 @@ class Stream(Generic[R]):
             protocol: The protocol that is spoken.
             only: The one type of which it is; None for an aggregated stream.
             shared_states: Of the server; None: this stream shares nothing.
+            identity: What the client has proven; None without TLS.
         """
+        self.identity = identity
         self.node: Node | None = None
         self.view: View | None = None
         self._only = only
@@ -325,7 +331,7 @@ class Stream(Generic[R]):
             self._share(self._step.after)
             return [self._acknowledged(url, now)]
         events: list[Event] = []
-        node, view = (self.node, self.view) if self.node else admit(request.node)
+        node, view = (self.node, self.view) if self.node else admit(request.node, self.identity)
         url = check(request, node, self._only)
         if self.node is None:
             self.node, self.view, self._connected_at = node, view, now
@@ -401,6 +407,7 @@ class Stream(Generic[R]):
             node.version,
             self._connected_at,
             tuple(self._types()),
+            self.identity.spiffe_id if self.identity else "",
         )
 
     def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
