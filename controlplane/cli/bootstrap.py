@@ -187,9 +187,9 @@ def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
     certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
     if not (certificate and key and ca):
         raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
-    paths = [str(Path(it).absolute()) for it in (certificate, key, ca)]
-    folder = Path(files["tls_secrets"] or Path(paths[0]).parent).absolute()
-    return NodeTls(*paths, str(folder), files["tls_name"] or host)
+    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
+    folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
+    return NodeTls(certificate, key, ca, folder, files["tls_name"] or host)
 
 
 def _write_secrets(tls: NodeTls) -> None:

@@ -1,4 +1,4 @@
-"""TLS from an Envoy to its control plane: certificates from files that Envoy reads when they change.
+"""TLS from an Envoy to its control plane: certificates from files, read again when they change.
 
 Envoy follows files only of secrets (SDS), also where these come from a file. So there are two more
 files, each with a secret that names files of certificates.
