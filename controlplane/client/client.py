@@ -19,7 +19,7 @@ from controlplane.api.schema.pools import Pool, PoolList
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.client import calls
 from controlplane.client.calls import Call
-from controlplane.client.connection import Connection, read
+from controlplane.client.connection import Connection, Tls, read
 from controlplane.client.errors import ClientError, PreconditionFailedError
 from controlplane.client.events import Event, followed
 from controlplane.client.previews import Previews
@@ -48,18 +48,30 @@ class Client:
         preview: The changing methods, which only show what a change would lead to.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+    ) -> None:
         """Prepare a client; no connection is opened yet.
 
         Args:
             url: The URL of the API, such as ``http://127.0.0.1:8080``.
             token: Sent with every request; None where the control plane needs none.
             timeout: Seconds for one whole request.
+            ca: For https: the file with the roots that are trusted; None: those of this machine.
+            certificate: For https: the file with the client's certificate; None: it shows none.
+            key: The file with the certificate's key; None: it is in the same file.
 
         Raises:
-            ValueError: The URL or the token cannot be used.
+            ValueError: The URL, the token or a file cannot be used.
         """
-        self._connection = Connection(url, token, timeout)
+        self._connection = Connection(url, token, timeout, Tls(ca, certificate, key))
         self.url = self._connection.url
         self.preview = Previews(self._connection)
 

@@ -111,9 +111,7 @@ class Admission:
 
 def longest_match(patterns: Iterable[str], text: str) -> str | None:
     """The pattern that says most about a text: the text itself, or its beginning before a ``*``."""
-    found = (
-        it for it in patterns if it == text or (it.endswith("*") and text.startswith(it[:-1]))
-    )
+    found = (it for it in patterns if it == text or (it.endswith("*") and text.startswith(it[:-1])))
     return max(found, key=lambda it: (it == text, len(it)), default=None)
 
 
@@ -124,9 +122,9 @@ def name_of(certificate: Certificate) -> str:
         NotAdmittedError: The certificate has several URIs, or no name at all.
     """
     if len(certificate.uris) > 1:
-        raise NotAdmittedError("the certificate has several URIs among its names")
+        raise NotAdmittedError("the certificate names several URIs")
     if certificate.uris:
         return certificate.uris[0]
     if not certificate.common_name:
-        raise NotAdmittedError("the certificate has neither a URI among its names nor a common name")
+        raise NotAdmittedError("the certificate names neither a URI nor a common name")
     return f"CN={certificate.common_name}"

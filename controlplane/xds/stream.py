@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
+from controlplane.identity import Identity
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET, TYPE_URLS
 from controlplane.resources.secrets import NO_SECRETS
 from controlplane.resources.snapshot import Revision, Snapshot
@@ -249,6 +250,7 @@ class Stream(Generic[R]):
     Attributes:
         node: Who is at the other end; None before the first request.
         view: What that node should see; None before the first request.
+        identity: What the client has proven; None without TLS.
         secrets: What it should hold of secrets. They are this stream's alone, and so is the state
             of the protocol that is about them: what other streams share is about all other types.
     """
@@ -265,6 +267,7 @@ class Stream(Generic[R]):
         "_state",
         "_step",
         "_step_nonce",
+        "identity",
         "node",
         "secrets",
         "view",
@@ -275,6 +278,7 @@ class Stream(Generic[R]):
         protocol: TransportProtocol[R],
         only: str | None = None,
         shared_states: SharedStates | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Begin before the first request.
 
@@ -282,7 +286,9 @@ class Stream(Generic[R]):
             protocol: The protocol that is spoken.
             only: The one type of which it is; None for an aggregated stream.
             shared_states: Of the server; None: this stream shares nothing.
+            identity: What the client has proven; None without TLS.
         """
+        self.identity = identity
         self.node: Node | None = None
         self.view: View | None = None
         self.secrets: Snapshot = NO_SECRETS
@@ -334,7 +340,7 @@ class Stream(Generic[R]):
             self._share(self._step.after)
             return [self._acknowledged(url, now)]
         events: list[Event] = []
-        node, view = (self.node, self.view) if self.node else admit(request.node)
+        node, view = (self.node, self.view) if self.node else admit(request.node, self.identity)
         url = check(request, node, self._only)
         if self.node is None:
             self.node, self.view, self._connected_at = node, view, now
@@ -425,6 +431,7 @@ class Stream(Generic[R]):
             node.version,
             self._connected_at,
             tuple(self._types()),
+            self.identity.spiffe_id if self.identity else "",
         )
 
     def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
