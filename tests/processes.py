@@ -156,6 +156,7 @@ async def serving(
     admin: Mapping[str, Any] | None = None,
     xds_more: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    log_level: str = "info",
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -169,7 +170,9 @@ async def serving(
     }
     config.write_text(yaml.safe_dump(data))
     async with aiohttp.ClientSession(trust_env=False) as session:
-        started = await Forked.start(folder / "plimsoll.log", "serve", "--config", config)
+        started = await Forked.start(
+            folder / "plimsoll.log", *("serve", "--config", config, "--log-level", log_level)
+        )
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:

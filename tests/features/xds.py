@@ -27,6 +27,7 @@ from controlplane.xds import (
     Offer,
     PushObserver,
     SampleSink,
+    SecretsOf,
     Service,
     XdsServer,
     XdsTls,
@@ -80,6 +81,7 @@ async def serving(
     samples: SampleSink | None = None,
     health: HealthSink | None = None,
     tls: XdsTls | None = None,
+    secrets: SecretsOf | None = None,
     clock: Callable[[], float] = time.monotonic,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Plane]:
@@ -100,6 +102,7 @@ async def serving(
         samples=samples,
         health=health,
         tls=tls,
+        secrets=secrets,
         clock=clock,
         wall_clock=wall_clock,
     )
