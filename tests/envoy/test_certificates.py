@@ -101,10 +101,12 @@ class World:
             "key": str(files / "key.pem"),
             "client_ca": str(self.ca.path / "roots.pem"),
         }
-        identity = {"trust_domain": DOMAIN, "ca": {"path": "ca", "leaf_ttl": leaf_ttl}}
-        async with serving(
-            self.folder, [pool("p", {})], xds_more={"tls": tls}, identity=identity
-        ) as plane:
+        options: dict[str, Any] = {
+            "xds_more": {"tls": tls},
+            "identity": {"trust_domain": DOMAIN, "ca": {"path": "ca", "leaf_ttl": leaf_ttl}},
+            "log_level": log_level,
+        }
+        async with serving(self.folder, [pool("p", {})], **options) as plane:
             yield plane
 
     @asynccontextmanager
