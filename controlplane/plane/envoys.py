@@ -178,6 +178,9 @@ class NodeListeners:
 
 def listeners_of_node(node: str, view: View) -> dict[Address, str]:
     """Where a node listens that the pools do not say, and what for."""
+    if view.replica is not None:
+        # There it takes the place of a replica.
+        return {}
     found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
     if view.gateway is not None:
         found[view.gateway] = f"the gateway {node!r}"

@@ -144,10 +144,11 @@ class Plane:
         """
         for pool in config.pools:
             for replica in pool.replicas:
-                if (why := self.listeners.listeners.refusal(replica.address)) is not None:
-                    raise Refused(
-                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
-                    )
+                for at in replica.places:
+                    if (why := self.listeners.listeners.refusal(at)) is not None:
+                        raise Refused(
+                            "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                        )
 
     def envoy_left(self, stream: Hashable) -> None:
         """An Envoy has disconnected."""
