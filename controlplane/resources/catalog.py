@@ -4,12 +4,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
 from controlplane.resources.ingress import Ingress
-from controlplane.resources.mesh import TRUST_DOMAIN, Trust
+from controlplane.resources.mesh import Trust
 from controlplane.resources.pool_resources import (
     POOL_TYPES,
     PoolResources,
@@ -58,7 +59,7 @@ class Catalog:
     recent: tuple[Changes, ...] = ()
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
-    trust_domain: str = TRUST_DOMAIN
+    trust_domain: str = IdentitySettings().trust_domain
     _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 

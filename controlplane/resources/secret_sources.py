@@ -8,12 +8,7 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
 from controlplane.config import shown
-from controlplane.resources.resource import SECRET
-
-IDENTITY: Final = "identity"
-"""The secret with an Envoy's own certificate and key."""
-ROOTS: Final = "roots"
-"""The secret with the certificates that lead to those of others."""
+from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 
 MAX_PATH: Final = 4_096
 
@@ -31,6 +26,12 @@ class SecretSource(NamedTuple):
 
     certificate: str = ""
     roots: str = ""
+
+    @classmethod
+    def in_folder(cls, folder: str) -> "SecretSource":
+        """The files that `bootstrap_tls.secret_files` describes, in an absolute folder."""
+        path = PurePosixPath(folder)
+        return cls(str(path / f"{IDENTITY}.json"), str(path / f"{ROOTS}.json"))
 
     def to_metadata(self) -> dict[str, Any]:
         """What a bootstrap says of it, and `secret_source` reads."""
@@ -56,35 +57,6 @@ class SecretSource(NamedTuple):
 
 ADS: Final = SecretSource()
 """From the control plane."""
-
-
-def secret_files(certificate: str, key: str, roots: str) -> dict[SecretName, dict[str, Any]]:
-    """What the files say that a `SecretSource` names, to be written as JSON.
-
-    Args:
-        certificate: Absolute path of a certificate and those that lead to a root, in PEM.
-        key: Of its private key.
-        roots: Of the trusted roots.
-    """
-    # Envoy looks at a file again when anything is moved into its folder.
-    pair = {
-        "certificate_chain": {"filename": certificate},
-        "private_key": {"filename": key},
-        "watched_directory": {"path": str(PurePosixPath(certificate).parent)},
-    }
-    trusted = {
-        "trusted_ca": {"filename": roots},
-        "watched_directory": {"path": str(PurePosixPath(roots).parent)},
-    }
-    return {
-        "identity": _response(IDENTITY, "tls_certificate", pair),
-        "roots": _response(ROOTS, "validation_context", trusted),
-    }
-
-
-def _response(name: str, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    secret = {"@type": SECRET, "name": name, kind: dict(content)}
-    return {"resources": [secret]}
 
 
 def secret_source(data: object, key: str) -> SecretSource | None:

@@ -1,7 +1,7 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
@@ -100,7 +100,7 @@ class View:
         role = wanted.get("role", SIDECAR)
         gateway = _gateway(role, addresses)
         replica = _replica(role, wanted.get("replica"), pools, addresses)
-        return _shared(
+        return _known(
             View(
                 None if pools is None else tuple(sorted(set(pools))),
                 () if gateway else tuple(sorted(addresses.items())),
@@ -119,21 +119,34 @@ class View:
         gateway = self.gateway is not None
         return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload)
 
+    def within(self, allowed: Collection[str]) -> "View":
+        """The same view of no other pools than these.
+
+        Raises:
+            ValueError: With one sentence, when it names another one.
+        """
+        named = {*(self.pools or ()), *(name for name, _ in self.listen)}
+        if beyond := sorted(named - set(allowed)):
+            raise ValueError(f"it may not have pool {shown(beyond[0])}")
+        if self.pools is not None:
+            return self
+        return _known(replace(self, pools=tuple(sorted(allowed))))
+
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
 
 
-_KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
+_VIEWS: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
 """The views of those who are connected; of who has left nothing is kept."""
 
 
-def _shared(made: View) -> View:
-    # One object for equal views: it is looked up for every stream at every change.
-    known = found() if (found := _KNOWN.get(made)) is not None else None
+def _known(made: View) -> View:
+    """One object for equal views: it is looked up for every stream at every change."""
+    known = found() if (found := _VIEWS.get(made)) is not None else None
     if known is not None:
         return known
-    _KNOWN[made] = ref(made)
+    _VIEWS[made] = ref(made)
     return made
 
 

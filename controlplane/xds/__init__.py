@@ -6,6 +6,7 @@ beside them. `server`, `connection`, `report_services` and `client_status_servic
 """
 
 from controlplane.binding import BindError
+from controlplane.xds.authentication import XdsTls
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import (
     FAULT,
@@ -14,6 +15,7 @@ from controlplane.xds.events import (
     Disconnected,
     Event,
     NodeStatus,
+    Refused,
     Rejected,
     Rejection,
     Sent,
@@ -67,6 +69,7 @@ __all__ = [
     "ProtocolError",
     "PushLatency",
     "PushObserver",
+    "Refused",
     "Rejected",
     "Rejection",
     "SampleSink",
@@ -75,6 +78,7 @@ __all__ = [
     "TypeStatus",
     "Unserved",
     "XdsServer",
+    "XdsTls",
     "decode_delta",
     "encode_delta",
 ]

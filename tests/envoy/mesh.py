@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.secret_sources import SecretSource, secret_files
+from controlplane.resources.bootstrap_tls import secret_files
+from controlplane.resources.secret_sources import SecretSource
 from tests.processes import Envoy, free_port, started_envoy
 
 TRUST_DOMAIN: Final = "plimsoll.local"
@@ -90,11 +91,10 @@ class TestAuthority:
         ):
             _replace(folder / name, content)
         paths = (str(folder / name) for name in ("cert.pem", "key.pem", "roots.pem"))
-        for what, response in secret_files(*paths).items():
-            path = folder / f"{what}.json"
-            if not path.exists():
-                _replace(path, json.dumps(response).encode())
-        return SecretSource(str(folder / "identity.json"), str(folder / "roots.json"))
+        for name, response in secret_files(*paths).items():
+            if not (folder / name).exists():
+                _replace(folder / name, json.dumps(response).encode())
+        return SecretSource.in_folder(str(folder))
 
 
 def _replace(path: Path, content: bytes) -> None:
