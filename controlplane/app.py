@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.ca.certificates import CaError
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
 from controlplane.config_file import tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
@@ -37,6 +40,9 @@ _log = logging.getLogger(__name__)
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
+
+RENEWAL_INTERVAL: Final = 0.5
+"""Seconds between two looks at which certificates are to be replaced."""
 
 GRACE: Final = 2.0
 """Seconds for open streams and requests to end when the control plane stops."""
@@ -97,6 +103,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         else None
     )
     rest_credentials = rest_files.read() if rest_files else None
+    issuer = _issuer(config, folder)
+    if issuer and xds_tls:
+        xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
     plane = Plane(time.monotonic(), config.identity.trust_domain)
     if loaded.lost is not None:
@@ -126,6 +135,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         pushes=metrics.pushes,
         guests=plane,
         tls=xds_tls,
+        secrets=issuer.secrets_of if issuer else None,
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
@@ -188,6 +198,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         metrics=metrics.page,
         tokens=tokens,
         credentials=rest_credentials,
+        issuer=issuer,
     )
     try:
         addresses = Running(await rest.start(), await xds.start(), reread)
@@ -202,6 +213,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(registry.run(), name="leases"),
                 group.create_task(keeper.run(), name="weights"),
             ]
+            if issuer is not None:
+                tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
             if path is not None:
                 follow = watch(path, config, adopt, metrics.config_file, asked[0])
                 tasks.append(group.create_task(follow, name="config file"))
@@ -295,6 +308,14 @@ async def steer(
             await sleep(PUSH_INTERVAL)
 
 
+async def _renew(issuer: Issuer, xds: XdsServer) -> None:
+    """Follow the certificate authority, and give clients what is new of their secrets."""
+    while True:
+        await asyncio.sleep(RENEWAL_INTERVAL)
+        issuer.look()
+        issuer.keep(await xds.renew_secrets())
+
+
 class _Loads:
     """Hands load reports to the plane."""
 
@@ -342,6 +363,22 @@ class _Samples:
 def _folder(path: Path | None) -> Path:
     """What paths in the config are relative to: its file, wherever we were started from."""
     return path.parent if path else Path()
+
+
+def _issuer(config: Config, folder: Path) -> Issuer | None:
+    """What issues the leaves of nodes, where there is one."""
+    settings = config.identity.ca
+    if settings is None:
+        return None
+    try:
+        return Issuer(
+            CaFolder(folder / settings.path),
+            config.identity.trust_domain,
+            settings.leaf_ttl,
+            settings.ingresses,
+        )
+    except CaError as error:
+        raise SettingsError(str(error), ("identity", "ca", "path")) from None
 
 
 def _servers_stay(old: Config, new: Config) -> None:

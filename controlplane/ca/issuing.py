@@ -103,10 +103,8 @@ class Issuer:
         return self._leaves.secrets_of(self._uris(identity), self._clock())
 
     def keep(self, connected: Iterable[Identity]) -> None:
-        """Forget the leaves of those who are not connected any more, and tokens that have ended."""
-        now = self._clock()
-        self._leaves.keep(map(self._uris, connected), now)
-        self._folder.forget_tokens(now)
+        """Forget the leaves of those who are not connected any more, in time."""
+        self._leaves.keep(map(self._uris, connected), self._clock())
 
     def is_revoked(self, identity: Identity) -> bool:
         """Whether a node or its certificate is revoked."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from controlplane.ca.certificates import Authority, key_pem, new_key
 from controlplane.ca.folder import Content
 from controlplane.resources.resource import Resource
-from controlplane.resources.secrets import Secrets, identity_secret, roots_secret
+from controlplane.resources.secrets import NO_SECRETS, Secrets, identity_secret, roots_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,11 @@ class Leaves:
             now: Seconds since 1970.
         """
         leaf = self._leaves.get(uris)
-        if leaf is None or not self._is_good(leaf, now):
+        # Otherwise what would be issued had ended before it began.
+        can_issue = now < self._content.authority.expires
+        if leaf is None and not can_issue:
+            return NO_SECRETS
+        if leaf is None or (can_issue and not self._is_good(leaf, now)):
             self._leaves[uris] = leaf = self._issue(uris, now)
             self._secrets.pop(uris, None)
         if uris not in self._secrets:

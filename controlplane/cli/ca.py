@@ -133,7 +133,9 @@ def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
         fail(f"NODE {node!r} is no node id, with a * at its end or without", USAGE)
     seconds = _seconds(ttl)
     _content(folder)
-    expires = time.time() + seconds
+    now = time.time()
+    expires = now + seconds
+    CaFolder(folder).forget_tokens(now)
     made = CaFolder(folder).add_token(node, expires)
     click.echo(json.dumps({"token": made, "expires": int(expires)}) if as_json else made)
 

@@ -10,11 +10,12 @@ import grpc
 
 from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
-from controlplane.identity import Credentials
+from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
+from controlplane.turns import Turns
 from controlplane.xds.authentication import (
     REFUSALS,
     Authenticator,
@@ -48,6 +49,7 @@ from controlplane.xds.services import (
     Observer,
     Offer,
     PushObserver,
+    SecretsOf,
 )
 from controlplane.xds.sharing import SharedStates
 
@@ -135,6 +137,7 @@ class XdsServer:
         pushes: PushObserver | None = None,
         guests: Guests | None = None,
         tls: XdsTls | None = None,
+        secrets: SecretsOf | None = None,
         max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
         first_request: float = FIRST_REQUEST,
@@ -155,6 +158,7 @@ class XdsServer:
             pushes: Told how far each catalog got.
             guests: Told who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
+            secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             first_request: Seconds after which a stream is ended on which no request has come.
@@ -172,6 +176,7 @@ class XdsServer:
         self._pushes = pushes
         self._guests = guests
         self._tls = tls
+        self._secrets = secrets
         self._credentials = ReloadableCredentials(tls.credentials) if tls else None
         self._authenticator = Authenticator(tls.admission if tls else None, observe, wall_clock)
         self._max_streams = max_streams
@@ -260,6 +265,16 @@ class XdsServer:
         if self._credentials is not None:
             self._credentials.accept(credentials)
 
+    async def renew_secrets(self) -> set[Identity]:
+        """Send clients what has changed of their secrets; returns whose connections are open."""
+        turns, connected = Turns(), set[Identity]()
+        for connection in [*self._connections]:
+            if connection.stream.identity is not None:
+                connected.add(connection.stream.identity)
+            self._give_secrets(connection)
+            await turns.give_way()
+        return connected
+
     def nodes(self) -> tuple[NodeStatus, ...]:
         """What is known of every connected node, by id."""
         known = (connection.stream.status() for connection in self._connections)
@@ -344,6 +359,7 @@ class XdsServer:
             clock=self._clock,
         )
         self._connections[connection] = None
+        self._give_secrets(connection)
         reader = asyncio.create_task(connection.read(context), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._throttle)
@@ -371,6 +387,15 @@ class XdsServer:
         if offer is None:
             raise RuntimeError("a catalog that was loaded is gone")
         return offer.catalog
+
+    def _give_secrets(self, connection: Connection) -> None:
+        """Let a client hold its own; a name that it asks for says nothing about whose they are."""
+        identity = connection.stream.identity
+        if self._secrets is None or identity is None:
+            return
+        connection.stream.secrets = self._secrets(identity)
+        if connection.stream.has_work:
+            connection.wake()
 
     def _settled(self, connection: Connection) -> None:
         if self._pushes:

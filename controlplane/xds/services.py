@@ -19,6 +19,9 @@ AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
 Begin: TypeAlias = Callable[[Identity | None], AnyStream]
 """Begins a stream of a client with this identity."""
 
+SecretsOf: TypeAlias = Callable[[Identity], Snapshot]
+"""What a client holds of secrets: the same object until one of them changes."""
+
 
 class Catalog(Protocol):
     """Where snapshots come from."""

@@ -213,11 +213,13 @@ def test_a_ca_of_another_trust_domain_is_refused(folder: CaFolder) -> None:
         Issuer(folder, "other", DAY, {}, clock=Clock())
 
 
-def test_tokens_that_have_ended_go(folder: CaFolder, issuer: Issuer, clock: Clock) -> None:
-    folder.add_token("a", clock.now + 60)
-    clock.now += 61
-    issuer.keep([])
-    assert not [*(folder.path / "tokens").iterdir()]
+def test_a_ca_that_has_expired_takes_no_leaf_away_and_gives_none(
+    issuer: Issuer, clock: Clock
+) -> None:
+    before = secrets_of(issuer)
+    clock.now += 20 * 365 * DAY
+    assert secrets_of(issuer) is before
+    assert not secrets_of(issuer, "b").names(SECRET)
 
 
 def test_names_of_a_leaf_are_uris_only(issuer: Issuer) -> None:

@@ -146,6 +146,13 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert result.output.count("\n") == 1
 
 
+def test_a_new_token_sweeps_out_those_that_have_ended(folder: Path, clock: Now) -> None:
+    _ca("token", folder, "web-1", "--ttl", "1m")
+    clock.seconds += 61
+    _ca("token", folder, "web-2")
+    assert len([*(folder / "tokens").iterdir()]) == 1
+
+
 async def test_a_node_joins_with_a_token(api: Served, folder: Path, tmp_path: Path) -> None:
     token = _ca("token", folder, "web-*").output.strip()
     result = await run(
