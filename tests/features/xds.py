@@ -29,6 +29,7 @@ from controlplane.xds import (
     SampleSink,
     Service,
     XdsServer,
+    XdsTls,
 )
 from tests.xds.client import Got
 
@@ -78,7 +79,9 @@ async def serving(
     loads: LoadSink | None = None,
     samples: SampleSink | None = None,
     health: HealthSink | None = None,
+    tls: XdsTls | None = None,
     clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -96,7 +99,9 @@ async def serving(
         loads=loads,
         samples=samples,
         health=health,
+        tls=tls,
         clock=clock,
+        wall_clock=wall_clock,
     )
     address = await server.start()
     try:
