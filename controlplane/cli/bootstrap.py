@@ -206,7 +206,7 @@ def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
 
 
 def _write_secrets(tls: NodeTls) -> None:
-    for name, content in secret_files(tls.certificate, tls.key, tls.ca).items():
+    for name, content in secret_files(tls).items():
         path = Path(tls.secrets) / name
         try:
             path.write_text(json.dumps(content, indent=2) + "\n")

@@ -9,7 +9,7 @@ import click
 
 from controlplane.cli.failure import fail
 from controlplane.config import Address, parse_listener_address
-from controlplane.resources.bootstrap_tls import secret_files
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.secret_sources import ADS, SecretSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -97,7 +97,7 @@ def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSou
     if not (certificate and key and ca):
         raise ValueError("--identity-certificate, --identity-key and --identity-ca go together")
     # Relative paths begin here, and not where Envoy is started.
-    return SecretSource.in_folder(str(Path(_folder(options, certificate)).absolute()))
+    return SecretSource.in_folder(str(_folder(options, certificate).absolute()))
 
 
 def write_secrets(options: Mapping[str, str | None]) -> None:
@@ -105,9 +105,11 @@ def write_secrets(options: Mapping[str, str | None]) -> None:
     certificate, key, ca = (options[f"identity_{it}"] for it in ("certificate", "key", "ca"))
     if not (certificate and key and ca):
         return
-    paths = [str(Path(it).absolute()) for it in (certificate, key, ca)]
-    for name, content in secret_files(*paths).items():
-        path = Path(_folder(options, certificate)).absolute() / name
+    folder = _folder(options, certificate).absolute()
+    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
+    named = NodeTls(certificate, key, ca, str(folder), name="")
+    for name, content in secret_files(named).items():
+        path = folder / name
         text = json.dumps(content, indent=2) + "\n"
         try:
             if path.exists() and path.read_text() not in (text, ""):

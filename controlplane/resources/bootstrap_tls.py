@@ -37,14 +37,14 @@ class NodeTls:
     name: str
 
 
-def secret_files(certificate: str, key: str, ca: str) -> dict[str, dict[str, Any]]:
-    """The files with secrets, by their names in the folder; see `NodeTls`."""
+def secret_files(tls: NodeTls) -> dict[str, dict[str, Any]]:
+    """The files with secrets, by their names in the folder."""
     identity = {
-        "certificate_chain": {"filename": certificate},
-        "private_key": {"filename": key},
-        "watched_directory": _folder_of(certificate),
+        "certificate_chain": {"filename": tls.certificate},
+        "private_key": {"filename": tls.key},
+        "watched_directory": _folder_of(tls.certificate),
     }
-    roots = {"trusted_ca": {"filename": ca}, "watched_directory": _folder_of(ca)}
+    roots = {"trusted_ca": {"filename": tls.ca}, "watched_directory": _folder_of(tls.ca)}
     return {
         f"{IDENTITY}.json": _file_of({"name": IDENTITY, "tls_certificate": identity}),
         f"{ROOTS}.json": _file_of({"name": ROOTS, "validation_context": roots}),

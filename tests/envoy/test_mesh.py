@@ -1,19 +1,27 @@
 """Real Envoys on both sides of a request: mutual TLS between that of a client and of a replica."""
 
+import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from controlplane.ca.certificates import control_plane_uri, key_pem, new_key
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.node_files import NodeFiles
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.secret_sources import ADS
+from tests.certificates import DOMAIN, Authority
+from tests.certificates import node as node_id
 from tests.envoy.faulty import POISON, FaultyReplica
 from tests.envoy.load import load
-from tests.envoy.mesh import TestAuthority, client_context, ingress, node_id, pool_id
+from tests.envoy.mesh import client_context, ingress, install, pool_id
 from tests.envoy.pools import pool
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica
@@ -26,7 +34,7 @@ class Mesh:
     """What a test has of it."""
 
     folder: Path
-    authority: TestAuthority
+    authority: Authority
     plane: Plimsoll
     egress: Envoy
     replicas: list[FakeReplica]
@@ -58,7 +66,7 @@ async def meshed(
     folder: Path, mode: str, *, with_ingress: int = 1, plain: int = 0, **mesh: Any
 ) -> AsyncIterator[Mesh]:
     """A pool whose first replicas have an ingress, and an egress with a certificate."""
-    authority = TestAuthority()
+    authority = Authority()
     async with AsyncExitStack() as stack:
         replicas = [await stack.enter_async_context(replica()) for _ in range(with_ingress + plain)]
         ports = [free_port() for _ in range(with_ingress)]
@@ -73,7 +81,7 @@ async def meshed(
             )
             for index, (port, it) in enumerate(zip(ports, replicas, strict=False))
         ]
-        secrets = authority.write(folder / "egress-certs", node_id("egress"))
+        secrets = install(authority, folder / "egress-certs", node_id("egress"))
         egress = await stack.enter_async_context(
             sidecar(folder, plane.xds, [POOL], "egress", secrets=secrets)
         )
@@ -81,16 +89,16 @@ async def meshed(
 
 
 def _ingress(
-    folder: Path, authority: TestAuthority, plane: Plimsoll, index: int, port: int, address: str
+    folder: Path, authority: Authority, plane: Plimsoll, index: int, port: int, address: str
 ) -> AbstractAsyncContextManager[Envoy]:
-    secrets = authority.write(folder / f"ingress-{index}-certs", pool_id(POOL))
+    secrets = install(authority, folder / f"ingress-{index}-certs", pool_id(POOL))
     return ingress(folder, plane.xds, POOL, port, address, secrets, f"ingress-{index}")
 
 
 @asynccontextmanager
 async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[FaultyReplica]]]:
     """A strict pool of replicas that fail in a way of their own, each behind an ingress."""
-    authority, replicas = TestAuthority(), [FaultyReplica() for _ in range(count)]
+    authority, replicas = Authority(), [FaultyReplica() for _ in range(count)]
     ports = [free_port() for _ in replicas]
     entries = {
         f"r{i}": {"address": f"127.0.0.1:{it.port}", "ingress": f"127.0.0.1:{ports[i]}"}
@@ -107,7 +115,7 @@ async def faulty(folder: Path, count: int) -> AsyncIterator[tuple[Envoy, list[Fa
             await stack.enter_async_context(
                 _ingress(folder, authority, plane, index, ports[index], address)
             )
-        secrets = authority.write(folder / "egress-certs", node_id("egress"))
+        secrets = install(authority, folder / "egress-certs", node_id("egress"))
         egress = await stack.enter_async_context(
             sidecar(folder, plane.xds, [POOL], "egress", secrets=secrets)
         )
@@ -159,14 +167,14 @@ async def test_a_strict_ingress_gives_nothing_to_clients_without_the_right_certi
         await serves(mesh.egress, mesh.replicas)
         served = mesh.replicas[0].served
         roots = tmp_path / "egress-certs"
-        mesh.authority.write(tmp_path / "expired", node_id("late"), timedelta(seconds=-1))
-        TestAuthority().write(tmp_path / "foreign", node_id("egress"))
-        mesh.authority.write(tmp_path / "of-a-pool", pool_id(POOL))
+        install(mesh.authority, tmp_path / "expired", node_id("late"), ends=-1.0)
+        install(Authority(), tmp_path / "foreign", node_id("egress"))
+        install(mesh.authority, tmp_path / "of-a-pool", pool_id(POOL))
         assert await mesh.direct(None) in (0, 403)
-        assert await mesh.direct(client_context(None, roots)) == 0
-        assert await mesh.direct(client_context(tmp_path / "expired", roots)) == 0
-        assert await mesh.direct(client_context(tmp_path / "foreign", roots)) == 0
-        assert await mesh.direct(client_context(tmp_path / "of-a-pool", roots)) == 403
+        assert await mesh.direct(client_context(roots)) == 0
+        assert await mesh.direct(client_context(roots, tmp_path / "expired")) == 0
+        assert await mesh.direct(client_context(roots, tmp_path / "foreign")) == 0
+        assert await mesh.direct(client_context(roots, tmp_path / "of-a-pool")) == 403
         assert mesh.replicas[0].served == served
         assert await mesh.direct(client_context(roots, roots)) == 200
 
@@ -174,7 +182,7 @@ async def test_a_strict_ingress_gives_nothing_to_clients_without_the_right_certi
 async def test_an_egress_sends_nothing_to_an_ingress_of_another_pool(tmp_path: Path) -> None:
     async with meshed(tmp_path, "strict") as mesh:
         await serves(mesh.egress, mesh.replicas)
-        mesh.authority.write(tmp_path / "ingress-0-certs", pool_id("other"))
+        install(mesh.authority, tmp_path / "ingress-0-certs", pool_id("other"))
 
         async def is_refused() -> bool:
             return not await mesh.egress.healthy(POOL) and await mesh.egress.post(POOL) == 503
@@ -216,13 +224,13 @@ async def test_who_may_use_a_pool_changes_on_connections_that_are_open(tmp_path:
     async with meshed(tmp_path, "strict", clients=["egress"]) as mesh:
         await serves(mesh.egress, mesh.replicas)
         roots = tmp_path / "egress-certs"
-        mesh.authority.write(tmp_path / "other-certs", node_id("other-1"))
+        install(mesh.authority, tmp_path / "other-certs", node_id("other-1"))
         for certificates, is_allowed in (("egress-certs", True), ("other-certs", False)):
-            status = await mesh.direct(client_context(tmp_path / certificates, roots))
+            status = await mesh.direct(client_context(roots, tmp_path / certificates))
             assert status == (200 if is_allowed else 403)
 
         url = f"https://127.0.0.1:{mesh.ports[0]}/v1/embeddings"
-        context = client_context(tmp_path / "other-certs", roots)
+        context = client_context(roots, tmp_path / "other-certs")
         connector = aiohttp.TCPConnector(limit=1, ssl=context, keepalive_timeout=600)
         async with aiohttp.ClientSession(trust_env=False, connector=connector) as session:
 
@@ -248,8 +256,8 @@ async def test_certificates_and_roots_change_under_load_without_a_failed_request
         async with load(mesh.egress, POOL) as statuses:
             for _ in range(5):
                 for index in range(2):
-                    mesh.authority.write(tmp_path / f"ingress-{index}-certs", pool_id(POOL))
-                mesh.authority.write(tmp_path / "egress-certs", node_id("egress"))
+                    install(mesh.authority, tmp_path / f"ingress-{index}-certs", pool_id(POOL))
+                install(mesh.authority, tmp_path / "egress-certs", node_id("egress"))
                 await goes_on(statuses)
 
             async def is_renewed() -> bool:
@@ -304,3 +312,82 @@ async def test_envoys_report_requests_of_a_replica_with_an_ingress(tmp_path: Pat
 
             await until("every replica is reported", are_counted)
         assert set(statuses) == {200}
+
+
+async def test_the_control_plane_issues_and_renews_the_certificates_of_both_sides(
+    tmp_path: Path,
+) -> None:
+    ca = CaFolder(tmp_path / "ca")
+    ca.create(DOMAIN, time.time())
+
+    def files(name: str, uri: str) -> NodeTls:
+        content, key = ca.load(time.time()), new_key()
+        issued = content.authority.issue(key.public_key(), [uri], now=time.time(), seconds=3600)
+        folder = tmp_path / name
+        NodeFiles(folder).write(issued.chain, content.roots, key_pem(key))
+        certificate, private, roots = (
+            str(folder / f"{it}.pem") for it in ("certificate", "key", "roots")
+        )
+        tls = NodeTls(certificate, private, roots, str(folder), control_plane_uri(DOMAIN))
+        for path, secret in secret_files(tls).items():
+            (folder / path).write_text(json.dumps(secret))
+        return tls
+
+    own = files("control-plane", control_plane_uri(DOMAIN))
+    identity = {"ca": {"path": "ca", "leaf_ttl": "4s", "ingresses": {"gpu-*": [POOL]}}}
+    port, stranger = free_port(), free_port()
+    async with AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(replica()) for _ in range(2)]
+        entries = {
+            "good": {"address": one.address, "ingress": f"127.0.0.1:{port}"},
+            "stranger": {"address": other.address, "ingress": f"127.0.0.1:{stranger}"},
+        }
+        tls = {"certificate": own.certificate, "key": own.key, "client_ca": own.ca}
+        entry = pool(POOL, entries, mesh={"mode": "strict", "clients": ["web-*"]})
+        plane = await stack.enter_async_context(
+            serving(tmp_path, [entry], xds_more={"tls": tls}, identity=identity)
+        )
+        # The second is no node of which the config says that it stands beside a replica.
+        for node, listen, its in (("gpu-1", port, one), ("laptop", stranger, other)):
+            await stack.enter_async_context(
+                ingress(
+                    tmp_path,
+                    plane.xds,
+                    POOL,
+                    listen,
+                    its.address,
+                    ADS,
+                    node,
+                    files(node, node_id(node)),
+                )
+            )
+        egress = await stack.enter_async_context(
+            sidecar(
+                tmp_path,
+                plane.xds,
+                [POOL],
+                "web-1",
+                secrets=ADS,
+                tls=files("web-1", node_id("web-1")),
+            )
+        )
+        await until("the replica is healthy", partial(_is_healthy, egress, "good"))
+        await until("it is answered", partial(_is_answered, egress))
+        async with load(egress, POOL) as statuses:
+
+            async def is_renewed() -> bool:
+                updates = await egress.stats(r"client_ssl_socket_factory.ssl_context_update_by_sds")
+                return max(updates.values(), default=0) >= 3
+
+            await until("leaves are renewed", is_renewed)
+            await goes_on(statuses)
+        assert set(statuses) == {200}
+        assert other.served == 0
+
+
+async def _is_healthy(envoy: Envoy, replica_id: str) -> bool:
+    return replica_id in await envoy.healthy(POOL)
+
+
+async def _is_answered(envoy: Envoy) -> bool:
+    return await envoy.post(POOL) == 200
