@@ -44,7 +44,11 @@ HELD: Final = timedelta(seconds=60)
 """How much longer than a request may take a client's connection lasts. The Envoys of clients renew
 theirs far sooner; whoever does not must show a certificate that has not expired by then."""
 
-_TYPES: Final = (CLUSTER, LISTENER, ROUTE)
+_NAMES: Final[Changes] = {
+    CLUSTER: frozenset((INGRESS, retry_cluster_of(INGRESS))),
+    LISTENER: frozenset((INGRESS,)),
+    ROUTE: frozenset((INGRESS,)),
+}
 
 
 class Ingress(Snapshot):
@@ -84,22 +88,21 @@ class Ingress(Snapshot):
 
     def names(self, type_url: str) -> Collection[str]:
         """The same names for every pool."""
-        if self._pool not in self._catalog.pools or type_url not in _TYPES:
+        held = self._catalog.pools.get(self._pool)
+        if held is None:
             return ()
-        return (INGRESS, retry_cluster_of(INGRESS)) if type_url == CLUSTER else (INGRESS,)
+        if type_url == LISTENER and held.pool.settings.mesh.mode == "strict":
+            # Without a certificate it can let nobody in.
+            return _NAMES[LISTENER] if self._view.secrets is not None else ()
+        return _NAMES.get(type_url, ())
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """All of it where the pool's settings have changed, as far as that is known."""
         changed = self._catalog.changed_since(revision)
         if changed is None:
             return None
-        is_other = any(self._pool in changed.get(url, ()) for url in _TYPES)
-        return {url: frozenset(self.all_names(url)) for url in _TYPES} if is_other else {}
-
-    @staticmethod
-    def all_names(type_url: str) -> Collection[str]:
-        """The names that it may have of a type."""
-        return (INGRESS, retry_cluster_of(INGRESS)) if type_url == CLUSTER else (INGRESS,)
+        is_other = any(self._pool in changed.get(url, ()) for url in _NAMES)
+        return _NAMES if is_other else {}
 
     @property
     def keeps_any(self) -> bool:
@@ -109,7 +112,7 @@ class Ingress(Snapshot):
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether it goes on as it is, because its pool may have been lost with the registry."""
         released = self._catalog.released
-        return released is not None and type_url in _TYPES and self._pool not in released
+        return released is not None and type_url in _NAMES and self._pool not in released
 
 
 @lru_cache(maxsize=1024)
