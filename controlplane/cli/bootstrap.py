@@ -13,6 +13,7 @@ import yaml
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
@@ -115,6 +116,7 @@ _WORDS: Final = frozenset(
     help="Folder in which identity.json and roots.json are written, which Envoy reads. Default:"
     " that of --tls-certificate.",
 )
+@mesh_options
 @click.option(
     "--url",
     envvar="PLIMSOLL_URL",
@@ -142,7 +144,8 @@ def command(
     url: str,
     token: str | None,
     as_json: bool,
-    **tls_files: str | None,
+    ingress: str | None,
+    **files: str | None,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`.
 
@@ -150,17 +153,27 @@ def command(
     """
     if gateway and listen:
         fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
+    if ingress and (gateway or listen or pools):
+        fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
+    replica = None
     try:
         address = _served("--xds", xds)
-        tls = _tls(tls_files, address.host)
+        tls = _tls(files, address.host)
+        secrets = secrets_of(files, has_tls=tls is not None)
+        moved = dict(_moved(text) for text in listen)
+        if ingress:
+            pool, listens, replica = ingress_of(ingress)
+            pools, moved = (pool,), {pool: listens}
         data = bootstrap(
             node,
             address,
             pools=pools,
             locality=_locality(locality),
             admin_port=admin_port,
-            listen=dict(_moved(text) for text in listen),
+            listen=moved,
             gateway=_listened("--gateway", gateway) if gateway else None,
+            replica=replica,
+            secrets=secrets,
             protocol=protocol,
             max_heap=_size("--max-heap", max_heap),
             log=log,
@@ -172,8 +185,8 @@ def command(
         fail(str(error), USAGE)
     if tls is not None:
         _write_secrets(tls)
+    write_secrets(files)
     click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
-    moved = [text.partition("=")[0] for text in listen]
     for pool in (pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
     if named := dict.fromkeys((*pools, *moved)):
@@ -182,7 +195,7 @@ def command(
 
 def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
     """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
-    if not any(files.values()):
+    if not any(value for name, value in files.items() if name.startswith("tls_")):
         return None
     certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
     if not (certificate and key and ca):

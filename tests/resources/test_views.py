@@ -166,7 +166,7 @@ def test_a_sidecar_may_say_that_it_is_one() -> None:
 @pytest.mark.parametrize("role", ["Gateway", "", None, 1, ["gateway"]])
 def test_a_role_that_is_not_known_is_refused(role: object) -> None:
     assert refusal({"role": role}).startswith(
-        "node metadata plimsoll.role must be sidecar or gateway, not "
+        "node metadata plimsoll.role must be sidecar, gateway or ingress, not "
     )
 
 
@@ -208,13 +208,13 @@ def test_as_much_as_an_envoy_may_name_is_understood() -> None:
 
 def test_of_views_whose_clients_have_left_nothing_is_kept() -> None:
     gc.collect()
-    before = len(views._KNOWN)
+    before = len(views._VIEWS)
     kept = [View.of({"plimsoll": {"pools": [f"gone-{n}"]}}) for n in range(100)]
-    assert len(views._KNOWN) == before + 100
+    assert len(views._VIEWS) == before + 100
     assert View.of({"plimsoll": {"pools": ["gone-7"]}}) is kept[7]
     kept.clear()
     gc.collect()
-    assert len(views._KNOWN) == before
+    assert len(views._VIEWS) == before
 
 
 def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) -> None:
