@@ -120,6 +120,7 @@ class RestServer:
             changes,
             self._events,
             nodes=nodes,
+            refusals=lambda: self._node_events.refusals(self._clock()),
             audit=audit,
             ready=ready,
             metrics=metrics,
@@ -142,7 +143,7 @@ class RestServer:
 
     def observe(self, node: str, event: Event) -> None:
         """Publish what has happened on a stream of a node."""
-        self._node_events.observe(node, event)
+        self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
         """Replace the tokens."""

@@ -26,7 +26,7 @@ def changes(events: Sequence[Event]) -> list[str]:
     feed = Feed()
     told = NodeEvents(feed)
     for event in events:
-        told.observe("sidecar", event)
+        told.observe("sidecar", event, 0.0)
     return [it.data.partition('"change": "')[2].partition('"')[0] for it in feed.after(0) or ()]
 
 
@@ -80,6 +80,6 @@ def test_what_is_refused_after_something_was_taken_is_told_again() -> None:
 def test_of_many_refused_names_some_are_told() -> None:
     feed = Feed()
     names = tuple(f"pool-{number:04}" for number in range(1000))
-    NodeEvents(feed).observe("sidecar", Rejected(CLUSTER, names, "no"))
+    NodeEvents(feed).observe("sidecar", Rejected(CLUSTER, names, "no"), 0.0)
     (event,) = feed.after(0) or ()
     assert event.data.count("pool-") == MAX_NAMES
