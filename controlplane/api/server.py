@@ -203,7 +203,8 @@ class RestServer:
         bound.close()
 
         def hand_over(connection: socket.socket) -> None:
-            if len(self._coming) >= self._limits.connections:
+            # A handshake takes as long as its client likes.
+            if self._context and len(self._coming) >= self._limits.connections:
                 connection.close()
                 return
             coming = loop.create_task(self._connect(protocol, connection))
