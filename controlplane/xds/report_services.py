@@ -296,6 +296,6 @@ class AccessLogService:
                 _, view = admit(logs.node, identity)
                 first = False
             self._allowance.spend(logs.looked)
-            if samples := [it for it in logs.samples if view.shows(it.pool)]:
+            if samples := tuple(it for it in logs.samples if view.shows(it.pool)):
                 self._sink.sampled(samples)
             await asyncio.sleep(self._open / MAX_MESSAGES)

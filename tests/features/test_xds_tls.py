@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,26 +122,29 @@ async def asks(opened: grpc.aio.Channel, service: str, id_: str) -> Any:
         return await fetch(bytes(status_v3.ClientStatusRequest()))
     if service == ACCESS_LOGS:
         log: Any = opened.stream_unary(f"/{service}/StreamAccessLogs")()
-        await log.write(bytes(logs(entry(Sample("a", "", "10.0.0.1", 1, 1, 0.1, 200)), node=id_)))
-        await log.done_writing()
+        # The stream of who is refused at once has ended before anything is written.
+        with suppress(asyncio.InvalidStateError):
+            sample = Sample("a", "", "10.0.0.1", 1, 1, 0.1, 200)
+            await log.write(bytes(logs(entry(sample), node=id_)))
+            await log.done_writing()
         return await log
-    if service == LOAD_REPORTING:
-        call: Any = opened.stream_stream(f"/{service}/StreamLoadStats")()
-        await call.write(load_report(id_))
-    elif service == HEALTH_DISCOVERY:
-        call = opened.stream_stream(f"/{service}/StreamHealthCheck")()
-        request = health_v3.HealthCheckRequest(node=core_v3.Node(id=id_))
-        await call.write(
-            bytes(
-                health_v3.HealthCheckRequestOrEndpointHealthResponse(health_check_request=request)
+    with suppress(asyncio.InvalidStateError):
+        if service == LOAD_REPORTING:
+            call: Any = opened.stream_stream(f"/{service}/StreamLoadStats")()
+            await call.write(load_report(id_))
+        elif service == HEALTH_DISCOVERY:
+            call = opened.stream_stream(f"/{service}/StreamHealthCheck")()
+            asked = health_v3.HealthCheckRequest(node=core_v3.Node(id=id_))
+            await call.write(
+                bytes(
+                    health_v3.HealthCheckRequestOrEndpointHealthResponse(health_check_request=asked)
+                )
             )
-        )
-        await until_written(call)
-    else:
-        known = next(it for it in SERVICES if it.name == service)
-        client = Envoy(opened, id_, known)
-        await client.request(known.type_url or CLUSTER)
-        call = client.call
+        else:
+            known = next(it for it in SERVICES if it.name == service)
+            client = Envoy(opened, id_, known)
+            call = client.call
+            await client.request(known.type_url or CLUSTER)
     await until_written(call)
     return call
 
