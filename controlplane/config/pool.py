@@ -16,6 +16,7 @@ from controlplane.config.discovery import DiscoverySettings
 from controlplane.config.errors import SettingsError
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.memory import MemorySettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import MetricsSettings
 from controlplane.config.replica import ReplicaEntry
 from controlplane.config.servers import SERVERS
@@ -86,6 +87,7 @@ class PoolSettings(Settings):
     health_check: HealthCheckSettings = HealthCheckSettings()
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
+    mesh: MeshSettings = MeshSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -122,11 +124,11 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address"):
+        for key in ("id", "address", "ingress"):
             seen = set()
             for index, replica in enumerate(self.replicas):
                 value = getattr(replica, key)
-                if value in seen:
+                if value is not None and value in seen:
                     raise SettingsError(
                         f"two replicas have the {key} {value}; each needs its own",
                         ("replicas", index, key),

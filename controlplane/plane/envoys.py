@@ -126,17 +126,25 @@ def to_check(
     stay = {
         (it.pool.name, it.replica.id)
         for it in known
-        if it.replica.id in shown.get(it.pool.name, ()) and it.pool.name in fleet.pools
+        if it.replica.id in shown.get(it.pool.name, ())
+        and it.pool.name in fleet.pools
+        and _is_checked(fleet.pools[it.pool.name], it.replica.id)
     }
     if len(stay) < MOST:
         names = (
             fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
         )
         new = ((name, id_) for name in names for id_ in shown.get(name, ()))
-        more = (key for key in new if key not in stay and key[1] in fleet.pools[key[0]].replicas)
+        more = (key for key in new if key not in stay and _is_checked(fleet.pools[key[0]], key[1]))
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
-    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys)
+
+
+def _is_checked(pool: Pool, id_: str) -> bool:
+    """Whether Envoys can check a replica for us: these checks are in plain text."""
+    replica = pool.replicas.get(id_)
+    return replica is not None and replica.settings.ingress is None
 
 
 class NodeListeners:
@@ -197,6 +205,9 @@ class NodeListeners:
 
 def listeners_of_node(node: str, view: View) -> dict[Address, str]:
     """Where a node listens that the pools do not say, and what for."""
+    if view.replica is not None:
+        # There it takes the place of a replica.
+        return {}
     found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
     if view.gateway is not None:
         found[view.gateway] = f"the gateway {node!r}"

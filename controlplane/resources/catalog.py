@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.ingress import Ingress
+from controlplane.resources.mesh import Trust
 from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
     NOT_SPREAD,
@@ -51,6 +54,7 @@ class Catalog:
         released: The pools that clients may be told of whatever they have of them from before, and
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
+        trust_domain: Of the certificates of Envoys.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -58,7 +62,8 @@ class Catalog:
     recent: tuple[Changes, ...] = ()
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
-    _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
+    trust_domain: str = IdentitySettings().trust_domain
+    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
@@ -67,7 +72,8 @@ class Catalog:
             # Those who asked may have left.
             if len(self._views) >= MAX_VIEWS:
                 self._views.clear()
-            self._views[view] = Shown(self, view)
+            replica = view.replica
+            self._views[view] = Ingress(self, view, replica) if replica else Shown(self, view)
         return self._views[view]
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
@@ -100,6 +106,8 @@ class Shown(Snapshot):
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
+        secrets = view.secrets
+        self._trust = Trust(secrets, catalog.trust_domain) if secrets is not None else None
 
     @property
     def revision(self) -> Revision:
@@ -114,6 +122,11 @@ class Shown(Snapshot):
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if type_url == CLUSTER:
+            return held.cluster(name, self._trust)
+        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
+            # An Envoy without certificates would ask in plain text, and be refused.
+            return held.nothing(name) if held.get(type_url, name) is not None else None
         if type_url == ENDPOINT:
             return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
@@ -256,6 +269,7 @@ def build(
         (*previous.recent, changes)[-REMEMBERED:],
         parted,
         previous.released,
+        previous.trust_domain,
     )
 
 
@@ -268,7 +282,8 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released)
+    domain = catalog.trust_domain
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
 
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:
@@ -285,4 +300,7 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
             and (before.is_near, before.spread) != (after.is_near, after.spread)
         ):
             # The same for who runs nowhere in particular; others see it in another order now.
+            yield name
+        elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
+            # The same for who has no certificates and is not beside a replica.
             yield name

@@ -15,6 +15,7 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.policies import load_balancing_policy, taking_turns
 
 UNLIMITED: Final = 1 << 20
@@ -34,10 +35,10 @@ IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
 
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster(pool: Pool, name: str | None = None) -> bytes:
+def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
     """Encode a pool's ``Cluster``.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
@@ -46,11 +47,15 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     Args:
         pool: The pool.
         name: Where it is not the pool's own: another cluster of the same replicas.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    return bytes(_cluster(pool, name or pool.name))
+    message = _cluster(pool, name or pool.name, trust)
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
+    return bytes(message)
 
 
-def retry_cluster(pool: Pool, of: str) -> bytes:
+def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     """Encode the cluster for what one of a pool's clusters could not answer.
 
     It has the same endpoints, and each of its requests a connection of its own: a replica may just
@@ -60,10 +65,11 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
     Args:
         pool: The pool.
         of: The name of the cluster.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    message = _cluster(pool, retry_cluster_of(of), endpoints=of)
+    message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
     message.load_balancing_policy = taking_turns()
-    message.typed_extension_protocol_options[_HTTP_OPTIONS] = protobuf.Any.pack(
+    message.typed_extension_protocol_options[HTTP_OPTIONS] = protobuf.Any.pack(
         _http_options(requests_per_connection=1)
     )
     message.outlier_detection = cluster_v3.OutlierDetection(
@@ -78,10 +84,12 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
     # Few requests come here, so a replica is checked more rarely than where most do.
     checked = pool.settings.health_check
     message.health_checks = [health_check(checked, checked.interval * RETRY_CHECKS)]
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
     return bytes(message)
 
 
-def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
+def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") -> cluster_v3.Cluster:
     return cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
@@ -99,7 +107,9 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
                 keepalive_time=2, keepalive_interval=1, keepalive_probes=2
             )
         ),
-        typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},
+        typed_extension_protocol_options={
+            HTTP_OPTIONS: protobuf.Any.pack(_http_options(lasts=RENEWED if trust else None))
+        },
         load_balancing_policy=load_balancing_policy(pool),
         common_lb_config=cluster_v3.ClusterCommonLbConfig(
             healthy_panic_threshold=type_v3.Percent(value=PANIC),
@@ -116,7 +126,9 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
     )
 
 
-def _http_options(requests_per_connection: int | None = None) -> http_v3.HttpProtocolOptions:
+def _http_options(
+    requests_per_connection: int | None = None, lasts: timedelta | None = None
+) -> http_v3.HttpProtocolOptions:
     """How a cluster speaks to replicas, and which answers count against one.
 
     A replica that refuses is the fastest, and has the fewest requests in flight: it would get most
@@ -124,7 +136,9 @@ def _http_options(requests_per_connection: int | None = None) -> http_v3.HttpPro
     """
     return http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
-            idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=requests_per_connection
+            idle_timeout=IDLE_UPSTREAM,
+            max_requests_per_connection=requests_per_connection,
+            max_connection_duration=lasts,
         ),
         explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=core_v3.Http1ProtocolOptions()

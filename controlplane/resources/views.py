@@ -1,13 +1,14 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
 from controlplane.config import Address, parse_listener_address, shown
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
+from controlplane.resources.secret_sources import SecretSource, secret_source
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
@@ -15,6 +16,7 @@ METADATA_KEY: Final = "plimsoll"
 
 SIDECAR: Final = "sidecar"
 GATEWAY: Final = "gateway"
+INGRESS: Final = "ingress"
 ALL_POOLS: Final = "*"
 """In place of a pool's name: the listener of a gateway."""
 MAX_POOLS: Final = 1_000
@@ -40,6 +42,9 @@ class View:
             if it tells of none.
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
+        secrets: Where its certificates come from; None: it has none.
+        replica: Where the replica serves that it is beside, if it is an ingress; then it has one
+            pool, for which `listen` says where it listens.
     """
 
     pools: tuple[str, ...] | None = None
@@ -49,12 +54,15 @@ class View:
     access_log: str | None = None
     log: LogFormat | None = None
     trusted_proxies: int = 0
+    secrets: SecretSource | None = None
+    replica: Address | None = None
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        object.__setattr__(self, "_hash", hash((*said, self.log, self.trusted_proxies)))
+        more = (self.log, self.trusted_proxies, self.secrets, self.replica)
+        object.__setattr__(self, "_hash", hash((*said, *more)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -89,21 +97,40 @@ class View:
                     " characters"
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
-        gateway = _gateway(wanted.get("role", SIDECAR), addresses)
+        role = wanted.get("role", SIDECAR)
+        gateway = _gateway(role, addresses)
+        replica = _replica(role, wanted.get("replica"), pools, addresses)
         return _shared(
-            None if pools is None else tuple(sorted(set(pools))),
-            () if gateway else tuple(sorted(addresses.items())),
-            place,
-            gateway,
-            _access_log(wanted.get("access_log")),
-            _log(wanted.get("log")),
-            _trusted_proxies(wanted.get("trusted_proxies", 0)),
+            View(
+                None if pools is None else tuple(sorted(set(pools))),
+                () if gateway else tuple(sorted(addresses.items())),
+                place,
+                gateway,
+                _access_log(wanted.get("access_log")),
+                _log(wanted.get("log")),
+                _trusted_proxies(wanted.get("trusted_proxies", 0)),
+                secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
+                replica,
+            )
         )
 
     def downstream(self, upload: float) -> Downstream:
         """How its listeners treat clients; `upload`: seconds for a request to arrive whole."""
         gateway = self.gateway is not None
         return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload)
+
+    def within(self, allowed: Collection[str]) -> "View":
+        """The same view of no other pools than these.
+
+        Raises:
+            ValueError: With one sentence, when it names another one.
+        """
+        named = {*(self.pools or ()), *(name for name, _ in self.listen)}
+        if beyond := sorted(named - set(allowed)):
+            raise ValueError(f"it may not have pool {shown(beyond[0])}")
+        if self.pools is not None:
+            return self
+        return _shared(replace(self, pools=tuple(sorted(allowed))))
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
@@ -114,17 +141,8 @@ _KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
 """The views of those who are connected; of who has left nothing is kept."""
 
 
-def _shared(
-    pools: tuple[str, ...] | None,
-    listen: tuple[tuple[str, Address], ...],
-    place: Place,
-    gateway: Address | None,
-    access_log: str | None,
-    log: LogFormat | None,
-    trusted_proxies: int,
-) -> View:
-    # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies)
+def _shared(made: View) -> View:
+    """One object for equal views: it is looked up for every stream at every change."""
     known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known
@@ -172,9 +190,10 @@ def _trusted_proxies(count: object) -> int:
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
     """Where a gateway listens; None for a sidecar."""
-    if role not in (SIDECAR, GATEWAY):
+    if role not in (SIDECAR, GATEWAY, INGRESS):
         raise ValueError(
-            f"node metadata {METADATA_KEY}.role must be {SIDECAR} or {GATEWAY}, not {shown(role)}"
+            f"node metadata {METADATA_KEY}.role must be {SIDECAR}, {GATEWAY} or {INGRESS}, not"
+            f" {shown(role)}"
         )
     if (role == GATEWAY) != (ALL_POOLS in addresses) or (len(addresses) > 1 and role == GATEWAY):
         raise ValueError(
@@ -182,6 +201,31 @@ def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
             " with the address that it listens on, and nothing beside it"
         )
     return addresses.get(ALL_POOLS)
+
+
+def _replica(
+    role: object, text: object, pools: object, addresses: Mapping[str, Address]
+) -> Address | None:
+    """Where the replica serves that an ingress is beside; None for any other Envoy."""
+    if role != INGRESS:
+        if text is not None:
+            raise ValueError(f"node metadata {METADATA_KEY}.replica is for the role {INGRESS}")
+        return None
+    if len(addresses) != 1 or pools != [*addresses]:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.listen: an ingress has one pool, and the address that it"
+            " listens on for it"
+        )
+    try:
+        replica = parse_listener_address(text)
+    except ValueError as error:
+        raise ValueError(f"node metadata {METADATA_KEY}.replica: {error}") from None
+    if replica in addresses.values():
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.replica: {replica} is where the ingress itself listens:"
+            " requests would come back for ever"
+        )
+    return replica
 
 
 def _address(name: object, text: object) -> Address:
