@@ -25,10 +25,6 @@ def server_context(credentials: Credentials) -> ssl.SSLContext:
     A new one for each change: no context forgets a root that it once trusted.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A session that is resumed shows a certificate whose dates nobody looks at.
-    context.num_tickets = 0
-    context.options |= ssl.OP_NO_TICKET
     context.set_alpn_protocols(["http/1.1"])
     # Python reads certificates from files only, and these may have changed since they were checked.
     with _in_memory(credentials.certificate) as chain, _in_memory(credentials.key) as key:
@@ -70,8 +66,10 @@ class ClientCertificates:
     def shown(self, request: web.Request) -> tuple[str, Role] | None:
         """The name and the role of the client; None where it shows no certificate.
 
+        A TLS handshake looks at dates, and one that resumes a session does not.
+
         Raises:
-            NotAdmittedError: Its certificate has no role, or has expired since it connected.
+            NotAdmittedError: Its certificate has no role, or has expired.
         """
         stream = request.transport and request.transport.get_extra_info("ssl_object")
         der = stream.getpeercert(binary_form=True) if stream else None

@@ -15,6 +15,7 @@ from controlplane.api.server import Limits, RestServer
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Token
 from controlplane.fleet import AuditLog, Command
+from controlplane.identity import Credentials
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import Plane, Target
 from controlplane.xds import NodeStatus
@@ -121,11 +122,13 @@ async def served(
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     networks: Sequence[str] | None = None,
     issuer: Issuer | None = None,
+    tls: Mapping[str, Any] | None = None,
+    credentials: Credentials | None = None,
 ) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
     server = RestServer(
-        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks}),
+        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks, "tls": tls}),
         here.plane,
         nodes=lambda: here.nodes,
         carry_out=here.carry_out,
@@ -134,6 +137,7 @@ async def served(
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).page,
         tokens=(Token.of(token),) if token else tokens,
         issuer=issuer,
+        credentials=credentials,
         limits=limits,
         clock=lambda: here.now,
         wall_clock=lambda: here.now,
