@@ -41,7 +41,7 @@ IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
 
-RENEWAL_INTERVAL: Final = 0.5
+RENEWAL_INTERVAL: Final = 1.0
 """Seconds between two looks at which certificates are to be replaced."""
 
 GRACE: Final = 2.0

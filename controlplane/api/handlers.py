@@ -13,7 +13,7 @@ from controlplane.api.auth import require
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.errors import Problem
 from controlplane.api.etags import Preconditions
-from controlplane.api.events import EventStream
+from controlplane.api.events import EventStream, Refusal
 from controlplane.api.node_view import nodes_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
@@ -67,6 +67,7 @@ class Handlers:
         events: EventStream,
         *,
         nodes: Callable[[], Sequence[NodeStatus]],
+        refusals: Callable[[], Sequence[Refusal]],
         audit: AuditLog,
         ready: Callable[[], bool],
         metrics: Metrics,
@@ -80,6 +81,7 @@ class Handlers:
             changes: Carries out commands on the plane.
             events: Serves the events.
             nodes: Gives the connected Envoys.
+            refusals: Gives those that were not admitted.
             audit: Knows who changed what.
             ready: Says whether Envoys are served.
             metrics: Gives the exposition.
@@ -89,6 +91,7 @@ class Handlers:
         """
         self._changes, self._plane, self._clock = changes, changes.plane, changes.clock
         self._events, self._nodes, self._audit = events, nodes, audit
+        self._refusals = refusals
         self._ready, self._metrics, self._wall_clock = ready, metrics, wall_clock
         self._body_timeout, self._issuer = body_timeout, issuer
 
@@ -227,7 +230,8 @@ class Handlers:
 
     async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
         now = self._clock()
-        return await long_answer(await nodes_view(self._nodes(), now, self._plane.disputes(now)))
+        disputes = self._plane.disputes(now)
+        return await long_answer(await nodes_view(self._nodes(), now, disputes, self._refusals()))
 
     async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
         return await self._events.serve(request)

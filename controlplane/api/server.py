@@ -123,6 +123,7 @@ class RestServer:
             changes,
             self._events,
             nodes=nodes,
+            refusals=lambda: self._node_events.refusals(self._clock()),
             audit=audit,
             ready=ready,
             metrics=metrics,
@@ -146,7 +147,7 @@ class RestServer:
 
     def observe(self, node: str, event: Event) -> None:
         """Publish what has happened on a stream of a node."""
-        self._node_events.observe(node, event)
+        self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
         """Replace the tokens."""
@@ -206,7 +207,8 @@ class RestServer:
         bound.close()
 
         def hand_over(connection: socket.socket) -> None:
-            if len(self._coming) >= self._limits.connections:
+            # A handshake takes as long as its client likes.
+            if self._context and len(self._coming) >= self._limits.connections:
                 connection.close()
                 return
             coming = loop.create_task(self._connect(protocol, connection))

@@ -81,8 +81,8 @@ class State:
         gauge_at: When it first said so.
         gauge_ended: Requests that had ended by then.
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
-        seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
-            fade.
+        seen: Requests that ended by Envoys' count, seconds that they took, seconds passed, and
+            tokens of these requests; all fade.
         over_at: Since when that has been far too much; NaN: it is not.
         over_ended: Requests that had ended by then.
     """
@@ -139,7 +139,7 @@ class State:
             gauge_at=unknown(),
             gauge_ended=unknown(),
             counted=unknown(3),
-            seen=np.zeros((size, 3)),
+            seen=np.zeros((size, 4)),
             over_at=unknown(),
             over_ended=unknown(),
         )
@@ -242,6 +242,8 @@ class Frame:
         self.disbelieved: Bools
         self.slots: Floats
         self.length: Floats
+        self.held: Floats
+        self.longest: Floats
         self.burst: Floats
         self.measured: Floats
         self.worth: Floats

@@ -89,7 +89,8 @@ def part(frame: Frame) -> None:
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
         return
-    frame.looked = before
+    before = frame.looked = _settled(frame, before)
+    frame.pool = replace(frame.pool, looked=before)
     if before.parting is None and frame.demand is None:
         return
     rows = np.flatnonzero(frame.serving & ~frame.starting)
@@ -107,7 +108,8 @@ def part(frame: Frame) -> None:
         _fast_demand(frame, fleet),
         frame.envoys or 1,
         notice,
-        _search_waits(frame),
+        _waits(frame, of_searches=True),
+        _waits(frame, of_searches=False),
         frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
@@ -131,16 +133,13 @@ def _division(frame: Frame) -> classes.Division:
     return classes.divided(before, fleet, flows, goals, envoys, notice, frame.now)
 
 
-def _search_waits(frame: Frame) -> float:
-    """Mean seconds of work at replicas that serve searches, newcomers left out."""
+def _waits(frame: Frame, *, of_searches: bool) -> float:
+    """Mean seconds of work at the replicas that serve one class, newcomers left out."""
     known = frame.pool.looked.parting
     if known is None or known.kind != "apart":
         return math.nan
-    settled = [
-        id_ in known.own and frame.now - known.joined.get(id_, -math.inf) > parting.RELIEF
-        for id_ in frame.ids
-    ]
-    rows = frame.serving & np.asarray(settled) & ~np.isnan(frame.waits)
+    inside = [(id_ in known.own) is of_searches and id_ not in known.joined for id_ in frame.ids]
+    rows = frame.serving & np.asarray(inside) & ~np.isnan(frame.waits)
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
@@ -196,7 +195,7 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
             for flow, rate in zip(flows, by_class, strict=True)
             if rate is not None
         ]
-    return Demand(threshold, flows[0], flows[1], enough)
+    return Demand(threshold, flows[0], flows[1], enough, split.explained)
 
 
 def _token_rate(frame: Frame) -> float:
@@ -302,6 +301,17 @@ def _of_division(frame: Frame, division: classes.Division) -> list[tuple[str, Bo
         used = _used(frame, rows, division.parts.get(name, 0.0))
         found.append((name, rows, with_headroom(frame.relative, rows, used)))
     return found
+
+
+def _settled(frame: Frame, looked: parting.Looked) -> parting.Looked:
+    """Take note of replicas for searches that have done what they had before."""
+    known = looked.parting
+    if known is None or not known.joined or not known.is_in_force(frame.now):
+        return looked
+    full = _still_full(frame, known)
+    still = {id_ for id_, is_full in zip(frame.ids, full, strict=True) if is_full}
+    joined = {id_: at for id_, at in known.joined.items() if id_ in still}
+    return replace(looked, parting=replace(known, joined=joined))
 
 
 def _still_full(frame: Frame, known: Parting) -> Bools:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography import x509
 
@@ -21,6 +22,9 @@ from controlplane.identity import Identity, longest_match
 from controlplane.resources.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
+
+SOON: Final = 90 * 86_400.0
+"""Seconds before the end of the intermediate from which the log says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Issuer:
         self._state = folder.state
         # How many looks in a row have found that the folder cannot be used.
         self._failures = 0
+        self._has_warned = False
         content = folder.load(clock())
         if content.authority.trust_domain != trust_domain:
             raise CaError(
@@ -83,13 +88,21 @@ class Issuer:
 
     def look(self) -> None:
         """Follow what has changed in the folder; what cannot be used changes nothing."""
+        authority = self._leaves.content.authority
+        if authority.expires - self._clock() < SOON and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "%s: the intermediate certificate ends on %s; `plimsoll ca rotate` replaces it",
+                self._folder.path,
+                authority.certificate.not_valid_after_utc.date(),
+            )
         state = self._folder.state
         if state == self._state and not self._failures:
             return
         self._state = state
         try:
             self._leaves.adopt(self._folder.load(self._clock()))
-        except (CaError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old one stays
             self._failures += 1
             # At the first look one file of two may be on its way.
             if self._failures == 2:

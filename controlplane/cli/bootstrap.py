@@ -19,7 +19,7 @@ from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
 
@@ -180,10 +180,11 @@ def command(
             trusted_proxies=trusted_proxies,
             max_connections=max_connections,
             tls=tls,
+            spire=files["spire"],
         )
     except ValueError as error:
         fail(str(error), USAGE)
-    if tls is not None:
+    if isinstance(tls, NodeTls):
         _write_secrets(tls)
     write_secrets(files)
     click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
@@ -193,16 +194,19 @@ def command(
         _warn_of_unknown(named.keys(), url, token)
 
 
-def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
+def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
     """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
     if not any(value for name, value in files.items() if name.startswith("tls_")):
         return None
+    name = files["tls_name"] or host
     certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
+    if files["spire"] is not None and not (certificate or key or ca):
+        return SpireTls(name)
     if not (certificate and key and ca):
         raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
     certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
     folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
-    return NodeTls(certificate, key, ca, folder, files["tls_name"] or host)
+    return NodeTls(certificate, key, ca, folder, name)
 
 
 def _write_secrets(tls: NodeTls) -> None:

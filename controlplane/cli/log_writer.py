@@ -31,9 +31,7 @@ NEVER_ALIKE: Final = frozenset({"controlplane.audit"})
 """Loggers whose lines are never merged: each line is another change by somebody."""
 
 
-_HANDSHAKE: Final = re.compile(
-    r"^\S+ .*ssl_transport_security\.cc.*Handshake failed .*:(?P<why>.+)$"
-)
+_HANDSHAKE: Final = re.compile(r"ssl_transport_security.*OPENSSL_internal:([A-Z0-9_]+)(?:: (.*))?$")
 """Only gRPC knows why a TLS handshake on the xDS port fails, and it says so there alone."""
 
 _log = logging.getLogger(__name__)
@@ -86,8 +84,12 @@ class LogWriter(logging.Handler):
     def _take(self, reading: int) -> None:
         with os.fdopen(reading, errors="backslashreplace") as lines:
             for line in lines:
-                if (failed := _HANDSHAKE.match(line)) is not None:
-                    _log.warning("xDS refuses a TLS connection: %s", failed["why"].strip())
+                if (failed := _HANDSHAKE.search(line)) is not None:
+                    code, detail = failed.groups()
+                    # Of any other failure the detail is about a certificate that was not looked at.
+                    if code != "CERTIFICATE_VERIFY_FAILED" or not detail:
+                        detail = code.replace("_", " ").lower()
+                    _log.warning("xDS refuses a TLS connection: %s", detail)
                 else:
                     self.say(line.rstrip("\n"))
 

@@ -10,7 +10,7 @@ import click
 from controlplane.cli.failure import fail
 from controlplane.config import Address, parse_listener_address
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
-from controlplane.resources.secret_sources import ADS, SecretSource
+from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -25,6 +25,12 @@ _OPTIONS = (
         "--identity",
         type=click.Choice(("ads",)),
         help="Take the certificate for other Envoys from the control plane.",
+    ),
+    click.option(
+        "--spire",
+        metavar="SOCKET",
+        help="Take all certificates from the SPIRE agent at this socket. With --tls-name, the"
+        " connection to the control plane shows one, too.",
     ),
     click.option(
         "--identity-certificate",
@@ -82,6 +88,12 @@ def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSou
         ValueError: With one sentence, where they do not go together.
     """
     files = [options[f"identity_{it}"] for it in ("certificate", "key", "ca")]
+    if (socket := options["spire"]) is not None:
+        if any(files) or options["identity"] is not None:
+            raise ValueError("--spire and --identity exclude each other")
+        if not socket.startswith("/"):
+            raise ValueError(f"--spire: {socket!r} is not the absolute path of a socket")
+        return SPIRE
     if options["identity"] is not None:
         if any(files):
             raise ValueError("--identity and --identity-certificate exclude each other")

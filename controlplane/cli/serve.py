@@ -43,7 +43,7 @@ FLUSHED: Final = 1.0
 def command(path: Path, log_level: str) -> None:
     """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
 
-    SIGHUP reads the config and the token file at once.
+    SIGHUP reads the config, the token file and certificates at once.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = LogWriter.to_stderr()

@@ -278,7 +278,11 @@ class Client:
 
     async def nodes(self) -> tuple[Node, ...]:
         """Read the connected Envoys."""
-        return read(NodeList, await self._body(Call(ops.LIST_NODES))).nodes
+        return (await self.node_list()).nodes
+
+    async def node_list(self) -> NodeList:
+        """Read the connected Envoys, and those that were refused."""
+        return read(NodeList, await self._body(Call(ops.LIST_NODES)))
 
     def events(
         self, *, after: str | None = None, on_cut: Callable[[ClientError], None] | None = None

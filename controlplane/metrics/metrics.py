@@ -84,6 +84,8 @@ class OwnMetrics:
             ["server"],
             registry=registry,
         )
+        for server in ("xds", "admin"):
+            self._certificates.labels(server)
         build = Gauge(
             "plimsoll_build_info",
             "1, with the versions of Plimsoll and of Python.",

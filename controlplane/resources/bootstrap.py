@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
-from controlplane.resources.bootstrap_tls import NodeTls, transport_socket
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.secret_sources import SecretSource
 from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
@@ -48,7 +48,8 @@ def bootstrap(
     log: LogFormat | None = None,
     trusted_proxies: int = 0,
     max_connections: int = MAX_CONNECTIONS,
-    tls: NodeTls | None = None,
+    tls: NodeTls | SpireTls | None = None,
+    spire: str | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -69,6 +70,7 @@ def bootstrap(
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
         tls: How it connects to the control plane; None: in plain text.
+        spire: Path of the socket of a SPIRE agent beside it; None: there is none.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {} if replica else {"access_log": XDS_CLUSTER}
@@ -109,7 +111,9 @@ def bootstrap(
         },
         # An ingress would report once more what the Envoys of clients report.
         **({} if replica else _reports()),
-        "static_resources": {"clusters": [_control_plane(xds, tls)]},
+        "static_resources": {
+            "clusters": [_control_plane(xds, tls), *([spire_agent(spire)] if spire else [])]
+        },
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],
@@ -171,7 +175,7 @@ def _control_plane_stream() -> dict[str, Any]:
     return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
-def _control_plane(xds: Address, tls: NodeTls | None) -> dict[str, Any]:
+def _control_plane(xds: Address, tls: NodeTls | SpireTls | None) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         # A control plane that is stopped or cut off without a word is noticed within 15 s.

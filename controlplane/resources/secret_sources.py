@@ -8,7 +8,7 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
 from controlplane.config import shown
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
+from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS, spire_secret
 
 MAX_PATH: Final = 4_096
 
@@ -22,10 +22,12 @@ class SecretSource(NamedTuple):
         certificate: The file, on the machine of the Envoy, that describes its certificate as an
             SDS response; empty: the control plane sends it.
         roots: The same of its roots.
+        spire: Whether a SPIRE agent on the machine of the Envoy sends both instead.
     """
 
     certificate: str = ""
     roots: str = ""
+    spire: bool = False
 
     @classmethod
     def in_folder(cls, folder: str) -> "SecretSource":
@@ -35,12 +37,16 @@ class SecretSource(NamedTuple):
 
     def to_metadata(self) -> dict[str, Any]:
         """What a bootstrap says of it, and `secret_source` reads."""
+        if self.spire:
+            return {"source": "spire"}
         if not self.certificate:
             return {"source": "ads"}
         return {"source": "files", "certificate": self.certificate, "roots": self.roots}
 
     def secret(self, name: SecretName) -> tls_v3.SdsSecretConfig:
         """What tells the Envoy where a secret is."""
+        if self.spire:
+            return tls_v3.SdsSecretConfig.from_dict(spire_secret(name))
         config = core_v3.ConfigSource(resource_api_version=core_v3.ApiVersion.V3)
         if not self.certificate:
             config.ads = core_v3.AggregatedConfigSource()
@@ -58,6 +64,9 @@ class SecretSource(NamedTuple):
 ADS: Final = SecretSource()
 """From the control plane."""
 
+SPIRE: Final = SecretSource(spire=True)
+"""From a SPIRE agent."""
+
 
 def secret_source(data: object, key: str) -> SecretSource | None:
     """Read where an Envoy's secrets come from; None where it has none.
@@ -74,9 +83,12 @@ def secret_source(data: object, key: str) -> SecretSource | None:
     kind = data.get("source") if isinstance(data, Mapping) else data
     if kind == "ads":
         return ADS
+    if kind == "spire":
+        return SPIRE
     if kind != "files" or not isinstance(data, Mapping):
-        raise ValueError(f"{key}.source must be ads or files, not {shown(kind)}")
-    return SecretSource(*(_path(data.get(it), f"{key}.{it}") for it in ("certificate", "roots")))
+        raise ValueError(f"{key}.source must be ads, files or spire, not {shown(kind)}")
+    certificate, roots = (_path(data.get(it), f"{key}.{it}") for it in ("certificate", "roots"))
+    return SecretSource(certificate, roots)
 
 
 def _path(text: object, key: str) -> str:

@@ -100,7 +100,7 @@ class View:
         role = wanted.get("role", SIDECAR)
         gateway = _gateway(role, addresses)
         replica = _replica(role, wanted.get("replica"), pools, addresses)
-        return _known(
+        return _shared(
             View(
                 None if pools is None else tuple(sorted(set(pools))),
                 () if gateway else tuple(sorted(addresses.items())),
@@ -130,23 +130,23 @@ class View:
             raise ValueError(f"it may not have pool {shown(beyond[0])}")
         if self.pools is not None:
             return self
-        return _known(replace(self, pools=tuple(sorted(allowed))))
+        return _shared(replace(self, pools=tuple(sorted(allowed))))
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
 
 
-_VIEWS: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
+_KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
 """The views of those who are connected; of who has left nothing is kept."""
 
 
-def _known(made: View) -> View:
+def _shared(made: View) -> View:
     """One object for equal views: it is looked up for every stream at every change."""
-    known = found() if (found := _VIEWS.get(made)) is not None else None
+    known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known
-    _VIEWS[made] = ref(made)
+    _KNOWN[made] = ref(made)
     return made
 
 

@@ -86,11 +86,14 @@ class Split:
         threshold: Bytes of body from which on a request is above.
         below: The others.
         above: Those.
+        explained: The fraction of the variance of the logarithm of the sizes that is between the
+            two sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
     """
 
     threshold: int
     below: Side
     above: Side
+    explained: float
 
     @property
     def separation(self) -> float:
@@ -197,22 +200,38 @@ class Sizes:
         def side(part: slice) -> Side:
             return Side(*(float(it[part].sum()) for it in (self._requests, self._bytes, squares)))
 
-        return Split(threshold, side(slice(None, index)), side(slice(index, None)))
+        return Split(
+            threshold, side(slice(None, index)), side(slice(index, None)), self._explained(index)
+        )
+
+    def _weights(self) -> tuple[NDArray[np.intp], Bins, Bins]:
+        """Of the bins with requests: which they are, what they weigh, and their log of the bytes.
+
+        Half of a bin's weight is that of its requests and half that of its bytes, so that neither
+        a few large requests nor many small ones go under.
+        """
+        used = np.flatnonzero(self._requests)
+        requests, sizes = self._requests[used], self._bytes[used]
+        weights = requests / requests.sum() + sizes / sizes.sum()
+        return used, weights / weights.sum(), np.log2(sizes / requests)
+
+    def _explained(self, index: int) -> float:
+        """The fraction of the variance that is between what is below a bin and the rest."""
+        used, weights, logs = self._weights()
+        sides = [(weights[each], logs[each]) for each in (used < index, used >= index)]
+        within = sum(_variance(*each) for each in sides)
+        whole = _variance(weights, logs)
+        return 1 - within / whole if whole else 0.0
 
     def threshold(self) -> Split | None:
         """The threshold that parts the sizes best; None where all requests are in one bin.
 
         Otsu's method on the logarithm of the bytes: the threshold with the most variance between
-        both sides. Half of a bin's weight is that of its requests and half that of its bytes, so
-        that neither a few large requests nor many small ones go under.
+        both sides.
         """
-        used = np.flatnonzero(self._requests)
+        used, weights, logs = self._weights()
         if used.size < 2:
             return None
-        requests, sizes = self._requests[used], self._bytes[used]
-        weights = requests / requests.sum() + sizes / sizes.sum()
-        weights /= weights.sum()
-        logs = np.log2(sizes / requests)
         below = np.cumsum(weights)[:-1]
         moment = np.cumsum(weights * logs)
         between = (moment[-1] * below - moment[:-1]) ** 2 / (below * (1 - below))
@@ -221,6 +240,15 @@ class Sizes:
         # likely to be crossed by what was not.
         index = int(used[best] + 1 + used[best + 1]) // 2
         return self._split(index, int(_EDGES[index]))
+
+
+def _variance(weights: Bins, values: Bins) -> float:
+    """The sum of squared differences from the mean, each times its weight."""
+    total = float(weights.sum())
+    if not total:
+        return 0.0
+    mean = float(weights @ values) / total
+    return float(weights @ (values - mean) ** 2)
 
 
 class RequestSizes:

@@ -121,9 +121,9 @@ async def served(
     tokens: Sequence[Token] = (),
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     networks: Sequence[str] | None = None,
-    issuer: Issuer | None = None,
     tls: Mapping[str, Any] | None = None,
     credentials: Credentials | None = None,
+    issuer: Issuer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
@@ -136,8 +136,8 @@ async def served(
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).page,
         tokens=(Token.of(token),) if token else tokens,
-        issuer=issuer,
         credentials=credentials,
+        issuer=issuer,
         limits=limits,
         clock=lambda: here.now,
         wall_clock=lambda: here.now,

@@ -207,6 +207,18 @@ def test_a_folder_that_becomes_unusable_changes_nothing_and_is_named_once(
     assert caplog.records[-1].getMessage() == f"{folder.path} has changed and is in use"
 
 
+def test_the_log_says_once_that_the_intermediate_ends_soon(
+    issuer: Issuer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.look()
+    assert not caplog.records
+    clock.now += 5 * 365 * DAY - 60 * DAY
+    for _ in range(3):
+        issuer.look()
+    (record,) = caplog.records
+    assert "ends on 2032-01-14; `plimsoll ca rotate` replaces it" in record.getMessage()
+
+
 def test_a_ca_of_another_trust_domain_is_refused(folder: CaFolder) -> None:
     with pytest.raises(
         CaError, match=r"signs for mesh\.example, and identity\.trust_domain is other"

@@ -4,10 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
 from controlplane.config import PoolEntry, SettingsError, validated
@@ -157,6 +158,44 @@ def test_envoy_reads_such_names_as_texts(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_envoy_takes_a_bootstrap_with_a_spire_agent(tmp_path: Path) -> None:
+    arguments = ["--node", "n", "--spire", "/run/agent.sock", "--tls-name", "spiffe://d/cp"]
+    file = tmp_path / "envoy.yaml"
+    file.write_text(CliRunner().invoke(plimsoll, ["bootstrap", *arguments]).output)
+    data = yaml.safe_load(file.read_text())
+    assert data["node"]["metadata"]["plimsoll"]["identity"] == {"source": "spire"}
+    assert [it["name"] for it in data["static_resources"]["clusters"]] == [
+        "_plimsoll",
+        "spire_agent",
+    ]
+    argv = [str(ENVOY), "--mode", "validate", "-c", str(file)]
+    ran = subprocess.run(argv, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_files_for_the_control_plane_go_with_an_agent_for_the_others(tmp_path: Path) -> None:
+    files = [f"--tls-{it}={tmp_path / it}" for it in ("certificate", "key", "ca")]
+    arguments = ["bootstrap", "--node", "n", "--spire", "/a", *files, "--json"]
+    data = json.loads(CliRunner().invoke(plimsoll, arguments).stdout)
+    (control_plane, agent) = data["static_resources"]["clusters"]
+    assert agent["name"] == "spire_agent"
+    assert "spire_agent" not in json.dumps(control_plane)
+    assert str(tmp_path / "identity.json") in json.dumps(control_plane)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--spire", "agent.sock"], "--spire: 'agent.sock' is not the absolute path of a socket"),
+        (["--spire", "/a", "--identity", "ads"], "--spire and --identity exclude each other"),
+    ],
+)
+def test_a_spire_agent_is_the_only_source(arguments: list[str], problem: str) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "n", *arguments])
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
 async def test_a_pool_that_the_control_plane_does_not_have_is_said() -> None:
     async with served() as api:
         await api.filled()
@@ -223,3 +262,69 @@ def test_files_that_name_other_certificates_are_not_overwritten(tmp_path: Path) 
     assert result.exit_code == 1
     assert "names other files" in result.output
     assert (tmp_path / "roots.json").read_text() == "{}"
+
+
+TLS = ("--tls-certificate", "node.pem", "--tls-key", "key.pem", "--tls-ca", "ca.pem")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(plimsoll, ["bootstrap", *arguments])
+
+
+def control_plane_tls(result: Result) -> dict[str, Any]:
+    (cluster,) = json.loads(result.stdout)["static_resources"]["clusters"]
+    found: dict[str, Any] = cluster["transport_socket"]["typed_config"]
+    return found
+
+
+def test_certificates_are_read_through_secrets_in_files_that_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tls = control_plane_tls(invoke("--node", "n", *TLS, "--json"))
+    common = tls["common_tls_context"]
+    (identity,) = common["tls_certificate_sds_secret_configs"]
+    roots = common["combined_validation_context"]["validation_context_sds_secret_config"]
+    paths = [it["sds_config"]["path_config_source"]["path"] for it in (identity, roots)]
+    assert paths == [str(tmp_path / f"{name}.json") for name in ("identity", "roots")]
+    (secret,) = json.loads(Path(paths[0]).read_text())["resources"]
+    assert secret["tls_certificate"] == {
+        "certificate_chain": {"filename": str(tmp_path / "node.pem")},
+        "private_key": {"filename": str(tmp_path / "key.pem")},
+        "watched_directory": {"path": str(tmp_path)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "name"),
+    [
+        (("--xds", "10.0.0.5:1"), "IP_ADDRESS", "10.0.0.5"),
+        (("--xds", "[fd00::5]:1"), "IP_ADDRESS", "fd00::5"),
+        (("--xds", "plimsoll.example:1"), "DNS", "plimsoll.example"),
+        (("--xds", "10.0.0.5:1", "--tls-name", "plimsoll.example"), "DNS", "plimsoll.example"),
+        (("--tls-name", "spiffe://plimsoll.local/x"), "URI", "spiffe://plimsoll.local/x"),
+    ],
+)
+def test_the_control_plane_must_have_the_name_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], kind: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tls = control_plane_tls(invoke("--node", "n", *TLS, *options, "--json"))
+    context = tls["common_tls_context"]["combined_validation_context"]["default_validation_context"]
+    assert context["match_typed_subject_alt_names"] == [
+        {"san_type": kind, "matcher": {"exact": name}}
+    ]
+    assert tls.get("sni") == (name if kind == "DNS" else None)
+
+
+@pytest.mark.parametrize("left_out", [0, 2, 4])
+def test_a_certificate_its_key_and_the_roots_go_together(left_out: int) -> None:
+    result = invoke("--node", "n", *TLS[:left_out], *TLS[left_out + 2 :])
+    assert result.exit_code == 2
+    assert "--tls-certificate, --tls-key and --tls-ca go together" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    result = invoke("--node", "n", *TLS, "--tls-secrets", str(tmp_path / "none"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "identity.json cannot be written: No such file or directory" in result.stderr

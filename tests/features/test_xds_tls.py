@@ -16,7 +16,7 @@ import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
 import envoy_data_plane.envoy.service.status.v3 as status_v3
 import grpc
 import pytest
-from grpc._cython import cygrpc
+from grpc.experimental.session_cache import ssl_session_cache_lru
 
 from controlplane.identity import Admission, Credentials
 from controlplane.resources.health_checks import Checked
@@ -61,7 +61,8 @@ async def channel(
     plane: Plane, leaf: Leaf | None = GOOD, **options: Any
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A connection with this certificate."""
-    made = grpc.ssl_channel_credentials(CA.root, leaf and leaf.key, leaf and leaf.certificate)
+    pair = (leaf.key, leaf.certificate) if leaf else (None, None)
+    made = grpc.ssl_channel_credentials(CA.root, *pair)
     # Without this, channels with the same certificate share a connection.
     arguments = [("grpc.use_local_subchannel_pool", 1), *options.items()]
     async with grpc.aio.secure_channel(str(plane.address), made, options=arguments) as opened:
@@ -241,7 +242,7 @@ async def test_an_expired_certificate_does_not_come_back_by_a_resumed_session() 
     seconds = 6.0
     leaf = CA.node("sidecar-1", ends=seconds)
     ends = time.time() + seconds
-    cache = cygrpc.SSLSessionCacheLRU(1)
+    cache = ssl_session_cache_lru(1)  # type: ignore[no-untyped-call]
     # A session is kept under the name of the server, and not under an address.
     options = {"grpc.ssl_session_cache": cache, "grpc.ssl_target_name_override": "localhost"}
     async with asyncio.timeout(DEADLINE), serving(A, tls=tls()) as plane:

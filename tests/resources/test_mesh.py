@@ -19,7 +19,7 @@ from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.mesh import RBAC_FILTER
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.resources.secret_sources import ADS, SecretSource
+from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
 from tests.fleet.fleets import after, put
@@ -280,3 +280,21 @@ def test_an_ingress_holds_nothing_once_its_pool_is_gone() -> None:
     changes = shown.changed_since(held.revision)
     assert changes is not None
     assert changes[LISTENER] == {"ingress"}
+
+
+def test_a_spire_agent_is_asked_for_its_own_names() -> None:
+    shown = catalog("strict").view(View(secrets=SPIRE))
+    common = upstream(cluster(shown).transport_socket)
+    combined = common.combined_validation_context
+    assert combined is not None
+    roots = combined.validation_context_sds_secret_config
+    assert roots is not None
+    configs = [*common.tls_certificate_sds_secret_configs, roots]
+    assert [it.name for it in configs] == ["default", "ROOTCA"]
+    for config in configs:
+        assert config.sds_config is not None
+        source = config.sds_config.api_config_source
+        assert source is not None
+        assert source.api_type == core_v3.ApiConfigSourceApiType.GRPC
+        assert source.grpc_services[0].envoy_grpc is not None
+        assert source.grpc_services[0].envoy_grpc.cluster_name == "spire_agent"

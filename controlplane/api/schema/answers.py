@@ -120,12 +120,26 @@ class Node(Answer):
     types: tuple[NodeType, ...]
     disagrees: tuple[Disagreement, ...] = ()
     """Replicas whose health it sees differently."""
+    identity: str = ""
+    """The SPIFFE id of its certificate; empty without TLS."""
+
+
+class RefusedNode(Answer):
+    """A client of xDS that was not admitted within the last ten minutes."""
+
+    id: str
+    """The node that its certificate names; an IP address where it names none."""
+    peer: str
+    """Where it came from last."""
+    reason: str
+    age_s: float
 
 
 class NodeList(Answer):
-    """The connected Envoys."""
+    """The connected Envoys, and those that were refused."""
 
     nodes: tuple[Node, ...]
+    refused: tuple[RefusedNode, ...] = ()
 
 
 class AuditEntry(Answer):

@@ -260,7 +260,7 @@ LIST_NODES: Final = Operation(
     path="/v1/nodes",
     summary="List the connected Envoys",
     description="For each: what it was sent and has acknowledged of every type, and its last"
-    " rejection.",
+    " rejection. `refused` has clients whose certificate was not admitted.",
     answers={_OK: NodeList},
 )
 FOLLOW_EVENTS: Final = Operation(
