@@ -283,7 +283,7 @@ def test_an_ingress_holds_nothing_once_its_pool_is_gone() -> None:
 
 
 def test_a_spire_agent_is_asked_for_its_own_names() -> None:
-    shown = catalog("strict").view(View(secrets=SPIRE))
+    shown = catalog("strict").view(View(identity=SPIRE))
     common = upstream(cluster(shown).transport_socket)
     combined = common.combined_validation_context
     assert combined is not None

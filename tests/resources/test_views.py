@@ -12,7 +12,7 @@ from controlplane.config import Address
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
-from controlplane.resources.secret_sources import ADS, SecretSource
+from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 
 
@@ -259,7 +259,8 @@ def test_an_ingress_that_says_something_else_is_refused(wrong: dict[str, object]
 
 
 @pytest.mark.parametrize(
-    "source", [ADS, SecretSource("/a/identity.json", "/b/roots.json"), SecretSource.in_folder("/a")]
+    "source",
+    [ADS, SPIRE, SecretSource("/a/identity.json", "/b/roots.json"), SecretSource.in_folder("/a")],
 )
 def test_where_secrets_come_from_is_read_as_it_is_written(source: SecretSource) -> None:
     assert View.of({"plimsoll": {"identity": source.to_metadata()}}).identity == source
@@ -272,7 +273,7 @@ def test_where_secrets_come_from_is_read_as_it_is_written(source: SecretSource) 
         {},
         [],
         1.0,
-        {"source": "spire"},
+        {"source": "disk"},
         {"source": "files"},
         {"source": "files", "certificate": "/a", "roots": "b"},
         {"source": "files", "certificate": "/a\n", "roots": "/b"},
