@@ -106,8 +106,8 @@ class Shown(Snapshot):
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
-        secrets = view.secrets
-        self._trust = Trust(secrets, catalog.trust_domain) if secrets is not None else None
+        source = view.identity
+        self._trust = Trust(source, catalog.trust_domain) if source is not None else None
 
     @property
     def revision(self) -> Revision:

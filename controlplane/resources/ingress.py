@@ -78,7 +78,7 @@ class Ingress(Snapshot):
         if held is None or name not in self.names(type_url):
             return None
         settings, (_, address) = held.pool.settings, self._view.listen[0]
-        domain, secrets = self._catalog.trust_domain, self._view.secrets
+        domain, secrets = self._catalog.trust_domain, self._view.identity
         if type_url == CLUSTER:
             return _cluster(name, self._replica, is_for_retries=name != INGRESS)
         if type_url == ROUTE:
@@ -93,7 +93,7 @@ class Ingress(Snapshot):
             return ()
         if type_url == LISTENER and held.pool.settings.mesh.mode == "strict":
             # Without a certificate it can let nobody in.
-            return _NAMES[LISTENER] if self._view.secrets is not None else ()
+            return _NAMES[LISTENER] if self._view.identity is not None else ()
         return _NAMES.get(type_url, ())
 
     def changed_since(self, revision: Revision | None) -> Changes | None:

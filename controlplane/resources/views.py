@@ -42,7 +42,7 @@ class View:
             if it tells of none.
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
-        secrets: Where its certificates come from; None: it has none.
+        identity: Where its certificates come from; None: it has none.
         replica: Where the replica serves that it is beside, if it is an ingress; then it has one
             pool, for which `listen` says where it listens.
     """
@@ -54,14 +54,14 @@ class View:
     access_log: str | None = None
     log: LogFormat | None = None
     trusted_proxies: int = 0
-    secrets: SecretSource | None = None
+    identity: SecretSource | None = None
     replica: Address | None = None
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        more = (self.log, self.trusted_proxies, self.secrets, self.replica)
+        more = (self.log, self.trusted_proxies, self.identity, self.replica)
         object.__setattr__(self, "_hash", hash((*said, *more)))
 
     def __hash__(self) -> int:

@@ -114,6 +114,12 @@ def test_a_control_plane_with_a_name_is_looked_up() -> None:
         (["--locality", "e u/a"], "--locality: region: 'e u' must match"),
         (["--max-heap", "2GB"], "--max-heap: '2GB' is not a size"),
         (["--max-heap", "64MiB"], "--max-heap: 64MiB is less than Envoy runs in"),
+        (["--ingress", "p=127.0.0.1:1"], "--ingress: 'p=127.0.0.1:1' is not POOL=HOST:PORT,HOST"),
+        (["--ingress", "p=127.0.0.1:1,x:1"], "--ingress: 'x' is a name"),
+        (["--ingress", "p=1.1.1.1:1,1.1.1.1:1"], "--ingress: 1.1.1.1:1 is both where"),
+        (["--ingress", "p=1.1.1.1:1,1.1.1.1:2", "--pool", "p"], "--ingress excludes"),
+        (["--identity", "ads"], "--identity ads goes with --tls-certificate"),
+        (["--identity-key", "a"], "--identity-certificate, --identity-key and --identity-ca go"),
     ],
 )
 def test_nonsense_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
@@ -219,6 +225,43 @@ def test_a_listener_of_a_pool_that_the_envoy_does_not_want_is_said() -> None:
     arguments = ["--pool", "minilm", "--listen", "minlm=127.0.0.1:1"]
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
     assert result.stderr.startswith("plimsoll: warning: --listen moves pool 'minlm', which no")
+
+
+def test_an_ingress_travels_as_node_metadata_and_reports_nothing() -> None:
+    arguments = ["--ingress", "p=10.0.0.1:443,127.0.0.1:9001"]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    data = yaml.safe_load(result.output)
+    assert data["node"]["metadata"]["plimsoll"] == {
+        "pools": ["p"],
+        "role": "ingress",
+        "listen": {"p": "10.0.0.1:443"},
+        "replica": "127.0.0.1:9001",
+    }
+    assert not data.keys() & {"cluster_manager", "hds_config"}
+
+
+def test_certificates_for_other_envoys_are_named_by_files_that_it_writes(tmp_path: Path) -> None:
+    files = [f"--identity-{it}={tmp_path / it}.pem" for it in ("certificate", "key", "ca")]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *files, "--json"])
+    assert result.exit_code == 0, result.output
+    metadata = json.loads(result.stdout)["node"]["metadata"]["plimsoll"]
+    assert metadata["identity"] == {
+        "source": "files",
+        "certificate": str(tmp_path / "identity.json"),
+        "roots": str(tmp_path / "roots.json"),
+    }
+    (secret,) = json.loads((tmp_path / "identity.json").read_text())["resources"]
+    chain = secret["tls_certificate"]["certificate_chain"]
+    assert chain == {"filename": str(tmp_path / "certificate.pem")}
+
+
+def test_files_that_name_other_certificates_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "roots.json").write_text("{}")
+    files = [f"--identity-{it}={tmp_path / it}.pem" for it in ("certificate", "key", "ca")]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *files])
+    assert result.exit_code == 1
+    assert "names other files" in result.output
+    assert (tmp_path / "roots.json").read_text() == "{}"
 
 
 TLS = ("--tls-certificate", "node.pem", "--tls-key", "key.pem", "--tls-ca", "ca.pem")

@@ -289,7 +289,7 @@ async def test_a_request_that_ends_replicas_ends_no_more_than_two_behind_ingress
 async def test_a_replica_that_resets_used_connections_loses_no_request_behind_its_ingress(
     tmp_path: Path,
 ) -> None:
-    async with faulty(tmp_path, 2) as (egress, replicas):
+    async with faulty(tmp_path, 1) as (egress, replicas):
         replicas[0].fault = "resets-reused"
         async with load(egress, POOL) as statuses:
             await goes_on(statuses, 200)

@@ -25,9 +25,9 @@ from controlplane.resources.views import View
 from tests.fleet.fleets import after, put
 from tests.resources.decoded import TIER
 
-PLAIN, SECURED = View(), View(secrets=ADS)
+PLAIN, SECURED = View(), View(identity=ADS)
 BESIDE = View(
-    ("p",), (("p", Address("10.0.0.1", 443)),), secrets=ADS, replica=Address("127.0.0.1", 9001)
+    ("p",), (("p", Address("10.0.0.1", 443)),), identity=ADS, replica=Address("127.0.0.1", 9001)
 )
 TLS_1_3 = tls_v3.TlsParametersTlsProtocol.TLSv1_3
 
@@ -137,7 +137,7 @@ def test_an_egress_takes_only_ingresses_of_the_pool_and_no_old_tls() -> None:
 
 
 def test_secrets_come_from_the_files_that_an_envoy_names() -> None:
-    view = View(secrets=SecretSource.in_folder("/etc/mesh"))
+    view = View(identity=SecretSource.in_folder("/etc/mesh"))
     context = upstream(cluster(catalog("strict").view(view)).transport_socket)
     (own,) = context.tls_certificate_sds_secret_configs
     assert own.sds_config is not None
@@ -283,7 +283,7 @@ def test_an_ingress_holds_nothing_once_its_pool_is_gone() -> None:
 
 
 def test_a_spire_agent_is_asked_for_its_own_names() -> None:
-    shown = catalog("strict").view(View(secrets=SPIRE))
+    shown = catalog("strict").view(View(identity=SPIRE))
     common = upstream(cluster(shown).transport_socket)
     combined = common.combined_validation_context
     assert combined is not None

@@ -12,6 +12,7 @@ from controlplane.config import Address
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
+from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 
 
@@ -223,3 +224,61 @@ def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(100):
         made.view(View(pools=(f"p{number}",)))
     assert len(made._views) <= 10
+
+
+INGRESS = {
+    "role": "ingress",
+    "pools": ["p"],
+    "listen": {"p": "10.0.0.1:443"},
+    "replica": "127.0.0.1:9001",
+}
+
+
+def test_an_ingress_says_where_it_listens_and_where_its_replica_is() -> None:
+    found = View.of({"plimsoll": INGRESS})
+    assert found.listen == (("p", Address("10.0.0.1", 443)),)
+    assert found.replica == Address("127.0.0.1", 9001)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pools": None},
+        {"pools": ["p", "q"]},
+        {"listen": {}},
+        {"listen": {"q": "10.0.0.1:443"}},
+        {"listen": {"p": "10.0.0.1:443", "q": "10.0.0.1:444"}},
+        {"replica": None},
+        {"replica": "localhost:1"},
+        {"replica": "10.0.0.1:443"},
+        {"role": "sidecar"},
+    ],
+)
+def test_an_ingress_that_says_something_else_is_refused(wrong: dict[str, object]) -> None:
+    assert refusal({**INGRESS, **wrong}).startswith("node metadata plimsoll.")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [ADS, SPIRE, SecretSource("/a/identity.json", "/b/roots.json"), SecretSource.in_folder("/a")],
+)
+def test_where_secrets_come_from_is_read_as_it_is_written(source: SecretSource) -> None:
+    assert View.of({"plimsoll": {"identity": source.to_metadata()}}).identity == source
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "files",
+        {},
+        [],
+        1.0,
+        {"source": "disk"},
+        {"source": "files"},
+        {"source": "files", "certificate": "/a", "roots": "b"},
+        {"source": "files", "certificate": "/a\n", "roots": "/b"},
+        {"source": "files", "certificate": "/" + "a" * 5000, "roots": "/b"},
+    ],
+)
+def test_secrets_from_nowhere_are_refused(identity: object) -> None:
+    assert refusal({"identity": identity}).startswith("node metadata plimsoll.identity.")
