@@ -19,6 +19,7 @@ from controlplane.config.memory import MemorySettings
 from controlplane.config.metrics import MetricsSettings
 from controlplane.config.replica import ReplicaEntry
 from controlplane.config.servers import SERVERS
+from controlplane.config.tls import ListenerTls, UpstreamSettings
 from controlplane.config.values import (
     BufferSize,
     Duration,
@@ -31,9 +32,15 @@ from controlplane.config.values import (
 
 
 class ListenerSettings(Settings):
-    """What a sidecar opens for its application."""
+    """What a sidecar opens for its application.
+
+    Attributes:
+        address: Where it listens.
+        tls: None: in plain text.
+    """
 
     address: ListenerAddress
+    tls: ListenerTls | None = None
 
 
 class RouteSettings(Settings):
@@ -77,6 +84,7 @@ class PoolSettings(Settings):
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
     listener: ListenerSettings
+    upstream: UpstreamSettings = UpstreamSettings()
     route: RouteSettings = RouteSettings()
     objective: ObjectiveSettings | None = None
     classes: tuple[ClassSettings, ...] | None = Field(
@@ -87,6 +95,11 @@ class PoolSettings(Settings):
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
 
+    @property
+    def is_grpc(self) -> bool:
+        """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""
+        return self.health_check.protocol == "grpc"
+
     @model_validator(mode="before")
     @classmethod
     def _health_of_server(cls, data: Any) -> Any:
@@ -95,9 +108,27 @@ class PoolSettings(Settings):
         profile = metrics.get("profile") if isinstance(metrics, dict) else None
         server = SERVERS.get(profile) if isinstance(profile, str) else None
         check = data.get("health_check", {}) if server else None
-        if server is None or not isinstance(check, dict):
+        if server is None or not isinstance(check, dict) or check.get("protocol") == "grpc":
             return data
         return {**data, "health_check": {"path": server.health, **check}}
+
+    @model_validator(mode="after")
+    def _grpc_fits(self) -> Self:
+        if not self.is_grpc:
+            return self
+        if self.upstream.protocol != "http2":
+            raise SettingsError(
+                "grpc needs upstream: {protocol: http2}: gRPC is spoken over HTTP/2",
+                ("health_check", "protocol"),
+            )
+        for index, one in enumerate(self.classes or ()):
+            if one.match.lengths is not None:
+                raise SettingsError(
+                    "matches by length, and requests of gRPC do not say how long they are: match"
+                    " by header or prefix",
+                    ("classes", index, "match"),
+                )
+        return self
 
     @model_validator(mode="after")
     def _classes_fit(self) -> Self:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
+from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 
@@ -39,6 +40,7 @@ def bootstrap(
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
+    gateway_tls: GatewayTls | None = None,
     protocol: Protocol = "delta",
     max_heap: int = MAX_HEAP,
     log: LogFormat | None = None,
@@ -55,6 +57,7 @@ def bootstrap(
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
+        gateway_tls: How that listener terminates TLS; None: it does not.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
         log: How it writes a line for each request to its standard output; None: it writes none.
@@ -71,6 +74,8 @@ def bootstrap(
         wanted["pools"] = sorted(set(pools))
     if gateway:
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
+        if gateway_tls is not None:
+            wanted["tls"] = gateway_tls.model_dump(mode="json", exclude_none=True)
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
     node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}

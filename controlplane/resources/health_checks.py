@@ -46,9 +46,10 @@ def health_check_specifier(checked: Iterable[Checked]) -> bytes:
     clusters, intervals = [], [MOST]
     for name, found in groupby(checked, key=lambda it: it.pool.name):
         several = [*found]
-        check, interval = several[0].pool.settings.health_check, check_interval(several[0].pool)
+        settings, interval = several[0].pool.settings, check_interval(several[0].pool)
+        check = settings.health_check.model_copy(update=_AT_ONCE)
         intervals.append(interval)
-        message = health_check(check.model_copy(update=_AT_ONCE), interval)
+        message = health_check(settings.model_copy(update={"health_check": check}), interval)
         clusters.append(
             pb.ClusterHealthCheck(
                 cluster_name=f"{PREFIX}{name}",
