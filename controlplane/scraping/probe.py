@@ -58,10 +58,10 @@ class Prober:
         """Ask a replica once."""
         try:
             is_well = await self._is_well(target)
-        except (ssl.SSLCertVerificationError, AccessError) as error:
-            return self._distrust(target, str(error))
         except aiohttp.ClientConnectorCertificateError as error:
-            return self._distrust(target, str(error.certificate_error))
+            return self._distrust(target, error.certificate_error)
+        except (ssl.SSLCertVerificationError, AccessError) as error:
+            return self._distrust(target, error)
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, ConnectionRefusedError)
             return Probe.REFUSED if refused else Probe.UNREACHABLE
@@ -76,10 +76,11 @@ class Prober:
         """Keep nothing of a replica that is not asked any more."""
         self._distrusted.pop(key, None)
 
-    def _distrust(self, target: Target, why: str) -> Probe:
+    def _distrust(self, target: Target, error: Exception) -> Probe:
+        why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
         # It is asked again in a moment, and says the same.
-        if self._distrusted.get(target.key) != why:
-            self._distrusted[target.key] = why
+        if self._distrusted.get(target.key) != str(why):
+            self._distrusted[target.key] = str(why)
             where = f"{target.pool}/{target.replica.id} at {target.replica.settings.address}"
             _log.warning("the certificate of %s is not trusted: %s", where, why)
         return Probe.UNTRUSTED
