@@ -16,6 +16,7 @@ from controlplane.config import PoolSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.policies import load_balancing_policy, taking_turns
+from controlplane.resources.retries import GRPC_AS_HTTP
 from controlplane.resources.tls import upstream_socket
 
 UNLIMITED: Final = 1 << 20
@@ -34,11 +35,6 @@ RETRY_CHECKS: Final = 5
 IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
-
-GRPC_FAILED: Final = "2|8|13|14|15"
-"""The statuses of gRPC that count as 5xx and 429 do: UNKNOWN (what servers make of an exception),
-RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS. The others say that the request was wrong, or
-that its client gave up."""
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -137,7 +133,7 @@ def _http_options(
     of them. An error of gRPC is a 200 with a status of its own, which Envoy sees here where the
     answer is nothing else.
     """
-    failed = [(":status", "429|5.."), ("grpc-status", GRPC_FAILED)]
+    failed = [(":status", "429|5.."), ("grpc-status", "|".join(map(str, GRPC_AS_HTTP)))]
     return http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
             idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=requests_per_connection
