@@ -52,7 +52,7 @@ class GrpcReplica:
     async def start(self, credentials: grpc.ServerCredentials | None = None) -> None:
         """Serve until it is stopped; over TLS where there are credentials."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Embed": grpc.unary_unary_rpc_method_handler(self._embed),
             "EmbedEach": grpc.stream_stream_rpc_method_handler(self._embed_each),
         }
@@ -112,8 +112,10 @@ class Client:
     """Sends requests of gRPC through a listener."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._embed = channel.unary_unary(METHOD)
-        self._embed_each = channel.stream_stream(f"/{SERVICE}/EmbedEach")
+        self._embed: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        self._embed_each: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{SERVICE}/EmbedEach"
+        )
 
     async def embed(self) -> tuple[grpc.StatusCode, str]:
         """Send a request; returns its status, and who answered or what the error says."""
@@ -129,7 +131,9 @@ class Client:
         found = []
         for text in texts:
             await call.write(text)
-            found.append(await call.read())
+            answer = await call.read()
+            assert isinstance(answer, bytes)
+            found.append(answer)
         await call.done_writing()
         return found
 

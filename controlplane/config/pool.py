@@ -96,6 +96,11 @@ class PoolSettings(Settings):
     memory: MemorySettings = MemorySettings()
 
     @property
+    def is_verified_by_id(self) -> bool:
+        """Whether the certificate of each of its replicas must be of the replica's id."""
+        return self.upstream.tls is not None and self.upstream.tls.server_name is None
+
+    @property
     def is_grpc(self) -> bool:
         """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""
         return self.health_check.protocol == "grpc"

@@ -124,17 +124,28 @@ def to_check(
     stay = {
         (it.pool.name, it.replica.id)
         for it in known
-        if it.replica.id in shown.get(it.pool.name, ()) and it.pool.name in fleet.pools
+        if it.replica.id in shown.get(it.pool.name, ()) and _is_asked(fleet, it.pool.name)
     }
     if len(stay) < MOST:
         names = (
             fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
         )
-        new = ((name, id_) for name in names for id_ in shown.get(name, ()))
+        asked = (name for name in names if _is_asked(fleet, name))
+        new = ((name, id_) for name in asked for id_ in shown.get(name, ()))
         more = (key for key in new if key not in stay and key[1] in fleet.pools[key[0]].replicas)
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
     return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+
+
+def _is_asked(fleet: Fleet, name: str) -> bool:
+    """Whether Envoys are asked to check a pool's replicas.
+
+    Where each certificate must be of its replica's id they are not: over HDS an Envoy does not
+    learn the id, and would take any name.
+    """
+    pool = fleet.pools.get(name)
+    return pool is not None and not pool.settings.is_verified_by_id
 
 
 class NodeListeners:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import trustme
 
-from tests.envoy.authority import Files
+from tests.authority import Files
 from tests.envoy.pools import HEALTH_CHECK, pool
 from tests.grpc_replica import SERVICE, Client, Fault, GrpcReplica, client, grpc_replica
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
@@ -196,7 +196,7 @@ async def test_replicas_over_tls_are_verified_by_name_and_their_health_too(tmp_p
     )
     trusted = grpc.ssl_channel_credentials(edge.ca.read_bytes())
     tls = {"ca": str(inner.ca), "server_name": "r.test"}
-    more = {"upstream": {"protocol": "http2", "tls": tls}}
+    more: dict[str, Any] = {"upstream": {"protocol": "http2", "tls": tls}}
     async with (
         grpc_replica(credentials=credentials) as one,
         fleet(tmp_path, [one], **more) as (plane, envoy, plain),

@@ -15,7 +15,7 @@ from controlplane.config import Address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.scraping.http2 import ask
-from tests.envoy.authority import Files, client_context, serial_of
+from tests.authority import Files, client_context, serial_of
 from tests.envoy.pools import PROTOCOLS, pool_of, running
 from tests.processes import DEADLINE, Envoy, free_port, serving, sidecar, until
 from tests.replica import FakeReplica, replica
