@@ -51,10 +51,7 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     well = "SERVING" if settings.protocol == "grpc" else "200"
     if readiness.state is State.STARTING:
         asked = f"has not answered {well}{lasted}" if readiness.probed else "has not been tried yet"
-        untrusted = ""
-        if readiness.answer is Probe.UNTRUSTED:
-            untrusted = "; its certificate is not trusted, the control plane's log says why"
-        yield f"Not known to Envoy yet: {check} {asked}{untrusted}"
+        yield f"Not known to Envoy yet: {check} {asked}"
     elif readiness.state is State.GONE and not readiness.probed:
         yield f"Envoys knew it before the control plane restarted; {check} has not been tried yet"
     elif readiness.state is State.GONE:
@@ -62,6 +59,10 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
             f"Gone{lasted}: {address} refused a connection, or another process took over; Envoy's"
             f" health checks keep requests away until {check} answers {well}"
         )
+    tls = report.pool.settings.upstream.tls
+    if readiness.answer is Probe.UNTRUSTED and tls is not None:
+        name = tls.name_of(report.replica.id)
+        yield f"Its certificate is not trusted as one of {name}; the control plane's log says why"
 
 
 def _of_disputes(report: ReplicaReport) -> Iterator[str]:

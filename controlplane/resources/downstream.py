@@ -36,6 +36,7 @@ _LOGGED: Final = {
     "time": "%START_TIME%",
     "method": "%REQ(:METHOD)%",
     "status": "%RESPONSE_CODE%",
+    "grpc": "%GRPC_STATUS%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "duration_ms": "%DURATION%",

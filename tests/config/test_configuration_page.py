@@ -20,6 +20,7 @@ from controlplane.config.pool import (
     RouteSettings,
 )
 from controlplane.config.replica import Locality, ReplicaEntry
+from controlplane.config.tls import ListenerTls, UpstreamSettings, UpstreamTls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 BLOCK, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -52,6 +53,7 @@ def test_it_shows_every_key() -> None:
         (StoreSettings, data["store"]),
         (PoolEntry, pool),
         (ListenerSettings, pool["listener"]),
+        (UpstreamSettings, pool["upstream"]),
         (RouteSettings, pool["route"]),
         (BalancingSettings, pool["balancing"]),
         (HealthCheckSettings, pool["health_check"]),
@@ -65,5 +67,7 @@ def test_it_shows_every_key() -> None:
         assert keys.keys() == model.model_fields.keys(), model
     for key in ClassMatch.model_fields:
         assert f"`{key}" in PAGE
+    for key in (*ListenerTls.model_fields, *UpstreamTls.model_fields):
+        assert f"{key}: " in BLOCK
     for family in FAMILIES:
         assert f"`{family}`" in PAGE
