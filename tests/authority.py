@@ -27,8 +27,8 @@ class Files:
     def renew(self, *names: str) -> int:
         """Put another certificate in the place of this one; returns its serial number."""
         made = self._authority.issue_cert(*names)
-        _replace(self.key, made.private_key_pem.bytes())
-        _replace(self.certificate, b"".join(it.bytes() for it in made.cert_chain_pems))
+        replaced(self.key, made.private_key_pem.bytes())
+        replaced(self.certificate, b"".join(it.bytes() for it in made.cert_chain_pems))
         return serial_of(made.cert_chain_pems[0].bytes())
 
     @property
@@ -43,7 +43,8 @@ class Files:
         return context
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replaced(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one at once."""
     beside = path.with_suffix(".new")
     beside.write_bytes(content)
     beside.replace(path)

@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health_aio
 
+from controlplane.resources.gateways import POOL_HEADER
 from tests.processes import free_port
 
 SERVICE = "embed.v1.Embed"
@@ -111,7 +112,8 @@ async def grpc_replica(
 class Client:
     """Sends requests of gRPC through a listener."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, pool: str) -> None:
+        self._metadata = ((POOL_HEADER, pool),)
         self._embed: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         self._embed_each: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             f"/{SERVICE}/EmbedEach"
@@ -120,7 +122,7 @@ class Client:
     async def embed(self) -> tuple[grpc.StatusCode, str]:
         """Send a request; returns its status, and who answered or what the error says."""
         try:
-            answer = await self._embed(b"a text", timeout=20)
+            answer = await self._embed(b"a text", timeout=20, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             return error.code(), error.details() or ""
         return grpc.StatusCode.OK, answer.decode()
@@ -140,7 +142,10 @@ class Client:
 
 @asynccontextmanager
 async def client(
-    address: str, credentials: grpc.ChannelCredentials | None = None, name: str | None = None
+    address: str,
+    credentials: grpc.ChannelCredentials | None = None,
+    name: str | None = None,
+    pool: str = "p",
 ) -> AsyncIterator[Client]:
     """A client of a listener; over TLS where there are credentials, and verified by name."""
     options: list[tuple[str, Any]] = [
@@ -153,4 +158,4 @@ async def client(
     else:
         channel = grpc.aio.secure_channel(address, credentials, options=options)
     async with channel:
-        yield Client(channel)
+        yield Client(channel, pool)

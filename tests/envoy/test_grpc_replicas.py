@@ -1,6 +1,7 @@
 """Replicas that speak gRPC, through a real Envoy: balanced, checked, tried again, left out."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,12 +12,27 @@ import grpc
 import pytest
 import trustme
 
+from controlplane.config import Address
+from controlplane.resources.bootstrap import bootstrap
 from tests.authority import Files
 from tests.envoy.pools import HEALTH_CHECK, pool
-from tests.grpc_replica import SERVICE, Client, Fault, GrpcReplica, client, grpc_replica
-from tests.processes import Envoy, Plimsoll, serving, sidecar, until
+from tests.envoy.pools import running as envoy_running
+from tests.grpc_replica import METHOD, SERVICE, Client, Fault, GrpcReplica, client, grpc_replica
+from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until
 
 OK = grpc.StatusCode.OK
+
+
+def entry_of(replicas: list[GrpcReplica], **more: Any) -> dict[str, Any]:
+    """A pool of these replicas, as a config file has it."""
+    settings: dict[str, Any] = {
+        "metrics": {"profile": "none"},
+        "upstream": {"protocol": "http2"},
+        "health_check": {**HEALTH_CHECK, "protocol": "grpc", "service": SERVICE},
+        **more,
+    }
+    entry = pool("p", {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)})
+    return {**entry, **settings}
 
 
 @asynccontextmanager
@@ -28,14 +44,7 @@ async def fleet(
     **more: Any,
 ) -> AsyncIterator[tuple[Plimsoll, Envoy, Client]]:
     """A pool of these replicas, a sidecar that has all of them, and a client of its listener."""
-    settings: dict[str, Any] = {
-        "metrics": {"profile": "none"},
-        "upstream": {"protocol": "http2"},
-        "health_check": {**HEALTH_CHECK, "protocol": "grpc", "service": SERVICE},
-        **more,
-    }
-    entry = pool("p", {f"r{i}": {"address": it.address} for i, it in enumerate(replicas)})
-    entry.update(settings)
+    entry = entry_of(replicas, **more)
     async with AsyncExitStack() as stack:
         plane = await stack.enter_async_context(serving(folder, [entry]))
         envoy = await stack.enter_async_context(sidecar(folder, plane.xds, ["p"]))
@@ -186,6 +195,42 @@ async def test_a_replica_that_fails_after_its_answer_has_begun_is_left_out(tmp_p
         # An Envoy by itself sees its answers begin: what it reports tells the control plane.
         await until("it is left out", is_left_out)
         assert await statuses(clients, 60) == {"OK": 60}
+
+
+async def test_a_gateway_finds_a_pool_by_metadata_and_logs_what_became_of_a_request(
+    tmp_path: Path,
+) -> None:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(grpc_replica())
+        plane = await stack.enter_async_context(serving(tmp_path, [entry_of([one])]))
+        where = Address("127.0.0.1", free_port())
+        data = bootstrap("gateway", plane.xds, admin_port=free_port(), gateway=where, log="json")
+        envoy = await stack.enter_async_context(envoy_running(tmp_path, data, where.port, "all"))
+        pool_p, no_pool = [
+            await stack.enter_async_context(client(str(where), pool=name)) for name in ("p", "q")
+        ]
+
+        async def serves() -> bool:
+            return (await pool_p.embed())[0] is OK
+
+        await until("the gateway serves", serves)
+        one.fault = "wrong"
+        assert (await pool_p.embed())[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await no_pool.embed())[0] is grpc.StatusCode.UNIMPLEMENTED
+        assert await envoy.post("all", path="/q/") == 404
+
+        def logged() -> list[tuple[Any, ...]]:
+            lines = (tmp_path / "envoy.log").read_text().splitlines()
+            read = [json.loads(line) for line in lines if line.startswith("{")]
+            return [(it["status"], it["grpc"], it["path"]) for it in read]
+
+        async def are_written() -> bool:
+            return any(path == "/q/" for *_, path in logged())
+
+        await until("its log is written", are_written)
+        assert (200, "InvalidArgument", METHOD) in logged()
+        assert (200, "OK", METHOD) in logged()
+        assert (404, None, "/q/") in logged()
 
 
 async def test_replicas_over_tls_are_verified_by_name_and_their_health_too(tmp_path: Path) -> None:
