@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
+from controlplane.resources.clusters import IDLE_UPSTREAM
 from tests.authority import Files, replaced
 from tests.envoy.pools import PROTOCOLS, pool, pool_of, put
 from tests.processes import Envoy, Plimsoll, serving, sidecar, until
@@ -84,7 +85,9 @@ async def test_authority_and_certificates_are_replaced_without_a_failed_request(
 
             async def requests() -> None:
                 while not is_over.is_set():
-                    statuses.append(await envoy.post("p"))
+                    statuses.extend([await envoy.post("p") for _ in range(5)])
+                    # Longer than a connection is kept without a request: the next ones are new.
+                    await asyncio.sleep(IDLE_UPSTREAM.total_seconds() + 0.2)
 
             async with asyncio.TaskGroup() as clients:
                 for _ in range(4):
