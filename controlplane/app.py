@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.ca.certificates import CaError
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
-from controlplane.config_file import read_tokens, watch, watch_tokens
+from controlplane.config_file import tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
+from controlplane.identity import Admission
 from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
@@ -29,13 +33,16 @@ from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
 from controlplane.turns import Turns, in_turns
-from controlplane.xds import LoadStats, Offer, XdsServer, events
+from controlplane.xds import LoadStats, Offer, XdsServer, XdsTls, events
 
 _log = logging.getLogger(__name__)
 
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
+
+RENEWAL_INTERVAL: Final = 0.5
+"""Seconds between two looks at which certificates are to be replaced."""
 
 GRACE: Final = 2.0
 """Seconds for open streams and requests to end when the control plane stops."""
@@ -80,9 +87,25 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 @asynccontextmanager
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
-    file = config.admin.token_file
-    token_file = _folder(path) / file if file else None
-    tokens = read_tokens(token_file) if token_file else ()
+    file, folder = config.admin.token_file, _folder(path)
+    token_file = token_source(folder / file) if file else None
+    tokens = token_file.read() if token_file else ()
+    tls = config.xds.tls
+    xds_files = tls_source("xds.tls", tls, folder) if tls else None
+    rest_files = tls_source("admin.tls", config.admin.tls, folder) if config.admin.tls else None
+    xds_tls = (
+        XdsTls(
+            xds_files.read(),
+            Admission(config.identity.trust_domain, tls.nodes),
+            tls.max_connection_age,
+        )
+        if tls and xds_files
+        else None
+    )
+    rest_credentials = rest_files.read() if rest_files else None
+    issuer = _issuer(config, folder)
+    if issuer and xds_tls:
+        xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
     plane = Plane(time.monotonic())
     if loaded.lost is not None:
@@ -111,6 +134,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         health=_Health(plane),
         pushes=metrics.pushes,
         guests=plane,
+        tls=xds_tls,
+        secrets=issuer.secrets_of if issuer else None,
     )
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
@@ -156,7 +181,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             _log.warning("%s", sentence)
         rest.look()
 
-    asked = asyncio.Event(), asyncio.Event()
+    asked = [asyncio.Event() for _ in range(4)]
 
     def reread() -> None:
         for each in asked:
@@ -172,6 +197,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.page,
         tokens=tokens,
+        credentials=rest_credentials,
+        issuer=issuer,
     )
     try:
         addresses = Running(await rest.start(), await xds.start(), reread)
@@ -186,12 +213,32 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(registry.run(), name="leases"),
                 group.create_task(keeper.run(), name="weights"),
             ]
+            if issuer is not None:
+                tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
             if path is not None:
                 follow = watch(path, config, adopt, metrics.config_file, asked[0])
                 tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
-                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file, asked[1])
+                follow = watch_source(token_file, tokens, rest.accept, metrics.token_file, asked[1])
                 tasks.append(group.create_task(follow, name="token file"))
+            if xds_files is not None and xds_tls is not None:
+                follow = watch_source(
+                    xds_files,
+                    xds_tls.credentials,
+                    xds.accept,
+                    metrics.certificates("xds"),
+                    asked[2],
+                )
+                tasks.append(group.create_task(follow, name="certificates of xDS"))
+            if rest_files is not None and rest_credentials is not None:
+                follow = watch_source(
+                    rest_files,
+                    rest_credentials,
+                    rest.accept_credentials,
+                    metrics.certificates("admin"),
+                    asked[3],
+                )
+                tasks.append(group.create_task(follow, name="certificates of the API"))
             try:
                 yield addresses
             finally:
@@ -261,6 +308,14 @@ async def steer(
             await sleep(PUSH_INTERVAL)
 
 
+async def _renew(issuer: Issuer, xds: XdsServer) -> None:
+    """Follow the certificate authority, and give clients what is new of their secrets."""
+    while True:
+        await asyncio.sleep(RENEWAL_INTERVAL)
+        issuer.look()
+        issuer.keep(await xds.renew_secrets())
+
+
 class _Loads:
     """Hands load reports to the plane."""
 
@@ -310,8 +365,24 @@ def _folder(path: Path | None) -> Path:
     return path.parent if path else Path()
 
 
+def _issuer(config: Config, folder: Path) -> Issuer | None:
+    """What issues the leaves of nodes, where there is one."""
+    settings = config.identity.ca
+    if settings is None:
+        return None
+    try:
+        return Issuer(
+            CaFolder(folder / settings.path),
+            config.identity.trust_domain,
+            settings.leaf_ttl,
+            settings.ingresses,
+        )
+    except CaError as error:
+        raise SettingsError(str(error), ("identity", "ca", "path")) from None
+
+
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store"):
+    for key in ("admin", "xds", "store", "identity"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 
@@ -320,6 +391,8 @@ def _log_event(node: str, event: events.Event) -> None:
     match event:
         case events.Connected():
             _log.info("%s connected", node)
+        case events.Refused(peer, reason):
+            _log.warning("xDS refuses %s from %s: %s", node, peer, reason)
         case events.Disconnected(reason):
             _log.info("%s disconnected%s", node, f": {reason}" if reason else "")
         case events.Rejected(type_url, names, message):

@@ -154,6 +154,9 @@ async def serving(
     pools: Sequence[Mapping[str, Any]],
     xds_port: int | None = None,
     admin: Mapping[str, Any] | None = None,
+    xds_more: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
+    log_level: str = "info",
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -161,12 +164,15 @@ async def serving(
     config = folder / "plimsoll.yaml"
     data = {
         "admin": {"address": str(address), **(admin or {})},
-        "xds": {"address": str(xds)},
+        "xds": {"address": str(xds), **(xds_more or {})},
+        "identity": dict(identity or {}),
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
     async with aiohttp.ClientSession(trust_env=False) as session:
-        started = await Forked.start(folder / "plimsoll.log", "serve", "--config", config)
+        started = await Forked.start(
+            folder / "plimsoll.log", *("serve", "--config", config, "--log-level", log_level)
+        )
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:

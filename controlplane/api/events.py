@@ -96,21 +96,34 @@ MAX_NAMES: Final = 20
 """Rejected resources in one event; a fault of the control plane can make it all of them."""
 
 
+MAX_REFUSED: Final = 1_000
+"""Clients that were refused and whose last reason is remembered."""
+
+
 class NodeEvents:
     """Publishes what Envoys do: they connect, reject something and leave."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._rejected: dict[str, dict[str, xds.Rejected]] = {}
+        self._refused: dict[str, str] = {}
 
     def observe(self, node: str, event: xds.Event) -> None:
         """Publish what has happened on a stream of a node.
 
         An Envoy rejects the same resource again with every new version, several times a second. The
-        same rejection is published once, until the Envoy acknowledges something of the type.
+        same rejection is published once, until the Envoy acknowledges something of the type. One
+        that is refused tries again and again; the same reason is published once, until it connects.
         """
         match event:
+            case xds.Refused(peer, reason):
+                if self._refused.get(node) != reason:
+                    if len(self._refused) >= MAX_REFUSED:
+                        self._refused.clear()
+                    self._refused[node] = reason
+                    self._publish(node, "refused", peer=peer, reason=reason)
             case xds.Connected(introduced):
+                self._refused.pop(node, None)
                 where = introduced.locality
                 locality = {"region": where.region, "zone": where.zone, "sub_zone": where.sub_zone}
                 self._publish(node, "connected", locality=locality)

@@ -1,6 +1,7 @@
 """Handle every operation of the table: read the request, change or ask the plane, answer."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,7 @@ from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
     Change,
+    JoinRequest,
     Page,
     Query,
     Removal,
@@ -29,6 +31,8 @@ from controlplane.api.schema.requests import (
     Since,
 )
 from controlplane.api.views import discovery_view, history_view, pool_view, replica_view
+from controlplane.ca.certificates import CaError
+from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet import (
     AuditLog,
@@ -68,6 +72,7 @@ class Handlers:
         metrics: Metrics,
         wall_clock: Callable[[], float],
         body_timeout: float,
+        issuer: Issuer | None,
     ) -> None:
         """Prepare to handle requests.
 
@@ -80,11 +85,12 @@ class Handlers:
             metrics: Gives the exposition.
             wall_clock: Seconds since 1970.
             body_timeout: Seconds for a body to arrive.
+            issuer: Issues certificates to nodes that join; None: there are none.
         """
         self._changes, self._plane, self._clock = changes, changes.plane, changes.clock
         self._events, self._nodes, self._audit = events, nodes, audit
         self._ready, self._metrics, self._wall_clock = ready, metrics, wall_clock
-        self._body_timeout = body_timeout
+        self._body_timeout, self._issuer = body_timeout, issuer
 
     def routes(self) -> tuple[tuple[Operation, Handler], ...]:
         """Every operation with its handler."""
@@ -106,6 +112,7 @@ class Handlers:
             (ops.FOLLOW_EVENTS, self._follow_events),
             (ops.READ_AUDIT, self._read_audit),
             (ops.READ_METRICS, self._read_metrics),
+            (ops.JOIN, self._join),
             (ops.IS_LIVE, self._is_live),
             (ops.IS_READY, self._is_ready),
         )
@@ -233,6 +240,18 @@ class Handlers:
         accept = ",".join(request.headers.getall("Accept", ()))
         text, content_type = await self._metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def _join(self, request: web.Request, _query: Query) -> web.Response:
+        asked = await body_as(request, JoinRequest, self._body_timeout)
+        if self._issuer is None:
+            raise Problem(
+                HTTPStatus.NOT_FOUND, "no certificates are issued here: identity.ca is not set"
+            )
+        try:
+            joined = self._issuer.join(asked.node, asked.csr, asked.token, asked.certificate)
+        except CaError as error:
+            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+        return answer(asdict(joined))
 
     async def _is_live(self, _request: web.Request, _query: Query) -> web.Response:
         return answer({"live": True})

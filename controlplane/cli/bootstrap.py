@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
 import yaml
 
-from controlplane.cli.admin import DEFAULT_URL
+from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
@@ -18,6 +19,7 @@ from controlplane.config import Address, Locality, SettingsError, parse_address,
 from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
 
@@ -109,6 +111,23 @@ _WORDS: Final = frozenset(
     help="Client connections at a time; more are closed at once.",
 )
 @click.option(
+    "--tls-certificate", metavar="FILE", help="Certificate that this Envoy shows the control plane."
+)
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate.")
+@click.option("--tls-ca", metavar="FILE", help="Roots of the control plane's certificate.")
+@click.option(
+    "--tls-name",
+    metavar="NAME",
+    help="Name in the control plane's certificate: host, IP address or SPIFFE id. Default: that of"
+    " --xds.",
+)
+@click.option(
+    "--tls-secrets",
+    metavar="FOLDER",
+    help="Folder in which identity.json and roots.json are written, which Envoy reads. Default:"
+    " that of --tls-certificate.",
+)
+@click.option(
     "--url",
     envvar="PLIMSOLL_URL",
     default=DEFAULT_URL,
@@ -137,6 +156,7 @@ def command(
     url: str,
     token: str | None,
     as_json: bool,
+    **tls_files: str | None,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`.
 
@@ -149,9 +169,11 @@ def command(
     if gateway_client_ca and not gateway_tls:
         fail("--gateway-client-ca goes with --gateway-tls", USAGE)
     try:
+        address = _served("--xds", xds)
+        tls = _tls(tls_files, address.host)
         data = bootstrap(
             node,
-            _served("--xds", xds),
+            address,
             pools=pools,
             locality=_locality(locality),
             admin_port=admin_port,
@@ -163,15 +185,40 @@ def command(
             log=log,
             trusted_proxies=trusted_proxies,
             max_connections=max_connections,
+            tls=tls,
         )
     except ValueError as error:
         fail(str(error), USAGE)
+    if tls is not None:
+        _write_secrets(tls)
     click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
     moved = [text.partition("=")[0] for text in listen]
     for pool in (pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
     if named := dict.fromkeys((*pools, *moved)):
         _warn_of_unknown(named.keys(), url, token)
+
+
+def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
+    """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
+    if not any(files.values()):
+        return None
+    certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
+    if not (certificate and key and ca):
+        raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
+    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
+    folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
+    return NodeTls(certificate, key, ca, folder, files["tls_name"] or host)
+
+
+def _write_secrets(tls: NodeTls) -> None:
+    for name, content in secret_files(tls).items():
+        path = Path(tls.secrets) / name
+        try:
+            path.write_text(json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            fail(f"--tls-secrets: {path} cannot be written: {error.strerror}")
+        click.echo(f"plimsoll: wrote {path}, which Envoy reads", err=True)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -210,7 +257,8 @@ def _warn(sentence: str) -> None:
 
 
 async def _pools(url: str, token: str | None) -> list[str]:
-    async with Client(url, token=token, timeout=_PATIENCE) as client:
+    files = files_of_environment()
+    async with Client(url, token=token, timeout=_PATIENCE, **files) as client:
         return [pool.name async for pool in client.each_pool()]
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
 from controlplane.config.tls import GatewayTls
+from controlplane.resources.bootstrap_tls import NodeTls, transport_socket
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
 
@@ -46,6 +47,7 @@ def bootstrap(
     log: LogFormat | None = None,
     trusted_proxies: int = 0,
     max_connections: int = MAX_CONNECTIONS,
+    tls: NodeTls | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -63,6 +65,7 @@ def bootstrap(
         log: How it writes a line for each request to its standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
+        tls: How it connects to the control plane; None: in plain text.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
@@ -113,7 +116,7 @@ def bootstrap(
             "transport_api_version": "V3",
             "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
         },
-        "static_resources": {"clusters": [_control_plane(xds)]},
+        "static_resources": {"clusters": [_control_plane(xds, tls)]},
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],
@@ -160,7 +163,7 @@ def _control_plane_stream() -> dict[str, Any]:
     return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
-def _control_plane(xds: Address) -> dict[str, Any]:
+def _control_plane(xds: Address, tls: NodeTls | None) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         # A control plane that is stopped or cut off without a word is noticed within 15 s.
@@ -179,6 +182,7 @@ def _control_plane(xds: Address) -> dict[str, Any]:
             "cluster_name": XDS_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket_address(xds)}}]}],
         },
+        **({"transport_socket": transport_socket(tls)} if tls else {}),
     }
 
 

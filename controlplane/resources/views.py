@@ -1,7 +1,7 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
@@ -96,15 +96,17 @@ class View:
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
         gateway = _gateway(wanted.get("role", SIDECAR), addresses)
-        return _shared(
-            None if pools is None else tuple(sorted(set(pools))),
-            () if gateway else tuple(sorted(addresses.items())),
-            place,
-            gateway,
-            _access_log(wanted.get("access_log")),
-            _log(wanted.get("log")),
-            _trusted_proxies(wanted.get("trusted_proxies", 0)),
-            _tls(wanted.get("tls"), is_gateway=gateway is not None),
+        return _known(
+            View(
+                None if pools is None else tuple(sorted(set(pools))),
+                () if gateway else tuple(sorted(addresses.items())),
+                place,
+                gateway,
+                _access_log(wanted.get("access_log")),
+                _log(wanted.get("log")),
+                _trusted_proxies(wanted.get("trusted_proxies", 0)),
+                _tls(wanted.get("tls"), is_gateway=gateway is not None),
+            )
         )
 
     def downstream(self, upload: float, tls: Terminated | None) -> Downstream:
@@ -130,31 +132,34 @@ class View:
         """Those that the listener of a gateway takes its files from."""
         return gateway_secrets(ALL_POOLS, self.tls) if self.tls is not None else ()
 
+    def within(self, allowed: Collection[str]) -> "View":
+        """The same view of no other pools than these.
+
+        Raises:
+            ValueError: With one sentence, when it names another one.
+        """
+        named = {*(self.pools or ()), *(name for name, _ in self.listen)}
+        if beyond := sorted(named - set(allowed)):
+            raise ValueError(f"it may not have pool {shown(beyond[0])}")
+        if self.pools is not None:
+            return self
+        return _known(replace(self, pools=tuple(sorted(allowed))))
+
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
         return self.pools is None or pool in self.pools
 
 
-_KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
+_VIEWS: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
 """The views of those who are connected; of who has left nothing is kept."""
 
 
-def _shared(
-    pools: tuple[str, ...] | None,
-    listen: tuple[tuple[str, Address], ...],
-    place: Place,
-    gateway: Address | None,
-    access_log: str | None,
-    log: LogFormat | None,
-    trusted_proxies: int,
-    tls: GatewayTls | None,
-) -> View:
-    # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies, tls)
-    known = found() if (found := _KNOWN.get(made)) is not None else None
+def _known(made: View) -> View:
+    """One object for equal views: it is looked up for every stream at every change."""
+    known = found() if (found := _VIEWS.get(made)) is not None else None
     if known is not None:
         return known
-    _KNOWN[made] = ref(made)
+    _VIEWS[made] = ref(made)
     return made
 
 

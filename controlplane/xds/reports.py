@@ -4,7 +4,7 @@ Bytes of their messages in, values that telemetry and balancing use out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.health_checks import PREFIX
+from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, Load
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.errors import ProtocolError
@@ -55,6 +56,13 @@ class LoadStats:
     node: Node | None = None
     seconds: float = 0.0
     loads: dict[Endpoint, Load] = field(default_factory=dict)
+
+    def within(self, view: View) -> "LoadStats":
+        """The same without pools that the reporter is not shown."""
+        if view.pools is None:
+            return self
+        shown = {endpoint: it for endpoint, it in self.loads.items() if view.shows(endpoint.pool)}
+        return replace(self, loads=shown)
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:

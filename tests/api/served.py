@@ -12,6 +12,7 @@ from yarl import URL
 
 from controlplane.api.changes import Check
 from controlplane.api.server import Limits, RestServer
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Token
 from controlplane.fleet import AuditLog, Command
 from controlplane.metrics import OwnMetrics
@@ -119,6 +120,7 @@ async def served(
     tokens: Sequence[Token] = (),
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     networks: Sequence[str] | None = None,
+    issuer: Issuer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
@@ -131,6 +133,7 @@ async def served(
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).page,
         tokens=(Token.of(token),) if token else tokens,
+        issuer=issuer,
         limits=limits,
         clock=lambda: here.now,
         wall_clock=lambda: here.now,

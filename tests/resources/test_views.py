@@ -209,13 +209,13 @@ def test_as_much_as_an_envoy_may_name_is_understood() -> None:
 
 def test_of_views_whose_clients_have_left_nothing_is_kept() -> None:
     gc.collect()
-    before = len(views._KNOWN)
+    before = len(views._VIEWS)
     kept = [View.of({"plimsoll": {"pools": [f"gone-{n}"]}}) for n in range(100)]
-    assert len(views._KNOWN) == before + 100
+    assert len(views._VIEWS) == before + 100
     assert View.of({"plimsoll": {"pools": ["gone-7"]}}) is kept[7]
     kept.clear()
     gc.collect()
-    assert len(views._KNOWN) == before
+    assert len(views._VIEWS) == before
 
 
 def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,19 @@ class Preview(Answer):
     diff: tuple[Difference, ...]
 
 
+class Joined(Answer):
+    """A node's certificate."""
+
+    certificate: str
+    """The certificate, and the one that signed it, in PEM."""
+
+    roots: str
+    """The certificates to trust, in PEM."""
+
+    expires: float
+    """When the certificate ends, in seconds since 1970."""
+
+
 class Live(Answer):
     """Whether the process answers."""
 
