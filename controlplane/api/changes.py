@@ -132,8 +132,10 @@ class Changes:
     def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
         """Refuse a replica at an address where a connected Envoy listens."""
         for id_, settings in replicas.items():
-            if (why := self.plane.listeners.listeners.refusal(settings.address)) is not None:
-                raise Refused("conflict", why, ("address",), id_)
+            for at in settings.places:
+                if (why := self.plane.listeners.listeners.refusal(at)) is not None:
+                    key = "address" if at == settings.address else "ingress"
+                    raise Refused("conflict", why, (key,), id_)
 
     def _check_room(self, name: str, replicas: Mapping[str, object]) -> None:
         known = self.plane.fleet.pool(name).replicas

@@ -13,13 +13,14 @@ import yaml
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
 
@@ -127,6 +128,7 @@ _WORDS: Final = frozenset(
     help="Folder in which identity.json and roots.json are written, which Envoy reads. Default:"
     " that of --tls-certificate.",
 )
+@mesh_options
 @click.option(
     "--url",
     envvar="PLIMSOLL_URL",
@@ -156,7 +158,8 @@ def command(
     url: str,
     token: str | None,
     as_json: bool,
-    **tls_files: str | None,
+    ingress: str | None,
+    **files: str | None,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`.
 
@@ -168,47 +171,63 @@ def command(
         fail("--gateway-tls and --gateway-client-ca go with --gateway", USAGE)
     if gateway_client_ca and not gateway_tls:
         fail("--gateway-client-ca goes with --gateway-tls", USAGE)
+    if ingress and (gateway or listen or pools):
+        fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
+    replica = None
     try:
         address = _served("--xds", xds)
-        tls = _tls(tls_files, address.host)
+        tls = _tls(files, address.host)
+        secrets = secrets_of(files, has_tls=tls is not None)
+        moved = dict(_moved(text) for text in listen)
+        if ingress:
+            pool, listens, replica = ingress_of(ingress)
+            pools, moved = (pool,), {pool: listens}
         data = bootstrap(
             node,
             address,
             pools=pools,
             locality=_locality(locality),
             admin_port=admin_port,
-            listen=dict(_moved(text) for text in listen),
+            listen=moved,
             gateway=_listened("--gateway", gateway) if gateway else None,
             gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
+            replica=replica,
+            secrets=secrets,
             protocol=protocol,
             max_heap=_size("--max-heap", max_heap),
             log=log,
             trusted_proxies=trusted_proxies,
             max_connections=max_connections,
             tls=tls,
+            spire=files["spire"],
         )
     except ValueError as error:
         fail(str(error), USAGE)
-    if tls is not None:
+    if isinstance(tls, NodeTls):
         _write_secrets(tls)
+    write_secrets(files)
     click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
-    moved = [text.partition("=")[0] for text in listen]
     for pool in (pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
     if named := dict.fromkeys((*pools, *moved)):
         _warn_of_unknown(named.keys(), url, token)
 
 
-def _tls(files: dict[str, str | None], host: str) -> NodeTls | None:
+def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
     """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
-    if not any(files.values()):
+    if not any(value for name, value in files.items() if name.startswith("tls_")):
         return None
+    name = files["tls_name"] or host
+    if files["spire"] is not None:
+        if any(files[f"tls_{it}"] for it in ("certificate", "key", "ca", "secrets")):
+            raise ValueError("--spire and --tls-certificate exclude each other")
+        return SpireTls(name)
     certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
     if not (certificate and key and ca):
         raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
     certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
     folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
-    return NodeTls(certificate, key, ca, folder, files["tls_name"] or host)
+    return NodeTls(certificate, key, ca, folder, name)
 
 
 def _write_secrets(tls: NodeTls) -> None:

@@ -116,9 +116,10 @@ class Config(Settings):
         listeners = Listeners((it.listener.address, f"pool {it.name!r}") for it in self.pools)
         for index, pool in enumerate(self.pools):
             for place, replica in enumerate(pool.replicas):
-                if (why := listeners.refusal(replica.address)) is not None:
-                    path = ("pools", index, "replicas", place, "address")
-                    raise SettingsError(why, path)
+                for key in ("address", "ingress"):
+                    at = getattr(replica, key)
+                    if at is not None and (why := listeners.refusal(at)) is not None:
+                        raise SettingsError(why, ("pools", index, "replicas", place, key))
         return self
 
 

@@ -16,6 +16,7 @@ from controlplane.config.discovery import DiscoverySettings
 from controlplane.config.errors import SettingsError
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.memory import MemorySettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import MetricsSettings
 from controlplane.config.replica import ReplicaEntry
 from controlplane.config.servers import SERVERS
@@ -94,6 +95,7 @@ class PoolSettings(Settings):
     health_check: HealthCheckSettings = HealthCheckSettings()
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
+    mesh: MeshSettings = MeshSettings()
 
     @property
     def is_verified_by_id(self) -> bool:
@@ -116,6 +118,16 @@ class PoolSettings(Settings):
         if server is None or not isinstance(check, dict) or check.get("protocol") == "grpc":
             return data
         return {**data, "health_check": {"path": server.health, **check}}
+
+    @model_validator(mode="after")
+    def _mesh_fits(self) -> Self:
+        if self.mesh.mode != "off" and self.upstream != UpstreamSettings():
+            raise SettingsError(
+                "does not go with a mesh: its Envoys speak HTTP/1.1 with replicas, and TLS among"
+                " themselves",
+                ("upstream",),
+            )
+        return self
 
     @model_validator(mode="after")
     def _grpc_fits(self) -> Self:
@@ -158,11 +170,11 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address"):
+        for key in ("id", "address", "ingress"):
             seen = set()
             for index, replica in enumerate(self.replicas):
                 value = getattr(replica, key)
-                if value in seen:
+                if value is not None and value in seen:
                     raise SettingsError(
                         f"two replicas have the {key} {value}; each needs its own",
                         ("replicas", index, key),

@@ -124,28 +124,30 @@ def to_check(
     stay = {
         (it.pool.name, it.replica.id)
         for it in known
-        if it.replica.id in shown.get(it.pool.name, ()) and _is_asked(fleet, it.pool.name)
+        if it.replica.id in shown.get(it.pool.name, ())
+        and it.pool.name in fleet.pools
+        and _is_checked(fleet.pools[it.pool.name], it.replica.id)
     }
     if len(stay) < MOST:
         names = (
             fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
         )
-        asked = (name for name in names if _is_asked(fleet, name))
-        new = ((name, id_) for name in asked for id_ in shown.get(name, ()))
-        more = (key for key in new if key not in stay and key[1] in fleet.pools[key[0]].replicas)
+        new = ((name, id_) for name in names for id_ in shown.get(name, ()))
+        more = (key for key in new if key not in stay and _is_checked(fleet.pools[key[0]], key[1]))
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
-    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys)
 
 
-def _is_asked(fleet: Fleet, name: str) -> bool:
-    """Whether Envoys are asked to check a pool's replicas.
+def _is_checked(pool: Pool, id_: str) -> bool:
+    """Whether Envoys can check a replica for us.
 
-    Where each certificate must be of its replica's id they are not: over HDS an Envoy does not
-    learn the id, and would take any name.
+    They know no certificates of a mesh here, nor the id of a replica, and would take any name where
+    that is what its certificate must be of.
     """
-    pool = fleet.pools.get(name)
-    return pool is not None and not pool.settings.is_verified_by_id
+    replica = pool.replicas.get(id_)
+    is_plain = replica is not None and replica.settings.ingress is None
+    return is_plain and not pool.settings.is_verified_by_id
 
 
 class NodeListeners:
@@ -189,6 +191,9 @@ class NodeListeners:
 
 def listeners_of_node(node: str, view: View) -> dict[Address, str]:
     """Where a node listens that the pools do not say, and what for."""
+    if view.replica is not None:
+        # There it takes the place of a replica.
+        return {}
     found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
     if view.gateway is not None:
         found[view.gateway] = f"the gateway {node!r}"

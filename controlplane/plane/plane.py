@@ -16,6 +16,7 @@ from controlplane import fleet as fleets
 from controlplane.balancing import Decision
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.access import ScrapingSettings
+from controlplane.config.identity import IdentitySettings
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
 from controlplane.plane.decisions import Decisions, decide
@@ -57,7 +58,7 @@ class Plane:
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, trust_domain: str = IdentitySettings().trust_domain) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
@@ -78,7 +79,7 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
-        self.catalog = Catalog()
+        self.catalog = Catalog(trust_domain=trust_domain)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
         """Carry out a command on the fleet; returns what it has changed.
@@ -144,10 +145,11 @@ class Plane:
         """
         for pool in config.pools:
             for replica in pool.replicas:
-                if (why := self.listeners.listeners.refusal(replica.address)) is not None:
-                    raise Refused(
-                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
-                    )
+                for at in replica.places:
+                    if (why := self.listeners.listeners.refusal(at)) is not None:
+                        raise Refused(
+                            "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                        )
 
     def envoy_left(self, stream: Hashable) -> None:
         """An Envoy has disconnected."""

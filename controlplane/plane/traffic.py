@@ -42,10 +42,14 @@ class Traffic:
         Returns:
             Ids of the replicas of which something new is known, by pool.
         """
-        known = {}
+        known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
-            if _is_in(fleet, endpoint):
-                known[endpoint] = _in_classes(fleet.pools[endpoint.pool], load)
+            pool = fleet.pools.get(endpoint.pool)
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
+            if pool is not None and replica is not None:
+                # Envoys know it by where they send its requests, which may have been elsewhere.
+                own, its = _endpoint(pool.name, replica), _in_classes(pool, load)
+                known[own] = known[own].plus(its, "") if own in known else its
             yield
         self._pools |= {endpoint.pool for endpoint in known}
         recorded = yield from self._reports.recording(reporter, known, seconds, now)
@@ -124,11 +128,6 @@ def _add_id(found: dict[str, set[str]], fleet: Fleet, endpoint: Endpoint) -> Non
         replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
         if replica is not None:
             found.setdefault(pool.name, set()).add(replica.id)
-
-
-def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
-    pool = fleet.pools.get(endpoint.pool)
-    return pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)) is not None
 
 
 def _in_classes(pool: Pool, load: Load) -> Load:

@@ -5,9 +5,10 @@ from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
 from controlplane.config.tls import GatewayTls
-from controlplane.resources.bootstrap_tls import NodeTls, transport_socket
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
-from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
+from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
 
 NODE_CLUSTER: Final = "plimsoll"
 """What every node says that it belongs to; only operators read it."""
@@ -42,12 +43,15 @@ def bootstrap(
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
     gateway_tls: GatewayTls | None = None,
+    replica: Address | None = None,
+    secrets: SecretSource | None = None,
     protocol: Protocol = "delta",
     max_heap: int = MAX_HEAP,
     log: LogFormat | None = None,
     trusted_proxies: int = 0,
     max_connections: int = MAX_CONNECTIONS,
-    tls: NodeTls | None = None,
+    tls: NodeTls | SpireTls | None = None,
+    spire: str | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -60,15 +64,19 @@ def bootstrap(
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
         gateway_tls: How that listener terminates TLS; None: it does not.
+        replica: The replica that it is beside; `pools` and `listen` then say of which pool, and
+            where it takes requests.
+        secrets: Where its certificates come from; None: it has none.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
         log: How it writes a line for each request to its standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
         tls: How it connects to the control plane; None: in plain text.
+        spire: Path of the socket of a SPIRE agent beside it; None: there is none.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
-    wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
+    wanted: dict[str, Any] = {} if replica else {"access_log": XDS_CLUSTER}
     if log is not None:
         wanted["log"] = log
     if trusted_proxies:
@@ -81,6 +89,10 @@ def bootstrap(
             wanted["tls"] = gateway_tls.model_dump(mode="json", exclude_none=True)
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
+    if replica:
+        wanted |= {"role": INGRESS, "replica": str(replica)}
+    if secrets is not None:
+        wanted["identity"] = secrets.to_metadata()
     node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
     if locality is not None:
         node["locality"] = locality.model_dump(exclude_none=True)
@@ -102,27 +114,32 @@ def bootstrap(
             "cds_config": _over_ads(),
             "lds_config": _over_ads(),
         },
-        # What it has sent to each replica; reports begin when the control plane asks for them.
-        "cluster_manager": {
-            "load_stats_config": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-            }
+        # An ingress would report once more what the Envoys of clients report.
+        **({} if replica else _reports()),
+        "static_resources": {
+            "clusters": [_control_plane(xds, tls), *([spire_agent(spire)] if spire else [])]
         },
-        # What it sees of the health of some replicas, as it is asked.
-        "hds_config": {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-        },
-        "static_resources": {"clusters": [_control_plane(xds, tls)]},
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],
             # Requests in flight keep their bodies and may bring more: what is left is for them.
             "actions": [_when_heap_is("shrink_heap", 0.7), _when_heap_is(_REFUSE, 0.8)],
         },
+    }
+
+
+def _reports() -> dict[str, Any]:
+    """Where it reports; reports begin when the control plane asks for them."""
+    there = {
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+    }
+    return {
+        # What it has sent to each replica.
+        "cluster_manager": {"load_stats_config": there},
+        # What it sees of the health of some replicas.
+        "hds_config": dict(there),
     }
 
 
@@ -163,7 +180,7 @@ def _control_plane_stream() -> dict[str, Any]:
     return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
-def _control_plane(xds: Address, tls: NodeTls | None) -> dict[str, Any]:
+def _control_plane(xds: Address, tls: NodeTls | SpireTls | None) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         # A control plane that is stopped or cut off without a word is noticed within 15 s.

@@ -37,6 +37,58 @@ class NodeTls:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class SpireTls:
+    """The same where a SPIRE agent has the certificates.
+
+    Attributes:
+        name: Of the control plane in its certificate.
+    """
+
+    name: str
+
+
+SPIRE_CLUSTER: Final = "spire_agent"
+"""The agent, in an Envoy's bootstrap."""
+
+
+def spire_agent(socket: str) -> dict[str, Any]:
+    """The cluster that is a SPIRE agent on the same machine, by the path of its socket."""
+    options = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
+    return {
+        "name": SPIRE_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+        "load_assignment": {
+            "cluster_name": SPIRE_CLUSTER,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+
+
+def spire_secret(name: str) -> dict[str, Any]:
+    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret."""
+    source = {
+        # An agent speaks no delta.
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": SPIRE_CLUSTER}}],
+    }
+    # The agent's own names for what the Envoy is, and for the roots of its trust domain.
+    known = {IDENTITY: "default", ROOTS: "ROOTCA"}[name]
+    return {
+        "name": known,
+        "sds_config": {"api_config_source": source, "resource_api_version": "V3"},
+    }
+
+
 def secret_files(tls: NodeTls) -> dict[str, dict[str, Any]]:
     """The files with secrets, by their names in the folder."""
     identity = {
@@ -51,7 +103,7 @@ def secret_files(tls: NodeTls) -> dict[str, dict[str, Any]]:
     }
 
 
-def transport_socket(tls: NodeTls) -> dict[str, Any]:
+def transport_socket(tls: NodeTls | SpireTls) -> dict[str, Any]:
     """The transport socket of the cluster that is the control plane."""
     kind, name = _kind_of(tls.name)
     context: dict[str, Any] = {
@@ -82,7 +134,9 @@ def transport_socket(tls: NodeTls) -> dict[str, Any]:
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
-def _secret(tls: NodeTls, name: str) -> dict[str, Any]:
+def _secret(tls: NodeTls | SpireTls, name: str) -> dict[str, Any]:
+    if isinstance(tls, SpireTls):
+        return spire_secret(name)
     path = str(PurePath(tls.secrets) / f"{name}.json")
     source = {"path_config_source": {"path": path}, "resource_api_version": "V3"}
     return {"name": name, "sds_config": source}

@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.ingress import Ingress
+from controlplane.resources.mesh import Trust
 from controlplane.resources.pool_resources import (
     POOL_TYPES,
     PoolResources,
@@ -49,6 +52,7 @@ class Catalog:
         released: The pools that clients may be told of whatever they have of them from before, and
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
+        trust_domain: Of the certificates of Envoys.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -56,7 +60,8 @@ class Catalog:
     recent: tuple[Changes, ...] = ()
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
-    _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
+    trust_domain: str = IdentitySettings().trust_domain
+    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
@@ -65,7 +70,8 @@ class Catalog:
             # Those who asked may have left.
             if len(self._views) >= MAX_VIEWS:
                 self._views.clear()
-            self._views[view] = Shown(self, view)
+            replica = view.replica
+            self._views[view] = Ingress(self, view, replica) if replica else Shown(self, view)
         return self._views[view]
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
@@ -98,6 +104,8 @@ class Shown(Snapshot):
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
+        secrets = view.secrets
+        self._trust = Trust(secrets, catalog.trust_domain) if secrets is not None else None
 
     @property
     def revision(self) -> Revision:
@@ -110,10 +118,15 @@ class Shown(Snapshot):
             return self._of_gateway(type_url) if name == GATEWAY else None
         pool = _owner(type_url, name)
         if pool == ALL and type_url == SECRET:
-            return next((it for it in self._view.secrets if it.name == name), None)
+            return next((it for it in self._view.files if it.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if type_url == CLUSTER:
+            return held.cluster(name, self._trust)
+        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
+            # An Envoy without certificates would ask in plain text, and be refused.
+            return held.nothing(name) if held.get(type_url, name) is not None else None
         if type_url == ENDPOINT and name == pool:
             return held.endpoints(self._view.place)
         if type_url == LISTENER:
@@ -132,7 +145,7 @@ class Shown(Snapshot):
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
         if type_url == SECRET:
-            own = [it.name for it in self._view.secrets]
+            own = [it.name for it in self._view.files]
             return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
@@ -251,6 +264,7 @@ def build(
         (*previous.recent, changes)[-REMEMBERED:],
         parted,
         previous.released,
+        previous.trust_domain,
     )
 
 
@@ -263,7 +277,8 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released)
+    domain = catalog.trust_domain
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
 
 
 def _owner(type_url: str, name: str) -> str:
@@ -282,6 +297,9 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
             yield name
         elif url == ENDPOINT and before and after and _is_near(before) != _is_near(after):
             # The same for who runs nowhere in particular; others see it in another order now.
+            yield name
+        elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
+            # The same for who has no certificates and is not beside a replica.
             yield name
 
 

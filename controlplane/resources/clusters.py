@@ -15,6 +15,7 @@ import envoy_data_plane.google.protobuf as protobuf
 from controlplane.config import PoolSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.policies import load_balancing_policy, taking_turns
 from controlplane.resources.retries import GRPC_AS_HTTP
 from controlplane.resources.tls import upstream_socket
@@ -36,10 +37,10 @@ IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
 
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster(pool: Pool, name: str | None = None) -> bytes:
+def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
     """Encode a pool's ``Cluster``.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
@@ -48,11 +49,15 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     Args:
         pool: The pool.
         name: Where it is not the pool's own: another cluster of the same replicas.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    return bytes(_cluster(pool, name or pool.name))
+    message = _cluster(pool, name or pool.name, trust)
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
+    return bytes(message)
 
 
-def retry_cluster(pool: Pool, of: str) -> bytes:
+def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     """Encode the cluster for what one of a pool's clusters could not answer.
 
     It has the same endpoints, and each of its requests a connection of its own: a replica may just
@@ -62,10 +67,11 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
     Args:
         pool: The pool.
         of: The name of the cluster.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    message = _cluster(pool, retry_cluster_of(of), endpoints=of)
+    message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
     message.load_balancing_policy = taking_turns()
-    message.typed_extension_protocol_options[_HTTP_OPTIONS] = protobuf.Any.pack(
+    message.typed_extension_protocol_options[HTTP_OPTIONS] = protobuf.Any.pack(
         _http_options(pool.settings.upstream.protocol, requests_per_connection=1)
     )
     message.outlier_detection = cluster_v3.OutlierDetection(
@@ -80,10 +86,12 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
     # Few requests come here, so a replica is checked more rarely than where most do.
     interval = pool.settings.health_check.interval * RETRY_CHECKS
     message.health_checks = [health_check(pool.settings, interval)]
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
     return bytes(message)
 
 
-def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
+def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") -> cluster_v3.Cluster:
     upstream = pool.settings.upstream
     return cluster_v3.Cluster(
         name=name,
@@ -103,7 +111,9 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
             )
         ),
         typed_extension_protocol_options={
-            _HTTP_OPTIONS: protobuf.Any.pack(_http_options(upstream.protocol))
+            HTTP_OPTIONS: protobuf.Any.pack(
+                _http_options(upstream.protocol, lasts=RENEWED if trust else None)
+            )
         },
         transport_socket=upstream_socket(pool.name, upstream.protocol, upstream.tls)
         if upstream.tls is not None
@@ -125,7 +135,7 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
 
 
 def _http_options(
-    protocol: str, requests_per_connection: int | None = None
+    protocol: str, requests_per_connection: int | None = None, lasts: timedelta | None = None
 ) -> http_v3.HttpProtocolOptions:
     """How a cluster speaks to replicas, and which answers count against one.
 
@@ -136,7 +146,9 @@ def _http_options(
     failed = [(":status", "429|5.."), ("grpc-status", "|".join(map(str, GRPC_AS_HTTP)))]
     return http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
-            idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=requests_per_connection
+            idle_timeout=IDLE_UPSTREAM,
+            max_requests_per_connection=requests_per_connection,
+            max_connection_duration=lasts,
         ),
         explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=core_v3.Http2ProtocolOptions()

@@ -19,6 +19,7 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 from controlplane.config import Address
 from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
+from controlplane.resources.mesh import mesh_metadata
 from controlplane.resources.places import Place
 from controlplane.resources.portion import Portion
 
@@ -110,10 +111,11 @@ def _declared(replica: Replica | None) -> tuple[object, ...] | None:
 
 def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     settings = replica.settings
-    where, address = settings.locality, settings.address
+    where, address = settings.locality, settings.served_at
     draining = portion.draining or replica.draining is not None
     # Encoded messages that follow each other are merged.
-    identity = _identity(replica.id, address, is_hosted)
+    checked_as = None if is_hosted else str(settings.address)
+    identity = _identity(replica.id, address, checked_as, settings.ingress is not None)
     share = _share(portion.weight, draining)
     return Member(
         replica.id,
@@ -191,15 +193,17 @@ def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endp
 
 
 @lru_cache(maxsize=1 << 16)
-def _identity(id_: str, address: Address, is_hosted: bool) -> bytes:  # noqa: FBT001 - a cache key
+def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: bool) -> bytes:  # noqa: FBT001 - a cache key
     """Encode what an ``LbEndpoint`` says of the replica itself.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
     would be forgotten just before its turn. Full, it takes some 20 MB.
     """
-    found = endpoint(address, None if is_hosted else str(address), id_)
-    return pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+    found = endpoint(address, checked_as, id_)
+    encoded = pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+    # Encoded messages that follow each other are merged.
+    return encoded + mesh_metadata() if has_ingress else encoded
 
 
 @lru_cache(maxsize=1 << 12)

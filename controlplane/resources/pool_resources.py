@@ -18,6 +18,7 @@ from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import Member, Members, alike, assignment, members
 from controlplane.resources.listeners import listener
+from controlplane.resources.mesh import Trust
 from controlplane.resources.places import Place, priorities
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
@@ -70,14 +71,32 @@ class PoolResources:
     resources: Mapping[str, tuple[Resource, ...]]
     _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
     _near: dict[tuple[int, ...], Resource] = field(default_factory=dict, repr=False)
+    _secured: dict[Trust, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
         return next((it for it in self.resources.get(type_url, ()) if it.name == name), None)
 
+    def cluster(self, name: str, trust: Trust | None) -> Resource | None:
+        """A cluster as an Envoy gets it that has certificates; None: it has none.
+
+        Args:
+            name: Of the cluster.
+            trust: Of the Envoy.
+        """
+        if trust is None or self.pool.settings.mesh.mode == "off":
+            return self.get(CLUSTER, name)
+        if trust not in self._secured:
+            self._secured[trust] = _clusters(self.pool, self.parting, trust)
+        return next((it for it in self._secured[trust] if it.name == name), None)
+
     def empty(self, name: str) -> str:
         """The version of an assignment of this name without replicas."""
-        return _endpoints(name, (), self.cluster_bytes).version
+        return self.nothing(name).version
+
+    def nothing(self, name: str) -> Resource:
+        """An assignment of this name without replicas."""
+        return _endpoints(name, (), self.cluster_bytes)
 
     def endpoints(self, here: Place) -> Resource:
         """The assignment for an Envoy that runs here; those that see the same get the same."""
@@ -148,7 +167,10 @@ def pool_resources(
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    return PoolResources(pool, portions, listed, encoded, parting, resources, served)
+    made = PoolResources(pool, portions, listed, encoded, parting, resources, served)
+    if known is not None and same_shape:
+        made._secured.update(known._secured)
+    return made
 
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
@@ -172,17 +194,24 @@ def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
 
 def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
-    clusters = {pool.name: encoded}
-    for name in _names(parting)[1:]:
-        of_class = cluster_of(pool.name, name)
-        clusters[of_class] = cluster(pool, of_class)
-    clusters |= {retry_cluster_of(name): retry_cluster(pool, name) for name in clusters}
     return {
-        CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
+        CLUSTER: _clusters(pool, parting, None, encoded),
         SECRET: pool_secrets(pool.name, pool.settings),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address, _downstream(pool)),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
+
+
+def _clusters(
+    pool: Pool, parting: Parting | None, trust: Trust | None, encoded: bytes | None = None
+) -> tuple[Resource, ...]:
+    """The pool's own, those of its classes, and for each the one for what is tried again."""
+    clusters = {pool.name: cluster(pool, trust=trust) if encoded is None else encoded}
+    for name in _names(parting)[1:]:
+        of_class = cluster_of(pool.name, name)
+        clusters[of_class] = cluster(pool, of_class, trust)
+    clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
+    return tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items())
 
 
 def _served(

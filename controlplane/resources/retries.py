@@ -50,7 +50,7 @@ KEPT: Final = "kept"
 of it. A try whose answer is cut off can be repeated until then. Of longer ones, and of those that
 do not say how long they are, the client gets each part as it comes."""
 
-_ATTEMPTS: Final = "x-envoy-attempt-count"
+ATTEMPTS: Final = "x-envoy-attempt-count"
 """A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
 
 _REPLICA: Final = "x-plimsoll-replica"
@@ -258,7 +258,7 @@ def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
         single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
             input=_extension(
                 "attempts",
-                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=_ATTEMPTS),
+                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=ATTEMPTS),
             ),
             value_match=matcher_v3.StringMatcher(
                 safe_regex=matcher_v3.RegexMatcher(

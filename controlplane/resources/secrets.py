@@ -10,15 +10,9 @@ from typing import Final
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
+from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 from controlplane.resources.resource import SECRET, Resource
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
-
-IDENTITY: Final = "identity"
-"""The secret with an Envoy's own certificate and key."""
-
-ROOTS: Final = "roots"
-"""The secret with the certificates that lead to those of others."""
-
 
 _OWN: Final = (IDENTITY, ROOTS)
 

@@ -10,6 +10,7 @@ from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
 from controlplane.resources.resource import Resource
+from controlplane.resources.secret_sources import SecretSource, secret_source
 from controlplane.resources.tls import Terminated, gateway_secrets, terminated
 
 METADATA_KEY: Final = "plimsoll"
@@ -18,6 +19,7 @@ METADATA_KEY: Final = "plimsoll"
 
 SIDECAR: Final = "sidecar"
 GATEWAY: Final = "gateway"
+INGRESS: Final = "ingress"
 ALL_POOLS: Final = "*"
 """In place of a pool's name: the listener of a gateway."""
 MAX_POOLS: Final = 1_000
@@ -44,6 +46,9 @@ class View:
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
         tls: How it terminates TLS, if it is a gateway; None: it does not.
+        secrets: Where its certificates come from; None: it has none.
+        replica: Where the replica serves that it is beside, if it is an ingress; then it has one
+            pool, for which `listen` says where it listens.
     """
 
     pools: tuple[str, ...] | None = None
@@ -54,12 +59,14 @@ class View:
     log: LogFormat | None = None
     trusted_proxies: int = 0
     tls: GatewayTls | None = None
+    secrets: SecretSource | None = None
+    replica: Address | None = None
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        more = (self.log, self.trusted_proxies, self.tls)
+        more = (self.log, self.trusted_proxies, self.tls, self.secrets, self.replica)
         object.__setattr__(self, "_hash", hash((*said, *more)))
 
     def __hash__(self) -> int:
@@ -95,7 +102,9 @@ class View:
                     " characters"
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
-        gateway = _gateway(wanted.get("role", SIDECAR), addresses)
+        role = wanted.get("role", SIDECAR)
+        gateway = _gateway(role, addresses)
+        replica = _replica(role, wanted.get("replica"), pools, addresses)
         return _known(
             View(
                 None if pools is None else tuple(sorted(set(pools))),
@@ -106,6 +115,8 @@ class View:
                 _log(wanted.get("log")),
                 _trusted_proxies(wanted.get("trusted_proxies", 0)),
                 _tls(wanted.get("tls"), is_gateway=gateway is not None),
+                secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
+                replica,
             )
         )
 
@@ -128,8 +139,8 @@ class View:
         return terminated(ALL_POOLS, len(self.tls.certificates), asks_clients=asks_clients)
 
     @property
-    def secrets(self) -> tuple[Resource, ...]:
-        """Those that the listener of a gateway takes its files from."""
+    def files(self) -> tuple[Resource, ...]:
+        """The secrets that the listener of a gateway takes its files from."""
         return gateway_secrets(ALL_POOLS, self.tls) if self.tls is not None else ()
 
     def within(self, allowed: Collection[str]) -> "View":
@@ -219,9 +230,10 @@ def _tls(files: object, *, is_gateway: bool) -> GatewayTls | None:
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
     """Where a gateway listens; None for a sidecar."""
-    if role not in (SIDECAR, GATEWAY):
+    if role not in (SIDECAR, GATEWAY, INGRESS):
         raise ValueError(
-            f"node metadata {METADATA_KEY}.role must be {SIDECAR} or {GATEWAY}, not {shown(role)}"
+            f"node metadata {METADATA_KEY}.role must be {SIDECAR}, {GATEWAY} or {INGRESS}, not"
+            f" {shown(role)}"
         )
     if (role == GATEWAY) != (ALL_POOLS in addresses) or (len(addresses) > 1 and role == GATEWAY):
         raise ValueError(
@@ -229,6 +241,31 @@ def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
             " with the address that it listens on, and nothing beside it"
         )
     return addresses.get(ALL_POOLS)
+
+
+def _replica(
+    role: object, text: object, pools: object, addresses: Mapping[str, Address]
+) -> Address | None:
+    """Where the replica serves that an ingress is beside; None for any other Envoy."""
+    if role != INGRESS:
+        if text is not None:
+            raise ValueError(f"node metadata {METADATA_KEY}.replica is for the role {INGRESS}")
+        return None
+    if len(addresses) != 1 or pools != [*addresses]:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.listen: an ingress has one pool, and the address that it"
+            " listens on for it"
+        )
+    try:
+        replica = parse_listener_address(text)
+    except ValueError as error:
+        raise ValueError(f"node metadata {METADATA_KEY}.replica: {error}") from None
+    if replica in addresses.values():
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.replica: {replica} is where the ingress itself listens:"
+            " requests would come back for ever"
+        )
+    return replica
 
 
 def _address(name: object, text: object) -> Address:

@@ -379,8 +379,9 @@ class Stream(Generic[R]):
         state, held = self._secret_state, self._beside
         if not state.subscriptions:
             return False
-        is_known = held is not None and held.own is self.secrets
-        return not is_known or state.revision is not held.revision or state.has_work
+        if held is None or held.own is not self.secrets:
+            return True
+        return state.revision is not held.revision or state.has_work
 
     def _held_secrets(self, snapshot: Snapshot) -> Beside:
         """What the client should hold of secrets: its own, and those of its view."""

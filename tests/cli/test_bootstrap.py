@@ -185,6 +185,38 @@ def test_envoy_reads_such_names_as_texts(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_envoy_takes_a_bootstrap_with_a_spire_agent(tmp_path: Path) -> None:
+    arguments = ["--node", "n", "--spire", "/run/agent.sock", "--tls-name", "spiffe://d/cp"]
+    file = tmp_path / "envoy.yaml"
+    file.write_text(CliRunner().invoke(plimsoll, ["bootstrap", *arguments]).output)
+    data = yaml.safe_load(file.read_text())
+    assert data["node"]["metadata"]["plimsoll"]["identity"] == {"source": "spire"}
+    assert [it["name"] for it in data["static_resources"]["clusters"]] == [
+        "_plimsoll",
+        "spire_agent",
+    ]
+    argv = [str(ENVOY), "--mode", "validate", "-c", str(file)]
+    ran = subprocess.run(argv, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--spire", "agent.sock"], "--spire: 'agent.sock' is not the absolute path of a socket"),
+        (["--spire", "/a", "--identity", "ads"], "--spire and --identity exclude each other"),
+        (
+            ["--spire", "/a", "--tls-certificate", "/c"],
+            "--spire and --tls-certificate exclude each other",
+        ),
+    ],
+)
+def test_a_spire_agent_is_the_only_source(arguments: list[str], problem: str) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "n", *arguments])
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
 async def test_a_pool_that_the_control_plane_does_not_have_is_said() -> None:
     async with served() as api:
         await api.filled()

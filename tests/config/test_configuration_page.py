@@ -13,6 +13,7 @@ from controlplane.config.balancing import BalancingSettings
 from controlplane.config.config import AdminSettings, StoreSettings, XdsSettings
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.memory import MemorySettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import FAMILIES, MetricsSettings
 from controlplane.config.pool import (
     ListenerSettings,
@@ -59,6 +60,7 @@ def test_it_shows_every_key() -> None:
         (HealthCheckSettings, pool["health_check"]),
         (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
         (MemorySettings, pool["memory"]),
+        (MeshSettings, pool["mesh"]),
         (ScrapingSettings, pool["scraping"]),
         (ReplicaEntry, replica),
         (Locality, replica["locality"]),

@@ -167,7 +167,7 @@ def test_a_sidecar_may_say_that_it_is_one() -> None:
 @pytest.mark.parametrize("role", ["Gateway", "", None, 1, ["gateway"]])
 def test_a_role_that_is_not_known_is_refused(role: object) -> None:
     assert refusal({"role": role}).startswith(
-        "node metadata plimsoll.role must be sidecar or gateway, not "
+        "node metadata plimsoll.role must be sidecar, gateway or ingress, not "
     )
 
 

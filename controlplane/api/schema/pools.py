@@ -13,6 +13,7 @@ from controlplane.config import (
 )
 from controlplane.config.classes import ObjectiveSettings
 from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.pool import ListenerSettings, RouteSettings
 
 
@@ -54,6 +55,14 @@ class Metrics(Answer, settings=MetricsSettings):
     """How replicas are scraped; the rest is in `document()`."""
 
     profile: str
+
+
+class Mesh(Answer, settings=MeshSettings):
+    """Mutual TLS between the Envoys of clients and those beside replicas."""
+
+    mode: Annotated[str, one_of("off", "permissive", "strict")]
+    clients: tuple[str, ...] | None = None
+    """Who may use the pool; None: every node of the trust domain."""
 
 
 class Counts(Answer):
@@ -157,6 +166,7 @@ class Pool(InForce, Declared):
     health_check: HealthCheck
     metrics: Metrics
     memory: dict[str, Any]
+    mesh: Mesh
     source: Annotated[str, one_of("file", "api")]
     """Who declared it."""
     suspect: bool
