@@ -218,11 +218,9 @@ def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
     if not any(value for name, value in files.items() if name.startswith("tls_")):
         return None
     name = files["tls_name"] or host
-    if files["spire"] is not None:
-        if any(files[f"tls_{it}"] for it in ("certificate", "key", "ca", "secrets")):
-            raise ValueError("--spire and --tls-certificate exclude each other")
-        return SpireTls(name)
     certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
+    if files["spire"] is not None and not (certificate or key or ca):
+        return SpireTls(name)
     if not (certificate and key and ca):
         raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
     certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))

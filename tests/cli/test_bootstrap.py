@@ -200,15 +200,21 @@ def test_envoy_takes_a_bootstrap_with_a_spire_agent(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_files_for_the_control_plane_go_with_an_agent_for_the_others(tmp_path: Path) -> None:
+    files = [f"--tls-{it}={tmp_path / it}" for it in ("certificate", "key", "ca")]
+    arguments = ["bootstrap", "--node", "n", "--spire", "/a", *files, "--json"]
+    data = json.loads(CliRunner().invoke(plimsoll, arguments).stdout)
+    (control_plane, agent) = data["static_resources"]["clusters"]
+    assert agent["name"] == "spire_agent"
+    assert "spire_agent" not in json.dumps(control_plane)
+    assert str(tmp_path / "identity.json") in json.dumps(control_plane)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--spire", "agent.sock"], "--spire: 'agent.sock' is not the absolute path of a socket"),
         (["--spire", "/a", "--identity", "ads"], "--spire and --identity exclude each other"),
-        (
-            ["--spire", "/a", "--tls-certificate", "/c"],
-            "--spire and --tls-certificate exclude each other",
-        ),
     ],
 )
 def test_a_spire_agent_is_the_only_source(arguments: list[str], problem: str) -> None:
