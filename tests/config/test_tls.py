@@ -78,6 +78,11 @@ def test_a_profile_has_no_path_for_the_health_service_of_grpc() -> None:
         ),
         (
             "",
+            "upstream: {protocol: http2}\n    mesh: {mode: permissive}",
+            "f.yaml:5: pools[0].upstream: does not go with a mesh",
+        ),
+        (
+            "",
             "health_check: {service: a.B}",
             "f.yaml:5: pools[0].health_check.service: goes with protocol: grpc",
         ),
