@@ -47,6 +47,7 @@ def may_part(frame: Frame) -> bool:
     balancing = frame.settings.balancing
     return (
         frame.settings.classes is None
+        and not frame.settings.is_grpc
         and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
     )

@@ -17,6 +17,7 @@ from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, 
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
@@ -64,6 +65,17 @@ _WORDS: Final = frozenset(
     "--gateway",
     metavar="HOST:PORT",
     help="Open one listener for all pools, chosen by path or header, instead of one for each.",
+)
+@click.option(
+    "--gateway-tls",
+    multiple=True,
+    metavar="CERTIFICATE,KEY",
+    help="Files on the gateway's machine to terminate TLS with; repeat for more names (SNI).",
+)
+@click.option(
+    "--gateway-client-ca",
+    metavar="FILE",
+    help="File on the gateway's machine that signs the certificates clients must present.",
 )
 @click.option(
     "--protocol",
@@ -136,6 +148,8 @@ def command(
     admin_port: int,
     listen: tuple[str, ...],
     gateway: str | None,
+    gateway_tls: tuple[str, ...],
+    gateway_client_ca: str | None,
     protocol: Protocol,
     max_heap: str,
     log: LogFormat | None,
@@ -153,6 +167,10 @@ def command(
     """
     if gateway and listen:
         fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
+    if (gateway_tls or gateway_client_ca) and not gateway:
+        fail("--gateway-tls and --gateway-client-ca go with --gateway", USAGE)
+    if gateway_client_ca and not gateway_tls:
+        fail("--gateway-client-ca goes with --gateway-tls", USAGE)
     if ingress and (gateway or listen or pools):
         fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
     replica = None
@@ -172,6 +190,7 @@ def command(
             admin_port=admin_port,
             listen=moved,
             gateway=_listened("--gateway", gateway) if gateway else None,
+            gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
             replica=replica,
             secrets=secrets,
             protocol=protocol,
@@ -295,6 +314,23 @@ def _listened(option: str, text: str) -> Address:
     if address.ip is None:
         raise ValueError(f"{option}: {address.host!r} is a name; Envoy listens on an IP address")
     return address
+
+
+def _terminated(pairs: tuple[str, ...], client_ca: str | None) -> GatewayTls:
+    certificates = []
+    for text in pairs:
+        certificate, comma, key = text.partition(",")
+        if not comma:
+            raise ValueError(
+                f"--gateway-tls: {text!r} is not CERTIFICATE,KEY, as in"
+                ' "/etc/envoy/tls.crt,/etc/envoy/tls.key"'
+            )
+        certificates.append({"certificate": certificate, "key": key})
+    try:
+        return validated(GatewayTls, {"certificates": certificates, "client_ca": client_ca})
+    except SettingsError as error:
+        option = "--gateway-client-ca" if error.path[0] == "client_ca" else "--gateway-tls"
+        raise ValueError(f"{option}: {error.problem}") from None
 
 
 def _locality(text: str | None) -> Locality | None:

@@ -142,9 +142,14 @@ def to_check(
 
 
 def _is_checked(pool: Pool, id_: str) -> bool:
-    """Whether Envoys can check a replica for us: these checks are in plain text."""
+    """Whether Envoys can check a replica for us.
+
+    They know no certificates of a mesh here, nor the id of a replica, and would take any name where
+    that is what its certificate must be of.
+    """
     replica = pool.replicas.get(id_)
-    return replica is not None and replica.settings.ingress is None
+    is_plain = replica is not None and replica.settings.ingress is None
+    return is_plain and not pool.settings.is_verified_by_id
 
 
 class NodeListeners:

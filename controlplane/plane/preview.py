@@ -118,7 +118,8 @@ def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
     if settings.classes is not None:
         matches = {it.name: it.match for it in settings.classes}
     elif (
-        balancing.policy == "capacity-tiers"
+        not settings.is_grpc
+        and balancing.policy == "capacity-tiers"
         and balancing.long_requests == "fast-replicas"
         and len(pool.replicas) > 1
     ):

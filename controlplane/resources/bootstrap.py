@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
+from controlplane.config.tls import GatewayTls
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.secret_sources import SecretSource
@@ -41,6 +42,7 @@ def bootstrap(
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
+    gateway_tls: GatewayTls | None = None,
     replica: Address | None = None,
     secrets: SecretSource | None = None,
     protocol: Protocol = "delta",
@@ -61,6 +63,7 @@ def bootstrap(
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
+        gateway_tls: How that listener terminates TLS; None: it does not.
         replica: The replica that it is beside; `pools` and `listen` then say of which pool, and
             where it takes requests.
         secrets: Where its certificates come from; None: it has none.
@@ -82,6 +85,8 @@ def bootstrap(
         wanted["pools"] = sorted(set(pools))
     if gateway:
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
+        if gateway_tls is not None:
+            wanted["tls"] = gateway_tls.model_dump(mode="json", exclude_none=True)
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
     if replica:

@@ -18,9 +18,10 @@ from controlplane.resources.pool_resources import (
     PoolResources,
     listener_at,
     pool_resources,
+    terminated_of,
 )
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
@@ -118,7 +119,9 @@ class Shown(Snapshot):
         """A resource of a pool that the view shows, or of the gateway that it is for."""
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return self._of_gateway(type_url) if name == GATEWAY else None
-        pool = pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        pool = _owner(type_url, name)
+        if pool == ALL and type_url == SECRET:
+            return next((it for it in self._view.files if it.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
@@ -132,7 +135,8 @@ class Shown(Snapshot):
         if type_url == LISTENER:
             settings = held.pool.settings
             address = self._moved.get(name, settings.listener.address)
-            return listener_at(name, address, self._view.downstream(settings.route.timeout))
+            tls = terminated_of(held.pool)
+            return listener_at(name, address, self._view.downstream(settings.route.timeout, tls))
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
@@ -143,6 +147,9 @@ class Shown(Snapshot):
             return (GATEWAY,)
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
+        if type_url == SECRET:
+            own = [it.name for it in self._view.files]
+            return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
         elif type_url == ENDPOINT and parted:
@@ -166,7 +173,7 @@ class Shown(Snapshot):
         if released is None or type_url not in POOL_TYPES:
             return False
         is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
-        pool = ALL if is_shared else pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        pool = ALL if is_shared else _owner(type_url, name)
         if pool in released:
             return False
         held = self._catalog.pools.get(pool)
@@ -194,7 +201,8 @@ class Shown(Snapshot):
         if type_url == LISTENER:
             # It does not know yet for which pool a request is that it still receives.
             timeouts = (pools[name].pool.settings.route.timeout for name in shown)
-            downstream = self._view.downstream(max(timeouts, default=Downstream().upload))
+            upload = max(timeouts, default=Downstream().upload)
+            downstream = self._view.downstream(upload, self._view.terminated)
             gateway = self._view.gateway
             return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(
@@ -284,6 +292,13 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
         return catalog
     domain = catalog.trust_domain
     return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
+
+
+def _owner(type_url: str, name: str) -> str:
+    """The pool that a resource belongs to; `ALL` for the secrets of a gateway itself."""
+    if type_url == SECRET:
+        return name.partition("/")[0]
+    return pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
 
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:

@@ -30,12 +30,14 @@ from controlplane.resources.mesh import Trust
 from controlplane.resources.places import Place, Spread, order
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import route_configuration
+from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
-POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
-"""The types of which every pool has a resource of its own name. Of the first two it has another for
-each class of its requests, and each of its clusters has a further one for what is tried again."""
+POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
+"""The types of which a pool has resources, and all but secrets one of its own name. Of the first
+two it has another for each class of its requests, and each of its clusters has a further one for
+what is tried again. Its secrets name the files of its edges that speak TLS."""
 
 NOT_SPREAD: Final = Spread()
 
@@ -239,6 +241,7 @@ def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tup
     """What does not change with weights."""
     return {
         CLUSTER: _clusters(pool, parting, None, encoded),
+        SECRET: pool_secrets(pool.name, pool.settings),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address, _downstream(pool)),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
@@ -310,7 +313,15 @@ def _endpoints(
 
 def _downstream(pool: Pool) -> Downstream:
     """As Envoys have it that say nothing of it."""
-    return Downstream(upload=pool.settings.route.timeout)
+    return Downstream(upload=pool.settings.route.timeout, tls=terminated_of(pool))
+
+
+def terminated_of(pool: Pool) -> Terminated | None:
+    """How the listener of a sidecar terminates TLS; None: it does not."""
+    tls = pool.settings.listener.tls
+    if tls is None:
+        return None
+    return terminated(pool.name, 1, asks_clients=tls.client_ca is not None)
 
 
 @lru_cache(maxsize=16_384)

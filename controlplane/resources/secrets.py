@@ -14,6 +14,8 @@ from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 from controlplane.resources.resource import SECRET, Resource
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 
+_OWN: Final = (IDENTITY, ROOTS)
+
 
 class Secrets(Snapshot):
     """Secrets and nothing else; names that are not among them do not exist."""
@@ -38,6 +40,50 @@ class Secrets(Snapshot):
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """Nothing where it is the same, and otherwise unknown."""
         return {} if revision is self._revision else None
+
+
+class Beside(Snapshot):
+    """Secrets of one stream, beside those of a catalog, which name files of the Envoy's machine.
+
+    Attributes:
+        own: Of the stream; no catalog has any of their names.
+        others: Of the catalog.
+    """
+
+    def __init__(self, own: Snapshot, others: Snapshot) -> None:
+        self.own, self.others = own, others
+        self._revision = Revision()
+
+    @property
+    def revision(self) -> Revision:
+        """Of both together; two of them are always compared whole, as there are few secrets."""
+        return self._revision
+
+    def is_of(self, own: Snapshot, others: Snapshot) -> bool:
+        """Whether it is made of these."""
+        return self.own is own and self.others.revision is others.revision
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """A secret of either."""
+        return (self.own if name in _OWN else self.others).get(type_url, name)
+
+    def names(self, type_url: str) -> Collection[str]:
+        """The names of both."""
+        others = (name for name in self.others.names(type_url) if name not in _OWN)
+        return [*self.own.names(type_url), *others]
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """Nothing where it is the same, and otherwise unknown."""
+        return {} if revision is self._revision else None
+
+    @property
+    def keeps_any(self) -> bool:
+        """As in the catalog."""
+        return self.others.keeps_any
+
+    def keeps(self, type_url: str, name: str, version: str | None) -> bool:
+        """As in the catalog: what is the stream's own is known at once."""
+        return name not in _OWN and self.others.keeps(type_url, name, version)
 
 
 NO_SECRETS: Final = Secrets()

@@ -137,6 +137,8 @@ def _static(cluster: Resource) -> cluster_v3.Cluster:
     """A cluster that does not ask for its endpoints."""
     message = cluster_v3.Cluster.parse(_content(cluster))
     message.type = cluster_v3.ClusterDiscoveryType.STATIC
+    # Its files are on another machine.
+    message.transport_socket = None
     message.eds_cluster_config = None
     return message
 
@@ -158,6 +160,7 @@ def _with_routes(listener: Resource, routes: route_v3.RouteConfiguration) -> byt
     """A listener that does not ask for its routes."""
     message = listener_v3.Listener.parse(_content(listener))
     for chain in message.filter_chains:
+        chain.transport_socket = None
         for network_filter in chain.filters:
             if network_filter.typed_config is not None:
                 manager = hcm_v3.HttpConnectionManager.parse(network_filter.typed_config.value)

@@ -5,10 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
-from controlplane.config import Address, parse_listener_address, shown
+from controlplane.config import Address, SettingsError, parse_listener_address, shown, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
+from controlplane.resources.resource import Resource
 from controlplane.resources.secret_sources import SecretSource, secret_source
+from controlplane.resources.tls import Terminated, gateway_secrets, terminated
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
@@ -43,6 +46,7 @@ class View:
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
         identity: Where its certificates come from; None: it has none.
+        tls: How it terminates TLS, if it is a gateway; None: it does not.
         replica: Where the replica serves that it is beside, if it is an ingress; then it has one
             pool, for which `listen` says where it listens.
     """
@@ -55,13 +59,14 @@ class View:
     log: LogFormat | None = None
     trusted_proxies: int = 0
     identity: SecretSource | None = None
+    tls: GatewayTls | None = None
     replica: Address | None = None
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        more = (self.log, self.trusted_proxies, self.identity, self.replica)
+        more = (self.log, self.trusted_proxies, self.identity, self.tls, self.replica)
         object.__setattr__(self, "_hash", hash((*said, *more)))
 
     def __hash__(self) -> int:
@@ -110,14 +115,33 @@ class View:
                 _log(wanted.get("log")),
                 _trusted_proxies(wanted.get("trusted_proxies", 0)),
                 secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
+                _tls(wanted.get("tls"), is_gateway=gateway is not None),
                 replica,
             )
         )
 
-    def downstream(self, upload: float) -> Downstream:
-        """How its listeners treat clients; `upload`: seconds for a request to arrive whole."""
+    def downstream(self, upload: float, tls: Terminated | None) -> Downstream:
+        """How one of its listeners treats clients.
+
+        Args:
+            upload: Seconds for a request to arrive whole.
+            tls: None: in plain text.
+        """
         gateway = self.gateway is not None
-        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload)
+        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload, tls)
+
+    @property
+    def terminated(self) -> Terminated | None:
+        """How the listener of a gateway terminates TLS; None: it does not."""
+        if self.tls is None:
+            return None
+        asks_clients = self.tls.client_ca is not None
+        return terminated(ALL_POOLS, len(self.tls.certificates), asks_clients=asks_clients)
+
+    @property
+    def files(self) -> tuple[Resource, ...]:
+        """The secrets that the listener of a gateway takes its files from."""
+        return gateway_secrets(ALL_POOLS, self.tls) if self.tls is not None else ()
 
     def within(self, allowed: Collection[str]) -> "View":
         """The same view of no other pools than these.
@@ -186,6 +210,22 @@ def _trusted_proxies(count: object) -> int:
             f" {MAX_PROXIES}, not {shown(count)}"
         )
     return int(count)
+
+
+def _tls(files: object, *, is_gateway: bool) -> GatewayTls | None:
+    if files is None:
+        return None
+    if not isinstance(files, Mapping):
+        raise ValueError(f"node metadata {METADATA_KEY}.tls must be a mapping")
+    if not is_gateway:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.tls is for gateways: a sidecar terminates TLS as"
+            " listener.tls of each pool says"
+        )
+    try:
+        return validated(GatewayTls, files)
+    except SettingsError as error:
+        raise ValueError(f"node metadata {METADATA_KEY}.tls: {error}") from None
 
 
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:

@@ -186,8 +186,13 @@ class HealthReportingService:
         while True:
             known = self._sink.to_check(node, view, known)
             wanted = [
-                (each.pool.name, each.replica.address, each.pool.settings.health_check)
-                for each in known
+                (
+                    it.pool.name,
+                    it.replica.address,
+                    it.pool.settings.health_check,
+                    it.pool.settings.upstream,
+                )
+                for it in known
             ]
             if wanted != sent:
                 sent = wanted

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple
 
 from controlplane.identity import Identity
 from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET, TYPE_URLS
-from controlplane.resources.secrets import NO_SECRETS
+from controlplane.resources.secrets import NO_SECRETS, Beside
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.client_status import ResourceStatus, statuses
@@ -256,6 +256,7 @@ class Stream(Generic[R]):
     """
 
     __slots__ = (
+        "_beside",
         "_connected_at",
         "_nonce",
         "_only",
@@ -299,6 +300,7 @@ class Stream(Generic[R]):
         self._shared_states = shared_states
         self._state = StreamState(protocol)
         self._secret_state = StreamState(protocol)
+        self._beside: Beside | None = None
         self._seen: Revision | None = None
         # The state shared with other streams, if it is, and what the client was sent from there
         # until it has answered.
@@ -374,10 +376,18 @@ class Stream(Generic[R]):
 
     @property
     def _secrets_have_work(self) -> bool:
-        state = self._secret_state
-        return bool(state.subscriptions) and (
-            state.revision is not self.secrets.revision or state.has_work
-        )
+        state, held = self._secret_state, self._beside
+        if not state.subscriptions:
+            return False
+        if held is None or held.own is not self.secrets:
+            return True
+        return state.revision is not held.revision or state.has_work
+
+    def _held_secrets(self, snapshot: Snapshot) -> Beside:
+        """What the client should hold of secrets: its own, and those of its view."""
+        if self._beside is None or not self._beside.is_of(self.secrets, snapshot):
+            self._beside = Beside(self.secrets, snapshot)
+        return self._beside
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None when there is nothing to send.
@@ -390,8 +400,9 @@ class Stream(Generic[R]):
             now: Seconds, on the clock of `apply`.
         """
         self._seen = snapshot.revision
-        if self._secrets_have_work:
-            secret = self._secret_state.next(self.secrets, str(self._nonce + 1))
+        if self._secret_state.subscriptions:
+            held = self._held_secrets(snapshot)
+            secret = self._secret_state.next(held, str(self._nonce + 1))
             if secret is not None:
                 return self._sent(secret, now)
         if self._shared is not None:
@@ -442,7 +453,7 @@ class Stream(Generic[R]):
         """
         for url, subscription in self._subscriptions():
             rejection = self._shown[url].rejection
-            held = self.secrets if url == SECRET else snapshot
+            held = self._held_secrets(snapshot) if url == SECRET else snapshot
             yield from statuses(subscription, held, rejection.message if rejection else "")
 
     def _subscriptions(self) -> Iterator[tuple[str, Subscription]]:

@@ -58,6 +58,40 @@ def test_a_log_of_requests_and_trusted_proxies_travel_as_node_metadata() -> None
     assert (metadata["log"], metadata["trusted_proxies"]) == ("json", 2)
 
 
+def test_certificates_of_a_gateway_travel_as_node_metadata() -> None:
+    files = ["--gateway-tls", "/a.crt,/a.key", "--gateway-tls", "/b.crt,/b.key"]
+    arguments = ["--gateway", "0.0.0.0:443", *files, "--gateway-client-ca", "/ca.crt"]
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    assert yaml.safe_load(result.output)["node"]["metadata"]["plimsoll"]["tls"] == {
+        "certificates": [
+            {"certificate": "/a.crt", "key": "/a.key"},
+            {"certificate": "/b.crt", "key": "/b.key"},
+        ],
+        "client_ca": "/ca.crt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--gateway-tls", "/a.crt,/a.key"], "--gateway-tls and --gateway-client-ca go with"),
+        (["--gateway", "0.0.0.0:443", "--gateway-client-ca", "/ca.crt"], "goes with --gateway-tls"),
+        (["--gateway", "0.0.0.0:443", "--gateway-tls", "/a.pem"], "--gateway-tls: '/a.pem' is not"),
+        (["--gateway", "0.0.0.0:443", "--gateway-tls", "a.crt,/a.key"], "must be an absolute path"),
+        (
+            ["--gateway", "0.0.0.0:443", "--gateway-tls", "/a,/b", "--gateway-client-ca", "c"],
+            "--gateway-client-ca: 'c' must be an absolute path",
+        ),
+    ],
+)
+def test_files_that_a_gateway_cannot_read_are_bad_usage(
+    arguments: list[str], sentence: str
+) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert sentence in result.output
+
+
 @pytest.mark.parametrize(("arguments", "most"), [([], 50_000), (["--max-connections", "7"], 7)])
 def test_an_envoy_takes_so_many_connections_at_a_time(arguments: list[str], most: int) -> None:
     result = CliRunner().invoke(plimsoll, ["bootstrap", "--node", "a", *arguments])

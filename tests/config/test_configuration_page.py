@@ -27,6 +27,7 @@ from controlplane.config.pool import (
     RouteSettings,
 )
 from controlplane.config.replica import Locality, ReplicaEntry
+from controlplane.config.tls import ListenerTls, UpstreamSettings, UpstreamTls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 BLOCK, TLS, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -71,6 +72,7 @@ def test_it_shows_every_key() -> None:
         (IdentitySettings, data["identity"]),
         (PoolEntry, pool),
         (ListenerSettings, pool["listener"]),
+        (UpstreamSettings, pool["upstream"]),
         (RouteSettings, pool["route"]),
         (BalancingSettings, pool["balancing"]),
         (HealthCheckSettings, pool["health_check"]),
@@ -85,5 +87,7 @@ def test_it_shows_every_key() -> None:
         assert keys.keys() == model.model_fields.keys(), model
     for key in ClassMatch.model_fields:
         assert f"`{key}" in PAGE
+    for key in (*ListenerTls.model_fields, *UpstreamTls.model_fields):
+        assert f"{key}: " in BLOCK
     for family in FAMILIES:
         assert f"`{family}`" in PAGE

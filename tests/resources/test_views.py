@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.config import Address
+from controlplane.config import Address, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
@@ -282,3 +283,36 @@ def test_where_secrets_come_from_is_read_as_it_is_written(source: SecretSource) 
 )
 def test_secrets_from_nowhere_are_refused(identity: object) -> None:
     assert refusal({"identity": identity}).startswith("node metadata plimsoll.identity.")
+
+
+TLS = {"certificates": [{"certificate": "/a.crt", "key": "/a.key"}], "client_ca": "/ca.crt"}
+
+
+def test_a_gateway_says_how_it_terminates_tls() -> None:
+    address = Address("0.0.0.0", 8000)
+    tls = validated(GatewayTls, TLS)
+    seen = view(role="gateway", listen={"*": "0.0.0.0:8000"}, tls=TLS)
+    assert seen == View(gateway=address, tls=tls)
+    made = bootstrap("n", Address("127.0.0.1", 1), gateway=address, gateway_tls=tls)
+    assert View.of(made["node"]["metadata"]).tls == tls
+
+
+@pytest.mark.parametrize(
+    ("tls", "sentence"),
+    [
+        ([], "node metadata plimsoll.tls must be a mapping"),
+        ({}, "node metadata plimsoll.tls: certificates: "),
+        ({"certificates": []}, "node metadata plimsoll.tls: certificates: "),
+        (
+            {"certificates": [{"certificate": "a.crt", "key": "/a.key"}]},
+            "node metadata plimsoll.tls: certificates[0].certificate: 'a.crt' must be an absolute",
+        ),
+    ],
+)
+def test_files_that_a_gateway_cannot_read_are_refused(tls: object, sentence: str) -> None:
+    said = {"role": "gateway", "listen": {"*": "0.0.0.0:8000"}, "tls": tls}
+    assert refusal(said).startswith(sentence)
+
+
+def test_a_sidecar_terminates_tls_as_its_pools_say() -> None:
+    assert "is for gateways" in refusal({"tls": TLS})
