@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-grpc unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry clean
+.PHONY: help demo test test-grpc unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -76,6 +76,9 @@ bench-scrape: $(READY)  ## a thousand replicas scraped at 1 Hz, 11 minutes (BENC
 
 bench-registry: $(READY)  ## 10,000 replicas registered, changed, restarted, 20 minutes (BENCH_ARGS="--repetitions 1")
 	@$(BIN)/python -m benchmarks.registry $(BENCH_ARGS)
+
+bench-mesh: $(READY)  ## what a second Envoy and mutual TLS cost, 13 minutes (BENCH_ARGS="--quick" for three)
+	@$(BIN)/python -m benchmarks.mesh $(BENCH_ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

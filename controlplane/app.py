@@ -7,7 +7,15 @@ xDS server, as often as `plane.pacing` lets it.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +23,19 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.balancing import Place
+from controlplane.ca.certificates import CaError
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
-from controlplane.config_file import read_tokens, watch, watch_tokens
+from controlplane.config_file import tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
+from controlplane.identity import Admission
 from controlplane.latest import Latest, Notice
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
+from controlplane.resources.catalog import Catalog
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scraping.checks import HealthChecks
@@ -30,13 +44,16 @@ from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.sizes import Sample
 from controlplane.turns import Turns, in_turns
-from controlplane.xds import LoadStats, Offer, XdsServer, events
+from controlplane.xds import LoadStats, Offer, XdsServer, XdsTls, events
 
 _log = logging.getLogger(__name__)
 
 IDLE_INTERVAL: Final = 1.0
 """Seconds after which a decision is made even if nothing was noticed: leases run out, and
 readings grow old, without an event."""
+
+RENEWAL_INTERVAL: Final = 1.0
+"""Seconds between two looks at which certificates are to be replaced."""
 
 GRACE: Final = 2.0
 """Seconds for open streams and requests to end when the control plane stops."""
@@ -81,11 +98,27 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Run
 
 @asynccontextmanager
 async def _running(config: Config, path: Path | None, store: Store) -> AsyncIterator[Running]:
-    file = config.admin.token_file
-    token_file = _folder(path) / file if file else None
-    tokens = read_tokens(token_file) if token_file else ()
+    file, folder = config.admin.token_file, _folder(path)
+    token_file = token_source(folder / file) if file else None
+    tokens = token_file.read() if token_file else ()
+    tls = config.xds.tls
+    xds_files = tls_source("xds.tls", tls, folder) if tls else None
+    rest_files = tls_source("admin.tls", config.admin.tls, folder) if config.admin.tls else None
+    xds_tls = (
+        XdsTls(
+            xds_files.read(),
+            Admission(config.identity.trust_domain, tls.nodes),
+            tls.max_connection_age,
+        )
+        if tls and xds_files
+        else None
+    )
+    rest_credentials = rest_files.read() if rest_files else None
+    issuer = _issuer(config, folder)
+    if issuer and xds_tls:
+        xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
-    plane = Plane(time.monotonic())
+    plane = Plane(time.monotonic(), config.identity.trust_domain)
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
     fleet = restored(loaded.registered, config, time.monotonic())
@@ -112,8 +145,10 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         health=_Health(plane),
         pushes=metrics.pushes,
         guests=plane,
+        tls=xds_tls,
+        secrets=issuer.secrets_of if issuer else None,
     )
-    checks = HealthChecks(plane, xds.grpc_pools, woken.set)
+    checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
     metrics.show_store(
@@ -137,28 +172,29 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     )
     keeper = WeightKeeper(plane, store, time.monotonic, time.time)
 
-    def discover() -> None:
-        registry.discover()
-        rest.look()
+    async def discover() -> None:
+        await registry.discover()
+        await in_turns(rest.looking())
 
     opened = partial(open_source, base=_folder(path))
     discovery = Discovery(plane, discover, woken.set, open_source=opened)
     discovery.follow(config.pools)
 
-    def adopt(changed_config: Config) -> None:
+    async def adopt(changed_config: Config) -> None:
         _servers_stay(config, changed_config)
         plane.refuse_at_listeners(changed_config)
-        registry.declare(changed_config)
+        await registry.declare(changed_config)
         discovery.follow(changed_config.pools)
-        rest.look()
+        await in_turns(rest.looking())
 
-    def decided(seconds: float) -> None:
+    def decided(seconds: float) -> Iterator[None]:
         metrics.decided(seconds)
         for sentence in plane.recovery.news():
             _log.warning("%s", sentence)
-        rest.look()
+        yield from plane.histories.writing()
+        yield from rest.looking()
 
-    asked = asyncio.Event(), asyncio.Event()
+    asked = [asyncio.Event() for _ in range(4)]
 
     def reread() -> None:
         for each in asked:
@@ -174,6 +210,8 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         ready=lambda: slot.value is not None or not plane.fleet.pools,
         metrics=metrics.page,
         tokens=tokens,
+        credentials=rest_credentials,
+        issuer=issuer,
     )
     try:
         addresses = Running(await rest.start(), await xds.start(), reread)
@@ -189,12 +227,32 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 group.create_task(registry.run(), name="leases"),
                 group.create_task(keeper.run(), name="weights"),
             ]
+            if issuer is not None:
+                tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
             if path is not None:
                 follow = watch(path, config, adopt, metrics.config_file, asked[0])
                 tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
-                follow = watch_tokens(token_file, tokens, rest.accept, metrics.token_file, asked[1])
+                follow = watch_source(token_file, tokens, rest.accept, metrics.token_file, asked[1])
                 tasks.append(group.create_task(follow, name="token file"))
+            if xds_files is not None and xds_tls is not None:
+                follow = watch_source(
+                    xds_files,
+                    xds_tls.credentials,
+                    xds.accept,
+                    metrics.certificates("xds"),
+                    asked[2],
+                )
+                tasks.append(group.create_task(follow, name="certificates of xDS"))
+            if rest_files is not None and rest_credentials is not None:
+                follow = watch_source(
+                    rest_files,
+                    rest_credentials,
+                    rest.accept_credentials,
+                    metrics.certificates("admin"),
+                    asked[3],
+                )
+                tasks.append(group.create_task(follow, name="certificates of the API"))
             try:
                 yield addresses
             finally:
@@ -211,7 +269,7 @@ async def steer(
     plane: Plane,
     slot: Latest[Offer | None],
     woken: Notice,
-    decided: Callable[[float], None],
+    decided: Callable[[float], Iterable[None]],
     envoys: Callable[[], int | None] = lambda: None,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -226,7 +284,7 @@ async def steer(
         plane: Decides.
         slot: Takes the catalog; not before the plane has seen enough since the start.
         woken: Set when something was noticed.
-        decided: HistoryItem how many seconds each decision took.
+        decided: Told how many seconds each decision took; the pieces of what follows from it.
         envoys: How many are connected; None where that is not known.
         sleep: Waits for some seconds.
         cpu: Seconds of CPU taken so far; what others take of a machine is no reason to wait.
@@ -247,21 +305,39 @@ async def steer(
         if plane.has_started(now):
             if pacing.wait(now) > 0:
                 # It grows with what has changed, so it is not held against the next decision.
-                undecided = noticed if undecided is None else undecided
-                catalog = plane.refresh()
+                undecided, spent = noticed if undecided is None else undecided, None
+                build = plane.refreshing()
             else:
                 noticed, undecided = noticed if undecided is None else undecided, None
                 spent = await in_turns(plane.writing(now))
                 now, begun = clock(), cpu()
-                catalog = plane.decide(now, envoys())
-                decided(clock() - now)
-                pacing.spend(spent + cpu() - begun, clock())
+                build = plane.deciding(now, envoys())
+                spent += cpu() - begun
+            built, cpu_of_it = await asyncio.to_thread(_timed, build, cpu)
+            catalog = plane.built(built)
             if slot.value is None or catalog is not slot.value.catalog:
                 slot.set(Offer(catalog, noticed))
                 is_idle = False
+            if spent is not None:
+                pacing.spend(spent + cpu_of_it, clock())
+                await in_turns(decided(clock() - now))
         # What comes after a look at nothing new need not wait for another.
         if not is_idle:
             await sleep(PUSH_INTERVAL)
+
+
+def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Catalog, float]:
+    """Build a catalog, and count the seconds of CPU of this thread."""
+    begun = cpu()
+    return build(), cpu() - begun
+
+
+async def _renew(issuer: Issuer, xds: XdsServer) -> None:
+    """Follow the certificate authority, and give clients what is new of their secrets."""
+    while True:
+        await asyncio.sleep(RENEWAL_INTERVAL)
+        issuer.look()
+        issuer.keep(await xds.renew_secrets())
 
 
 class _Loads:
@@ -271,9 +347,12 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
+    def came(self, reporter: object, place: Place) -> None:
+        self._plane.reporter_came(reporter, place)
+
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
-        loads = stats.loads | self._plane.by_replica(stats.localities)
+        loads = self._plane.by_replica(stats.localities) | stats.loads
         for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
         if loads:
@@ -305,8 +384,8 @@ class _Samples:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
 
-    def sampled(self, samples: Sequence[Sample]) -> None:
-        self._plane.sampled(samples, time.monotonic())
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+        self._plane.sampled(samples, time.monotonic(), place)
 
 
 def _folder(path: Path | None) -> Path:
@@ -314,8 +393,24 @@ def _folder(path: Path | None) -> Path:
     return path.parent if path else Path()
 
 
+def _issuer(config: Config, folder: Path) -> Issuer | None:
+    """What issues the leaves of nodes, where there is one."""
+    settings = config.identity.ca
+    if settings is None:
+        return None
+    try:
+        return Issuer(
+            CaFolder(folder / settings.path),
+            config.identity.trust_domain,
+            settings.leaf_ttl,
+            settings.ingresses,
+        )
+    except CaError as error:
+        raise SettingsError(str(error), ("identity", "ca", "path")) from None
+
+
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store"):
+    for key in ("admin", "xds", "store", "identity"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 
@@ -324,6 +419,8 @@ def _log_event(node: str, event: events.Event) -> None:
     match event:
         case events.Connected():
             _log.info("%s connected", node)
+        case events.Refused(peer, reason):
+            _log.warning("xDS refuses %s from %s: %s", node, peer, reason)
         case events.Disconnected(reason):
             _log.info("%s disconnected%s", node, f": {reason}" if reason else "")
         case events.Rejected(type_url, names, message):

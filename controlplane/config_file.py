@@ -1,14 +1,26 @@
-"""The config file and the token file: read at the start, and again whenever one has changed."""
+"""The config file, the token file, certificates: read at the start and whenever one has changed."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import operator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
-from controlplane.config import Config, SettingsError, Token, load_config, parse_tokens
+from controlplane.config import (
+    AdminTlsSettings,
+    Config,
+    SettingsError,
+    Token,
+    XdsTlsSettings,
+    load_config,
+    parse_tokens,
+)
 from controlplane.files import is_pipe, read_file, read_once
+from controlplane.identity import CertificateError, Credentials, checked
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +33,70 @@ AGAIN: Final = 10
 Content: TypeAlias = bytes | str
 """What a look at a file found: its bytes, or why it cannot be read."""
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """Files beside the config file that together say one thing.
+
+    Attributes:
+        name: What the log calls them.
+        content: What the log calls what they say, in the plural.
+        paths: Of the files.
+        parse: Makes sense of what is in them, in their order.
+    """
+
+    name: str
+    content: str
+    paths: tuple[Path, ...]
+    parse: Callable[[Sequence[Content]], T]
+
+    def read(self) -> T:
+        """Read it for the first time.
+
+        Raises:
+            SettingsError: It cannot be read or is wrong.
+        """
+        return self.parse([_content(path, read_once) for path in self.paths])
+
+
+def token_source(path: Path) -> Source[tuple[Token, ...]]:
+    """Who may use the REST API."""
+    name = f"token_file {path}"
+    return Source(
+        name, "the tokens", (path,), lambda found: parse_tokens(_text(found[0], path), name)
+    )
+
+
+def tls_source(
+    key: str, settings: XdsTlsSettings | AdminTlsSettings, folder: Path
+) -> Source[Credentials]:
+    """What a server shows its clients, and the roots of theirs.
+
+    Args:
+        key: Of the settings in the config file.
+        settings: Name the files.
+        folder: That their paths are relative to.
+    """
+    files = {"certificate": settings.certificate, "key": settings.key}
+    if settings.client_ca is not None:
+        files["client_ca"] = settings.client_ca
+
+    def parse(found: Sequence[Content]) -> Credentials:
+        read: dict[str, bytes] = {}
+        for (which, file), content in zip(files.items(), found, strict=True):
+            if isinstance(content, str):
+                raise SettingsError(f"{which} {file} cannot be read: {content}", place=key)
+            read[which] = content
+        try:
+            made = Credentials(read["certificate"], read["key"], read.get("client_ca"))
+            return checked(made, time.time())
+        except CertificateError as error:
+            raise SettingsError(str(error), place=key) from None
+
+    return Source(key, "the certificates", tuple(folder / it for it in files.values()), parse)
+
 
 def read_config(path: Path) -> Config:
     """Read a config file, or a pipe that has one.
@@ -31,38 +107,34 @@ def read_config(path: Path) -> Config:
     return load_config(_text(_content(path, read_once), path), str(path))
 
 
-def read_tokens(path: Path) -> tuple[Token, ...]:
-    """Read who may use the REST API from the token file.
-
-    Raises:
-        SettingsError: When it cannot be read or is wrong.
-    """
-    return _tokens(_content(path, read_once), path)
-
-
-async def watch_tokens(
-    path: Path,
-    known: tuple[Token, ...],
-    adopt: Callable[[tuple[Token, ...]], None],
+async def watch_source(
+    source: Source[T],
+    known: T,
+    adopt: Callable[[T], None],
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
-    """Have a changed token file adopted, until cancelled. One that is wrong changes nothing.
+    """Have what has changed adopted, until cancelled. What is wrong changes nothing.
 
     Args:
-        path: Of the token file.
-        known: What was read of it at the start.
-        adopt: Takes the new tokens.
-        looked: Told at each look why the file cannot be used; None if it can.
-        asked: Set to have it read at once.
+        source: The files.
+        known: What was read of them at the start.
+        adopt: Takes what they say by now.
+        looked: Told at each look why that cannot be used; None if it can.
+        asked: Set to have them read at once.
     """
     said: str | None = None
-    async for content, _ in _looks(path, asked or asyncio.Event()):
+    seen: Sequence[Content] | None = None
+    async for contents, is_asked in _looks(source.paths, asked or asyncio.Event()):
+        if contents == seen and not is_asked:
+            looked(said)
+            continue
+        seen = contents
         try:
-            found = _tokens(content, path)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong, the old tokens stay
+            found = source.parse(contents)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, what is in use stays
             if str(error) != said:
-                _log.error("the tokens stay as they were: %s", error)
+                _log.error("%s stay as they were: %s", source.content, error)
             said = str(error)
             looked(said)
             continue
@@ -70,16 +142,16 @@ async def watch_tokens(
         if found != known:
             known = found
             adopt(found)
-            _log.info("token_file %s has changed and is in use", path)
+            _log.info("%s has changed and is in use", source.name)
         elif said is not None:
-            _log.info("token_file %s is as it was", path)
+            _log.info("%s is as it was", source.name)
         said = None
 
 
 async def watch(
     path: Path,
     known: Config,
-    adopt: Callable[[Config], None],
+    adopt: Callable[[Config], Awaitable[None]],
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
@@ -99,7 +171,7 @@ async def watch(
     said: str | None = None
     waiting: Config | None = None
     looks = 0
-    async for content, is_asked in _looks(path, asked or asyncio.Event()):
+    async for (content,), is_asked in _looks((path,), asked or asyncio.Event()):
         looks += 1
         if is_asked:
             _log.info("%s is read again, as asked", path)
@@ -110,8 +182,9 @@ async def watch(
                 seen, waiting = content, None
                 text = _text(content, path)
                 waiting = await asyncio.to_thread(load_config, text, str(path))
-            if waiting is not None and waiting != known:
-                adopt(waiting)
+            # To compare ten thousand replicas takes as long as to read them.
+            if waiting is not None and await asyncio.to_thread(operator.ne, waiting, known):
+                await adopt(waiting)
                 known = waiting
                 _log.info("%s has changed and is in use", path)
             elif said is not None:
@@ -125,8 +198,10 @@ async def watch(
             said = str(error)
 
 
-async def _looks(path: Path, asked: asyncio.Event) -> AsyncIterator[tuple[Content, bool]]:
-    """Look at a file again and again, and yield what two looks in a row have found.
+async def _looks(
+    paths: Sequence[Path], asked: asyncio.Event
+) -> AsyncIterator[tuple[Sequence[Content], bool]]:
+    """Look at files again and again, and yield what two looks in a row have found.
 
     A file that is being written has less in it than it will have. Whoever asks for a look says
     that it is whole.
@@ -134,20 +209,25 @@ async def _looks(path: Path, asked: asyncio.Event) -> AsyncIterator[tuple[Conten
     Yields:
         What was found, and whether it was asked for.
     """
-    if await asyncio.to_thread(is_pipe, path):
-        _log.warning("%s is a pipe: what came through it is used, and no changes follow", path)
-        await asyncio.Event().wait()
-    before: Content | None = None
+    for path in paths:
+        if await asyncio.to_thread(is_pipe, path):
+            _log.warning("%s is a pipe: what came through it is used, and no changes follow", path)
+            await asyncio.Event().wait()
+    before: Sequence[Content] | None = None
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await asked.wait()
         is_asked = asked.is_set()
         asked.clear()
-        found = await asyncio.to_thread(_content, path)
+        found = await asyncio.to_thread(_contents, paths)
         if found == before or is_asked:
             yield found, is_asked
         before = found
+
+
+def _contents(paths: Sequence[Path]) -> Sequence[Content]:
+    return [_content(path) for path in paths]
 
 
 def _content(path: Path, read: Callable[[Path], bytes] = read_file) -> Content:
@@ -164,7 +244,3 @@ def _text(content: Content, path: Path) -> str:
         return content.decode()
     except UnicodeDecodeError:
         raise SettingsError("is not UTF-8 text", place=str(path)) from None
-
-
-def _tokens(content: Content, path: Path) -> tuple[Token, ...]:
-    return parse_tokens(_text(content, path), f"token_file {path}")

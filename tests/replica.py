@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -129,7 +130,9 @@ async def _cut_off(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterator[FakeReplica]:
+async def replica(
+    service: float = 0.002, *, loaded: bool = True, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FakeReplica]:
     """Run a fake replica in this process until the context closes, or it is stopped."""
     fake = FakeReplica(service, loaded=loaded)
     app = web.Application(middlewares=[fake.notes])
@@ -145,7 +148,7 @@ async def replica(service: float = 0.002, *, loaded: bool = True) -> AsyncIterat
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", fake.port))
     listening.settimeout(0)
-    await web.SockSite(runner, listening).start()
+    await web.SockSite(runner, listening, ssl_context=tls).start()
     try:
         yield fake
     finally:

@@ -1,7 +1,7 @@
 """How often Envoys are told: at once, and then not again before the push interval is over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import chain, count, repeat
 
@@ -13,7 +13,7 @@ from controlplane.config import load_config
 from controlplane.fleet import Command, Drain, Undrain
 from controlplane.latest import Latest, Notice
 from controlplane.plane import Plane, Probe
-from controlplane.plane.startup import PUSH_INTERVAL
+from controlplane.plane.startup import DECIDING, PUSH_INTERVAL, SAVED
 from controlplane.resources.catalog import Catalog
 from controlplane.xds import Offer
 from tests.processes import DEADLINE
@@ -31,11 +31,16 @@ pools:
 
 
 class Steered:
-    """A plane that is steered, with a sleep that ends when the test says so."""
+    """A plane that is steered, with a sleep that ends when the test says so.
 
-    def __init__(self, cpu: Callable[[], float] = lambda: 0.0) -> None:
-        self.cpu = cpu
+    Its decisions take seconds of CPU as `costs` has it, and nothing else does.
+    """
+
+    def __init__(self, costs: Iterable[float]) -> None:
+        self._costs, self._cpu = iter(costs), 0.0
         self.plane = Plane(0.0)
+        self._deciding = self.plane.deciding
+        self.plane.deciding = self.deciding  # type: ignore[method-assign]
         self.plane.declare(CONFIG, 0.0)
         self.slot: Latest[Offer | None] = Latest(None)
         self.woken = Notice(lambda: 0.0)
@@ -44,19 +49,27 @@ class Steered:
         self.resume: asyncio.Queue[None] = asyncio.Queue()
         self.now = 100.0
 
+    def deciding(self, now: float, envoys: int | None = None) -> Callable[[], Catalog]:
+        self._cpu += next(self._costs)
+        return self._deciding(now, envoys)
+
     async def sleep(self, seconds: float) -> None:
         self.asleep.put_nowait(seconds)
         await self.resume.get()
         self.now += seconds
+
+    def decided(self, seconds: float) -> tuple[()]:
+        self.decisions.append(seconds)
+        return ()
 
     async def run(self) -> None:
         await steer(
             self.plane,
             self.slot,
             self.woken,
-            self.decisions.append,
+            self.decided,
             sleep=self.sleep,
-            cpu=self.cpu,
+            cpu=lambda: self._cpu,
             clock=lambda: self.now,
         )
 
@@ -74,9 +87,9 @@ class Steered:
 
 
 @asynccontextmanager
-async def steering(cpu: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Steered]:
+async def steering(costs: Iterable[float] = repeat(0.0)) -> AsyncIterator[Steered]:
     """A plane that is steered until the test is over."""
-    steered = Steered(cpu)
+    steered = Steered(costs)
     task = asyncio.create_task(steered.run())
     try:
         async with asyncio.timeout(DEADLINE):
@@ -126,8 +139,7 @@ async def test_a_look_at_nothing_new_does_not_put_off_what_comes_next(
 
 
 async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
-    cpu = iter([0.0, 60.0, 60.0, 130.0])
-    async with steering(lambda: next(cpu)) as steered:
+    async with steering(repeat(60.0)) as steered:
         for _ in range(3):
             steered.answer(Probe.HEALTHY)
             await steered.round()
@@ -135,8 +147,7 @@ async def test_one_decision_that_takes_long_delays_nothing_and_two_do() -> None:
 
 
 async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
-    cpu = iter([0.0, 60.0, 60.0, 130.0])
-    async with steering(lambda: next(cpu)) as steered:
+    async with steering(repeat(60.0)) as steered:
         for _ in range(2):
             steered.answer(Probe.HEALTHY)
             await steered.round()
@@ -152,10 +163,8 @@ async def test_a_drain_does_not_wait_for_the_next_decision() -> None:
 
 
 async def test_what_is_told_meanwhile_does_not_put_the_decision_off() -> None:
-    # The first decision takes all that was saved up; then whatever is measured takes a twentieth of
-    # a second, which is saved up in two rounds.
-    cpu = chain([0.0], (1 + step / 20 for step in count()))
-    async with steering(lambda: next(cpu)) as steered:
+    # The first decision takes all that was saved up, and each other one what is in two rounds.
+    async with steering(chain([SAVED], repeat(2 * DECIDING * PUSH_INTERVAL))) as steered:
         steered.answer(Probe.HEALTHY)
         for step in range(40):
             command: Command = Undrain("minilm", "a") if step % 2 else Drain("minilm", "a")
@@ -165,9 +174,9 @@ async def test_what_is_told_meanwhile_does_not_put_the_decision_off() -> None:
 
 
 async def test_what_waited_for_a_decision_was_noticed_when_it_was_noticed() -> None:
-    # A little more than was saved up: the next decision waits for longer than a round.
-    times, cpu = count(1.0), chain([0.0, 60.0, 60.0], repeat(60.06))
-    async with steering(lambda: next(cpu)) as steered:
+    # More than was saved up: the next decision waits for longer than a round.
+    times, costs = count(1.0), chain([SAVED], repeat(3.5 * DECIDING * PUSH_INTERVAL))
+    async with steering(costs) as steered:
         steered.woken = Notice(lambda: next(times))
         for probe in (Probe.UNHEALTHY, Probe.UNHEALTHY, Probe.HEALTHY):
             steered.answer(probe)

@@ -13,7 +13,7 @@ import pytest
 from controlplane import config as configs
 from controlplane import config_file
 from controlplane.config import Role, SettingsError, Token
-from controlplane.config_file import read_config, read_tokens, watch_tokens
+from controlplane.config_file import read_config, token_source, watch_source
 from controlplane.fleet import Refused
 
 A, B = (Token.of(f"a-token-of-{who}", Role.READ, who) for who in ("ann", "bob"))
@@ -82,9 +82,10 @@ class TokenFile:
 
 @asynccontextmanager
 async def following(file: TokenFile) -> AsyncIterator[Followed]:
-    known = read_tokens(file.path)
+    source = token_source(file.path)
+    known = source.read()
     told = Followed(known)
-    watching = asyncio.create_task(watch_tokens(file.path, known, told.adopt, told.looked))
+    watching = asyncio.create_task(watch_source(source, known, told.adopt, told.looked))
     try:
         yield told
     finally:
@@ -159,7 +160,7 @@ async def test_a_file_that_was_wrong_and_is_another_one_is_used(file: TokenFile)
 def test_what_is_wrong_is_said_without_what_the_file_holds(file: TokenFile) -> None:
     file.put("sesame")
     with pytest.raises(SettingsError) as raised:
-        read_tokens(file.path)
+        token_source(file.path).read()
     assert "sesame" not in str(raised.value)
 
 
@@ -192,7 +193,7 @@ class Config:
         beside.write_text(self.text(replicas))
         beside.replace(self.path)
 
-    def adopt(self, config: configs.Config) -> None:
+    async def adopt(self, config: configs.Config) -> None:
         self.asked += 1
         if self.refuses is not None:
             raise Refused("conflict", self.refuses)

@@ -15,6 +15,7 @@ from controlplane.balancing import (
     InFlight,
     ReplicaInput,
     Table,
+    ZoneInput,
     decide,
 )
 from controlplane.balancing.pipeline import Stage
@@ -115,13 +116,14 @@ class Balanced:
             now,
             envoys=self._envoys,
             sizes=self._sizes,
+            zone_input=self._zones(),
             stages=self._stages,
         )
         if before is not None:
             self.decisions[-1] = replace(before, frame=None)
         self.decisions.append(decision)
         if not decision.classes:
-            return Told((TrafficClass(first=_tiers(decision, decision.weight, present)),))
+            return Told((TrafficClass(first=tiers_of(decision, decision.weight, present)),))
         found = []
         for each in decision.classes:
             inside = [n for n in present if each.weights[decision.rows[f"{n}"]] > 0]
@@ -130,11 +132,15 @@ class Balanced:
                 TrafficClass(
                     each.name,
                     decision.parting.threshold if decision.parting else math.inf,
-                    _tiers(decision, each.weights, inside),
-                    _tiers(decision, decision.weight, outside),
+                    tiers_of(decision, each.weights, inside),
+                    tiers_of(decision, decision.weight, outside),
                 )
             )
         return Told(tuple(sorted(found, key=lambda each: each.name == "")))
+
+    def _zones(self) -> ZoneInput | None:
+        """Where replicas and Envoys are, where that matters."""
+        return None
 
     def _window(self, number: int, history: History, reading: Reading) -> Window:  # noqa: ARG002
         return history.add(reading)
@@ -178,7 +184,8 @@ class Reported(Balanced):
         return replace(history.add(Reading(now, ended)), looks=seen.looks)
 
 
-def _tiers(decision: Decision, weights: Ints, members: Sequence[int]) -> Tiers:
+def tiers_of(decision: Decision, weights: Ints, members: Sequence[int]) -> Tiers:
+    """The tiers of some replicas, with the sums of their weights."""
     found: dict[str, tuple[tuple[int, ...], float]] = {}
     for number in members:
         row = decision.rows[f"{number}"]

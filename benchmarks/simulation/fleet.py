@@ -164,15 +164,16 @@ class Fleet:
             pace = self.servers[change.replica].pace
             call_at(change.at, partial(pace, change.at, change.factor))
         if scenario.joins is not None:
-            call_at(scenario.joins, lambda: self._turns(len(self.servers) - 1, ready=True))
+            call_at(scenario.joins, lambda: self.turns(len(self.servers) - 1, ready=True))
         if scenario.dies is not None:
             at, number = scenario.dies
             call_at(at, lambda: setattr(self.servers[number], "ready", False))
-            call_at(at + NOTICED, lambda: self._turns(number, ready=False))
+            call_at(at + NOTICED, lambda: self.turns(number, ready=False))
         self._before: list[tuple[float, int]] = [(0.0, 0)] * len(self.servers)
         call_at(scenario.timing.warm_up, self._remember)
 
-    def _turns(self, number: int, *, ready: bool) -> None:
+    def turns(self, number: int, *, ready: bool) -> None:
+        """Let health checks find that a replica serves, or does not any more."""
         self.servers[number].ready = ready
         if ready:
             self.healthy = sorted([*self.healthy, number])

@@ -1,4 +1,4 @@
-"""Check tokens and roles. Without any token, only programs of this machine are answered.
+"""Check tokens, certificates and roles. Without any, only programs of this machine are answered.
 
 A web page in a browser on this machine can send requests to loopback as well, directly or through a
 host name that resolves to loopback (DNS rebinding). Such a request carries the page's host name in
@@ -15,12 +15,14 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from controlplane.api.errors import Handler, Problem
+from controlplane.api.tls import ClientCertificates
 from controlplane.config import Address, Role, Token
 from controlplane.config.tokens import holder
+from controlplane.identity import NotAdmittedError
 
-_OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs"})
+_OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/v1/join"})
 """Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing
-about this control plane."""
+about this control plane. A node that joins has a token of another kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,15 @@ class Principal:
     """The sender of a request.
 
     Attributes:
-        name: The token's name; ``loopback`` for a program of this machine.
+        name: The token's name, or what the certificate says, with a ``:`` or a ``=`` in it, which
+            no token's name has; ``loopback`` for a program of this machine.
         role: What the sender may do.
+        kind: What the sender has shown.
     """
 
     name: str
     role: Role
+    kind: str = "token"
 
     @property
     def owner(self) -> str | None:
@@ -46,18 +51,26 @@ _SENDER: Final = web.RequestKey("sender", Principal)
 LOOPBACK: Final = Principal("loopback", Role.OPERATE)
 
 
-def guard(tokens: Callable[[], Sequence[Token]]) -> Middleware:
-    """Return a middleware that refuses requests without a valid token.
+NO_CERTIFICATES: Final = ClientCertificates({})
+
+
+def guard(
+    tokens: Callable[[], Sequence[Token]], certificates: ClientCertificates = NO_CERTIFICATES
+) -> Middleware:
+    """Return a middleware that refuses requests without a valid token or certificate.
 
     Args:
-        tokens: Gives the present tokens; without any, only loopback is answered.
+        tokens: Gives the present tokens.
+        certificates: Of clients that need no token; where there are neither, only loopback is
+            answered.
     """
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in _OPEN:
-            if known := tokens():
-                request[_SENDER] = _known(request, known)
+            known = tokens()
+            if known or certificates:
+                request[_SENDER] = _known(request, known, certificates)
             else:
                 _check_local(request)
                 request[_SENDER] = LOOPBACK
@@ -71,10 +84,17 @@ def sender_of(request: web.Request) -> Principal:
     return request[_SENDER]
 
 
-def may_stay(request: web.Request, tokens: Sequence[Token], role: Role) -> bool:
-    """Whether a request that needs a role would still be accepted with these tokens."""
+def may_stay(
+    request: web.Request,
+    tokens: Sequence[Token],
+    role: Role,
+    certificates: ClientCertificates = NO_CERTIFICATES,
+) -> bool:
+    """Whether a request that needs a role would still be accepted."""
+    if not (tokens or certificates):
+        return True
     try:
-        return not tokens or _known(request, tokens).role.includes(role)
+        return _known(request, tokens, certificates).role.includes(role)
     except Problem:
         return False
 
@@ -89,11 +109,20 @@ def require(request: web.Request, role: Role) -> None:
     if not sender.role.includes(role):
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            f"the token {sender.name!r} has the role {sender.role}; this takes the role {role}",
+            f"the {sender.kind} {sender.name!r} has the role {sender.role}; this takes the role"
+            f" {role}",
         )
 
 
-def _known(request: web.Request, tokens: Sequence[Token]) -> Principal:
+def _known(
+    request: web.Request, tokens: Sequence[Token], certificates: ClientCertificates
+) -> Principal:
+    if "Authorization" not in request.headers and certificates:
+        try:
+            if (shown := certificates.shown(request)) is not None:
+                return Principal(*shown, "certificate")
+        except NotAdmittedError as error:
+            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         detail = "the token is missing: send it in the header Authorization: Bearer TOKEN"

@@ -29,6 +29,7 @@ from controlplane.fleet import (
     refuse_foreign,
 )
 from controlplane.plane import Plane, preview
+from controlplane.turns import in_turns
 
 MAX_POOLS: Final = 2_000
 MAX_REPLICAS: Final = 50_000
@@ -98,7 +99,7 @@ class Changes:
 
         now = self.clock()
         await self.carry_out(command, now, checked, client.name)
-        self.watch.look(now)
+        await in_turns(self.watch.looking(now))
 
     async def preview(
         self, command: Command, request: web.Request, check: Check = lambda _fleet: None
@@ -132,8 +133,10 @@ class Changes:
     def _check_moved(self, replicas: Mapping[str, ReplicaSettings]) -> None:
         """Refuse a replica at an address where a connected Envoy listens."""
         for id_, settings in replicas.items():
-            if (why := self.plane.listeners.listeners.refusal(settings.address)) is not None:
-                raise Refused("conflict", why, ("address",), id_)
+            for at in settings.places:
+                if (why := self.plane.listeners.listeners.refusal(at)) is not None:
+                    key = "address" if at == settings.address else "ingress"
+                    raise Refused("conflict", why, (key,), id_)
 
     def _check_room(self, name: str, replicas: Mapping[str, object]) -> None:
         known = self.plane.fleet.pool(name).replicas

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -96,21 +96,59 @@ MAX_NAMES: Final = 20
 """Rejected resources in one event; a fault of the control plane can make it all of them."""
 
 
+MAX_REFUSED: Final = 1_000
+"""Clients that were refused and whose last reason is remembered."""
+
+
+REFUSED_SECONDS: Final = 600.0
+"""After which a refusal is not shown any more; an Envoy that is there tries every few seconds."""
+
+
+class Refusal(NamedTuple):
+    """The last refusal of a client of xDS.
+
+    Attributes:
+        node: That its certificate names; its IP address where it names none.
+        peer: Where it came from.
+        reason: In a sentence.
+        at: When, in seconds of a monotonic clock.
+    """
+
+    node: str
+    peer: str
+    reason: str
+    at: float
+
+
 class NodeEvents:
-    """Publishes what Envoys do: they connect, reject something and leave."""
+    """Publishes what Envoys do: they connect, are refused, reject something and leave."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._rejected: dict[str, dict[str, xds.Rejected]] = {}
+        self._refused: dict[str, Refusal] = {}
 
-    def observe(self, node: str, event: xds.Event) -> None:
+    def refusals(self, now: float) -> list[Refusal]:
+        """Whom the xDS server has refused lately, by node."""
+        return sorted(it for it in self._refused.values() if now - it.at < REFUSED_SECONDS)
+
+    def observe(self, node: str, event: xds.Event, now: float) -> None:
         """Publish what has happened on a stream of a node.
 
         An Envoy rejects the same resource again with every new version, several times a second. The
-        same rejection is published once, until the Envoy acknowledges something of the type.
+        same rejection is published once, until the Envoy acknowledges something of the type. One
+        that is refused tries again and again; the same reason is published once, until it connects.
         """
         match event:
+            case xds.Refused(peer, reason):
+                known = self._refused.pop(node, None)
+                if len(self._refused) >= MAX_REFUSED:
+                    del self._refused[next(iter(self._refused))]
+                self._refused[node] = Refusal(node, peer, reason, now)
+                if known is None or known.reason != reason:
+                    self._publish(node, "refused", peer=peer, reason=reason)
             case xds.Connected(introduced):
+                self._refused.pop(node, None)
                 where = introduced.locality
                 locality = {"region": where.region, "zone": where.zone, "sub_zone": where.sub_zone}
                 self._publish(node, "connected", locality=locality)

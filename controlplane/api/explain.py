@@ -6,7 +6,7 @@ from typing import Final
 
 from controlplane.balancing.sentences import duration, explain, percent
 from controlplane.fleet import DRAIN_SECONDS, Draining
-from controlplane.plane import Joined, ReplicaReport, State
+from controlplane.plane import Joined, Probe, ReplicaReport, State
 from controlplane.plane.envoys import Dispute
 
 NAMED: Final = 3
@@ -46,17 +46,23 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
     # A replica that was there before us has been in its state for longer than we know.
     known = math.isfinite(readiness.since)
     lasted = f" for {duration(max(now - readiness.since, 0.0))}" if known else ""
-    check = f"its health check {report.pool.settings.health_check.path} at {address}"
+    settings = report.pool.settings.health_check
+    check = f"its health check {settings.asked} at {address}"
+    well = "SERVING" if settings.protocol == "grpc" else "200"
     if readiness.state is State.STARTING:
-        asked = f"has not answered 200{lasted}" if readiness.probed else "has not been tried yet"
+        asked = f"has not answered {well}{lasted}" if readiness.probed else "has not been tried yet"
         yield f"Not known to Envoy yet: {check} {asked}"
     elif readiness.state is State.GONE and not readiness.probed:
         yield f"Envoys knew it before the control plane restarted; {check} has not been tried yet"
     elif readiness.state is State.GONE:
         yield (
             f"Gone{lasted}: {address} refused a connection, or another process took over; Envoy's"
-            f" health checks keep requests away until {check} answers 200"
+            f" health checks keep requests away until {check} answers {well}"
         )
+    tls = report.pool.settings.upstream.tls
+    if readiness.answer is Probe.UNTRUSTED and tls is not None:
+        name = tls.name_of(report.replica.id)
+        yield f"Its certificate is not trusted as one of {name}; the control plane's log says why"
 
 
 def _of_disputes(report: ReplicaReport) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Handle every operation of the table: read the request, change or ask the plane, answer."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias
@@ -12,7 +13,7 @@ from controlplane.api.auth import require
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.errors import Problem
 from controlplane.api.etags import Preconditions
-from controlplane.api.events import EventStream
+from controlplane.api.events import EventStream, Refusal
 from controlplane.api.node_view import nodes_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
@@ -21,6 +22,7 @@ from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
     Change,
+    JoinRequest,
     Page,
     Query,
     Removal,
@@ -29,6 +31,8 @@ from controlplane.api.schema.requests import (
     Since,
 )
 from controlplane.api.views import discovery_view, history_view, pool_view, replica_view
+from controlplane.ca.certificates import CaError
+from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
 from controlplane.fleet import (
     AuditLog,
@@ -63,11 +67,13 @@ class Handlers:
         events: EventStream,
         *,
         nodes: Callable[[], Sequence[NodeStatus]],
+        refusals: Callable[[], Sequence[Refusal]],
         audit: AuditLog,
         ready: Callable[[], bool],
         metrics: Metrics,
         wall_clock: Callable[[], float],
         body_timeout: float,
+        issuer: Issuer | None,
     ) -> None:
         """Prepare to handle requests.
 
@@ -75,16 +81,19 @@ class Handlers:
             changes: Carries out commands on the plane.
             events: Serves the events.
             nodes: Gives the connected Envoys.
+            refusals: Gives those that were not admitted.
             audit: Knows who changed what.
             ready: Says whether Envoys are served.
             metrics: Gives the exposition.
             wall_clock: Seconds since 1970.
             body_timeout: Seconds for a body to arrive.
+            issuer: Issues certificates to nodes that join; None: there are none.
         """
         self._changes, self._plane, self._clock = changes, changes.plane, changes.clock
         self._events, self._nodes, self._audit = events, nodes, audit
+        self._refusals = refusals
         self._ready, self._metrics, self._wall_clock = ready, metrics, wall_clock
-        self._body_timeout = body_timeout
+        self._body_timeout, self._issuer = body_timeout, issuer
 
     def routes(self) -> tuple[tuple[Operation, Handler], ...]:
         """Every operation with its handler."""
@@ -106,6 +115,7 @@ class Handlers:
             (ops.FOLLOW_EVENTS, self._follow_events),
             (ops.READ_AUDIT, self._read_audit),
             (ops.READ_METRICS, self._read_metrics),
+            (ops.JOIN, self._join),
             (ops.IS_LIVE, self._is_live),
             (ops.IS_READY, self._is_ready),
         )
@@ -220,7 +230,8 @@ class Handlers:
 
     async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
         now = self._clock()
-        return await long_answer(await nodes_view(self._nodes(), now, self._plane.disputes(now)))
+        disputes = self._plane.disputes(now)
+        return await long_answer(await nodes_view(self._nodes(), now, disputes, self._refusals()))
 
     async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
         return await self._events.serve(request)
@@ -233,6 +244,18 @@ class Handlers:
         accept = ",".join(request.headers.getall("Accept", ()))
         text, content_type = await self._metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def _join(self, request: web.Request, _query: Query) -> web.Response:
+        asked = await body_as(request, JoinRequest, self._body_timeout)
+        if self._issuer is None:
+            raise Problem(
+                HTTPStatus.NOT_FOUND, "no certificates are issued here: identity.ca is not set"
+            )
+        try:
+            joined = self._issuer.join(asked.node, asked.csr, asked.token, asked.certificate)
+        except CaError as error:
+            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+        return answer(asdict(joined))
 
     async def _is_live(self, _request: web.Request, _query: Query) -> web.Response:
         return answer({"live": True})

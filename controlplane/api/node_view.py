@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from controlplane.api.events import Refusal
 from controlplane.api.views import plain
 from controlplane.plane.envoys import Dispute
 from controlplane.turns import Turns
@@ -10,7 +11,10 @@ from controlplane.xds import NodeStatus, TypeStatus
 
 
 async def nodes_view(
-    nodes: Sequence[NodeStatus], now: float, disputes: Iterable[Dispute] = ()
+    nodes: Sequence[NodeStatus],
+    now: float,
+    disputes: Iterable[Dispute] = (),
+    refusals: Iterable[Refusal] = (),
 ) -> dict[str, Any]:
     """Show every stream of every node.
 
@@ -18,6 +22,7 @@ async def nodes_view(
         nodes: The nodes of the xDS server.
         now: The xDS server's monotonic clock.
         disputes: Replicas whose health an Envoy sees differently.
+        refusals: Of clients that were not admitted.
     """
     turns, views = Turns(), []
     by_node: dict[str, list[Dispute]] = {}
@@ -27,7 +32,11 @@ async def nodes_view(
     for node in nodes:
         views.append(_node(node, now, by_node.get(node.id, ())))
         await turns.give_way()
-    return {"nodes": views}
+    refused = [
+        {"id": it.node, "peer": it.peer, "reason": it.reason, "age_s": plain(now - it.at)}
+        for it in refusals
+    ]
+    return {"nodes": views, "refused": refused}
 
 
 def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str, Any]:
@@ -53,6 +62,7 @@ def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str
             }
             for dispute in disputes
         ],
+        "identity": node.identity,
     }
 
 

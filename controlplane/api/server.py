@@ -4,10 +4,12 @@ Every request passes the same steps: connection limit, error documents, token, r
 """
 
 import asyncio
+import logging
 import os
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +25,18 @@ from controlplane.api.events import EventStream, Feed, NodeEvents
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
+from controlplane.api.tls import ClientCertificates, server_context
 from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token
 from controlplane.fleet import AuditLog, Change
+from controlplane.identity import Credentials
 from controlplane.plane import Plane
 from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
+
+_log = logging.getLogger(__name__)
 
 _LINGER: Final = 1.0
 """Seconds for a client to finish a refused body, so that it reads the refusal."""
@@ -72,6 +79,8 @@ class RestServer:
         ready: Callable[[], bool],
         metrics: Metrics,
         tokens: Sequence[Token] = (),
+        credentials: Credentials | None = None,
+        issuer: Issuer | None = None,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -86,13 +95,18 @@ class RestServer:
             audit: Knows who changed what.
             ready: Says whether Envoys are served.
             metrics: Gives the exposition and its content type for a request's ``Accept``.
-            tokens: Each request must carry one, until `accept` replaces them; without any, only
-                programs of this machine are answered.
+            tokens: Each request must carry one, until `accept` replaces them, or come with a
+                certificate of a client of `admin`; where there are neither, only programs of this
+                machine are answered.
+            credentials: Make it https, until `accept_credentials` replaces them; None: http.
+            issuer: Issues certificates to nodes that join; None: there are none.
             limits: What clients may do.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
         self._address, self._tokens, self._limits = admin.address, tokens, limits
+        self._context = server_context(credentials) if credentials else None
+        self._certificates = ClientCertificates(admin.tls.clients if admin.tls else {}, wall_clock)
         self._plane, self._clock = plane, clock
         self._feed = Feed()
         self._node_events = NodeEvents(self._feed)
@@ -101,7 +115,7 @@ class RestServer:
         self._events = EventStream(
             self._feed,
             self._state,
-            may_stay=lambda request: may_stay(request, self._tokens, Role.READ),
+            may_stay=lambda request: may_stay(request, self._tokens, Role.READ, self._certificates),
             heartbeat=limits.heartbeat,
             stalled=limits.answer,
         )
@@ -109,11 +123,13 @@ class RestServer:
             changes,
             self._events,
             nodes=nodes,
+            refusals=lambda: self._node_events.refusals(self._clock()),
             audit=audit,
             ready=ready,
             metrics=metrics,
             wall_clock=wall_clock,
             body_timeout=limits.body,
+            issuer=issuer,
         )
         self.routes = self._handlers.routes()
         self._ready = ready
@@ -125,17 +141,21 @@ class RestServer:
         """Publish what has changed in the fleet."""
         self._watch.changed(changes, self._clock())
 
-    def look(self) -> None:
-        """Publish what was decided."""
-        self._watch.look(self._clock())
+    def looking(self) -> Iterator[None]:
+        """Publish what was decided, a replica at a time."""
+        return self._watch.looking(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
         """Publish what has happened on a stream of a node."""
-        self._node_events.observe(node, event)
+        self._node_events.observe(node, event, self._clock())
 
     def accept(self, tokens: Sequence[Token]) -> None:
         """Replace the tokens."""
         self._tokens = tokens
+
+    def accept_credentials(self, credentials: Credentials) -> None:
+        """Serve with these, which were checked, from the next connection on; no request ends."""
+        self._context = server_context(credentials)
 
     async def start(self) -> Address:
         """Begin to serve.
@@ -151,7 +171,7 @@ class RestServer:
             middlewares=(
                 delivered(self._limits.answer),
                 answer_errors,
-                guard(lambda: self._tokens),
+                guard(lambda: self._tokens, self._certificates),
             ),
             client_max_size=MAX_BYTES,
         )
@@ -187,18 +207,33 @@ class RestServer:
         bound.close()
 
         def hand_over(connection: socket.socket) -> None:
-            coming = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+            # A handshake takes as long as its client likes.
+            if self._context and len(self._coming) >= self._limits.connections:
+                connection.close()
+                return
+            coming = loop.create_task(self._connect(protocol, connection))
             self._coming.add(coming)
-            coming.add_done_callback(self._came)
+            coming.add_done_callback(self._coming.discard)
 
         self._probes = ProbeThread(listening, hand_over, self._ready, self._limits.idle)
         self._probes.start()
         return address
 
-    def _came(self, coming: asyncio.Task[object]) -> None:
-        self._coming.discard(coming)
-        if not coming.cancelled():
-            coming.exception()  # The client has left.
+    async def _connect(
+        self, protocol: Callable[[], asyncio.BaseProtocol], connection: socket.socket
+    ) -> None:
+        loop, context = asyncio.get_running_loop(), self._context
+        timeout = self._limits.idle if context else None
+        try:
+            peer = Address(*connection.getpeername()[:2])
+            await loop.connect_accepted_socket(
+                protocol, connection, ssl=context, ssl_handshake_timeout=timeout
+            )
+        except ssl.SSLError as error:
+            why = getattr(error, "verify_message", "") or (error.reason or "").lower()
+            _log.warning("the API refuses a TLS connection from %s: %s", peer, why)
+        except OSError:
+            pass  # The client has left.
 
     async def stop(self, grace: float) -> None:
         """Take no new connections and end the open ones, by force after `grace` seconds."""

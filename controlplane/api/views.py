@@ -15,6 +15,7 @@ from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.balancing.explain import parting_sentences
 from controlplane.balancing.sentences import Step, explain
 from controlplane.balancing.sets import titles
+from controlplane.balancing.zones import sentences
 from controlplane.config import WEIGHED, Policy
 from controlplane.fleet import Pool
 from controlplane.plane import KEPT, HistoryItem, Joined, PoolReport, ReplicaReport, changes
@@ -55,6 +56,7 @@ async def pool_view(
         **_in_force(decision.policy if decision else None),
         "suspect": decision is not None and decision.suspect,
         **parting_view(pool, decision, parting),
+        **zones_view(pool, decision),
         "replicas": replicas,
         "counts": {
             "total": len(replicas),
@@ -86,6 +88,33 @@ def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None)
         "parting": classes or None,
         "parting_reasons": list(parting_sentences(decision)) if decision else [],
     }
+
+
+def zones_view(pool: Pool, decision: Decision | None) -> dict[str, Any]:
+    """Show what arises in each zone of a pool, what it carries, and what goes where."""
+    plan = decision.pool.zones if decision is not None else None
+    if plan is None or decision is None:
+        return {"zones": None, "zone_reasons": []}
+    shown = titles(pool.settings, decision.parting) if decision.classes else {}
+    found = [
+        {
+            "class_name": name,
+            "region": place.region,
+            "zone": place.zone,
+            "envoys": plan.nodes.get(place, 0),
+            "demand": plain(float(each.demand[index])) if each.is_counted else None,
+            "capacity": plain(float(each.capacity[index])) if each.is_measured else None,
+            "stays": each.told.get(place, {}).get(place, 0.0),
+            "spills": [
+                {"region": there.region, "zone": there.zone, "part": part}
+                for there, part in each.told.get(place, {}).items()
+                if there != place
+            ],
+        }
+        for name, each in plan.by_class.items()
+        for index, place in enumerate(each.places)
+    ]
+    return {"zones": found, "zone_reasons": list(sentences(plan, shown))}
 
 
 def _in_force(policy: Policy | None) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Tells the feed what is new: what was declared, and what decisions have made of replicas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from controlplane.api.etags import etag
@@ -38,19 +38,24 @@ class Watch:
             if found.is_declared:
                 self._tell(found, now)
 
-    def look(self, now: float) -> None:
-        """Say what decisions have made of replicas since the last look.
+    def looking(self, now: float) -> Iterator[None]:
+        """Say what decisions have made of replicas since the last look; yield after each replica.
 
         Args:
             now: Seconds of the clock that the plane is given.
         """
         for name, ids in self._dirty.taken().items():
             # Weights alone change all the time, and make no event.
+            if name not in self._plane.fleet.pools:
+                continue
             for id_, state in self._plane.outlines(name, None if ids is None else sorted(ids)):
                 if self._states.get((name, id_)) != state:
-                    self._states[name, id_] = state
-                    self._replica("changed", name, id_, self._plane.report(name, id_, now))
-            self._parting(name)
+                    for report in self._plane.reports(name, (id_,), now):
+                        self._states[name, id_] = state
+                        self._replica("changed", name, id_, report)
+                yield
+            if name in self._plane.fleet.pools:
+                self._parting(name)
 
     def _tell(self, found: Change, now: float) -> None:
         name, id_ = found.pool, found.replica

@@ -26,8 +26,9 @@ CHUNKS: Final = 6.0
 """Chunks that draw a line."""
 LINE: Final = 60.0
 """Chunks over which it is drawn."""
-TELLING: Final = 0.03
-"""Squared coefficient of variation of their sizes from which on they do."""
+TELLING: Final = 0.25
+"""Chunks times the squared coefficient of variation of their sizes that count as much as what is
+usual: chunks of about one size say nothing of what a batch of nothing would take."""
 QUIET: Final = 2.0
 """Readings before it that must have had small batches only."""
 REMEMBERED: Final = 2_000.0
@@ -74,9 +75,13 @@ class Shapes:
         some = np.maximum(count, 1e-9)
         n, took = n1 / some, t1 / some
         variance, covariance = n2 / some - n**2, nt / some - n * took
-        drawn = (count >= CHUNKS) & (variance > TELLING * n**2) & (covariance > 0)
+        drawn = (count >= CHUNKS) & (variance > 0) & (covariance > 0)
         slope = np.where(drawn, covariance, 1.0) / np.where(drawn, variance, 1.0)
-        by_line = np.where(drawn, np.maximum(took - slope * n, 0.0), np.nan)
+        tells = count * variance / np.maximum(n, 1.0) ** 2
+        tells = tells / (tells + TELLING)
+        usual = OVERHEAD / (OVERHEAD + n) * took
+        by_line = tells * np.maximum(took - slope * n, 0.0) + (1 - tells) * usual
+        by_line = np.where(drawn, by_line, np.nan)
         own = self.overhead
         by_small = np.where(count > 0, own / np.maximum(own + n, 1.0) * took, np.nan)
         for starts in (by_small, by_line):
@@ -84,8 +89,8 @@ class Shapes:
             if len(known):
                 start = float(np.median(known))
                 per_token = np.maximum(took - start, 0.1 * took) / np.maximum(n, 1.0)
-                usual = np.where(count > 0, start / np.maximum(per_token, 1e-12), OVERHEAD)
-                return np.where(np.isnan(own), np.clip(usual, LEAST, MOST), own)
+                found = np.where(count > 0, start / np.maximum(per_token, 1e-12), OVERHEAD)
+                return np.where(np.isnan(own), np.clip(found, LEAST, MOST), own)
         return np.where(np.isnan(own), OVERHEAD, own)
 
     def full(self) -> float:

@@ -12,6 +12,9 @@ from controlplane.balancing.table import Floats
 
 CLEAR: Final = 10.0
 """Times the mean of short requests that the mean of long ones must be to be another class."""
+BIMODAL: Final = 0.85
+"""Fraction of the variance of sizes that two classes explain. Without a gap it is less: 0.64 for a
+lognormal distribution, 0.75 for a uniform one."""
 BULK_FULL: Final = 0.96
 """Utilisation that bulk may bring its replicas to."""
 SEARCH_FULL: Final = 0.8
@@ -127,12 +130,14 @@ class Demand:
         short: Requests below.
         long: Requests from there on.
         enough: There were enough of both sides to rely on it.
+        explained: See `Split`.
     """
 
     threshold: int
     short: Flow
     long: Flow
     enough: bool
+    explained: float = 1.0
 
     @property
     def all(self) -> Flow:
@@ -141,8 +146,8 @@ class Demand:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the two sides are two classes."""
-        return self.long.mean >= CLEAR * self.short.mean
+        """Whether the two sides are two classes, with a gap between them."""
+        return self.explained >= BIMODAL and self.long.mean >= CLEAR * self.short.mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ PLAIN: Final = 0.5
 """Part of what idle requests plainly show that a replica carries at least."""
 PLAIN_SAMPLES: Final = 5.0
 """Requests that show it."""
+LONGEST: Final = 0.999
+"""Part of the requests that are no longer than what counts as the longest."""
+UNKNOWN_LONGEST: Final = 20.0
+"""Usual requests that the longest is taken for where no sizes are known."""
 LENGTH_AFTER: Final = 100.0
 """Requests from which on their mean length is taken for the usual one."""
 OTHER_LENGTH: Final = 1.1
@@ -65,7 +69,16 @@ def measured(frame: Frame) -> None:
     declared = table.column("slots")
     frame.slots = np.fmax(declared, 1.0)
     median = _median(frame, before.capacity, before.worth)
-    known = Given(declared, sharing_of(frame), frame.length, frame.burst, _idle(frame), frame.own)
+    known = Given(
+        declared,
+        sharing_of(frame),
+        frame.length,
+        frame.in_flight_length,
+        frame.longest,
+        frame.burst,
+        _idle(frame),
+        frame.own,
+    )
     records = recorded(before, table, known, median)
     frame.state = replace(frame.state, records=records)
     frame.measured, frame.worth = records.capacity, records.worth
@@ -117,26 +130,44 @@ def _latency(frame: Frame) -> Floats:
 
 
 def lengths(frame: Frame) -> None:
-    """Find how long the requests of each replica are: their mean tokens, and E[x²]/E[x]."""
+    """Find how long the requests of each replica are.
+
+    For ended requests, set their mean tokens and E[x²]/E[x]; for requests in flight, their mean and
+    longest.
+    """
     known = _usual_length(frame)
     usual = known if known is not None else USUAL_LENGTH
     parting, of_all = frame.pool.looked.parting, frame.sizes
-    sides: dict[str, Side] = {}
+    sides: dict[str, tuple[Side, float]] = {}
     if of_all is not None and parting is not None:
         split = of_all.split(parting.threshold)
-        sides = {DEFAULT: split.below, BULK: split.above}
+        below = 1 - split.requests_above
+        sides[DEFAULT] = split.below, of_all.quantile(LONGEST * below)
+        sides[BULK] = split.above, of_all.quantile(below + LONGEST * (1 - below))
     elif of_all is not None:
-        sides = {name: each.whole for name, each in frame.class_sizes.items()}
-    means = {name: tokens_of(each.mean) for name, each in sides.items() if each.requests}
-    squares = {name: squares_of(each) for name, each in sides.items() if each.requests}
+        for name, each in frame.class_sizes.items():
+            sides[name] = each.whole, each.quantile(LONGEST)
+    seen = {name: each for name, each in sides.items() if each[0].requests}
+    means = {name: tokens_of(side.mean) for name, (side, _) in seen.items()}
+    squares = {name: squares_of(side) for name, (side, _) in seen.items()}
     by_class = frame.table.mean_by_class(means)
-    mean, square = math.nan, math.nan
+    mean, square, longest = math.nan, math.nan, np.full(frame.size, UNKNOWN_LONGEST * usual)
     if of_all is not None and of_all.samples:
         mean, square = tokens_of(of_all.mean), squares_of(of_all.whole)
+        longest = np.full(frame.size, tokens_of(of_all.quantile(LONGEST)))
     are_known = ~np.isnan(by_class)
     frame.length = np.where(are_known, by_class, usual)
     of_class = np.where(are_known, frame.table.mean_by_class(squares) / by_class, square / mean)
     frame.burst = of_class
+    # What is computed now may be of another class than what has ended.
+    tokens, count, most = (np.zeros(frame.size) for _ in range(3))
+    for name, (_, large) in seen.items():
+        in_flight = frame.table.in_flight(name)
+        count += in_flight
+        tokens += in_flight * means[name]
+        most = np.where(in_flight > 0, np.maximum(most, tokens_of(large)), most)
+    frame.in_flight_length = np.where(count > 0, tokens / np.maximum(count, 1.0), frame.length)
+    frame.longest = np.where(count > 0, most, longest)
 
 
 def _usual_length(frame: Frame) -> float | None:

@@ -15,9 +15,9 @@ from controlplane.balancing.table import Bools, Floats
 
 LATE: Final = 0.5
 """Part of the work it should do that a replica is held to."""
-FEW: Final = 10.0
-"""Usual requests that a replica may owe, beside one for each slot, when some have just ended."""
-MOST: Final = 40.0
+FEW: Final = 0.5
+"""Longest requests that a replica may owe when some have just ended."""
+MOST: Final = 2.0
 """That it may owe when none has ended, or it is not known how long they were: the one that it
 computes may be very long."""
 BATCHES: Final = 4.0
@@ -36,7 +36,8 @@ def owed(
     seconds: Floats,
     capacity: Floats,
     slots: Floats,
-    length: Floats,
+    in_flight_length: Floats,
+    longest: Floats,
     full: Floats,
     are_measured: Bools,
 ) -> tuple[Floats, Bools]:
@@ -51,7 +52,8 @@ def owed(
         seconds: In between.
         capacity: Tokens per second that each is taken to carry; NaN: unknown.
         slots: Requests that each computes at a time.
-        length: Tokens of a usual request at each.
+        in_flight_length: Mean tokens of a request in flight at each.
+        longest: Tokens of the longest request that is to be expected at each.
         full: Tokens of a full batch; 0 where nothing is batched.
         are_measured: Whether the tokens of ended requests were counted.
 
@@ -61,7 +63,10 @@ def owed(
     # So many of the first requests are still there, however many came since.
     left = before[:, IN_FLIGHT] - ended
     busy = (left >= slots) & ~np.isnan(capacity) & (seconds > 0)
-    expected = np.where(busy, LATE * capacity * seconds, 0.0)
+    # Batches of little take about as long as full ones of a fast replica.
+    waiting = left * in_flight_length
+    filled = np.where(full > 0, np.minimum(waiting / np.maximum(full, 1.0), 1.0), 1.0)
+    expected = np.where(busy, LATE * capacity * filled * seconds, 0.0)
     tokens = before[:, TOKENS] + expected - work
     owes = tokens > 0
     found = np.zeros_like(before)
@@ -70,7 +75,8 @@ def owed(
     added = np.column_stack([seconds, ended, work])
     kept = before[:, SECONDS : WORK + 1] + np.where(busy[:, None], added, 0.0)
     found[owes, SECONDS : WORK + 1] = kept[owes]
-    few = FEW * length + expected
-    explained = slots * length + np.where((ended > 0) & are_measured, few, MOST * length)
+    few = FEW * longest + expected
+    explained = np.where((ended > 0) & are_measured, few, MOST * longest)
+    explained += (slots - 1) * in_flight_length
     explained = np.maximum(explained, BATCHES * full)
     return found, np.asarray(owes & busy & (tokens > explained))

@@ -5,7 +5,7 @@ of the pool's table; rows that no replica uses hold whatever comes out and are n
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ from controlplane.balancing.classes import Division
 from controlplane.balancing.parting import Looked
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
+from controlplane.balancing.zones import ZonePlan
 from controlplane.config import PoolSettings
 from controlplane.telemetry import WINDOW
 from controlplane.telemetry.sizes import Sizes
@@ -81,8 +82,8 @@ class State:
         gauge_at: When it first said so.
         gauge_ended: Requests that had ended by then.
         counted: When Envoys counted last, requests that had ended by then, and those in flight.
-        seen: Requests that ended by Envoys' count, seconds that they took, and seconds passed; all
-            fade.
+        seen: Requests that ended by Envoys' count, seconds that they took, seconds passed, and
+            tokens of these requests; all fade.
         over_at: Since when that has been far too much; NaN: it is not.
         over_ended: Requests that had ended by then.
     """
@@ -139,7 +140,7 @@ class State:
             gauge_at=unknown(),
             gauge_ended=unknown(),
             counted=unknown(3),
-            seen=np.zeros((size, 3)),
+            seen=np.zeros((size, 4)),
             over_at=unknown(),
             over_ended=unknown(),
         )
@@ -170,6 +171,7 @@ class PoolState:
         looked: How requests are parted by size.
         division: Who serves the classes that a user names; None where none are.
         come: Requests that had come by some times, by class, oldest first.
+        zones: Where each zone sends its requests; None where that does not matter.
     """
 
     equal: bool = False
@@ -182,6 +184,26 @@ class PoolState:
     looked: Looked = field(default_factory=Looked)
     division: Division | None = None
     come: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    zones: ZonePlan | None = None
+
+
+def recent_rate(counts: Sequence[tuple[float, float]]) -> float | None:
+    """Requests per second lately.
+
+    Args:
+        counts: Seconds of a monotonic clock and requests until then, oldest first.
+
+    Returns:
+        The newest ones' where they are other than usual; None: it is too early to say.
+    """
+    if len(counts) < 2 or counts[-1][0] - counts[0][0] < SHORTEST:
+        return None
+    (first, begun), (last, total) = counts[0], counts[-1]
+    usual = (total - begun) / (last - first)
+    lately, before = next(each for each in counts if each[0] >= last - LATELY)
+    expected, came = usual * (last - lately), total - before
+    is_other = abs(came - expected) > OTHER * math.sqrt(max(expected, 1.0))
+    return came / (last - lately) if is_other else usual
 
 
 class Frame:
@@ -242,6 +264,8 @@ class Frame:
         self.disbelieved: Bools
         self.slots: Floats
         self.length: Floats
+        self.in_flight_length: Floats
+        self.longest: Floats
         self.burst: Floats
         self.measured: Floats
         self.worth: Floats
@@ -258,7 +282,7 @@ class Frame:
         self.usual: float
         self.to_median: Floats
         self.target: Floats
-        self.warmth: Floats
+        self.warmth: Floats = np.ones(self.size)
         self.after_start: Floats
         self.waits: Floats
         self.after_overload: Floats
@@ -284,22 +308,15 @@ class Frame:
             since: When counting begins, seconds of a monotonic clock.
         """
         points = [point for point in self.pool.come if point[0] >= since]
-        if len(points) < 2 or points[-1][0] - points[0][0] < SHORTEST:
+        if not points:
             return None
-        last, after = points[-1]
+        after = points[-1][1]
         names = after.keys() if class_name is None else (class_name,)
         if any(name not in before for _, before in (points[0], points[-1]) for name in names):
             return None
-        first = next(at for at, _ in points if at >= last - LATELY)
-        seconds, counts = [], []
-        for at, before in points:
-            if at in (points[0][0], first) and at < last:
-                seconds.append(last - at)
-                counts.append(sum(after[name] - before.get(name, 0.0) for name in names))
-        usual, newest = counts[0] / seconds[0], counts[-1] / seconds[-1]
-        expected = usual * seconds[-1]
-        is_other = abs(counts[-1] - expected) > OTHER * math.sqrt(max(expected, 1.0))
-        return newest if is_other else usual
+        return recent_rate(
+            [(at, sum(counts.get(name, 0.0) for name in names)) for at, counts in points]
+        )
 
     def sets_before(self) -> list[Bools]:
         """Rows of each set of replicas that serve a class of their own, as decided last."""

@@ -29,10 +29,11 @@ PART_AFTER, GROW_AFTER, SHRINK_AFTER = 2.0, 60.0, 40.0
 """Seconds for which a prediction must ask for it."""
 TOGETHER_AFTER: Final = 600.0
 """Seconds without one of the classes after which requests are together again."""
-TOO_MUCH: Final = 20.0
-"""Seconds for which bulk suffers, though all replicas together would carry everything."""
-SUFFERS: Final = 1.8
-"""Times its p99 together that bulk takes then, apart."""
+SUFFERS: Final = 1.0
+"""Times the predicted p99 of bulk without parting that work waits at the replicas for bulk, from
+where on requests are better together."""
+TOO_MUCH: Final = 3.0
+"""Seconds for which that must be so."""
 CROWDED: Final = 2.0
 """Times the predicted p99 of searches that work waits at their replicas from where on they get more
 at once."""
@@ -66,7 +67,9 @@ class Parting:
         asked: What has been asked for since when, as (number of replicas, seconds).
         seen: When both classes were last there.
         crowded: Since when bulk has been more than its replicas carry; NaN: it is not.
-        joined: When a replica joined the set for searches, by id.
+        joined: When a replica joined the set for searches, by id, while it still has what came
+            before.
+        grown: When the set was made or became larger last.
         swap: Since when other replicas would do for searches with less capacity; NaN: they do not.
     """
 
@@ -81,6 +84,7 @@ class Parting:
     seen: float = 0.0
     crowded: float = math.nan
     joined: dict[str, float] = field(default_factory=dict)
+    grown: float = -math.inf
     swap: float = math.nan
 
     def is_in_force(self, now: float) -> bool:
@@ -111,6 +115,7 @@ def looked(
     dispatchers: int,
     notice: float,
     waits: float,
+    bulk_waits: float,
     now: float,
 ) -> Looked:
     """Decide anew how requests are parted.
@@ -123,6 +128,7 @@ def looked(
         dispatchers: Envoys that share out requests.
         notice: Seconds that Envoys need until they can part requests.
         waits: Seconds of work that the replicas for searches have, on average; NaN: unknown.
+        bulk_waits: The same of the replicas for bulk.
         now: Seconds of a monotonic clock.
     """
     parting = before.parting
@@ -144,7 +150,7 @@ def looked(
         if clear:
             return _wanted(before, fleet, demand, fast, dispatchers, notice, now)
         return Looked(now, math.nan, _long_to_fast(parting, fast, now))
-    return Looked(now, math.nan, _moved(parting, fleet, demand, dispatchers, now))
+    return Looked(now, math.nan, _moved(parting, fleet, demand, dispatchers, bulk_waits, now))
 
 
 def _wanted(
@@ -180,6 +186,8 @@ def _wanted(
                 apart,
                 (count, now),
                 now,
+                joined=dict.fromkeys(own, now + notice),
+                grown=now + notice,
             ),
         )
     if before.parting is None and fast is not None and fast.enough and not demand.is_clear:
@@ -223,11 +231,11 @@ def _with_members(parting: Parting, fleet: Fleet, now: float) -> Parting | None:
     own = frozenset([*present, *come])
     joined = {id_: at for id_, at in parting.joined.items() if id_ in own}
     joined |= dict.fromkeys(come, now)
-    return replace(parting, own=own, joined=joined) if own else None
+    return replace(parting, own=own, joined=joined, grown=now) if own else None
 
 
 def _moved(
-    parting: Parting, fleet: Fleet, demand: Demand, dispatchers: int, now: float
+    parting: Parting, fleet: Fleet, demand: Demand, dispatchers: int, bulk_waits: float, now: float
 ) -> Parting | None:
     """Let the set for searches grow or shrink, or put requests together again."""
     if demand.short.rate > 0 and demand.long.rate > 0:
@@ -244,17 +252,15 @@ def _moved(
     apart = forecast_apart(fleet, parting.own, demand, dispatchers)
     parting = replace(parting, together=together, forecast=apart)
     count = len(parting.own)
-    if demand.short.tokens > SEARCH_FULL * for_search and count < len(fleet.ids) - 1:
-        outside = np.cumsum(fleet.capacity[~mask])
-        missing = demand.short.tokens / SEARCH_FULL - for_search
-        more = min(int((outside < missing).sum()) + 1, len(outside) - 1)
-        return _resized(parting, fleet, count + more, now)
-    left = for_search - float(fleet.capacity[mask].max())
-    may_shrink = count > 1 and demand.short.tokens <= SEARCH_FULL * left
-    if may_shrink and demand.long.tokens > BULK_FULL * for_bulk:
-        return _resized(parting, fleet, count - 1, now)
-    suffers = apart.bulk > SUFFERS * together.bulk or demand.long.tokens > for_bulk
-    if suffers and not may_shrink and demand.all.tokens < total:
+    carries = np.cumsum([*fleet.capacity[mask], *fleet.capacity[~mask]])
+    fits = demand.short.tokens <= SEARCH_FULL * carries
+    fits &= demand.long.tokens <= BULK_FULL * (total - carries)
+    # One replica at least is for bulk.
+    fits[-1] = False
+    if not fits[count - 1] and fits.any():
+        counts = 1 + np.flatnonzero(fits)
+        return _resized(parting, fleet, int(counts[np.abs(counts - count).argmin()]), now)
+    if demand.all.tokens < total and bulk_waits > SUFFERS * together.bulk:
         since = now if math.isnan(parting.crowded) else parting.crowded
         return replace(parting, crowded=since) if now - since < TOO_MUCH else None
     parting = replace(parting, crowded=math.nan)
@@ -277,7 +283,7 @@ def _relieved(parting: Parting, fleet: Fleet, demand: Demand, waits: float, now:
     forecast = parting.forecast
     if forecast is None or not waits > CROWDED * forecast.search or not parting.is_in_force(now):
         return parting
-    recent = now - max(parting.joined.values(), default=-math.inf) < RELIEF
+    recent = now - parting.grown < RELIEF
     count = len(parting.own)
     mask = np.asarray([id_ in parting.own for id_ in fleet.ids])
     # The slowest come first; bulk keeps what it needs.
@@ -311,5 +317,7 @@ def _resized(parting: Parting, fleet: Fleet, count: int, now: float) -> Parting:
     outside = [id_ for id_ in fleet.ids if id_ not in parting.own]
     own = [*inside, *outside[: max(count - len(inside), 0)]][:count]
     joined = {id_: at for id_, at in parting.joined.items() if id_ in own}
-    joined |= {id_: now for id_ in own if id_ not in parting.own}
-    return replace(parting, own=frozenset(own), joined=joined, asked=(count, now))
+    new = [id_ for id_ in own if id_ not in parting.own]
+    joined |= dict.fromkeys(new, now)
+    grown = now if new else parting.grown
+    return replace(parting, own=frozenset(own), joined=joined, asked=(count, now), grown=grown)

@@ -6,7 +6,8 @@ thousand. A rule is to stand here only if p99 is worse by more than 3 % somewher
 has been measured of that is in docs/decisions/0021-one-pipeline.md.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,11 +22,21 @@ from controlplane.balancing import (
     shares,
     tiers,
     trust,
+    zones,
 )
 from controlplane.balancing.decision import ClassDecision, Decision
-from controlplane.balancing.frame import MEDIAN_WEIGHT, Frame, PoolState, State
+from controlplane.balancing.frame import (
+    COUNTED,
+    COUNTING,
+    MEDIAN_WEIGHT,
+    Frame,
+    PoolState,
+    State,
+    recent_rate,
+)
 from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
+from controlplane.balancing.zones import Place, ZoneInput, ZonePlan
 from controlplane.config import WEIGHED, PoolSettings
 from controlplane.telemetry.sizes import Sizes
 
@@ -86,6 +97,7 @@ def decide(
     sizes: Sizes | None = None,
     class_sizes: Mapping[str, Sizes] | None = None,
     hold: str | None = None,
+    zone_input: ZoneInput | None = None,
     stages: tuple[Stage, ...] = STAGES,
 ) -> Decision:
     """Decide what each replica of a pool gets.
@@ -103,6 +115,7 @@ def decide(
         sizes: Of its requests; None: unknown.
         class_sizes: Of the requests of each class, where a user names classes.
         hold: Why nothing is to change for replicas that were known before; None: it may.
+        zone_input: What is known of its zones; None where Envoys use all replicas alike.
         stages: The rules, in their order.
     """
     interval = settings.metrics.interval
@@ -128,14 +141,15 @@ def decide(
     # What leans on lines that nobody sees any more is taken back; a restart changes nothing.
     frame.keeps_told = frame.held is not None and frame.held == hold
     if settings.balancing.policy not in WEIGHED:
-        frame.held = None
-        return _unweighed(frame)
-    if before is not None and frame.held is not None:
+        held, frame.held = frame.held, None
+        return _with_zones(_unweighed(frame), frame, zone_input, is_held=held is not None)
+    is_held = before is not None and frame.held is not None
+    if before is not None and is_held:
         _keep(frame, before)
     else:
         for stage in stages:
             stage(frame)
-    return _decision(frame)
+    return _with_zones(_decision(frame), frame, zone_input, is_held=is_held)
 
 
 def _keep(frame: Frame, decision: Decision) -> None:
@@ -236,3 +250,73 @@ def _unweighed(frame: Frame) -> Decision:
         pool=replace(frame.pool, equal=True, anchor=0.0),
         frame=frame,
     )
+
+
+def _with_zones(
+    decision: Decision, frame: Frame, given: ZoneInput | None, *, is_held: bool
+) -> Decision:
+    """Add where each zone sends the requests of each class."""
+    known = frame.pool.zones
+    if given is None or (is_held and known is not None):
+        plan = None if given is None else known
+        return replace(decision, pool=replace(decision.pool, zones=plan))
+    come = known.come if known is not None else ()
+    if not come or frame.now - come[-1][0] >= COUNTED:
+        come = (*(it for it in come if frame.now - it[0] <= COUNTING), (frame.now, given.come))
+    rows = [
+        (decision.rows[id_], place) for id_, place in given.places.items() if id_ in decision.rows
+    ]
+    able = frame.serving & np.asarray([id_ not in given.gone for id_ in frame.ids])
+    carried = np.where(able, frame.mixed * frame.warmth, 0.0)
+    # A replica of several classes carries of each what it does for it.
+    work = {each.name: each.part * each.shares for each in decision.classes} or {"": carried}
+    total = np.maximum(sum(work.values()), 1e-12)
+    by_class = {}
+    for name, part in work.items():
+        carries = dict.fromkeys(given.places.values(), 0.0)
+        of_class = carried * part / total
+        for row, place in rows:
+            carries[place] += float(of_class[row])
+        by_class[name] = zones.planned(
+            known.by_class.get(name) if known is not None else None,
+            _arising(frame, given, come, name if decision.classes else None),
+            carries,
+            given.nodes,
+            frame.now - known.at if known is not None else math.inf,
+            is_measured=frame.median is not None,
+        )
+    plan = ZonePlan(by_class, given.nodes, come, frame.now)
+    return replace(decision, pool=replace(decision.pool, zones=plan))
+
+
+def _arising(
+    frame: Frame,
+    given: ZoneInput,
+    come: Sequence[tuple[float, Mapping[tuple[str, Place], float]]],
+    class_name: str | None,
+) -> dict[Place, float] | None:
+    """Tokens per second of a class that arise in each zone; None where none were counted.
+
+    Args:
+        frame: Of the decision.
+        given: What is known of the zones.
+        come: Requests that had arisen by some times.
+        class_name: Of the class; None: all requests.
+    """
+    rate, tokens = frame.table.column("rate"), shares.work_rate(frame)
+    counts = frame.serving & frame.fresh & (rate > 0) & ~np.isnan(tokens)
+    usual = frame.pool.length or capacity.USUAL_LENGTH
+    if counts.any():
+        usual = math.fsum(tokens[counts]) / math.fsum(rate[counts])
+    of_class = frame.class_sizes.get(class_name) if class_name is not None else None
+    if of_class is not None and frame.sizes is not None and of_class.samples >= sets.ENOUGH:
+        usual *= of_class.mean / frame.sizes.mean
+    found: dict[Place, float] = {}
+    for name, place in given.come:
+        if class_name is not None and name != class_name:
+            continue
+        known = [(at, counted[name, place]) for at, counted in come if (name, place) in counted]
+        if (per_second := recent_rate(known)) is not None:
+            size = given.sizes.get(place, 1.0) if class_name is None else 1.0
+            found[place] = found.get(place, 0.0) + per_second * size * usual
+    return found or None

@@ -118,7 +118,7 @@ def wait(group: Group, flow: Flow, dispatchers: int) -> float:
     used = flow.tokens / group.capacity
     if used >= FULL:
         return NEVER
-    if flow.rate <= 0:
+    if used <= 0:
         return 0.0
     unlike = max(flow.square / flow.mean**2 - 1, 0.0)
     arrivals = 1 - (1 - REGULAR) * math.pow(dispatchers, -MERGED)
@@ -137,7 +137,7 @@ def wait(group: Group, flow: Flow, dispatchers: int) -> float:
 
 def _at_percentile(used: float, servers: float) -> float:
     """How many mean waits the 99th percentile of waiting is."""
-    return max(math.log(100 * used ** (math.sqrt(2 * (servers + 1)) - 1)), 0.0)
+    return max(math.log(100) + (math.sqrt(2 * (servers + 1)) - 1) * math.log(used), 0.0)
 
 
 def fixed(group: Group, flow: Flow, of: Flow, *, short: bool) -> float:

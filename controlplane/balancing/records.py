@@ -161,6 +161,8 @@ class Given(NamedTuple):
         slots: Requests that each computes at a time; NaN: nobody declared it.
         sharing: See `evidence.by_slots`.
         usual: Tokens of a usual request.
+        in_flight_length: Mean tokens of a request in flight.
+        longest: Tokens of the longest of these that is to be expected.
         burst: Tokens that come at once, E[x²]/E[x] of requests of x tokens; NaN: not known.
         idle: Nothing is in flight, by all who count.
         own: In flight by its own count; NaN where nobody counts, or it is not believed.
@@ -169,6 +171,8 @@ class Given(NamedTuple):
     slots: Floats
     sharing: Floats
     usual: Floats
+    in_flight_length: Floats
+    longest: Floats
     burst: Floats
     idle: Bools
     own: Floats
@@ -350,7 +354,8 @@ def _collapsed(
         seconds=records.at[rows] - before.at[rows],
         capacity=np.where(known, before.capacity[rows], np.nan),
         slots=np.where(batched, 1.0, np.fmax(given.slots[rows], 1.0)),
-        length=given.usual[rows],
+        in_flight_length=given.in_flight_length[rows],
+        longest=given.longest[rows],
         full=np.where(batched, records.shapes.full(), 0.0),
         are_measured=are_counted,
     )

@@ -18,6 +18,7 @@ from controlplane.balancing.frame import TRAIL, PoolState, State
 from controlplane.balancing.parting import Looked, Parting
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, who_is
+from controlplane.balancing.zones import plan_data, plan_of
 
 _NOTICED: Final = 0.05
 """Relative change of what a replica gets that is worth writing down."""
@@ -43,6 +44,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "parting": None if looked.parting is None else _parting_data(looked.parting, at),
         "wanted_for": _or_none(at - looked.wanted_since),
         "division": None if pool.division is None else _division_data(pool.division, at),
+        "zones": plan_data(pool.zones),
     }
 
 
@@ -269,6 +271,7 @@ def _restored(
             told=told,
             looked=looked,
             division=None if division is None else _division(division, now),
+            zones=plan_of(pool.get("zones")),
         ),
         frame=None,
     )

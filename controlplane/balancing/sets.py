@@ -19,6 +19,7 @@ from controlplane.balancing.frame import BULK, COUNTED, COUNTING, MEDIAN_WEIGHT,
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
 from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
+from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import DEFAULT, Bools, Floats, Ints
 from controlplane.config import PoolSettings
 from controlplane.config.classes import DEFAULT as OTHERS_SHOWN
@@ -39,16 +40,16 @@ SETTLING: Final = 120.0
 
 
 def may_part(frame: Frame) -> bool:
-    """Whether requests may be parted. Where the nearest come first, distance decides.
+    """Whether requests may be parted.
 
     Until sizes are known, as after a restart, requests stay parted as they are.
     """
     balancing = frame.settings.balancing
     return (
         frame.settings.classes is None
+        and not frame.settings.is_grpc
         and balancing.policy == "capacity-tiers"
         and balancing.long_requests != "any-replica"
-        and balancing.locality != "nearest"
     )
 
 
@@ -89,7 +90,8 @@ def part(frame: Frame) -> None:
         frame.looked = parting.Looked()
         frame.pool = replace(frame.pool, looked=frame.looked)
         return
-    frame.looked = before
+    before = frame.looked = _settled(frame, before)
+    frame.pool = replace(frame.pool, looked=before)
     if before.parting is None and frame.demand is None:
         return
     rows = np.flatnonzero(frame.serving & ~frame.starting)
@@ -107,7 +109,8 @@ def part(frame: Frame) -> None:
         _fast_demand(frame, fleet),
         frame.envoys or 1,
         notice,
-        _search_waits(frame),
+        _waits(frame, of_searches=True),
+        _waits(frame, of_searches=False),
         frame.now,
     )
     frame.pool = replace(frame.pool, looked=frame.looked)
@@ -131,16 +134,13 @@ def _division(frame: Frame) -> classes.Division:
     return classes.divided(before, fleet, flows, goals, envoys, notice, frame.now)
 
 
-def _search_waits(frame: Frame) -> float:
-    """Mean seconds of work at replicas that serve searches, newcomers left out."""
+def _waits(frame: Frame, *, of_searches: bool) -> float:
+    """Mean seconds of work at the replicas that serve one class, newcomers left out."""
     known = frame.pool.looked.parting
     if known is None or known.kind != "apart":
         return math.nan
-    settled = [
-        id_ in known.own and frame.now - known.joined.get(id_, -math.inf) > parting.RELIEF
-        for id_ in frame.ids
-    ]
-    rows = frame.serving & np.asarray(settled) & ~np.isnan(frame.waits)
+    inside = [(id_ in known.own) is of_searches and id_ not in known.joined for id_ in frame.ids]
+    rows = frame.serving & np.asarray(inside) & ~np.isnan(frame.waits)
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
@@ -196,15 +196,12 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
             for flow, rate in zip(flows, by_class, strict=True)
             if rate is not None
         ]
-    return Demand(threshold, flows[0], flows[1], enough)
+    return Demand(threshold, flows[0], flows[1], enough, split.explained)
 
 
 def _token_rate(frame: Frame) -> float:
     """Tokens per second that the pool serves."""
-    rate = frame.table.column("token_rate")
-    if not frame.pool.counts_tokens:
-        rate = frame.table.column("rate") * frame.length
-    return math.fsum(np.nan_to_num(rate[frame.serving & frame.fresh]))
+    return math.fsum(np.nan_to_num(work_rate(frame)[frame.serving & frame.fresh]))
 
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
@@ -302,6 +299,17 @@ def _of_division(frame: Frame, division: classes.Division) -> list[tuple[str, Bo
         used = _used(frame, rows, division.parts.get(name, 0.0))
         found.append((name, rows, with_headroom(frame.relative, rows, used)))
     return found
+
+
+def _settled(frame: Frame, looked: parting.Looked) -> parting.Looked:
+    """Take note of replicas for searches that have done what they had before."""
+    known = looked.parting
+    if known is None or not known.joined or not known.is_in_force(frame.now):
+        return looked
+    full = _still_full(frame, known)
+    still = {id_ for id_, is_full in zip(frame.ids, full, strict=True) if is_full}
+    joined = {id_: at for id_, at in known.joined.items() if id_ in still}
+    return replace(looked, parting=replace(known, joined=joined))
 
 
 def _still_full(frame: Frame, known: Parting) -> Bools:

@@ -8,6 +8,7 @@ import numpy as np
 
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
+from controlplane.balancing.table import Floats
 
 EQUAL_WITHIN, EQUAL_UNTIL = 0.15, 0.22
 """Replicas of one kind differ by so much by chance. They become equal within the first limit and
@@ -65,11 +66,16 @@ def damping(frame: Frame) -> None:
     frame.state = replace(frame.state, relative=frame.relative)
 
 
+def work_rate(frame: Frame) -> Floats:
+    """Tokens per second that each replica serves."""
+    if frame.pool.counts_tokens:
+        return frame.table.column("token_rate")
+    return frame.table.column("rate") * frame.length
+
+
 def utilisation(frame: Frame) -> None:
     """How busy the pool is; unchanged until most of it has been measured."""
-    rate = frame.table.column("token_rate")
-    if not frame.pool.counts_tokens:
-        rate = frame.table.column("rate") * frame.length
+    rate = work_rate(frame)
     known = frame.serving & frame.fresh & (frame.worth >= 1) & ~np.isnan(rate)
     if known.sum() * 2 <= frame.serving.sum():
         return

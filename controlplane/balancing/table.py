@@ -314,7 +314,8 @@ class Table:
             come = {name: count + in_flight.get(name, 0.0) for name, count in ended.items()}
             self._ended[row], self._come[row] = ended, come
             for name, count in come.items():
-                grown = count - come_before.get(name, count)
+                # An Envoy that makes a host anew forgets what it had in flight there.
+                grown = max(count - come_before.get(name, count), 0.0)
                 self._sums[name] = self._sums.get(name, 0.0) + grown
         if is_same and len(ended) >= 2:
             self._mix_in(row, before, ended)

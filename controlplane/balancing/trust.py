@@ -28,6 +28,8 @@ JUST_CHANGED: Final = 1.0
 """Seconds after a change in which their counts begin anew."""
 FEWEST: Final = 3
 """Replicas of one class that tell how far the counts of Envoys are off."""
+ALONE: Final = 0.5
+"""Part of the truth that their counts are taken to show where a class has fewer replicas."""
 
 
 def seen(frame: Frame) -> None:
@@ -38,7 +40,8 @@ def seen(frame: Frame) -> None:
     elapsed, grown = at - before_at, ended - before_ended
     goes_on = (elapsed > 0) & (grown >= 0)
     passed = np.where(goes_on, elapsed, 0.0)
-    added = np.column_stack([np.where(goes_on, grown, 0.0), before_in_flight * passed, passed])
+    ends = np.where(goes_on, grown, 0.0)
+    added = np.column_stack([ends, before_in_flight * passed, passed, ends * frame.length])
     requests = np.maximum(state.seen[:, 0], 1e-9)
     left = np.minimum(np.maximum(np.exp(-passed / MEMORY), KEPT / requests), 1.0)
     faded = state.seen * left[:, None]
@@ -64,23 +67,25 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
     # An error that all counts share is the same for all replicas of one class. Fewer than half of
     # the replicas may be the liars themselves, and of two halves one is.
     usual = np.full(frame.size, math.nan)
-    for rows in (frame.alive, *frame.sets_before()):
+    few, sets = np.zeros(frame.size, np.bool_), frame.sets_before()
+    for rows in sets:
         some = np.sort(ratio[rows & known & ~np.isnan(ratio)])
-        if len(some) * 2 > rows.sum() and (len(some) >= FEWEST or rows is frame.alive):
+        if len(sets) > 1 and rows.sum() < FEWEST:
+            usual[rows], few[rows] = ALONE, True
+        elif len(some) * 2 > rows.sum():
             usual[rows] = some[len(some) // 2]
     # A replica with few counted requests, as after a restart, keeps what it has.
     is_backed = known & ~np.isnan(usual)
     kept = np.nan_to_num(frame.state.relative) * median
-    return np.where(is_backed, MOST * capacity / usual, kept).clip(min=MOST * median)
+    backed = np.where(is_backed, MOST * capacity / usual, kept)
+    return np.where(few, np.fmax(backed, kept), backed).clip(min=MOST * median)
 
 
 def _capacity(frame: Frame, sums: Floats) -> Floats:
     """Tokens per second that each carries, by the counts of Envoys alone."""
-    requests, seconds, elapsed = sums.T
+    requests, seconds, elapsed, tokens = sums.T
     unknown = np.full(frame.size, math.nan)
-    counted = Counted(
-        requests, seconds, elapsed, requests * frame.length, *[unknown] * 9
-    ).completed()
+    counted = Counted(requests, seconds, elapsed, tokens, *[unknown] * 9).completed()
     sharing, size = sharing_of(frame), frame.size
     by_batches = evidence.by_batches(
         counted, np.full(size, OVERHEAD), BUDGET, np.ones(size), np.ones(size, np.bool_)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -14,6 +15,8 @@ from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError, NotListeningError, UnauthorizedError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+_FILES: Final = ("ca", "certificate", "key")
 
 T = TypeVar("T")
 
@@ -28,11 +31,17 @@ class Api:
         url: Of the API.
         token: Sent with every request; None: there is none.
         option: That the URL was given with.
+        ca: File with the roots that are trusted; None: those of this machine.
+        certificate: File with the client's certificate; None: it shows none.
+        key: File with the certificate's key; None: it is in the same file.
     """
 
     url: str
     token: str | None
     option: str = "--url"
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
 
     def client(self) -> Client:
         """A client; ends the process with a sentence when it cannot be had."""
@@ -41,9 +50,14 @@ class Api:
         except ValueError as error:
             fail(f"{self.option}: {error}", USAGE)
         try:
-            return Client(self.url, token=self.token)
+            Client(self.url, token=self.token)
         except ValueError as error:
             fail(f"--token: {error}", USAGE)
+        files = {name: getattr(self, name) for name in _FILES}
+        try:
+            return Client(self.url, token=self.token, **files)
+        except ValueError as error:
+            fail(str(error), USAGE)
 
     def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         """Ask the control plane; ends the process with a sentence if that fails.
@@ -74,8 +88,13 @@ class Api:
         fail(printable(str(error)) + hint)
 
 
+def files_of_environment() -> dict[str, str | None]:
+    """The files of certificates that the environment names, as a `Client` takes them."""
+    return {name: os.environ.get(f"PLIMSOLL_{name.upper()}") or None for name in _FILES}
+
+
 def api_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--url`` and ``--token`` to a command, which gets an `Api` as ``api``."""
+    """Add ``--url``, ``--token`` and files of certificates to a command: an `Api` as ``api``."""
 
     @click.option(
         "--url",
@@ -89,9 +108,36 @@ def api_options(command: Callable[..., None]) -> Callable[..., None]:
         envvar="PLIMSOLL_TOKEN",
         help="Token for the API. Better in PLIMSOLL_TOKEN: others see command lines.",
     )
+    @click.option(
+        "--ca",
+        envvar="PLIMSOLL_CA",
+        metavar="FILE",
+        help="Roots to trust over https; also PLIMSOLL_CA. Default: those of this machine.",
+    )
+    @click.option(
+        "--certificate",
+        envvar="PLIMSOLL_CERTIFICATE",
+        metavar="FILE",
+        help="Certificate to show instead of a token; also PLIMSOLL_CERTIFICATE.",
+    )
+    @click.option(
+        "--key",
+        envvar="PLIMSOLL_KEY",
+        metavar="FILE",
+        help="Key of the certificate, where it has a file of its own; also PLIMSOLL_KEY.",
+    )
     @wraps(command)
-    def with_api(*arguments: Any, url: str, token: str | None, **options: Any) -> None:
-        command(*arguments, api=Api(url, token), **options)
+    def with_api(
+        *arguments: Any,
+        url: str,
+        token: str | None,
+        ca: str | None,
+        certificate: str | None,
+        key: str | None,
+        **options: Any,
+    ) -> None:
+        api = Api(url, token, ca=ca, certificate=certificate, key=key)
+        command(*arguments, api=api, **options)
 
     return with_api
 

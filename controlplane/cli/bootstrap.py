@@ -5,17 +5,20 @@ import json
 import re
 from collections.abc import Collection
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
 import yaml
 from click.core import ParameterSource
 
-from controlplane.cli.admin import DEFAULT_URL
+from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
 from controlplane.resources.bootstrap import (
     MAX_CONNECTIONS,
@@ -24,6 +27,7 @@ from controlplane.resources.bootstrap import (
     bootstrap,
     grpc_bootstrap,
 )
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
 
@@ -34,7 +38,10 @@ _PATIENCE: Final = 2.0
 """Seconds in which a control plane may say which pools it has."""
 
 _FOR_GRPC: Final = frozenset(
-    ("node", "xds", "pools", "locality", "is_grpc", "url", "token", "as_json")
+    (
+        *("node", "xds", "pools", "locality", "is_grpc", "url", "token", "as_json"),
+        *("tls_certificate", "tls_key", "tls_ca"),
+    )
 )
 """The options that say something of a gRPC client."""
 
@@ -81,6 +88,17 @@ _WORDS: Final = frozenset(
     help="Print the JSON with which a gRPC client asks for xds:///POOL, without an Envoy.",
 )
 @click.option(
+    "--gateway-tls",
+    multiple=True,
+    metavar="CERTIFICATE,KEY",
+    help="Files on the gateway's machine to terminate TLS with; repeat for more names (SNI).",
+)
+@click.option(
+    "--gateway-client-ca",
+    metavar="FILE",
+    help="File on the gateway's machine that signs the certificates clients must present.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(get_args(Protocol)),
     default="delta",
@@ -115,6 +133,24 @@ _WORDS: Final = frozenset(
     help="Client connections at a time; more are closed at once.",
 )
 @click.option(
+    "--tls-certificate", metavar="FILE", help="Certificate that this Envoy shows the control plane."
+)
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate.")
+@click.option("--tls-ca", metavar="FILE", help="Roots of the control plane's certificate.")
+@click.option(
+    "--tls-name",
+    metavar="NAME",
+    help="Name in the control plane's certificate: host, IP address or SPIFFE id. Default: that of"
+    " --xds.",
+)
+@click.option(
+    "--tls-secrets",
+    metavar="FOLDER",
+    help="Folder in which identity.json and roots.json are written, which Envoy reads. Default:"
+    " that of --tls-certificate.",
+)
+@mesh_options
+@click.option(
     "--url",
     envvar="PLIMSOLL_URL",
     default=DEFAULT_URL,
@@ -133,6 +169,8 @@ def command(
     admin_port: int,
     listen: tuple[str, ...],
     gateway: str | None,
+    gateway_tls: tuple[str, ...],
+    gateway_client_ca: str | None,
     is_grpc: bool,
     protocol: Protocol,
     max_heap: str,
@@ -142,6 +180,8 @@ def command(
     url: str,
     token: str | None,
     as_json: bool,
+    ingress: str | None,
+    **files: str | None,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`, or that of a gRPC client.
 
@@ -151,31 +191,57 @@ def command(
         _refuse_for_grpc()
     if gateway and listen:
         fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
+    if (gateway_tls or gateway_client_ca) and not gateway:
+        fail("--gateway-tls and --gateway-client-ca go with --gateway", USAGE)
+    if gateway_client_ca and not gateway_tls:
+        fail("--gateway-client-ca goes with --gateway-tls", USAGE)
+    if ingress and (gateway or listen or pools):
+        fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
+    replica = None
     try:
-        server, here = _served("--xds", xds), _locality(locality)
+        address, here = _served("--xds", xds), _locality(locality)
+        tls = _tls(files, address.host)
+        secrets = secrets_of(files, has_tls=tls is not None)
+        moved = dict(_moved(text) for text in listen)
+        if ingress:
+            pool, listens, replica = ingress_of(ingress)
+            pools, moved = (pool,), {pool: listens}
         data = (
-            grpc_bootstrap(node, server, pools=pools, locality=here)
+            grpc_bootstrap(
+                node,
+                address,
+                pools=pools,
+                locality=here,
+                tls=tls if isinstance(tls, NodeTls) else None,
+            )
             if is_grpc
             else bootstrap(
                 node,
-                server,
+                address,
                 pools=pools,
                 locality=here,
                 admin_port=admin_port,
-                listen=dict(_moved(text) for text in listen),
+                listen=moved,
                 gateway=_listened("--gateway", gateway) if gateway else None,
+                gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
+                replica=replica,
+                secrets=secrets,
                 protocol=protocol,
                 max_heap=_size("--max-heap", max_heap),
                 log=log,
                 trusted_proxies=trusted_proxies,
                 max_connections=max_connections,
+                tls=tls,
+                spire=files["spire"],
             )
         )
     except ValueError as error:
         fail(str(error), USAGE)
+    if isinstance(tls, NodeTls) and not is_grpc:
+        _write_secrets(tls)
+    write_secrets(files)
     is_json = as_json or is_grpc
     click.echo(json.dumps(data, indent=2) if is_json else _yaml(data), nl=is_json)
-    moved = [text.partition("=")[0] for text in listen]
     for pool in (pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
     if named := dict.fromkeys((*pools, *moved)):
@@ -189,6 +255,31 @@ def _refuse_for_grpc() -> None:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = next(it.opts[0] for it in context.command.params if it.name == name)
             fail(f"{option} is for an Envoy: leave it out with --grpc", USAGE)
+
+
+def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
+    """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
+    if not any(value for name, value in files.items() if name.startswith("tls_")):
+        return None
+    name = files["tls_name"] or host
+    certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
+    if files["spire"] is not None and not (certificate or key or ca):
+        return SpireTls(name)
+    if not (certificate and key and ca):
+        raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
+    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
+    folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
+    return NodeTls(certificate, key, ca, folder, name)
+
+
+def _write_secrets(tls: NodeTls) -> None:
+    for name, content in secret_files(tls).items():
+        path = Path(tls.secrets) / name
+        try:
+            path.write_text(json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            fail(f"--tls-secrets: {path} cannot be written: {error.strerror}")
+        click.echo(f"plimsoll: wrote {path}, which Envoy reads", err=True)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -227,7 +318,8 @@ def _warn(sentence: str) -> None:
 
 
 async def _pools(url: str, token: str | None) -> list[str]:
-    async with Client(url, token=token, timeout=_PATIENCE) as client:
+    files = files_of_environment()
+    async with Client(url, token=token, timeout=_PATIENCE, **files) as client:
         return [pool.name async for pool in client.each_pool()]
 
 
@@ -266,6 +358,23 @@ def _listened(option: str, text: str) -> Address:
     if address.ip is None:
         raise ValueError(f"{option}: {address.host!r} is a name; Envoy listens on an IP address")
     return address
+
+
+def _terminated(pairs: tuple[str, ...], client_ca: str | None) -> GatewayTls:
+    certificates = []
+    for text in pairs:
+        certificate, comma, key = text.partition(",")
+        if not comma:
+            raise ValueError(
+                f"--gateway-tls: {text!r} is not CERTIFICATE,KEY, as in"
+                ' "/etc/envoy/tls.crt,/etc/envoy/tls.key"'
+            )
+        certificates.append({"certificate": certificate, "key": key})
+    try:
+        return validated(GatewayTls, {"certificates": certificates, "client_ca": client_ca})
+    except SettingsError as error:
+        option = "--gateway-client-ca" if error.path[0] == "client_ca" else "--gateway-tls"
+        raise ValueError(f"{option}: {error.problem}") from None
 
 
 def _locality(text: str | None) -> Locality | None:

@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -16,6 +16,11 @@ from controlplane.cli.failure import USAGE, fail
 from controlplane.config import Config, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError
+
+_GRPC: Final = (
+    "speaks gRPC: its requests are not parted by length, which they do not state, and an answer"
+    " that has begun is not tried again"
+)
 
 
 @click.command
@@ -78,6 +83,8 @@ def _check_file(file: str, as_json: bool) -> None:
         click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
         return
     click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
+    for pool in (it for it in config.pools if it.is_grpc):
+        click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
     if verdict.envoy is None:
         click.echo(f"plimsoll: {envoy_check.MISSING}", err=True)
     else:

@@ -42,8 +42,9 @@ def _beginning(
     context: click.Context, question: Callable[[Client], Awaitable[list[str]]], begun: str
 ) -> list[str]:
     async def asked() -> list[str]:
-        url, token = context.params.get("url"), context.params.get("token")
-        async with Client(url or DEFAULT_URL, token=token, timeout=_PATIENCE) as client:
+        given = {name: context.params.get(name) for name in ("token", "ca", "certificate", "key")}
+        url = context.params.get("url") or DEFAULT_URL
+        async with Client(url, timeout=_PATIENCE, **given) as client:
             return await question(client)
 
     try:

@@ -47,6 +47,8 @@ def command(
             "replicas": [each.document() for each in replicas],
             "parting": shown.document().get("parting"),
             "parting_reasons": list(shown.parting_reasons),
+            "zones": shown.document().get("zones"),
+            "zone_reasons": list(shown.zone_reasons),
         }
         lines = _explained(shown, replicas)
     if as_json:
@@ -88,6 +90,7 @@ def _explained(pool: Pool, replicas: Sequence[Replica]) -> Iterator[str]:
         )
     yield from (f"  {printable(sentence)}" for sentence in pool.parting_reasons)
     yield from (f"  {line}" for line in class_lines(pool))
+    yield from (f"  {printable(sentence)}" for sentence in pool.zone_reasons)
     for replica in replicas:
         yield headline(replica)
         yield f"  {readings(replica)}"

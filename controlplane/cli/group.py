@@ -10,6 +10,7 @@ from controlplane import __version__
 
 COMMANDS: Final = {
     "bootstrap": "print the bootstrap of an Envoy",
+    "ca": "make a certificate authority, and certificates of nodes",
     "check": "check a config file and say what is wrong with it",
     "demo": "run everything on this machine and watch the weights move",
     "explain": "say why each replica of a pool gets what it gets",

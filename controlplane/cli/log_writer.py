@@ -8,11 +8,12 @@ are written at a time: what clients do must not fill a disk.
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 WAITING: Final = 10_000
@@ -23,8 +24,17 @@ ALIKE: Final = 100
 
 SECONDS: Final = 10.0
 
+JOINED: Final = 1.0
+"""Seconds for the last lines of libraries; one that was forked may keep the pipe open."""
+
 NEVER_ALIKE: Final = frozenset({"controlplane.audit"})
 """Loggers whose lines are never merged: each line is another change by somebody."""
+
+
+_HANDSHAKE: Final = re.compile(r"ssl_transport_security.*OPENSSL_internal:([A-Z0-9_]+)(?:: (.*))?$")
+"""Only gRPC knows why a TLS handshake on the xDS port fails, and it says so there alone."""
+
+_log = logging.getLogger(__name__)
 
 
 class LogWriter(logging.Handler):
@@ -50,6 +60,38 @@ class LogWriter(logging.Handler):
     def to_stderr(cls) -> "LogWriter":
         """A writer to standard error, be it closed: its number is another file's then."""
         return cls(None if sys.stderr is None else os.dup(sys.stderr.fileno()))
+
+    @contextmanager
+    def taking_stderr(self) -> Iterator[None]:
+        """Take what libraries write to standard error, as long as the context is open.
+
+        Otherwise their threads would wait for its reader, and clients could fill a disk.
+        """
+        if self._number is None:
+            yield
+            return
+        reading, writing = os.pipe()
+        os.dup2(writing, 2)
+        os.close(writing)
+        reader = threading.Thread(target=self._take, args=(reading,), name="stderr", daemon=True)
+        reader.start()
+        try:
+            yield
+        finally:
+            os.dup2(self._number, 2)
+            reader.join(JOINED)
+
+    def _take(self, reading: int) -> None:
+        with os.fdopen(reading, errors="backslashreplace") as lines:
+            for line in lines:
+                if (failed := _HANDSHAKE.search(line)) is not None:
+                    code, detail = failed.groups()
+                    # Of any other failure the detail is about a certificate that was not looked at.
+                    if code != "CERTIFICATE_VERIFY_FAILED" or not detail:
+                        detail = code.replace("_", " ").lower()
+                    _log.warning("xDS refuses a TLS connection: %s", detail)
+                else:
+                    self.say(line.rstrip("\n"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record; never waits."""

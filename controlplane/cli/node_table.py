@@ -5,7 +5,7 @@ from typing import Final
 
 from controlplane.cli.printable import printable
 from controlplane.cli.tables import UNKNOWN, Column, console, print_table
-from controlplane.client import Node, NodeType
+from controlplane.client import Node, NodeType, RefusedNode
 
 _COLUMNS: Final = (
     Column("node"),
@@ -35,6 +35,13 @@ def print_nodes(nodes: Sequence[Node]) -> None:
         for sentence in (*_rejections(node), *_disagreements(node)):
             # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
             console().print(printable(sentence), soft_wrap=True)
+
+
+def print_refused(refused: Sequence[RefusedNode]) -> None:
+    """Print who was not admitted, and why."""
+    for it in refused:
+        sentence = f"{it.id}: refused {lasted(it.age_s)} ago, from {it.peer}: {it.reason}"
+        console().print(printable(sentence), soft_wrap=True)
 
 
 def lasted(seconds: float | None) -> str:

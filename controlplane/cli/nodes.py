@@ -3,7 +3,7 @@
 import click
 
 from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.node_table import print_nodes
+from controlplane.cli.node_table import print_nodes, print_refused
 from controlplane.client import Client
 
 
@@ -11,11 +11,13 @@ from controlplane.client import Client
 @api_options
 @json_option
 def command(api: Api, as_json: bool) -> None:
-    """List the connected Envoys: in sync or not, and what each rejected last."""
-    nodes = api.ask(Client.nodes)
+    """List the connected Envoys: in sync or not, what each rejected last, and who was refused."""
+    found = api.ask(Client.node_list)
     if as_json:
-        print_json({"nodes": [node.document() for node in nodes]})
-    elif not nodes:
-        click.echo("no Envoy is connected")
+        print_json(found.document())
+        return
+    if found.nodes:
+        print_nodes(found.nodes)
     else:
-        print_nodes(nodes)
+        click.echo("no Envoy is connected")
+    print_refused(found.refused)

@@ -46,6 +46,7 @@ def list_(pool: str | None, labels: tuple[str, ...], api: Api, as_json: bool) ->
 @_pool
 @click.argument("id_", metavar="ID")
 @click.argument("address")
+@click.option("--ingress", metavar="IP:PORT", help="Where an Envoy beside it takes its requests.")
 @click.option("--slots", type=int, help="Requests that the replica computes at the same time.")
 @click.option("--region", help="Region of the replica.")
 @click.option("--zone", help="Zone of the replica.")
@@ -60,6 +61,7 @@ def add(
     pool: str,
     id_: str,
     address: str,
+    ingress: str | None,
     slots: int | None,
     region: str | None,
     zone: str | None,
@@ -72,6 +74,7 @@ def add(
     """Add replica ID at ADDRESS (IP:PORT) to POOL, or replace its settings."""
     given = {
         "address": address,
+        "ingress": ingress,
         "slots": slots,
         "locality": {"region": region, "zone": zone} if region or zone else None,
         "gpu": {"uuid": gpu} if gpu else None,

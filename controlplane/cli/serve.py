@@ -43,7 +43,7 @@ FLUSHED: Final = 1.0
 def command(path: Path, log_level: str) -> None:
     """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
 
-    SIGHUP reads the config and the token file at once.
+    SIGHUP reads the config, the token file and certificates at once.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = LogWriter.to_stderr()
@@ -56,7 +56,8 @@ def command(path: Path, log_level: str) -> None:
     try:
         config = read_config(path)
         collect_rarely()
-        asyncio.run(_serve(config, path, log))
+        with log.taking_stderr():
+            asyncio.run(_serve(config, path, log))
     except SettingsError as error:
         log.finish(FLUSHED)
         fail(str(error), USAGE)
@@ -90,10 +91,9 @@ async def _serve(config: Config, path: Path, log: LogWriter) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with running(config, path) as addresses:
         loop.add_signal_handler(signal.SIGHUP, addresses.reread)
-        log.say(
-            f"plimsoll: xDS on {addresses.xds}, REST on http://{addresses.admin}, "
-            f"{len(config.pools)} pools from {path}"
-        )
+        xds = f"{addresses.xds}{' with TLS' if config.xds.tls else ''}"
+        rest = f"http{'s' if config.admin.tls else ''}://{addresses.admin}"
+        log.say(f"plimsoll: xDS on {xds}, REST on {rest}, {len(config.pools)} pools from {path}")
         await stopped.wait()
         deadline = threading.Timer(STOPPED, os._exit, (0,))
         deadline.daemon = True

@@ -31,10 +31,12 @@ from controlplane.api.schema.answers import (
     AuditEntry,
     Difference,
     Node,
+    NodeList,
     NodeLocality,
     NodeType,
     Preview,
     Put,
+    RefusedNode,
     Rejection,
 )
 from controlplane.api.schema.pools import Counts, Pool, ServedClass
@@ -96,6 +98,7 @@ __all__ = [
     "LoadReports",
     "Missed",
     "Node",
+    "NodeList",
     "NodeLocality",
     "NodeType",
     "NotFoundError",
@@ -109,6 +112,7 @@ __all__ = [
     "ProblemError",
     "Put",
     "Readings",
+    "RefusedNode",
     "Rejection",
     "Replica",
     "ReplicaChanged",

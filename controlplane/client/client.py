@@ -5,12 +5,21 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from controlplane.api.schema import operations as ops
-from controlplane.api.schema.answers import Audit, AuditEntry, Live, Node, NodeList, Put, Ready
+from controlplane.api.schema.answers import (
+    Audit,
+    AuditEntry,
+    Joined,
+    Live,
+    Node,
+    NodeList,
+    Put,
+    Ready,
+)
 from controlplane.api.schema.pools import Pool, PoolList
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.client import calls
 from controlplane.client.calls import Call
-from controlplane.client.connection import Connection, read
+from controlplane.client.connection import Connection, Tls, read
 from controlplane.client.errors import ClientError, PreconditionFailedError
 from controlplane.client.events import Event, followed
 from controlplane.client.previews import Previews
@@ -39,18 +48,30 @@ class Client:
         preview: The changing methods, which only show what a change would lead to.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+    ) -> None:
         """Prepare a client; no connection is opened yet.
 
         Args:
             url: The URL of the API, such as ``http://127.0.0.1:8080``.
             token: Sent with every request; None where the control plane needs none.
             timeout: Seconds for one whole request.
+            ca: For https: the file with the roots that are trusted; None: those of this machine.
+            certificate: For https: the file with the client's certificate; None: it shows none.
+            key: The file with the certificate's key; None: it is in the same file.
 
         Raises:
-            ValueError: The URL or the token cannot be used.
+            ValueError: The URL, the token or a file cannot be used.
         """
-        self._connection = Connection(url, token, timeout)
+        self._connection = Connection(url, token, timeout, Tls(ca, certificate, key))
         self.url = self._connection.url
         self.preview = Previews(self._connection)
 
@@ -257,7 +278,11 @@ class Client:
 
     async def nodes(self) -> tuple[Node, ...]:
         """Read the connected Envoys."""
-        return read(NodeList, await self._body(Call(ops.LIST_NODES))).nodes
+        return (await self.node_list()).nodes
+
+    async def node_list(self) -> NodeList:
+        """Read the connected Envoys, and those that were refused."""
+        return read(NodeList, await self._body(Call(ops.LIST_NODES)))
 
     def events(
         self, *, after: str | None = None, on_cut: Callable[[ClientError], None] | None = None
@@ -279,6 +304,20 @@ class Client:
             on_cut: Called whenever the connection is lost or cannot be opened again.
         """
         return followed(self._connection, after, on_cut)
+
+    async def join(
+        self, node: str, csr: str, *, token: str | None = None, certificate: str | None = None
+    ) -> Joined:
+        """Get a node's certificate.
+
+        Args:
+            node: The node's id.
+            csr: A certificate request in PEM; only its key counts.
+            token: A join token, which is used up.
+            certificate: In place of a token: the certificate until now, of the key in `csr`.
+        """
+        body = {"node": node, "csr": csr, "token": token, "certificate": certificate}
+        return read(Joined, await self._body(Call(ops.JOIN, body=body)))
 
     async def audit(self, *, limit: int = 100, before: int | None = None) -> Audit:
         """Read who changed what: the newest entries.

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,45 @@ from controlplane.client.errors import (
     problem,
 )
 from controlplane.config import SettingsError, validated
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a client trusts a control plane over https, and what it shows of itself.
+
+    Attributes:
+        ca: File with the roots that are trusted, in PEM; None: those of this machine.
+        certificate: File with the client's certificate; None: it shows none.
+        key: File with the private key of the certificate; None: it is in the same file.
+    """
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files.
+
+        Raises:
+            ValueError: One of them cannot be used.
+        """
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key goes with a certificate")
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError):
+            raise ValueError(f"{self.ca} cannot be read, or holds no certificate in PEM") from None
+        if self.certificate is not None:
+            try:
+                # Nobody is there to type a password.
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except (OSError, ssl.SSLError):
+                files = " and ".join(filter(None, (self.certificate, self.key)))
+                raise ValueError(
+                    f"{files} cannot be read, or hold no certificate with its key in PEM"
+                ) from None
+        return context
+
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
 
@@ -68,8 +108,8 @@ class Received:
 class Connection:
     """Open connections to one control plane."""
 
-    def __init__(self, url: str, token: str | None, timeout: float) -> None:
-        """Check the URL and the token; call `open` before sending anything.
+    def __init__(self, url: str, token: str | None, timeout: float, tls: Tls = Tls()) -> None:
+        """Check the URL, the token and the files; call `open` before sending anything.
 
         Raises:
             ValueError: One of them cannot be used.
@@ -80,6 +120,7 @@ class Connection:
         if not (token.isascii() and token.isprintable()):
             raise ValueError("the token has characters in it that no token has")
         self.url = url.rstrip("/")
+        self._context = tls.context() if url.startswith("https:") else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout, self._timeouts = timeout, aiohttp.ClientTimeout(total=timeout)
         self._session: aiohttp.ClientSession | None = None
@@ -89,6 +130,7 @@ class Connection:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(ssl=self._context or True),
             # Proxies are for other hosts: neither they nor ~/.netrc have a say in this.
             trust_env=False,
         )
@@ -173,6 +215,10 @@ class Connection:
             raise UnreachableError(
                 f"the certificate of {self.url} cannot be trusted: {error.certificate_error}"
             ) from None
+        except aiohttp.ClientSSLError as error:
+            raise UnreachableError(
+                f"the TLS handshake with {self.url} has failed: {error.strerror or error}"
+            ) from None
         except aiohttp.ClientConnectorError as error:
             # Of refused connections there is no more to say.
             why = error.os_error.strerror if isinstance(error.os_error, socket.gaierror) else None
@@ -182,7 +228,13 @@ class Connection:
             aiohttp.ClientOSError,
             aiohttp.ServerDisconnectedError,
             aiohttp.ClientPayloadError,
-        ):
+        ) as error:
+            if isinstance(error.__cause__, ssl.SSLError):
+                # With TLS 1.3 a client knows only when it reads.
+                raise UnreachableError(
+                    f"the control plane at {self.url} refuses the certificate, or misses one:"
+                    f" {error.__cause__.reason}"
+                ) from None
             raise UnreachableError(f"the control plane at {self.url} has hung up") from None
         except aiohttp.ClientError as error:
             raise UnexpectedAnswerError(

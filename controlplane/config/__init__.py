@@ -29,6 +29,7 @@ from controlplane.config.families import (
     QueueFamily,
     QueueUnit,
 )
+from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
 from controlplane.config.metrics import GpuSettings, MetricsSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import Locality, ReplicaEntry, ReplicaSettings
@@ -47,6 +48,7 @@ __all__ = [
     "WEIGHED",
     "Address",
     "AdminSettings",
+    "AdminTlsSettings",
     "BalancingSettings",
     "ClassMatch",
     "ClassSettings",
@@ -59,6 +61,7 @@ __all__ = [
     "GpuSettings",
     "HashSettings",
     "HeaderMatch",
+    "IdentitySettings",
     "LatencyFamily",
     "Locality",
     "MemoryFamily",
@@ -77,6 +80,7 @@ __all__ = [
     "SettingsError",
     "Token",
     "XdsSettings",
+    "XdsTlsSettings",
     "load_config",
     "load_replicas",
     "parse_address",

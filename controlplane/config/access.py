@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from controlplane.config.errors import SettingsError
+from controlplane.config.tls import DnsName
 from controlplane.config.values import Settings
 
 File = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
@@ -25,9 +26,7 @@ class AccessSettings(Settings):
 
     scheme: Literal["http", "https"] = "http"
     ca_file: File | None = None
-    server_name: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")] | None
-    ) = None
+    server_name: DnsName | None = None
     bearer_file: File | None = None
     username: Annotated[str, Field(pattern=r"^[\x21-\x39\x3b-\x7e]{1,256}$")] | None = None
     password_file: File | None = None

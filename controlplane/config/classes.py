@@ -160,11 +160,6 @@ def check_classes(
             f"need policy capacity-tiers, not {balancing.policy}: a class has replicas of its own",
             ("classes",),
         )
-    if balancing.locality == "nearest":
-        raise SettingsError(
-            "do not go with locality nearest: which replicas come first is up to one of the two",
-            ("classes",),
-        )
     for index, one in enumerate(classes):
         _check_prefix(one.match, prefix, ("classes", index, "match"))
         for above in classes[:index]:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import SettingsError, shown, validated
+from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
 from controlplane.config.listeners import Listeners
 from controlplane.config.networks import Network
 from controlplane.config.pool import PoolEntry
@@ -18,32 +19,53 @@ class AdminSettings(Settings):
     Attributes:
         address: Where it listens.
         token_file: A file with the bearer token that every request must carry, its path relative
-            to the config file; required when the address can be reached from other machines. It
-            holds one token, or a line for each with its role and its hash.
+            to the config file. It holds one token, or a line for each with its role and its hash.
+            An address that other machines can reach needs this, or `tls` with `clients`.
+        tls: Makes it https; None: it is http.
         networks: What is put through the API must be in one of these; None: anywhere but where
             no replica ever is, such as a cloud's metadata. The config file may name any address.
     """
 
     address: BindAddress = Address("127.0.0.1", 8080)
     token_file: str | None = None
+    tls: AdminTlsSettings | None = None
     networks: Annotated[tuple[Network, ...], Field(strict=False, max_length=64)] | None = None
 
     @model_validator(mode="after")
     def _token_off_loopback(self) -> Self:
-        if self.token_file is None and not self.address.is_loopback:
+        if not (self.token_file or (self.tls and self.tls.clients) or self.address.is_loopback):
             raise SettingsError(
                 f"{self.address} can be reached from other machines: set token_file to a file"
-                " that holds a token, or listen on 127.0.0.1",
+                " that holds a token, or tls with clients, or listen on 127.0.0.1",
                 ("address",),
             )
         return self
 
 
 class XdsSettings(Settings):
-    """Where Envoys connect for their configuration."""
+    """Where Envoys connect for their configuration.
+
+    Attributes:
+        address: Where xDS is served.
+        tls: Certificates, and which nodes are admitted; None: anybody is, in plain text.
+        insecure: Whether plain text is meant on an address that other machines can reach.
+    """
 
     address: BindAddress = Address("127.0.0.1", 18000)
-    tls: None = None
+    tls: XdsTlsSettings | None = None
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _tls_off_loopback(self) -> Self:
+        if self.tls is not None and self.insecure:
+            raise SettingsError("insecure and tls exclude each other", ("insecure",))
+        if not (self.tls or self.insecure or self.address.is_loopback):
+            raise SettingsError(
+                f"{self.address} can be reached from other machines: set tls, listen on 127.0.0.1,"
+                " or set insecure: true where only Envoys reach it",
+                ("address",),
+            )
+        return self
 
 
 class StoreSettings(Settings):
@@ -58,7 +80,17 @@ class Config(Settings):
     admin: AdminSettings = AdminSettings()
     xds: XdsSettings = XdsSettings()
     store: StoreSettings = StoreSettings()
+    identity: IdentitySettings = IdentitySettings()
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _leaves_are_for_proven_nodes(self) -> Self:
+        if self.identity.ca is not None and self.xds.tls is None:
+            raise SettingsError(
+                "goes with xds.tls: only a node that shows a certificate gets a leaf",
+                ("identity", "ca"),
+            )
+        return self
 
     @model_validator(mode="after")
     def _pools_differ(self) -> Self:
@@ -84,9 +116,10 @@ class Config(Settings):
         listeners = Listeners((it.listener.address, f"pool {it.name!r}") for it in self.pools)
         for index, pool in enumerate(self.pools):
             for place, replica in enumerate(pool.replicas):
-                if (why := listeners.refusal(replica.address)) is not None:
-                    path = ("pools", index, "replicas", place, "address")
-                    raise SettingsError(why, path)
+                for key in ("address", "ingress"):
+                    at = getattr(replica, key)
+                    if at is not None and (why := listeners.refusal(at)) is not None:
+                        raise SettingsError(why, ("pools", index, "replicas", place, key))
         return self
 
 

@@ -1,7 +1,7 @@
 """How a replica is asked for its health, by Envoys and by the control plane alike."""
 
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
@@ -56,24 +56,32 @@ HostHeader = Annotated[
 ]
 """A host name or an IP address, with a port or without."""
 
+GrpcService = Annotated[str, Field(max_length=256, pattern=r"^[\x21-\x7e]*$")]
+
 Threshold = Annotated[int, Field(ge=1, le=100)]
+
+_OF_HTTP: Final = {"path": "/health", "expected_statuses": ("200",)}
 
 
 class HealthCheckSettings(Settings):
     """Envoy's active health check, and what the control plane asks of a replica that is not ready.
 
     Attributes:
+        protocol: ``grpc``: the standard health service, ``grpc.health.v1.Health``.
+        service: That it is asked about; empty: the server as a whole. For ``grpc`` alone.
         path: Answers as expected once the model is loaded; by default that of the pool's metric
             profile.
         interval: Seconds between two checks of a replica.
         timeout: Seconds after which a check has failed.
         host: Header ``Host``; None: the replica's address.
-        headers: More headers.
+        headers: More headers; for ``grpc`` they are metadata.
         expected_statuses: That say that the replica is well.
         unhealthy_threshold: Checks in a row that fail before Envoy takes a replica out.
         healthy_threshold: Checks in a row that succeed before Envoy takes it back.
     """
 
+    protocol: Literal["http", "grpc"] = "http"
+    service: GrpcService = ""
     path: UrlPath = "/health"
     interval: Duration = 1.0
     timeout: Duration = 1.0
@@ -84,6 +92,13 @@ class HealthCheckSettings(Settings):
     )
     unhealthy_threshold: Threshold = 2
     healthy_threshold: Threshold = 1
+
+    @property
+    def asked(self) -> str:
+        """What a replica is asked, as people know it."""
+        if self.protocol == "http":
+            return self.path
+        return f"grpc.health.v1.Health {self.service}".strip()
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
@@ -98,6 +113,19 @@ class HealthCheckSettings(Settings):
     def host_of(self, replica: Address) -> str:
         """The header ``Host`` of a check of the replica at an address."""
         return str(replica) if self.host is None else self.host
+
+    @model_validator(mode="after")
+    def _fits_protocol(self) -> Self:
+        if self.protocol == "http":
+            if self.service:
+                raise SettingsError("goes with protocol: grpc", ("service",))
+            return self
+        for key, default in _OF_HTTP.items():
+            if getattr(self, key) != default:
+                raise SettingsError(
+                    "goes with protocol: http; a server of gRPC is asked about a service", (key,)
+                )
+        return self
 
     @model_validator(mode="after")
     def _headers_can_be_sent(self) -> Self:

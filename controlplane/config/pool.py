@@ -16,9 +16,11 @@ from controlplane.config.discovery import DiscoverySettings
 from controlplane.config.errors import SettingsError
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.memory import MemorySettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import MetricsSettings
 from controlplane.config.replica import ReplicaEntry
 from controlplane.config.servers import SERVERS
+from controlplane.config.tls import ListenerTls, UpstreamSettings
 from controlplane.config.values import (
     BufferSize,
     Duration,
@@ -31,9 +33,15 @@ from controlplane.config.values import (
 
 
 class ListenerSettings(Settings):
-    """What a sidecar opens for its application."""
+    """What a sidecar opens for its application.
+
+    Attributes:
+        address: Where it listens.
+        tls: None: in plain text.
+    """
 
     address: ListenerAddress
+    tls: ListenerTls | None = None
 
 
 class RouteSettings(Settings):
@@ -77,6 +85,7 @@ class PoolSettings(Settings):
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
     listener: ListenerSettings
+    upstream: UpstreamSettings = UpstreamSettings()
     route: RouteSettings = RouteSettings()
     objective: ObjectiveSettings | None = None
     classes: tuple[ClassSettings, ...] | None = Field(
@@ -86,6 +95,17 @@ class PoolSettings(Settings):
     health_check: HealthCheckSettings = HealthCheckSettings()
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
+    mesh: MeshSettings = MeshSettings()
+
+    @property
+    def is_verified_by_id(self) -> bool:
+        """Whether the certificate of each of its replicas must be of the replica's id."""
+        return self.upstream.tls is not None and self.upstream.tls.server_name is None
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""
+        return self.health_check.protocol == "grpc"
 
     @model_validator(mode="before")
     @classmethod
@@ -95,9 +115,37 @@ class PoolSettings(Settings):
         profile = metrics.get("profile") if isinstance(metrics, dict) else None
         server = SERVERS.get(profile) if isinstance(profile, str) else None
         check = data.get("health_check", {}) if server else None
-        if server is None or not isinstance(check, dict):
+        if server is None or not isinstance(check, dict) or check.get("protocol") == "grpc":
             return data
         return {**data, "health_check": {"path": server.health, **check}}
+
+    @model_validator(mode="after")
+    def _mesh_fits(self) -> Self:
+        if self.mesh.mode != "off" and self.upstream != UpstreamSettings():
+            raise SettingsError(
+                "does not go with a mesh: its Envoys speak HTTP/1.1 with replicas, and TLS among"
+                " themselves",
+                ("upstream",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grpc_fits(self) -> Self:
+        if not self.is_grpc:
+            return self
+        if self.upstream.protocol != "http2":
+            raise SettingsError(
+                "grpc needs upstream: {protocol: http2}: gRPC is spoken over HTTP/2",
+                ("health_check", "protocol"),
+            )
+        for index, one in enumerate(self.classes or ()):
+            if one.match.lengths is not None:
+                raise SettingsError(
+                    "matches by length, and requests of gRPC do not say how long they are: match"
+                    " by header or prefix",
+                    ("classes", index, "match"),
+                )
+        return self
 
     @model_validator(mode="after")
     def _classes_fit(self) -> Self:
@@ -122,11 +170,11 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address"):
+        for key in ("id", "address", "ingress"):
             seen = set()
             for index, replica in enumerate(self.replicas):
                 value = getattr(replica, key)
-                if value in seen:
+                if value is not None and value in seen:
                     raise SettingsError(
                         f"two replicas have the {key} {value}; each needs its own",
                         ("replicas", index, key),

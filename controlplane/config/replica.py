@@ -1,11 +1,13 @@
 """What a user says of one replica: where it is, what it has declared, what it runs on."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from controlplane.config.errors import SettingsError
 from controlplane.config.memory import MemorySettings
 from controlplane.config.values import (
+    Address,
     Duration,
     EndpointAddress,
     Label,
@@ -37,6 +39,8 @@ class ReplicaSettings(Settings):
 
     Attributes:
         address: Where it serves requests, its health check and its metrics.
+        ingress: Where an Envoy beside it takes its requests; None: it takes them itself. The
+            control plane asks for its health and its metrics at `address` in any case.
         slots: Requests that it computes at the same time; None: that is learned.
         memory: Instead of the pool's, for a GPU that is filled further by design.
         ttl: Lease in seconds; a replica that sends no heartbeat for so long is drained and, unless
@@ -46,6 +50,7 @@ class ReplicaSettings(Settings):
     """
 
     address: EndpointAddress
+    ingress: EndpointAddress | None = None
     slots: Annotated[int, Field(ge=1, le=4096)] | None = None
     locality: Locality = Locality()
     labels: dict[Label, LabelValue] = Field(default_factory=dict, max_length=32)
@@ -53,6 +58,25 @@ class ReplicaSettings(Settings):
     memory: MemorySettings | None = None
     ttl: Duration | None = None
     instance: LabelValue | None = None
+
+    @property
+    def served_at(self) -> Address:
+        """Where Envoys send its requests."""
+        return self.ingress or self.address
+
+    @property
+    def places(self) -> tuple[Address, ...]:
+        """All addresses that are its alone."""
+        return (self.address,) if self.ingress is None else (self.address, self.ingress)
+
+    @model_validator(mode="after")
+    def _ingress_is_elsewhere(self) -> Self:
+        if self.ingress == self.address:
+            raise SettingsError(
+                f"{self.address} is where the replica itself serves; an ingress listens elsewhere",
+                ("ingress",),
+            )
+        return self
 
 
 class ReplicaEntry(ReplicaSettings):

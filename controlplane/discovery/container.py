@@ -13,7 +13,7 @@ _SHORT: Final = 12
 
 _LABELS: Final = frozenset(
     f"plimsoll.{it}"
-    for it in ("address", "gpu", "network", "pool", "port", "region", "slots", "zone")
+    for it in ("address", "gpu", "ingress", "network", "pool", "port", "region", "slots", "zone")
 )
 
 
@@ -45,6 +45,7 @@ def replica_of(
         found = replica(
             {
                 "address": str(address),
+                "ingress": labels.get("plimsoll.ingress"),
                 "slots": _number(labels, "plimsoll.slots"),
                 "locality": {key: it for key, it in locality.items() if it is not None},
                 "gpu": None if gpu is None else {"uuid": gpu},

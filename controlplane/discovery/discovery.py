@@ -50,7 +50,7 @@ class Discovery:
     def __init__(
         self,
         plane: Plane,
-        discover: Callable[[], None],
+        discover: Callable[[], Awaitable[None]],
         failed: Callable[[], None],
         *,
         open_source: Callable[[DiscoverySettings], Source] = open_source,
@@ -61,7 +61,7 @@ class Discovery:
 
         Args:
             plane: Is told.
-            discover: Brings the fleet in line with what the plane was told; must not block.
+            discover: Brings the fleet in line with what the plane was told.
             failed: Called after a source has failed; must not block.
             open_source: Makes a source of its settings.
             clock: Seconds that never go back; the one of the plane.
@@ -116,7 +116,7 @@ class Discovery:
                             self._clock(),
                             is_whole=found.is_whole,
                         )
-                        self._discover()
+                        await self._discover()
                 problem = "it ended, which no source should"
             except SourceError as error:
                 problem = str(error)
@@ -136,7 +136,7 @@ class Discovery:
         while True:
             await self._sleep(RECHECK_SECONDS)
             if self._plane.discoveries.withholds:
-                self._discover()
+                await self._discover()
             for pool in {pool for pool, _ in self._wanted}:
                 said[pool] = _say(pool, "discovery", _unsettled(self._plane, pool), said.get(pool))
 

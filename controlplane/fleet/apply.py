@@ -141,8 +141,11 @@ def put_replicas(draft: Draft, command: PutReplicas, now: float) -> None:
 def _refuse_own_listeners(fleet: Fleet, layers: Mapping[str, Layers[ReplicaSettings]]) -> None:
     listeners = listeners_of(fleet)
     for id_, it in layers.items():
-        if (why := listeners.refusal(it.merged().address)) is not None:
-            raise Refused("conflict", why, ("address",), id_)
+        settings = it.merged()
+        for at in settings.places:
+            if (why := listeners.refusal(at)) is not None:
+                key = "address" if at == settings.address else "ingress"
+                raise Refused("conflict", why, (key,), id_)
 
 
 def set_replica_layers(
@@ -166,18 +169,19 @@ def set_replica_layers(
     replicas: dict[str, Replica] = {}
     gone = list[str]()
     for id_, settings in wanted.items():
-        other = pool.replicas.at(settings.address)
-        if other is None or other.id in wanted:
-            continue
-        if other.source is not Source.DISCOVERY:
-            raise Refused(
-                "conflict",
-                f"address {other.settings.address} is already that of replica {other.id!r}",
-                ("address",),
-                id_,
-            )
-        # A discovered replica makes room for a declared one.
-        gone.append(other.id)
+        for at in settings.places:
+            other = pool.replicas.at(at)
+            if other is None or other.id in wanted:
+                continue
+            if other.source is not Source.DISCOVERY:
+                raise Refused(
+                    "conflict",
+                    f"address {at} is already that of replica {other.id!r}",
+                    ("address" if at == settings.address else "ingress",),
+                    id_,
+                )
+            # A discovered replica makes room for a declared one.
+            gone.append(other.id)
     for id_, settings in wanted.items():
         known = pool.replicas.get(id_)
         lease_until = None if settings.ttl is None else now + settings.ttl

@@ -64,8 +64,12 @@ def unless_most_move(pool: Pool, wanted: Mapping[str, ReplicaSettings]) -> None:
     """
     known = {id_: it for id_ in wanted if (it := pool.replicas.get(id_)) is not None}
     # Who was there before and takes the address of another is no stranger to it.
-    kept = {wanted[id_].address for id_ in known}
-    moved = [it for it in known.values() if it.draining is None and it.address not in kept]
+    kept = {(wanted[id_].address, wanted[id_].served_at) for id_ in known}
+    moved = [
+        it
+        for it in known.values()
+        if it.draining is None and (it.address, it.settings.served_at) not in kept
+    ]
     if len(moved) > 1 and len(moved) * 2 > (serving := _serving(pool)):
         raise Refused(
             "conflict",
@@ -101,8 +105,11 @@ def refuse_loops(fleet: Fleet, listeners: Listeners | None = None) -> None:
     listeners = listeners_of(fleet) if listeners is None else listeners
     for pool in fleet.pools.values():
         for replica in pool.replicas.values():
-            if (why := listeners.refusal(replica.address)) is not None:
-                raise Refused("conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}")
+            for at in replica.settings.places:
+                if (why := listeners.refusal(at)) is not None:
+                    raise Refused(
+                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                    )
 
 
 def refuse_foreign(fleet: Fleet, command: Command, who: str) -> None:
@@ -154,6 +161,7 @@ def _put(pool: Pool, command: PutReplicas) -> Iterator[Replica]:
         if (replica := pool.replicas.get(id_)) is not None:
             yield replica
         # One that was found makes room for one that is put at its address.
-        there = pool.replicas.at(settings.address)
-        if there is not None and there.id != id_ and there.source is Source.DISCOVERY:
-            yield there
+        for at in settings.places:
+            there = pool.replicas.at(at)
+            if there is not None and there.id != id_ and there.source is Source.DISCOVERY:
+                yield there

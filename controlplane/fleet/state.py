@@ -103,6 +103,11 @@ def is_same_process(known: Process, declared: Process) -> bool:
     return None in (known.instance, declared.instance) or known.instance == declared.instance
 
 
+def _ids(replicas: Mapping[str, Replica]) -> dict[str, str]:
+    """Which replica is at an address."""
+    return {str(at): id_ for id_, it in replicas.items() for at in it.settings.places}
+
+
 class Replicas(Mapping[str, Replica]):
     """The replicas of a pool by id, and which of them is at an address; never changed in place.
 
@@ -114,7 +119,7 @@ class Replicas(Mapping[str, Replica]):
     def __init__(self, replicas: Mapping[str, Replica] | None = None) -> None:
         """Begin with a copy of these replicas, by id."""
         self._by_id = dict(replicas or {})
-        self._ids = {str(it.address): id_ for id_, it in self._by_id.items()}
+        self._ids = _ids(self._by_id)
 
     def __getitem__(self, key: str) -> Replica:
         return self._by_id[key]
@@ -156,7 +161,7 @@ class Replicas(Mapping[str, Replica]):
         return ((id_, self._by_id[id_]) for id_ in ids if id_ in self._by_id)
 
     def at(self, address: Address) -> Replica | None:
-        """The replica at an address; None: there is none."""
+        """The replica at an address or with an ingress there; None: there is none."""
         id_ = self._ids.get(str(address))
         return None if id_ is None else self._by_id[id_]
 
@@ -169,12 +174,13 @@ class Replicas(Mapping[str, Replica]):
         """
         made = Replicas.__new__(Replicas)
         made._by_id, made._ids = self._by_id.copy(), self._ids
-        moved = {str(it.address): id_ for id_, it in put.items()}
+        moved = _ids(put)
         left = [
             address
             for id_ in (*gone, *put)
             if (known := self._by_id.get(id_)) is not None
-            and (address := str(known.address)) not in moved
+            for address in map(str, known.settings.places)
+            if address not in moved
             # While two swap their addresses, one after the other, both have the same.
             and self._ids.get(address) == id_
         ]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from controlplane.balancing import Decision
+from controlplane.balancing import Decision, ZonePlan
 from controlplane.plane import Plane, ReplicaReport, State
 
 
@@ -66,7 +66,7 @@ class FleetCollector(Collector):
             "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
             "pool",
         )
-        classes = _Classes()
+        classes, zones = _Classes(), _Zones()
         replicas = _Replicas()
         for name, pool in fleet.pools.items():
             states, disputes = [], 0
@@ -81,9 +81,12 @@ class FleetCollector(Collector):
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
             if decision is not None:
                 classes.add(name, decision)
+                if (plan := decision.pool.zones) is not None:
+                    zones.add(name, plan)
             disputed.add_metric((name,), disputes)
         total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
-        return [total, pools, suspect, disputed, *classes.families, *replicas.families]
+        families = (*classes.families, *zones.families, *replicas.families)
+        return [total, pools, suspect, disputed, *families]
 
 
 class _Classes:
@@ -109,6 +112,45 @@ class _Classes:
         for each in decision.classes:
             self._part.add_metric((pool, each.title), each.part)
             self._replicas.add_metric((pool, each.title), int((each.weights[rows] > 0).sum()))
+
+
+class _Zones:
+    """What arises in zones and where it goes; a pool that uses all replicas alike has no series."""
+
+    def __init__(self) -> None:
+        zone = ("pool", "class", "region", "zone")
+        self._demand = _gauge(
+            "zone_demand_tokens_per_second",
+            "Tokens per second that the Envoys of a zone send; none where not counted.",
+            *zone,
+        )
+        self._capacity = _gauge(
+            "zone_capacity_tokens_per_second",
+            "Estimate of what the replicas of a zone carry, in tokens per second.",
+            *zone,
+        )
+        self._sent = _gauge(
+            "zone_sent_ratio",
+            "Part of the requests of a zone that goes to the replicas of a zone, 0 to 1.",
+            *zone,
+            "to_region",
+            "to_zone",
+        )
+
+    @property
+    def families(self) -> tuple[Metric, ...]:
+        return self._demand, self._capacity, self._sent
+
+    def add(self, pool: str, plan: ZonePlan) -> None:
+        for name, each in plan.by_class.items():
+            for index, place in enumerate(each.places):
+                labels = (pool, name, place.region, place.zone)
+                if each.is_measured:
+                    self._capacity.add_metric(labels, float(each.capacity[index]))
+                if each.is_counted:
+                    self._demand.add_metric(labels, float(each.demand[index]))
+                for there, part in each.told.get(place, {}).items():
+                    self._sent.add_metric((*labels, there.region, there.zone), part)
 
 
 class _Replicas:

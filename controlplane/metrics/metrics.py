@@ -78,6 +78,14 @@ class OwnMetrics:
             "1 while the token file is wrong or cannot be read, and what it last had still holds.",
             registry=registry,
         )
+        self._certificates = Gauge(
+            "plimsoll_certificate_problem",
+            "1 while the files of a server's certificate cannot be used, and what it had is shown.",
+            ["server"],
+            registry=registry,
+        )
+        for server in ("xds", "admin"):
+            self._certificates.labels(server)
         build = Gauge(
             "plimsoll_build_info",
             "1, with the versions of Plimsoll and of Python.",
@@ -97,6 +105,11 @@ class OwnMetrics:
     def token_file(self, problem: str | None) -> None:
         """Take in why the token file cannot be used; None if it can."""
         self._token_file.set(problem is not None)
+
+    def certificates(self, server: str) -> Callable[[str | None], None]:
+        """What takes in why the certificate of a server cannot be used; None if it can."""
+        gauge = self._certificates.labels(server)
+        return lambda problem: gauge.set(problem is not None)
 
     def decided(self, seconds: float) -> None:
         """Take in how long a decision took."""

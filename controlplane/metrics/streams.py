@@ -11,6 +11,7 @@ from controlplane.xds import (
     Connected,
     Disconnected,
     Event,
+    Refused,
     Rejected,
     Sent,
     Unserved,
@@ -52,6 +53,7 @@ class StreamMetrics:
         self._acknowledged = counter("acknowledgements", "Responses accepted.", "type")
         self._rejections = counter("rejections", "Responses rejected by a client.", "type")
         self._unserved = counter("unserved", "Requests for types that are not served.")
+        self._refusals = counter("refusals", "Streams of clients that were not admitted.")
         # A counter that appears with its first count has no increase that a rate could show.
         for reason in (_LEFT, _REFUSED, *(cause for _, cause in _CAUSES)):
             self._disconnections.labels(reason)
@@ -73,6 +75,8 @@ class StreamMetrics:
                 self._rejections.labels(_short(event.type_url)).inc()
             case Unserved():
                 self._unserved.inc()
+            case Refused():
+                self._refusals.inc()
             case Disconnected():
                 self._disconnections.labels(_cause(event.reason)).inc()
 

@@ -6,22 +6,26 @@ decision. So no request is lost.
 """
 
 import math
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from controlplane import balancing
-from controlplane.balancing import Decision
+from controlplane.balancing import Decision, Place, ZoneInput
 from controlplane.balancing.restart import without_counters
 from controlplane.config import ClassMatch, PoolSettings
 from controlplane.fleet import Fleet, Pool
 from controlplane.plane.history import Histories
 from controlplane.plane.inputs import Seen, Tables, memory_in_use
+from controlplane.plane.observed import Observations
 from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.places import Spread, place_of
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
+FEW: Final = 20
+"""Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
 """Seconds after a health check's timeout in which an Envoy has made the first checks of a cluster:
 only then can requests go there."""
@@ -85,12 +89,14 @@ class Decisions:
         portions: What Envoys are to be told of each replica that they may know, by its id.
         parting: How requests are parted into classes; a pool whose requests are not is not in it.
         holds: Of pools in which nothing is to change for a while.
+        spreads: Where Envoys send the requests of pools whose zones matter.
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
     portions: dict[str, dict[str, Portion]] = field(default_factory=dict)
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
     _told: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
 
@@ -100,7 +106,8 @@ class Decisions:
         What is decided there comes in one step, and not in several on the way to it.
         """
         portions, parting = dict(self.portions), dict(self.parting)
-        return Decisions(dict(self.decisions), portions, parting, dict(self.holds))
+        holds, spreads = dict(self.holds), dict(self.spreads)
+        return Decisions(dict(self.decisions), portions, parting, holds, spreads)
 
     def is_parted(self, pool: str) -> bool:
         """Whether Envoys part a pool's requests into classes."""
@@ -154,6 +161,16 @@ class Decisions:
         is_moving = decision.moving or told.is_moving
         self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
 
+    def take_zones(self, pool: Pool, decision: Decision, observed: Observations) -> None:
+        """Take in where Envoys send the requests of a pool."""
+        plan = decision.pool.zones
+        if plan is None:
+            self.spreads.pop(pool.name, None)
+            return
+        gone = _gone(pool, observed)
+        if self.spreads.get(pool.name) != (spread := Spread(plan.told, gone)):
+            self.spreads[pool.name] = spread
+
     def due(self, now: float) -> Iterator[str]:
         """The pools whose shares are on their way, so that the next step is due."""
         return (name for name, at in self._moving.items() if now >= at)
@@ -165,7 +182,7 @@ class Decisions:
 
     def forget(self, pool: str) -> None:
         """A pool has gone."""
-        for kept in (self.decisions, self.portions, self.parting, self.holds):
+        for kept in (self.decisions, self.portions, self.parting, self.holds, self.spreads):
             kept.pop(pool, None)
         self._told.pop(pool, None)
         self._moving.pop(pool, None)
@@ -232,6 +249,7 @@ def decide(
     decided: Decisions,
     histories: Histories,
     envoys: int | None,
+    nodes: Callable[[str], Mapping[Place, int]],
     now: float,
 ) -> dict[str, Collection[str]]:
     """Decide what replicas get.
@@ -245,6 +263,7 @@ def decide(
         decided: Takes what each replica is to get.
         histories: Take why.
         envoys: How many are connected; None where that is not known.
+        nodes: Says how many run in each zone that use a pool.
         now: Seconds of a monotonic clock.
 
     Returns:
@@ -270,6 +289,7 @@ def decide(
             sizes=of_pool.all if of_pool is not None else None,
             class_sizes=of_pool.by_class if of_pool is not None else None,
             hold=decided.held(name, now),
+            zone_input=_zone_input(pool, seen, of_pool, nodes) if is_near(pool) else None,
         )
         changed = decision.changed(before) | decision.marked(before)
         histories.record(pool, decision, changed, seen)
@@ -278,5 +298,38 @@ def decide(
         ill = {id_ for id_, it in observed.items() if not it.is_well}
         shown |= dict.fromkeys(ids, False)
         decided.take(pool, decision, shown, now, ill)
+        decided.take_zones(pool, decision, seen.observed)
         about[name] = shown.keys()
     return about
+
+
+def is_near(pool: Pool) -> bool:
+    """Whether Envoys use the replicas of their own zone first."""
+    return pool.settings.balancing.locality == "nearest"
+
+
+def _zone_input(
+    pool: Pool,
+    seen: Seen,
+    sizes: RequestSizes | None,
+    nodes: Callable[[str], Mapping[Place, int]],
+) -> ZoneInput:
+    """What is known of the zones of a pool."""
+    by_place = sizes.by_place.items() if sizes is not None else ()
+    usual = sizes.all.mean if sizes is not None else 1.0
+    return ZoneInput(
+        {id_: place_of(it.settings) for id_, it in pool.replicas.items()},
+        _gone(pool, seen.observed),
+        nodes(pool.name),
+        seen.traffic.come(pool.name),
+        {
+            place: each.mean / usual
+            for place, each in by_place
+            if isinstance(place, Place) and each.samples >= FEW
+        },
+    )
+
+
+def _gone(pool: Pool, observed: Observations) -> frozenset[str]:
+    """Ids of replicas at which nobody listens, as far as we know."""
+    return frozenset(id_ for id_, it in pool.replicas.items() if not observed.serves(pool.name, it))

@@ -1,10 +1,12 @@
 """What is known of connected Envoys: where they listen, and what they see of replicas' health."""
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from heapq import nsmallest
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Fleet, Pool, Replica
@@ -124,17 +126,30 @@ def to_check(
     stay = {
         (it.pool.name, it.replica.id)
         for it in known
-        if it.replica.id in shown.get(it.pool.name, ()) and it.pool.name in fleet.pools
+        if it.replica.id in shown.get(it.pool.name, ())
+        and it.pool.name in fleet.pools
+        and _is_checked(fleet.pools[it.pool.name], it.replica.id)
     }
     if len(stay) < MOST:
         names = (
             fleet.pools if view.pools is None else (it for it in view.pools if it in fleet.pools)
         )
         new = ((name, id_) for name in names for id_ in shown.get(name, ()))
-        more = (key for key in new if key not in stay and key[1] in fleet.pools[key[0]].replicas)
+        more = (key for key in new if key not in stay and _is_checked(fleet.pools[key[0]], key[1]))
         stay |= {*nsmallest(MOST - len(stay), more, lambda key: crc32(repr((seed, key)).encode()))}
     keys = ((fleet.pools[name], id_) for name, id_ in sorted(stay))
-    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys if id_ in pool.replicas)
+    return tuple(Checked(pool, pool.replicas[id_]) for pool, id_ in keys)
+
+
+def _is_checked(pool: Pool, id_: str) -> bool:
+    """Whether Envoys can check a replica for us.
+
+    They know no certificates of a mesh here, nor the id of a replica, and would take any name where
+    that is what its certificate must be of.
+    """
+    replica = pool.replicas.get(id_)
+    is_plain = replica is not None and replica.settings.ingress is None
+    return is_plain and not pool.settings.is_verified_by_id
 
 
 class NodeListeners:
@@ -142,11 +157,14 @@ class NodeListeners:
 
     Attributes:
         listeners: Of all of them.
+        views: How many see which pools from where.
     """
 
     def __init__(self) -> None:
         """Begin with no stream."""
         self.listeners = Listeners()
+        self.views = Counter[tuple[Place, tuple[str, ...] | None]]()
+        self._views: dict[Hashable, tuple[Place, tuple[str, ...] | None]] = {}
         self._known: dict[Hashable, dict[Address, str]] = {}
         self._users: dict[Address, set[Hashable]] = {}
 
@@ -158,6 +176,8 @@ class NodeListeners:
             node: Its id.
             view: What it is shown.
         """
+        self._views[stream] = seen = (view.place, view.pools)
+        self.views[seen] += 1
         known = listeners_of_node(node, view)
         if not known:
             return
@@ -166,8 +186,20 @@ class NodeListeners:
             self._users.setdefault(address, set()).add(stream)
             self.listeners.add(address, whose)
 
+    def nodes_by_place(self, pool: str) -> Mapping[Place, int]:
+        """How many Envoys that use a pool run in each zone."""
+        found = Counter[Place]()
+        for (place, pools), count in self.views.items():
+            if pools is None or pool in pools:
+                found[place] += count
+        return found
+
     def left(self, stream: Hashable) -> None:
         """A stream has ended."""
+        if (seen := self._views.pop(stream, None)) is not None:
+            self.views[seen] -= 1
+            if not self.views[seen]:
+                del self.views[seen]
         for address in self._known.pop(stream, ()):
             users = self._users[address]
             users.discard(stream)
@@ -178,6 +210,9 @@ class NodeListeners:
 
 def listeners_of_node(node: str, view: View) -> dict[Address, str]:
     """Where a node listens that the pools do not say, and what for."""
+    if view.replica is not None:
+        # There it takes the place of a replica.
+        return {}
     found = {address: f"pool {pool!r} on node {node!r}" for pool, address in view.listen}
     if view.gateway is not None:
         found[view.gateway] = f"the gateway {node!r}"

@@ -10,8 +10,9 @@ An hour of entries has to be small, so each is packed into some 300 bytes as soo
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from controlplane.fleet import Pool
 from controlplane.plane.inputs import Seen, input_of
 from controlplane.plane.readiness import State
 from controlplane.telemetry import GpuMemory, Window
+from controlplane.telemetry.load import drained
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +253,12 @@ class Histories:
 
     def __init__(self) -> None:
         self._pools: dict[str, _Pool] = {}
+        # What makes the entries of replicas, which takes long for all of a large pool.
+        self._unwritten: dict[tuple[str, str], Callable[[], None]] = {}
 
     def forget(self, pool: str, replica: str) -> None:
         """Forget a replica that is no longer there, or that another one has replaced."""
+        self._unwritten.pop((pool, replica), None)
         if (known := self._pools.get(pool)) is not None:
             known.forget(replica)
             if not known.histories:
@@ -261,6 +266,8 @@ class Histories:
 
     def record(self, pool: Pool, decision: Decision, changed: Bools, seen: Seen) -> None:
         """Take in a decision; what it says of a replica is kept if it is worth telling.
+
+        It is not kept before it is written, see `writing`.
 
         Args:
             pool: That it is about.
@@ -271,9 +278,21 @@ class Histories:
         known = self._pools.setdefault(pool.name, _Pool())
         rows, jumps = known.due(decision, changed)
         many = decision.serving
-        for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
+
+        def write(id_: str, jump: float) -> None:
             entry = packed(_entry(pool, id_, seen, decision, many))
             known.histories.setdefault(id_, _History()).add(_Kept(decision.at, jump, entry))
+
+        for id_, jump in zip(decision.ids(rows), jumps[rows].tolist(), strict=True):
+            if (earlier := self._unwritten.pop((pool.name, id_), None)) is not None:
+                earlier()
+            self._unwritten[pool.name, id_] = partial(write, id_, jump)
+
+    def writing(self) -> Generator[None, None, None]:
+        """Write down what decisions have said, and yield after each replica."""
+        while self._unwritten:
+            self._unwritten.pop(next(iter(self._unwritten)))()
+            yield
 
     def of(
         self, pool: str, replica: str, now: float, since: float = KEPT
@@ -286,6 +305,7 @@ class Histories:
             now: Seconds of a monotonic clock.
             since: Seconds that it goes back; nothing is older than `KEPT`.
         """
+        drained(self.writing())
         known = self._pools.get(pool)
         timeline = None if known is None else known.histories.get(replica)
         told: list[HistoryItem] = []

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import (
+    Callable,
     Collection,
     Generator,
     Hashable,
@@ -13,12 +14,13 @@ from collections.abc import (
 from functools import partial
 
 from controlplane import fleet as fleets
-from controlplane.balancing import Decision
+from controlplane.balancing import Decision, Place
 from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.access import ScrapingSettings
+from controlplane.config.identity import IdentitySettings
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Fleet, Pool, Refused, Replica
-from controlplane.plane.decisions import Decisions, decide
+from controlplane.plane.decisions import Decisions, decide, is_near
 from controlplane.plane.devices import Devices, Exporter, exporters_of
 from controlplane.plane.dirty import DirtyKeys
 from controlplane.plane.discoveries import Discoveries
@@ -57,7 +59,7 @@ class Plane:
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, trust_domain: str = IdentitySettings().trust_domain) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
@@ -70,6 +72,8 @@ class Plane:
         self.sizes: dict[str, RequestSizes] = {}
         self._has_decided = False
         self._envoys: int | None = None
+        # See `Catalog.released`.
+        self._released: frozenset[str] | None = None
         self._devices = Devices()
         self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
@@ -78,7 +82,7 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
-        self.catalog = Catalog()
+        self.catalog = Catalog(trust_domain=trust_domain)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
         """Carry out a command on the fleet; returns what it has changed.
@@ -133,7 +137,11 @@ class Plane:
                 fleets.refuse_loops(self.fleet, Listeners(moved.items()))
             except Refused as refused:
                 return str(refused)
-            self.listeners.came(stream, node, view)
+        self.listeners.came(stream, node, view)
+        # Where nothing is counted yet, Envoys are.
+        pools = self.fleet.pools
+        names = (it for it in view.pools if it in pools) if view.pools is not None else pools
+        self._dirty.add_replicas({name: () for name in names if is_near(pools[name])})
         return None
 
     def refuse_at_listeners(self, config: Config) -> None:
@@ -144,10 +152,11 @@ class Plane:
         """
         for pool in config.pools:
             for replica in pool.replicas:
-                if (why := self.listeners.listeners.refusal(replica.address)) is not None:
-                    raise Refused(
-                        "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
-                    )
+                for at in replica.places:
+                    if (why := self.listeners.listeners.refusal(at)) is not None:
+                        raise Refused(
+                            "conflict", f"replica {replica.id!r} of pool {pool.name!r}: {why}"
+                        )
 
     def envoy_left(self, stream: Hashable) -> None:
         """An Envoy has disconnected."""
@@ -245,6 +254,10 @@ class Plane:
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
 
+    def reporter_came(self, reporter: Hashable, place: Place) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._traffic.came(reporter, place)
+
     def by_replica(self, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
         """Share out what gRPC clients report of localities to the replicas in them."""
         return by_replica(self.catalog, localities)
@@ -253,8 +266,14 @@ class Plane:
         """An Envoy that reported has gone, and what it had in flight with it."""
         self._dirty.add_replicas(self._traffic.left(self.fleet, reporter, now))
 
-    def sampled(self, samples: Sequence[Sample], now: float) -> None:
-        """Take in what an Envoy tells of some requests; those to unknown pools are dropped."""
+    def sampled(self, samples: Sequence[Sample], now: float, place: Place | None = None) -> None:
+        """Take in what an Envoy tells of some requests; those to unknown pools are dropped.
+
+        Args:
+            samples: Of its requests.
+            now: Seconds.
+            place: Where it runs.
+        """
         found: dict[str, dict[str, list[int]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
@@ -265,7 +284,7 @@ class Plane:
         for pool_name, classes in found.items():
             known = self.sizes.setdefault(pool_name, RequestSizes())
             for name, sizes in classes.items():
-                known.add(name, sizes, now)
+                known.add(name, sizes, now, place)
 
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -310,6 +329,21 @@ class Plane:
         Returns:
             The catalog, the same object as before when nothing has changed for Envoy.
         """
+        catalog = self.built(self.deciding(now, envoys)())
+        drained(self.histories.writing())
+        return catalog
+
+    def deciding(self, now: float, envoys: int | None = None) -> Callable[[], Catalog]:
+        """Decide about the dirty pools.
+
+        Args:
+            now: Seconds.
+            envoys: How many are connected; None where that is not known.
+
+        Returns:
+            What builds the catalog, for `built`. It may run in another thread: that of a large pool
+            takes long, and depends on nothing that changes meanwhile.
+        """
         self._has_decided, self._envoys = True, envoys
         for name in self._decisions.due(now):
             self._dirty.add_replicas({name: ()})
@@ -322,17 +356,15 @@ class Plane:
             self._decisions,
             self.histories,
             envoys,
+            self.listeners.nodes_by_place,
             now,
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        portions, parting = self._decisions.portions, self._decisions.parting
-        built = build(self.fleet, portions, self.catalog, self._unbuilt.taken(), parting)
-        released = self.recovery.released(self.fleet, portions, now)
-        self.catalog = guarded(built, released)
-        return self.catalog
+        self._released = self.recovery.released(self.fleet, self._decisions.portions, now)
+        return self._building(self._unbuilt.taken())
 
-    def refresh(self) -> Catalog:
+    def refreshing(self) -> Callable[[], Catalog]:
         """Follow the fleet as far as that takes no decision; the next one does the rest.
 
         Shares are of a whole pool, and to work them out for thousands of replicas takes a while. A
@@ -340,9 +372,9 @@ class Plane:
         it had, or none. Other settings of a pool may make other shares, and wait.
 
         Returns:
-            The catalog, the same object as before when nothing has changed for Envoy.
+            What builds the catalog, see `deciding`.
         """
-        portions, changed = self._decisions.portions, dict[str, Collection[str]]()
+        portions, changed = self._decisions.portions, dict[str, Collection[str] | None]()
         for name, ids in self._unbuilt.taken_replicas().items():
             known = portions.get(name, {})
             if not (shown := ids & known.keys()):
@@ -351,7 +383,27 @@ class Plane:
             gone = {id_ for id_ in shown if not self._observed.is_shown(name, id_)}
             portions[name] = {id_: it for id_, it in known.items() if id_ not in gone}
             changed[name] = shown
-        self.catalog = build(self.fleet, portions, self.catalog, changed, self._decisions.parting)
+        return self._building(changed)
+
+    def refresh(self) -> Catalog:
+        """The same, and build what Envoys should hold."""
+        return self.built(self.refreshing()())
+
+    def _building(self, changed: Mapping[str, Collection[str] | None]) -> Callable[[], Catalog]:
+        decided = self._decisions
+        portions, parting, spreads = (
+            dict(decided.portions),
+            dict(decided.parting),
+            dict(decided.spreads),
+        )
+        return partial(build, self.fleet, portions, self.catalog, changed, parting, spreads)
+
+    def built(self, catalog: Catalog) -> Catalog:
+        """Take a catalog that was built; returns what Envoys should hold.
+
+        It is the same object as before when nothing has changed for Envoy.
+        """
+        self.catalog = guarded(catalog, self._released)
         return self.catalog
 
     def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:

@@ -79,6 +79,7 @@ def _copied(plane: Plane, pool: str, now: float) -> Plane:
     imagined._decisions, imagined._tables = plane._decisions.copy(), plane._tables.copy()
     imagined._traffic, imagined._devices = plane._traffic.copy(), copy(plane._devices)
     imagined.sizes = {pool: sizes.copy() for pool, sizes in plane.sizes.items()}
+    imagined.listeners = plane.listeners
     imagined._has_decided = True
     imagined.histories = _Unrecorded()
     return imagined
@@ -106,7 +107,9 @@ def catalog_if_healthy(fleet: Fleet) -> Catalog:
         for name, pool in fleet.pools.items()
         if (found := _parting(pool, portions.get(name, {}))) is not None
     }
-    return build(fleet, portions, catalog, dict.fromkeys(parting), parting)
+    return build(
+        fleet, portions, catalog, dict.fromkeys(parting), parting, plane._decisions.spreads
+    )
 
 
 def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
@@ -115,8 +118,8 @@ def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:
     if settings.classes is not None:
         matches = {it.name: it.match for it in settings.classes}
     elif (
-        balancing.policy == "capacity-tiers"
-        and balancing.locality == "any"
+        not settings.is_grpc
+        and balancing.policy == "capacity-tiers"
         and balancing.long_requests == "fast-replicas"
         and len(pool.replicas) > 1
     ):

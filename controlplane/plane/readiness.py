@@ -23,6 +23,7 @@ class Probe(StrEnum):
     UNHEALTHY = "unhealthy"
     REFUSED = "connection refused"
     UNREACHABLE = "unreachable"
+    UNTRUSTED = "certificate not trusted"
 
 
 class State(StrEnum):
@@ -44,6 +45,7 @@ class Readiness:
         state: Of the replica.
         since: When it began, seconds of a monotonic clock.
         probed: Whether there was any probe yet.
+        answer: What came of the last one.
         ready_since: Since when it has been ready, for one that became so while it was watched; None
             for one that was found ready, which may have served for days.
         heard: When it last answered that it is not ready, or refused; long ago if it never did.
@@ -54,6 +56,7 @@ class Readiness:
     probed: bool = False
     ready_since: float | None = None
     heard: float = -math.inf
+    answer: Probe | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -75,17 +78,20 @@ class Readiness:
                 state = State.STARTING
             case Probe.REFUSED, State.READY:
                 state = State.GONE
-            case Probe.UNREACHABLE, State.STARTING if self._is_silent(now):
+            # Envoys may trust others than we do, or read another file.
+            case Probe.UNREACHABLE | Probe.UNTRUSTED, State.STARTING if self._is_silent(now):
                 state = State.READY
             case _:
                 state = self.state
         heard = now if probe in (Probe.UNHEALTHY, Probe.REFUSED) else self.heard
         if state is self.state:
-            return replace(self, probed=True, heard=heard)
+            return replace(self, probed=True, heard=heard, answer=probe)
         # A probe without an answer says nothing of it: a busy machine of ours is enough for one.
         found_ready = self.heard == self.since == -math.inf
         ready_since = now if state is State.READY and not found_ready else None
-        return Readiness(state, now, probed=True, ready_since=ready_since, heard=heard)
+        return Readiness(
+            state, now, probed=True, ready_since=ready_since, heard=heard, answer=probe
+        )
 
     def _is_silent(self, now: float) -> bool:
         """Whether nothing was heard of it for so long that Envoy may judge.
@@ -113,6 +119,9 @@ class Health:
 
     def after(self, probe: Probe, settings: HealthCheckSettings) -> "Health":
         """The health after a probe, by the thresholds of the pool."""
+        if probe is Probe.UNTRUSTED:
+            # Clients may trust others than we do.
+            return self
         is_well = probe is Probe.HEALTHY
         if is_well == self.is_well:
             return self if not self.streak else Health(is_well)

@@ -1,12 +1,12 @@
 """What Envoys report of the traffic that they send to the replicas that there are."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
 
+from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.classes import BULK, class_of, pool_of
-from controlplane.resources.places import Place
 from controlplane.telemetry import Window
 from controlplane.telemetry.load import (
     ClassLoad,
@@ -31,6 +31,18 @@ class Traffic:
         other._reports, other._pools = self._reports.copy(), set(self._pools)
         return other
 
+    def came(self, reporter: Hashable, place: Place) -> None:
+        """Take note of where an Envoy runs that is about to report."""
+        self._reports.arrivals.came(reporter, place)
+
+    def come(self, pool: str) -> Mapping[tuple[str, Place], float]:
+        """Requests that Envoys have sent to a pool so far, by class and where they run."""
+        return {
+            (name, place): count
+            for (name, place), count in self._reports.arrivals.of(pool).items()
+            if isinstance(place, Place)
+        }
+
     def reporting(
         self,
         fleet: Fleet,
@@ -51,10 +63,14 @@ class Traffic:
         Returns:
             Ids of the replicas of which something new is known, by pool.
         """
-        known = {}
+        known = dict[Endpoint, Load]()
         for endpoint, load in loads.items():
-            if _is_in(fleet, endpoint):
-                known[endpoint] = _in_classes(fleet.pools[endpoint.pool], load)
+            pool = fleet.pools.get(endpoint.pool)
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
+            if pool is not None and replica is not None:
+                # Envoys know it by where they send its requests, which may have been elsewhere.
+                own, its = _endpoint(pool.name, replica), _in_classes(pool, load)
+                known[own] = known[own].plus(its, "") if own in known else its
             yield
         self._pools |= {endpoint.pool for endpoint in known}
         recorded = yield from self._reports.recording(reporter, known, seconds, now)
@@ -74,6 +90,7 @@ class Traffic:
         elif isinstance(before, Pool) and after is None:
             for replica in before.replicas.values():
                 self._reports.forget(_endpoint(before.name, replica))
+            self._reports.arrivals.forget(before.name)
             self._pools.discard(before.name)
 
     def left(self, fleet: Fleet, reporter: object, now: float) -> Mapping[str, set[str]]:
@@ -152,11 +169,6 @@ def _add_id(found: dict[str, set[str]], fleet: Fleet, endpoint: Endpoint) -> Non
         replica = pool.replicas.at(Address(endpoint.host, endpoint.port))
         if replica is not None:
             found.setdefault(pool.name, set()).add(replica.id)
-
-
-def _is_in(fleet: Fleet, endpoint: Endpoint) -> bool:
-    pool = fleet.pools.get(endpoint.pool)
-    return pool is not None and pool.replicas.at(Address(endpoint.host, endpoint.port)) is not None
 
 
 def _in_classes(pool: Pool, load: Load) -> Load:

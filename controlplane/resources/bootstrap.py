@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
+from controlplane.config.tls import GatewayTls
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
-from controlplane.resources.views import ALL_POOLS, GATEWAY, METADATA_KEY
+from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
 
 NODE_CLUSTER: Final = "plimsoll"
 """What every node says that it belongs to; only operators read it."""
@@ -39,11 +42,16 @@ def bootstrap(
     admin_port: int = 9901,
     listen: Mapping[str, Address] | None = None,
     gateway: Address | None = None,
+    gateway_tls: GatewayTls | None = None,
+    replica: Address | None = None,
+    secrets: SecretSource | None = None,
     protocol: Protocol = "delta",
     max_heap: int = MAX_HEAP,
     log: LogFormat | None = None,
     trusted_proxies: int = 0,
     max_connections: int = MAX_CONNECTIONS,
+    tls: NodeTls | SpireTls | None = None,
+    spire: str | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -55,14 +63,20 @@ def bootstrap(
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
         listen: Pools whose listener it moves to another address.
         gateway: Where it opens one listener for all its pools, instead of one for each.
+        gateway_tls: How that listener terminates TLS; None: it does not.
+        replica: The replica that it is beside; `pools` and `listen` then say of which pool, and
+            where it takes requests.
+        secrets: Where its certificates come from; None: it has none.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
         log: How it writes a line for each request to its standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
+        tls: How it connects to the control plane; None: in plain text.
+        spire: Path of the socket of a SPIRE agent beside it; None: there is none.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
-    wanted: dict[str, Any] = {"access_log": XDS_CLUSTER}
+    wanted: dict[str, Any] = {} if replica else {"access_log": XDS_CLUSTER}
     if log is not None:
         wanted["log"] = log
     if trusted_proxies:
@@ -71,8 +85,14 @@ def bootstrap(
         wanted["pools"] = sorted(set(pools))
     if gateway:
         wanted |= {"role": GATEWAY, "listen": {ALL_POOLS: str(gateway)}}
+        if gateway_tls is not None:
+            wanted["tls"] = gateway_tls.model_dump(mode="json", exclude_none=True)
     elif listen:
         wanted["listen"] = {name: str(address) for name, address in sorted(listen.items())}
+    if replica:
+        wanted |= {"role": INGRESS, "replica": str(replica)}
+    if secrets is not None:
+        wanted["identity"] = secrets.to_metadata()
     return {
         "node": _node(node_id, locality, wanted),
         "admin": {
@@ -90,21 +110,11 @@ def bootstrap(
             "cds_config": _over_ads(),
             "lds_config": _over_ads(),
         },
-        # What it has sent to each replica; reports begin when the control plane asks for them.
-        "cluster_manager": {
-            "load_stats_config": {
-                "api_type": "GRPC",
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-            }
+        # An ingress would report once more what the Envoys of clients report.
+        **({} if replica else _reports()),
+        "static_resources": {
+            "clusters": [_control_plane(xds, tls), *([spire_agent(spire)] if spire else [])]
         },
-        # What it sees of the health of some replicas, as it is asked.
-        "hds_config": {
-            "api_type": "GRPC",
-            "transport_api_version": "V3",
-            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-        },
-        "static_resources": {"clusters": [_control_plane(xds)]},
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],
@@ -115,7 +125,12 @@ def bootstrap(
 
 
 def grpc_bootstrap(
-    node_id: str, xds: Address, *, pools: Sequence[str] = (), locality: Locality | None = None
+    node_id: str,
+    xds: Address,
+    *,
+    pools: Sequence[str] = (),
+    locality: Locality | None = None,
+    tls: NodeTls | None = None,
 ) -> dict[str, Any]:
     """The bootstrap of a gRPC client without a proxy, to be written as JSON.
 
@@ -124,7 +139,17 @@ def grpc_bootstrap(
         xds: Where the control plane serves xDS.
         pools: The pools that it may ask for; none means all.
         locality: Where it runs.
+        tls: How it connects to the control plane, which must have the name in `xds`; None: in
+            plain text.
     """
+    credentials: dict[str, Any] = {"type": "insecure"}
+    if tls is not None:
+        files = {
+            "certificate_file": tls.certificate,
+            "private_key_file": tls.key,
+            "ca_certificate_file": tls.ca,
+        }
+        credentials = {"type": "tls", "config": files}
     wanted = {"pools": sorted(set(pools))} if pools else {}
     node = _node(node_id, locality, wanted)
     # Node.js refuses a bootstrap without it, and the others need none.
@@ -133,7 +158,7 @@ def grpc_bootstrap(
         "xds_servers": [
             {
                 "server_uri": str(xds),
-                "channel_creds": [{"type": "insecure"}],
+                "channel_creds": [credentials],
                 "server_features": ["xds_v3"],
             }
         ],
@@ -147,6 +172,21 @@ def _node(node_id: str, locality: Locality | None, wanted: Mapping[str, Any]) ->
         node["locality"] = locality.model_dump(exclude_none=True)
     node["metadata"] = {METADATA_KEY: wanted}
     return node
+
+
+def _reports() -> dict[str, Any]:
+    """Where it reports; reports begin when the control plane asks for them."""
+    there = {
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+    }
+    return {
+        # What it has sent to each replica.
+        "cluster_manager": {"load_stats_config": there},
+        # What it sees of the health of some replicas.
+        "hds_config": dict(there),
+    }
 
 
 def _heap(most: int) -> dict[str, Any]:
@@ -186,7 +226,7 @@ def _control_plane_stream() -> dict[str, Any]:
     return {"cluster_name": XDS_CLUSTER, "retry_policy": {"retry_back_off": back_off}}
 
 
-def _control_plane(xds: Address) -> dict[str, Any]:
+def _control_plane(xds: Address, tls: NodeTls | SpireTls | None) -> dict[str, Any]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         # A control plane that is stopped or cut off without a word is noticed within 15 s.
@@ -205,6 +245,7 @@ def _control_plane(xds: Address) -> dict[str, Any]:
             "cluster_name": XDS_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _socket_address(xds)}}]}],
         },
+        **({"transport_socket": transport_socket(tls)} if tls else {}),
     }
 
 

@@ -4,18 +4,24 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
 from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.ingress import Ingress
+from controlplane.resources.mesh import Trust
+from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
+    NOT_SPREAD,
     POOL_TYPES,
     PoolResources,
     listener_at,
     pool_resources,
+    terminated_of,
 )
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
@@ -24,6 +30,7 @@ Portions = Mapping[str, Mapping[str, Portion]]
 """By pool and replica id."""
 
 NONE_PARTED: Final[Mapping[str, Parting]] = {}
+NONE_SPREAD: Final[Mapping[str, Spread]] = {}
 
 ALL: Final = "*"
 """Among the names of released pools: what is made of all of them."""
@@ -48,6 +55,7 @@ class Catalog:
         released: The pools that clients may be told of whatever they have of them from before, and
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
+        trust_domain: Of the certificates of Envoys.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -55,7 +63,8 @@ class Catalog:
     recent: tuple[Changes, ...] = ()
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
-    _views: dict[View, "Shown"] = field(default_factory=dict, repr=False)
+    trust_domain: str = IdentitySettings().trust_domain
+    _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
     def view(self, view: View) -> Snapshot:
@@ -64,7 +73,8 @@ class Catalog:
             # Those who asked may have left.
             if len(self._views) >= MAX_VIEWS:
                 self._views.clear()
-            self._views[view] = Shown(self, view)
+            replica = view.replica
+            self._views[view] = Ingress(self, view, replica) if replica else Shown(self, view)
         return self._views[view]
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
@@ -97,6 +107,8 @@ class Shown(Snapshot):
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
+        source = view.identity
+        self._trust = Trust(source, catalog.trust_domain) if source is not None else None
 
     @property
     def revision(self) -> Revision:
@@ -107,18 +119,26 @@ class Shown(Snapshot):
         """A resource of a pool that the view shows, or of the gateway that it is for."""
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return self._of_gateway(type_url) if name == GATEWAY else None
-        pool = pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        pool = _owner(type_url, name)
+        if pool == ALL and type_url == SECRET:
+            return next((it for it in self._view.files if it.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
+            # Who has no certificates would ask in plain text, and be refused.
+            return held.nothing(name) if held.get(type_url, name) is not None else None
         if self._view.is_grpc:
             return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
-        if type_url == ENDPOINT and name == pool:
-            return held.endpoints(self._view.place)
+        if type_url == CLUSTER:
+            return held.cluster(name, self._trust)
+        if type_url == ENDPOINT:
+            return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
             settings = held.pool.settings
             address = self._moved.get(name, settings.listener.address)
-            return listener_at(name, address, self._view.downstream(settings.route.timeout))
+            tls = terminated_of(held.pool)
+            return listener_at(name, address, self._view.downstream(settings.route.timeout, tls))
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
@@ -129,9 +149,12 @@ class Shown(Snapshot):
             return (GATEWAY,)
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
-        if self._view.is_grpc and type_url == CLUSTER:
-            # It has none for what is tried again.
-            return self.names(ENDPOINT)
+        if self._view.is_grpc and type_url not in (LISTENER, ENDPOINT):
+            # Its routes are in its listeners, and it has no cluster for what is tried again.
+            return self.names(ENDPOINT) if type_url == CLUSTER else ()
+        if type_url == SECRET:
+            own = [it.name for it in self._view.files]
+            return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
         elif type_url == ENDPOINT and parted:
@@ -155,7 +178,7 @@ class Shown(Snapshot):
         if released is None or type_url not in POOL_TYPES:
             return False
         is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
-        pool = ALL if is_shared else pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
+        pool = ALL if is_shared else _owner(type_url, name)
         if pool in released:
             return False
         held = self._catalog.pools.get(pool)
@@ -186,7 +209,8 @@ class Shown(Snapshot):
         if type_url == LISTENER:
             # It does not know yet for which pool a request is that it still receives.
             timeouts = (pools[name].pool.settings.route.timeout for name in shown)
-            downstream = self._view.downstream(max(timeouts, default=Downstream().upload))
+            upload = max(timeouts, default=Downstream().upload)
+            downstream = self._view.downstream(upload, self._view.terminated)
             gateway = self._view.gateway
             return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(
@@ -200,6 +224,7 @@ def build(
     previous: Catalog,
     changed: Mapping[str, Collection[str] | None] | None = None,
     parting: Mapping[str, Parting] = NONE_PARTED,
+    spreads: Mapping[str, Spread] = NONE_SPREAD,
 ) -> Catalog:
     """Build the catalog of a fleet, encoding only what has changed.
 
@@ -210,6 +235,8 @@ def build(
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
         parting: How requests are parted into classes, by pool; those that are left out are not.
+        spreads: Where the Envoys of each zone send requests, by pool; in those that are left out
+            distance alone says it, if it matters.
 
     Returns:
         `previous` itself where nothing has changed.
@@ -220,7 +247,14 @@ def build(
     for name, ids in changed.items():
         pool, known = fleet.pools.get(name), previous.pools.get(name)
         held = (
-            pool_resources(pool, portions.get(name, {}), known, parting.get(name), ids)
+            pool_resources(
+                pool,
+                portions.get(name, {}),
+                known,
+                parting.get(name),
+                ids,
+                spreads.get(name, NOT_SPREAD),
+            )
             if pool
             else None
         )
@@ -251,6 +285,7 @@ def build(
         (*previous.recent, changes)[-REMEMBERED:],
         parted,
         previous.released,
+        previous.trust_domain,
     )
 
 
@@ -263,7 +298,15 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released)
+    domain = catalog.trust_domain
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
+
+
+def _owner(type_url: str, name: str) -> str:
+    """The pool that a resource belongs to; `ALL` for the secrets of a gateway itself."""
+    if type_url == SECRET:
+        return name.partition("/")[0]
+    return pool_of(name) if type_url in (CLUSTER, ENDPOINT) else name
 
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:
@@ -276,9 +319,11 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
         elif url == ENDPOINT and before and after and _seen(before) != _seen(after):
             # The same for an Envoy that runs nowhere in particular, and not for all others.
             yield name
+        elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
+            # The same for who has no certificates and is not beside a replica.
+            yield name
 
 
-def _seen(pool: PoolResources) -> tuple[bool, list[str]]:
+def _seen(pool: PoolResources) -> tuple[object, ...]:
     """What some see of a pool's replicas beside its assignment: their order, and their health."""
-    is_near = pool.parting is None and pool.pool.settings.balancing.locality == "nearest"
-    return is_near, [member.id for member in pool.members if not member.healthy]
+    return pool.is_near, pool.spread, [member.id for member in pool.members if not member.healthy]

@@ -12,10 +12,13 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config import PoolSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.mesh import RENEWED, Trust, secure
 from controlplane.resources.policies import load_balancing_policy, taking_turns
+from controlplane.resources.retries import GRPC_AS_HTTP
+from controlplane.resources.tls import upstream_socket
 
 UNLIMITED: Final = 1 << 20
 """For circuit breakers that are not ours to trip: a sidecar's default of 1,024 requests is less
@@ -34,10 +37,10 @@ IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
 
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster(pool: Pool, name: str | None = None) -> bytes:
+def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
     """Encode a pool's ``Cluster``.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
@@ -46,11 +49,15 @@ def cluster(pool: Pool, name: str | None = None) -> bytes:
     Args:
         pool: The pool.
         name: Where it is not the pool's own: another cluster of the same replicas.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    return bytes(_cluster(pool, name or pool.name))
+    message = _cluster(pool, name or pool.name, trust)
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
+    return bytes(message)
 
 
-def retry_cluster(pool: Pool, of: str) -> bytes:
+def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     """Encode the cluster for what one of a pool's clusters could not answer.
 
     It has the same endpoints, and each of its requests a connection of its own: a replica may just
@@ -60,11 +67,12 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
     Args:
         pool: The pool.
         of: The name of the cluster.
+        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
-    message = _cluster(pool, retry_cluster_of(of), endpoints=of)
+    message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
     message.load_balancing_policy = taking_turns()
-    message.typed_extension_protocol_options[_HTTP_OPTIONS] = protobuf.Any.pack(
-        _http_options(requests_per_connection=1)
+    message.typed_extension_protocol_options[HTTP_OPTIONS] = protobuf.Any.pack(
+        _http_options(pool.settings.upstream.protocol, requests_per_connection=1)
     )
     message.outlier_detection = cluster_v3.OutlierDetection(
         interval=timedelta(seconds=1),
@@ -76,12 +84,15 @@ def retry_cluster(pool: Pool, of: str) -> bytes:
         consecutive_local_origin_failure=1,
     )
     # Few requests come here, so a replica is checked more rarely than where most do.
-    checked = pool.settings.health_check
-    message.health_checks = [health_check(checked, checked.interval * RETRY_CHECKS)]
+    interval = pool.settings.health_check.interval * RETRY_CHECKS
+    message.health_checks = [health_check(pool.settings, interval)]
+    if trust is not None:
+        secure(message, pool.name, pool.settings.mesh, trust)
     return bytes(message)
 
 
-def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
+def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") -> cluster_v3.Cluster:
+    upstream = pool.settings.upstream
     return cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
@@ -99,7 +110,14 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
                 keepalive_time=2, keepalive_interval=1, keepalive_probes=2
             )
         ),
-        typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(_http_options())},
+        typed_extension_protocol_options={
+            HTTP_OPTIONS: protobuf.Any.pack(
+                _http_options(upstream.protocol, lasts=RENEWED if trust else None)
+            )
+        },
+        transport_socket=upstream_socket(pool.name, upstream.protocol, upstream.tls)
+        if upstream.tls is not None
+        else None,
         load_balancing_policy=load_balancing_policy(pool),
         common_lb_config=cluster_v3.ClusterCommonLbConfig(
             healthy_panic_threshold=type_v3.Percent(value=PANIC),
@@ -108,7 +126,7 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
             # A replica that was never seen healthy gets nothing, not even in panic mode.
             ignore_new_hosts_until_first_hc=True,
         ),
-        health_checks=[health_check(pool.settings.health_check)],
+        health_checks=[health_check(pool.settings)],
         outlier_detection=_outlier_detection(),
         # Without it a removed replica would get requests for as long as it answers checks.
         ignore_health_on_host_removal=True,
@@ -116,78 +134,102 @@ def _cluster(pool: Pool, name: str, endpoints: str = "") -> cluster_v3.Cluster:
     )
 
 
-def _http_options(requests_per_connection: int | None = None) -> http_v3.HttpProtocolOptions:
+def _http_options(
+    protocol: str, requests_per_connection: int | None = None, lasts: timedelta | None = None
+) -> http_v3.HttpProtocolOptions:
     """How a cluster speaks to replicas, and which answers count against one.
 
     A replica that refuses is the fastest, and has the fewest requests in flight: it would get most
-    of them.
+    of them. An error of gRPC is a 200 with a status of its own, which Envoy sees here where the
+    answer is nothing else.
     """
+    failed = [(":status", "429|5.."), ("grpc-status", "|".join(map(str, GRPC_AS_HTTP)))]
     return http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
-            idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=requests_per_connection
+            idle_timeout=IDLE_UPSTREAM,
+            max_requests_per_connection=requests_per_connection,
+            max_connection_duration=lasts,
         ),
         explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=core_v3.Http2ProtocolOptions()
+        )
+        if protocol == "http2"
+        else http_v3.HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=core_v3.Http1ProtocolOptions()
         ),
         outlier_detection=http_v3.HttpProtocolOptionsOutlierDetection(
             error_matcher=common_matcher_v3.MatchPredicate(
-                http_response_headers_match=common_matcher_v3.HttpHeadersMatch(
-                    headers=[
-                        route_v3.HeaderMatcher(
-                            name=":status",
-                            string_match=matcher_v3.StringMatcher(
-                                safe_regex=matcher_v3.RegexMatcher(regex="429|5..")
-                            ),
-                        )
-                    ]
+                or_match=common_matcher_v3.MatchPredicateMatchSet(
+                    rules=[_has_header(name, regex) for name, regex in failed]
                 )
             )
         ),
     )
 
 
-def health_check(
-    settings: HealthCheckSettings, seconds: float | None = None
-) -> core_v3.HealthCheck:
+def _has_header(name: str, regex: str) -> common_matcher_v3.MatchPredicate:
+    matcher = route_v3.HeaderMatcher(
+        name=name,
+        string_match=matcher_v3.StringMatcher(safe_regex=matcher_v3.RegexMatcher(regex=regex)),
+    )
+    return common_matcher_v3.MatchPredicate(
+        http_response_headers_match=common_matcher_v3.HttpHeadersMatch(headers=[matcher])
+    )
+
+
+def health_check(settings: PoolSettings, seconds: float | None = None) -> core_v3.HealthCheck:
     """A pool's ``HealthCheck``.
 
     Args:
         settings: Of the pool.
         seconds: Between two checks; None: as the settings say.
     """
-    interval = timedelta(seconds=settings.interval if seconds is None else seconds)
-    return core_v3.HealthCheck(
-        timeout=timedelta(seconds=settings.timeout),
+    check = settings.health_check
+    interval = timedelta(seconds=check.interval if seconds is None else seconds)
+    message = core_v3.HealthCheck(
+        timeout=timedelta(seconds=check.timeout),
         interval=interval,
         # Many sidecars check the same replica; they should not do it in step.
         interval_jitter_percent=10,
-        unhealthy_threshold=settings.unhealthy_threshold,
-        healthy_threshold=settings.healthy_threshold,
+        unhealthy_threshold=check.unhealthy_threshold,
+        healthy_threshold=check.healthy_threshold,
         # Envoy's default is 60 s: a replica whose first check fails would wait a minute for the
         # next one, because without traffic nobody asks for it sooner.
         no_traffic_interval=interval,
         no_traffic_healthy_interval=interval,
-        http_health_check=core_v3.HealthCheckHttpHealthCheck(
-            path=settings.path,
-            # Otherwise each endpoint says its own; without either Envoy sends the cluster's name,
-            # which frameworks that know their hosts refuse.
-            host=settings.host or "",
-            request_headers_to_add=[
-                core_v3.HeaderValueOption(
-                    # To Envoy a percent sign begins a command.
-                    header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
-                    append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-                )
-                for name, value in settings.headers.items()
-            ],
-            # None stands for 200.
-            expected_statuses=[
-                type_v3.Int64Range(start=first, end=last + 1)
-                for first, last in settings.ranges
-                if settings.expected_statuses != ("200",)
-            ],
-        ),
     )
+    headers = [
+        core_v3.HeaderValueOption(
+            # To Envoy a percent sign begins a command.
+            header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
+            append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+        for name, value in check.headers.items()
+    ]
+    # Otherwise each endpoint says its own host; without either Envoy sends the cluster's name,
+    # which frameworks that know their hosts refuse.
+    host = check.host or ""
+    if check.protocol == "grpc":
+        message.grpc_health_check = core_v3.HealthCheckGrpcHealthCheck(
+            service_name=check.service, authority=host, initial_metadata=headers
+        )
+        return message
+    message.http_health_check = core_v3.HealthCheckHttpHealthCheck(
+        path=check.path,
+        host=host,
+        request_headers_to_add=headers,
+        # None stands for 200.
+        expected_statuses=[
+            type_v3.Int64Range(start=first, end=last + 1)
+            for first, last in check.ranges
+            if check.expected_statuses != ("200",)
+        ],
+        # What is negotiated with a replica does not count here.
+        codec_client_type=type_v3.CodecClientType.HTTP2
+        if settings.upstream.protocol == "http2"
+        else type_v3.CodecClientType.HTTP1,
+    )
+    return message
 
 
 def _outlier_detection() -> cluster_v3.OutlierDetection:

@@ -18,6 +18,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.resources.retries import upstream_filters
+from controlplane.resources.tls import Terminated
 
 LogFormat: TypeAlias = Literal["json", "text"]
 
@@ -35,6 +36,7 @@ _LOGGED: Final = {
     "time": "%START_TIME%",
     "method": "%REQ(:METHOD)%",
     "status": "%RESPONSE_CODE%",
+    "grpc": "%GRPC_STATUS%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "duration_ms": "%DURATION%",
@@ -64,6 +66,7 @@ class Downstream(NamedTuple):
             ``x-forwarded-for`` are believed.
         is_gateway: It takes requests from anybody, and not from the application beside it.
         upload: Seconds for a request to arrive whole.
+        tls: None: in plain text.
     """
 
     access_log: str | None = None
@@ -71,6 +74,7 @@ class Downstream(NamedTuple):
     trusted_proxies: int = 0
     is_gateway: bool = False
     upload: float = 60.0
+    tls: Terminated | None = None
 
 
 @lru_cache(maxsize=1024)

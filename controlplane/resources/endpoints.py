@@ -8,10 +8,12 @@ Weights change every few seconds and endpoints hardly ever, so what an endpoint 
 before, and only those whose weight changes are encoded anew.
 """
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
@@ -19,7 +21,8 @@ import envoy_data_plane.envoy.config.core.v3 as core_v3
 from controlplane.config import Address
 from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.places import Place
+from controlplane.resources.mesh import mesh_metadata
+from controlplane.resources.places import Place, place_of
 from controlplane.resources.portion import Portion
 
 OVERPROVISIONING_PERCENT: Final = 100
@@ -29,6 +32,7 @@ others with the load of up to 29 % that are gone."""
 _POLICY: Final = pb.ClusterLoadAssignment.Policy(
     overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT)
 )
+NO_SHARES: Final[Mapping[Place, float]] = MappingProxyType({})
 _MAX_UINT32: Final = (1 << 32) - 1
 
 
@@ -111,15 +115,16 @@ def _declared(replica: Replica | None) -> tuple[object, ...] | None:
 
 def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     settings = replica.settings
-    where, address = settings.locality, settings.address
+    address = settings.served_at
     draining = portion.draining or replica.draining is not None
     # Encoded messages that follow each other are merged.
-    identity = _identity(replica.id, address, is_hosted)
+    checked_as = None if is_hosted else str(settings.address)
+    identity = _identity(replica.id, address, checked_as, settings.ingress is not None)
     share = _share(portion.weight, draining)
     return Member(
         replica.id,
         address,
-        _place(where.region or "", where.zone or ""),
+        place_of(settings),
         portion.tier,
         portion.weight,
         draining,
@@ -128,17 +133,17 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     )
 
 
-@lru_cache(maxsize=1024)
-def _place(region: str, zone: str) -> Place:
-    return Place(region, zone)
-
-
 def alike(_: Member) -> int:
     """The rank of every member where none is used before another."""
     return 0
 
 
-def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int] = alike) -> bytes:
+def assignment(
+    name: str,
+    listed: Iterable[Member],
+    rank: Callable[[Member], int] = alike,
+    shares: Mapping[Place, float] = NO_SHARES,
+) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``.
 
     Args:
@@ -146,6 +151,8 @@ def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int
         listed: Its members.
         rank: 0 for replicas that are used first, 1 for those that are used as far as the first are
             not healthy, and so on; by default all are used alike.
+        shares: The part of the requests for each place of those that are used first; by default
+            their weights say it.
 
     Returns:
         The encoded message, the same bytes for the same input in any order.
@@ -157,21 +164,31 @@ def assignment(name: str, listed: Iterable[Member], rank: Callable[[Member], int
     for member in listed:
         place = member.place
         localities[place.region, place.zone, member.tier, rank(member)].append(member)
+    # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
+    weights = {key: sum([it.weight for it in found]) for key, found in localities.items()}
+    if len(shares) > 1:
+        first = {key: weight for key, weight in weights.items() if not key[3]}
+        total, parts = sum(first.values()), math.fsum(shares.values())
+        of_place = defaultdict[Place, int](int)
+        for (region, zone, *_), weight in first.items():
+            of_place[Place(region, zone)] += weight
+        for key, weight in first.items():
+            place = Place(*key[:2])
+            part = shares[place] / parts * weight / max(of_place[place], 1)
+            weights[key] = max(round(total * part), 1)
     return pb.ClusterLoadAssignment(
         cluster_name=name,
-        endpoints=[_locality(localities[key], key[3]) for key in sorted(localities)],
+        endpoints=[_locality(localities[key], key[3], weights[key]) for key in sorted(localities)],
         policy=_POLICY,
     ).SerializeToString()
 
 
-def _locality(members: list[Member], priority: int) -> pb.LocalityLbEndpoints:
+def _locality(members: list[Member], priority: int, weight: int) -> pb.LocalityLbEndpoints:
     first = members[0]
-    # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-    weight = _checked(sum([member.weight for member in members]))
     return pb.LocalityLbEndpoints(
         locality=pb.Locality(region=first.place.region, zone=first.place.zone, sub_zone=first.tier),
         lb_endpoints=[member.encoded for member in members],
-        load_balancing_weight=pb.UInt32Value(value=weight),
+        load_balancing_weight=pb.UInt32Value(value=_checked(weight)),
         priority=priority,
     )
 
@@ -193,15 +210,17 @@ def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endp
 
 
 @lru_cache(maxsize=1 << 16)
-def _identity(id_: str, address: Address, is_hosted: bool) -> bytes:  # noqa: FBT001 - a cache key
+def _identity(id_: str, address: Address, checked_as: str | None, has_ingress: bool) -> bytes:  # noqa: FBT001 - a cache key
     """Encode what an ``LbEndpoint`` says of the replica itself.
 
     Whatever it depends on is an argument, so what is remembered is never stale. Room is for more
     replicas than one control plane has: going round through more than there is room for, each
     would be forgotten just before its turn. Full, it takes some 20 MB.
     """
-    found = endpoint(address, None if is_hosted else str(address), id_)
-    return pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+    found = endpoint(address, checked_as, id_)
+    encoded = pb.LbEndpoint(endpoint=found.SerializeToString()).SerializeToString()
+    # Encoded messages that follow each other are merged.
+    return encoded + mesh_metadata() if has_ingress else encoded
 
 
 @lru_cache(maxsize=1 << 12)

@@ -6,7 +6,7 @@ locality by the part of it that is healthy, so an assignment has only the replic
 plane takes to be well.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -28,6 +28,7 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import cluster_of
 from controlplane.resources.clusters import UNLIMITED
 from controlplane.resources.endpoints import Member, assignment
+from controlplane.resources.places import Place
 from controlplane.resources.policies import CHOICES, client_side, ring_hash, taking_turns
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, Resource
 from controlplane.resources.routes import Routed, header_matchers
@@ -167,21 +168,27 @@ def _named(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalan
 
 
 def grpc_endpoints(
-    name: str, listed: Iterable[Member], policy: Policy, rank: Callable[[Member], int], salt: bytes
+    name: str,
+    listed: Iterable[Member],
+    policy: Policy,
+    rank: Callable[[Member], int],
+    shares: Mapping[Place, float],
+    salt: bytes,
 ) -> Resource:
     """The ``ClusterLoadAssignment`` of a cluster.
 
     Args:
         name: Of the cluster.
-        listed: All members of it.
+        listed: Its members that calls may go to; see `available`.
         policy: Of the pool.
         rank: See `assignment`.
+        shares: See `assignment`.
         salt: What else its version depends on.
     """
-    found = [_as_grpc(member, policy) for member in available(listed)]
+    found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
     dense = {it: i for i, it in enumerate(sorted({rank(member) for member in found}))}
-    encoded = assignment(name, found, lambda member: dense[rank(member)])
+    encoded = assignment(name, found, lambda member: dense[rank(member)], shares)
     return Resource.of(ENDPOINT, name, encoded, salt=salt)
 
 

@@ -9,10 +9,14 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final, NamedTuple
 
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.service.health.v3 as health_v3
+
 from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.clusters import health_check
 from controlplane.resources.endpoints import endpoint
+from controlplane.resources.tls import upstream_socket
 
 PREFIX: Final = "_health/"
 """Before a pool's name: statistics of these checks are not to be taken for those of its cluster."""
@@ -46,23 +50,33 @@ def health_check_specifier(checked: Iterable[Checked]) -> bytes:
     clusters, intervals = [], [MOST]
     for name, found in groupby(checked, key=lambda it: it.pool.name):
         several = [*found]
-        check, interval = several[0].pool.settings.health_check, check_interval(several[0].pool)
+        settings, interval = several[0].pool.settings, check_interval(several[0].pool)
+        check = settings.health_check.model_copy(update=_AT_ONCE)
         intervals.append(interval)
-        message = health_check(check.model_copy(update=_AT_ONCE), interval)
-        clusters.append(
-            pb.ClusterHealthCheck(
-                cluster_name=f"{PREFIX}{name}",
-                health_checks=[bytes(message)],
-                locality_endpoints=[
-                    pb.ClusterHealthCheck.LocalityEndpoints(
-                        endpoints=[
-                            endpoint(it.replica.address, check.host_of(it.replica.address))
-                            for it in several
-                        ]
-                    )
-                ],
-            )
+        message = health_check(settings.model_copy(update={"health_check": check}), interval)
+        asked = pb.ClusterHealthCheck(
+            cluster_name=f"{PREFIX}{name}",
+            health_checks=[bytes(message)],
+            locality_endpoints=[
+                pb.ClusterHealthCheck.LocalityEndpoints(
+                    endpoints=[
+                        endpoint(
+                            it.replica.address, check.host_of(it.replica.address), it.replica.id
+                        )
+                        for it in several
+                    ]
+                )
+            ],
         )
+        upstream = settings.upstream
+        if upstream.tls is not None:
+            socket = upstream_socket(name, upstream.protocol, upstream.tls)
+            # It has no socket that holds for all of its endpoints but one that matches all.
+            matches = [cluster_v3.ClusterTransportSocketMatch(name="tls", transport_socket=socket)]
+            secured = health_v3.ClusterHealthCheck(transport_socket_matches=matches)
+            # What our own message does not know, it keeps.
+            asked.MergeFromString(bytes(secured))
+        clusters.append(asked)
     specifier = pb.HealthCheckSpecifier(cluster_health_checks=clusters)
     specifier.interval.FromTimedelta(timedelta(seconds=min(intervals)))
     return specifier.SerializeToString()

@@ -1,40 +1,79 @@
-"""Where Envoys and replicas run, and how far that is from one another."""
+"""Which replicas an Envoy uses, by where it and they run: priorities, and shares of zones."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple
 
+from controlplane.balancing import NOWHERE, Place, Shares
+from controlplane.config import ReplicaSettings
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A region and a zone in it; empty where it is not said."""
+__all__ = ["NOWHERE", "Order", "Place", "Spread", "order", "place_of"]
 
-    region: str = ""
-    zone: str = ""
-
-    def distance(self, other: "Place") -> int:
-        """How far it is: 0 for the same zone, 1 for the same region, 2 for any other."""
-        if not self.region and not self.zone:
-            return 2
-        if self == other:
-            return 0
-        return 1 if self.region and self.region == other.region else 2
+_OTHERS: Final = 3
+"""So many ranks are the class's own replicas'."""
+_LAST: Final = 10
+"""The rank of replicas that serve nobody: Envoy would take those among others for ill ones, and
+send a part of the requests to the next priority."""
 
 
-NOWHERE: Final = Place()
-"""The place of an Envoy that does not say where it runs."""
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the Envoys of each zone send a pool's requests.
+
+    Attributes:
+        by_class: By the class's name; zones and classes that are left out go by distance alone.
+        gone: Ids of replicas at which nobody listens.
+    """
+
+    by_class: Mapping[str, Shares] = field(default_factory=dict)
+    gone: Collection[str] = frozenset()
 
 
-def priorities(here: Place, places: Iterable[Place]) -> dict[Place, int]:
-    """Which replicas an Envoy uses first, by where they are.
+class Order(NamedTuple):
+    """In which order an Envoy uses replicas.
+
+    Attributes:
+        ranks: 0 for those that are used first, and so on without a gap, as Envoy counts
+            priorities; by place, whether they serve the class itself, and whether they serve.
+        shares: The part of the requests for each place of rank 0; empty where weights say it.
+    """
+
+    ranks: Mapping[tuple[Place, bool, bool], int]
+    shares: Mapping[Place, float]
+
+
+def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Shares) -> Order:
+    """Order replicas as an Envoy uses them.
+
+    First come the zones that get a part of the requests, then the class's other replicas by
+    distance, and then those of other classes.
 
     Args:
         here: Where the Envoy runs.
-        places: Where replicas run.
-
-    Returns:
-        0 for the nearest, then 1 and 2 without a gap, as Envoy counts priorities.
+        groups: Of the replicas; see `Order.ranks`.
+        told: Where the Envoys of each zone send requests of the class.
     """
-    distances = {place: here.distance(place) for place in places}
-    ranks = {distance: rank for rank, distance in enumerate(sorted({*distances.values()}))}
-    return {place: ranks[distance] for place, distance in distances.items()}
+    able = {place for place, is_own, serves in groups if is_own and serves}
+    shares = {place: part for place, part in told.get(here, {}).items() if place in able}
+
+    def rank(place: Place, is_own: bool, serves: bool) -> int:  # noqa: FBT001 - parts of a key
+        if not serves:
+            return _LAST
+        if is_own and place in shares:
+            return 0
+        return 1 + here.distance(place) + (0 if is_own else _OTHERS)
+
+    found = {group: rank(*group) for group in groups}
+    places = {it: at for at, it in enumerate(sorted({*found.values()}))}
+    return Order({group: places[it] for group, it in found.items()}, shares)
+
+
+def place_of(settings: ReplicaSettings) -> Place:
+    """Where a replica runs."""
+    return _place(settings.locality.region or "", settings.locality.zone or "")
+
+
+@lru_cache(maxsize=1024)
+def _place(region: str, zone: str) -> Place:
+    return Place(region, zone)

@@ -1,7 +1,8 @@
 """The load-balancing policy of a pool's cluster: by what Envoy chooses a host.
 
-None of them looks at localities but capacity tiers: an assignment has one for each tier there, and
-one for each zone otherwise. Priorities, and so `locality: nearest`, count with all.
+An assignment has a locality for each tier of capacity tiers, and one for each zone otherwise. Their
+weights count with capacity tiers, and with all policies where zones matter (`locality: nearest`).
+Priorities count with all.
 """
 
 from typing import Final
@@ -15,6 +16,7 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v
 import envoy_data_plane.envoy.extensions.load_balancing_policies.maglev.v3 as maglev_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.ring_hash.v3 as ring_hash_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin.v3 as round_robin_v3
+import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3 as wrr_locality_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import COMPARING, Policy
@@ -41,9 +43,16 @@ def is_scanned(pool: Pool) -> bool:
 
 def load_balancing_policy(pool: Pool) -> cluster_v3.LoadBalancingPolicy:
     """The message; of the replicas it depends on nothing but `is_scanned`."""
-    policy = pool.settings.balancing.policy
+    balancing = pool.settings.balancing
+    policy, is_near = balancing.policy, balancing.locality == "nearest"
     extension = "least_request" if policy in COMPARING else policy.replace("-", "_")
-    return _only(extension, _config(policy, full_scan=is_scanned(pool)))
+    is_weighted = is_near or policy == "capacity-tiers"
+    config = _config(policy, full_scan=is_scanned(pool), weighs_localities=is_weighted)
+    found = _only(extension, config)
+    if is_near and policy == "client-side-weighted-round-robin":
+        # It knows no localities of its own.
+        return _only("wrr_locality", wrr_locality_v3.WrrLocality(endpoint_picking_policy=found))
+    return found
 
 
 def taking_turns() -> cluster_v3.LoadBalancingPolicy:
@@ -57,10 +66,19 @@ def client_side() -> client_side_v3.ClientSideWeightedRoundRobin:
     return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
 
 
-def ring_hash() -> ring_hash_v3.RingHash:
-    """The policy by which what has the same hash goes to the same replica."""
-    # What Envoy does by default, and the only one that gRPC takes.
-    return ring_hash_v3.RingHash(hash_function=ring_hash_v3.RingHashHashFunction.XX_HASH)
+def ring_hash(
+    weighted: lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig | None = None,
+) -> ring_hash_v3.RingHash:
+    """The policy by which what has the same hash goes to the same replica.
+
+    Args:
+        weighted: Has localities get as much as their weights say; gRPC always does.
+    """
+    return ring_hash_v3.RingHash(
+        # What Envoy does by default, and the only one that gRPC takes.
+        hash_function=ring_hash_v3.RingHashHashFunction.XX_HASH,
+        locality_weighted_lb_config=weighted,
+    )
 
 
 def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicy:
@@ -76,30 +94,27 @@ def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalanc
     )
 
 
-def _config(policy: Policy, *, full_scan: bool) -> betterproto2.Message:
+def _config(policy: Policy, *, full_scan: bool, weighs_localities: bool) -> betterproto2.Message:
+    weighted = lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
+    by_locality, by_hash = None, None
+    if weighs_localities:
+        by_locality = lb_common_v3.LocalityLbConfig(locality_weighted_lb_config=weighted)
+        by_hash = weighted
     match policy:
         case "round-robin":
-            return round_robin_v3.RoundRobin()
+            return round_robin_v3.RoundRobin(locality_lb_config=by_locality)
         case "client-side-weighted-round-robin":
             return client_side()
         case "ring-hash":
-            return ring_hash()
+            return ring_hash(by_hash)
         case "maglev":
-            return maglev_v3.Maglev()
-        case _:
-            return _least_request(policy, full_scan=full_scan)
-
-
-def _least_request(policy: Policy, *, full_scan: bool) -> least_request_v3.LeastRequest:
+            return maglev_v3.Maglev(locality_weighted_lb_config=by_hash)
     method = least_request_v3.LeastRequestSelectionMethod
     config = least_request_v3.LeastRequest(
         choice_count=None if full_scan else CHOICES,
         selection_method=method.FULL_SCAN if full_scan else method.N_CHOICES,
+        locality_lb_config=by_locality,
     )
-    if policy == "capacity-tiers":
-        config.locality_lb_config = lb_common_v3.LocalityLbConfig(
-            locality_weighted_lb_config=lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig()
-        )
     if policy == "weighted-least-request":
         config.active_request_bias = core_v3.RuntimeDouble(default_value=BIAS, runtime_key=BIAS_KEY)
     return config

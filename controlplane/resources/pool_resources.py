@@ -1,6 +1,6 @@
 """What one pool is to Envoy, encoded once for all who see it alike."""
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -17,7 +17,14 @@ from controlplane.resources.classes import (
 )
 from controlplane.resources.clusters import cluster, retry_cluster
 from controlplane.resources.downstream import Downstream
-from controlplane.resources.endpoints import Member, Members, alike, assignment, members
+from controlplane.resources.endpoints import (
+    NO_SHARES,
+    Member,
+    Members,
+    alike,
+    assignment,
+    members,
+)
 from controlplane.resources.grpc_clients import (
     available,
     grpc_cluster,
@@ -26,15 +33,20 @@ from controlplane.resources.grpc_clients import (
     sub_zone_of,
 )
 from controlplane.resources.listeners import listener
-from controlplane.resources.places import Place, priorities
+from controlplane.resources.mesh import Trust
+from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
+from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
-POOL_TYPES: Final = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
-"""The types of which every pool has a resource of its own name. Of the first two it has another for
-each class of its requests, and each of its clusters has a further one for what is tried again."""
+POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
+"""The types of which a pool has resources, and all but secrets one of its own name. Of the first
+two it has another for each class of its requests, and each of its clusters has a further one for
+what is tried again. Its secrets name the files of its edges that speak TLS."""
+
+NOT_SPREAD: Final = Spread()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +78,7 @@ class PoolResources:
         parting: Built from: how requests are parted into classes; None: they are not.
         resources: Of each of `POOL_TYPES` by type URL, as an Envoy sees them that runs nowhere in
             particular: the pool's own, and after it all others.
+        spread: Where Envoys of each zone send requests, if that matters.
     """
 
     pool: Pool
@@ -75,28 +88,80 @@ class PoolResources:
     parting: Parting | None
     resources: Mapping[str, tuple[Resource, ...]]
     _served: Mapping[str, _Served] = field(default_factory=dict, repr=False)
-    _near: dict[tuple[int, ...], Resource] = field(default_factory=dict, repr=False)
-    _grpc: dict[tuple[str, tuple[int, ...]], Resource] = field(default_factory=dict, repr=False)
+    spread: Spread = field(default_factory=Spread)
+    _near: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
+    _orders: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
+    _secured: dict[Trust, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
+    _grpc: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
         return next((it for it in self.resources.get(type_url, ()) if it.name == name), None)
 
+    def cluster(self, name: str, trust: Trust | None) -> Resource | None:
+        """A cluster as an Envoy gets it that has certificates; None: it has none.
+
+        Args:
+            name: Of the cluster.
+            trust: Of the Envoy.
+        """
+        if trust is None or self.pool.settings.mesh.mode == "off":
+            return self.get(CLUSTER, name)
+        if trust not in self._secured:
+            self._secured[trust] = _clusters(self.pool, self.parting, trust)
+        return next((it for it in self._secured[trust] if it.name == name), None)
+
     def empty(self, name: str) -> str:
         """The version of an assignment of this name without replicas."""
-        return _endpoints(name, (), self.cluster_bytes).version
+        return self.nothing(name).version
 
-    def endpoints(self, here: Place) -> Resource:
-        """The assignment for an Envoy that runs here; those that see the same get the same."""
-        ranks = self._ranks(here)
-        seen = tuple(ranks.values())
-        if not any(seen):
-            return self.resources[ENDPOINT][0]
-        if seen not in self._near:
-            self._near[seen] = _endpoints(
-                self.pool.name, self.members, self.cluster_bytes, lambda it: ranks[it.place]
-            )
-        return self._near[seen]
+    def nothing(self, name: str) -> Resource:
+        """An assignment of this name without replicas."""
+        return _endpoints(name, (), self.cluster_bytes)
+
+    def endpoints(self, name: str, here: Place) -> Resource | None:
+        """The assignment of a cluster for an Envoy that runs here; None: there is no such cluster.
+
+        Those that see the same get the same.
+        """
+        if (usual := self.get(ENDPOINT, name)) is None or not self.is_near:
+            return usual
+        if (name, here) not in self._near:
+            self._near[name, here] = self._ordered(name, here, usual)
+        return self._near[name, here]
+
+    @property
+    def is_near(self) -> bool:
+        """Whether Envoys use the replicas of their own zone first."""
+        return self.pool.settings.balancing.locality == "nearest"
+
+    def _ordered(self, name: str, here: Place, usual: Resource) -> Resource:
+        served = self._served.get(class_of(name))
+        listed = served.members if served is not None else self.members
+        rank, (ranks, shares) = self._order(name, here, listed)
+        if served is None and not any(ranks.values()) and len(shares) < 2:
+            return usual
+        key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
+        if key not in self._orders:
+            self._orders[key] = _endpoints(name, listed, self.cluster_bytes, rank, shares)
+        return self._orders[key]
+
+    def _order(
+        self, name: str, here: Place, listed: Collection[Member]
+    ) -> tuple[Callable[[Member], int], Order]:
+        """How one that runs here orders these members of a cluster, and the rank of each."""
+        served = self._served.get(class_of(name))
+        first = served.first if served is not None else None
+        gone, told = self.spread.gone, self.spread.by_class
+
+        def group(member: Member) -> tuple[Place, bool, bool]:
+            is_own = first is None or member.id in first
+            return member.place, is_own, not member.draining and member.id not in gone
+
+        found = order(
+            here, {group(it) for it in listed}, told.get(class_of(name), told.get(OTHERS, {}))
+        )
+        return lambda it: found.ranks[group(it)], found
 
     def of_grpc(
         self, type_url: str, name: str, here: Place, *, ejects: bool = True
@@ -109,23 +174,28 @@ class PoolResources:
             here: Where the client runs.
             ejects: Whether it is to leave out replicas that fail.
         """
-        policy = self.pool.settings.balancing.policy
         if type_url == LISTENER:
             return grpc_listener(Routed.to(self.pool, self.parting))
         if type_url not in (CLUSTER, ENDPOINT) or self.get(ENDPOINT, name) is None:
             return None
         if type_url == CLUSTER:
-            return grpc_cluster(name, policy, ejects=ejects)
-        listed, seen = self.members, tuple[int, ...]()
+            return grpc_cluster(name, self.pool.settings.balancing.policy, ejects=ejects)
+        place = here if self.is_near else NOWHERE
+        if (name, place) not in self._grpc:
+            self._grpc[name, place] = self._grpc_endpoints(name, place)
+        return self._grpc[name, place]
+
+    def _grpc_endpoints(self, name: str, here: Place) -> Resource:
+        served = self._served.get(class_of(name))
+        listed = available(self.members if served is None else served.members)
         rank: Callable[[Member], int] = alike
-        if (served := self._served.get(class_of(name))) is not None:
-            listed, rank = served.members, _first(served.first)
-        elif ranks := self._ranks(here):
-            seen, rank = tuple(ranks.values()), lambda it: ranks[it.place]
-        if (name, seen) not in self._grpc:
-            made = grpc_endpoints(name, listed, policy, rank, self.cluster_bytes)
-            self._grpc[name, seen] = made
-        return self._grpc[name, seen]
+        shares = NO_SHARES
+        if self.is_near:
+            rank, (_, shares) = self._order(name, here, listed)
+        elif served is not None:
+            rank = _first(served.first)
+        policy = self.pool.settings.balancing.policy
+        return grpc_endpoints(name, listed, policy, rank, shares, self.cluster_bytes)
 
     def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
         """The replicas to which a gRPC client sends what it reports of a locality."""
@@ -139,13 +209,6 @@ class PoolResources:
             found = [member for member in found if member.id in served.first] or found
         return [member.address for member in found]
 
-    def _ranks(self, here: Place) -> dict[Place, int]:
-        """Which places an Envoy that runs here uses first; empty where all are alike."""
-        if self.parting is not None or self.pool.settings.balancing.locality == "any":
-            # Where requests are parted, their class says which replicas come first.
-            return {}
-        return priorities(here, sorted({member.place for member in self.members}))
-
 
 def pool_resources(
     pool: Pool,
@@ -153,6 +216,7 @@ def pool_resources(
     known: PoolResources | None,
     parting: Parting | None = None,
     changed: Collection[str] | None = None,
+    spread: Spread = NOT_SPREAD,
 ) -> PoolResources:
     """Build a pool's resources, encoding only what has changed.
 
@@ -162,6 +226,7 @@ def pool_resources(
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
+        spread: Where Envoys of each zone send requests, if that matters.
 
     Returns:
         `known` itself where nothing has changed for Envoy.
@@ -171,6 +236,7 @@ def pool_resources(
         and known.pool == pool
         and known.portions == portions
         and known.parting == parting
+        and known.spread == spread
     ):
         return known
     same_shape = known is not None and _shape(known.pool, known.parting) == _shape(pool, parting)
@@ -178,7 +244,13 @@ def pool_resources(
         listed = members(pool, portions)
     else:
         listed = members(pool, portions, known.members, (known.pool, known.portions), changed)
-    if known is not None and same_shape and known.members == listed and known.parting == parting:
+    if (
+        known is not None
+        and same_shape
+        and known.members == listed
+        and known.parting == parting
+        and known.spread == spread
+    ):
         # A heartbeat makes another pool of it, but nothing that Envoy sees.
         return known
     encoded = known.cluster_bytes if known is not None and same_shape else cluster(pool)
@@ -199,7 +271,10 @@ def pool_resources(
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
-    return PoolResources(pool, portions, listed, encoded, parting, resources, served)
+    made = PoolResources(pool, portions, listed, encoded, parting, resources, served, spread)
+    if known is not None and same_shape:
+        made._secured.update(known._secured)
+    return made
 
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
@@ -223,16 +298,24 @@ def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
 
 def _fixed(pool: Pool, encoded: bytes, parting: Parting | None) -> dict[str, tuple[Resource, ...]]:
     """What does not change with weights."""
-    clusters = {pool.name: encoded}
-    for name in _names(parting)[1:]:
-        of_class = cluster_of(pool.name, name)
-        clusters[of_class] = cluster(pool, of_class)
-    clusters |= {retry_cluster_of(name): retry_cluster(pool, name) for name in clusters}
     return {
-        CLUSTER: tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items()),
+        CLUSTER: _clusters(pool, parting, None, encoded),
+        SECRET: pool_secrets(pool.name, pool.settings),
         LISTENER: (listener_at(pool.name, pool.settings.listener.address, _downstream(pool)),),
         ROUTE: (Resource.of(ROUTE, pool.name, route_configuration(pool, parting)),),
     }
+
+
+def _clusters(
+    pool: Pool, parting: Parting | None, trust: Trust | None, encoded: bytes | None = None
+) -> tuple[Resource, ...]:
+    """The pool's own, those of its classes, and for each the one for what is tried again."""
+    clusters = {pool.name: cluster(pool, trust=trust) if encoded is None else encoded}
+    for name in _names(parting)[1:]:
+        of_class = cluster_of(pool.name, name)
+        clusters[of_class] = cluster(pool, of_class, trust)
+    clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
+    return tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items())
 
 
 def _served(
@@ -282,13 +365,22 @@ def _endpoints(
     listed: Members,
     cluster_bytes: bytes,
     rank: Callable[[Member], int] = alike,
+    shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
-    return Resource.of(ENDPOINT, name, assignment(name, listed, rank), salt=cluster_bytes)
+    return Resource.of(ENDPOINT, name, assignment(name, listed, rank, shares), salt=cluster_bytes)
 
 
 def _downstream(pool: Pool) -> Downstream:
     """As Envoys have it that say nothing of it."""
-    return Downstream(upload=pool.settings.route.timeout)
+    return Downstream(upload=pool.settings.route.timeout, tls=terminated_of(pool))
+
+
+def terminated_of(pool: Pool) -> Terminated | None:
+    """How the listener of a sidecar terminates TLS; None: it does not."""
+    tls = pool.settings.listener.tls
+    if tls is None:
+        return None
+    return terminated(pool.name, 1, asks_clients=tls.client_ca is not None)
 
 
 @lru_cache(maxsize=16_384)

@@ -7,14 +7,16 @@ import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.google.protobuf as protobuf
 from betterproto2 import Message
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 
 _MESSAGES: Final[Mapping[str, type[Message]]] = {
     CLUSTER: cluster_v3.Cluster,
     ENDPOINT: endpoint_v3.ClusterLoadAssignment,
+    SECRET: tls_v3.Secret,
     LISTENER: listener_v3.Listener,
     ROUTE: route_v3.RouteConfiguration,
 }

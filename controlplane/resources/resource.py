@@ -1,6 +1,6 @@
 """One encoded xDS resource and its version."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
@@ -23,7 +23,7 @@ class Resource:
 
     Attributes:
         name: Unique within its type.
-        version: Hash of the content.
+        version: Hash of the content; of a secret, of what is public in it.
         packed: The message in a ``google.protobuf.Any``, encoded (state of the world).
         framed: The same with name and version, an encoded ``discovery.v3.Resource`` (delta).
         claims: The address of a listener, which no other may have; empty for other types.
@@ -31,8 +31,9 @@ class Resource:
 
     name: str
     version: str
-    packed: bytes
-    framed: bytes
+    # That of a secret has a key in it, which no log is to show.
+    packed: bytes = field(repr=False)
+    framed: bytes = field(repr=False)
     claims: str = ""
 
     def __hash__(self) -> int:
@@ -41,7 +42,14 @@ class Resource:
 
     @classmethod
     def of(
-        cls, type_url: str, name: str, message: bytes, *, salt: bytes = b"", claims: str = ""
+        cls,
+        type_url: str,
+        name: str,
+        message: bytes,
+        *,
+        salt: bytes = b"",
+        claims: str = "",
+        versioned_by: bytes | None = None,
     ) -> "Resource":
         """Pack an encoded message.
 
@@ -52,8 +60,10 @@ class Resource:
             salt: What else the version depends on: an assignment's version changes with its
                 cluster, because Envoy waits for endpoints whenever a cluster has changed.
             claims: The address of a listener.
+            versioned_by: What the version is a hash of, instead of the message.
         """
-        version = blake2b(message + b"\0" + salt, digest_size=8).hexdigest()
+        hashed = message if versioned_by is None else versioned_by
+        version = blake2b(hashed + b"\0" + salt, digest_size=8).hexdigest()
         packed = pb.Any(type_url=type_url, value=message).SerializeToString()
         framed = pb.Resource(name=name, version=version, resource=packed).SerializeToString()
         return cls(name, version, packed, framed, claims)

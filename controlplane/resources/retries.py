@@ -50,7 +50,7 @@ KEPT: Final = "kept"
 of it. A try whose answer is cut off can be repeated until then. Of longer ones, and of those that
 do not say how long they are, the client gets each part as it comes."""
 
-_ATTEMPTS: Final = "x-envoy-attempt-count"
+ATTEMPTS: Final = "x-envoy-attempt-count"
 """A request header of Envoy's own: while it chooses a cluster, the tries that have been."""
 
 _REPLICA: Final = "x-plimsoll-replica"
@@ -66,8 +66,22 @@ _FORGET: Final = 60_000
 _IS_HEDGE: Final = "x-envoy-is-timeout-retry"
 """A request header of Envoy's own: whether the try before this one goes on."""
 
+GRPC_AS_HTTP: Final = {
+    2: 500,  # UNKNOWN: what servers make of an exception
+    8: 429,  # RESOURCE_EXHAUSTED
+    13: 500,  # INTERNAL
+    14: 503,  # UNAVAILABLE
+    15: 500,  # DATA_LOSS
+}
+"""The statuses of gRPC that are the replica's fault, and what they are in HTTP. The others say that
+the request is wrong, or that its client gave up. Such an answer is a 200 whose headers have the
+status; where it comes after the answer has begun, the client has that already."""
+
+_AS_HTTP: Final = ", ".join(f"[{grpc}] = {status}" for grpc, status in GRPC_AS_HTTP.items())
+
 _SCRIPT: Final = f"""
 local pools = {{}}
+local as_http = {{{_AS_HTTP}}}
 local function note(handle, replica, is_well)
   local now, name = handle:timestamp(), handle:streamInfo():routeName()
   local pool = pools[name] or {{credit = {CREDIT}, replicas = {{}}, swept = 0}}
@@ -128,6 +142,8 @@ function envoy_on_response(handle)
     return
   end
   local status = tonumber(headers:get(":status"))
+  local grpc = tonumber(headers:get("grpc-status") or "")
+  status = grpc and as_http[grpc] or status
   if status < 500 and status ~= 429 then
     local length = tonumber(headers:get("content-length") or "")
     if length ~= nil and length > 0 and length <= (handle:metadata():get("{KEPT}") or 0) then
@@ -136,7 +152,7 @@ function envoy_on_response(handle)
     note(handle, past["replica"], true)
     return
   end
-  if status == 429 and headers:get("retry-after") == nil then
+  if status == 429 and grpc == nil and headers:get("retry-after") == nil then
     headers:add("retry-after", "1")
   end
   local refused = status == 429 or status == 503
@@ -242,7 +258,7 @@ def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
         single_predicate=matcher_v3.MatcherMatcherListPredicateSinglePredicate(
             input=_extension(
                 "attempts",
-                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=_ATTEMPTS),
+                envoy_matcher_v3.HttpRequestHeaderMatchInput(header_name=ATTEMPTS),
             ),
             value_match=matcher_v3.StringMatcher(
                 safe_regex=matcher_v3.RegexMatcher(

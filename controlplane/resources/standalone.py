@@ -106,11 +106,13 @@ def _near(held: PoolResources) -> Iterator[Part]:
     """The endpoints of a pool as Envoys get them that are nearer to some replicas than others."""
     places = {member.place for member in held.members}
     known = {resource.version for resource in held.resources[ENDPOINT]}
+    clusters = {cluster.name: cluster for cluster in held.resources[CLUSTER]}
     for here in sorted(places | {Place(place.region) for place in places}):
-        resource = held.endpoints(here)
-        if resource.version not in known:
-            known.add(resource.version)
-            yield _assigned(held.resources[CLUSTER][0], resource, here)
+        for usual in held.resources[ENDPOINT]:
+            resource = held.endpoints(usual.name, here)
+            if resource is not None and resource.version not in known:
+                known.add(resource.version)
+                yield _assigned(clusters[resource.name], resource, here)
 
 
 def _assigned(cluster: Resource, endpoints: Resource, near: Place | None = None) -> Part:
@@ -135,6 +137,8 @@ def _static(cluster: Resource) -> cluster_v3.Cluster:
     """A cluster that does not ask for its endpoints."""
     message = cluster_v3.Cluster.parse(_content(cluster))
     message.type = cluster_v3.ClusterDiscoveryType.STATIC
+    # Its files are on another machine.
+    message.transport_socket = None
     message.eds_cluster_config = None
     return message
 
@@ -156,6 +160,7 @@ def _with_routes(listener: Resource, routes: route_v3.RouteConfiguration) -> byt
     """A listener that does not ask for its routes."""
     message = listener_v3.Listener.parse(_content(listener))
     for chain in message.filter_chains:
+        chain.transport_socket = None
         for network_filter in chain.filters:
             if network_filter.typed_config is not None:
                 manager = hcm_v3.HttpConnectionManager.parse(network_filter.typed_config.value)

@@ -1,13 +1,17 @@
 """Which part of the fleet one Envoy asked for, and where it wants its listeners."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
-from controlplane.config import Address, parse_listener_address, shown
+from controlplane.config import Address, SettingsError, parse_listener_address, shown, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
+from controlplane.resources.resource import Resource
+from controlplane.resources.secret_sources import SecretSource, secret_source
+from controlplane.resources.tls import Terminated, gateway_secrets, terminated
 
 METADATA_KEY: Final = "plimsoll"
 """The key of the node metadata that `plimsoll bootstrap` writes and `View.of` reads."""
@@ -15,6 +19,7 @@ METADATA_KEY: Final = "plimsoll"
 
 SIDECAR: Final = "sidecar"
 GATEWAY: Final = "gateway"
+INGRESS: Final = "ingress"
 ALL_POOLS: Final = "*"
 """In place of a pool's name: the listener of a gateway."""
 MAX_POOLS: Final = 1_000
@@ -40,6 +45,10 @@ class View:
             if it tells of none.
         log: How it writes its own log of requests; None: it has none.
         trusted_proxies: How many proxies stand in front of it.
+        identity: Where its certificates come from; None: it has none.
+        tls: How it terminates TLS, if it is a gateway; None: it does not.
+        replica: Where the replica serves that it is beside, if it is an ingress; then it has one
+            pool, for which `listen` says where it listens.
         is_grpc: Whether it is a gRPC client, and no Envoy.
         ejects: Whether it leaves out replicas that fail most calls, as a gRPC client.
     """
@@ -51,6 +60,9 @@ class View:
     access_log: str | None = None
     log: LogFormat | None = None
     trusted_proxies: int = 0
+    identity: SecretSource | None = None
+    tls: GatewayTls | None = None
+    replica: Address | None = None
     is_grpc: bool = False
     ejects: bool = True
     # It is looked up for every stream at every change.
@@ -58,9 +70,9 @@ class View:
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
-        object.__setattr__(
-            self, "_hash", hash((*said, self.log, self.trusted_proxies, self.is_grpc, self.ejects))
-        )
+        more = (self.log, self.trusted_proxies, self.identity, self.tls, self.replica)
+        which = (self.is_grpc, self.ejects)
+        object.__setattr__(self, "_hash", hash((*said, *more, *which)))
 
     def __hash__(self) -> int:
         return self._hash
@@ -104,25 +116,68 @@ class View:
                     " characters"
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
-        gateway = _gateway(wanted.get("role", SIDECAR), addresses)
         if is_grpc and addresses:
             raise ValueError(f"node metadata {METADATA_KEY}.listen: a gRPC client listens nowhere")
+        if is_grpc and wanted.get("identity") is not None:
+            raise ValueError(
+                f"node metadata {METADATA_KEY}.identity is for Envoys: the application of a gRPC"
+                " client has the credentials that it shows replicas"
+            )
+        role = wanted.get("role", SIDECAR)
+        gateway = _gateway(role, addresses)
+        replica = _replica(role, wanted.get("replica"), pools, addresses)
         return _shared(
-            None if pools is None else tuple(sorted(set(pools))),
-            () if gateway else tuple(sorted(addresses.items())),
-            place,
-            gateway,
-            _access_log(wanted.get("access_log")),
-            _log(wanted.get("log")),
-            _trusted_proxies(wanted.get("trusted_proxies", 0)),
-            is_grpc,
-            ejects,
+            View(
+                None if pools is None else tuple(sorted(set(pools))),
+                () if gateway else tuple(sorted(addresses.items())),
+                place,
+                gateway,
+                _access_log(wanted.get("access_log")),
+                _log(wanted.get("log")),
+                _trusted_proxies(wanted.get("trusted_proxies", 0)),
+                secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
+                _tls(wanted.get("tls"), is_gateway=gateway is not None),
+                replica,
+                is_grpc,
+                ejects,
+            )
         )
 
-    def downstream(self, upload: float) -> Downstream:
-        """How its listeners treat clients; `upload`: seconds for a request to arrive whole."""
+    def downstream(self, upload: float, tls: Terminated | None) -> Downstream:
+        """How one of its listeners treats clients.
+
+        Args:
+            upload: Seconds for a request to arrive whole.
+            tls: None: in plain text.
+        """
         gateway = self.gateway is not None
-        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload)
+        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload, tls)
+
+    @property
+    def terminated(self) -> Terminated | None:
+        """How the listener of a gateway terminates TLS; None: it does not."""
+        if self.tls is None:
+            return None
+        asks_clients = self.tls.client_ca is not None
+        return terminated(ALL_POOLS, len(self.tls.certificates), asks_clients=asks_clients)
+
+    @property
+    def files(self) -> tuple[Resource, ...]:
+        """The secrets that the listener of a gateway takes its files from."""
+        return gateway_secrets(ALL_POOLS, self.tls) if self.tls is not None else ()
+
+    def within(self, allowed: Collection[str]) -> "View":
+        """The same view of no other pools than these.
+
+        Raises:
+            ValueError: With one sentence, when it names another one.
+        """
+        named = {*(self.pools or ()), *(name for name, _ in self.listen)}
+        if beyond := sorted(named - set(allowed)):
+            raise ValueError(f"it may not have pool {shown(beyond[0])}")
+        if self.pools is not None:
+            return self
+        return _shared(replace(self, pools=tuple(sorted(allowed))))
 
     def shows(self, pool: str) -> bool:
         """Whether the pool of this name is part of the view."""
@@ -133,19 +188,8 @@ _KNOWN: Final[WeakKeyDictionary["View", "ref[View]"]] = WeakKeyDictionary()
 """The views of those who are connected; of who has left nothing is kept."""
 
 
-def _shared(
-    pools: tuple[str, ...] | None,
-    listen: tuple[tuple[str, Address], ...],
-    place: Place,
-    gateway: Address | None,
-    access_log: str | None,
-    log: LogFormat | None,
-    trusted_proxies: int,
-    is_grpc: bool,  # noqa: FBT001 - as the others
-    ejects: bool,  # noqa: FBT001 - as the others
-) -> View:
-    # One object for equal views: it is looked up for every stream at every change.
-    made = View(pools, listen, place, gateway, access_log, log, trusted_proxies, is_grpc, ejects)
+def _shared(made: View) -> View:
+    """One object for equal views: it is looked up for every stream at every change."""
     known = found() if (found := _KNOWN.get(made)) is not None else None
     if known is not None:
         return known
@@ -191,11 +235,28 @@ def _trusted_proxies(count: object) -> int:
     return int(count)
 
 
+def _tls(files: object, *, is_gateway: bool) -> GatewayTls | None:
+    if files is None:
+        return None
+    if not isinstance(files, Mapping):
+        raise ValueError(f"node metadata {METADATA_KEY}.tls must be a mapping")
+    if not is_gateway:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.tls is for gateways: a sidecar terminates TLS as"
+            " listener.tls of each pool says"
+        )
+    try:
+        return validated(GatewayTls, files)
+    except SettingsError as error:
+        raise ValueError(f"node metadata {METADATA_KEY}.tls: {error}") from None
+
+
 def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
     """Where a gateway listens; None for a sidecar."""
-    if role not in (SIDECAR, GATEWAY):
+    if role not in (SIDECAR, GATEWAY, INGRESS):
         raise ValueError(
-            f"node metadata {METADATA_KEY}.role must be {SIDECAR} or {GATEWAY}, not {shown(role)}"
+            f"node metadata {METADATA_KEY}.role must be {SIDECAR}, {GATEWAY} or {INGRESS}, not"
+            f" {shown(role)}"
         )
     if (role == GATEWAY) != (ALL_POOLS in addresses) or (len(addresses) > 1 and role == GATEWAY):
         raise ValueError(
@@ -203,6 +264,31 @@ def _gateway(role: object, addresses: Mapping[str, Address]) -> Address | None:
             " with the address that it listens on, and nothing beside it"
         )
     return addresses.get(ALL_POOLS)
+
+
+def _replica(
+    role: object, text: object, pools: object, addresses: Mapping[str, Address]
+) -> Address | None:
+    """Where the replica serves that an ingress is beside; None for any other Envoy."""
+    if role != INGRESS:
+        if text is not None:
+            raise ValueError(f"node metadata {METADATA_KEY}.replica is for the role {INGRESS}")
+        return None
+    if len(addresses) != 1 or pools != [*addresses]:
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.listen: an ingress has one pool, and the address that it"
+            " listens on for it"
+        )
+    try:
+        replica = parse_listener_address(text)
+    except ValueError as error:
+        raise ValueError(f"node metadata {METADATA_KEY}.replica: {error}") from None
+    if replica in addresses.values():
+        raise ValueError(
+            f"node metadata {METADATA_KEY}.replica: {replica} is where the ingress itself listens:"
+            " requests would come back for ever"
+        )
+    return replica
 
 
 def _address(name: object, text: object) -> Address:

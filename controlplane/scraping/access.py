@@ -41,7 +41,7 @@ class Access:
         self._folder = folder
         self._clock = clock
         self._read: dict[str, tuple[float, str]] = {}
-        self._trusted: tuple[str | None, ssl.SSLContext] | None = None
+        self._trusted: tuple[str | None, ssl.SSLContext, ssl.SSLContext] | None = None
 
     @property
     def server_name(self) -> str | None:
@@ -71,17 +71,28 @@ class Access:
         Raises:
             AccessError: When the certificates cannot be used.
         """
-        if self._settings.scheme != "https":
-            return None
+        return self._contexts()[0] if self._settings.scheme == "https" else None
+
+    @property
+    def http2_context(self) -> ssl.SSLContext | None:
+        """The same for HTTP/2.
+
+        Raises:
+            AccessError: As for `context`.
+        """
+        return self._contexts()[1] if self._settings.scheme == "https" else None
+
+    def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         name = self._settings.ca_file
         trusted = self._text(name) if name is not None else None
         if self._trusted is None or self._trusted[0] != trusted:
             try:
-                context = ssl.create_default_context(cadata=trusted)
+                context, http2 = (ssl.create_default_context(cadata=trusted) for _ in range(2))
             except (ssl.SSLError, ValueError):
                 raise AccessError(f"ca_file {name} holds no certificate") from None
-            self._trusted = trusted, context
-        return self._trusted[1]
+            http2.set_alpn_protocols(["h2"])
+            self._trusted = trusted, context, http2
+        return self._trusted[1:]
 
     def _word(self, name: str, refused: str) -> str:
         word = self._text(name).strip("\r\n")

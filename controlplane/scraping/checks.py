@@ -6,15 +6,19 @@ so that one that hangs is found within an interval and a half and two timeouts.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-import aiohttp
-
+from controlplane.config.access import AccessSettings
 from controlplane.fleet import Fleet
 from controlplane.plane import Probe, Target
-from controlplane.scraping.scraper import AT_ONCE, PROBES_A_SECOND, offset, probe
+from controlplane.scraping.access import Access
+from controlplane.scraping.probe import Prober, probing
+from controlplane.scraping.scraper import AT_ONCE, PROBES_A_SECOND, offset
+
+_log = logging.getLogger(__name__)
 
 LOOK: Final = 0.5
 """Seconds between two looks at which pools gRPC clients use."""
@@ -46,6 +50,7 @@ class HealthChecks:
         plane: Checked,
         pools: Callable[[], Collection[str]],
         noticed: Callable[[], None],
+        access: Callable[[AccessSettings | None], Access | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to check.
@@ -54,31 +59,29 @@ class HealthChecks:
             plane: Has the replicas.
             pools: The names of the pools that gRPC clients use.
             noticed: Called after every check; must not block.
+            access: Finds what reads the certificates that are trusted.
             clock: Seconds that never go back.
         """
         self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
+        self._access = access
         self._used: Collection[str] = ()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Check until cancelled."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        async with (
-            aiohttp.ClientSession(connector=connector, trust_env=False) as session,
-            asyncio.TaskGroup() as group,
-        ):
+        async with probing(self._access) as prober, asyncio.TaskGroup() as group:
             while True:
                 fleet, self._used = self._plane.fleet.pools, self._pools()
                 for name in self._used:
                     for id_ in fleet[name].replicas if name in fleet else ():
                         if (name, id_) not in self._tasks:
-                            follow = self._follow(session, (name, id_))
+                            follow = self._follow(prober, (name, id_))
                             task = group.create_task(follow, name=f"check {name}/{id_}")
                             self._tasks[name, id_] = task
                 await asyncio.sleep(LOOK)
 
-    async def _follow(self, session: aiohttp.ClientSession, key: Key) -> None:
+    async def _follow(self, prober: Prober, key: Key) -> None:
         """Check one replica for as long as it is there and its pool is used."""
         try:
             wait = offset(key) - 0.5
@@ -89,11 +92,18 @@ class HealthChecks:
                 begun = self._clock()
                 # The scraper asks those that are not ready.
                 if not target.probe:
-                    async with self._at_once:
-                        found = await probe(session, target)
-                    self._plane.checked(target, found)
-                    self._noticed()
+                    await self._check(prober, target)
                 # A second check after one that lasted long is due at once.
                 wait = min(max(1 - (self._clock() - begun) / interval, 0.0), 1.0)
         finally:
             self._tasks.pop(key, None)
+            prober.forget(*key)
+
+    async def _check(self, prober: Prober, target: Target) -> None:
+        try:
+            async with self._at_once:
+                found = await prober.probe(target)
+            self._plane.checked(target, found)
+        except Exception:  # noqa: BLE001 - one replica must not end all the others
+            _log.exception("a fault of ours in checking %s/%s", target.pool, target.replica.id)
+        self._noticed()

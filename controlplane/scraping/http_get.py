@@ -51,7 +51,7 @@ class Getter:
             receiver: Of this event loop.
         """
         self._receiver = receiver
-        self._whom: tuple[Address, Access | None] | None = None
+        self._whom: tuple[Address, Access | None, str | None] | None = None
         self._connection: Connection | None = None
         self._opened_at = 0.0
 
@@ -63,6 +63,7 @@ class Getter:
         *,
         most: int | None = None,
         access: Access | None = None,
+        server_name: str | None = None,
     ) -> Answer:
         """Ask once; whoever is cancelled meanwhile has the connection closed.
 
@@ -72,6 +73,8 @@ class Getter:
             deadline: Seconds for all of it.
             most: Bytes that the answer's body may have; None: as of the receiver.
             access: With which credentials, and over https; None: without.
+            server_name: Whose certificate is expected, where `access` does not say; None: that of
+                the address.
 
         Raises:
             AccessError: The credentials cannot be used.
@@ -82,9 +85,10 @@ class Getter:
         request = _request(address, path, access.header if access is not None else "")
         now, most = self._receiver.clock(), self._receiver.most if most is None else most
         due = now + deadline
-        if (address, access) != self._whom or now - self._opened_at > RENEWED:
+        whom = (address, access, server_name)
+        if whom != self._whom or now - self._opened_at > RENEWED:
             self.close()
-            self._whom = address, access
+            self._whom = whom
         known = self._connection
         try:
             if known is not None and now - known.used_at <= IDLE:
@@ -96,7 +100,7 @@ class Getter:
             self.close()
             self._opened_at = self._receiver.clock()
             async with asyncio.timeout(due - self._opened_at):
-                self._connection = await self._connected(address, access)
+                self._connection = await self._connected(address, access, server_name)
             return await self._connection.ask(request, due, most)
         except BaseException:
             self.close()
@@ -108,7 +112,9 @@ class Getter:
             self._connection.close()
             self._connection = None
 
-    async def _connected(self, address: Address, access: Access | None) -> Connection:
+    async def _connected(
+        self, address: Address, access: Access | None, server_name: str | None
+    ) -> Connection:
         context = access.context if access is not None else None
         loop = asyncio.get_running_loop()
         try:
@@ -126,7 +132,9 @@ class Getter:
             if (why := refusal(ip_address(str(place[0]).partition("%")[0]))) is not None:
                 raise OSError(errno.EACCES, f"it leads to an address that {why}")
         connected = await start_connection(found, happy_eyeballs_delay=_ATTEMPT)
-        name = (access.server_name or address.host) if access is not None and context else None
+        name = None
+        if access is not None and context:
+            name = access.server_name or server_name or address.host
         _, connection = await loop.create_connection(
             lambda: Connection(self._receiver),
             sock=connected,

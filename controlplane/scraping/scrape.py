@@ -54,6 +54,7 @@ async def scrape(
     *,
     most: int | None = None,
     access: Access | None = None,
+    server_name: str | None = None,
 ) -> tuple[str, float]:
     """Ask for an exposition.
 
@@ -67,6 +68,7 @@ async def scrape(
         deadline: Seconds for all of it.
         most: Bytes that it may have.
         access: With which credentials, and over https; None: without.
+        server_name: Whose certificate is expected, where `access` does not say.
 
     Returns:
         The text, and when its first byte came.
@@ -76,7 +78,9 @@ async def scrape(
     """
     where = f"GET {path} on {address}"
     try:
-        answer = await getter.get(address, path, deadline, most=most, access=access)
+        answer = await getter.get(
+            address, path, deadline, most=most, access=access, server_name=server_name
+        )
     except TimeoutError:
         raise ScrapeError(f"{where} took longer than {deadline:g} s") from None
     except TooLongError as error:

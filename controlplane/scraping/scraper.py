@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-import aiohttp
-
 from controlplane.config import GpuSettings, MetricsSettings
 from controlplane.config.access import AccessSettings
 from controlplane.fleet import Change, Fleet, Key
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_get import Getter
+from controlplane.scraping.probe import Prober, name_of, probing, upstream_access
 from controlplane.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.telemetry import (
     Device,
@@ -35,6 +34,7 @@ from controlplane.telemetry import (
     read,
     read_devices,
 )
+from controlplane.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -118,9 +118,7 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        probing = aiohttp.ClientSession(connector=connector, trust_env=False)
-        async with probing as session, asyncio.TaskGroup() as group:
+        async with probing(self.access) as prober, asyncio.TaskGroup() as group:
 
             def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 return group.create_task(following, name=f"scrape {key}")
@@ -128,6 +126,7 @@ class Scraper:
             while await self._changed.wait():
                 self._changed.clear()
                 dirty, self._dirty = self._dirty, set()
+                turns = Turns()
                 for name, id_ in self._replicas(dirty):
                     target = self._plane.target(name, id_)
                     known = self._tasks.get((name, id_))
@@ -135,8 +134,9 @@ class Scraper:
                         del self._tasks[name, id_]
                         known[1].cancel()
                     if target is not None and (name, id_) not in self._tasks:
-                        task = begin(target.key, self._follow(session, target))
+                        task = begin(target.key, self._follow(prober, target))
                         self._tasks[name, id_] = target.replica.generation, task
+                    await turns.give_way()
                 # One that is to be asked more often, or in another way, is another one.
                 wanted = set(self._plane.exporters())
                 for gone in self._exporters.keys() - wanted:
@@ -154,7 +154,7 @@ class Scraper:
             (name, id_): None for name in pools if name in fleet for id_ in fleet[name].replicas
         }
 
-    def _access(self, settings: AccessSettings | None) -> Access | None:
+    def access(self, settings: AccessSettings | None) -> Access | None:
         """The one that all who are asked alike share."""
         if settings is None:
             return None
@@ -181,7 +181,7 @@ class Scraper:
                     settings.path,
                     deadline,
                     most=settings.max_bytes,
-                    access=self._access(exporter.access),
+                    access=self.access(exporter.access),
                 )
                 outcome = read_devices(text, profile)
             except ScrapeError as error:
@@ -195,15 +195,16 @@ class Scraper:
             self._noticed()
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
-    async def _follow(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _follow(self, prober: Prober, target: Target) -> None:
         """Ask one replica for as long as it is the same one and there is anything to be asked."""
         try:
             with closing(Getter(self._receiver)) as getter:
-                await self._ask(session, getter, target)
+                await self._ask(prober, getter, target)
         finally:
             self._unready.discard(target.key)
+            prober.forget(target.pool, target.replica.id)
 
-    async def _ask(self, session: aiohttp.ClientSession, getter: Getter, target: Target) -> None:
+    async def _ask(self, prober: Prober, getter: Getter, target: Target) -> None:
         due = probe_due = self._clock()
         first = True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
@@ -212,7 +213,7 @@ class Scraper:
             is_scraped, interval = now.settings.metrics.is_scraped, now.settings.metrics.interval
             try:
                 if now.probe and (due >= probe_due or not is_scraped):
-                    await self._probe(session, now)
+                    await self._probe(prober, now)
                     probe_due = due + self._probe_interval(interval) - interval
                 if is_scraped:
                     await self._scrape(getter, now)
@@ -242,17 +243,17 @@ class Scraper:
         """Seconds between two probes of a replica that is not ready: longer the more there are."""
         return max(interval, len(self._unready) / PROBES_A_SECOND)
 
-    async def _probe(self, session: aiohttp.ClientSession, target: Target) -> None:
+    async def _probe(self, prober: Prober, target: Target) -> None:
         # Its time begins when it is its turn: whoever waits for us has not failed to answer.
         async with self._at_once:
-            found = await probe(session, target)
+            found = await prober.probe(target)
         if found is not Probe.HEALTHY:
             self._unready.add(target.key)
         self._plane.probed(target, found, self._clock())
         self._noticed()
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
-        outcome = await _read(getter, target, self._access(target.access))
+        outcome = await _read(getter, target, self.access(_scraped_by(target)))
         self._record(target, outcome)
         self._noticed()
 
@@ -266,30 +267,20 @@ def offset(key: Hashable) -> float:
     return 0.5 + crc32(repr(key).encode()) / 2**32
 
 
-async def probe(session: aiohttp.ClientSession, target: Target) -> Probe:
-    """Ask a replica for its health."""
-    check, address = target.settings.health_check, target.replica.settings.address
-    url = f"http://{address}{check.path}"
-    # As Envoy sends them: a replica that refuses one of the two must refuse the other.
-    headers = {**check.headers, "Host": check.host_of(address)}
-    deadline = min(target.settings.metrics.interval, MAX_DEADLINE)
-    # A check that Envoy would still accept is not cut short by a short scraping interval.
-    timeout = aiohttp.ClientTimeout(total=max(deadline, check.timeout))
-    try:
-        async with session.get(
-            url, headers=headers, allow_redirects=False, timeout=timeout
-        ) as response:
-            return Probe.HEALTHY if check.expects(response.status) else Probe.UNHEALTHY
-    except aiohttp.ClientConnectorError as error:
-        refused = isinstance(error.os_error, ConnectionRefusedError)
-        return Probe.REFUSED if refused else Probe.UNREACHABLE
-    except (aiohttp.ClientError, TimeoutError):
-        return Probe.UNREACHABLE
-
-
 def _deadline(settings: MetricsSettings | GpuSettings) -> float:
     """Seconds for one scrape."""
     return settings.timeout or min(settings.interval, MAX_DEADLINE)
+
+
+def _scraped_by(target: Target) -> AccessSettings | None:
+    """How a replica is scraped: as the pool says, and otherwise as it is reached.
+
+    Where metrics have a port of their own, nothing follows from the one that serves requests.
+    """
+    own, served = target.settings.metrics.port, target.replica.settings.address.port
+    if target.access is not None or own not in (None, served):
+        return target.access
+    return upstream_access(target.settings)
 
 
 async def _read(getter: Getter, target: Target, access: Access | None) -> Reading | Failure:
@@ -303,6 +294,7 @@ async def _read(getter: Getter, target: Target, access: Access | None) -> Readin
             _deadline(metrics),
             most=metrics.max_bytes,
             access=access,
+            server_name=name_of(target) if target.access is None else None,
         )
         return read(text, profile_of(metrics), at)
     except ScrapeError as error:

@@ -11,6 +11,8 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from controlplane import fleet as fleets
@@ -38,6 +40,7 @@ from controlplane.plane import Plane
 from controlplane.store.errors import Cause, WriteError
 from controlplane.store.store import Store
 from controlplane.store.waiting import Outcome, Waiting, Work, played
+from controlplane.turns import Turns
 
 _log = logging.getLogger("controlplane.audit")
 
@@ -49,6 +52,9 @@ RETRY: Final = 5.0
 
 LOOK: Final = 1.0
 """Seconds between two looks at whether the file is still the one that was written."""
+
+_TOLD_AT_ONCE: Final = 50
+"""Changes that all parts are told of in one piece; there may be as many as a pool has replicas."""
 
 _TRIES: Final = 3
 """For a write to a lost file: it is found to be lost, another one is begun, all is written."""
@@ -88,6 +94,8 @@ class Registry:
         self._head = plane.fleet
         self._waiting: list[Waiting] = []
         self._writing: asyncio.Task[None] | None = None
+        # Held by who changes the fleet in several turns, so that nobody else does meanwhile.
+        self._changing = asyncio.Lock()
         self._looked = clock()
         self._retry_at = self._look_at = self._looked
         self._leases = LeaseTimes()
@@ -122,46 +130,57 @@ class Registry:
             return fleets.apply(fleet, command, now)
 
         is_sign = isinstance(command, Heartbeat)
-        if isinstance(command, Heartbeat) and self._has_seen_lease(command):
-            # A sign of life counts, disk or no disk.
-            self._at_once(work, who)
-            return
-        waiting = Waiting(work, who, is_sign=is_sign)
-        applied = waiting.on(self._head)
-        waiting.is_kept = self._mark(applied) and not is_sign
-        self._head = applied.fleet
-        if waiting.is_kept or self._waiting or self._writing is not None:
-            self._waiting.append(waiting)
-            self._write_soon()
+        async with self._changing:
+            if isinstance(command, Heartbeat) and self._has_seen_lease(command):
+                # A sign of life counts, disk or no disk.
+                self._at_once(work, who)
+                return
+            waiting = Waiting(work, who, is_sign=is_sign)
+            applied = waiting.on(self._head)
+            waiting.is_kept = self._mark(applied) and not is_sign
+            self._head = applied.fleet
+            if waits := bool(waiting.is_kept or self._waiting or self._writing is not None):
+                self._waiting.append(waiting)
+                self._write_soon()
+            else:
+                self._adopt(applied, who)
+        if waits:
             # The client may disconnect; its request is carried out all the same.
             waiting.done.add_done_callback(lambda done: done.cancelled() or done.exception())
             await asyncio.shield(waiting.done)
-        else:
-            self._adopt(applied, who)
         if isinstance(command, (PutReplicas, DeleteReplica)) and command.force:
             self._plane.recovery.release(command.pool)
 
-    def declare(self, config: Config) -> None:
+    async def declare(self, config: Config) -> None:
         """Bring the fleet in line with a config file.
 
         Raises:
             Refused: With the reason; nothing has changed.
             SettingsError: When what the file and the API say does not go together.
         """
-        now = self._clock()
-        self._at_once(lambda fleet: fleets.declare(fleet, config, now), CONFIG_FILE)
-        self._plane.discoveries.adopt(config.pools)
-        self._plane.scrape_with(config.pools)
-        self.discover()
+        work = partial(fleets.declare, config=config, now=self._clock())
+        async with self._changing:
+            # A file of ten thousand replicas takes half a second, and nobody else changes these.
+            of_both = {id(it): it for it in (self._head, self._plane.fleet)}
+            done = {key: await asyncio.to_thread(work, it) for key, it in of_both.items()}
+            await self._in_turns(self._taken(lambda fleet: done[id(fleet)]), CONFIG_FILE)
+            self._plane.discoveries.adopt(config.pools)
+            self._plane.scrape_with(config.pools)
+        await self.discover()
 
-    def discover(self) -> None:
+    async def discover(self) -> None:
         """Bring the fleet in line with what the sources have found."""
-        now = self._clock()
-        self._at_once(lambda fleet: self._plane.discovered(fleet, now), DISCOVERY)
-        self._plane.discoveries.taken_in()
+        async with self._changing:
+            now = self._clock()
+            await self._in_turns(
+                self._taken(lambda fleet: self._plane.discovered(fleet, now)), DISCOVERY
+            )
+            self._plane.discoveries.taken_in()
 
     def look(self) -> None:
         """Have leases run out, and what could not be written tried again."""
+        if self._changing.locked():
+            return
         now, looked = self._clock(), self._looked
         self._looked = now
         due = self._leases.due(self._plane.fleet, now)
@@ -217,6 +236,10 @@ class Registry:
 
     def _at_once(self, work: Work, who: str) -> None:
         """Change what everybody sees, and what will be once those who wait are through."""
+        self._adopt(self._taken(work), who)
+
+    def _taken(self, work: Work) -> Applied:
+        """Change what will be, and return what everybody is to see."""
         is_idle = not self._waiting and self._writing is None
         head = None if is_idle else work(self._head)
         # The one that everybody sees comes last: what is told of a change is of this one.
@@ -225,12 +248,23 @@ class Registry:
             self._mark(head)
         self._mark(seen)
         self._head = (head or seen).fleet
-        self._adopt(seen, who)
+        return seen
 
     def _adopt(self, applied: Applied, who: str) -> None:
         """Show a change, and note who made it."""
         self._note(self._audit.drafted([(who, it) for it in applied.changes], self._wall_clock()))
         self._show(applied)
+
+    async def _in_turns(self, applied: Applied, who: str) -> None:
+        """The same, and let other tasks work meanwhile: all is seen at once, but not told."""
+        if applied.fleet is self._plane.fleet:
+            return
+        self._plane.adopt(applied, self._clock())
+        turns, left = Turns(), iter(applied.changes)
+        while some := tuple(islice(left, _TOLD_AT_ONCE)):
+            self._note(self._audit.drafted([(who, it) for it in some], self._wall_clock()))
+            self._tell(some)
+            await turns.give_way()
 
     def _note(self, entries: Sequence[AuditEntry]) -> None:
         self._audit.add(entries)
@@ -241,12 +275,16 @@ class Registry:
         if applied.fleet is self._plane.fleet:
             return
         self._plane.adopt(applied, self._clock())
-        for it in applied.changes:
+        self._tell(applied.changes)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """Tell all other parts of what is seen now."""
+        for it in changes:
             if isinstance(it.after, Replica):
                 self._leases.note(it.pool, it.after)
         # A heartbeat concerns no other part.
-        if applied.changes:
-            self._changed(applied.changes)
+        if changes:
+            self._changed(changes)
 
     def _write_soon(self) -> None:
         if self._writing is None:
@@ -262,6 +300,7 @@ class Registry:
                 self._unwritten = set()
                 changes = rows(target, keys)
                 at = self._wall_clock()
+                failure: Exception | None = None
                 try:
                     # If nothing comes between, this is what will be seen.
                     outcome = played(self._plane.fleet, batch)
@@ -269,54 +308,59 @@ class Registry:
                     audit = self._audit.unwritten(drafts)
                     if changes or audit.entries:
                         await self._store.write(changes, audit)
-                except WriteError as error:
-                    self._unwritten = None
-                    tries += 1
-                    if error.cause in (Cause.LOST, Cause.DAMAGED) and tries < _TRIES:
-                        self._audit.lost()
-                        self._waiting = [*batch, *self._waiting]
+                except Exception as error:  # noqa: BLE001 - requests wait for an answer
+                    failure = error
+                async with self._changing:
+                    if isinstance(failure, WriteError):
+                        self._unwritten = None
+                        tries += 1
+                        if failure.cause in (Cause.LOST, Cause.DAMAGED) and tries < _TRIES:
+                            self._audit.lost()
+                            self._waiting = [*batch, *self._waiting]
+                            continue
+                        tries = 0
+                        self._retry_at = self._clock() + RETRY
+                        await self._refuse(batch, str(failure))
+                        if not self._waiting:
+                            return
                         continue
+                    if failure is not None:
+                        self._unwritten = None
+                        await self._refuse(batch, f"a fault of the control plane: {failure!r}")
+                        raise failure
                     tries = 0
-                    self._retry_at = self._clock() + RETRY
-                    self._refuse(batch, str(error))
+                    if outcome.before is not self._plane.fleet:
+                        # It may have taken its ground away; the next write takes it back.
+                        outcome = played(self._plane.fleet, batch)
+                        drafts = self._audit.drafted(outcome.noted, at)
+                    await self._answer(batch, outcome, drafts)
+                    if target is not self._plane.fleet:
+                        for step in outcome.steps:
+                            keys = None if keys is None else keys | set(keys_of_rows(step.changes))
+                        self._unwritten |= unlike(target, self._plane.fleet, keys)
+                    self._audit.note_written(audit)
                     if not self._waiting:
+                        self._head = self._plane.fleet
                         return
-                    continue
-                except Exception as error:  # a fault of ours: requests wait for an answer
-                    self._unwritten = None
-                    self._refuse(batch, f"a fault of the control plane: {error!r}")
-                    raise
-                tries = 0
-                if outcome.before is not self._plane.fleet:
-                    # It may have taken its ground away; the next write takes it back.
-                    outcome = played(self._plane.fleet, batch)
-                    drafts = self._audit.drafted(outcome.noted, at)
-                self._answer(batch, outcome, drafts)
-                if target is not self._plane.fleet:
-                    for step in outcome.steps:
-                        keys = None if keys is None else keys | set(keys_of_rows(step.changes))
-                    self._unwritten |= unlike(target, self._plane.fleet, keys)
-                self._audit.note_written(audit)
-                if not self._waiting:
-                    self._head = self._plane.fleet
-                    return
         finally:
             self._writing = None
 
-    def _answer(
+    async def _answer(
         self, batch: Sequence[Waiting], outcome: Outcome, entries: Sequence[AuditEntry]
     ) -> None:
         """Have everybody see what a batch has come to, and answer those who wait."""
         self._note(entries)
+        turns = Turns()
         for applied in outcome.steps:
             self._show(applied)
+            await turns.give_way()
         for waiting in batch:
             if (refused := outcome.refused.get(waiting.done)) is not None:
                 waiting.done.set_exception(refused)
             elif not waiting.done.done():
                 waiting.done.set_result(None)
 
-    def _refuse(self, batch: Sequence[Waiting], reason: str) -> None:
+    async def _refuse(self, batch: Sequence[Waiting], reason: str) -> None:
         """Forget what could not be written, except for what need not be."""
         later, self._waiting = self._waiting, []
         sentence = f"nothing can be kept at the moment, so nothing was changed: {reason}"
@@ -327,7 +371,7 @@ class Registry:
             else:
                 others.append(waiting)
         outcome = played(self._plane.fleet, others)
-        self._answer(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
+        await self._answer(others, outcome, self._audit.drafted(outcome.noted, self._wall_clock()))
         self._head = self._plane.fleet
         for waiting in later:
             try:

@@ -13,6 +13,7 @@ from statistics import median, median_low
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
+from controlplane.telemetry.arrivals import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -113,6 +114,9 @@ class Load(NamedTuple):
         )
 
 
+_NOTHING: Final = Load(0, 0, 0)
+
+
 class ClassLoad(NamedTuple):
     """Requests of one class to one endpoint, of all Envoys.
 
@@ -201,15 +205,21 @@ class _Total:
 
 
 class LoadReports:
-    """All that is known from reports, of endpoints that some Envoy reports of."""
+    """All that is known from reports, of endpoints that some Envoy reports of.
+
+    Attributes:
+        arrivals: Where requests arise.
+    """
 
     def __init__(self) -> None:
+        self.arrivals = Arrivals()
         self._totals: dict[Endpoint, _Total] = {}
 
     def copy(self) -> "LoadReports":
         """The same, for whoever only reads and forgets: reports are taken in by one of the two."""
         other = LoadReports()
         other._totals = dict(self._totals)
+        other.arrivals = self.arrivals.copy()
         return other
 
     def record(
@@ -240,16 +250,20 @@ class LoadReports:
         for endpoint in idle:
             # It may have been forgotten since.
             if (total := self._totals.get(endpoint)) is not None:
-                self._take(total, reporter, Load(0, 0, 0), seconds, now)
+                self._count(endpoint, total, reporter, _NOTHING)
+                self._take(total, reporter, _NOTHING, seconds, now)
             yield
         for endpoint, load in loads.items():
-            self._take(self._totals.setdefault(endpoint, _Total()), reporter, load, seconds, now)
+            total = self._totals.setdefault(endpoint, _Total())
+            self._count(endpoint, total, reporter, load)
+            self._take(total, reporter, load, seconds, now)
             yield
         return [*loads, *idle]
 
     def gone(self, reporter: Hashable, now: float) -> list[Endpoint]:
         """Forget what an Envoy had in flight that has left; returns the endpoints it told of."""
         found = []
+        self.arrivals.left(reporter)
         for endpoint, total in [*self._totals.items()]:
             if total.reporters.pop(reporter, None):
                 found.append(endpoint)
@@ -357,6 +371,16 @@ class LoadReports:
             looks=last.looks,
         )
 
+    def _count(self, endpoint: Endpoint, total: _Total, reporter: Hashable, load: Load) -> None:
+        """Count what has been sent since the report before, by class."""
+        known = total.reporters.get(reporter, _Reporter())
+        sent = {
+            name: _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
+            for name in load.classes.keys() | known.of_classes.keys()
+        }
+        others = _sent(load, known.in_progress) - sum(sent.values())
+        self.arrivals.sent(endpoint.pool, reporter, sent | {"": others})
+
     def _take(
         self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float
     ) -> None:
@@ -389,6 +413,11 @@ class LoadReports:
         total.held.failed += counted * part
         total.held.in_flight = _held_in_flight(total, now)
         _keep(total, now)
+
+
+def _sent(load: Load, in_progress: float) -> float:
+    """Requests that were sent since a report in which so many were in progress."""
+    return load.succeeded + load.failed + load.in_progress - in_progress
 
 
 def drained(pieces: Generator[None, None, T]) -> T:

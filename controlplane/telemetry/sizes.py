@@ -6,7 +6,7 @@ requests and of the bytes is how large, and load reports say how many there are.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,6 +21,9 @@ HALF_LIFE: Final = 60.0
 REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
+
+MOST_PLACES: Final = 256
+"""Of which sizes are kept: names of zones are anybody's invention."""
 
 _NONE: Final = 1e-3
 """Requests of which so little is left are forgotten."""
@@ -86,11 +89,14 @@ class Split:
         threshold: Bytes of body from which on a request is above.
         below: The others.
         above: Those.
+        explained: The fraction of the variance of the logarithm of the sizes that is between the
+            two sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
     """
 
     threshold: int
     below: Side
     above: Side
+    explained: float
 
     @property
     def separation(self) -> float:
@@ -197,22 +203,38 @@ class Sizes:
         def side(part: slice) -> Side:
             return Side(*(float(it[part].sum()) for it in (self._requests, self._bytes, squares)))
 
-        return Split(threshold, side(slice(None, index)), side(slice(index, None)))
+        return Split(
+            threshold, side(slice(None, index)), side(slice(index, None)), self._explained(index)
+        )
+
+    def _weights(self) -> tuple[NDArray[np.intp], Bins, Bins]:
+        """Of the bins with requests: which they are, what they weigh, and their log of the bytes.
+
+        Half of a bin's weight is that of its requests and half that of its bytes, so that neither
+        a few large requests nor many small ones go under.
+        """
+        used = np.flatnonzero(self._requests)
+        requests, sizes = self._requests[used], self._bytes[used]
+        weights = requests / requests.sum() + sizes / sizes.sum()
+        return used, weights / weights.sum(), np.log2(sizes / requests)
+
+    def _explained(self, index: int) -> float:
+        """The fraction of the variance that is between what is below a bin and the rest."""
+        used, weights, logs = self._weights()
+        sides = [(weights[each], logs[each]) for each in (used < index, used >= index)]
+        within = sum(_variance(*each) for each in sides)
+        whole = _variance(weights, logs)
+        return 1 - within / whole if whole else 0.0
 
     def threshold(self) -> Split | None:
         """The threshold that parts the sizes best; None where all requests are in one bin.
 
         Otsu's method on the logarithm of the bytes: the threshold with the most variance between
-        both sides. Half of a bin's weight is that of its requests and half that of its bytes, so
-        that neither a few large requests nor many small ones go under.
+        both sides.
         """
-        used = np.flatnonzero(self._requests)
+        used, weights, logs = self._weights()
         if used.size < 2:
             return None
-        requests, sizes = self._requests[used], self._bytes[used]
-        weights = requests / requests.sum() + sizes / sizes.sum()
-        weights /= weights.sum()
-        logs = np.log2(sizes / requests)
         below = np.cumsum(weights)[:-1]
         moment = np.cumsum(weights * logs)
         between = (moment[-1] * below - moment[:-1]) ** 2 / (below * (1 - below))
@@ -223,29 +245,45 @@ class Sizes:
         return self._split(index, int(_EDGES[index]))
 
 
+def _variance(weights: Bins, values: Bins) -> float:
+    """The sum of squared differences from the mean, each times its weight."""
+    total = float(weights.sum())
+    if not total:
+        return 0.0
+    mean = float(weights @ values) / total
+    return float(weights @ (values - mean) ** 2)
+
+
 class RequestSizes:
     """The sizes of one pool's requests of late, of all together and of each class.
 
     Attributes:
         all: Of all requests.
         by_class: Of each class of which Envoys told any, by its name.
+        by_place: Of the Envoys that run at each place.
     """
 
-    __slots__ = ("all", "by_class")
+    __slots__ = ("all", "by_class", "by_place")
 
     def __init__(self) -> None:
         """Begin without a request."""
         self.all = Sizes()
         self.by_class: dict[str, Sizes] = {}
+        self.by_place: dict[Hashable, Sizes] = {}
 
-    def add(self, class_name: str, sizes: Sequence[int], now: float) -> None:
-        """Take in requests of a class; see `Sizes.add`."""
+    def add(
+        self, class_name: str, sizes: Sequence[int], now: float, place: Hashable = None
+    ) -> None:
+        """Take in requests of a class that an Envoy at some place sent; see `Sizes.add`."""
         self.all.add(sizes, now)
         self.by_class.setdefault(class_name, Sizes()).add(sizes, now)
+        if place in self.by_place or (place is not None and len(self.by_place) < MOST_PLACES):
+            self.by_place.setdefault(place, Sizes()).add(sizes, now)
 
     def copy(self) -> "RequestSizes":
         """The same, for whoever tries something."""
         other = RequestSizes()
         other.all = self.all.copy()
         other.by_class = {name: each.copy() for name, each in self.by_class.items()}
+        other.by_place = {place: each.copy() for place, each in self.by_place.items()}
         return other

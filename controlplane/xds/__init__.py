@@ -6,6 +6,7 @@ beside them. `server`, `connection`, `report_services` and `client_status_servic
 """
 
 from controlplane.binding import BindError
+from controlplane.xds.authentication import XdsTls
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import (
     FAULT,
@@ -14,6 +15,7 @@ from controlplane.xds.events import (
     Disconnected,
     Event,
     NodeStatus,
+    Refused,
     Rejected,
     Rejection,
     Sent,
@@ -40,6 +42,7 @@ from controlplane.xds.services import (
     Observer,
     Offer,
     PushObserver,
+    SecretsOf,
     Service,
 )
 
@@ -67,14 +70,17 @@ __all__ = [
     "ProtocolError",
     "PushLatency",
     "PushObserver",
+    "Refused",
     "Rejected",
     "Rejection",
     "SampleSink",
+    "SecretsOf",
     "Sent",
     "Service",
     "TypeStatus",
     "Unserved",
     "XdsServer",
+    "XdsTls",
     "decode_delta",
     "encode_delta",
 ]

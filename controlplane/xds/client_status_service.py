@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 
 from controlplane.resources.resource import TYPE_URLS
+from controlplane.xds.authentication import Authenticator
 from controlplane.xds.client_status import (
     ResourceStatus,
     StatusRequest,
@@ -36,6 +37,7 @@ class ClientStatusService:
         streams: Callable[[], Iterable[AnyStream]],
         newest: Callable[[], Catalog | None],
         write_timeout: float,
+        authenticator: Authenticator,
     ) -> None:
         """Prepare to answer.
 
@@ -43,10 +45,12 @@ class ClientStatusService:
             streams: The open ones, the oldest first.
             newest: What clients should hold; None as long as nothing is loaded.
             write_timeout: Seconds after which a stream is cut on which nobody reads.
+            authenticator: Says who asks; one that it identifies is shown nobody but itself.
         """
         self._streams = streams
         self._newest = newest
         self._write_timeout = write_timeout
+        self._authenticator = authenticator
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -58,10 +62,13 @@ class ClientStatusService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
+        identity = None
         try:
-            return await self._answer(decode_status_request(request))
+            identity = self._authenticator.identify(context)
+            only = identity.node if identity else None
+            return await self._answer(decode_status_request(request), only)
         except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+            await self._authenticator.abort(context, error, identity)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         async for request in self._soon(requests, context):
@@ -83,9 +90,11 @@ class ClientStatusService:
         except ProtocolError as error:
             await context.abort(grpc.StatusCode[error.code], error.message)
 
-    async def _answer(self, request: StatusRequest) -> bytes:
+    async def _answer(self, request: StatusRequest, only: str | None) -> bytes:
         catalog, parts, size = self._newest(), [], 0
         for node, streams in self._nodes(request):
+            if only not in (None, node.id):
+                continue
             resources: dict[str, list[ResourceStatus]] = {}
             for stream in streams:
                 if catalog and stream.view:

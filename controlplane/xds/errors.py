@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from typing import Final, Literal
 
-Code = Literal["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"]
+Code = Literal[
+    "INVALID_ARGUMENT",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+]
 
 
 class ProtocolError(Exception):

@@ -58,7 +58,18 @@ class Disconnected:
     reason: str
 
 
-Event: TypeAlias = Connected | Sent | Acknowledged | Rejected | Unserved | Disconnected
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A client was not admitted; `peer` is its address, `reason` a sentence about its certificate.
+
+    It is reported as of the node that the certificate names, or of the address where it names none.
+    """
+
+    peer: str
+    reason: str
+
+
+Event: TypeAlias = Connected | Sent | Acknowledged | Rejected | Unserved | Disconnected | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +129,14 @@ class NodeStatus:
     """One stream of one node; a node that reconnects may have two for a moment.
 
     Attributes:
-        id: Of the node, by its own claim.
+        id: Of the node, by its own claim where it has no identity.
         cluster: Of the node, by its own claim.
         locality: Of the node, by its own claim.
         user_agent: The program, ``envoy`` for Envoy.
         version: Of the program; empty if unknown.
         connected_at: When it introduced itself, in seconds of the clock that the stream is given.
         types: In the order of `TYPE_URLS`, those that it asked for.
+        identity: The SPIFFE id that it has proven; empty without TLS.
     """
 
     id: str
@@ -134,3 +146,4 @@ class NodeStatus:
     version: str
     connected_at: float
     types: tuple[TypeStatus, ...]
+    identity: str = ""

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from google.protobuf import struct_pb2
 
+from controlplane.config import shown
+from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.views import View
@@ -27,7 +29,7 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who a client says that it is. A claim: nothing here was verified.
+    """Who a client says that it is. A claim; of an admitted node only the id is verified.
 
     Attributes:
         id: Of the node, from its bootstrap.
@@ -100,11 +102,16 @@ def _value(value: struct_pb2.Value) -> Any:
     return None if kind in (None, "null_value") else getattr(value, kind)
 
 
-def admit(node: Node | None) -> tuple[Node, View]:
+def admit(node: Node | None, identity: Identity | None = None) -> tuple[Node, View]:
     """Take a stream's first request by the node that it names.
 
+    Args:
+        node: As the request names it.
+        identity: What the client has proven; None without TLS, where a claim is all there is.
+
     Raises:
-        ProtocolError: When there is no node, or none that can be served or safely shown.
+        ProtocolError: When there is no node, none that can be served or safely shown, or not the
+            one that the client has proven to be.
     """
     if node is None or not node.id:
         raise ProtocolError("INVALID_ARGUMENT", "the first request must name its node, with an id")
@@ -118,8 +125,13 @@ def admit(node: Node | None) -> tuple[Node, View]:
                 f"what a node says about itself must be printable and at most {MAX_ID_LENGTH}"
                 " characters",
             )
+    if identity is not None and node.id != identity.node:
+        raise ProtocolError(
+            "PERMISSION_DENIED",
+            f"it calls itself {shown(node.id)}, and its certificate is of {identity.spiffe_id}",
+        )
     try:
-        return node, View.of(
+        view = View.of(
             node.metadata,
             Place(place.region, place.zone),
             is_grpc=node.is_grpc,
@@ -127,3 +139,9 @@ def admit(node: Node | None) -> tuple[Node, View]:
         )
     except ValueError as error:
         raise ProtocolError("INVALID_ARGUMENT", str(error)) from None
+    if identity is None or identity.pools is None:
+        return node, view
+    try:
+        return node, view.within(identity.pools)
+    except ValueError as error:
+        raise ProtocolError("PERMISSION_DENIED", str(error)) from None

@@ -9,11 +9,14 @@ from typing import Final, Protocol
 
 import grpc
 
+from controlplane.balancing import Place
+from controlplane.identity import Identity
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
 from controlplane.telemetry.reporting import report_interval
 from controlplane.telemetry.sizes import Sample
+from controlplane.xds.authentication import Authenticator
 from controlplane.xds.connection import Context, read, soon
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.node import admit
@@ -32,7 +35,10 @@ INTERVAL_OFF: Final = 2.0
 
 
 class LoadSink(Protocol):
-    """Where reports go; neither method may raise, or keep the event loop."""
+    """Where reports go; no method may raise, or keep the event loop."""
+
+    def came(self, reporter: object, place: Place) -> None:
+        """An Envoy that runs there is about to report."""
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         """Take in a report; `reporter` is one object for all reports of a stream."""
@@ -44,15 +50,19 @@ class LoadSink(Protocol):
 class LoadReportingService:
     """Asks every Envoy that comes for reports, and hands them on."""
 
-    def __init__(self, sink: LoadSink, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, sink: LoadSink, ready: Callable[[], bool], authenticator: Authenticator
+    ) -> None:
         """Prepare to ask.
 
         Args:
             sink: Takes the reports.
             ready: Whether there is a fleet yet that they can be about.
+            authenticator: Says who reports.
         """
         self._sink = sink
         self._ready = ready
+        self._authenticator = authenticator
         self._reporters: set[object] = set()
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -65,14 +75,18 @@ class LoadReportingService:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         if not self._ready():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        reporter, asked = object(), 0.0
+        reporter, asked, identity, view = object(), 0.0, None, View()
         try:
+            identity = self._authenticator.identify(context)
             async for data in soon(requests):
+                self._authenticator.check(identity)
                 first = reporter not in self._reporters
                 stats = await read(data, partial(decode_load_stats, first=first))
                 if first:
-                    admit(stats.node)
+                    _, view = admit(stats.node, identity)
+                    self._sink.came(reporter, view.place)
                     self._reporters.add(reporter)
+                stats = stats.within(view)
                 wanted = report_interval(
                     len(self._reporters), len(stats.loads) + len(stats.localities)
                 )
@@ -81,7 +95,7 @@ class LoadReportingService:
                     await context.write(encode_load_stats_response(asked))
                 await self._sink.reported(reporter, stats)
         except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+            await self._authenticator.abort(context, error, identity)
         finally:
             self._reporters.discard(reporter)
             self._sink.left(reporter)
@@ -112,14 +126,18 @@ class HealthSink(Protocol):
 class HealthReportingService:
     """Asks every Envoy that comes for checks of some replicas, and hands on what it sees."""
 
-    def __init__(self, sink: HealthSink, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, sink: HealthSink, ready: Callable[[], bool], authenticator: Authenticator
+    ) -> None:
         """Prepare to ask.
 
         Args:
             sink: Takes the reports.
             ready: Whether there is a fleet yet that they can be about.
+            authenticator: Says who reports.
         """
         self._sink, self._ready, self._open = sink, ready, 0
+        self._authenticator = authenticator
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Its method, for a gRPC server."""
@@ -136,19 +154,25 @@ class HealthReportingService:
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{MAX_HEALTH_STREAMS} Envoys report health already",
             )
-        reporter, asking, name = object(), None, ""
+        reporter, asking, name, view = object(), None, "", View()
+        identity: Identity | None = None
         self._open += 1
         try:
+            identity = self._authenticator.identify(context)
             async for data in soon(requests):
+                self._authenticator.check(identity)
                 report = await read(data, decode_health_report)
                 if asking is None:
-                    node, view = admit(report.node)
+                    node, view = admit(report.node, identity)
                     name = node.id
                     asking = asyncio.create_task(self._ask(name, view, context), name="xds: health")
                 else:
-                    self._sink.health_seen(reporter, name, report.healthy)
+                    seen = {
+                        it: is_one for it, is_one in report.healthy.items() if view.shows(it.pool)
+                    }
+                    self._sink.health_seen(reporter, name, seen)
         except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+            await self._authenticator.abort(context, error, identity)
         finally:
             self._open -= 1
             self._sink.health_left(reporter)
@@ -164,8 +188,13 @@ class HealthReportingService:
         while True:
             known = self._sink.to_check(node, view, known)
             wanted = [
-                (each.pool.name, each.replica.address, each.pool.settings.health_check)
-                for each in known
+                (
+                    it.pool.name,
+                    it.replica.address,
+                    it.pool.settings.health_check,
+                    it.pool.settings.upstream,
+                )
+                for it in known
             ]
             if wanted != sent:
                 sent = wanted
@@ -189,8 +218,8 @@ MAX_LOGS: Final = 2_000
 class SampleSink(Protocol):
     """Where samples go; it may neither block nor raise."""
 
-    def sampled(self, samples: Sequence[Sample]) -> None:
-        """Take in what an Envoy tells of some requests."""
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
+        """Take in what an Envoy that runs there tells of some requests."""
 
 
 class Allowance:
@@ -226,6 +255,7 @@ class AccessLogService:
         self,
         sink: SampleSink,
         ready: Callable[[], bool],
+        authenticator: Authenticator,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to read.
@@ -233,10 +263,12 @@ class AccessLogService:
         Args:
             sink: Takes the samples.
             ready: Whether there is a fleet yet that they can be about.
+            authenticator: Says who tells.
             clock: Seconds that never go back.
         """
         self._sink = sink
         self._ready = ready
+        self._authenticator = authenticator
         self._allowance = Allowance(MAX_ENTRIES, clock)
         self._open = 0
 
@@ -256,23 +288,27 @@ class AccessLogService:
                 f"{MAX_LOGS} access logs are open, and no more are taken",
             )
         self._open += 1
+        identity = None
         try:
-            await self._read(requests)
+            identity = self._authenticator.identify(context)
+            await self._read(requests, identity)
         except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+            await self._authenticator.abort(context, error, identity)
         finally:
             self._open -= 1
         return b""
 
-    async def _read(self, requests: AsyncIterator[bytes]) -> None:
-        first = True
+    async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
+        view: View | None = None
         async for data in soon(requests):
+            self._authenticator.check(identity)
             most = self._allowance.left
+            first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))
-            if first:
-                admit(logs.node)
-                first = False
+            if view is None:
+                _, view = admit(logs.node, identity)
             self._allowance.spend(logs.looked)
-            if logs.samples:
-                self._sink.sampled(logs.samples)
+            shows = view.shows
+            if samples := tuple(it for it in logs.samples if shows(it.pool)):
+                self._sink.sampled(samples, view.place)
             await asyncio.sleep(self._open / MAX_MESSAGES)

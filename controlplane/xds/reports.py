@@ -4,7 +4,7 @@ Bytes of their messages in, values that telemetry and balancing use out.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.health_checks import PREFIX
+from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, InLocality, Load
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.errors import ProtocolError
@@ -59,6 +60,14 @@ class LoadStats:
     seconds: float = 0.0
     loads: dict[Endpoint, Load] = field(default_factory=dict)
     localities: dict[InLocality, Load] = field(default_factory=dict)
+
+    def within(self, view: View) -> "LoadStats":
+        """The same without pools that the reporter is not shown."""
+        if view.pools is None:
+            return self
+        loads = {at: it for at, it in self.loads.items() if view.shows(at.pool)}
+        there = {at: it for at, it in self.localities.items() if view.shows(pool_of(at.cluster))}
+        return replace(self, loads=loads, localities=there)
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:

@@ -10,11 +10,19 @@ import grpc
 
 from controlplane.binding import BindError, check_bindable
 from controlplane.config import Address
+from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
+from controlplane.turns import Turns
+from controlplane.xds.authentication import (
+    REFUSALS,
+    Authenticator,
+    ReloadableCredentials,
+    XdsTls,
+)
 from controlplane.xds.client_status_service import ClientStatusService
 from controlplane.xds.connection import (
     FIRST_REQUEST,
@@ -24,6 +32,7 @@ from controlplane.xds.connection import (
     Silent,
     StartupThrottle,
 )
+from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
 from controlplane.xds.report_services import (
     AccessLogService,
@@ -35,12 +44,13 @@ from controlplane.xds.report_services import (
 )
 from controlplane.xds.services import (
     SERVICES,
-    AnyStream,
+    Begin,
     Catalog,
     Guests,
     Observer,
     Offer,
     PushObserver,
+    SecretsOf,
 )
 from controlplane.xds.sharing import SharedStates
 
@@ -87,6 +97,9 @@ MAX_MESSAGE_BYTES: Final = 4 << 20
 CATCHING_UP: Final = 32
 """Streams at a time that are given their first configuration."""
 
+CONNECTION_GRACE: Final = 5.0
+"""Seconds for streams to end on a connection that is too old; gRPC opens no new ones on it."""
+
 CATCHING_UP_SECONDS: Final = 1.0
 """For so long at most; a sidecar on a busy machine takes its time to acknowledge."""
 
@@ -124,12 +137,15 @@ class XdsServer:
         health: HealthSink | None = None,
         pushes: PushObserver | None = None,
         guests: Guests | None = None,
+        tls: XdsTls | None = None,
+        secrets: SecretsOf | None = None,
         max_streams: int = MAX_STREAMS,
         write_timeout: float = 20.0,
         first_request: float = FIRST_REQUEST,
         catching_up: int = CATCHING_UP,
         catching_up_seconds: float = CATCHING_UP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare a server.
 
@@ -142,12 +158,15 @@ class XdsServer:
             health: Takes what Envoys see of replicas; None: they are not asked for any.
             pushes: Told how far each catalog got.
             guests: Told who is connected; says who is not served.
+            tls: Certificates, and who is admitted; None: plain text, and anybody is.
+            secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
             first_request: Seconds after which a stream is ended on which no request has come.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
+            wall_clock: Seconds since 1970, by which certificates expire.
         """
         self._address = address
         self._offered = offered
@@ -157,6 +176,10 @@ class XdsServer:
         self._health = health
         self._pushes = pushes
         self._guests = guests
+        self._tls = tls
+        self._secrets = secrets
+        self._credentials = ReloadableCredentials(tls.credentials) if tls else None
+        self._authenticator = Authenticator(tls.admission if tls else None, observe, wall_clock)
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
@@ -179,7 +202,9 @@ class XdsServer:
             BindError: When the address is in use or cannot be bound.
         """
         await check_bindable("xDS", self._address)
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=self._max_streams)
+        server = grpc.aio.server(
+            options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
+        )
         shared_states = SharedStates()
         for service in SERVICES:
             methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
@@ -192,21 +217,25 @@ class XdsServer:
             lambda: [connection.stream for connection in self._connections],
             lambda: offer.catalog if (offer := self._offered.value) else None,
             self._write_timeout,
+            self._authenticator,
         )
         server.add_generic_rpc_handlers((status.handler(),))
         if self._loads:
-            reporting = LoadReportingService(self._loads, lambda: self._offered.value is not None)
+            reporting = LoadReportingService(self._loads, self._is_ready, self._authenticator)
             server.add_generic_rpc_handlers((reporting.handler(),))
         if self._health:
-            health = HealthReportingService(self._health, lambda: self._offered.value is not None)
+            health = HealthReportingService(self._health, self._is_ready, self._authenticator)
             server.add_generic_rpc_handlers((health.handler(),))
         if self._samples:
             logging = AccessLogService(
-                self._samples, lambda: self._offered.value is not None, self._clock
+                self._samples, self._is_ready, self._authenticator, self._clock
             )
             server.add_generic_rpc_handlers((logging.handler(),))
         try:
-            port = server.add_insecure_port(str(self._address))
+            if self._credentials is None:
+                port = server.add_insecure_port(str(self._address))
+            else:
+                port = server.add_secure_port(str(self._address), self._credentials.for_server())
         except RuntimeError:
             raise BindError(f"cannot serve xDS on {self._address}") from None
         await server.start()
@@ -231,6 +260,21 @@ class XdsServer:
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if self._server:
             await self._server.stop(grace)
+
+    def accept(self, credentials: Credentials) -> None:
+        """Serve with these, which were checked, from the next connection on; no stream ends."""
+        if self._credentials is not None:
+            self._credentials.accept(credentials)
+
+    async def renew_secrets(self) -> set[Identity]:
+        """Send clients what has changed of their secrets; returns whose connections are open."""
+        turns, connected = Turns(), set[Identity]()
+        for connection in [*self._connections]:
+            if connection.stream.identity is not None:
+                connected.add(connection.stream.identity)
+            self._give_secrets(connection)
+            await turns.give_way()
+        return connected
 
     def nodes(self) -> tuple[NodeStatus, ...]:
         """What is known of every connected node, by id."""
@@ -284,6 +328,8 @@ class XdsServer:
             for connection in [*self._connections]:
                 connection.cut_if_stalled(self._write_timeout)
                 connection.cut_if_silent(self._first_request)
+                if why := self._authenticator.refusal(connection.stream.identity):
+                    connection.end(grpc.StatusCode.UNAUTHENTICATED, why)
 
     def _concerned(self, changes: Changes | None) -> Collection[Connection]:
         if changes is None:
@@ -292,16 +338,21 @@ class XdsServer:
         names = frozenset().union(*changes.values())
         return self._streams_by_pool.concerned({pool_of(name) for name in names})
 
-    def _handler(
-        self, begin: Callable[[], AnyStream]
-    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+    def _is_ready(self) -> bool:
+        return self._offered.value is not None
+
+    def _handler(self, begin: Begin) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             await self._serve(begin, context)
 
         return serve
 
-    async def _serve(self, begin: Callable[[], AnyStream], context: Context) -> None:
+    async def _serve(self, begin: Begin, context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
+        try:
+            identity = self._authenticator.identify(context)
+        except ProtocolError as error:
+            await self._authenticator.abort(context, error, None)
         if self._offered.value is None:
             # An empty answer would take away all that Envoy has (istio#25495).
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
@@ -311,13 +362,14 @@ class XdsServer:
                 f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
             )
         connection = Connection(
-            begin(),
+            begin(identity),
             report=self._report,
             settled=self._settled,
             first_request_came=leave,
             clock=self._clock,
         )
         self._connections[connection] = None
+        self._give_secrets(connection)
         reader = asyncio.create_task(connection.read(context), name="xds: reader")
         try:
             await connection.write(context, self._newest, self._throttle)
@@ -333,6 +385,9 @@ class XdsServer:
                 self._streams_by_pool.discard(connection, connection.stream.view)
             await asyncio.gather(reader, return_exceptions=True)
         if connection.ending and connection.ending[0] is not grpc.StatusCode.OK:
+            code, reason = connection.ending
+            if connection.stream.node is None and code.name in REFUSALS:
+                self._authenticator.refused(context, identity, reason)
             # With a client that does not read this lasts until it reads or its connection ends;
             # all that is kept for it is the one response that it did not take.
             await context.abort(*connection.ending)
@@ -342,6 +397,15 @@ class XdsServer:
         if offer is None:
             raise RuntimeError("a catalog that was loaded is gone")
         return offer.catalog
+
+    def _give_secrets(self, connection: Connection) -> None:
+        """Let a client hold its own; a name that it asks for says nothing about whose they are."""
+        identity = connection.stream.identity
+        if self._secrets is None or identity is None:
+            return
+        connection.stream.secrets = self._secrets(identity)
+        if connection.stream.has_work:
+            connection.wake()
 
     def _settled(self, connection: Connection) -> None:
         if self._pushes:
@@ -358,3 +422,13 @@ class XdsServer:
         elif self._pushes and isinstance(event, Sent):
             self._pushes.written(connection)
         self._observe(node.id, event)
+
+
+def _ages(tls: XdsTls | None) -> tuple[tuple[str, int], ...]:
+    """How long connections last. gRPC varies it by a tenth, so that not all come again at once."""
+    if tls is None:
+        return ()
+    return (
+        ("grpc.max_connection_age_ms", round(tls.max_connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE * 1000)),
+    )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from controlplane.identity import Identity
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
@@ -14,6 +15,12 @@ from controlplane.xds.sharing import SharedStates
 from controlplane.xds.stream import Stream
 
 AnyStream = Stream[DeltaRequest] | Stream[SotwRequest]
+
+Begin: TypeAlias = Callable[[Identity | None], AnyStream]
+"""Begins a stream of a client with this identity."""
+
+SecretsOf: TypeAlias = Callable[[Identity], Snapshot]
+"""What a client holds of secrets: the same object until one of them changes."""
 
 
 class Catalog(Protocol):
@@ -57,15 +64,19 @@ class Service:
     noun: str
     type_url: str | None
 
-    def methods(self, shared_states: SharedStates) -> dict[str, Callable[[], AnyStream]]:
+    def methods(self, shared_states: SharedStates) -> dict[str, Begin]:
         """What begins a stream, by the name of the method.
 
         Args:
             shared_states: Of all streams of a server.
         """
         return {
-            f"Stream{self.noun}": lambda: Stream(StateOfTheWorld(), self.type_url, shared_states),
-            f"Delta{self.noun}": lambda: Stream(Delta(), self.type_url, shared_states),
+            f"Stream{self.noun}": lambda identity: Stream(
+                StateOfTheWorld(), self.type_url, shared_states, identity
+            ),
+            f"Delta{self.noun}": lambda identity: Stream(
+                Delta(), self.type_url, shared_states, identity
+            ),
         }
 
 

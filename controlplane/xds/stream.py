@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
+from controlplane.identity import Identity
+from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET, TYPE_URLS
+from controlplane.resources.secrets import NO_SECRETS, Beside
 from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.client_status import ResourceStatus, statuses
@@ -248,19 +250,27 @@ class Stream(Generic[R]):
     Attributes:
         node: Who is at the other end; None before the first request.
         view: What that node should see; None before the first request.
+        identity: What the client has proven; None without TLS.
+        secrets: What it should hold of secrets. They are this stream's alone, and so is the state
+            of the protocol that is about them: what other streams share is about all other types.
     """
 
     __slots__ = (
+        "_beside",
         "_connected_at",
         "_nonce",
         "_only",
+        "_secret_state",
         "_seen",
         "_shared",
         "_shared_states",
         "_shown",
         "_state",
         "_step",
+        "_step_nonce",
+        "identity",
         "node",
+        "secrets",
         "view",
     )
 
@@ -269,6 +279,7 @@ class Stream(Generic[R]):
         protocol: TransportProtocol[R],
         only: str | None = None,
         shared_states: SharedStates | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Begin before the first request.
 
@@ -276,20 +287,26 @@ class Stream(Generic[R]):
             protocol: The protocol that is spoken.
             only: The one type of which it is; None for an aggregated stream.
             shared_states: Of the server; None: this stream shares nothing.
+            identity: What the client has proven; None without TLS.
         """
+        self.identity = identity
         self.node: Node | None = None
         self.view: View | None = None
+        self.secrets: Snapshot = NO_SECRETS
         self._only = only
         self._connected_at = 0.0
         self._shown: dict[str, _Shown] = {}
         self._nonce = 0
         self._shared_states = shared_states
         self._state = StreamState(protocol)
+        self._secret_state = StreamState(protocol)
+        self._beside: Beside | None = None
         self._seen: Revision | None = None
         # The state shared with other streams, if it is, and what the client was sent from there
         # until it has answered.
         self._shared: SharedState[R] | None = None
         self._step: SharedAnswer[R] | None = None
+        self._step_nonce = ""
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Decode and apply a request.
@@ -325,7 +342,7 @@ class Stream(Generic[R]):
             self._share(self._step.after)
             return [self._acknowledged(url, now)]
         events: list[Event] = []
-        node, view = (self.node, self.view) if self.node else admit(request.node)
+        node, view = (self.node, self.view) if self.node else admit(request.node, self.identity)
         url = check(request, node, self._only)
         if self.node is None:
             self.node, self.view, self._connected_at = node, view, now
@@ -334,25 +351,43 @@ class Stream(Generic[R]):
             # Silence: Envoy stops waiting by itself, and other types go on. "Removed" would be
             # a claim about resources that this server knows nothing of.
             return [*events, Unserved(url[:200])]
-        self._unshare()
-        if self._state.answers(url, request.nonce):
-            events.append(self._answered(url, request, now))
+        if url != SECRET:
+            self._unshare()
+        state = self._secret_state if url == SECRET else self._state
+        if state.answers(url, request.nonce):
+            events.append(self._answered(state, url, request, now))
         self._shown.setdefault(url, _Shown())
-        self._state.request(url, request, node)
-        self._try_to_share()
+        state.request(url, request, node)
+        if url != SECRET:
+            self._try_to_share()
         return events
 
     @property
     def has_work(self) -> bool:
         """Whether there may be a response to send now."""
-        if self._shared is None:
-            return self._state.has_work
+        if self._secrets_have_work or self._shared is None:
+            return self._secrets_have_work or self._state.has_work
         return self._step is None and self._state.revision is not self._seen
 
     @property
     def is_quiet(self) -> bool:
         """Whether everything that was sent is answered."""
-        return self._state.is_quiet
+        return self._state.is_quiet and self._secret_state.is_quiet
+
+    @property
+    def _secrets_have_work(self) -> bool:
+        state, held = self._secret_state, self._beside
+        if not state.subscriptions:
+            return False
+        if held is None or held.own is not self.secrets:
+            return True
+        return state.revision is not held.revision or state.has_work
+
+    def _held_secrets(self, snapshot: Snapshot) -> Beside:
+        """What the client should hold of secrets: its own, and those of its view."""
+        if self._beside is None or not self._beside.is_of(self.secrets, snapshot):
+            self._beside = Beside(self.secrets, snapshot)
+        return self._beside
 
     def next_response(self, snapshot: Snapshot, now: float) -> Response | None:
         """Decide what to send now, and count it as sent; None when there is nothing to send.
@@ -365,6 +400,11 @@ class Stream(Generic[R]):
             now: Seconds, on the clock of `apply`.
         """
         self._seen = snapshot.revision
+        if self._secret_state.subscriptions:
+            held = self._held_secrets(snapshot)
+            secret = self._secret_state.next(held, str(self._nonce + 1))
+            if secret is not None:
+                return self._sent(secret, now)
         if self._shared is not None:
             if snapshot.revision is self._state.revision:
                 return None
@@ -381,6 +421,7 @@ class Stream(Generic[R]):
                 return None
             else:
                 self._step, self._state = step, step.sent
+                self._step_nonce = str(self._nonce + 1)
                 return self._sent(step.answer, now)
         answer = self._state.next(snapshot, str(self._nonce + 1))
         if answer is not None:
@@ -401,6 +442,7 @@ class Stream(Generic[R]):
             node.version,
             self._connected_at,
             tuple(self._types()),
+            self.identity.spiffe_id if self.identity else "",
         )
 
     def wanted(self, type_url: str) -> Collection[str]:
@@ -414,12 +456,17 @@ class Stream(Generic[R]):
         Args:
             snapshot: What the client should hold.
         """
-        for url, subscription in self._state.subscriptions.items():
+        for url, subscription in self._subscriptions():
             rejection = self._shown[url].rejection
-            yield from statuses(subscription, snapshot, rejection.message if rejection else "")
+            held = self._held_secrets(snapshot) if url == SECRET else snapshot
+            yield from statuses(subscription, held, rejection.message if rejection else "")
+
+    def _subscriptions(self) -> Iterator[tuple[str, Subscription]]:
+        known = self._state.subscriptions | self._secret_state.subscriptions
+        return ((url, known[url]) for url in TYPE_URLS if url in known)
 
     def _types(self) -> Iterator[TypeStatus]:
-        for url, subscription in self._state.subscriptions.items():
+        for url, subscription in self._subscriptions():
             shown = self._shown[url]
             yield TypeStatus(
                 type_url=url,
@@ -438,7 +485,7 @@ class Stream(Generic[R]):
         """Whether a request accepts a shared answer and says nothing else."""
         url = step.answer.type_url
         return (
-            request.nonce == str(self._nonce)
+            request.nonce == self._step_nonce
             and (request.type_url or self._only) == url
             and request.node is None
             and request.error is None
@@ -461,7 +508,7 @@ class Stream(Generic[R]):
             return
         self._state = self._state.copy()
         if self._step is not None:
-            self._state.rename(self._step.answer.type_url, str(self._nonce))
+            self._state.rename(self._step.answer.type_url, self._step_nonce)
         self._shared = self._step = None
 
     def _sent(self, answer: Answer, now: float) -> Response:
@@ -475,13 +522,13 @@ class Stream(Generic[R]):
             Sent(answer.type_url, answer.version, answer.changed, answer.gone, len(encoded)),
         )
 
-    def _answered(self, type_url: str, request: R, now: float) -> Event:
+    def _answered(self, state: StreamState[R], type_url: str, request: R, now: float) -> Event:
         """Take the acknowledgement or rejection in a request."""
         if request.error is None:
-            self._state.acknowledge(type_url)
+            state.acknowledge(type_url)
             return self._acknowledged(type_url, now)
         message = request.error.message
-        names = self._state.reject(type_url, request.error.words)
+        names = state.reject(type_url, request.error.words)
         self._shown[type_url].rejection = Rejection(names, message, now)
         return Rejected(type_url, names, message)
 

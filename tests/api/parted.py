@@ -20,7 +20,7 @@ def go(api: Served, life: Life, seconds: float, *sizes: int) -> None:
     life.sizes = sizes
     life.live(seconds, steadily)
     api.now = life.now
-    api.server.look()
+    list(api.server.looking())
 
 
 @asynccontextmanager

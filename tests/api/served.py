@@ -12,8 +12,10 @@ from yarl import URL
 
 from controlplane.api.changes import Check
 from controlplane.api.server import Limits, RestServer
+from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Token
 from controlplane.fleet import AuditLog, Command
+from controlplane.identity import Credentials
 from controlplane.metrics import OwnMetrics
 from controlplane.plane import Plane, Target
 from controlplane.xds import NodeStatus
@@ -104,12 +106,12 @@ class Served:
         self.changes += 1
         self.plane.decide(self.now)
         self.server.changed(changes)
-        self.server.look()
+        list(self.server.looking())
 
     def decide(self) -> None:
         self.changes += 1
         self.plane.decide(self.now)
-        self.server.look()
+        list(self.server.looking())
 
 
 @asynccontextmanager
@@ -119,11 +121,14 @@ async def served(
     tokens: Sequence[Token] = (),
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     networks: Sequence[str] | None = None,
+    tls: Mapping[str, Any] | None = None,
+    credentials: Credentials | None = None,
+    issuer: Issuer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
     server = RestServer(
-        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks}),
+        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks, "tls": tls}),
         here.plane,
         nodes=lambda: here.nodes,
         carry_out=here.carry_out,
@@ -131,6 +136,8 @@ async def served(
         ready=lambda: here.is_ready,
         metrics=OwnMetrics(here.plane, clock=lambda: here.now).page,
         tokens=(Token.of(token),) if token else tokens,
+        credentials=credentials,
+        issuer=issuer,
         limits=limits,
         clock=lambda: here.now,
         wall_clock=lambda: here.now,

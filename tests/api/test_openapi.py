@@ -22,6 +22,7 @@ PATHS = {
     "/v1/nodes": {"get"},
     "/v1/events": {"get"},
     "/v1/audit": {"get"},
+    "/v1/join": {"post"},
     "/metrics": {"get"},
     "/livez": {"get"},
     "/readyz": {"get"},

@@ -113,7 +113,7 @@ async def test_weights_that_change_within_a_class_are_no_event() -> None:
         for each in decision.classes:
             each.weights[each.weights > 0] += 77
         decided.take(api.plane.fleet.pool("m"), decision, {"fast": True}, api.now)
-        api.server.look()
+        list(api.server.looking())
         assert told(api, before) == []
 
 

@@ -33,7 +33,7 @@ class Watched:
     def told(self) -> list[tuple[str, str, str | None]]:
         """Kind, change and id of each event since the last look."""
         seen = self.seen
-        self.watch.look(self.life.now)
+        list(self.watch.looking(self.life.now))
         found = [(it.kind, json.loads(it.data)) for it in self.feed.after(seen) or ()]
         self.seen = self.feed.newest
         return [(kind, data["change"], data.get("id")) for kind, data in found]
@@ -116,7 +116,7 @@ def test_one_of_many_that_are_alike_is_told_of_and_no_other() -> None:
         plane.probed(target, Probe.REFUSED, 100.0)
         # It looks less often than there are decisions.
         plane.decide(100.0)
-    watch.look(100.0)
+    list(watch.looking(100.0))
     told = [json.loads(it.data) for it in feed.after(0) or ()]
     assert [(it["change"], it["id"], it["state"]) for it in told] == [
         ("changed", "r7", "gone"),

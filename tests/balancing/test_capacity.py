@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from controlplane.balancing import Decision
+from controlplane.balancing.batches import Shapes
 from controlplane.balancing.evidence import Counted, by_batches, by_queue, by_slots
 from tests.balancing.pools import (
     INTERVAL,
@@ -348,3 +349,18 @@ def test_shares_follow_capacities_when_they_have_settled() -> None:
     found = relatives(settled(pool(400, 400, 100, 100, 100, 100, 50)))
     assert found["a"] == pytest.approx(4, rel=0.03)
     assert found["g"] == pytest.approx(0.5, rel=0.03)
+
+
+def shapes_of(chunks: list[tuple[float, float]]) -> Shapes:
+    """One replica with these chunks of batches of n tokens and T seconds."""
+    n, took = np.array(chunks).T
+    sums = [len(n), n.sum(), took.sum(), (n * n).sum(), (n * took).sum()]
+    return replace(Shapes.unknown(1), sums=np.array([sums]))
+
+
+def test_batches_of_about_one_size_say_little_of_what_a_start_costs() -> None:
+    # The line through these meets no tokens at no time.
+    alike = [(1_600.0 + 80 * i, 0.1 * (1 + 0.05 * i)) for i in range(-3, 4)]
+    unlike = [(1_600.0 + 500 * i, 0.02 + 0.00005 * (1_600 + 500 * i)) for i in range(-3, 4)]
+    assert shapes_of(alike).known_overhead()[0] > 100
+    assert shapes_of(unlike).known_overhead()[0] == pytest.approx(400, rel=0.2)

@@ -65,13 +65,21 @@ class Looking:
     def __init__(self, of: Fleet | None = None, what: Demand | None = None) -> None:
         self.fleet, self.demand = of or fleet(), what or demand()
         self.fast: Demand | None = None
-        self.looked, self.now, self.waits = Looked(), 0.0, math.nan
+        self.looked, self.now, self.waits, self.bulk_waits = Looked(), 0.0, math.nan, math.nan
 
     def go_on(self, seconds: float, *, every: float = 1.0) -> Parting | None:
         for _ in range(round(seconds / every)):
             self.now += every
             self.looked = looked(
-                self.looked, self.fleet, self.demand, self.fast, 4, NOTICE, self.waits, self.now
+                self.looked,
+                self.fleet,
+                self.demand,
+                self.fast,
+                4,
+                NOTICE,
+                self.waits,
+                self.bulk_waits,
+                self.now,
             )
         return self.looked.parting
 
@@ -210,22 +218,6 @@ def test_a_set_whose_searches_wait_doubles_and_bulk_keeps_what_it_needs() -> Non
     assert rest >= looking.demand.long.tokens
 
 
-@pytest.mark.parametrize("searches", [1.2, 1.48], ids=["96 % busy", "98 % busy"])
-def test_bulk_that_does_not_fit_puts_requests_together_where_searches_need_all_they_have(
-    searches: float,
-) -> None:
-    looking = parted()
-    of_two = [TOKENS * SPEEDS[id_] for id_ in looking.fleet.ids[:2]]
-    rest = float(looking.fleet.capacity.sum()) - sum(of_two)
-    # One replica would be too few for these searches, and all together carry everything.
-    short = replace(looking.demand.short, rate=searches * of_two[0] / 16)
-    long = replace(looking.demand.long, rate=1.02 * rest / looking.demand.long.mean)
-    looking.demand = replace(looking.demand, short=short, long=long)
-    set_of(2, looking)
-    assert looking.go_on(TOO_MUCH - 1) is not None
-    assert looking.go_on(3) is None
-
-
 def set_of(count: int, looking: Looking) -> None:
     """Let searches have so many of the slowest replicas."""
     found = looking.looked.parting
@@ -292,35 +284,40 @@ def test_a_class_that_comes_back_in_time_is_parted_as_before() -> None:
     assert looking.go_on(TOGETHER_AFTER / 2 + 20, every=10) is not None
 
 
-def test_bulk_that_its_replicas_cannot_carry_is_together_with_searches_again() -> None:
-    three = fleet({"a": 1.0, "b": 1.0, "c": 1.0})
-    looking = parted(of=three, what=demand(0.4, of=three))
-    set_of(1, looking)
-    looking.demand = demand(0.85, of=three)
-    assert looking.demand.long.tokens > 2 * TOKENS
-    assert looking.go_on(TOO_MUCH - 3) is not None
-    assert looking.go_on(8) is None
+def test_bulk_that_waits_longer_than_it_would_together_is_together_with_searches_again() -> None:
+    looking = parted()
+    found = looking.looked.parting
+    assert found is not None
+    assert found.together is not None
+    looking.bulk_waits = 0.9 * found.together.bulk
+    assert looking.go_on(60) is not None
+    looking.bulk_waits = 1.1 * found.together.bulk
+    assert looking.go_on(TOO_MUCH - 1) is not None
+    assert looking.go_on(3) is None
 
 
-def test_bulk_that_suffers_much_is_together_with_searches_again() -> None:
-    """Its replicas could carry it, but at such a load they are too few for short queues."""
-    three = fleet({"a": 1.0, "b": 1.0, "c": 1.0})
-    looking = parted(of=three, what=demand(0.4, of=three))
-    set_of(1, looking)
-    looking.demand = demand(0.67, of=three)
-    assert looking.demand.long.tokens < 2 * TOKENS
-    assert looking.go_on(TOO_MUCH - 3) is not None
-    assert looking.go_on(8) is None
+def test_where_nobody_can_carry_it_all_searches_keep_their_replicas() -> None:
+    looking = parted()
+    looking.demand, looking.bulk_waits = demand(1.1), 1e9
+    assert looking.go_on(60) is not None
 
 
-def test_a_moment_in_which_bulk_is_too_much_is_no_reason() -> None:
-    three = fleet({"a": 1.0, "b": 1.0, "c": 1.0})
-    looking = parted(of=three, what=demand(0.4, of=three))
-    set_of(1, looking)
+def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> None:
+    looking = parted()
+    total = float(looking.fleet.capacity.sum())
+    short = replace(looking.demand.short, rate=0.79 * total / looking.demand.short.mean)
+    looking.demand = replace(looking.demand, short=short, long=replace(looking.demand.long, rate=0))
+    found = looking.go_on(60)
+    assert found is not None
+    assert len(found.own) < len(looking.fleet.ids)
+
+
+def test_a_moment_in_which_bulk_waits_is_no_reason() -> None:
+    looking = parted()
     for _ in range(5):
-        looking.demand = demand(0.85, of=three)
-        looking.go_on(TOO_MUCH - 5)
-        looking.demand = demand(0.4, of=three)
+        looking.bulk_waits = 1e3
+        assert looking.go_on(TOO_MUCH - 1) is not None
+        looking.bulk_waits = 0.0
         assert looking.go_on(3) is not None
 
 

@@ -44,6 +44,12 @@ def test_more_load_is_more_wait(group: Group, flow: Flow, dispatchers: int) -> N
         assert more >= less * (1 - 1e-9)
 
 
+@given(groups, flows)
+def test_next_to_no_load_is_no_wait(group: Group, flow: Flow) -> None:
+    many = replace(group, count=40, slots=8.0)
+    assert wait(many, at(many, 1e-30, flow), 12) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_queue_grows_without_bound_as_its_server_fills() -> None:
     """As 1 / (1 - load), beside what chance makes of its percentiles."""
     one = replace(SLOTS, count=1, slots=1.0)

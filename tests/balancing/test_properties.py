@@ -279,7 +279,6 @@ def test_a_pool_that_parts_its_requests_is_parted_only_where_it_may_be() -> None
     assert {each.name for each in allowed.classes} == {"", "bulk"}
     assert Play(sizes=sampled(bulk=False)).run(fast_and_slow, 30).parting is None
     for balancing in (
-        {"locality": "nearest"},
         {"long_requests": "any-replica"},
         {"policy": "weighted-least-request"},
     ):

@@ -125,7 +125,6 @@ def test_requests_whose_sizes_nobody_sampled_are_not_parted() -> None:
 @pytest.mark.parametrize(
     "balancing",
     [
-        {"locality": "nearest"},
         {"long_requests": "any-replica"},
         {"policy": "weighted-least-request"},
         {"policy": "round-robin"},

@@ -63,6 +63,14 @@ def test_requests_have_come_when_they_are_in_flight() -> None:
     assert table.come() == {"": 50}
 
 
+def test_requests_that_an_envoy_forgets_with_its_host_have_come_all_the_same() -> None:
+    table = Table([ReplicaInput("x", in_flight=(InFlight(ENVOYS, 5.0, 1.0, ended={"": 100}),))])
+    table.put(ReplicaInput("x", in_flight=(InFlight(ENVOYS, 45.0, 2.0, ended={"": 110}),)))
+    table.put(ReplicaInput("x", in_flight=(InFlight(ENVOYS, 0.0, 3.0, ended={"": 110}),)))
+    table.put(ReplicaInput("x", in_flight=(InFlight(ENVOYS, 3.0, 4.0, ended={"": 112}),)))
+    assert table.come() == {"": 55}
+
+
 def test_what_was_counted_before_a_class_appears_at_a_replica_has_not_just_come() -> None:
     table = Table([_ended(id_, 1.0, a=100) for id_ in "xy"])
     for at, id_ in ((2.0, "x"), (3.0, "y")):

@@ -53,6 +53,22 @@ def test_a_good_file_is_counted(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 1 pool, 2 replicas\n")
 
 
+def test_what_does_not_work_for_grpc_is_said(tmp_path: Path) -> None:
+    more = "    upstream: {protocol: http2}\n    health_check: {protocol: grpc}\n"
+    result = check(written(tmp_path, POOL + more))
+    assert result.exit_code == 0
+    assert "pool 'm' speaks gRPC: its requests are not parted by length" in result.stderr
+    assert "speaks gRPC" not in check(written(tmp_path, POOL)).stderr
+
+
+def test_files_of_envoys_machines_need_not_be_on_this_one(tmp_path: Path) -> None:
+    tls = "{certificate: /nowhere/tls.crt, key: /nowhere/tls.key, client_ca: /nowhere/ca.crt}"
+    text = POOL.replace('"127.0.0.1:10000"', f'"127.0.0.1:10000", tls: {tls}')
+    more = "    upstream: {protocol: http2, tls: {ca: /nowhere/ca.crt}}\n"
+    result = check(written(tmp_path, text + more))
+    assert (result.exit_code, result.stdout.endswith("ok: 1 pool, 1 replica\n")) == (0, True)
+
+
 def test_a_good_file_is_counted_in_json(tmp_path: Path) -> None:
     file = written(tmp_path, POOL)
     assert json.loads(check(file, "--json").stdout) == {

@@ -203,6 +203,21 @@ async def test_of_a_pool_whose_requests_go_together_there_are_no_lines_about_cla
     assert (as_json["parting"], as_json["parting_reasons"]) == (None, [])
 
 
+async def test_where_zones_matter_there_is_a_line_for_each() -> None:
+    near = {**POOL, "balancing": {"locality": "nearest"}}
+    async with served() as api:
+        await api.ask("PUT", "/v1/pools/m", json=near)
+        at = {"address": "127.0.0.1:9001", "locality": {"region": "eu", "zone": "a"}}
+        await api.ask("PUT", "/v1/pools/m/replicas/a", json=at)
+        api.plane.probed(api.target("a"), Probe.HEALTHY, api.now)
+        api.decide()
+        text = (await run(api, "explain", "m")).stdout.splitlines()
+        as_json = json.loads((await run(api, "explain", "m", "--json")).stdout)
+    assert text[1] == "  Zone eu/a: its replicas carry an unknown amount."
+    assert text[1:3] == [f"  {sentence}" for sentence in as_json["zone_reasons"]]
+    assert [(it["region"], it["stays"]) for it in as_json["zones"]] == [("eu", 1.0)]
+
+
 async def test_a_pool_without_replicas_says_so() -> None:
     async with served() as empty:
         await empty.ask("PUT", "/v1/pools/m", json=POOL)

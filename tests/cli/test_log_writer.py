@@ -86,3 +86,26 @@ def test_every_change_that_somebody_made_is_written(pipe: Pipe) -> None:
     for number in range(ALIKE * 3):
         audit.info("%s", number)
     assert len(pipe.lines()) == ALIKE * 3
+
+
+HANDSHAKE = (
+    "I1130 04:03:47.455836   17090 ssl_transport_security.cc:2563] Handshake failed with error"
+    " SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:"
+)
+
+
+def test_what_libraries_write_goes_through_the_log_and_failed_handshakes_are_lines_of_it(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = LogWriter.to_stderr()
+    with log.taking_stderr():
+        os.write(2, f"{HANDSHAKE}CERTIFICATE_VERIFY_FAILED: certificate has expired\n".encode())
+        os.write(2, f"{HANDSHAKE}PEER_DID_NOT_RETURN_A_CERTIFICATE: Invalid context\n".encode())
+        os.write(2, b"another line\n")
+    os.write(2, b"after it\n")
+    assert log.finish(10)
+    assert sorted(capfd.readouterr().err.splitlines()) == ["after it", "another line"]
+    assert caplog.messages == [
+        "xDS refuses a TLS connection: certificate has expired",
+        "xDS refuses a TLS connection: peer did not return a certificate",
+    ]

@@ -54,7 +54,10 @@ async def test_a_port_in_use_is_named(tmp_path: Path, server: str, says: str) ->
 
 
 async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> None:
-    servers = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "192.0.2.1:18000"}}
+    servers = {
+        "admin": {"address": "127.0.0.1:0"},
+        "xds": {"address": "192.0.2.1:18000", "insecure": True},
+    }
     code, errors = await run("serve", "--config", config(tmp_path, servers))
     *before, last = errors.splitlines()
     assert (code, last) == (

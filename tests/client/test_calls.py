@@ -1,7 +1,10 @@
 """The client knows the whole API: a method for each operation, and what is sent for it."""
 
+import pytest
+
 from controlplane.api.schema.operations import GET_REPLICA, OPERATIONS
 from controlplane.api.schema.pools import PoolList
+from controlplane.client import NotFoundError
 from controlplane.client.calls import Call
 from tests.api.served import POOL, REPLICA, served
 from tests.client.clients import client, sent
@@ -24,6 +27,8 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
         await here.nodes()
         await anext(here.events())
         await here.audit()
+        with pytest.raises(NotFoundError):
+            await here.join("web-1", "a request", token="a token")  # noqa: S106
         assert "plimsoll_" in await here.metrics()
         assert await here.is_live()
         assert await here.is_ready()

@@ -110,10 +110,9 @@ def test_what_is_wrong_is_said_with_its_place(classes: list[str], problem: str) 
         ("{policy: round-robin}", "need policy capacity-tiers, not round-robin"),
         ("{policy: weighted-least-request}", "need policy capacity-tiers, not weighted-"),
         ("{policy: ring-hash, hash: {header: x}}", "need policy capacity-tiers, not ring-hash"),
-        ("{locality: nearest}", "do not go with locality nearest"),
     ],
 )
-def test_classes_need_tiers_and_replicas_wherever_they_are(balancing: str, problem: str) -> None:
+def test_classes_need_tiers(balancing: str, problem: str) -> None:
     more = f"    balancing: {balancing}\n"
     assert refusal(AT_LENGTH, more=more).startswith(f"f.yaml:5: pools[0].classes: {problem}")
 

@@ -62,7 +62,8 @@ def test_a_replicas_settings_are_the_entry_without_its_id_lease_included() -> No
 
 def test_a_config_is_a_mapping() -> None:
     assert refusal("# a list\n\n- admin\n") == (
-        "plimsoll.yaml:3: must be a mapping with the keys admin, xds, store, pools, not a list"
+        "plimsoll.yaml:3: must be a mapping with the keys admin, xds, store, identity, pools,"
+        " not a list"
     )
 
 
@@ -176,7 +177,7 @@ def test_a_route_has_no_query_because_envoy_would_never_match_it() -> None:
 def test_the_api_needs_a_token_off_loopback() -> None:
     assert refusal('admin:\n  address: "0.0.0.0:8080"\n') == (
         "plimsoll.yaml:2: admin.address: 0.0.0.0:8080 can be reached from other machines: set"
-        " token_file to a file that holds a token, or listen on 127.0.0.1"
+        " token_file to a file that holds a token, or tls with clients, or listen on 127.0.0.1"
     )
 
 

@@ -12,7 +12,14 @@ from controlplane.config.access import ScrapingSettings
 from controlplane.config.balancing import BalancingSettings
 from controlplane.config.config import AdminSettings, StoreSettings, XdsSettings
 from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.identity import (
+    AdminTlsSettings,
+    CaSettings,
+    IdentitySettings,
+    XdsTlsSettings,
+)
 from controlplane.config.memory import MemorySettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import FAMILIES, MetricsSettings
 from controlplane.config.pool import (
     ListenerSettings,
@@ -20,9 +27,10 @@ from controlplane.config.pool import (
     RouteSettings,
 )
 from controlplane.config.replica import Locality, ReplicaEntry
+from controlplane.config.tls import ListenerTls, UpstreamSettings, UpstreamTls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-BLOCK, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+BLOCK, TLS, CLASSES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 LEAST = """
 pools:
   - name: minilm
@@ -41,6 +49,17 @@ def test_the_classes_that_it_shows_are_read() -> None:
     assert [it.name for it in pool.classes or ()] == ["nightly", "index", "long"]
 
 
+def test_it_shows_every_key_of_tls() -> None:
+    config, data = load_config(TLS, "page"), yaml.safe_load(TLS)
+    assert data["admin"]["tls"].keys() == AdminTlsSettings.model_fields.keys()
+    assert data["xds"]["tls"].keys() == XdsTlsSettings.model_fields.keys()
+    assert data["identity"]["ca"].keys() == CaSettings.model_fields.keys()
+    assert config.identity.ca == CaSettings(path="ca")
+    fields = XdsTlsSettings.model_fields
+    assert config.xds.tls is not None
+    assert config.xds.tls.max_connection_age == fields["max_connection_age"].default
+
+
 def test_it_shows_every_key() -> None:
     data = yaml.safe_load(BLOCK)
     (pool,) = data["pools"]
@@ -50,13 +69,16 @@ def test_it_shows_every_key() -> None:
         (AdminSettings, data["admin"]),
         (XdsSettings, data["xds"]),
         (StoreSettings, data["store"]),
+        (IdentitySettings, data["identity"]),
         (PoolEntry, pool),
         (ListenerSettings, pool["listener"]),
+        (UpstreamSettings, pool["upstream"]),
         (RouteSettings, pool["route"]),
         (BalancingSettings, pool["balancing"]),
         (HealthCheckSettings, pool["health_check"]),
         (MetricsSettings, {**pool["metrics"], **dict.fromkeys(FAMILIES)}),
         (MemorySettings, pool["memory"]),
+        (MeshSettings, pool["mesh"]),
         (ScrapingSettings, pool["scraping"]),
         (ReplicaEntry, replica),
         (Locality, replica["locality"]),
@@ -65,5 +87,7 @@ def test_it_shows_every_key() -> None:
         assert keys.keys() == model.model_fields.keys(), model
     for key in ClassMatch.model_fields:
         assert f"`{key}" in PAGE
+    for key in (*ListenerTls.model_fields, *UpstreamTls.model_fields):
+        assert f"{key}: " in BLOCK
     for family in FAMILIES:
         assert f"`{family}`" in PAGE

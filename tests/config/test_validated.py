@@ -27,6 +27,7 @@ def refused(
 def test_a_whole_replica_is_read() -> None:
     body = {
         "address": "10.0.0.1:80",
+        "ingress": "10.0.0.1:443",
         "slots": 2,
         "locality": {"region": "eu", "zone": "a"},
         "labels": {"gpu.model": "L4"},

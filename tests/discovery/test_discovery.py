@@ -57,7 +57,7 @@ class Run:
             sleep=self._sleep,
         )
 
-    def _discover(self) -> None:
+    async def _discover(self) -> None:
         before = self.plane.fleet
         self.plane.discover(0.0)
         self.changes += self.plane.fleet is not before

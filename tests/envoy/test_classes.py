@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.config import Address, ClassMatch, PoolSettings, validated
 from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
@@ -219,6 +220,9 @@ class Sink:
 
     def __init__(self) -> None:
         self.reports, self.count = LoadReports(), 0
+
+    def came(self, reporter: object, place: Place) -> None:
+        """Where it runs says nothing here."""
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.count += 1

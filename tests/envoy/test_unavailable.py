@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import trustme
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
+from tests.authority import Files
 from tests.envoy.faulty import FaultyReplica
 from tests.envoy.pools import pool, pool_of, running
 from tests.processes import Plimsoll, free_port, serving, until
@@ -23,6 +25,14 @@ ROWS = [
     if re.match(r"\| \d{3} ", line)
 ]
 """Status, flags, details, cause, what explain says, what to do."""
+
+
+EXPLAINED = {
+    "Not known to Envoy yet": ("loading",),
+    "Gone for": ("dying", "poison"),
+    "Its certificate is not trusted": ("untrusted",),
+}
+"""The pools of which explain says so."""
 
 
 class World:
@@ -46,8 +56,14 @@ class World:
                 await each.start()
                 stack.callback(each.die)
             ready, hung = [await stack.enter_async_context(replica()) for _ in range(2)]
+            files = Files(folder / "tls", trustme.CA(), "other.test")
+            secured = await stack.enter_async_context(replica(tls=files.server_context()))
+            tls = {"ca": str(files.ca), "server_name": "replica.test"}
+            untrusted = pool_of("untrusted", secured, upstream={"tls": tls})
             hung.answers.clear()
-            plane = await stack.enter_async_context(serving(folder, self.pools(ready, hung)))
+            plane = await stack.enter_async_context(
+                serving(folder, [*self.pools(ready, hung), untrusted])
+            )
             where = self.gateway
             data = bootstrap(
                 "gateway", plane.xds, admin_port=free_port(), gateway=where, log="json"
@@ -60,7 +76,7 @@ class World:
                 return status == 200 and [len(each) for each in healthy] == [2, 4, 2]
 
             await until("the gateway serves every pool", are_there, 30)
-            for name in ("empty", "loading", "nowhere", "refusing", "hung"):
+            for name in ("empty", "loading", "nowhere", "refusing", "hung", "untrusted"):
                 await self.ask(f"/{name}/v1/embeddings")
             await self.ask("/ready/outside")
             await self.ask("/poison/v1/embeddings", text="poison")
@@ -68,9 +84,9 @@ class World:
                 each.die()
             await self.ask("/dying/v1/embeddings")
             hung.answers.set()
-            explained = ("empty", "loading", "dying", "poison")
+            explained = ("empty", "loading", "dying", "poison", "untrusted")
             said = {name: await why(plane, name) for name in explained}
-            lines = await self.logged(folder, 8)
+            lines = await self.logged(folder, 9)
             data = bootstrap(
                 "small",
                 plane.xds,
@@ -141,10 +157,8 @@ async def test_each_cause_on_the_page_has_these_flags_in_the_log(tmp_path: Path)
             (int(line["status"]), line["flags"]) for line in lines if details in line["details"]
         }
         assert (int(status), flags) in kinds, (cause, found)
-        if explained in ("Not known to Envoy yet", "Gone for"):
-            pools = ("loading",) if explained.startswith("Not") else ("dying", "poison")
-            for name in pools:
-                assert any(sentence.startswith(explained) for sentence in said[name]), said[name]
+        for name in EXPLAINED.get(explained, ()):
+            assert any(sentence.startswith(explained) for sentence in said[name]), said[name]
     assert said["empty"] == []
     # And the page has every one that was produced.
     on_page = {(int(status), flags) for status, flags, *_ in ROWS}

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds import ACCESS_LOGS as SERVICE
 from controlplane.xds import report_services
@@ -26,7 +27,7 @@ class Sink:
 
     messages: list[Sequence[Sample]] = field(default_factory=list)
 
-    def sampled(self, samples: Sequence[Sample]) -> None:
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
         self.messages.append(samples)
 
     @property

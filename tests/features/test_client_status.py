@@ -9,13 +9,13 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import grpc
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, SECRET
+from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds import SERVICES
 from controlplane.xds import client_status_service as client_status
 from controlplane.xds.client_status_service import SERVICE
 from tests.features.xds import Envoy, FixedCatalog, Plane, envoy, serving
 from tests.processes import DEADLINE
-from tests.xds.snapshots import Fixed, snapshot
+from tests.xds.snapshots import snapshot
 
 State = status_v3.ConfigStatus
 Client = admin_v3.ClientResourceStatus
@@ -86,14 +86,6 @@ async def test_contents_can_be_left_out() -> None:
             ("a", None),
             ("b", None),
         ]
-
-
-async def test_a_secret_is_never_shown() -> None:
-    secrets = Fixed(snapshot(secrets={"key": "hush"})._resources)
-    async with serving(FixedCatalog(secrets)) as plane, envoy(plane.address) as client:
-        await asked(client, SECRET, resource_names_subscribe=["key"])
-        (entry,) = (await ask(plane))["sidecar-1"].generic_xds_configs
-        assert (entry.name, entry.xds_config) == ("key", None)
 
 
 async def test_the_streams_of_a_node_are_one_client() -> None:

@@ -12,6 +12,7 @@ import envoy_data_plane.envoy.service.load_stats.v3 as load_stats_v3
 import grpc
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.telemetry import reporting
 from controlplane.telemetry.load import Endpoint, Load
 from controlplane.telemetry.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
@@ -30,6 +31,10 @@ class Sink:
 
     reports: list[tuple[object, LoadStats]] = field(default_factory=list)
     gone: list[object] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+
+    def came(self, reporter: object, place: Place) -> None:
+        self.places.append(place)
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.reports.append((reporter, stats))

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
 from controlplane.xds import SERVICES, Service
 from tests.features.xds import Envoy, FixedCatalog, SotwEnvoy, envoy, serving
 from tests.xds.client import Got
@@ -146,7 +146,10 @@ async def test_nothing_loaded_yet_is_unavailable_and_never_an_empty_set(
 
 
 @PROTOCOLS
-@BY_TYPE
+# Secrets are in no catalog; test_xds_secrets has them.
+@pytest.mark.parametrize(
+    "service", [it for it in SERVICES if it.type_url not in (None, SECRET)], ids=lambda it: it.noun
+)
 @pytest.mark.parametrize("named", [True, False], ids=["named", "implied"])
 async def test_a_service_of_one_type_serves_it_and_follows_changes(
     protocol: type[Envoy], service: Service, *, named: bool

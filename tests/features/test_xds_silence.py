@@ -8,6 +8,7 @@ from functools import partial
 import grpc
 import pytest
 
+from controlplane.balancing import Place
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
@@ -37,7 +38,7 @@ METHODS = [
 
 
 class Samples:
-    def sampled(self, samples: Sequence[Sample]) -> None:
+    def sampled(self, samples: Sequence[Sample], place: Place) -> None:
         raise AssertionError("nobody says anything")
 
 

@@ -27,8 +27,10 @@ from controlplane.xds import (
     Offer,
     PushObserver,
     SampleSink,
+    SecretsOf,
     Service,
     XdsServer,
+    XdsTls,
 )
 from tests.xds.client import Got
 
@@ -78,7 +80,10 @@ async def serving(
     loads: LoadSink | None = None,
     samples: SampleSink | None = None,
     health: HealthSink | None = None,
+    tls: XdsTls | None = None,
+    secrets: SecretsOf | None = None,
     clock: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Plane]:
     """Serve a catalog on a free port."""
     slot: Latest[Offer | None] = Latest(Offer(catalog, 0.0) if catalog else None)
@@ -96,7 +101,10 @@ async def serving(
         loads=loads,
         samples=samples,
         health=health,
+        tls=tls,
+        secrets=secrets,
         clock=clock,
+        wall_clock=wall_clock,
     )
     address = await server.start()
     try:

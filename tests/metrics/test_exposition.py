@@ -11,6 +11,7 @@ from controlplane import __version__
 from tests.metrics.exposed import everything, families, parsed, values
 from tests.metrics.test_fleet import busy_plane, plane
 from tests.plane.lives import SIZES, measured
+from tests.plane.test_zones import zoned
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
@@ -24,10 +25,12 @@ def described() -> dict[str, tuple[str, str]]:
 
 def exported() -> dict[str, tuple[str, str]]:
     """The same, as it is exported."""
-    found, parted = (
-        families(everything(each)) for each in (busy_plane(), measured(345, SIZES).plane)
+    planes = (busy_plane(), measured(345, SIZES).plane, zoned())
+    found, *others = (families(everything(each)) for each in planes)
+    with_series = (
+        next((it for each in (found, *others) if (it := each[name]).samples), found[name])
+        for name in found
     )
-    with_series = (family if family.samples else parted[name] for name, family in found.items())
     return {
         _name(family): (family.type, ", ".join(f"`{label}`" for label in _labels(family)))
         for family in with_series

@@ -8,7 +8,7 @@ from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.plane import catalog_if_healthy
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from tests.fleet.fleets import after, put
 
 
@@ -33,6 +33,7 @@ def test_every_replica_is_told_of_though_none_was_asked() -> None:
     assert {url: len(found) for url, found in held.resources.items()} == {
         CLUSTER: 2,
         ENDPOINT: 1,
+        SECRET: 0,
         LISTENER: 1,
         ROUTE: 1,
     }
@@ -60,7 +61,6 @@ def test_classes_that_are_named_take_the_place_of_that() -> None:
         (1, {}),
         (2, {"long_requests": "any-replica"}),
         (2, {"policy": "least-request"}),
-        (2, {"locality": "nearest"}),
     ],
 )
 def test_requests_are_not_parted_where_they_never_are(

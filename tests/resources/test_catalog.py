@@ -13,7 +13,6 @@ from controlplane.resources import pool_resources
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
 from controlplane.resources.policies import FULL_SCAN_HOSTS
-from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.resources.views import View
@@ -22,6 +21,9 @@ from tests.resources.decoded import TIER, catalog
 
 HEAVIER = Portion(TIER.tier, TIER.weight + 1)
 
+NAMED = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
+"""The types of which a pool has a resource of its own name."""
+
 
 def two_pools() -> Fleet:
     return after(PutPool("q", pool_settings(10001)), put("x", 5, pool="q"), fleet=a_pool(a=1, b=2))
@@ -29,32 +31,32 @@ def two_pools() -> Fleet:
 
 def resources(held: Catalog, pool: str = "p") -> dict[str, Resource]:
     """A pool's resource of each type."""
-    return {url: held.view(View()).type(url)[pool] for url in POOL_TYPES}
+    return {url: held.view(View()).type(url)[pool] for url in NAMED}
 
 
 def changed(before: Catalog, after_: Catalog, pool: str = "p") -> set[str]:
     """The types whose version is another."""
     old, new = resources(before, pool), resources(after_, pool)
-    return {url for url in POOL_TYPES if old[url].version != new[url].version}
+    return {url for url in NAMED if old[url].version != new[url].version}
 
 
 def encoded_anew(before: Catalog, after_: Catalog, pool: str = "p") -> set[str]:
     """The types of which there is another object."""
     old, new = resources(before, pool), resources(after_, pool)
-    return {url for url in POOL_TYPES if old[url] is not new[url]}
+    return {url for url in NAMED if old[url] is not new[url]}
 
 
 def test_every_pool_has_one_resource_of_each_type_and_a_cluster_for_retries() -> None:
     view = catalog(two_pools()).view(View())
     retries = {CLUSTER: ["p/retries", "q/retries"]}
-    assert {url: sorted(view.type(url)) for url in POOL_TYPES} == {
-        url: sorted(["p", "q", *retries.get(url, ())]) for url in POOL_TYPES
+    assert {url: sorted(view.type(url)) for url in NAMED} == {
+        url: sorted(["p", "q", *retries.get(url, ())]) for url in NAMED
     }
 
 
 def test_an_empty_fleet_has_every_type_and_no_resource() -> None:
     view = catalog(Fleet()).view(View())
-    assert [view.type(url) for url in POOL_TYPES] == [{}] * len(POOL_TYPES)
+    assert [view.type(url) for url in NAMED] == [{}] * len(NAMED)
 
 
 def test_a_type_that_is_not_served_is_empty() -> None:
@@ -218,7 +220,7 @@ def test_equal_views_share_one_object() -> None:
 
 def test_a_view_shows_the_pools_it_names_of_each_type() -> None:
     view = catalog(two_pools()).view(View(("q",)))
-    assert {tuple(view.type(url)) for url in POOL_TYPES} == {("q",), ("q", "q/retries")}
+    assert {tuple(view.type(url)) for url in NAMED} == {("q",), ("q", "q/retries")}
 
 
 def test_unknown_pools_in_a_view_are_ignored() -> None:

@@ -200,19 +200,30 @@ def test_a_replica_that_a_retry_could_not_reach_gets_no_other() -> None:
     assert (found.consecutive_local_origin_failure, found.max_ejection_percent) == (1, 100)
 
 
-@pytest.mark.parametrize("status", ["429", "500", "503"])
-def test_refusals_count_against_a_replica_as_errors_do(status: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "status", "well"),
+    [
+        *[(":status", status, "404") for status in ("429", "500", "503")],
+        # RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE; and INVALID_ARGUMENT.
+        *[("grpc-status", status, "3") for status in ("8", "13", "14")],
+    ],
+)
+def test_refusals_count_against_a_replica_as_errors_do(name: str, status: str, well: str) -> None:
     for of in (decoded_cluster(a_pool_of(1)), retries()):
         outliers = http_options(of).outlier_detection
         assert outliers is not None
         assert outliers.error_matcher is not None
-        match = outliers.error_matcher.http_response_headers_match
-        assert match is not None
-        (header,) = match.headers
-        assert header.string_match is not None
-        assert header.string_match.safe_regex is not None
-        assert re.fullmatch(header.string_match.safe_regex.regex, status)
-        assert not re.fullmatch(header.string_match.safe_regex.regex, "404")
+        assert outliers.error_matcher.or_match is not None
+        matches = [it.http_response_headers_match for it in outliers.error_matcher.or_match.rules]
+        regexes = {
+            header.name: header.string_match.safe_regex.regex
+            for match in matches
+            if match is not None
+            for header in match.headers
+            if header.string_match is not None and header.string_match.safe_regex is not None
+        }
+        assert re.fullmatch(regexes[name], status)
+        assert not re.fullmatch(regexes[name], well)
 
 
 @pytest.mark.parametrize(

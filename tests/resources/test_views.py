@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.config import Address
+from controlplane.config import Address, validated
+from controlplane.config.tls import GatewayTls
 from controlplane.resources import catalog, views
 from controlplane.resources.bootstrap import XDS_CLUSTER, bootstrap
 from controlplane.resources.places import Place
+from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 from controlplane.resources.views import MAX_NAME, MAX_POOLS, METADATA_KEY, View
 
 
@@ -166,7 +168,7 @@ def test_a_sidecar_may_say_that_it_is_one() -> None:
 @pytest.mark.parametrize("role", ["Gateway", "", None, 1, ["gateway"]])
 def test_a_role_that_is_not_known_is_refused(role: object) -> None:
     assert refusal({"role": role}).startswith(
-        "node metadata plimsoll.role must be sidecar or gateway, not "
+        "node metadata plimsoll.role must be sidecar, gateway or ingress, not "
     )
 
 
@@ -223,6 +225,97 @@ def test_a_catalog_keeps_what_few_views_show(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(100):
         made.view(View(pools=(f"p{number}",)))
     assert len(made._views) <= 10
+
+
+INGRESS = {
+    "role": "ingress",
+    "pools": ["p"],
+    "listen": {"p": "10.0.0.1:443"},
+    "replica": "127.0.0.1:9001",
+}
+
+
+def test_an_ingress_says_where_it_listens_and_where_its_replica_is() -> None:
+    found = View.of({"plimsoll": INGRESS})
+    assert found.listen == (("p", Address("10.0.0.1", 443)),)
+    assert found.replica == Address("127.0.0.1", 9001)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pools": None},
+        {"pools": ["p", "q"]},
+        {"listen": {}},
+        {"listen": {"q": "10.0.0.1:443"}},
+        {"listen": {"p": "10.0.0.1:443", "q": "10.0.0.1:444"}},
+        {"replica": None},
+        {"replica": "localhost:1"},
+        {"replica": "10.0.0.1:443"},
+        {"role": "sidecar"},
+    ],
+)
+def test_an_ingress_that_says_something_else_is_refused(wrong: dict[str, object]) -> None:
+    assert refusal({**INGRESS, **wrong}).startswith("node metadata plimsoll.")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [ADS, SPIRE, SecretSource("/a/identity.json", "/b/roots.json"), SecretSource.in_folder("/a")],
+)
+def test_where_secrets_come_from_is_read_as_it_is_written(source: SecretSource) -> None:
+    assert View.of({"plimsoll": {"identity": source.to_metadata()}}).identity == source
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "files",
+        {},
+        [],
+        1.0,
+        {"source": "disk"},
+        {"source": "files"},
+        {"source": "files", "certificate": "/a", "roots": "b"},
+        {"source": "files", "certificate": "/a\n", "roots": "/b"},
+        {"source": "files", "certificate": "/" + "a" * 5000, "roots": "/b"},
+    ],
+)
+def test_secrets_from_nowhere_are_refused(identity: object) -> None:
+    assert refusal({"identity": identity}).startswith("node metadata plimsoll.identity.")
+
+
+TLS = {"certificates": [{"certificate": "/a.crt", "key": "/a.key"}], "client_ca": "/ca.crt"}
+
+
+def test_a_gateway_says_how_it_terminates_tls() -> None:
+    address = Address("0.0.0.0", 8000)
+    tls = validated(GatewayTls, TLS)
+    seen = view(role="gateway", listen={"*": "0.0.0.0:8000"}, tls=TLS)
+    assert seen == View(gateway=address, tls=tls)
+    made = bootstrap("n", Address("127.0.0.1", 1), gateway=address, gateway_tls=tls)
+    assert View.of(made["node"]["metadata"]).tls == tls
+
+
+@pytest.mark.parametrize(
+    ("tls", "sentence"),
+    [
+        ([], "node metadata plimsoll.tls must be a mapping"),
+        ({}, "node metadata plimsoll.tls: certificates: "),
+        ({"certificates": []}, "node metadata plimsoll.tls: certificates: "),
+        (
+            {"certificates": [{"certificate": "a.crt", "key": "/a.key"}]},
+            "node metadata plimsoll.tls: certificates[0].certificate: 'a.crt' must be an absolute",
+        ),
+    ],
+)
+def test_files_that_a_gateway_cannot_read_are_refused(tls: object, sentence: str) -> None:
+    said = {"role": "gateway", "listen": {"*": "0.0.0.0:8000"}, "tls": tls}
+    assert refusal(said).startswith(sentence)
+
+
+def test_a_sidecar_terminates_tls_as_its_pools_say() -> None:
+    assert "is for gateways" in refusal({"tls": TLS})
 
 
 def test_a_grpc_client_sees_pools_and_listens_nowhere() -> None:

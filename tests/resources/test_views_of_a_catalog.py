@@ -263,7 +263,8 @@ def test_clients_keep_what_they_have_of_pools_that_are_not_released() -> None:
         assert not seen.keeps(type_url, "q", "from before")
     assert seen.keeps(CLUSTER, "p:bulk", None)
     assert seen.keeps(CLUSTER, "a pool that nobody knows", None)
-    assert not seen.keeps(SECRET, "p", None)
+    assert seen.keeps(SECRET, "p/certificate", None)
+    assert not seen.keeps(SECRET, "q/certificate", None)
 
 
 def test_an_assignment_without_replicas_is_nothing_to_keep() -> None:

@@ -78,8 +78,8 @@ async def test_those_who_share_a_commit_are_each_named_in_their_order(tmp_path: 
 
 async def test_what_nobody_waited_for_is_noted_and_written_soon(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
-        here.registry.declare(FOLDER)
-        find(here, 1)
+        await here.registry.declare(FOLDER)
+        await find(here, 1)
         await here.ask(put("a", 2, ttl="30s"), who="gpu-7")
         await here.pass_time(31)
         await here.ask(Heartbeat("p", "a"), who="gpu-7")
@@ -108,7 +108,7 @@ async def test_while_the_disk_fails_all_is_noted_and_written_when_it_can_be(
 ) -> None:
     async with kept(tmp_path) as here:
         here.store.fails = True
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         await here.pass_time(TICK)
         assert said(here) == [("config file", "added", None), ("config file", "added", "a")]
         here.store.fails = False
@@ -120,10 +120,10 @@ async def test_what_comes_between_a_write_and_its_answer_is_noted_before_it(
     tmp_path: Path,
 ) -> None:
     async with kept(tmp_path) as here:
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         await here.pass_time(TICK)
         asked = await here.writing(put("b", 2))
-        here.registry.declare(file(p={"a": 1, "c": 3}))
+        await here.registry.declare(file(p={"a": 1, "c": 3}))
         here.finish()
         await asked
         assert said(here)[2:] == [("config file", "added", "c"), ("somebody", "added", "b")]
@@ -135,10 +135,10 @@ async def test_of_what_was_overtaken_while_it_was_written_nothing_is_left_on_dis
     tmp_path: Path,
 ) -> None:
     async with kept(tmp_path) as here:
-        here.registry.declare(file(p={"a": 1, "b": 2, "c": 3}))
+        await here.registry.declare(file(p={"a": 1, "b": 2, "c": 3}))
         await here.pass_time(TICK)
         asked = await here.writing(Drain("p", "a"))
-        here.registry.declare(file(p={"b": 2, "c": 3}))
+        await here.registry.declare(file(p={"b": 2, "c": 3}))
         here.finish()
         with pytest.raises(Refused):
             await asked

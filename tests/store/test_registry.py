@@ -89,11 +89,11 @@ async def test_a_command_whose_check_fails_while_it_waits_is_refused(tmp_path: P
             raise Refused("conflict", "there are two already")
 
     async with kept(tmp_path) as here:
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         here.store.may_go_on.clear()
         asked = asyncio.create_task(here.registry.apply(put("b", 2), here.now, small))
         await asyncio.sleep(0)
-        here.registry.declare(file(p={"a": 1, "c": 3}))
+        await here.registry.declare(file(p={"a": 1, "c": 3}))
         here.finish()
         with pytest.raises(Refused, match="there are two already"):
             await asked
@@ -191,7 +191,7 @@ async def test_whoever_goes_away_is_served_all_the_same(tmp_path: Path) -> None:
 async def test_what_nobody_waits_for_is_tried_again_only_now_and_then(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         here.store.fails = True
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         await here.pass_time(TICK)
         writes = len(here.store.writes)
 
@@ -211,7 +211,7 @@ async def test_what_nobody_waits_for_is_tried_again_only_now_and_then(tmp_path: 
 async def test_a_changed_file_is_used_when_the_disk_fails(tmp_path: Path) -> None:
     async with kept(tmp_path) as here:
         here.store.fails = True
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         assert ports(here.fleet) == {"a": 1}
         assert here.changes == 1
 
@@ -220,11 +220,11 @@ async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_re
     tmp_path: Path,
 ) -> None:
     async with kept(tmp_path) as here:
-        here.registry.declare(file(p={"a": 1}))
+        await here.registry.declare(file(p={"a": 1}))
         here.store.may_go_on.clear()
         asked = here.soon(put("b", 2))
         await asyncio.sleep(0)
-        here.registry.declare(file(p={"a": 1, "c": 3}))
+        await here.registry.declare(file(p={"a": 1, "c": 3}))
         assert ports(here.fleet) == {"a": 1, "c": 3}
         drained = here.soon(Drain("p", "b"))
         await asyncio.sleep(0)

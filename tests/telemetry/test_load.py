@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.telemetry.arrivals import MOST_COUNTED
 from controlplane.telemetry.load import (
     FORGOTTEN,
     STEP,
@@ -348,6 +349,36 @@ def test_an_envoy_that_sends_a_replica_nothing_has_no_say_in_whether_that_fails(
     assert found is not None
     assert found.part == pytest.approx(0.5, abs=0.1)
     assert reports.failing(Endpoint("p", "127.0.0.1", 1), 20.0) is None
+
+
+def test_what_envoys_of_a_place_send_counts_when_it_is_sent_and_by_class() -> None:
+    reports = LoadReports()
+    reports.arrivals.came("one", "eu/a")
+    reports.arrivals.came("two", "eu/b")
+    reports.record("one", {A: Load(0, 0, 30)}, 1.0, 1.0)
+    reports.record("one", {A: Load(10, 2, 40)}, 1.0, 2.0)
+    bulk = {"bulk": Load(3, 0, 4)}
+    reports.record("two", {A: Load(5, 0, 6, bulk), B: Load(1, 0, 0)}, 1.0, 2.0)
+    reports.record("unknown", {A: Load(5, 0, 0)}, 1.0, 2.0)
+    assert reports.arrivals.of("p") == {
+        ("", "eu/a"): 52,
+        ("", "eu/b"): 5,
+        ("bulk", "eu/b"): 7,
+    }
+    reports.record("two", {}, 1.0, 3.0)
+    assert reports.arrivals.of("p")["bulk", "eu/b"] == 7
+    assert reports.copy().arrivals.of("p") == reports.arrivals.of("p")
+    reports.arrivals.forget("p")
+    assert reports.arrivals.of("p") == {}
+
+
+def test_what_a_place_sent_is_kept_when_its_envoys_connect_anew_but_not_of_any_number() -> None:
+    reports = LoadReports()
+    for number in range(2 * MOST_COUNTED):
+        reports.arrivals.came(number, f"zone-{number}")
+        reports.record(number, {A: Load(1, 0, 0)}, 1.0, 1.0)
+        reports.gone(number, 2.0)
+    assert 1 < len(reports.arrivals.of("p")) <= MOST_COUNTED + 1
 
 
 def test_an_even_part_of_what_several_replicas_had_says_of_none_that_it_fails() -> None:

@@ -3,10 +3,12 @@
 import math
 from bisect import bisect_right
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controlplane.balancing.candidates import BIMODAL
 from controlplane.telemetry.sizes import HALF_LIFE, LARGEST, REMEMBERED, Side, Sizes
 
 BIN = 2**0.25
@@ -99,6 +101,19 @@ def test_searches_and_bulk_are_parted_between_the_two(searches: int, bulk: int) 
     assert (split.below.requests, split.above.requests) == (searches, bulk)
     assert 70 < split.separation < 95
     assert split.requests_above == pytest.approx(bulk / (searches + bulk))
+
+
+def test_a_gap_between_sizes_is_told_from_a_wide_spread() -> None:
+    random = np.random.default_rng(1)
+    spread, classes = Sizes(), Sizes()
+    spread.add([int(size) + 1 for size in random.lognormal(6.0, 2.0, 2_000)], 1.0)
+    classes.add([int(size) for size in random.integers(100, 150, 1_800)], 1.0)
+    classes.add([int(size) for size in random.integers(8_000, 12_000, 200)], 1.0)
+    wide, gap = spread.threshold(), classes.threshold()
+    assert wide is not None
+    assert gap is not None
+    assert wide.separation > 10
+    assert wide.explained < BIMODAL < gap.explained
 
 
 def test_two_large_requests_among_a_thousand_small_ones_are_a_class_by_their_bytes() -> None:

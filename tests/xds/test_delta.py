@@ -288,9 +288,9 @@ def test_types_do_not_mix() -> None:
     for url in TYPE_URLS:
         client.request(url, subscribe=["a"])
     assert [(got.type_url, got.resources, got.removed) for got in client.accept_all()] == [
+        (SECRET, {}, ["a"]),
         (CLUSTER, {"a": "1"}, []),
         (ENDPOINT, {}, ["a"]),
-        (SECRET, {}, ["a"]),
         (LISTENER, {"a": "2"}, []),
         (ROUTE, {}, ["a"]),
     ]

@@ -2,10 +2,11 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, TYPE_URLS
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, SECRET, TYPE_URLS
+from controlplane.resources.secrets import Secrets
 from controlplane.xds import Node, ProtocolError, Unserved
 from tests.xds.client import DeltaClient, SotwClient
-from tests.xds.snapshots import snapshot
+from tests.xds.snapshots import resource, snapshot
 
 Protocol = type[DeltaClient] | type[SotwClient]
 KINDS = ("clusters", "endpoints", "secrets", "listeners", "routes")
@@ -70,6 +71,7 @@ def test_an_aggregated_stream_without_a_type_is_an_invalid_argument(protocol: Pr
 def test_a_stream_of_one_type_need_not_name_it(protocol: Protocol, url: str) -> None:
     kind = dict(zip(TYPE_URLS, KINDS, strict=True))[url]
     client = protocol(snapshot(**{kind: {"a": "1"}}), only=url)
+    client.stream.secrets = Secrets(resource(SECRET, "a", "1"))
     client.want("", "a")
     got = client.got()
     assert (got.type_url, got.resources) == (url, {"a": "1"})

@@ -120,12 +120,26 @@ class Node(Answer):
     types: tuple[NodeType, ...]
     disagrees: tuple[Disagreement, ...] = ()
     """Replicas whose health it sees differently."""
+    identity: str = ""
+    """The SPIFFE id of its certificate; empty without TLS."""
+
+
+class RefusedNode(Answer):
+    """A client of xDS that was not admitted within the last ten minutes."""
+
+    id: str
+    """The node that its certificate names; an IP address where it names none."""
+    peer: str
+    """Where it came from last."""
+    reason: str
+    age_s: float
 
 
 class NodeList(Answer):
-    """The connected Envoys."""
+    """The connected Envoys, and those that were refused."""
 
     nodes: tuple[Node, ...]
+    refused: tuple[RefusedNode, ...] = ()
 
 
 class AuditEntry(Answer):
@@ -182,6 +196,19 @@ class Preview(Answer):
     resources: dict[str, dict[str, Any]]
     """The resources of the pools that change, as Envoys would get them, by type and name."""
     diff: tuple[Difference, ...]
+
+
+class Joined(Answer):
+    """A node's certificate."""
+
+    certificate: str
+    """The certificate, and the one that signed it, in PEM."""
+
+    roots: str
+    """The certificates to trust, in PEM."""
+
+    expires: float
+    """When the certificate ends, in seconds since 1970."""
 
 
 class Live(Answer):

@@ -7,13 +7,22 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from controlplane.api.schema.answers import Answer, Audit, Live, NodeList, Put, Ready
+from controlplane.api.schema.answers import (
+    Answer,
+    Audit,
+    Joined,
+    Live,
+    NodeList,
+    Put,
+    Ready,
+)
 from controlplane.api.schema.pools import Pool, PoolList
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
     Change,
+    JoinRequest,
     Page,
     Query,
     Removal,
@@ -251,7 +260,7 @@ LIST_NODES: Final = Operation(
     path="/v1/nodes",
     summary="List the connected Envoys",
     description="For each: what it was sent and has acknowledged of every type, and its last"
-    " rejection.",
+    " rejection. `refused` has clients whose certificate was not admitted.",
     answers={_OK: NodeList},
 )
 FOLLOW_EVENTS: Final = Operation(
@@ -285,6 +294,20 @@ READ_METRICS: Final = Operation(
     description="In Prometheus' text format, or in OpenMetrics where `Accept` asks for it.",
     answers={_OK: None},
     media="text/plain",
+)
+JOIN: Final = Operation(
+    id="join",
+    method="POST",
+    path="/v1/join",
+    role=None,
+    summary="Get a node's certificate",
+    description="For a join token of `plimsoll ca token`, which is used up, or for the certificate"
+    " until now and a request of the same key. Of the request only the public key counts. Needs no"
+    " token for the API; without `identity.ca` in the config nothing is issued.",
+    answers={_OK: Joined},
+    body=JoinRequest,
+    example={"node": "search-1", "csr": "-----BEGIN CERTIFICATE REQUEST-----", "token": "…"},
+    errors=(HTTPStatus.FORBIDDEN, _NOT_FOUND),
 )
 IS_LIVE: Final = Operation(
     id="isLive",
@@ -322,6 +345,7 @@ OPERATIONS: Final = (
     FOLLOW_EVENTS,
     READ_AUDIT,
     READ_METRICS,
+    JOIN,
     IS_LIVE,
     IS_READY,
 )

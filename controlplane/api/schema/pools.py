@@ -13,6 +13,7 @@ from controlplane.config import (
 )
 from controlplane.config.classes import ObjectiveSettings
 from controlplane.config.health_check import HealthCheckSettings
+from controlplane.config.mesh import MeshSettings
 from controlplane.config.pool import ListenerSettings, RouteSettings
 
 
@@ -54,6 +55,14 @@ class Metrics(Answer, settings=MetricsSettings):
     """How replicas are scraped; the rest is in `document()`."""
 
     profile: str
+
+
+class Mesh(Answer, settings=MeshSettings):
+    """Mutual TLS between the Envoys of clients and those beside replicas."""
+
+    mode: Annotated[str, one_of("off", "permissive", "strict")]
+    clients: tuple[str, ...] | None = None
+    """Who may use the pool; None: every node of the trust domain."""
 
 
 class Counts(Answer):
@@ -122,6 +131,36 @@ class ServedClass(Answer):
     """Part of the pool's work that the class is, 0 to 1; None before requests go by class."""
 
 
+class SentTo(Answer):
+    """A part of a zone's requests."""
+
+    region: str
+    zone: str
+    """That it goes to; both empty: no zone."""
+    part: float
+    """0 to 1."""
+
+
+class Zone(Answer):
+    """A zone, and where its Envoys send the requests of a class."""
+
+    class_name: str
+    """Empty for all that no class of its own takes."""
+    region: str
+    zone: str
+    """Both empty: Envoys, or replicas, that do not say where they run."""
+    envoys: int
+    """That use the pool and run there."""
+    demand: float | None = None
+    """Tokens per second that their requests are; None where none were counted."""
+    capacity: float | None = None
+    """Tokens per second that its replicas carry; None where none was measured."""
+    stays: float
+    """Part of its requests that its own replicas get, 0 to 1."""
+    spills: tuple[SentTo, ...]
+    """The others."""
+
+
 class FoundIn(Answer):
     """How a source does in which replicas are found."""
 
@@ -157,6 +196,7 @@ class Pool(InForce, Declared):
     health_check: HealthCheck
     metrics: Metrics
     memory: dict[str, Any]
+    mesh: Mesh
     source: Annotated[str, one_of("file", "api")]
     """Who declared it."""
     suspect: bool
@@ -166,6 +206,10 @@ class Pool(InForce, Declared):
     anywhere."""
     parting_reasons: tuple[str, ...] = ()
     """Why its requests are parted as they are, or why they are not, in sentences."""
+    zones: tuple[Zone, ...] | None = None
+    """What arises in each zone and where it goes; None where Envoys use all replicas alike."""
+    zone_reasons: tuple[str, ...] = ()
+    """The same in sentences."""
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts

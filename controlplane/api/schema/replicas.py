@@ -147,6 +147,8 @@ class Replica(Weighed, InForce, Declared):
     pool: str
     id: str
     address: str
+    ingress: str | None = None
+    """Where an Envoy beside it takes its requests; None: it takes them itself."""
     slots: int | None = None
     """Requests that it computes at the same time; None: that is learned."""
     locality: ReplicaLocality

@@ -131,6 +131,28 @@ class AuditPage(Query):
     """Only entries with a smaller number: the page before this one has it as `next`."""
 
 
+class JoinRequest(Settings):
+    """What a node shows to get its certificate: a join token, or the certificate that it has."""
+
+    node: str = Field(pattern=r"^[A-Za-z0-9._-]{1,255}$")
+    """The node's id."""
+
+    csr: str = Field(min_length=1, max_length=16_384)
+    """A certificate request in PEM with a key of the elliptic curve P-256; only the key counts."""
+
+    token: str | None = Field(default=None, min_length=1, max_length=256)
+    """A join token, which is used up."""
+
+    certificate: str | None = Field(default=None, min_length=1, max_length=65_536)
+    """In place of a token: the certificate until now, and the one that signed it, in PEM."""
+
+    @model_validator(mode="after")
+    def _shows_one_thing(self) -> Self:
+        if (self.token is None) == (self.certificate is None):
+            raise SettingsError("give either token or certificate", ("token",))
+        return self
+
+
 class ReplicaBatch(Settings):
     """Replicas to add or change together; replicas that are not named stay as they are."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, NoReturn, TypeVar
 
-from controlplane.cli.admin import Api
+from controlplane.cli.admin import Api, files_of_environment
 from controlplane.cli.failure import USAGE, fail
 from controlplane.client import Client, Pool
 from controlplane.config import parse_duration
@@ -91,7 +91,11 @@ def order(given: Given) -> Order:
     if envoys and not given.pool and not given.admin:
         _wrong("--pool", "with --envoy-admin, name the pool: it is the name of Envoy's cluster")
     token = os.environ.get("PLIMSOLL_TOKEN", "").strip()
-    pool = _pool(given, Api(given.admin, token, "--admin")) if given.admin else None
+    pool = (
+        _pool(given, Api(given.admin, token, "--admin", **files_of_environment()))
+        if given.admin
+        else None
+    )
     model = given.model or (pool.model if pool else None)
     bodies = [_body(given, target, model) for target in targets]
     if objective is None and pool is not None and pool.objective is not None:

@@ -1,0 +1,120 @@
+"""The command line: rounds of slots in shuffled order, then certificates that change under load."""
+
+import asyncio
+import json
+import math
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import click
+
+from benchmarks import machine
+from benchmarks.figures import Progress
+from benchmarks.mesh.report import SIZES, Slot, table
+from benchmarks.mesh.worlds import PLAIN, WAYS, World, worlds
+from controlplane.tools.load.generator import Generator
+from controlplane.tools.load.schedule import Departure, Step, schedule
+
+RESULTS: Final = Path(__file__).parent / "results"
+
+RATES: Final = {"1 KB": 200.0, "200 KB": 50.0}
+"""Requests per second."""
+SETTLE: Final = 1.0
+"""Seconds of each slot that do not count."""
+RENEWALS: Final = 0.5
+"""Seconds between two changes of every certificate."""
+
+
+@click.command
+@click.option("--rounds", type=click.IntRange(1, 100), help="Of everything; 10, quick 3.")
+@click.option("--quick", is_flag=True, help="Three minutes, to try it out.")
+def main(rounds: int | None, *, quick: bool) -> None:
+    """Measure what a second Envoy and mutual TLS cost a request."""
+    seconds = 6.0 if quick else 12.0
+    with tempfile.TemporaryDirectory(prefix="bench-mesh-") as folder:
+        try:
+            asyncio.run(_main(rounds or (3 if quick else 10), seconds, Path(folder), quick=quick))
+        except asyncio.CancelledError:
+            click.echo("\nterminated; nothing is written", err=True)
+            sys.exit(128 + signal.SIGTERM)
+
+
+async def _main(rounds: int, seconds: float, folder: Path, *, quick: bool) -> None:
+    this = asyncio.current_task()
+    assert this is not None
+    # As Ctrl-C does by itself: contexts close, so everything that was started ends.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    described = machine.describe()
+    head = " · ".join(f"{name} {value}" for name, value in described.items())
+    click.echo(head)
+    progress, slots, random = Progress(), list[Slot](), Random(1)
+    async with worlds(folder) as (found, renew):
+        for number in range(1, rounds + 1):
+            order = [(way, size) for way in WAYS for size in SIZES]
+            random.shuffle(order)
+            for way, size in order:
+                progress(f"round {number} of {rounds}: {WAYS[way]}, {size}")
+                slots.append(await _slot(found[way], way, size, number, seconds))
+        progress("certificates change")
+        renewed, renewals = await _renewed(found["mtls"], renew, 2 * seconds)
+    text = table(slots, WAYS, PLAIN) + (
+        f"\n\nCertificates of both Envoys changed {renewals} times under load:"
+        f" {renewed.failed} of {renewed.requests + renewed.failed} requests failed.\n"
+    )
+    click.echo(f"\n{text}")
+    data = {
+        "machine": {**described, "load_average_after": round(os.getloadavg()[0], 2)},
+        "slots": [asdict(each) for each in (*slots, renewed)],
+    }
+    # Results that are kept are named by when they began; a trial replaces the last one.
+    kept = "quick" if quick else str(described["when"])[:16].replace(":", "")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{kept}.md").write_text(f"{head}\n\n{text}")
+    (RESULTS / f"{kept}.json").write_text(json.dumps(data, indent=1) + "\n")
+    click.echo(f"written: {RESULTS / kept}.md and .json")
+
+
+async def _renewed(world: World, renew: Callable[[], None], seconds: float) -> tuple[Slot, int]:
+    """Mutual TLS under load while every certificate changes; and how often they did."""
+    load, count = asyncio.create_task(_slot(world, "mtls", "1 KB", 0, seconds)), 0
+    try:
+        while not (await asyncio.wait([load], timeout=RENEWALS))[0]:
+            renew()
+            count += 1
+        return await load, count
+    finally:
+        load.cancel()
+
+
+async def _slot(world: World, way: str, size: str, number: int, seconds: float) -> Slot:
+    rate, body = RATES[size], json.dumps({"input": "x" * SIZES[size]}).encode()
+    step = Step(0, rate, 0.0, SETTLE, seconds)
+    url = f"http://127.0.0.1:{world.port}/v1/embeddings"
+    generator = Generator([url], [step], most=256, timeout=30.0)
+    departures = (Departure(at, it, body=body) for at, it in schedule([step], number))
+    before = machine.cpu_seconds({way: world.pids})[way]
+    await generator.run(departures, asyncio.get_running_loop().time())
+    cpu = machine.cpu_seconds({way: world.pids})[way] - before
+    whole = generator.record.steps[0].whole
+    sent = max(generator.sent, 1)
+    return Slot(
+        way,
+        size,
+        number,
+        1000 * (whole.quantile(0.5) or math.nan),
+        1000 * (whole.quantile(0.99) or math.nan),
+        1000 * cpu / sent,
+        whole.requests - whole.failed,
+        whole.failed,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Issue while the control plane runs: follow the folder, sign for nodes, refuse the revoked."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+
+from controlplane.ca.certificates import (
+    CaError,
+    node_uri,
+    pool_uri,
+    public_key_of,
+    shown_leaf,
+)
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.leaves import Leaves
+from controlplane.identity import Identity, longest_match
+from controlplane.resources.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+SOON: Final = 90 * 86_400.0
+"""Seconds before the end of the intermediate from which the log says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a node that joins gets.
+
+    Attributes:
+        certificate: Its certificate, and the one that signed it, in PEM.
+        roots: The certificates to trust, in PEM.
+        expires: When its certificate ends, in seconds since 1970.
+    """
+
+    certificate: str
+    roots: str
+    expires: float
+
+
+class Issuer:
+    """Issues for nodes that have proven who they are."""
+
+    def __init__(
+        self,
+        folder: CaFolder,
+        trust_domain: str,
+        seconds: float,
+        ingresses: Mapping[str, Collection[str]],
+        *,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        """Read the folder.
+
+        Args:
+            folder: Of the certificate authority.
+            trust_domain: Of all ids.
+            seconds: How long leaves are valid.
+            ingresses: The pools whose replicas a node stands beside, by its id or by how it begins,
+                with a ``*`` at the end.
+            clock: Seconds since 1970.
+            random: A number from 0 to 1.
+
+        Raises:
+            CaError: The folder cannot be used, or is of another trust domain.
+        """
+        self._folder = folder
+        self._trust_domain = trust_domain
+        self._seconds = seconds
+        self._ingresses = ingresses
+        self._clock = clock
+        self._state = folder.state
+        # How many looks in a row have found that the folder cannot be used.
+        self._failures = 0
+        self._has_warned = False
+        content = folder.load(clock())
+        if content.authority.trust_domain != trust_domain:
+            raise CaError(
+                f"{folder.path} signs for {content.authority.trust_domain}, and"
+                f" identity.trust_domain is {trust_domain}"
+            )
+        self._leaves = Leaves(content, seconds, random)
+
+    def look(self) -> None:
+        """Follow what has changed in the folder; what cannot be used changes nothing."""
+        authority = self._leaves.content.authority
+        if authority.expires - self._clock() < SOON and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "%s: the intermediate certificate ends on %s; `plimsoll ca rotate` replaces it",
+                self._folder.path,
+                authority.certificate.not_valid_after_utc.date(),
+            )
+        state = self._folder.state
+        if state == self._state and not self._failures:
+            return
+        self._state = state
+        try:
+            self._leaves.adopt(self._folder.load(self._clock()))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old one stays
+            self._failures += 1
+            # At the first look one file of two may be on its way.
+            if self._failures == 2:
+                _log.error("the certificate authority stays as it was: %s", error)
+            return
+        self._failures = 0
+        _log.info("%s has changed and is in use", self._folder.path)
+
+    def secrets_of(self, identity: Identity) -> Snapshot:
+        """The leaf of a client and the roots that it trusts; the same until one of them changes."""
+        return self._leaves.secrets_of(self._uris(identity), self._clock())
+
+    def keep(self, connected: Iterable[Identity]) -> None:
+        """Forget the leaves of those who are not connected any more, in time."""
+        self._leaves.keep(map(self._uris, connected), self._clock())
+
+    def is_revoked(self, identity: Identity) -> bool:
+        """Whether a node or its certificate is revoked."""
+        return self._leaves.content.revoked.include(identity.node, identity.serial)
+
+    def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
+        """Issue the certificate by which a node connects.
+
+        Args:
+            node: Its id.
+            request: Its certificate request.
+            token: A join token, which is used up.
+            certificate: In place of a token: its certificate until now, of the key of the request.
+
+        Raises:
+            CaError: It is refused; the text says why.
+        """
+        now, content = self._clock(), self._leaves.content
+        uri = node_uri(self._trust_domain, node)
+        try:
+            key = public_key_of(request)
+        except CaError as error:
+            raise CaError(f"csr {error}") from None
+        if content.revoked.include(node):
+            raise CaError(f"node {node!r} is revoked")
+        if certificate is not None:
+            try:
+                leaf = shown_leaf(certificate, content.roots, now)
+            except CaError as error:
+                raise CaError(f"certificate {error}") from None
+            # Who signs with the key of a certificate has it. To repeat the request of another is of
+            # no use: what comes back is of that key again.
+            if leaf.public_key() != key or _uris_of(leaf) != [uri]:
+                raise CaError(f"certificate is not of node {node!r} and of the key in csr")
+            if content.revoked.include(node, leaf.serial_number):
+                raise CaError("certificate is revoked")
+        else:
+            # At last, so that a token is not used up by what is refused.
+            self._folder.redeem(token or "", node, now)
+        issued = content.authority.issue(key, [uri], now=now, seconds=self._seconds)
+        how = "with a join token" if certificate is None else "again"
+        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
+        return Joined(issued.chain.decode(), content.roots.decode(), issued.expires)
+
+    def _uris(self, identity: Identity) -> tuple[str, ...]:
+        pattern = longest_match(self._ingresses, identity.node)
+        pools = sorted(self._ingresses[pattern]) if pattern is not None else ()
+        return identity.spiffe_id, *(pool_uri(self._trust_domain, pool) for pool in pools)
+
+
+def _uris_of(leaf: x509.Certificate) -> list[str]:
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)

@@ -1,0 +1,238 @@
+"""``plimsoll ca``: the built-in certificate authority, from its keys to a node's certificate."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from controlplane.ca.certificates import (
+    CaError,
+    control_plane_uri,
+    key_pem,
+    new_key,
+    new_request,
+    node_uri,
+)
+from controlplane.ca.folder import CaFolder, Content
+from controlplane.ca.node_files import NodeFiles
+from controlplane.cli.admin import Api, api_options
+from controlplane.cli.failure import USAGE, fail
+from controlplane.config import parse_duration
+
+_NODE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+_PATTERN: Final = re.compile(r"[A-Za-z0-9._-]{0,255}\*?", re.ASCII)
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9.:-]{1,253}", re.ASCII)
+
+_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_out = click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for certificate.pem, key.pem and roots.pem.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one object.")
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """End with a sentence when a command cannot do what was asked."""
+
+    @wraps(command)
+    def telling(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except CaError as error:
+            fail(str(error))
+        except OSError as error:
+            fail(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+
+    return telling
+
+
+@click.group
+def command() -> None:
+    """Make a certificate authority, and the certificates of nodes."""
+
+
+@command.command
+@_folder
+@click.option(
+    "--trust-domain",
+    default="plimsoll.local",
+    show_default=True,
+    help="Of all SPIFFE ids; identity.trust_domain in the config.",
+)
+@_told
+def init(folder: Path, trust_domain: str) -> None:
+    """Make a root and an intermediate in DIR, which only you may read.
+
+    root.key signs nothing but the intermediate: keep it elsewhere.
+    """
+    _check("--trust-domain", trust_domain, _TRUST_DOMAIN)
+    CaFolder(folder).create(trust_domain, time.time())
+    click.echo(f"{folder} signs for {trust_domain}; set identity.ca.path to it")
+
+
+@command.command
+@_folder
+@click.argument("node", required=False)
+@click.option("--control-plane", is_flag=True, help="For the control plane instead of a node.")
+@click.option(
+    "--host", "hosts", multiple=True, help="Host name or IP address to name too; repeat for more."
+)
+@click.option("--ttl", default="2160h", show_default=True, help="How long it is valid.")
+@_out
+@_json
+@_told
+def issue(
+    folder: Path,
+    node: str | None,
+    control_plane: bool,
+    hosts: Sequence[str],
+    ttl: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Write the first certificate of NODE, with its key, and the roots that it trusts."""
+    if (node is None) != control_plane:
+        fail("name a NODE, or say --control-plane", USAGE)
+    for host in hosts:
+        _check("--host", host, _HOST)
+    content, seconds = _content(folder), _seconds(ttl)
+    domain = content.authority.trust_domain
+    if node is not None:
+        _check("NODE", node, _NODE)
+        if content.revoked.include(node):
+            raise CaError(f"node {node!r} is revoked; its line in {folder}/revoked.txt says so")
+    uri = control_plane_uri(domain) if node is None else node_uri(domain, node)
+    key = new_key()
+    issued = content.authority.issue(
+        key.public_key(), [uri], hosts, now=time.time(), seconds=seconds
+    )
+    NodeFiles(out).write(issued.chain, content.roots, key_pem(key))
+    _say(out, uri, issued.serial, issued.expires, as_json=as_json)
+
+
+@command.command
+@_folder
+@click.argument("node")
+@click.option("--ttl", default="1h", show_default=True, help="How long it may be used.")
+@_json
+@_told
+def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
+    """Make a token with which NODE joins once, by `plimsoll ca join`.
+
+    A * at the end of NODE stands for any further characters. Only a hash of the token is kept.
+    """
+    if not node or not _PATTERN.fullmatch(node):
+        fail(f"NODE {node!r} is no node id, with a * at its end or without", USAGE)
+    seconds = _seconds(ttl)
+    _content(folder)
+    now = time.time()
+    expires = now + seconds
+    CaFolder(folder).forget_tokens(now)
+    made = CaFolder(folder).add_token(node, expires)
+    click.echo(json.dumps({"token": made, "expires": int(expires)}) if as_json else made)
+
+
+@command.command
+@_folder
+@click.argument("node", required=False)
+@click.option("--serial", help="Revoke this one certificate, by its serial number (hex).")
+@_told
+def revoke(folder: Path, node: str | None, serial: str | None) -> None:
+    """Refuse NODE from now on, whatever certificate it shows, and give it none.
+
+    A control plane that runs ends its streams within seconds. Envoys go on trusting its
+    certificate until that ends: leaves are short-lived for this reason.
+    """
+    if (node is None) == (serial is None):
+        fail("name a NODE, or one certificate by --serial", USAGE)
+    number = None
+    if node is not None:
+        _check("NODE", node, _NODE)
+    if serial is not None:
+        if not re.fullmatch(r"[0-9A-Fa-f]{1,40}", serial):
+            fail(f"--serial {serial!r} is no serial number in hexadecimal digits", USAGE)
+        number = int(serial, 16)
+    _content(folder)
+    CaFolder(folder).revoke(node=node, serial=number)
+
+
+@command.command
+@_folder
+@_told
+def rotate(folder: Path) -> None:
+    """Take the next of three steps to a new root: trust both, issue by the new one, trust it alone.
+
+    Each step tells what has to be waited for before the next.
+    """
+    click.echo(CaFolder(folder).rotate(_content(folder).authority.trust_domain, time.time()))
+
+
+@command.command
+@click.argument("node")
+@click.option(
+    "--join-token",
+    envvar="PLIMSOLL_JOIN_TOKEN",
+    help="Of `plimsoll ca token`; better in PLIMSOLL_JOIN_TOKEN. Without one, a certificate that"
+    " is in --out already and still valid is replaced.",
+)
+@_out
+@_json
+@api_options
+@_told
+def join(node: str, join_token: str | None, out: Path, as_json: bool, api: Api) -> None:
+    """Have a control plane issue the certificate of NODE; the key never leaves this machine.
+
+    Run it again, without a token, from a timer: once half of the time of the certificate is over,
+    it is replaced, and Envoy takes the new one by itself.
+    """
+    _check("NODE", node, _NODE)
+    files = NodeFiles(out)
+    known = None if join_token else files.read()
+    if known is None and not join_token:
+        fail(f"there is no certificate in {out} yet: give --join-token", USAGE)
+    if known is not None and not known.is_half_over(time.time()):
+        click.echo(f"the certificate in {out} is in the first half of its time", err=True)
+        return
+    key = known.key if known is not None else new_key()
+    answer = api.ask(
+        lambda client: client.join(
+            node,
+            new_request(key),
+            token=join_token or None,
+            certificate=known.chain if known is not None else None,
+        )
+    )
+    serial = files.write(answer.certificate.encode(), answer.roots.encode(), key_pem(key))
+    _say(out, f"node {node}", serial, answer.expires, as_json=as_json)
+
+
+def _say(out: Path, name: str, serial: int, expires: float, *, as_json: bool) -> None:
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
+    if as_json:
+        click.echo(json.dumps({"name": name, "serial": f"{serial:x}", "expires": ends}))
+    else:
+        click.echo(f"{out}: {name}, serial {serial:x}, until {ends}")
+
+
+def _content(folder: Path) -> Content:
+    return CaFolder(folder).load(time.time())
+
+
+def _seconds(ttl: str) -> float:
+    try:
+        return parse_duration(ttl)
+    except ValueError as error:
+        fail(f"--ttl: {error}", USAGE)
+
+
+def _check(option: str, text: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(text):
+        fail(f"{option} {text!r} has characters in it that it must not have", USAGE)

@@ -1,0 +1,32 @@
+"""Certificates, SPIFFE ids, and which node may be served what. Pure: bytes and times come in.
+
+`certificates` reads and checks PEM; `admission` says who a client is and what it may have.
+"""
+
+from controlplane.identity.admission import (
+    Admission,
+    Identity,
+    NotAdmittedError,
+    longest_match,
+    name_of,
+)
+from controlplane.identity.certificates import (
+    Certificate,
+    CertificateError,
+    Credentials,
+    checked,
+    read_certificate,
+)
+
+__all__ = [
+    "Admission",
+    "Certificate",
+    "CertificateError",
+    "Credentials",
+    "Identity",
+    "NotAdmittedError",
+    "checked",
+    "longest_match",
+    "name_of",
+    "read_certificate",
+]

@@ -1,0 +1,101 @@
+"""Read certificates, and check that a certificate and a key can be served with."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+
+class CertificateError(ValueError):
+    """A certificate or a key cannot be used; the text is the end of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What matters of a certificate.
+
+    Attributes:
+        uris: Its subject alternative names that are URIs.
+        common_name: Of its subject; empty where it has none.
+        expires: Its notAfter, in seconds since 1970.
+        serial: Its serial number.
+    """
+
+    uris: tuple[str, ...]
+    common_name: str
+    expires: float
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a TLS server serves with, in PEM.
+
+    Attributes:
+        certificate: The server's, and those that lead to a root.
+        key: Its private key; it does not show in the text of the object.
+        client_ca: The roots of clients' certificates; None: clients show none.
+    """
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes | None
+
+
+def read_certificate(pem: bytes) -> Certificate:
+    """Read the first certificate.
+
+    Raises:
+        CertificateError: It is none.
+    """
+    try:
+        parsed = x509.load_pem_x509_certificate(pem)
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = tuple(names.get_values_for_type(x509.UniformResourceIdentifier))
+    except x509.ExtensionNotFound:
+        uris = ()
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise CertificateError("is not a certificate in PEM") from None
+    common = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    name = str(common[0].value) if len(common) == 1 else ""
+    return Certificate(uris, name, parsed.not_valid_after_utc.timestamp(), parsed.serial_number)
+
+
+def checked(credentials: Credentials, now: float) -> Credentials:
+    """Check what a server is to serve with; returns it.
+
+    Args:
+        credentials: As the files have it.
+        now: Seconds since 1970.
+
+    Raises:
+        CertificateError: The text begins with the key of the setting that is wrong.
+    """
+    chain = _certificates("certificate", credentials.certificate)
+    try:
+        key = load_pem_private_key(credentials.key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CertificateError("key holds no private key in PEM without a password") from None
+    if chain[0].public_key() != key.public_key():
+        raise CertificateError("key does not belong to the certificate")
+    begins, ends = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+    if ends.timestamp() <= now:
+        raise CertificateError(f"certificate expired at {_shown(ends)}")
+    if begins.timestamp() > now:
+        raise CertificateError(f"certificate is not valid before {_shown(begins)}")
+    if credentials.client_ca is not None:
+        _certificates("client_ca", credentials.client_ca)
+    return credentials
+
+
+def _certificates(key: str, pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise CertificateError(f"{key} holds no certificate in PEM") from None
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

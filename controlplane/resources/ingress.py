@@ -1,0 +1,277 @@
+"""The Envoy beside a replica: it ends the TLS of clients and hands their requests to the replica.
+
+It is to be as good as not there. What the replica does not take or not answer comes back to the
+client's Envoy as it would without an ingress, which tries again what it may, and no more.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.config.listener.v3 as listener_v3
+import envoy_data_plane.envoy.config.route.v3 as route_v3
+import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
+import envoy_data_plane.envoy.extensions.filters.listener.tls_inspector.v3 as tls_inspector_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
+import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+from controlplane.config import Address
+from controlplane.config.mesh import MeshSettings
+from controlplane.resources.addresses import socket_address
+from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
+from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
+from controlplane.resources.resource import CLUSTER, LISTENER, ROUTE, Resource
+from controlplane.resources.retries import ATTEMPTS, RETRY_HEADER, TRIES
+from controlplane.resources.routes import IDLE_AFTER
+from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.views import View
+
+if TYPE_CHECKING:
+    from controlplane.resources.catalog import Catalog
+
+INGRESS: Final = "ingress"
+"""The name of its listener, of its routes and of the cluster with the replica."""
+
+HELD: Final = timedelta(seconds=60)
+"""How much longer than a request may take a client's connection lasts. The Envoys of clients renew
+theirs far sooner; whoever does not must show a certificate that has not expired by then."""
+
+_NAMES: Final[Changes] = {
+    CLUSTER: frozenset((INGRESS, retry_cluster_of(INGRESS))),
+    LISTENER: frozenset((INGRESS,)),
+    ROUTE: frozenset((INGRESS,)),
+}
+
+
+class Ingress(Snapshot):
+    """What such an Envoy holds."""
+
+    def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
+        """Show an Envoy its part.
+
+        Args:
+            catalog: Of the fleet.
+            view: Of the Envoy: its one pool, where it listens, and where its secrets are.
+            replica: Where it hands requests on.
+        """
+        self._catalog = catalog
+        self._view = view
+        self._replica = replica
+        self._pool = view.listen[0][0]
+
+    @property
+    def revision(self) -> Revision:
+        """That of the catalog."""
+        return self._catalog.revision
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """Its listener, its routes or a cluster, as long as there is the pool."""
+        held = self._catalog.pools.get(self._pool)
+        if held is None or name not in self.names(type_url):
+            return None
+        settings, (_, address) = held.pool.settings, self._view.listen[0]
+        domain, secrets = self._catalog.trust_domain, self._view.identity
+        if type_url == CLUSTER:
+            return _cluster(name, self._replica, is_for_retries=name != INGRESS)
+        if type_url == ROUTE:
+            return _routes(settings.mesh, domain, settings.route.timeout)
+        trust = None if secrets is None else Trust(secrets, domain)
+        return _listener(address, settings.mesh.mode == "strict", trust, settings.route.timeout)
+
+    def names(self, type_url: str) -> Collection[str]:
+        """The same names for every pool."""
+        held = self._catalog.pools.get(self._pool)
+        if held is None:
+            return ()
+        if type_url == LISTENER and held.pool.settings.mesh.mode == "strict":
+            # Without a certificate it can let nobody in.
+            return _NAMES[LISTENER] if self._view.identity is not None else ()
+        return _NAMES.get(type_url, ())
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """All of it where the pool's settings have changed, as far as that is known."""
+        changed = self._catalog.changed_since(revision)
+        if changed is None:
+            return None
+        is_other = any(self._pool in changed.get(url, ()) for url in _NAMES)
+        return _NAMES if is_other else {}
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether any pool is not to be told of to all."""
+        return self._catalog.released is not None
+
+    def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
+        """Whether it goes on as it is, because its pool may have been lost with the registry."""
+        released = self._catalog.released
+        return released is not None and type_url in _NAMES and self._pool not in released
+
+
+@lru_cache(maxsize=1024)
+def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
+    """The replica. A further try gets a connection of its own, as it would without an ingress."""
+    there = endpoint_v3.LbEndpoint(endpoint=endpoint_v3.Endpoint(address=socket_address(replica)))
+    options = http_v3.HttpProtocolOptions(
+        common_http_protocol_options=core_v3.HttpProtocolOptions(
+            idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=1 if is_for_retries else None
+        ),
+        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=core_v3.Http1ProtocolOptions()
+        ),
+    )
+    limits = cluster_v3.CircuitBreakersThresholds(
+        max_connections=UNLIMITED, max_pending_requests=UNLIMITED, max_requests=UNLIMITED
+    )
+    message = cluster_v3.Cluster(
+        name=name,
+        type=cluster_v3.ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=endpoint_v3.ClusterLoadAssignment(
+            cluster_name=name,
+            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
+        ),
+        typed_extension_protocol_options={HTTP_OPTIONS: protobuf.Any.pack(options)},
+        circuit_breakers=cluster_v3.CircuitBreakers(thresholds=[limits]),
+    )
+    return Resource.of(CLUSTER, name, bytes(message))
+
+
+@lru_cache(maxsize=1024)
+def _routes(mesh: MeshSettings, domain: str, timeout: float) -> Resource:
+    """All requests, to the replica; of whom they may be is said here, and holds at once."""
+    further = route_v3.HeaderMatcher(
+        name=ATTEMPTS, range_match=type_v3.Int64Range(start=2, end=TRIES + 1)
+    )
+    host = route_v3.VirtualHost(
+        name=INGRESS,
+        domains=["*"],
+        routes=[
+            _route(retry_cluster_of(INGRESS), [further], timeout),
+            _route(INGRESS, [], timeout),
+        ],
+        typed_per_filter_config={RBAC_FILTER: protobuf.Any.pack(allowed(mesh, domain))},
+    )
+    message = route_v3.RouteConfiguration(name=INGRESS, virtual_hosts=[host])
+    return Resource.of(ROUTE, INGRESS, bytes(message))
+
+
+def _route(cluster: str, headers: list[route_v3.HeaderMatcher], timeout: float) -> route_v3.Route:
+    return route_v3.Route(
+        match=route_v3.RouteMatch(prefix="/", headers=headers),
+        route=route_v3.RouteAction(
+            cluster=cluster,
+            # How long a request may take the client's Envoy knows; this is for one that has gone.
+            timeout=timedelta(0),
+            idle_timeout=timedelta(seconds=timeout) + 2 * IDLE_AFTER,
+        ),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _listener(
+    address: Address,
+    is_strict: bool,  # noqa: FBT001 - a cache key
+    trust: Trust | None,
+    timeout: float,
+) -> Resource:
+    """Where clients come in: with TLS, and unless the pool is strict also without."""
+    chains = []
+    if trust is not None:
+        lifetime = timedelta(seconds=timeout) + HELD
+        chains.append(_chain("tls", _manager(lifetime), downstream(trust)))
+    if not is_strict:
+        chains.append(_chain("raw_buffer", _manager(None)))
+    message = listener_v3.Listener(
+        name=INGRESS,
+        address=socket_address(address),
+        listener_filters=[
+            listener_v3.ListenerFilter(
+                name="envoy.filters.listener.tls_inspector",
+                typed_config=protobuf.Any.pack(tls_inspector_v3.TlsInspector()),
+            )
+        ],
+        filter_chains=chains,
+    )
+    return Resource.of(LISTENER, INGRESS, bytes(message), claims=str(address))
+
+
+def _chain(
+    protocol: str,
+    manager: hcm_v3.HttpConnectionManager,
+    socket: core_v3.TransportSocket | None = None,
+) -> listener_v3.FilterChain:
+    network_filter = listener_v3.Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=protobuf.Any.pack(manager),
+    )
+    return listener_v3.FilterChain(
+        name=protocol,
+        filter_chain_match=listener_v3.FilterChainMatch(transport_protocol=protocol),
+        filters=[network_filter],
+        transport_socket=socket,
+    )
+
+
+def _manager(lifetime: timedelta | None) -> hcm_v3.HttpConnectionManager:
+    """What is done with the requests of a connection: nothing that the replica or a client sees."""
+    manager = hcm_v3.HttpConnectionManager
+    transformation = hcm_v3.HttpConnectionManagerServerHeaderTransformation
+    return manager(
+        stat_prefix=INGRESS,
+        rds=hcm_v3.Rds(
+            config_source=core_v3.ConfigSource(
+                ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
+            ),
+            route_config_name=INGRESS,
+        ),
+        http_filters=[
+            hcm_v3.HttpFilter(name=RBAC_FILTER, typed_config=protobuf.Any.pack(nobody())),
+            hcm_v3.HttpFilter(
+                name="envoy.filters.http.router",
+                typed_config=protobuf.Any.pack(router_v3.Router(suppress_envoy_headers=True)),
+            ),
+        ],
+        common_http_protocol_options=core_v3.HttpProtocolOptions(max_connection_duration=lifetime),
+        # What the client's Envoy says of a request is for the replica, too.
+        skip_xff_append=True,
+        preserve_external_request_id=True,
+        server_header_transformation=transformation.PASS_THROUGH,
+        # But for who it is: that is said here alone.
+        forward_client_cert_details=hcm_v3.HttpConnectionManagerForwardClientCertDetails.SANITIZE_SET,
+        set_current_client_cert_details=hcm_v3.HttpConnectionManagerSetCurrentClientCertDetails(
+            uri=True
+        ),
+        local_reply_config=_replies(),
+    )
+
+
+def _replies() -> hcm_v3.LocalReplyConfig:
+    """What the client's Envoy gets where the replica has not answered.
+
+    One that could not be reached has not seen the request: it may be tried again at any other. One
+    that ended while it had the request may have ended because of it, as with 502: see `retries`.
+    """
+    worth = core_v3.HeaderValueOption(
+        header=core_v3.HeaderValue(key=RETRY_HEADER, value="1"),
+        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    return hcm_v3.LocalReplyConfig(
+        mappers=[
+            hcm_v3.ResponseMapper(filter=_flagged("UF"), status_code=503, headers_to_add=[worth]),
+            hcm_v3.ResponseMapper(filter=_flagged("UC", "UR"), status_code=502),
+        ]
+    )
+
+
+def _flagged(*flags: str) -> accesslog_v3.AccessLogFilter:
+    return accesslog_v3.AccessLogFilter(
+        response_flag_filter=accesslog_v3.ResponseFlagFilter(flags=[*flags])
+    )

@@ -1,0 +1,187 @@
+"""TLS at both edges of an Envoy, and the secrets that it takes its files from.
+
+A secret names files of the Envoy's machine and holds nothing of them. Files named in a listener or
+a cluster itself are read once; those of a secret are read again whenever something in their folder
+is renamed, as by ``mv`` or the links of a Kubernetes volume.
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
+import envoy_data_plane.google.protobuf as protobuf
+
+from controlplane.config import PoolSettings
+from controlplane.config.tls import SYSTEM, CertificateSettings, GatewayTls, UpstreamTls
+from controlplane.resources.resource import SECRET, Resource
+
+CERTIFICATE: Final = "/certificate"
+CLIENTS: Final = "/clients"
+REPLICAS: Final = "/replicas"
+"""At the ends of secrets' names, after that of a pool or of a gateway: no name has a slash."""
+
+SYSTEM_BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Envoy's images, Debian and Alpine keep what they trust."""
+
+_MIN, _MAX = tls_v3.TlsParametersTlsProtocol.TLSv1_2, tls_v3.TlsParametersTlsProtocol.TLSv1_3
+_SOCKET: Final = "envoy.transport_sockets.tls"
+
+
+class Terminated(NamedTuple):
+    """How a listener terminates TLS, by the names of secrets.
+
+    Attributes:
+        certificates: Of which a client gets the one that is of the name that it asks for (SNI), and
+            the first where none is.
+        clients: What signs the certificates of clients; None: they need none.
+    """
+
+    certificates: tuple[str, ...]
+    clients: str | None = None
+
+
+def terminated(owner: str, count: int, *, asks_clients: bool) -> Terminated:
+    """The secrets of a listener.
+
+    Args:
+        owner: Of its secrets: a pool, or a gateway.
+        count: Of its certificates.
+        asks_clients: Whether clients must present one.
+    """
+    names = tuple(_numbered(owner, number) for number in range(count))
+    return Terminated(names, owner + CLIENTS if asks_clients else None)
+
+
+def _numbered(owner: str, number: int) -> str:
+    return f"{owner}{CERTIFICATE}{f'-{number}' if number else ''}"
+
+
+@lru_cache(maxsize=256)
+def gateway_secrets(owner: str, tls: GatewayTls) -> tuple[Resource, ...]:
+    """Make the secrets that a gateway takes its files from."""
+    return tuple(_listener_secrets(owner, tls.certificates, tls.client_ca))
+
+
+def _listener_secrets(
+    owner: str, certificates: Iterable[CertificateSettings], client_ca: str | None
+) -> Iterator[Resource]:
+    for number, files in enumerate(certificates):
+        yield _secret(
+            _numbered(owner, number),
+            tls_certificate=tls_v3.TlsCertificate(
+                certificate_chain=core_v3.DataSource(filename=files.certificate),
+                private_key=core_v3.DataSource(filename=files.key),
+                watched_directory=_folder(files.certificate),
+            ),
+        )
+    if client_ca is not None:
+        yield _trust(owner + CLIENTS, client_ca)
+
+
+def pool_secrets(name: str, settings: PoolSettings) -> tuple[Resource, ...]:
+    """Make the secrets of a pool: of its listener, and of its clusters."""
+    listener, upstream = settings.listener.tls, settings.upstream.tls
+    found: list[Resource] = []
+    if listener is not None:
+        found.extend(_listener_secrets(name, [listener], listener.client_ca))
+    if upstream is not None:
+        ca = SYSTEM_BUNDLE if upstream.ca == SYSTEM else upstream.ca
+        found.append(_trust(name + REPLICAS, ca))
+    return tuple(found)
+
+
+def _trust(name: str, ca: str) -> Resource:
+    return _secret(
+        name,
+        validation_context=tls_v3.CertificateValidationContext(
+            trusted_ca=core_v3.DataSource(filename=ca), watched_directory=_folder(ca)
+        ),
+    )
+
+
+def _secret(
+    name: str,
+    tls_certificate: tls_v3.TlsCertificate | None = None,
+    validation_context: tls_v3.CertificateValidationContext | None = None,
+) -> Resource:
+    made = tls_v3.Secret(
+        name=name, tls_certificate=tls_certificate, validation_context=validation_context
+    )
+    return Resource.of(SECRET, name, bytes(made))
+
+
+def _folder(file: str) -> core_v3.WatchedDirectory:
+    return core_v3.WatchedDirectory(path=posixpath.dirname(file) or "/")
+
+
+@lru_cache(maxsize=1 << 14)
+def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
+    """What a listener speaks TLS by."""
+    common = _common(("h2", "http/1.1"))
+    common.tls_certificate_sds_secret_configs = [over_ads(it) for it in tls.certificates]
+    if tls.clients is not None:
+        common.validation_context_sds_secret_config = over_ads(tls.clients)
+    return _socket(
+        tls_v3.DownstreamTlsContext(
+            common_tls_context=common,
+            require_client_certificate=tls.clients is not None,
+            # A client whose session is resumed is not asked for a certificate again: one that has
+            # expired or is not trusted any more would still do.
+            disable_stateless_session_resumption=tls.clients is not None,
+            disable_stateful_session_resumption=tls.clients is not None,
+        )
+    )
+
+
+def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.TransportSocket:
+    """What a cluster speaks TLS by.
+
+    Args:
+        pool: Its pool.
+        protocol: That requests are sent in.
+        tls: As the pool says.
+    """
+    common = _common(("h2",) if protocol == "http2" else ("http/1.1",))
+    common.validation_context_sds_secret_config = over_ads(pool + REPLICAS)
+    return _socket(
+        tls_v3.UpstreamTlsContext(
+            common_tls_context=common,
+            sni=tls.server_name or "",
+            # Each endpoint's hostname is the id of its replica.
+            auto_host_sni=tls.server_name is None,
+            # With an authority alone, any name that it signs would do.
+            auto_sni_san_validation=True,
+            # A session that one replica began another one may resume, whose certificate nobody
+            # has seen then.
+            max_session_keys=0,
+        )
+    )
+
+
+def over_ads(secret: str) -> tls_v3.SdsSecretConfig:
+    """A secret that comes over the same stream as what refers to it."""
+    return tls_v3.SdsSecretConfig(
+        name=secret,
+        sds_config=core_v3.ConfigSource(
+            ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
+        ),
+    )
+
+
+def _common(alpn: tuple[str, ...]) -> tls_v3.CommonTlsContext:
+    return tls_v3.CommonTlsContext(
+        # The maximum of a client is TLS 1.2 by default: a minimum alone may leave nothing between.
+        tls_params=tls_v3.TlsParameters(
+            tls_minimum_protocol_version=_MIN, tls_maximum_protocol_version=_MAX
+        ),
+        alpn_protocols=[*alpn],
+    )
+
+
+def _socket(
+    context: tls_v3.DownstreamTlsContext | tls_v3.UpstreamTlsContext,
+) -> core_v3.TransportSocket:
+    return core_v3.TransportSocket(name=_SOCKET, typed_config=protobuf.Any.pack(context))

@@ -1,0 +1,130 @@
+"""TLS of the xDS port: who is at the other end of a connection, and what the server shows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import grpc
+
+from controlplane.identity import Admission, Credentials, Identity, NotAdmittedError
+from controlplane.xds.connection import Context
+from controlplane.xds.errors import ProtocolError
+from controlplane.xds.events import Event, Refused
+
+REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+"""Codes of streams that end because of who their client is."""
+
+
+@dataclass(frozen=True, slots=True)
+class XdsTls:
+    """TLS of the xDS server.
+
+    Attributes:
+        credentials: What it serves with at first.
+        admission: Says who its clients are.
+        max_connection_age: Seconds after which clients must connect anew, by a tenth more or less.
+    """
+
+    credentials: Credentials
+    admission: Admission
+    max_connection_age: float
+
+
+class ReloadableCredentials:
+    """What gRPC serves with; a change takes effect with the next connection, and ends none."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        """Begin with these, which were checked."""
+        self._newest = self._given = credentials
+
+    def accept(self, credentials: Credentials) -> None:
+        """Replace them by others, which were checked."""
+        self._newest = credentials
+
+    def for_server(self) -> grpc.ServerCredentials:
+        """As gRPC takes them."""
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._given),
+            self._fetch,  # type: ignore[arg-type]  # None says that nothing has changed
+            require_client_authentication=True,
+        )
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        # In a thread of gRPC, before each handshake.
+        newest = self._newest
+        if newest is self._given:
+            return None
+        self._given = newest
+        return _configuration(newest)
+
+
+def _configuration(credentials: Credentials) -> grpc.ServerCertificateConfiguration:
+    pairs = [(credentials.key, credentials.certificate)]
+    return grpc.ssl_server_certificate_configuration(pairs, credentials.client_ca)
+
+
+class Authenticator:
+    """Identifies the clients of a server; without TLS nobody has an identity."""
+
+    def __init__(
+        self,
+        admission: Admission | None,
+        observe: Callable[[str, Event], None],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            admission: Says who clients are; None without TLS.
+            observe: Told who is refused.
+            wall_clock: Seconds since 1970.
+        """
+        self._admission = admission
+        self._observe = observe
+        self._wall_clock = wall_clock
+
+    def identify(self, context: Context) -> Identity | None:
+        """What the client of a stream has proven; None without TLS.
+
+        Raises:
+            ProtocolError: It is not admitted.
+        """
+        if self._admission is None:
+            return None
+        shown = context.auth_context()
+        pem = b"".join(shown.get("x509_pem_cert", ()))
+        resumed = b"true" in shown.get("ssl_session_reused", ())
+        try:
+            return self._admission.identify(pem, self._wall_clock(), resumed=resumed)
+        except NotAdmittedError as error:
+            raise ProtocolError("UNAUTHENTICATED", str(error)) from None
+
+    def refusal(self, identity: Identity | None) -> str | None:
+        """Why an identity counts no more; None while it does."""
+        if self._admission is None or identity is None:
+            return None
+        return self._admission.refusal(identity, self._wall_clock())
+
+    def check(self, identity: Identity | None) -> None:
+        """Go on only while an identity counts.
+
+        Raises:
+            ProtocolError: It counts no more.
+        """
+        if (why := self.refusal(identity)) is not None:
+            raise ProtocolError("UNAUTHENTICATED", why)
+
+    def refused(self, context: Context, identity: Identity | None, reason: str) -> None:
+        """Report that a client was not admitted."""
+        peer = context.peer().partition(":")[2]
+        host = peer.rpartition(":")[0]
+        self._observe(identity.node if identity else host, Refused(peer, reason))
+
+    async def abort(
+        self, context: Context, error: ProtocolError, identity: Identity | None
+    ) -> NoReturn:
+        """End a stream for what its client did or is."""
+        if error.code in REFUSALS:
+            self.refused(context, identity, error.message)
+        await context.abort(grpc.StatusCode[error.code], error.message)

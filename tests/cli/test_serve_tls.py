@@ -1,0 +1,127 @@
+"""``plimsoll serve`` with the API over https, and commands that trust it and are known to it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from controlplane.cli.group import plimsoll
+from tests.certificates import Authority, Leaf
+from tests.forked import Forked
+from tests.processes import _end, free_port, until
+
+CA = Authority()
+ALICE = "spiffe://plimsoll.local/operator/alice"
+POOL = {"name": "m", "model": "m", "listener": {"address": "127.0.0.1:10000"}}
+
+
+def config_in(folder: Path, server: Leaf, **tls: object) -> tuple[Path, int]:
+    """A config file with https, beside its certificates; and the port of the API."""
+    server.write(folder / "tls", "api")
+    CA.write(folder / "tls")
+    port = free_port()
+    files = {"certificate": "tls/api.pem", "key": "tls/api-key.pem", "client_ca": "tls/ca.pem"}
+    admin = {"address": f"127.0.0.1:{port}", "tls": files | {"clients": {ALICE: "read"}} | tls}
+    xds = {"address": f"127.0.0.1:{free_port()}"}
+    path = folder / "plimsoll.yaml"
+    path.write_text(yaml.safe_dump({"admin": admin, "xds": xds, "pools": [POOL]}))
+    return path, port
+
+
+@asynccontextmanager
+async def serving(folder: Path, server: Leaf) -> AsyncIterator[str]:
+    """The URL of a control plane."""
+    path, port = config_in(folder, server)
+    started = await Forked.start(folder / "plimsoll.log", "serve", "--config", path)
+    try:
+
+        async def answers() -> bool:
+            # A probe needs neither TLS nor a certificate.
+            try:
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+                ):
+                    return answer.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await until("it is ready", answers)
+        yield f"https://127.0.0.1:{port}"
+    finally:
+        await _end(started)
+
+
+async def run(url: str, env: Mapping[str, str], *arguments: str) -> Result:
+    runner = CliRunner(env={"PLIMSOLL_URL": url, **env})
+    return await asyncio.to_thread(runner.invoke, plimsoll, arguments)
+
+
+async def test_commands_trust_the_root_and_show_a_certificate(tmp_path: Path) -> None:
+    certificate, key = (str(it) for it in CA.leaf([ALICE]).write(tmp_path, "alice"))
+    ca = str(CA.write(tmp_path))
+    files = {"PLIMSOLL_CA": ca, "PLIMSOLL_CERTIFICATE": certificate, "PLIMSOLL_KEY": key}
+    async with serving(tmp_path, CA.server()) as url:
+        by_environment = await run(url, files, "pools", "--json")
+        assert (by_environment.exit_code, '"m"' in by_environment.stdout) == (0, True)
+        options = ["--ca", ca, "--certificate", certificate, "--key", key]
+        assert (await run(url, {}, "pools", *options)).exit_code == 0
+        forbidden = await run(url, files, "pools", "remove", "m", "--yes")
+        assert f"the certificate '{ALICE}' has the role read" in forbidden.stderr
+        without = await run(url, {"PLIMSOLL_CA": ca}, "pools")
+        assert "the token is missing" in without.stderr
+        distrusting = await run(url, {}, "pools")
+        assert "cannot be trusted" in distrusting.stderr
+        # `bootstrap` asks for the names of pools in the same way.
+        warned = await run(url, files, "bootstrap", "--node", "n", "--pool", "other")
+        assert "has no pool 'other'" in warned.stderr
+    for result in (forbidden, without, distrusting):
+        assert result.exit_code == 1
+
+
+async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -> None:
+    async with serving(tmp_path, CA.server()) as url:
+        renewed = CA.server()
+        renewed.write(tmp_path / "tls", "api")
+        host, _, port = url.removeprefix("https://").partition(":")
+
+        async def is_shown() -> bool:
+            shown = await asyncio.to_thread(
+                ssl.get_server_certificate, (host, int(port)), timeout=10
+            )
+            return shown.strip().encode() == renewed.certificate.strip()
+
+        await until("the new certificate is shown", is_shown)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("none", "admin.tls: certificate tls/api.pem cannot be read: No such file or directory"),
+        ("expired", "admin.tls: certificate expired at "),
+        ("mixed", "admin.tls: key does not belong to the certificate"),
+    ],
+)
+async def test_certificates_that_cannot_be_used_are_said_at_the_start(
+    tmp_path: Path, broken: str, why: str
+) -> None:
+    expired = CA.leaf([ALICE], begins=-100, ends=-10)
+    path, _ = config_in(tmp_path, expired if broken == "expired" else CA.server())
+    if broken == "none":
+        (tmp_path / "tls" / "api.pem").unlink()
+    if broken == "mixed":
+        (tmp_path / "tls" / "api-key.pem").write_bytes(CA.server().key)
+    log = tmp_path / "plimsoll.log"
+    started = await Forked.start(log, "serve", "--config", path)
+    try:
+        assert await started.wait() == 2
+    finally:
+        await _end(started)
+    (line,) = log.read_text().splitlines()
+    assert line.startswith(f"plimsoll: {why}")

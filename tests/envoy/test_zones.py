@@ -1,0 +1,125 @@
+"""Real Envoys in three zones: at home while there is room, elsewhere with what is too much."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controlplane.config import Address, Locality
+from controlplane.resources.bootstrap import bootstrap
+from tests.envoy.load import load
+from tests.envoy.pools import pool, running
+from tests.processes import Envoy, Plimsoll, free_port, serving, until
+from tests.replica import FakeReplica, replica
+
+ZONES = {"near": ("eu", "a"), "region": ("eu", "b"), "far": ("us", "a")}
+SECONDS = 0.025
+"""That a request takes; each replica has one slot, and so carries 40 a second."""
+
+
+@dataclass
+class Stage:
+    """A replica and an Envoy in each of three zones.
+
+    Attributes:
+        stops: Closes what each replica listens on.
+    """
+
+    plane: Plimsoll
+    envoys: dict[str, Envoy]
+    replicas: dict[str, FakeReplica]
+    stops: dict[str, AsyncExitStack]
+
+    def served(self) -> dict[str, int]:
+        return {name: it.served for name, it in self.replicas.items()}
+
+    async def zone(self, name: str) -> dict[str, Any]:
+        """What the API shows of a zone."""
+        region, zone = ZONES[name]
+        zones = (await self.plane.get("/v1/pools/p"))["zones"]
+        return next(it for it in zones if (it["region"], it["zone"]) == (region, zone))
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        replicas, stops, entries = {}, {}, {}
+        for name, (region, zone) in ZONES.items():
+            stops[name] = await stack.enter_async_context(AsyncExitStack())
+            it = replicas[name] = await stops[name].enter_async_context(replica(SECONDS))
+            locality = {"region": region, "zone": zone}
+            entries[name] = {"address": it.address, "slots": 1, "locality": locality}
+        declared = pool("p", entries, balancing={"locality": "nearest", "slow_start": None})
+        plane = await stack.enter_async_context(serving(folder, [declared]))
+        envoys = {}
+        for name, (region, zone) in ZONES.items():
+            own, port = folder / name, free_port()
+            own.mkdir()
+            data = bootstrap(
+                name,
+                plane.xds,
+                locality=Locality(region=region, zone=zone),
+                admin_port=free_port(),
+                listen={"p": Address("127.0.0.1", port)},
+            )
+            envoys[name] = await stack.enter_async_context(running(own, data, port, "p"))
+        for envoy in envoys.values():
+
+            async def has_all(envoy: Envoy = envoy) -> bool:
+                return await envoy.healthy("p") == {*ZONES} and await envoy.post("p") == 200
+
+            await until("an Envoy has all replicas", has_all)
+        yield Stage(plane, envoys, replicas, stops)
+
+
+async def test_a_zone_keeps_its_requests_spills_what_is_too_much_and_survives_its_replicas(
+    tmp_path: Path,
+) -> None:
+    async with stage(tmp_path) as it:
+        for name, envoy in it.envoys.items():
+
+            async def stays(name: str = name, envoy: Envoy = envoy) -> bool:
+                before = it.served()
+                for _ in range(20):
+                    assert await envoy.post("p") == 200
+                    # Without a rest these would be all that a replica can carry.
+                    await asyncio.sleep(3 * SECONDS)
+                grown = {each: count - before[each] for each, count in it.served().items()}
+                return grown == {each: 20 if each == name else 0 for each in ZONES}
+
+            await until("a zone keeps its requests", stays)
+
+        before = it.served()
+        async with load(it.envoys["near"], "p", workers=400, rate=65.0) as statuses:
+
+            async def is_spilt() -> bool:
+                zone = await it.zone("near")
+                spills = {each["zone"]: each["part"] for each in zone["spills"]}
+                enough = it.replicas["region"].served - before["region"] > 60
+                return enough and zone["stays"] < 0.85 and spills.get("b", 0) > 0.1
+
+            await until("what is too much for a zone goes to the next one", is_spilt)
+        assert {*statuses} == {200}
+        assert it.replicas["near"].served - before["near"] > 60
+
+        async with load(it.envoys["near"], "p", workers=100, rate=25.0) as statuses:
+            begun = statuses[200]
+
+            async def goes_on() -> bool:
+                return statuses[200] - begun > 50
+
+            await until("some requests are answered", goes_on)
+            await it.stops["near"].aclose()
+            begun = statuses[200]
+            await until("the zone goes on without replicas of its own", goes_on)
+
+            async def is_lost() -> bool:
+                zone = await it.zone("near")
+                return bool(zone["capacity"] == 0 and zone["stays"] == 0)
+
+            await until("the control plane counts on nothing there", is_lost)
+            begun = statuses[200]
+            await until("and requests go where it says", goes_on)
+        assert {*statuses} == {200}
