@@ -48,7 +48,9 @@ async def checking(used: list[str], *, ready: bool = True) -> AsyncIterator[tupl
         target = plane.target("p", "a")
         assert target is not None
         plane.probed(target, Probe.HEALTHY, 0.0)
-    running = asyncio.create_task(HealthChecks(plane, lambda: used, lambda: None, lambda _: None).run())
+    running = asyncio.create_task(
+        HealthChecks(plane, lambda: used, lambda: None, lambda _: None).run()
+    )
     try:
         yield plane, replica
     finally:
