@@ -121,6 +121,13 @@ def test_a_replica_where_nobody_listens_is_ill_at_once() -> None:
     assert not health_after(Probe.REFUSED)
 
 
+@pytest.mark.parametrize("before", [(), (Probe.REFUSED,)])
+def test_a_certificate_that_only_we_may_not_trust_says_nothing_of_a_replicas_health(
+    before: tuple[Probe, ...],
+) -> None:
+    assert health_after(*before, *[Probe.UNTRUSTED] * 5) is health_after(*before)
+
+
 def test_an_ill_replica_is_well_once_enough_checks_in_a_row_succeed() -> None:
     assert health_after(Probe.REFUSED, Probe.HEALTHY)
     assert not health_after(Probe.REFUSED, Probe.HEALTHY, thresholds=(2, 2))

@@ -17,11 +17,12 @@ from controlplane.config.classes import HeaderMatch
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.places import Place
+from controlplane.resources.places import Place, Spread
+from controlplane.resources.pool_resources import POOL_TYPES
 from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from controlplane.resources.views import View
-from tests.fleet.fleets import a_pool, after
+from tests.fleet.fleets import a_pool, after, put
 from tests.resources.decoded import TIER, in_zone, placed
 
 GRPC = View(is_grpc=True)
@@ -93,8 +94,8 @@ def policies(held: Catalog) -> list[str]:
 
 def test_a_pool_has_a_listener_with_its_routes_in_it_a_cluster_and_an_assignment() -> None:
     shown = of(a=TIER).view(GRPC)
-    names = {url: [*shown.names(url)] for url in (LISTENER, ROUTE, CLUSTER, ENDPOINT)}
-    assert names == {LISTENER: ["p"], ROUTE: [], CLUSTER: ["p"], ENDPOINT: ["p"]}
+    names = {url: [*shown.names(url)] for url in POOL_TYPES}
+    assert names == {LISTENER: ["p"], ROUTE: [], CLUSTER: ["p"], ENDPOINT: ["p"], SECRET: []}
     assert shown.get(ROUTE, "p") is None
     assert shown.get(CLUSTER, "p/retries") is None
 
@@ -189,6 +190,41 @@ def test_priorities_have_no_gap_where_the_nearest_replicas_are_ill() -> None:
     assert [it[:2] for it in assignment(held, view=view)] == [("a", 0), ("b", 1), ("c", 2)]
     held = build(fleet, {"p": {**shares, "a": ILL}}, held)
     assert [it[:2] for it in assignment(held, view=view)] == [("b", 0), ("c", 1)]
+
+
+def test_zones_get_the_parts_that_are_told_and_those_of_no_use_none() -> None:
+    fleet = in_zone("eu", "a", "a", "d", fleet=pool_with(balancing={"locality": "nearest"}))
+    fleet = in_zone("us", "a", "c", fleet=in_zone("eu", "b", "b", fleet=fleet))
+    view = View(place=Place("eu", "a"), is_grpc=True)
+    shares = dict.fromkeys("abcd", TIER)
+    told = {Place("eu", "a"): {Place("eu", "a"): 0.75, Place("eu", "b"): 0.25}}
+    spread = {"p": Spread({OTHERS: told})}
+    held = build(fleet, {"p": shares}, Catalog(), spreads=spread)
+    # A locality's weight is that of all of it.
+    assert assignment(held, view=view) == [
+        ("a", 0, 225), ("d", 0, 225), ("b", 0, 75), ("c", 1, 100),
+    ]  # fmt: skip
+    # Elsewhere distance alone says it.
+    assert [it[:2] for it in assignment(held)] != [it[:2] for it in assignment(held, view=view)]
+    # Envoys go on with what they know of health; a client has it from the shares.
+    lost = build(fleet, {"p": {**shares, "b": ILL}}, held, spreads=spread)
+    assert assignment(lost, view=view) == [("a", 0, 200), ("d", 0, 200), ("c", 1, 100)]
+    other = {"p": Spread({OTHERS: {Place("eu", "a"): {Place("eu", "a"): 1.0}}})}
+    moved = build(fleet, {"p": shares}, held, spreads=other)
+    assert [it[:2] for it in assignment(moved, view=view)] == [
+        ("a", 0), ("d", 0), ("b", 1), ("c", 2),
+    ]  # fmt: skip
+    assert "p" in (moved.view(view).changed_since(held.revision) or {})[ENDPOINT]
+
+
+def test_a_pool_that_takes_certificates_alone_has_no_replica_for_a_client() -> None:
+    portions = {"a": TIER, "b": TIER}
+    before = build(after(put("a", 1), put("b", 2), fleet=pool_with()), {"p": portions}, Catalog())
+    assert [name for name, *_ in assignment(before)] == ["a", "b"]
+    fleet = after(put("a", 1), put("b", 2), fleet=pool_with(mesh={"mode": "strict"}))
+    held = build(fleet, {"p": portions}, before)
+    assert assignment(held) == []
+    assert "p" in (held.view(GRPC).changed_since(before.revision) or {})[ENDPOINT]
 
 
 def test_where_the_policy_weighs_replicas_each_has_a_locality() -> None:

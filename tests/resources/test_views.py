@@ -327,3 +327,5 @@ def test_a_grpc_client_sees_pools_and_listens_nowhere() -> None:
     ):
         with pytest.raises(ValueError, match="a gRPC client listens nowhere"):
             View.of({"plimsoll": wanted}, is_grpc=True)
+    with pytest.raises(ValueError, match=r"plimsoll\.identity is for Envoys"):
+        View.of({"plimsoll": {"identity": {"source": "ads"}}}, is_grpc=True)

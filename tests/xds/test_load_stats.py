@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, Failing, InLocality, Load, LoadReports
 from controlplane.xds import ProtocolError
 from controlplane.xds import reports as load_stats
 from controlplane.xds.reports import (
     MAX_IN_PROGRESS,
     MAX_REQUESTS_PER_SECOND,
+    LoadStats,
     decode_load_stats,
     encode_load_stats_response,
 )
@@ -187,6 +189,16 @@ def test_every_locality_of_a_cluster_counts() -> None:
     first.upstream_locality_stats += second.upstream_locality_stats
     message = load_stats_v3.LoadStatsRequest(cluster_stats=[first])
     assert {at.port for at in decode_load_stats(bytes(message), first=False).loads} == {1, 2}
+
+
+def test_of_pools_that_a_reporter_is_not_shown_nothing_counts() -> None:
+    loads = {Endpoint(pool, "10.0.0.1", 1): Load(1, 0, 0) for pool in ("p", "q")}
+    localities = {InLocality(it, "eu", "a", ""): Load(1, 0, 0) for it in ("p", "p:bulk", "q")}
+    stats = LoadStats(None, 1.0, loads, localities)
+    assert stats.within(View()) is stats
+    found = stats.within(View(pools=("p",)))
+    assert [at.pool for at in found.loads] == ["p"]
+    assert [at.cluster for at in found.localities] == ["p", "p:bulk"]
 
 
 @settings(max_examples=200, deadline=None)
