@@ -1,4 +1,4 @@
-"""Replicas that speak gRPC, for clients without a proxy, with health and metrics over HTTP/1."""
+"""Replicas that speak gRPC, for clients without a proxy, with metrics over HTTP/1."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
+from grpc_health.v1 import health_pb2
 
 from tests.processes import free_port
 from tests.proxyless.client import METHOD
 from tests.replica import BYTES_PER_TOKEN, FakeReplica, replica
 
 _HTTP2 = b"PRI "
+CHECK = "/grpc.health.v1.Health/Check"
 
 
 class Door:
@@ -44,6 +46,12 @@ class Door:
         await self.fake.compute(len(body) // BYTES_PER_TOKEN)
         return self.id.encode()
 
+    async def check(self, _: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """Answer as its health check over HTTP would."""
+        word = "SERVING" if self.fake.loaded else "NOT_SERVING"
+        status = health_pb2.HealthCheckResponse.ServingStatus.Value(word)
+        return health_pb2.HealthCheckResponse(status=status).SerializeToString()
+
     def hang(self) -> None:
         """Answer nothing any more, and keep all connections."""
         self._hangs = True
@@ -69,8 +77,10 @@ class Door:
             inner, outer = await asyncio.open_connection("127.0.0.1", port)
             self._open.add(outer)
             outer.write(begun)
+            # Where it hangs already only checks get so far: a call waits for an answer first.
+            counts = is_grpc and not self._hangs
             await asyncio.gather(
-                self._copy(reader, outer, counts=is_grpc), self._copy(inner, writer)
+                self._copy(reader, outer, counts=counts), self._copy(inner, writer)
             )
         except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()
@@ -92,11 +102,12 @@ class Door:
     async def serving(self) -> AsyncIterator["Door"]:
         """Serve until the context closes."""
         server = grpc.aio.server()
-        service, _, name = METHOD[1:].partition("/")
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            name: grpc.unary_unary_rpc_method_handler(self.embed)
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        for method, answers in ((METHOD, self.embed), (CHECK, self.check)):
+            service, _, name = method[1:].partition("/")
+            handler = grpc.method_handlers_generic_handler(
+                service, {name: grpc.unary_unary_rpc_method_handler(answers)}
+            )
+            server.add_generic_rpc_handlers((handler,))
         server.add_insecure_port(f"127.0.0.1:{self._grpc_port}")
         await server.start()
         await self.start()

@@ -8,17 +8,24 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
-from tests.envoy.pools import pool
+from tests.certificates import Authority
+from tests.envoy.pools import HEALTH_CHECK, pool
 from tests.processes import Plimsoll, process, serving, until
 from tests.proxyless import client
 from tests.proxyless.replicas import Door, grpc_replica
 
 POOL = "minilm"
+
+SPOKEN: Final[dict[str, Any]] = {
+    "upstream": {"protocol": "http2"},
+    "health_check": {**HEALTH_CHECK, "protocol": "grpc"},
+}
+"""Replicas are asked for their health over gRPC, too."""
 
 CLIENT = shlex.split(os.environ.get("PLIMSOLL_GRPC_CLIENT", "")) or [
     sys.executable,
@@ -58,9 +65,9 @@ class Calls:
 
 
 @asynccontextmanager
-async def calling(folder: Path, plane: Plimsoll, most: int) -> AsyncIterator[Calls]:
+async def calling(folder: Path, plane: Plimsoll, most: int, *more: str) -> AsyncIterator[Calls]:
     """A client with the bootstrap that ``plimsoll`` prints, until the context closes."""
-    arguments = ["bootstrap", "--grpc", "--node", "app", "--xds", str(plane.xds)]
+    arguments = ["bootstrap", "--grpc", "--node", "app", "--xds", str(plane.xds), *more]
     bootstrap, log = folder / "grpc.json", folder / "client.log"
     bootstrap.write_text(CliRunner().invoke(plimsoll, arguments).output)
     env = {"GRPC_XDS_BOOTSTRAP": str(bootstrap), "GRPC_VERBOSITY": "NONE"}
@@ -70,23 +77,45 @@ async def calling(folder: Path, plane: Plimsoll, most: int) -> AsyncIterator[Cal
 
 @asynccontextmanager
 async def called(
-    folder: Path, seconds: Mapping[str, float], most: int = 1_000, **more: Any
+    folder: Path,
+    seconds: Mapping[str, float],
+    most: int = 1_000,
+    authority: Authority | None = None,
+    **more: Any,
 ) -> AsyncIterator[tuple[Plimsoll, dict[str, Door], Calls]]:
-    """A pool of replicas that take so long for a call, and a client that calls all of them."""
+    """A pool of replicas that take so long for a call, and a client that calls all of them.
+
+    Args:
+        folder: For files.
+        seconds: By replica.
+        most: Calls in flight.
+        authority: Signs certificates for client and control plane; None: they have none.
+        more: Of the pool.
+    """
+    security: dict[str, Any] = {}
+    options: list[str] = []
+    if authority is not None:
+        root = str(authority.write(folder))
+        certificate, key = (str(it) for it in authority.server().write(folder, "server"))
+        files = {"certificate": certificate, "key": key, "client_ca": root}
+        security = {"tls": {**files, "nodes": {"app": [POOL]}}}
+        certificate, key = (str(it) for it in authority.node("app").write(folder, "app"))
+        options = ["--tls-certificate", certificate, "--tls-key", key, "--tls-ca", root]
     async with AsyncExitStack() as stack:
         doors = {
             id_: await stack.enter_async_context(grpc_replica(id_, service))
             for id_, service in seconds.items()
         }
         replicas = {id_: {"address": door.address} for id_, door in doors.items()}
-        declared = pool(POOL, replicas, **more)
-        plane = await stack.enter_async_context(serving(folder, [declared]))
+        declared = pool(POOL, replicas, **{**SPOKEN, **more})
+        served = serving(folder, [declared], xds_more=security)
+        plane = await stack.enter_async_context(served)
 
         async def has_started() -> bool:
             return await plane.call("GET", "/readyz") == 200
 
         await until("there is something to serve", has_started)
-        calls = await stack.enter_async_context(calling(folder, plane, most))
+        calls = await stack.enter_async_context(calling(folder, plane, most, *options))
 
         async def are_called() -> bool:
             return all(door.calls for door in doors.values())
@@ -102,6 +131,12 @@ async def gets_none(calls: Calls, *ids: str) -> None:
         return not {*ids} & {*await calls.more(100)}
 
     await until(f"{ids} get no call", are_left_out)
+
+
+async def is_halved(plane: Plimsoll) -> bool:
+    """Whether each of two replicas has half of four calls, as the control plane counts."""
+    found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
+    return [it["in_flight"] for it in found] == [2.0, 2.0]
 
 
 async def gets_some(calls: Calls, id_: str) -> None:
@@ -130,6 +165,18 @@ async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path:
         arguments = ["nodes", "--url", f"http://{plane.admin}"]
         table = await asyncio.to_thread(CliRunner().invoke, plimsoll, arguments)
         assert "app (gRPC)" in table.output
+        assert not calls.failed
+
+
+async def test_with_a_certificate_it_holds_the_pools_of_its_node_and_its_load_counts(
+    tmp_path: Path,
+) -> None:
+    async with called(tmp_path, TWO, 4, Authority()) as (plane, doors, calls):
+        (node,) = (await plane.get("/v1/nodes"))["nodes"]
+        assert node["identity"] == "spiffe://plimsoll.local/node/app"
+        for door in doors.values():
+            door.fake.service = 60.0
+        await until("its calls are counted", lambda: is_halved(plane))
         assert not calls.failed
 
 
@@ -175,7 +222,7 @@ async def test_a_replica_that_stops_costs_no_call_and_comes_back(tmp_path: Path)
 
 
 async def test_a_replica_that_hangs_gets_no_more_calls(tmp_path: Path) -> None:
-    check = {"interval": "500ms", "timeout": "500ms"}
+    check = {"protocol": "grpc", "interval": "500ms", "timeout": "500ms"}
     async with called(tmp_path, TWO, health_check=check) as (_, doors, calls):
         doors["a"].hang()
 
@@ -207,15 +254,7 @@ async def test_where_no_replica_is_well_all_of_them_are_called(tmp_path: Path) -
 
 async def test_what_it_has_in_flight_is_shared_among_the_replicas_of_a_tier(tmp_path: Path) -> None:
     async with called(tmp_path, TWO, 4, metrics={"profile": "none"}) as (plane, doors, _):
-
-        async def in_flight() -> list[float | None]:
-            found = (await plane.get(f"/v1/pools/{POOL}/replicas"))["replicas"]
-            return [it["in_flight"] for it in found]
-
         for door in doors.values():
             door.fake.service = 60.0
 
-        async def is_halved() -> bool:
-            return await in_flight() == [2.0, 2.0]
-
-        await until("each has half of the four calls", is_halved)
+        await until("each has half of the four calls", lambda: is_halved(plane))
