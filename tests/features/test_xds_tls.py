@@ -273,7 +273,7 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
         reports = await asks(opened, LOAD_REPORTING, "sidecar-1")
-        now[0] += 10_000
+        now[0] += 2 * DAY
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
         await reports.write(load_report("sidecar-1", "a"))
