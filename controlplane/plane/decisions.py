@@ -185,7 +185,7 @@ class Decisions:
         for hold in holds if pool.name in self.decisions else holds[:1]:
             try:
                 return work(hold=hold)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, other pools must go on
                 if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
                     self._failed[pool.name] = now
                     _log.exception("Pool %s: no decision could be made", pool.name)
