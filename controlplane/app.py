@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.api.tls import server_context
 from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.folder import CaFolder
@@ -102,8 +103,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     token_file = token_source(folder / file) if file else None
     tokens = token_file.read() if token_file else ()
     tls = config.xds.tls
-    xds_files = tls_source("xds.tls", tls, folder) if tls else None
-    rest_files = tls_source("admin.tls", config.admin.tls, folder) if config.admin.tls else None
+    xds_files = tls_source("xds.tls", tls, folder, server_context) if tls else None
+    rest_tls = config.admin.tls
+    rest_files = tls_source("admin.tls", rest_tls, folder, server_context) if rest_tls else None
     xds_tls = (
         XdsTls(
             xds_files.read(),

@@ -23,15 +23,22 @@ def server_context(credentials: Credentials) -> ssl.SSLContext:
     """A context that serves with these, which were checked.
 
     A new one for each change: no context forgets a root that it once trusted.
+
+    Raises:
+        CertificateError: OpenSSL does not take them.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     # Python reads certificates from files only, and these may have changed since they were checked.
-    with _in_memory(credentials.certificate) as chain, _in_memory(credentials.key) as key:
-        context.load_cert_chain(chain, key)
-    if credentials.client_ca is not None:
-        context.load_verify_locations(cadata=credentials.client_ca.decode())
-        context.verify_mode = ssl.CERT_OPTIONAL
+    try:
+        with _in_memory(credentials.certificate) as chain, _in_memory(credentials.key) as key:
+            context.load_cert_chain(chain, key)
+        if credentials.client_ca is not None:
+            context.load_verify_locations(cadata=credentials.client_ca.decode())
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise CertificateError(f"OpenSSL does not take what is there: {why}") from None
     return context
 
 

@@ -204,8 +204,11 @@ class CaFolder:
     def revoke(self, *, node: str | None = None, serial: int | None = None) -> None:
         """Revoke a node, or one certificate, for ever."""
         line = f"node {node}" if node is not None else f"serial {serial:x}"
-        with (self.path / _REVOKED).open("a") as file:
-            file.write(line + "\n")
+        file = self.path / _REVOKED
+        # People edit it, too, and a last line without an end would take this one in.
+        has_end = self._read(file)[-1:] in (b"", b"\n")
+        with file.open("a") as opened:
+            opened.write(f"{'' if has_end else chr(10)}{line}\n")
 
     def _create_in(self, folder: Path, trust_domain: str, now: float) -> KeyPair:
         root = new_root(trust_domain, now=now)

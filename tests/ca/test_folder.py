@@ -147,6 +147,15 @@ def test_nodes_and_serials_are_revoked(folder: CaFolder) -> None:
     assert not revoked.include("b", 254)
 
 
+def test_a_revocation_counts_whatever_an_editor_left_at_the_end_of_the_file(
+    folder: CaFolder,
+) -> None:
+    for content in ("", "# mine", "node a", "node a\n"):
+        (folder.path / "revoked.txt").write_text(content)
+        folder.revoke(node="b")
+        assert folder.load(NOW).revoked.include("b")
+
+
 def test_the_state_tells_that_something_was_revoked(folder: CaFolder) -> None:
     before = folder.state
     assert folder.state == before
