@@ -13,8 +13,10 @@ from controlplane.identity import (
     CertificateError,
     Credentials,
     NotAdmittedError,
+    Revoked,
     longest_match,
     name_of,
+    none_revoked,
     read_certificate,
 )
 
@@ -57,15 +59,19 @@ class ClientCertificates:
     """The roles of clients by their certificates."""
 
     def __init__(
-        self, roles: Mapping[str, Role], wall_clock: Callable[[], float] = time.time
+        self,
+        roles: Mapping[str, Role],
+        wall_clock: Callable[[], float] = time.time,
+        revoked: Revoked = none_revoked,
     ) -> None:
         """Prepare.
 
         Args:
             roles: By name, or by how names begin, with a ``*`` at the end.
             wall_clock: Seconds since 1970, by which certificates expire.
+            revoked: Knows which certificates do not count.
         """
-        self._roles, self._wall_clock = roles, wall_clock
+        self._roles, self._wall_clock, self._revoked = roles, wall_clock, revoked
 
     def __bool__(self) -> bool:
         return bool(self._roles)
@@ -76,7 +82,7 @@ class ClientCertificates:
         A TLS handshake looks at dates, and one that resumes a session does not.
 
         Raises:
-            NotAdmittedError: Its certificate has no role, or has expired.
+            NotAdmittedError: Its certificate has no role, has expired or is revoked.
         """
         stream = request.transport and request.transport.get_extra_info("ssl_object")
         der = stream.getpeercert(binary_form=True) if stream else None
@@ -89,6 +95,8 @@ class ClientCertificates:
         name = name_of(certificate)
         if certificate.expires <= self._wall_clock():
             raise NotAdmittedError(f"the certificate of {name} has expired")
+        if self._revoked(name, certificate.serial):
+            raise NotAdmittedError(f"the certificate of {name} is revoked")
         found = longest_match(self._roles, name)
         if found is None:
             raise NotAdmittedError(f"{name} is none of admin.tls.clients")

@@ -119,9 +119,10 @@ class Issuer:
         """Forget the leaves of those who are not connected any more, in time."""
         self._leaves.keep(map(self._uris, connected), self._clock())
 
-    def is_revoked(self, identity: Identity) -> bool:
-        """Whether a node or its certificate is revoked."""
-        return self._leaves.content.revoked.include(identity.node, identity.serial)
+    def is_revoked(self, name: str, serial: int) -> bool:
+        """Whether a certificate is revoked, or the node whose SPIFFE id is its name."""
+        node = name.removeprefix(node_uri(self._trust_domain, ""))
+        return self._leaves.content.revoked.include(node, serial)
 
     def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
         """Issue the certificate by which a node connects.

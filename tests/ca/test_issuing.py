@@ -160,13 +160,15 @@ def test_a_revoked_node_gets_nothing_and_neither_does_a_revoked_certificate(
     serial = certificates_of(own.certificate.encode())[0].serial_number
     folder.revoke(serial=serial)
     issuer.look()
-    assert issuer.is_revoked(identity("a", serial))
-    assert not issuer.is_revoked(identity("a", serial + 1))
+    assert issuer.is_revoked(identity("a").spiffe_id, serial)
+    assert not issuer.is_revoked(identity("a").spiffe_id, serial + 1)
     with pytest.raises(CaError, match="certificate is revoked"):
         issuer.join("a", new_request(key), None, own.certificate)
     folder.revoke(node="a")
     issuer.look()
-    assert issuer.is_revoked(identity("a", serial + 1))
+    assert issuer.is_revoked(identity("a").spiffe_id, serial + 1)
+    assert not issuer.is_revoked(identity("ab").spiffe_id, serial + 1)
+    assert not issuer.is_revoked("CN=a", serial + 1)
     with pytest.raises(CaError, match="node 'a' is revoked"):
         joined(issuer, folder.add_token("a", clock.now + 60))
 
