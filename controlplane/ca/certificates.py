@@ -59,7 +59,7 @@ class Issued:
 
 
 class Authority:
-    """A certificate that signs others, with its key."""
+    """A certificate that signs others, with its key; equal where the certificates are."""
 
     def __init__(self, pair: KeyPair) -> None:
         """Read a pair.
@@ -78,6 +78,12 @@ class Authority:
             raise CaError("has a key that does not belong to the certificate")
         self._key = key
         self._pem = pair.certificate
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Authority) and self._pem == other._pem
+
+    def __hash__(self) -> int:
+        return hash(self._pem)
 
     @property
     def certificate(self) -> x509.Certificate:

@@ -7,7 +7,6 @@ replaced whole, and a join token is a file that only one of them can remove.
 import json
 import os
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -116,9 +115,10 @@ class CaFolder:
         return Content(authority, pem, self._revocations())
 
     @property
-    def state(self) -> tuple[object, ...]:
-        """Differs once a file of `load` has changed."""
-        return tuple(self._states())
+    def files(self) -> tuple[Path, ...]:
+        """What `load` reads."""
+        names = (f"{_INTERMEDIATE}.crt", f"{_INTERMEDIATE}.key", _ROOTS, _REVOKED)
+        return tuple(self.path / name for name in names)
 
     def rotate(self, trust_domain: str, now: float) -> str:
         """Take the next of three steps towards a new root and intermediate.
@@ -249,15 +249,6 @@ class CaFolder:
 
     def _replace(self, file: Path, content: bytes) -> None:
         write_private(file, content)
-
-    def _states(self) -> Iterator[object]:
-        for name in (f"{_INTERMEDIATE}.crt", f"{_INTERMEDIATE}.key", _ROOTS, _REVOKED):
-            try:
-                status = (self.path / name).stat()
-            except OSError:
-                yield None
-            else:
-                yield status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def write_private(file: Path, content: bytes) -> None:

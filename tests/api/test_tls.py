@@ -223,7 +223,7 @@ async def test_a_revoked_certificate_has_no_role(tmp_path: Path) -> None:
     ):
         assert await revoked.pools() == ()
         folder.revoke(node="web-1")
-        issuer.look()
+        issuer.adopt(issuer.read())
         with pytest.raises(ForbiddenError, match="node/web-1 is revoked"):
             await revoked.pools()
         async with client(api, tmp_path, CA.node("web-2")) as other:

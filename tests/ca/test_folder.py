@@ -156,11 +156,13 @@ def test_a_revocation_counts_whatever_an_editor_left_at_the_end_of_the_file(
         assert folder.load(NOW).revoked.include("b")
 
 
-def test_the_state_tells_that_something_was_revoked(folder: CaFolder) -> None:
-    before = folder.state
-    assert folder.state == before
+def test_what_was_read_twice_is_equal_until_something_changes(folder: CaFolder) -> None:
+    before = folder.load(NOW)
+    assert folder.load(NOW) == before
     folder.revoke(node="a")
-    assert folder.state != before
+    assert folder.load(NOW) != before
+    assert folder.load(NOW).authority == before.authority
+    assert all(it.is_file() for it in folder.files)
 
 
 def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(
