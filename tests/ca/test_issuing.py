@@ -185,7 +185,7 @@ def test_the_leaf_of_an_ingress_names_its_pools_too_and_that_of_others_does_not(
 
 def test_a_rotation_reaches_those_who_are_connected(folder: CaFolder, issuer: Issuer) -> None:
     before = secrets_of(issuer)
-    folder.rotate(DOMAIN, Clock.now)
+    folder.rotate(Clock.now)
     issuer.adopt(issuer.read())
     trusting = secrets_of(issuer)
     assert trusting.get(SECRET, ROOTS) != before.get(SECRET, ROOTS)
