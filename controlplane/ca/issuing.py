@@ -12,6 +12,7 @@ from cryptography import x509
 
 from controlplane.ca.certificates import (
     CaError,
+    Issued,
     node_uri,
     pool_uri,
     public_key_of,
@@ -140,8 +141,19 @@ class Issuer:
             certificate: In place of a token: its certificate until now, of the key of the request.
 
         Raises:
-            CaError: It is refused; the text says why.
+            CaError: It is refused; the text says why, and so does the log.
         """
+        try:
+            issued, how = self._issue(node, request, token, certificate)
+        except CaError as error:
+            _log.warning("node %s may not join: %s", node, error)
+            raise
+        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
+        return Joined(issued.chain.decode(), self.content.roots.decode(), issued.expires)
+
+    def _issue(
+        self, node: str, request: str, token: str | None, certificate: str | None
+    ) -> tuple[Issued, str]:
         now, content = self._clock(), self.content
         uri = node_uri(self._trust_domain, node)
         try:
@@ -165,9 +177,7 @@ class Issuer:
             # At last, so that a token is not used up by what is refused.
             self._folder.redeem(token or "", node, now)
         issued = content.authority.issue(key, [uri], now=now, seconds=self._seconds)
-        how = "with a join token" if certificate is None else "again"
-        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
-        return Joined(issued.chain.decode(), content.roots.decode(), issued.expires)
+        return issued, "with a join token" if certificate is None else "again"
 
     def _uris(self, identity: Identity) -> tuple[str, ...]:
         pattern = longest_match(self._ingresses, identity.node)

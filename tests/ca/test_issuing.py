@@ -81,6 +81,20 @@ def test_a_node_that_joins_is_admitted_as_itself(
     assert got.roots.encode() == folder.load(clock.now).roots
 
 
+def test_the_log_says_who_was_refused_and_why_but_not_the_token(
+    issuer: Issuer, folder: CaFolder, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CaError):
+        joined(issuer, "no-such-token")
+    token = folder.add_token("b", clock.now + 60)
+    with pytest.raises(CaError):
+        joined(issuer, token)
+    assert caplog.messages == [
+        "node a may not join: the join token is unknown, was used already, or has ended",
+        "node a may not join: the join token is not for a node 'a'",
+    ]
+
+
 def test_a_token_survives_what_is_refused_for_another_reason(
     folder: CaFolder, issuer: Issuer, clock: Clock
 ) -> None:
