@@ -6,6 +6,7 @@ it looks like (a private key, a URL with credentials). Once found, it is taken o
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 REMOVED: Final = "[removed]"
@@ -13,16 +14,18 @@ REMOVED: Final = "[removed]"
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 _SECRET_WORDS: Final = frozenset(
-    "token secret password passwd passphrase pwd credential credentials authorization auth bearer"
-    " cookie apikey jwt".split()
+    (
+        *("token", "secret", "password", "passwd", "passphrase", "pwd", "credential"),
+        *("credentials", "authorization", "auth", "bearer", "cookie", "apikey", "jwt"),
+    )
 )
 _KINDS_OF_KEY: Final = frozenset(
-    "api access private secret signing encryption session shared hmac account".split()
+    ("api", "access", "private", "secret", "signing", "encryption", "session", "shared", "hmac")
 )
 """Before ``key``, which alone is the name of a header, or the path of a file."""
 
 _NOT_SECRET: Final = frozenset(
-    (it,) for it in "file filename path name id url uri bucket type count".split()
+    (it,) for it in ("file", "filename", "path", "name", "id", "url", "bucket", "type", "count")
 )
 """At the end of a key: it says where a secret is, or whose."""
 
@@ -30,7 +33,8 @@ _WHOLE: Final = frozenset({"config_yaml"})
 """Keys whose value is a document in a text: it cannot be looked into."""
 
 _HARMLESS_HEADER: Final = re.compile(
-    r":|(content-(type|length)|accept|host|user-agent|x-request-id|x-(plimsoll|envoy)-.*)$", re.I
+    r":|(content-(type|length)|accept|host|user-agent|x-request-id|(x-plimsoll|x-envoy|grpc)-.*)$",
+    re.I,
 )
 
 _LEAST: Final = 4
@@ -39,7 +43,7 @@ _LEAST: Final = 4
 _RANDOM: Final = re.compile(r"(?=.*[0-9]).{8,}|.{16,}", re.DOTALL)
 """Of values that only may be secret, those that hardly are a word."""
 
-_SECRET_WORD: Final = r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[-_]?key|access[-_]?key|credential)"
+_NAMED: Final = r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[-_]?key|access[-_]?key|credential)"
 
 _PATTERNS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
@@ -63,7 +67,7 @@ _PATTERNS: Final = tuple(
             REMOVED,
         ),
         (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", REMOVED),
-        (rf"\b(\w*{_SECRET_WORD})(\s*[=:]\s*)[^\s,;&\"'}}\]]+", rf"\1\2{REMOVED}"),
+        (rf"\b(\w*{_NAMED})(\s*[=:]\s*)[^\s,;&\"'}}\]]+", rf"\1\2{REMOVED}"),
     )
 )
 
@@ -183,8 +187,7 @@ def _is_secret(key: str) -> bool:
     words = _words(key)
     if words[-1:] in _NOT_SECRET:
         return False
-    pairs = zip(words, words[1:], strict=False)
-    is_key = any(last == "key" and kind in _KINDS_OF_KEY for kind, last in pairs)
+    is_key = any(last == "key" and kind in _KINDS_OF_KEY for kind, last in pairwise(words))
     return is_key or not _SECRET_WORDS.isdisjoint(words)
 
 
