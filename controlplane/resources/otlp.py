@@ -104,9 +104,7 @@ def request_ids() -> hcm_v3.RequestIdExtension:
     """
     return hcm_v3.RequestIdExtension(
         typed_config=protobuf.Any.pack(
-            uuid_v3.UuidRequestIdConfig(
-                pack_trace_reason=False, use_request_id_for_trace_sampling=False
-            )
+            uuid_v3.UuidRequestIdConfig(use_request_id_for_trace_sampling=False)
         )
     )
 
