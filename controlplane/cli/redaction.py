@@ -67,7 +67,7 @@ _PATTERNS: Final = tuple(
             REMOVED,
         ),
         (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", REMOVED),
-        (rf"\b(\w*{_NAMED})(\s*[=:]\s*)[^\s,;&\"'}}\]]+", rf"\1\2{REMOVED}"),
+        (rf"\b(\w*{_NAMED})(\s*[=:]\s*[\"']?)[^\s,;&\"'}}\]]+", rf"\1\2{REMOVED}"),
     )
 )
 

@@ -37,6 +37,7 @@ def cleaned(*documents: Any, known: tuple[str, ...] = ()) -> Any:
         "redis://:s3cret@10.0.0.1:6379/0",
         "scraped /metrics?api_key=s3cret&x=1",
         "got password: s3cret",
+        "pools.0.health_check.headers.x-api-key: 's3cret' must match",
         "Authorization: Basic s3cret==",
     ],
     ids=str,
