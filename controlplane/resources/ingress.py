@@ -119,8 +119,9 @@ class Ingress(Snapshot):
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether it goes on as it is, because its pool may have been lost with the registry."""
         released = self._catalog.released
-        is_own = released is not None and type_url in _NAMES and name != COLLECTOR
-        return is_own and released is not None and self._pool not in released
+        if released is None or name == COLLECTOR:
+            return False
+        return type_url in _NAMES and self._pool not in released
 
 
 @lru_cache(maxsize=1024)
