@@ -120,7 +120,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     if issuer and xds_tls:
         xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
-    plane = Plane(time.monotonic(), config.identity.trust_domain)
+    plane = Plane(time.monotonic(), config.identity.trust_domain, config.otlp)
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
     fleet = restored(loaded.registered, config, time.monotonic())
@@ -420,7 +420,7 @@ def _ca_source(issuer: Issuer) -> Source[Content]:
 
 
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store", "identity"):
+    for key in ("admin", "xds", "store", "identity", "otlp"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 

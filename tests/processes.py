@@ -160,6 +160,7 @@ async def serving(
     xds_more: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     log_level: str = "info",
+    otlp: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -169,6 +170,7 @@ async def serving(
         "admin": {"address": str(address), **(admin or {})},
         "xds": {"address": str(xds), **(xds_more or {})},
         "identity": dict(identity or {}),
+        "otlp": None if otlp is None else dict(otlp),
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
