@@ -176,16 +176,19 @@ def _node(node_id: str, locality: Locality | None, wanted: Mapping[str, Any]) ->
 
 def _reports() -> dict[str, Any]:
     """Where it reports; reports begin when the control plane asks for them."""
-    there = {
-        "api_type": "GRPC",
-        "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-    }
+
+    def there() -> dict[str, Any]:
+        return {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        }
+
     return {
         # What it has sent to each replica.
-        "cluster_manager": {"load_stats_config": there},
+        "cluster_manager": {"load_stats_config": there()},
         # What it sees of the health of some replicas.
-        "hds_config": dict(there),
+        "hds_config": there(),
     }
 
 
