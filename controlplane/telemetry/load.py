@@ -375,7 +375,7 @@ class LoadReports:
         believed = part_held(known, recent) * ended
         part = part_failed(recent) if len(recent) >= FEW else None
         if part is None:
-            part = load.failed / max(ended, 1)
+            part = load.failed / ended if ended else 0.0
         total.held.done += believed * (1 - part)
         total.held.failed += believed * part
         total.held.in_flight = held_in_flight(recent)

@@ -394,6 +394,15 @@ def test_an_even_part_of_what_several_replicas_had_says_of_none_that_it_fails() 
     assert window.rate == pytest.approx(4.0)
 
 
+def test_what_failed_of_less_than_a_request_is_all_of_it() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        reports.record("grpc", {A: Load(0, 1, 0).part(4)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert window.error_fraction == 1.0
+
+
 def test_all_of_what_one_replica_had_says_whether_it_fails() -> None:
     reports = LoadReports()
     reports.record("grpc", {A: Load(8, 12, 4).part(1)}, 1.0, 1.0)
