@@ -190,6 +190,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         for sentence in plane.recovery.news():
             _log.warning("%s", sentence)
         yield from plane.histories.writing()
+        yield from plane.sampling_trends(time.monotonic())
         yield from rest.looking()
 
     asked = [asyncio.Event() for _ in range(4)]
@@ -344,18 +345,21 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         self._plane.reporter_came(reporter, place)
+        self._plane.senders.came(reporter, node, time.monotonic())
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
         for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
             await turns.give_way()
+        self._plane.senders.reported(reporter, stats.loads, now)
         if stats.loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+        self._plane.senders.left(reporter)
 
 
 class _Health:
