@@ -242,6 +242,8 @@ class Pool(InForce, Declared):
     metrics: Metrics
     memory: dict[str, Any]
     mesh: Mesh
+    upstream: dict[str, Any]
+    """How replicas are reached; see the config file."""
     source: Annotated[str, one_of("file", "api")]
     """Who declared it."""
     suspect: bool
