@@ -4,6 +4,11 @@ import {clock} from "./format.js";
 
 const WIDTH = 600, HEIGHT = 100;
 
+const HOUR = 3600e3, SHORTEST = 600e3;
+
+// From where on a chart is drawn: an hour, or as far back as anything is known.
+export const begin = (first, to) => Math.min(Math.max(to - HOUR, first ?? to), to - SHORTEST);
+
 // Two significant digits upwards, so that the scale stands still while values move a little.
 function rounded(most) {
   if (!(most > 0)) return 1;

@@ -1,6 +1,6 @@
 // A pool: its last hour, how its requests are parted, and its replicas.
 import {pathOf} from "../api.js";
-import {Chart} from "../chart.js";
+import {begin, Chart} from "../chart.js";
 import {counted, inMilliseconds, milliseconds, number, percent} from "../format.js";
 import {html} from "../html.js";
 import {isOdd, load, Meter, Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
@@ -52,13 +52,13 @@ const CLASSES = [
   {id: "routed", title: "By class", rank: 3, value: (it) => (it.routed ? "yes" : "not yet"), tone: (it) => (it.routed ? "" : "warn")},
 ];
 
-const HOUR = 3600e3, GAP = 45e3;
+const GAP = 45e3;
 
 function Charts({name, objective}) {
   const known = usePolled(`${pathOf(name)}/history`, 10e3);
   const points = known.data?.points ?? [], to = known.data ? Date.parse(known.data.now) : Date.now();
   const line = (label, key, soft) => ({name: label, soft, points: points.map((it) => [Date.parse(it.at), it[key]])});
-  const all = {from: to - HOUR, to, gap: GAP};
+  const all = {from: begin(points.length ? Date.parse(points[0].at) : null, to), to, gap: GAP};
   return html`<section class="charts" aria-label="The last hour">
     <${Chart} ...${all} title="Traffic" series=${[line("requests", "rate_rps"), line("capacity", "capacity_rps", true)]} format=${(it) => number(it, "/s")} />
     <${Chart} ...${all} title="Latency" series=${[line("p99", "p99_ms"), line("p50", "p50_ms", true)]} format=${milliseconds} limit=${inMilliseconds(objective?.p99)} />

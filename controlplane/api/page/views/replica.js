@@ -1,14 +1,12 @@
 // One replica: what it gets and why, what can be done with it, and its last hour.
 import {Actions} from "../actions.js";
 import {pathOf} from "../api.js";
-import {Chart} from "../chart.js";
+import {begin, Chart} from "../chart.js";
 import {clock, lasted, milliseconds, number, percent, place, UNKNOWN} from "../format.js";
 import {html} from "../html.js";
 import {Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
 import {link} from "../route.js";
-
-const HOUR = 3600e3;
 
 function facts(it) {
   const window = it.readings ?? it.load_reports ?? {}, gpus = [it.readings, it.joined].filter(Boolean).flatMap((each) => each.memory);
@@ -27,7 +25,7 @@ function facts(it) {
 function Charts({told}) {
   const to = Date.parse(told.now), read = (it) => it.readings ?? it.load_reports ?? {};
   const line = (label, value, soft) => ({name: label, soft, points: told.entries.map((it) => [Date.parse(it.at), value(it) ?? null])});
-  const all = {from: to - HOUR, to};
+  const all = {from: begin(told.entries.length ? Date.parse(told.entries[0].at) : null, to), to};
   return html`<section class="charts" aria-label="The last hour">
     <${Chart} ...${all} title="Share" series=${[line("of the traffic", (it) => it.share)]} format=${percent} />
     <${Chart} ...${all} title="Load" series=${[line("requests", (it) => read(it).rate_rps), line("capacity", (it) => it.capacity, true)]} format=${(it) => number(it, "/s")} />
