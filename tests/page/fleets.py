@@ -10,7 +10,7 @@ BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2, 1.0, math.inf)
 
 
 async def filled(api: Served, count: int = 3, pool: str = "m") -> Served:
-    """With a pool whose replicas are ready and have answered requests for ten seconds."""
+    """With a pool whose replicas are ready and have answered requests for half a minute."""
     await api.ask("PUT", f"/v1/pools/{pool}", json=POOL | {"objective": {"p99": "150ms"}})
     replicas = [
         {"id": f"r{index:04}", "address": f"10.0.{index // 250}.{index % 250 + 1}:8080"}
@@ -20,7 +20,7 @@ async def filled(api: Served, count: int = 3, pool: str = "m") -> Served:
     assert (await api.ask("PUT", f"/v1/pools/{pool}/replicas", json=body)).status == 200
     for target in api.plane.targets():
         api.plane.probed(target, Probe.HEALTHY, api.now)
-    live(api, 10)
+    live(api, 30)
     return api
 
 

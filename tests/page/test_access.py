@@ -1,4 +1,4 @@
-"""For every pair of eyes, and for none: axe-core finds nothing, on a wide and on a narrow window."""
+"""For every pair of eyes, and for none: axe-core finds nothing, wide and narrow, light and dark."""
 
 from typing import Literal
 

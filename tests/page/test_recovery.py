@@ -15,7 +15,7 @@ pytestmark = needs_chromium
 
 
 async def test_without_a_token_the_page_asks_for_one() -> None:
-    async with served(token="s3cret") as api:
+    async with served(token="s3cret") as api:  # noqa: S106 - of a server only this test knows
         api.session.headers["Authorization"] = "Bearer s3cret"
         await filled(api)
         async with opened(api.address) as page:

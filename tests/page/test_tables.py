@@ -7,6 +7,7 @@ from playwright.async_api import Page, expect
 from tests.api.served import served
 from tests.page.browsing import needs_chromium, opened, row
 from tests.page.fleets import filled, live
+from tests.processes import until
 
 pytestmark = needs_chromium
 
@@ -74,7 +75,10 @@ WATCH = """() => {
       if (record.type === "characterData") counted.texts++;
       for (const node of record.addedNodes) if (node.nodeName === "TR") counted.rows++;
     }
-  }).observe(document.querySelector("#replicas tbody"), {childList: true, characterData: true, subtree: true});
+  }).observe(
+    document.querySelector("#replicas tbody"),
+    {childList: true, characterData: true, subtree: true},
+  );
 }"""
 
 
@@ -92,7 +96,11 @@ async def test_a_thousand_replicas_scroll_and_change_without_rows_built_anew() -
             assert await rows.count() < 100
             await page.evaluate(WATCH)
             live(api, 5, rate=9.0)
-            await page.wait_for_function("window.counted.texts > 50")
+
+            async def figures_change() -> bool:
+                return bool((await counted(page))["texts"] > 50)
+
+            await until("figures change", figures_change)
             # Figures change in place.
             assert (await counted(page))["rows"] == 0
             box = page.locator("#replicas .scroll")

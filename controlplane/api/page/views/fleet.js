@@ -48,6 +48,7 @@ function alarms(pools, nodes, refused) {
     if (misses(pool)) say(`${pool.name}: p99 is ${milliseconds(pool.traffic.p99_ms)} where ${milliseconds(wanted(pool))} is wanted.`, ...at);
     if (used(pool) > 0.95) say(`${pool.name}: no capacity is left.`, ...at);
     if (pool.suspect) say(`${pool.name}: most replicas cannot be scraped; weights are frozen.`, ...at);
+    if (pool.counts.total && !pool.counts.ready) say(`${pool.name}: no replica is ready.`, ...at);
     if (pool.counts.gone) say(`${pool.name}: ${counted(pool.counts.gone, "replica")} gone.`, ...at);
     if (pool.counts.cut) say(`${pool.name}: ${counted(pool.counts.cut, "replica")} cut, for GPU memory or errors.`, ...at);
     for (const source of pool.discovery.sources) if (source.failing) say(`${pool.name}: ${source.name} fails: ${source.problem ?? "no answer"}`, ...at);
