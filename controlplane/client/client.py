@@ -180,7 +180,12 @@ class Client:
         return read(ReplicaList, await self._body(call)).replicas
 
     async def each_replica(
-        self, pool: str, *, labels: Iterable[str] = (), page: int = PAGE
+        self,
+        pool: str,
+        *,
+        labels: Iterable[str] = (),
+        page: int = PAGE,
+        after: str | None = None,
     ) -> AsyncIterator[Replica]:
         """Read the replicas of a pool page by page.
 
@@ -188,8 +193,9 @@ class Client:
             pool: The pool's name.
             labels: Select replicas with all of these, each ``KEY=VALUE`` or ``KEY``.
             page: How many to ask for at once.
+            after: Only those whose id comes later; None: all of them.
         """
-        wanted, after = tuple(labels), None
+        wanted = tuple(labels)
         while True:
             query = {"limit": page, "after": after, "label": wanted}
             call = Call(ops.LIST_REPLICAS, (pool,), query)
