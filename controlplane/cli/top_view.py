@@ -27,7 +27,7 @@ _HEADLINES: Final = 5
 _FRAME: Final = 4
 """Lines of the screen beside pools."""
 
-HELP: Final = "↑↓ scroll, ←→ sort, r reverse, / filter, q quits"
+HELP: Final = "q quits, ↑↓ scroll, ←→ sort, r reverse, / filter"
 
 
 class Slice(NamedTuple):

@@ -322,7 +322,7 @@ async def test_a_key_that_is_typed_into_the_filter_ends_nothing(api: Served) -> 
         (View(), ["a", "b", "c"]),
         (View(is_reversed=True), ["c", "b", "a"]),
         (View(sort="share"), ["a", "b", "c"]),
-        (View(sort="share", is_reversed=True), ["b", "a", "c"]),
+        (View(sort="share", is_reversed=True), ["c", "b", "a"]),
         (View(words="starting"), ["c"]),
         (View(words="M 9002 ready"), ["b"]),
         (View(words="nobody"), []),
