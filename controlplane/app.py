@@ -38,6 +38,7 @@ from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
+from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
@@ -147,6 +148,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )
+    checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
     metrics.show_store(
@@ -217,6 +219,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
+                group.create_task(checks.run(), name="health checks for gRPC clients"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, decided, lambda: xds.streams or None),
@@ -351,10 +354,11 @@ class _Loads:
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
-        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+        loads = self._plane.by_replica(stats.localities) | stats.loads
+        for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
-        self._plane.senders.reported(reporter, stats.loads, now)
-        if stats.loads:
+        self._plane.senders.reported(reporter, loads, now)
+        if loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DOMAIN = "plimsoll.local"
-HOUR = 3600.0
+DAY = 86_400.0
 
 
 def node(id_: str) -> str:
@@ -66,8 +66,8 @@ class Authority:
         self,
         uris: Sequence[str] = (),
         *,
-        begins: float = -HOUR,
-        ends: float = HOUR,
+        begins: float = -DAY,
+        ends: float = DAY,
         common_name: str = "",
     ) -> Leaf:
         """A leaf for a client.
@@ -107,6 +107,6 @@ class Authority:
             ),
         )
 
-    def node(self, id_: str, *, begins: float = -HOUR, ends: float = HOUR) -> Leaf:
+    def node(self, id_: str, *, begins: float = -DAY, ends: float = DAY) -> Leaf:
         """A leaf for a node."""
         return self.leaf([node(id_)], begins=begins, ends=ends)

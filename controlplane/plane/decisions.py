@@ -6,7 +6,7 @@ decision. So no request is lost.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -118,7 +118,14 @@ class Decisions:
         """Why nothing is to change in a pool; None: it may."""
         return words_of(self.holds.get(pool), now)
 
-    def take(self, pool: Pool, decision: Decision, shown: Mapping[str, bool], now: float) -> None:
+    def take(
+        self,
+        pool: Pool,
+        decision: Decision,
+        shown: Mapping[str, bool],
+        now: float,
+        ill: Container[str] = (),
+    ) -> None:
         """Take in a decision.
 
         Args:
@@ -127,6 +134,7 @@ class Decisions:
             shown: Whether Envoys may know of a replica, by id; of those that something is new of,
                 or was decided otherwise than before. One that has gone they may not know.
             now: Seconds of a monotonic clock.
+            ill: Ids of those that are not well.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -135,7 +143,8 @@ class Decisions:
             if is_shown:
                 row = decision.rows[id_]
                 weight, drained = int(decision.weight[row]), bool(decision.drained[row])
-                portions[id_] = portion_of(decision.tier_of(row), weight, drained)
+                is_well = id_ not in ill
+                portions[id_] = portion_of(decision.tier_of(row), weight, drained, is_well)
             else:
                 portions.pop(id_, None)
         self.portions[name] = portions
@@ -220,7 +229,7 @@ def _of_classes(
                 name,
                 matches.get(name),
                 {
-                    id_: portion_of(portion.tier, weight, portion.draining)
+                    id_: portion_of(portion.tier, weight, portion.draining, portion.healthy)
                     for id_, portion in portions.items()
                     if (weight := weights[name][decision.rows[id_]]) > 0
                 },
@@ -284,9 +293,11 @@ def decide(
         )
         changed = decision.changed(before) | decision.marked(before)
         histories.record(pool, decision, changed, seen)
-        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
+        shown = {id_: it.readiness.is_shown for id_, it in observed.items()}
+        ill = {id_ for id_, it in observed.items() if not it.is_well}
         shown |= dict.fromkeys(ids, False)
-        decided.take(pool, decision, shown, now)
+        decided.take(pool, decision, shown, now, ill)
         decided.take_zones(pool, decision, seen.observed)
         about[name] = shown.keys()
     return about

@@ -125,11 +125,13 @@ class Shown(Snapshot):
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
+            # Who has no certificates would ask in plain text, and be refused.
+            return held.nothing(name) if held.get(type_url, name) is not None else None
+        if self._view.is_grpc:
+            return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
         if type_url == CLUSTER:
             return held.cluster(name, self._trust)
-        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
-            # An Envoy without certificates would ask in plain text, and be refused.
-            return held.nothing(name) if held.get(type_url, name) is not None else None
         if type_url == ENDPOINT:
             return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
@@ -141,12 +143,15 @@ class Shown(Snapshot):
 
     def names(self, type_url: str) -> Collection[str]:
         """The names of the pools that the view shows, or of what its gateway has."""
-        if type_url not in POOL_TYPES:
+        if type_url not in POOL_TYPES or (self._view.is_grpc and type_url == ROUTE):
             return ()
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
+        if self._view.is_grpc and type_url not in (LISTENER, ENDPOINT):
+            # Its routes are in its listeners, and it has no cluster for what is tried again.
+            return self.names(ENDPOINT) if type_url == CLUSTER else ()
         if type_url == SECRET:
             own = [it.name for it in self._view.files]
             return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
@@ -189,6 +194,9 @@ class Shown(Snapshot):
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of the pools that have changed, also of some that the view hides."""
         changed = self._catalog.changed_since(revision)
+        if changed is not None and self._view.is_grpc and ROUTE in changed:
+            # Its listeners have the routes in them.
+            return {**changed, LISTENER: changed.get(LISTENER, frozenset()) | changed[ROUTE]}
         if changed is None or not self._view.gateway:
             return changed
         # Its listener is its own, and its routes are to all pools; both go by their timeouts.
@@ -308,14 +316,14 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name
-        elif (
-            url == ENDPOINT
-            and before
-            and after
-            and (before.is_near, before.spread) != (after.is_near, after.spread)
-        ):
-            # The same for who runs nowhere in particular; others see it in another order now.
+        elif url == ENDPOINT and before and after and _seen(before) != _seen(after):
+            # The same for an Envoy that runs nowhere in particular, and not for all others.
             yield name
         elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
             # The same for who has no certificates and is not beside a replica.
             yield name
+
+
+def _seen(pool: PoolResources) -> tuple[object, ...]:
+    """What some see of a pool's replicas beside its assignment: their order, and their health."""
+    return pool.is_near, pool.spread, [member.id for member in pool.members if not member.healthy]

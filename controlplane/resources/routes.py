@@ -94,13 +94,15 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
         of = to._replace(cluster=cluster_of(to.cluster, name))
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
         rewrite = (of_class.prefix or to.settings.prefix) if below else ""
-        narrowed = route_v3.RouteMatch(prefix=prefix, headers=[*match.headers, *_headers(of_class)])
+        narrowed = route_v3.RouteMatch(
+            prefix=prefix, headers=[*match.headers, *header_matchers(of_class)]
+        )
         routes.append(route(of, narrowed, prefix_rewrite=rewrite))
     return [*routes, route(to, match, prefix_rewrite=to.settings.prefix if below else "")]
 
 
-def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
-    """What the headers of a request must be. One that says no length matches no range of them."""
+def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
+    """What the headers of a class's requests must be; without a length no range of them matches."""
     found = []
     if match.header is not None:
         found.append(

@@ -33,7 +33,7 @@ _PROXIES: Final = range(MAX_PROXIES + 1)
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
-    """What one Envoy sees; equal views share the same resources.
+    """What one Envoy or gRPC client sees; equal views share the same resources.
 
     Attributes:
         pools: The names of the pools it wants, sorted; None for all.
@@ -49,6 +49,8 @@ class View:
         tls: How it terminates TLS, if it is a gateway; None: it does not.
         replica: Where the replica serves that it is beside, if it is an ingress; then it has one
             pool, for which `listen` says where it listens.
+        is_grpc: Whether it is a gRPC client, and no Envoy.
+        ejects: Whether it leaves out replicas that fail most calls, as a gRPC client.
     """
 
     pools: tuple[str, ...] | None = None
@@ -61,24 +63,36 @@ class View:
     identity: SecretSource | None = None
     tls: GatewayTls | None = None
     replica: Address | None = None
+    is_grpc: bool = False
+    ejects: bool = True
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
         more = (self.log, self.trusted_proxies, self.identity, self.tls, self.replica)
-        object.__setattr__(self, "_hash", hash((*said, *more)))
+        which = (self.is_grpc, self.ejects)
+        object.__setattr__(self, "_hash", hash((*said, *more, *which)))
 
     def __hash__(self) -> int:
         return self._hash
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":
+    def of(
+        cls,
+        metadata: Mapping[str, Any],
+        place: Place = NOWHERE,
+        *,
+        is_grpc: bool = False,
+        ejects: bool = True,
+    ) -> "View":
         """Read the metadata of a node.
 
         Args:
             metadata: A node's ``metadata`` struct as plain data.
             place: The node's locality.
+            is_grpc: Whether the node is a gRPC client.
+            ejects: Whether it is to leave out replicas that fail, if it is.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -102,6 +116,13 @@ class View:
                     " characters"
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
+        if is_grpc and addresses:
+            raise ValueError(f"node metadata {METADATA_KEY}.listen: a gRPC client listens nowhere")
+        if is_grpc and wanted.get("identity") is not None:
+            raise ValueError(
+                f"node metadata {METADATA_KEY}.identity is for Envoys: the application of a gRPC"
+                " client has the credentials that it shows replicas"
+            )
         role = wanted.get("role", SIDECAR)
         gateway = _gateway(role, addresses)
         replica = _replica(role, wanted.get("replica"), pools, addresses)
@@ -117,6 +138,8 @@ class View:
                 secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
                 _tls(wanted.get("tls"), is_gateway=gateway is not None),
                 replica,
+                is_grpc,
+                ejects,
             )
         )
 

@@ -57,20 +57,32 @@ class Endpoint(NamedTuple):
     port: int
 
 
+class InLocality(NamedTuple):
+    """Replicas of a cluster in one place and sub-zone, of which gRPC clients report together."""
+
+    cluster: str
+    region: str
+    zone: str
+    sub_zone: str
+
+
 class Load(NamedTuple):
-    """Requests of one Envoy to one endpoint.
+    """Requests of one Envoy or gRPC client to one endpoint.
 
     Attributes:
         succeeded: Ended well since the report before.
         failed: Ended with an error of the server or not at all, since the report before.
         in_progress: Not ended yet at the time of the report.
         classes: Of them those of each class of requests that has a name, by it.
+        is_own: Whether they were counted for this endpoint, and are not an even part of what was
+            counted for several. Then nobody knows which of these has failed.
     """
 
-    succeeded: int
-    failed: int
-    in_progress: int
+    succeeded: float
+    failed: float
+    in_progress: float
     classes: Mapping[str, "Load"] = NO_CLASSES
+    is_own: bool = True
 
     def plus(self, other: "Load", class_name: str) -> "Load":
         """The same with what came to the endpoint by way of another cluster.
@@ -88,6 +100,17 @@ class Load(NamedTuple):
             self.failed + other.failed,
             self.in_progress + other.in_progress,
             classes,
+            self.is_own and other.is_own,
+        )
+
+    def part(self, of: int) -> "Load":
+        """An even part of what was counted for so many endpoints together."""
+        return Load(
+            self.succeeded / of,
+            self.failed / of,
+            self.in_progress / of,
+            {name: load.part(of) for name, load in self.classes.items()},
+            is_own=of == 1,
         )
 
 
@@ -103,8 +126,8 @@ class ClassLoad(NamedTuple):
         in_flight: Not ended yet.
     """
 
-    succeeded: int
-    failed: int
+    succeeded: float
+    failed: float
     in_flight: float
 
 
@@ -124,8 +147,8 @@ class Failing(NamedTuple):
 class _Reporter:
     """One Envoy's view of one endpoint."""
 
-    in_progress: int = 0
-    of_classes: Mapping[str, int] = field(default_factory=dict)
+    in_progress: float = 0
+    of_classes: Mapping[str, float] = field(default_factory=dict)
     until: float = -math.inf
     rate: float = 0.0
     busy: float = 0.0
@@ -168,10 +191,10 @@ class _Total:
     """One endpoint, over all Envoys."""
 
     reporters: dict[Hashable, _Reporter] = field(default_factory=dict)
-    done: int = 0
-    failed: int = 0
+    done: float = 0
+    failed: float = 0
     # What ended well and what did not, of each class that has a name.
-    classes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    classes: dict[str, tuple[float, float]] = field(default_factory=dict)
     # Times that all its Envoys looked at that.
     looks: float = 0.0
     in_flight: float = 0.0
@@ -369,8 +392,8 @@ class LoadReports:
         known.rate = keep * known.rate + (1 - keep) * ended / covered
         known.busy = keep * known.busy + (1 - keep) * load.in_progress
         keep = math.exp(-covered / LATELY)
-        known.ended = keep * known.ended + ended
-        known.failed = keep * known.failed + load.failed
+        known.ended = keep * known.ended + ended * load.is_own
+        known.failed = keep * known.failed + load.failed * load.is_own
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded
@@ -392,7 +415,7 @@ class LoadReports:
         _keep(total, now)
 
 
-def _sent(load: Load, in_progress: int) -> int:
+def _sent(load: Load, in_progress: float) -> float:
     """Requests that were sent since a report in which so many were in progress."""
     return load.succeeded + load.failed + load.in_progress - in_progress
 

@@ -87,7 +87,9 @@ class LoadReportingService:
                     self._sink.came(reporter, node.id, view.place)
                     self._reporters.add(reporter)
                 stats = stats.within(view)
-                wanted = report_interval(len(self._reporters), len(stats.loads))
+                wanted = report_interval(
+                    len(self._reporters), len(stats.loads) + len(stats.localities)
+                )
                 if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
                     asked = wanted
                     await context.write(encode_load_stats_response(asked))

@@ -13,6 +13,7 @@ from controlplane.config import Address
 from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
+from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
 from controlplane.turns import Turns
@@ -279,6 +280,15 @@ class XdsServer:
         """What is known of every connected node, by id."""
         known = (connection.stream.status() for connection in self._connections)
         return tuple(sorted(filter(None, known), key=lambda status: status.id))
+
+    def grpc_pools(self) -> set[str]:
+        """The names of the pools that gRPC clients use."""
+        return {
+            pool_of(name)
+            for connection in self._connections
+            if (view := connection.stream.view) is not None and view.is_grpc
+            for name in connection.stream.wanted(ENDPOINT)
+        }
 
     @property
     def streams(self) -> int:

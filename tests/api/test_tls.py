@@ -22,7 +22,7 @@ from controlplane.client import (
 from controlplane.config import Role, Token
 from controlplane.identity import Credentials
 from tests.api.served import POOL, REPLICA, Served, served
-from tests.certificates import Authority, Leaf
+from tests.certificates import DAY, Authority, Leaf
 from tests.processes import DEADLINE
 
 CA, OTHER_CA = Authority(), Authority()
@@ -140,7 +140,7 @@ async def test_a_certificate_that_expires_ends_what_is_open(tmp_path: Path) -> N
     ):
         events = alice.events()
         await anext(events)
-        api.now = time.time() + 10_000
+        api.now = time.time() + 2 * DAY
         with pytest.raises(ClientError, match="has expired"):
             await alice.pools()
         with pytest.raises(ClientError):

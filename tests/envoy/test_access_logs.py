@@ -33,8 +33,8 @@ async def control_plane(
     """A control plane in this process, to look into."""
     made: list[Plane] = []
 
-    def remembered(now: float) -> Plane:
-        made.append(Plane(now))
+    def remembered(now: float, trust_domain: str) -> Plane:
+        made.append(Plane(now, trust_domain))
         return made[0]
 
     monkeypatch.setattr(app, "Plane", remembered)

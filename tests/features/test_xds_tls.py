@@ -36,7 +36,7 @@ from controlplane.xds import (
     server,
 )
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
-from tests.certificates import Authority, Leaf, node
+from tests.certificates import DAY, Authority, Leaf, node
 from tests.features.xds import Envoy, FixedCatalog, Plane, serving, until
 from tests.processes import DEADLINE
 from tests.xds.access_logs import entry, logs
@@ -223,7 +223,7 @@ async def test_a_certificate_that_names_no_node_is_refused(
     ("leaf", "why"),
     [
         (CA.node("sidecar-1", begins=-100, ends=-10), "certificate has expired"),
-        (CA.node("sidecar-1", begins=1000, ends=2000), "certificate is not yet valid"),
+        (CA.node("sidecar-1", begins=DAY, ends=2 * DAY), "certificate is not yet valid"),
         (OTHER_CA.node("sidecar-1"), "unable to get local issuer certificate"),
         (None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
     ],
@@ -273,7 +273,7 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
         reports = await asks(opened, LOAD_REPORTING, "sidecar-1")
-        now[0] += 10_000
+        now[0] += 2 * DAY
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
         await reports.write(load_report("sidecar-1", "a"))
