@@ -40,7 +40,7 @@ from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.senders import Senders
 from controlplane.plane.startup import RestartPool, has_started, recalled
 from controlplane.plane.traffic import Traffic, by_replica
-from controlplane.plane.trends import PoolTraffic, Tally, Trends
+from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
@@ -476,15 +476,7 @@ class Plane:
 
     def tallying(self, pool: Pool, now: float) -> Generator[None, None, PoolTraffic]:
         """Add up what the replicas of a pool do, and yield after each."""
-        tally = Tally()
-        for replica in pool.replicas.values():
-            if (seen := self._observed.current(pool.name, replica)) is not None:
-                window = seen.window or self._traffic.window(pool, replica)
-                counted = self._traffic.in_flight(pool, replica, now)
-                serves = seen.readiness.may_serve and replica.draining is None
-                tally.add(replica.id, window, counted, serves=serves)
-            yield
-        return tally.total(self.decision(pool.name), now)
+        return tallying(pool, self._seen(), self.decision(pool.name), now)
 
     def sampling_trends(self, now: float) -> Iterator[None]:
         """Keep a point of each pool where it is time for one, and yield after each replica."""

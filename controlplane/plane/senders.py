@@ -46,12 +46,12 @@ class Senders:
         if sender is None or (seconds := now - sender.at) < SHORTEST:
             return
         sender.at = now
-        ended: dict[str, int] = {}
+        ended: dict[str, float] = {}
         for endpoint, load in loads.items():
             ended[endpoint.pool] = ended.get(endpoint.pool, 0) + load.succeeded + load.failed
         kept = math.exp(-seconds / OVER)
         for pool in {*ended, *sender.rates}:
-            before, rate = sender.rates.get(pool), ended.get(pool, 0) / seconds
+            before, rate = sender.rates.get(pool), ended.get(pool, 0.0) / seconds
             sender.rates[pool] = rate if before is None else kept * before + (1 - kept) * rate
 
     def left(self, reporter: Hashable) -> None:

@@ -4,14 +4,16 @@ A point every `EVERY` seconds is kept of each pool; an hour of a pool takes some
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from controlplane.balancing import Decision
+from controlplane.fleet import Pool
 from controlplane.plane.history import KEPT
+from controlplane.plane.inputs import Seen
 from controlplane.telemetry import Window
 from controlplane.telemetry.histogram import quantile
 
@@ -103,6 +105,28 @@ class Tally:
         serving = np.array([row for row in rows if not decision.drained[row]], dtype=int)
         tokens = float(np.nansum(decision.capacity[serving]))
         return tokens / (decision.pool.length or _A_REQUEST)
+
+
+def tallying(
+    pool: Pool, seen: Seen, decision: Decision | None, now: float
+) -> Generator[None, None, PoolTraffic]:
+    """Add up what the replicas of a pool do, and yield after each.
+
+    Args:
+        pool: The pool.
+        seen: Of its replicas.
+        decision: The last one about it; None before the first.
+        now: Seconds of a monotonic clock.
+    """
+    tally = Tally()
+    for replica in pool.replicas.values():
+        if (observed := seen.observed.current(pool.name, replica)) is not None:
+            window = observed.window or seen.traffic.window(pool, replica)
+            counted = seen.traffic.in_flight(pool, replica, now)
+            serves = observed.readiness.may_serve and replica.draining is None
+            tally.add(replica.id, window, counted, serves=serves)
+        yield
+    return tally.total(decision, now)
 
 
 def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:
