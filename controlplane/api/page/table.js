@@ -26,7 +26,7 @@ function sorted(rows, column, ascending) {
   return found.map(([, row]) => row);
 }
 
-export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, sort = columns[0].id, descending = false, tools, empty = "nothing yet"}) {
+export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, sort = columns[0].id, descending = false, tools, narrow = false, empty = "nothing yet"}) {
   const [view, setView] = useState(() => remembered.get(id) ?? {sort, ascending: !descending, words: "", filter: 0});
   const change = (more) => setView((before) => {
     const next = {...before, ...more};
@@ -104,7 +104,7 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
   }
 
   const count = shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`;
-  return html`<section class="list" id=${id}>
+  return html`<section class="list ${narrow ? "narrow" : ""}" id=${id}>
     <div class="tools"><h2>${caption}</h2><span class="soft" data-count>${count}</span>
       ${tools}<span class="space"></span>
       ${filters.length > 0 && html`<label class="quiet"><span class="unseen">Show</span><select value=${String(view.filter)}
@@ -134,7 +134,7 @@ function Head({column, view, change}) {
   // Of numbers the largest are asked for first.
   const sort = () => change(is ? {ascending: !view.ascending} : {sort: column.id, ascending: !column.number});
   return html`<th scope="col" aria-sort=${order} class=${classOf(column)}><button class="head" title=${column.hint} onClick=${sort}>${column.title}<span
-    class="arrow" aria-hidden="true">${is ? (view.ascending ? "↑" : "↓") : ""}</span></button></th>`;
+    class="arrow" aria-hidden="true">${is ? (view.ascending ? "↑" : "↓") : "\u00a0"}</span></button></th>`;
 }
 
 function Row({id, row, columns, open, at, walkable}) {

@@ -57,7 +57,7 @@ const TYPES = [
   {id: "sent", title: "Sent", rank: 2, value: (it) => it.sent_age_s, cell: (it) => (it.sent == null ? UNKNOWN : `${it.sent}, ${lasted(it.sent_age_s)} ago`)},
   {id: "acked", title: "Acknowledged", rank: 2, value: (it) => it.acknowledged_age_s, cell: (it) => (it.acknowledged == null ? UNKNOWN : `${it.acknowledged}, ${lasted(it.acknowledged_age_s)} ago`)},
   {id: "asks", title: "Asks for", rank: 3, number: true, value: (it) => it.subscribed, cell: (it) => (it.wildcard ? "all" : number(it.subscribed))},
-  {id: "rejected", title: "Rejected", rank: 3, wide: true, value: (it) => it.refused.join(", ") || null, tone: () => "bad"},
+  {id: "rejected", title: "Rejected", rank: 3, wide: true, value: (it) => it.refused.join(", ") || null, tone: (it) => (it.refused.length ? "bad" : "")},
 ];
 
 const SENDS = [
@@ -80,7 +80,7 @@ export function Envoy({id}) {
     ${node.types.filter((each) => each.last_rejection).map((each) => html`<div class=${each.refused.length ? "banner" : "banner past"}>${each.refused.length ? "Rejects" : "Rejected"}
       ${kindOf(each.type_url)} ${each.last_rejection.names.join(", ")}, ${lasted(each.last_rejection.age_s)} ago: <code>${each.last_rejection.message}</code></div>`)}
     <${Table} id="types" caption="What it holds" columns=${TYPES} rows=${node.types} keyOf=${(it) => it.type_url} />
-    <${Table} id="sends" caption="What it sends" columns=${SENDS} rows=${Object.entries(node.sends)} keyOf=${([pool]) => pool} open=${([pool]) => link("pools", pool)} empty="it reports no requests" />
-    ${node.disagrees.length > 0 && html`<${Table} id="health" caption="Health that it sees otherwise" columns=${HEALTH} rows=${node.disagrees} keyOf=${(it) => `${it.pool}/${it.replica}`}
+    <${Table} id="sends" narrow caption="What it sends" columns=${SENDS} rows=${Object.entries(node.sends)} keyOf=${([pool]) => pool} open=${([pool]) => link("pools", pool)} empty="it reports no requests" />
+    ${node.disagrees.length > 0 && html`<${Table} id="health" narrow caption="Health that it sees otherwise" columns=${HEALTH} rows=${node.disagrees} keyOf=${(it) => `${it.pool}/${it.replica}`}
       open=${(it) => link("pools", it.pool, "replicas", it.replica)} />`}`;
 }

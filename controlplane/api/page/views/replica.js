@@ -11,7 +11,7 @@ import {link} from "../route.js";
 function facts(it) {
   const window = it.readings ?? it.load_reports ?? {}, gpus = [it.readings, it.joined].filter(Boolean).flatMap((each) => each.memory);
   return [
-    ["Share", percent(it.share)], ["Load / capacity", `${rateOf(window.rate_rps, it.capacity)} per s`],
+    ["Share", percent(it.share)], ["Load / capacity", `${rateOf(window.rate_rps, it.capacity)}/s`],
     ["Tokens", number(it.capacity_tokens, "/s")], ["Tier", it.tier ?? UNKNOWN], ["Weight", number(it.weight)],
     ["Classes", it.classes.join(", ") || UNKNOWN], ["p50", milliseconds(it.readings?.p50_ms)], ["p99", milliseconds(it.readings?.p99_ms)],
     ["Mean", milliseconds(window.latency_mean_ms)], ["Errors", percent(window.error_fraction)], ["In flight", number(it.in_flight ?? window.in_flight)],
