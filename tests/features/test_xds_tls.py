@@ -86,7 +86,7 @@ class Sink:
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.loads.append(stats)
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         pass
 
     def left(self, reporter: object) -> None:
