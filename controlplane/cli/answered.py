@@ -15,7 +15,7 @@ from controlplane.config.pool import EXPLAIN_HEADER
 from controlplane.resources.classes import class_of, pool_of, retry_cluster_of
 
 _PAIR: Final = re.compile(r"(?:^|\s)([a-z_]+)=(\S*)")
-_HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:\s*(.*?)\s*$", re.IGNORECASE)
+_HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:(.*)", re.IGNORECASE)
 _STATUS: Final = re.compile(r"^[<\s]*HTTP/[0-9.]+ ([0-9]{3})\b")
 _RETRIES: Final = retry_cluster_of("")
 
