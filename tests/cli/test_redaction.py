@@ -31,6 +31,7 @@ def cleaned(*documents: Any, known: tuple[str, ...] = ()) -> Any:
         {"headers": [{"name": "x-tenant", "string_match": {"exact": "s3cret"}}]},
         {"env": [{"name": "HF_TOKEN", "value": "s3cret"}]},
         {"private_key": {"inline_string": "s3cret"}},
+        {"tls_certificate": {"private_key": {"inline_bytes": "s3cret"}}},
         {"config_yaml": "anything: s3cret"},
         {"secret": ["s3cret"]},
         "https://user:s3cret@example.org/models",
