@@ -3,6 +3,7 @@
 Times are seconds since 1970 and are passed in. Of a certificate request only the public key counts.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,11 @@ INTERMEDIATE_SECONDS: Final = 5 * YEAR
 
 MAX_CSR: Final = 16_384
 """Characters of a certificate request; one with a P-256 key has 500."""
+
+
+_DNS_NAME: Final = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+)
 
 
 class CaError(Exception):
@@ -59,7 +65,7 @@ class Issued:
 
 
 class Authority:
-    """A certificate that signs others, with its key."""
+    """A certificate that signs others, with its key; equal where the certificates are."""
 
     def __init__(self, pair: KeyPair) -> None:
         """Read a pair.
@@ -78,6 +84,12 @@ class Authority:
             raise CaError("has a key that does not belong to the certificate")
         self._key = key
         self._pem = pair.certificate
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Authority) and self._pem == other._pem
+
+    def __hash__(self) -> int:
+        return hash(self._pem)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -164,7 +176,17 @@ class Authority:
 
 
 def new_root(trust_domain: str, *, now: float) -> KeyPair:
-    """Make a root that signs for one trust domain only."""
+    """Make a root that signs for one trust domain only.
+
+    Raises:
+        CaError: The trust domain is no DNS name. Under a root that is bound to another one Envoy
+            and gRPC (BoringSSL) trust nothing.
+    """
+    if not _DNS_NAME.fullmatch(trust_domain):
+        raise CaError(
+            f"the trust domain {trust_domain!r} must be a DNS name in lower-case letters, as in"
+            ' "mesh.example"'
+        )
     key = new_key()
     name = _name(f"{trust_domain} root", key)
     builder = _builder(key.public_key(), name, name, now, now + ROOT_SECONDS)
@@ -204,13 +226,16 @@ def public_key_of(request: str) -> ec.EllipticCurvePublicKey:
         raise CaError(f"is longer than {MAX_CSR} characters")
     try:
         parsed = x509.load_pem_x509_csr(request.encode())
-        is_signed, key = parsed.is_signature_valid, parsed.public_key()
+        key = parsed.public_key()
+        # First: with a long key of another kind a stranger could keep us busy.
+        is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+        is_signed = is_p256 and parsed.is_signature_valid
     except Exception:  # noqa: BLE001 - bytes of a stranger; the library raises many kinds
         raise CaError(problem) from None
+    if not is_p256 or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise CaError("must have a key of the elliptic curve P-256")
     if not is_signed:
         raise CaError(problem)
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise CaError("must have a key of the elliptic curve P-256")
     return key
 
 

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +27,7 @@ from controlplane.config import parse_duration
 
 _NODE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 _PATTERN: Final = re.compile(r"[A-Za-z0-9._-]{0,255}\*?", re.ASCII)
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
-_HOST: Final = re.compile(r"[A-Za-z0-9.:-]{1,253}", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}", re.ASCII)
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _out = click.option(
@@ -73,7 +73,6 @@ def init(folder: Path, trust_domain: str) -> None:
 
     root.key signs nothing but the intermediate: keep it elsewhere.
     """
-    _check("--trust-domain", trust_domain, _TRUST_DOMAIN)
     CaFolder(folder).create(trust_domain, time.time())
     click.echo(f"{folder} signs for {trust_domain}; set identity.ca.path to it")
 
@@ -102,7 +101,10 @@ def issue(
     if (node is None) != control_plane:
         fail("name a NODE, or say --control-plane", USAGE)
     for host in hosts:
-        _check("--host", host, _HOST)
+        try:
+            ip_address(host)
+        except ValueError:
+            _check("--host", host, _HOST)
     content, seconds = _content(folder), _seconds(ttl)
     domain = content.authority.trust_domain
     if node is not None:
@@ -172,7 +174,7 @@ def rotate(folder: Path) -> None:
 
     Each step tells what has to be waited for before the next.
     """
-    click.echo(CaFolder(folder).rotate(_content(folder).authority.trust_domain, time.time()))
+    click.echo(CaFolder(folder).rotate(time.time()))
 
 
 @command.command
@@ -183,22 +185,30 @@ def rotate(folder: Path) -> None:
     help="Of `plimsoll ca token`; better in PLIMSOLL_JOIN_TOKEN. Without one, a certificate that"
     " is in --out already and still valid is replaced.",
 )
+@click.option(
+    "--now",
+    "at_once",
+    is_flag=True,
+    help="Replace it also in the first half of its time, as after `plimsoll ca rotate`.",
+)
 @_out
 @_json
 @api_options
 @_told
-def join(node: str, join_token: str | None, out: Path, as_json: bool, api: Api) -> None:
+def join(
+    node: str, join_token: str | None, at_once: bool, out: Path, as_json: bool, api: Api
+) -> None:
     """Have a control plane issue the certificate of NODE; the key never leaves this machine.
 
     Run it again, without a token, from a timer: once half of the time of the certificate is over,
-    it is replaced, and Envoy takes the new one by itself.
+    it is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
     """
     _check("NODE", node, _NODE)
     files = NodeFiles(out)
     known = None if join_token else files.read()
     if known is None and not join_token:
         fail(f"there is no certificate in {out} yet: give --join-token", USAGE)
-    if known is not None and not known.is_half_over(time.time()):
+    if known is not None and not at_once and not known.is_half_over(time.time()):
         click.echo(f"the certificate in {out} is in the first half of its time", err=True)
         return
     key = known.key if known is not None else new_key()

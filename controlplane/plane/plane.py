@@ -15,7 +15,7 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision, Place
-from controlplane.config import Address, Config, PoolEntry
+from controlplane.config import Address, Config, OtlpSettings, PoolEntry
 from controlplane.config.access import ScrapingSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.config.listeners import Listeners
@@ -63,7 +63,12 @@ class Plane:
         trends: What each pool as a whole did in the last hour.
     """
 
-    def __init__(self, now: float, trust_domain: str = IdentitySettings().trust_domain) -> None:
+    def __init__(
+        self,
+        now: float,
+        trust_domain: str = IdentitySettings().trust_domain,
+        otlp: OtlpSettings | None = None,
+    ) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
@@ -88,7 +93,7 @@ class Plane:
         self.histories = Histories()
         self.senders = Senders()
         self.trends = Trends()
-        self.catalog = Catalog(trust_domain=trust_domain)
+        self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
         """Carry out a command on the fleet; returns what it has changed.
@@ -433,6 +438,11 @@ class Plane:
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
         return self._decisions.decisions.get(pool)
+
+    def failed_decisions(self) -> dict[str, Exception]:
+        """Why no decision could be made about some pools, by name; each is told once."""
+        failures, self._decisions.failures = self._decisions.failures, {}
+        return failures
 
     def follow(self) -> DirtyKeys:
         """A slot that takes the replicas that every decision from now on is about."""

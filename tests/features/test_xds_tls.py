@@ -20,7 +20,7 @@ from grpc.experimental.session_cache import ssl_session_cache_lru
 
 from controlplane.balancing import Place
 from controlplane.identity import Admission, Credentials
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import PREFIX, Checked
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
@@ -117,6 +117,27 @@ def load_report(id_: str, *pools: str) -> bytes:
         for pool in pools
     ]
     return bytes(load_stats_v3.LoadStatsRequest(node=core_v3.Node(id=id_), cluster_stats=clusters))
+
+
+def health_report(*pools: str) -> bytes:
+    """Of one healthy replica of each pool."""
+    address = core_v3.Address(
+        socket_address=core_v3.SocketAddress(address="10.0.0.1", port_value=1)
+    )
+    health = health_v3.EndpointHealth(
+        endpoint=endpoint_v3.Endpoint(address=address), health_status=core_v3.HealthStatus.HEALTHY
+    )
+    locality = health_v3.LocalityEndpointsHealth(endpoints_health=[health])
+    clusters = [
+        health_v3.ClusterEndpointsHealth(
+            cluster_name=f"{PREFIX}{pool}", locality_endpoints_health=[locality]
+        )
+        for pool in pools
+    ]
+    response = health_v3.EndpointHealthResponse(cluster_endpoints_health=clusters)
+    return bytes(
+        health_v3.HealthCheckRequestOrEndpointHealthResponse(endpoint_health_response=response)
+    )
 
 
 async def asks(opened: grpc.aio.Channel, service: str, id_: str) -> Any:
@@ -276,7 +297,6 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
         now[0] += 2 * DAY
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
-        await reports.write(load_report("sidecar-1", "a"))
         assert await reports.code() is grpc.StatusCode.UNAUTHENTICATED
         assert not any(it.loads for it in sink.loads)
 
@@ -289,8 +309,30 @@ async def test_a_revoked_node_loses_its_stream() -> None:
         channel(plane) as opened,
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
-        security.admission.revoked = lambda identity: identity.node == "sidecar-1"
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
         assert "is revoked" in await stream.details()
+
+
+@pytest.mark.parametrize("service", [LOAD_REPORTING, HEALTH_DISCOVERY, ACCESS_LOGS])
+async def test_a_revoked_node_that_says_nothing_more_loses_its_reporting_streams(
+    service: str,
+) -> None:
+    security, sink = tls(), Sink()
+    async with (
+        asyncio.timeout(DEADLINE),
+        serving(A, tls=security, write_timeout=0.2, loads=sink, health=sink, samples=sink) as plane,
+        channel(plane) as opened,
+    ):
+        if service == ACCESS_LOGS:
+            stream: Any = opened.stream_unary(f"/{service}/StreamAccessLogs")()
+            sample = Sample("a", "", "10.0.0.1", 1, 1, 0.1, 200)
+            await stream.write(bytes(logs(entry(sample), node="sidecar-1")))
+            await until(lambda: bool(sink.samples))
+        else:
+            stream = await asks(opened, service, "sidecar-1")
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
+        assert "is revoked" in await stream.details()
+        assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def shown(plane: Plane) -> bytes | None:
@@ -383,6 +425,10 @@ async def test_a_node_is_shown_and_may_report_the_pools_that_the_config_lets_it_
         await log.done_writing()
         await log
         assert [it.pool for it in sink.samples] == ["a"]
+        health = await asks(opened, HEALTH_DISCOVERY, "sidecar-1")
+        await health.write(health_report("a", "b"))
+        await until(lambda: bool(sink.health))
+        assert {it.pool for seen in sink.health for it in seen} == {"a"}
 
 
 @pytest.mark.parametrize(
