@@ -151,9 +151,15 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
+    metrics.streams.show_nodes(lambda: xds.nodes_connected, lambda: xds.nodes_rejecting)
     metrics.show_store(
-        lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
+        lambda: store.failure is None,
+        lambda: store.results,
+        lambda: plane.recovery.is_on,
+        lambda: registry.waiting,
     )
+    if issuer is not None:
+        metrics.certificate("ca", lambda: issuer.expires)
 
     def changed(changes: Sequence[Change]) -> None:
         scraper.reconcile(changes)
@@ -226,6 +232,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 ),
                 group.create_task(registry.run(), name="leases"),
                 group.create_task(keeper.run(), name="weights"),
+                group.create_task(metrics.watch_event_loop(), name="event loop"),
             ]
             if issuer is not None:
                 tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
@@ -239,7 +246,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 follow = watch_source(
                     xds_files,
                     xds_tls.credentials,
-                    xds.accept,
+                    metrics.following("xds", xds_tls.credentials, xds.accept),
                     metrics.certificates("xds"),
                     asked[2],
                 )
@@ -248,7 +255,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 follow = watch_source(
                     rest_files,
                     rest_credentials,
-                    rest.accept_credentials,
+                    metrics.following("admin", rest_credentials, rest.accept_credentials),
                     metrics.certificates("admin"),
                     asked[3],
                 )

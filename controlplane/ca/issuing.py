@@ -86,6 +86,11 @@ class Issuer:
             )
         self._leaves = Leaves(content, seconds, random)
 
+    @property
+    def expires(self) -> float:
+        """When the intermediate ends, in seconds since 1970."""
+        return self._leaves.content.authority.expires
+
     def look(self) -> None:
         """Follow what has changed in the folder; what cannot be used changes nothing."""
         authority = self._leaves.content.authority

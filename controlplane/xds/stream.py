@@ -262,6 +262,15 @@ class Stream(Generic[R]):
         self._try_to_share()
         return None
 
+    @property
+    def is_rejecting(self) -> bool:
+        """Whether the last answer to any type was a rejection."""
+        return any(
+            shown.rejection is not None
+            and (shown.acknowledged_at is None or shown.rejection.at > shown.acknowledged_at)
+            for shown in self._shown.values()
+        )
+
     def status(self) -> NodeStatus | None:
         """What is known of the node; None before the first request."""
         if self.node is None:
