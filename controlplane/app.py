@@ -159,7 +159,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         lambda: registry.waiting,
     )
     if issuer is not None:
-        metrics.certificate("ca", lambda: issuer.expires)
+        metrics.certificate("ca", lambda: issuer.validity)
 
     def changed(changes: Sequence[Change]) -> None:
         scraper.reconcile(changes)

@@ -102,6 +102,11 @@ class Authority:
         return name.value
 
     @property
+    def begins(self) -> float:
+        """When the certificate begins."""
+        return self.certificate.not_valid_before_utc.timestamp()
+
+    @property
     def expires(self) -> float:
         """When the certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()

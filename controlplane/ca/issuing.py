@@ -87,9 +87,10 @@ class Issuer:
         self._leaves = Leaves(content, seconds, random)
 
     @property
-    def expires(self) -> float:
-        """When the intermediate ends, in seconds since 1970."""
-        return self._leaves.content.authority.expires
+    def validity(self) -> tuple[float, float]:
+        """When the intermediate begins and ends, in seconds since 1970."""
+        authority = self._leaves.content.authority
+        return authority.begins, authority.expires
 
     def look(self) -> None:
         """Follow what has changed in the folder; what cannot be used changes nothing."""

@@ -91,6 +91,12 @@ class OwnMetrics:
         )
         for server in ("xds", "admin"):
             self._certificates.labels(server)
+        self._start = Gauge(
+            "plimsoll_certificate_start_timestamp_seconds",
+            "When a certificate of the control plane begins, in seconds since 1970.",
+            ["certificate"],
+            registry=registry,
+        )
         self._expiry = Gauge(
             "plimsoll_certificate_expiry_timestamp_seconds",
             "When a certificate of the control plane ends, in seconds since 1970.",
@@ -128,19 +134,20 @@ class OwnMetrics:
         gauge = self._certificates.labels(server)
         return lambda problem: gauge.set(problem is not None)
 
-    def certificate(self, name: str, expires: Callable[[], float]) -> None:
-        """Report when a certificate ends.
+    def certificate(self, name: str, validity: Callable[[], tuple[float, float]]) -> None:
+        """Report when a certificate begins and ends.
 
         Args:
             name: `xds`, `admin` or `ca`.
-            expires: Seconds since 1970; asked at each scrape.
+            validity: Seconds since 1970; asked at each scrape.
         """
-        self._expiry.labels(name).set_function(expires)
+        self._start.labels(name).set_function(lambda: validity()[0])
+        self._expiry.labels(name).set_function(lambda: validity()[1])
 
     def following(
         self, server: str, credentials: Credentials, accept: Callable[[Credentials], None]
     ) -> Callable[[Credentials], None]:
-        """Report when the certificate of a server ends, now and when it has another one.
+        """Report on the certificate of a server, now and when it has another one.
 
         Args:
             server: `xds` or `admin`.
@@ -150,12 +157,13 @@ class OwnMetrics:
         Returns:
             The same as `accept`.
         """
-        gauge = self._expiry.labels(server)
-        gauge.set(read_certificate(credentials.certificate).expires)
+        shown = read_certificate(credentials.certificate)
+        self.certificate(server, lambda: (shown.begins, shown.expires))
 
         def accepted(others: Credentials) -> None:
+            nonlocal shown
             accept(others)
-            gauge.set(read_certificate(others.certificate).expires)
+            shown = read_certificate(others.certificate)
 
         return accepted
 

@@ -33,7 +33,7 @@ _PREFIXES: Final = (
 )
 
 _OF_CLUSTERS: Final = (
-    r"upstream_rq_(total|active|time|[1-5]xx|timeout|per_try_timeout|pending_active)",
+    r"upstream_rq_(total|completed|active|time|[1-5]xx|timeout|per_try_timeout|pending_active)",
     r"upstream_rq_(pending_overflow|retry|retry_success|retry_overflow|retry_limit_exceeded)",
     r"upstream_cx_(total|active|connect_fail|connect_timeout|destroy_remote_with_active_rq)",
     r"membership_(total|healthy|degraded|excluded)",
