@@ -194,8 +194,9 @@ class _Memory:
             if memory.total > 1:
                 self._used.add_metric((*labels, gpu), memory.used)
                 self._total.add_metric((*labels, gpu), memory.total)
-        guard = decision.memory_guard(report.replica.id) if decision is not None else None
-        if is_known and guard is not None:
+        if not is_known or decision is None:
+            return
+        if (guard := decision.memory_guard(report.replica.id)) is not None:
             self._limit.add_metric((*labels, "soft"), guard.soft)
             self._limit.add_metric((*labels, "hard"), guard.hard)
             self._left.add_metric(labels, guard.left)
