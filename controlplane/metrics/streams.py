@@ -98,7 +98,7 @@ class StreamMetrics:
         self._gauge("nodes", "Clients that are connected, Envoys above all.", connected)
         self._gauge(
             "nodes_rejecting",
-            "Clients that have rejected the last that they were sent of some type.",
+            "Clients that have rejected a resource, and not accepted another version since.",
             rejecting,
         )
 

@@ -302,7 +302,7 @@ class XdsServer:
 
     @property
     def nodes_rejecting(self) -> int:
-        """How many of them have rejected the last that they were sent of some type."""
+        """How many of them have rejected a resource, and not accepted another version since."""
         return sum(connection.stream.is_rejecting for connection in self._connections)
 
     @property

@@ -264,12 +264,8 @@ class Stream(Generic[R]):
 
     @property
     def is_rejecting(self) -> bool:
-        """Whether the last answer to any type was a rejection."""
-        return any(
-            shown.rejection is not None
-            and (shown.acknowledged_at is None or shown.rejection.at > shown.acknowledged_at)
-            for shown in self._shown.values()
-        )
+        """Whether the client has rejected a resource, and not accepted another version since."""
+        return any(subscription.nacks.resources for _, subscription in self._subscriptions())
 
     def status(self) -> NodeStatus | None:
         """What is known of the node; None before the first request."""

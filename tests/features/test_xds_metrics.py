@@ -56,9 +56,14 @@ async def test_a_client_is_rejecting_until_it_accepts() -> None:
         plane.show(TWO)
         await client.reject("no port")
         await until(lambda: plane.server.nodes_rejecting == 1)
-        plane.show(snapshot(clusters={"a": "3"}))
+        plane.show(snapshot(clusters={"a": "2", "b": "1"}))
         await client.got()
         await client.request(CLUSTER, response_nonce="3")
+        await until(lambda: len(plane.events) == 7)
+        assert plane.server.nodes_rejecting == 1, "it accepted something else"
+        plane.show(snapshot(clusters={"a": "3", "b": "1"}))
+        await client.got()
+        await client.request(CLUSTER, response_nonce="4")
         await until(lambda: plane.server.nodes_rejecting == 0)
     await until(lambda: plane.server.nodes_connected == 0)
 
