@@ -98,7 +98,7 @@ class ReplicaReport:
     joined: Joined | None
     in_flight: float | None
     by_envoys: Window | None
-    ended: tuple[int, int] | None = None
+    ended: tuple[float, float] | None = None
     disputes: tuple[Dispute, ...] = ()
 
     @property

@@ -130,7 +130,7 @@ class Traffic:
             return {}
         return self._reports.by_class(_endpoint(pool.name, replica), now)
 
-    def ended(self, pool: Pool, replica: Replica) -> tuple[int, int] | None:
+    def ended(self, pool: Pool, replica: Replica) -> tuple[float, float] | None:
         """Tries at a replica that ended well, and otherwise, so far; None where none reports."""
         if pool.name not in self._pools:
             return None
