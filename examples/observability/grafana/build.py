@@ -1,4 +1,4 @@
-"""Build the Grafana dashboards: the panels of `panels.py` in, JSON in `dashboards/` out.
+"""Build the Grafana dashboards: panels in, JSON in `dashboards/` out.
 
 `make dashboards` writes them; a test says when that was forgotten.
 """
@@ -16,8 +16,12 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 
-from examples.observability.grafana.panels import BOARDS, Board, Panel
+from examples.observability.grafana.parts import Board, Panel
+from examples.observability.grafana.pools import FLEET, POOL
+from examples.observability.grafana.replica import REPLICA
+from examples.observability.grafana.xds import XDS
 
+BOARDS: Final = (FLEET, POOL, REPLICA, XDS)
 FOLDER: Final = Path(__file__).parent / "dashboards"
 
 _SOURCE: Final = common_models.DataSourceRef(type_val="prometheus", uid="${datasource}")
