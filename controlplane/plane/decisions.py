@@ -5,9 +5,11 @@ replicas' health. One that is no longer wanted loses its route first, and its cl
 decision. So no request is lost.
 """
 
+import logging
 import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from controlplane import balancing
@@ -24,6 +26,12 @@ from controlplane.resources.places import Spread, place_of
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
+_log = logging.getLogger(__name__)
+
+FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
+"""Why nothing changes in a pool that no decision could be made about."""
+LOGGED: Final = 60.0
+"""Seconds between two lines of the log about failures of one pool."""
 FEW: Final = 20
 """Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
@@ -99,6 +107,7 @@ class Decisions:
     spreads: dict[str, Spread] = field(default_factory=dict)
     _told: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
+    _failed: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Decisions":
         """The same, to be changed apart; what both refer to is never changed in place.
@@ -161,6 +170,28 @@ class Decisions:
         is_moving = decision.moving or told.is_moving
         self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
 
+    def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
+        """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
+
+        Args:
+            pool: That it is about.
+            work: Decides, and takes `hold` as `balancing.decide` does.
+            now: Seconds of a monotonic clock.
+
+        Returns:
+            None where not even frozen weights could be decided: then all stays as it was.
+        """
+        holds = [self.held(pool.name, now), FAILED]
+        for hold in holds if pool.name in self.decisions else holds[:1]:
+            try:
+                return work(hold=hold)
+            except Exception:  # noqa: BLE001 - whatever it is, other pools must go on
+                if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
+                    self._failed[pool.name] = now
+                    _log.exception("Pool %s: no decision could be made", pool.name)
+        self._moving[pool.name] = now + pool.settings.metrics.interval
+        return None
+
     def take_zones(self, pool: Pool, decision: Decision, observed: Observations) -> None:
         """Take in where Envoys send the requests of a pool."""
         plan = decision.pool.zones
@@ -186,6 +217,7 @@ class Decisions:
             kept.pop(pool, None)
         self._told.pop(pool, None)
         self._moving.pop(pool, None)
+        self._failed.pop(pool, None)
 
 
 def _wanted(
@@ -279,7 +311,8 @@ def decide(
     for name, ids in gone.items():
         pool, before, table = pools[name], decided.decisions.get(name), tables[name]
         of_pool = sizes.get(name)
-        decision = balancing.decide(
+        work = partial(
+            balancing.decide,
             before,
             pool.settings,
             table,
@@ -288,9 +321,12 @@ def decide(
             envoys=envoys,
             sizes=of_pool.all if of_pool is not None else None,
             class_sizes=of_pool.by_class if of_pool is not None else None,
-            hold=decided.held(name, now),
             zone_input=_zone_input(pool, seen, of_pool, nodes) if is_near(pool) else None,
         )
+        decision = decided.tried(pool, work, now)
+        if decision is None:
+            about[name] = ids
+            continue
         changed = decision.changed(before) | decision.marked(before)
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}

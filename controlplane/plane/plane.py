@@ -15,7 +15,7 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision, Place
-from controlplane.config import Address, Config, PoolEntry
+from controlplane.config import Address, Config, OtlpSettings, PoolEntry
 from controlplane.config.access import ScrapingSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.config.listeners import Listeners
@@ -61,7 +61,12 @@ class Plane:
         answers: To the requests of each pool, by name and class; only what any Envoy reported.
     """
 
-    def __init__(self, now: float, trust_domain: str = IdentitySettings().trust_domain) -> None:
+    def __init__(
+        self,
+        now: float,
+        trust_domain: str = IdentitySettings().trust_domain,
+        otlp: OtlpSettings | None = None,
+    ) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
@@ -85,7 +90,7 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
-        self.catalog = Catalog(trust_domain=trust_domain)
+        self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
         """Carry out a command on the fleet; returns what it has changed.

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
@@ -11,6 +12,7 @@ from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.mesh import Trust
+from controlplane.resources.otlp import COLLECTOR, collector
 from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
     NOT_SPREAD,
@@ -56,6 +58,7 @@ class Catalog:
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
         trust_domain: Of the certificates of Envoys.
+        otlp: Where they send spans and records of requests; None: nowhere.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Catalog:
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
     trust_domain: str = IdentitySettings().trust_domain
+    otlp: OtlpSettings | None = None
     _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
@@ -119,6 +123,9 @@ class Shown(Snapshot):
         """A resource of a pool that the view shows, or of the gateway that it is for."""
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return self._of_gateway(type_url) if name == GATEWAY else None
+        otlp = self._catalog.otlp
+        if otlp is not None and (type_url, name) == (CLUSTER, COLLECTOR):
+            return None if self._view.is_grpc else collector(otlp)
         pool = _owner(type_url, name)
         if pool == ALL and type_url == SECRET:
             return next((it for it in self._view.files if it.name == name), None)
@@ -138,7 +145,9 @@ class Shown(Snapshot):
             settings = held.pool.settings
             address = self._moved.get(name, settings.listener.address)
             tls = terminated_of(held.pool)
-            return listener_at(name, address, self._view.downstream(settings.route.timeout, tls))
+            return listener_at(
+                name, address, self._view.downstream(settings.route.timeout, tls, otlp)
+            )
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
@@ -157,12 +166,14 @@ class Shown(Snapshot):
             return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
+            own = [COLLECTOR] if self._catalog.otlp is not None else []
         elif type_url == ENDPOINT and parted:
-            more = [name for name in shown if name in parted]
+            more, own = [name for name in shown if name in parted], []
         else:
             return shown
         # The pool's own is the first.
-        return [*shown, *(it.name for name in more for it in pools[name].resources[type_url][1:])]
+        further = (it.name for name in more for it in pools[name].resources[type_url][1:])
+        return [*own, *shown, *further]
 
     @property
     def keeps_any(self) -> bool:
@@ -175,7 +186,7 @@ class Shown(Snapshot):
         An assignment without replicas is nothing to keep.
         """
         released = self._catalog.released
-        if released is None or type_url not in POOL_TYPES:
+        if released is None or type_url not in POOL_TYPES or name == COLLECTOR:
             return False
         is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
         pool = ALL if is_shared else _owner(type_url, name)
@@ -210,7 +221,7 @@ class Shown(Snapshot):
             # It does not know yet for which pool a request is that it still receives.
             timeouts = (pools[name].pool.settings.route.timeout for name in shown)
             upload = max(timeouts, default=Downstream().upload)
-            downstream = self._view.downstream(upload, self._view.terminated)
+            downstream = self._view.downstream(upload, self._view.terminated, self._catalog.otlp)
             gateway = self._view.gateway
             return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(
@@ -286,6 +297,7 @@ def build(
         parted,
         previous.released,
         previous.trust_domain,
+        previous.otlp,
     )
 
 
@@ -298,8 +310,8 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    domain = catalog.trust_domain
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
+    domain, otlp = catalog.trust_domain, catalog.otlp
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain, otlp)
 
 
 def _owner(type_url: str, name: str) -> str:

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
-from controlplane.config import Address, SettingsError, parse_listener_address, shown, validated
+from controlplane.config import (
+    Address,
+    OtlpSettings,
+    SettingsError,
+    parse_listener_address,
+    shown,
+    validated,
+)
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
@@ -143,15 +150,19 @@ class View:
             )
         )
 
-    def downstream(self, upload: float, tls: Terminated | None) -> Downstream:
+    def downstream(
+        self, upload: float, tls: Terminated | None, otlp: OtlpSettings | None
+    ) -> Downstream:
         """How one of its listeners treats clients.
 
         Args:
             upload: Seconds for a request to arrive whole.
             tls: None: in plain text.
+            otlp: Where it sends spans and records of requests; None: nowhere.
         """
         gateway = self.gateway is not None
-        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload, tls)
+        told = (self.access_log, self.log, self.trusted_proxies)
+        return Downstream(*told, gateway, upload, tls, otlp)
 
     @property
     def terminated(self) -> Terminated | None:

@@ -335,6 +335,7 @@ class XdsServer:
         """Cut off streams that read nothing; one look at all costs less than a timer each."""
         while True:
             await asyncio.sleep(self._write_timeout / 10)
+            self._authenticator.look()
             for connection in [*self._connections]:
                 connection.cut_if_stalled(self._write_timeout)
                 connection.cut_if_silent(self._first_request)

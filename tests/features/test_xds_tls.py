@@ -276,7 +276,6 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
         now[0] += 2 * DAY
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
-        await reports.write(load_report("sidecar-1", "a"))
         assert await reports.code() is grpc.StatusCode.UNAUTHENTICATED
         assert not any(it.loads for it in sink.loads)
 
@@ -289,8 +288,30 @@ async def test_a_revoked_node_loses_its_stream() -> None:
         channel(plane) as opened,
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
-        security.admission.revoked = lambda identity: identity.node == "sidecar-1"
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
         assert "is revoked" in await stream.details()
+
+
+@pytest.mark.parametrize("service", [LOAD_REPORTING, HEALTH_DISCOVERY, ACCESS_LOGS])
+async def test_a_revoked_node_that_says_nothing_more_loses_its_reporting_streams(
+    service: str,
+) -> None:
+    security, sink = tls(), Sink()
+    async with (
+        asyncio.timeout(DEADLINE),
+        serving(A, tls=security, write_timeout=0.2, loads=sink, health=sink, samples=sink) as plane,
+        channel(plane) as opened,
+    ):
+        if service == ACCESS_LOGS:
+            stream: Any = opened.stream_unary(f"/{service}/StreamAccessLogs")()
+            sample = Sample("a", "", "10.0.0.1", 1, 1, 0.1, 200)
+            await stream.write(bytes(logs(entry(sample), node="sidecar-1")))
+            await until(lambda: bool(sink.samples))
+        else:
+            stream = await asks(opened, service, "sidecar-1")
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
+        assert "is revoked" in await stream.details()
+        assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def shown(plane: Plane) -> bytes | None:

@@ -39,6 +39,10 @@ def test_a_node_is_who_its_only_uri_says() -> None:
         ("spiffe://plimsoll.local/pool/a",),
         ("spiffe://plimsoll.local/node/",),
         ("spiffe://plimsoll.local/node/a/b",),
+        ("spiffe://plimsoll.local/node/a b",),
+        ("spiffe://plimsoll.local/node/a\n2026 INFO b connected",),
+        ("spiffe://plimsoll.local/node/a?b",),
+        ("spiffe://plimsoll.local/node/a%2Fb",),
         ("spiffe://plimsoll.local.elsewhere/node/a",),
         ("https://plimsoll.local/node/a",),
     ],
@@ -61,7 +65,7 @@ def test_an_expired_certificate_is_refused_and_a_resumed_session_is_named() -> N
 
 def test_a_revoked_certificate_is_refused() -> None:
     admission = Admission("plimsoll.local")
-    admission.revoked = lambda identity: identity.node == "a"
+    admission.revoked = lambda name, _serial: name == node("a")
     assert "is revoked" in refusal(node("a"), admission=admission)
     assert identify(node("b"), admission=admission).node == "b"
 

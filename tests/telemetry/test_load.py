@@ -1,16 +1,17 @@
 """Load reports: what all Envoys together have at a replica, and what one of them can do to it."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.telemetry.arrivals import MOST_COUNTED
+from controlplane.telemetry.consensus import TIMES
 from controlplane.telemetry.load import (
     FORGOTTEN,
     STEP,
-    TIMES,
     ClassLoad,
     Endpoint,
     Load,
@@ -399,3 +400,19 @@ def test_all_of_what_one_replica_had_says_whether_it_fails() -> None:
     found = reports.failing(A, 1.0)
     assert found is not None
     assert found.part == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("envoys", "rate"), [(12, 0.2), (50, 0.1), (50, 0.5)])
+def test_envoys_with_few_requests_each_differ_by_chance_and_are_believed(
+    envoys: int, rate: float
+) -> None:
+    reports, draw = LoadReports(), random.Random(1)  # noqa: S311
+    ended = 0
+    for second in range(120):
+        for envoy in range(envoys):
+            came = sum(draw.random() < rate / 10 for _ in range(10))
+            ended += came
+            reports.record(envoy, {A: Load(came, 0, 0)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert 0.97 * ended <= window.count <= ended
