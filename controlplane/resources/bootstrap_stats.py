@@ -30,6 +30,7 @@ _PREFIXES: Final = (
     "overload.",
     "sds.",
     "server.",
+    "tracing.",
 )
 
 _OF_CLUSTERS: Final = (
