@@ -197,9 +197,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def decided(seconds: float) -> Iterator[None]:
         metrics.decided(seconds)
+        for name, error in plane.failed_decisions().items():
+            _log.error("Pool %s: no decision could be made", name, exc_info=error)
         for sentence in plane.recovery.news():
             _log.warning("%s", sentence)
         yield from plane.histories.writing()
+        yield from plane.sampling_trends(time.monotonic())
         yield from rest.looking()
 
     asked: list[asyncio.Event] = []
@@ -360,19 +363,22 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         self._plane.reporter_came(reporter, place)
+        self._plane.senders.came(reporter, node, time.monotonic())
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
         loads = self._plane.by_replica(stats.localities) | stats.loads
         for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
+        self._plane.senders.reported(reporter, loads, now)
         if loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+        self._plane.senders.left(reporter)
 
 
 class _Health:

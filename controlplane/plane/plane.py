@@ -37,8 +37,10 @@ from controlplane.plane.observed import Failure, Observations, is_read_anew
 from controlplane.plane.readiness import Probe
 from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
+from controlplane.plane.senders import Senders
 from controlplane.plane.startup import RestartPool, has_started, recalled
 from controlplane.plane.traffic import Traffic, by_replica
+from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
@@ -59,6 +61,8 @@ class Plane:
         envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
         answers: To the requests of each pool, by name and class; only what any Envoy reported.
+        senders: What each Envoy sends.
+        trends: What each pool as a whole did in the last hour.
     """
 
     def __init__(
@@ -90,6 +94,8 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
+        self.senders = Senders()
+        self.trends = Trends()
         self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
@@ -441,6 +447,11 @@ class Plane:
         """What was decided last about a pool."""
         return self._decisions.decisions.get(pool)
 
+    def failed_decisions(self) -> dict[str, Exception]:
+        """Why no decision could be made about some pools, by name; each is told once."""
+        failures, self._decisions.failures = self._decisions.failures, {}
+        return failures
+
     def follow(self) -> DirtyKeys:
         """A slot that takes the replicas that every decision from now on is about."""
         self._followers.append(slot := DirtyKeys())
@@ -481,6 +492,18 @@ class Plane:
             known = self.fleet.pools.get(pool)
             if known is not None and id_ in known.replicas:
                 yield self.report(pool, id_, now)
+
+    def tallying(self, pool: Pool, now: float) -> Generator[None, None, PoolTraffic]:
+        """Add up what the replicas of a pool do, and yield after each."""
+        return tallying(pool, self._seen(), self.decision(pool.name), now)
+
+    def sampling_trends(self, now: float) -> Iterator[None]:
+        """Keep a point of each pool where it is time for one, and yield after each replica."""
+        for name, pool in [*self.fleet.pools.items()]:
+            if self.trends.is_due(name, now):
+                point = yield from self.tallying(pool, now)
+                if name in self.fleet.pools:
+                    self.trends.add(name, point)
 
     def outlines(
         self, pool: str, of: Collection[str] | None = None
@@ -543,6 +566,7 @@ class Plane:
         self.answers.pop(pool, None)
         self._tables.pop(pool, None)
         self._decisions.forget(pool)
+        self.trends.forget(pool)
 
     def _seen(self) -> Seen:
         return Seen(self._observed, self._traffic, self._devices)
