@@ -4,6 +4,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
+from tests.api.parted import parted
 from tests.api.served import served
 from tests.page.browsing import needs_chromium, opened, row
 from tests.page.fleets import filled, live
@@ -66,6 +67,16 @@ async def test_the_keyboard_walks_opens_and_goes_back() -> None:
             await expect(page.get_by_role("heading", name="m", exact=True)).to_be_visible()
             await page.keyboard.press("Escape")
             await expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
+
+
+async def test_the_keys_are_those_of_the_table_that_a_view_is_about() -> None:
+    async with parted() as api, opened(api.address, "#/pools/m") as page:
+        await expect(page.locator("#classes")).to_be_visible()
+        await page.keyboard.press("/")
+        await expect(page.locator("#replicas input")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("j")
+        await expect(row(page, "fast").get_by_role("link")).to_be_focused()
 
 
 WATCH = """() => {

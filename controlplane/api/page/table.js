@@ -26,7 +26,9 @@ function sorted(rows, column, ascending) {
   return found.map(([, row]) => row);
 }
 
-export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, sort = columns[0].id, descending = false, tools, narrow = false, empty = "nothing yet"}) {
+/* aside: of a table beside the one that a view is about: it has no filter, and the keys are its own
+   only while it has the focus. */
+export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, sort = columns[0].id, descending = false, tools, narrow = false, aside = false, empty = "nothing yet"}) {
   const [view, setView] = useState(() => remembered.get(id) ?? {sort, ascending: !descending, words: "", filter: 0});
   const change = (more) => setView((before) => {
     const next = {...before, ...more};
@@ -78,6 +80,8 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
     function onKey(event) {
       if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
       const field = document.activeElement?.matches?.("input, select, textarea");
+      if (aside && !scroller.current.contains(document.activeElement)) return;
+      if (!aside && document.activeElement?.closest?.(".aside")) return;
       const inBody = body.current?.contains(document.activeElement) || document.activeElement === document.body || document.activeElement === scroller.current;
       if (event.key === "/" && !field) scroller.current.parentElement.querySelector("input")?.focus();
       else if (field) return;
@@ -104,14 +108,14 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
   }
 
   const count = shown.length === rows.length ? number(rows.length) : `${number(shown.length)} of ${number(rows.length)}`;
-  return html`<section class="list ${narrow ? "narrow" : ""}" id=${id}>
+  return html`<section class="list ${narrow ? "narrow" : ""} ${aside ? "aside" : ""}" id=${id}>
     <div class="tools"><h2>${caption}</h2><span class="soft" data-count>${count}</span>
       ${tools}<span class="space"></span>
       ${filters.length > 0 && html`<label class="quiet"><span class="unseen">Show</span><select value=${String(view.filter)}
         onChange=${(event) => change({filter: Number(event.target.value)})}><option value="0">all</option>
         ${filters.map((each, index) => html`<option value=${String(index + 1)}>${each.label}</option>`)}</select></label>`}
-      <label class="quiet"><span class="unseen">Filter ${caption}</span><input type="search" placeholder="filter  /" autocomplete="off"
-        spellcheck=${false} value=${view.words} onInput=${(event) => change({words: event.target.value})} onKeyDown=${inField} /></label>
+      ${!aside && html`<label class="quiet"><span class="unseen">Filter ${caption}</span><input type="search" placeholder="filter  /" autocomplete="off"
+        spellcheck=${false} value=${view.words} onInput=${(event) => change({words: event.target.value})} onKeyDown=${inField} /></label>`}
     </div>
     <div class="scroll ${isWhole ? "" : "many"}" ref=${scroller} role="region" tabindex="0" aria-label=${caption} onScroll=${(event) => setTop(event.target.scrollTop)}>
       <table aria-rowcount=${shown.length + 1} aria-label=${caption}>

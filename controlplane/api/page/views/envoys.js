@@ -47,7 +47,7 @@ export function Envoys() {
   const {nodes, refused} = known.data, late = nodes.filter((each) => !each.in_sync).length;
   return html`<h1>Envoys</h1><p class="headline">${nodes.length ? `${counted(nodes.length, "Envoy")} connected · ${late ? `${late} not in sync` : "all in sync"}` : "no Envoy is connected"}</p>
     <${Table} id="envoys" caption="Connected" columns=${COLUMNS} rows=${nodes} keyOf=${(it) => it.id} open=${(it) => link("envoys", it.id)} filters=${FILTERS} empty="No Envoy is connected." />
-    ${refused.length > 0 && html`<${Table} id="refused" caption="Refused" columns=${REFUSED} rows=${refused} keyOf=${(it) => `${it.id} ${it.peer}`} />`}`;
+    ${refused.length > 0 && html`<${Table} id="refused" aside caption="Refused" columns=${REFUSED} rows=${refused} keyOf=${(it) => `${it.id} ${it.peer}`} />`}`;
 }
 
 const TYPES = [
@@ -79,8 +79,8 @@ export function Envoy({id}) {
   return html`${head}<p class="headline">${[node.user_agent, node.version, node.cluster, place(node.locality), `connected for ${lasted(node.connected_s)}`, node.identity].filter((each) => each && each !== UNKNOWN).join(" · ")}</p>
     ${node.types.filter((each) => each.last_rejection).map((each) => html`<div class=${each.refused.length ? "banner" : "banner past"}>${each.refused.length ? "Rejects" : "Rejected"}
       ${kindOf(each.type_url)} ${each.last_rejection.names.join(", ")}, ${lasted(each.last_rejection.age_s)} ago: <code>${each.last_rejection.message}</code></div>`)}
-    <${Table} id="types" caption="What it holds" columns=${TYPES} rows=${node.types} keyOf=${(it) => it.type_url} />
+    <${Table} id="types" aside caption="What it holds" columns=${TYPES} rows=${node.types} keyOf=${(it) => it.type_url} />
     <${Table} id="sends" narrow caption="What it sends" columns=${SENDS} rows=${Object.entries(node.sends)} keyOf=${([pool]) => pool} open=${([pool]) => link("pools", pool)} empty="it reports no requests" />
-    ${node.disagrees.length > 0 && html`<${Table} id="health" narrow caption="Health that it sees otherwise" columns=${HEALTH} rows=${node.disagrees} keyOf=${(it) => `${it.pool}/${it.replica}`}
+    ${node.disagrees.length > 0 && html`<${Table} id="health" aside narrow caption="Health that it sees otherwise" columns=${HEALTH} rows=${node.disagrees} keyOf=${(it) => `${it.pool}/${it.replica}`}
       open=${(it) => link("pools", it.pool, "replicas", it.replica)} />`}`;
 }

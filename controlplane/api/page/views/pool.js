@@ -86,7 +86,7 @@ export function Pool({name}) {
     <div class=${known.error?.status === 404 ? "old" : ""}>
     ${pool.suspect && html`<div class="banner" role="alert">Most replicas cannot be scraped; the control plane may be at fault. Weights are frozen.</div>`}
     <${Charts} name=${name} objective=${pool.objective} />
-    ${pool.parting && html`<${Table} id="classes" caption="Classes" columns=${CLASSES} rows=${pool.parting} keyOf=${(it) => it.name} />`}
+    ${pool.parting && html`<${Table} id="classes" aside caption="Classes" columns=${CLASSES} rows=${pool.parting} keyOf=${(it) => it.name} />`}
     <${Table} id="replicas" caption="Replicas" columns=${COLUMNS} rows=${pool.replicas} keyOf=${(it) => it.id} filters=${FILTERS}
       open=${(it) => link("pools", name, "replicas", it.id)} empty="No replicas yet: declare some, or let them register themselves." />
     <${Reasons} title="Why requests go where they go" sentences=${reasons} /></div>`;

@@ -3,10 +3,12 @@ import {Actions} from "../actions.js";
 import {pathOf} from "../api.js";
 import {begin, Chart} from "../chart.js";
 import {clock, lasted, milliseconds, number, percent, place, UNKNOWN} from "../format.js";
-import {html} from "../html.js";
+import {html, useState} from "../html.js";
 import {Missing, rateOf, Reasons, stateOf, toneOf} from "../parts.js";
 import {usePolled} from "../polled.js";
 import {link} from "../route.js";
+
+const FEW = 20;
 
 function facts(it) {
   const window = it.readings ?? it.load_reports ?? {}, gpus = [it.readings, it.joined].filter(Boolean).flatMap((each) => each.memory);
@@ -35,10 +37,11 @@ function Charts({told}) {
 }
 
 function Timeline({told}) {
+  const [all, setAll] = useState(false);
   const entries = [...told.entries].reverse().filter((it) => it.changes.length);
   return html`<section><div class="tools"><h2>Timeline</h2><span class="soft">the last hour, the newest first</span></div>
-    ${entries.length ? html`<ol class="timeline">${entries.map((it) => html`<li key=${it.at}><time datetime=${it.at} title=${it.at}>${clock(it.at)}</time>
-      <div>${it.changes.map((each) => html`<p>${each}</p>`)}${it.left_out > 0 && html`<p class="soft">${it.left_out} similar entries before were not kept</p>`}</div></li>`)}</ol>`
+    ${entries.length ? html`<ol class="timeline">${(all ? entries : entries.slice(0, FEW)).map((it) => html`<li key=${it.at}><time datetime=${it.at} title=${it.at}>${clock(it.at)}</time>
+      <div>${it.changes.map((each) => html`<p>${each}</p>`)}${it.left_out > 0 && html`<p class="soft">${it.left_out} similar entries before were not kept</p>`}</div></li>`)}</ol>${!all && entries.length > FEW && html`<button class="more" onClick=${() => setAll(true)}>All ${entries.length} entries</button>`}`
       : html`<p class="soft">nothing has changed</p>`}</section>`;
 }
 
