@@ -114,6 +114,11 @@ class Authority:
         return name.value
 
     @property
+    def validity(self) -> tuple[float, float]:
+        """When the certificate begins and ends."""
+        return self.certificate.not_valid_before_utc.timestamp(), self.expires
+
+    @property
     def expires(self) -> float:
         """When the certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()

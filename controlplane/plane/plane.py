@@ -46,6 +46,7 @@ from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, Reading
+from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
 from controlplane.telemetry.sizes import RequestSizes, Sample
 
@@ -59,6 +60,7 @@ class Plane:
         listeners: Where connected Envoys listen, other than the pools say.
         envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
+        answers: To the requests of each pool, by name and class; only what any Envoy reported.
         senders: What each Envoy sends.
         trends: What each pool as a whole did in the last hour.
     """
@@ -79,6 +81,7 @@ class Plane:
         self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
         self.sizes: dict[str, RequestSizes] = {}
+        self.answers: dict[str, dict[str, Answers]] = {}
         self._has_decided = False
         self._envoys: int | None = None
         # See `Catalog.released`.
@@ -285,17 +288,22 @@ class Plane:
             now: Seconds.
             place: Where it runs.
         """
-        found: dict[str, dict[str, list[int]]] = {}
+        found: dict[str, dict[str, list[Sample]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
                 # Names that an Envoy makes up count as the default class.
                 named = [each.name for each in pool.settings.classes or ()]
                 name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
-                found.setdefault(pool.name, {}).setdefault(name, []).append(sample.bytes)
+                found.setdefault(pool.name, {}).setdefault(name, []).append(sample)
         for pool_name, classes in found.items():
             known = self.sizes.setdefault(pool_name, RequestSizes())
-            for name, sizes in classes.items():
-                known.add(name, sizes, now, place)
+            answers = self.answers.setdefault(pool_name, {})
+            settings = self.fleet.pools[pool_name].settings
+            for name, told in classes.items():
+                known.add(name, [each.bytes for each in told], now, place)
+                objective = settings.objective_of(name)
+                promised = objective.p99 if objective is not None else None
+                answers.setdefault(name, Answers()).add(told, promised)
 
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -474,6 +482,7 @@ class Plane:
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
+            ended=self._traffic.ended(known, replica),
             disputes=self._disputes(known, replica, now),
         )
 
@@ -554,6 +563,7 @@ class Plane:
         for slot in (self._dirty, *self._followers):
             slot.discard(pool)
         self.sizes.pop(pool, None)
+        self.answers.pop(pool, None)
         self._tables.pop(pool, None)
         self._decisions.forget(pool)
         self.trends.forget(pool)

@@ -35,6 +35,9 @@ class Objective(Answer, settings=ObjectiveSettings):
 
     p99: str
     """Such as `250ms`."""
+    availability: str | None = None
+    """Of requests that are to be answered without an error, such as `99.9%`; None: none is
+    promised."""
 
 
 class Balancing(Answer, settings=BalancingSettings):
