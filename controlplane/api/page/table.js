@@ -71,16 +71,20 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
       if (index * ROW < box.scrollTop) box.scrollTop = index * ROW;
       else if ((index + 2) * ROW + head > box.scrollTop + box.clientHeight) box.scrollTop = (index + 2) * ROW + head - box.clientHeight;
     }
+    reach();
   }
 
-  useLayoutEffect(() => {
+  // At once where the row is in the document, so that an Enter that follows finds it.
+  function reach() {
     if (wanted.current === null) return;
     const row = [...body.current.rows].find((each) => each.dataset.key === wanted.current);
     const target = row?.querySelector("a, button");
     if (!target) return;
     wanted.current = null;
     target.focus({preventScroll: !isWhole});
-  });
+  }
+
+  useLayoutEffect(reach);
 
   useEffect(() => {
     function onKey(event) {
