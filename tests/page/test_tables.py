@@ -54,6 +54,7 @@ async def test_the_keyboard_walks_opens_and_goes_back() -> None:
         async with opened(api.address) as page:
             await expect(row(page, "m")).to_be_visible()
             await page.keyboard.press("j")
+            await expect(row(page, "m").get_by_role("link")).to_be_focused()
             await page.keyboard.press("Enter")
             await expect(row(page, "r0002")).to_be_visible()
             for key in "jjk":

@@ -19,6 +19,7 @@ async def test_the_fleet_shows_pools_with_traffic_latency_and_what_is_left() -> 
     async with served() as api:
         await filled(api)
         async with opened(api.address) as page:
+            await expect(row(page, "m")).to_be_visible()
             cells = row(page, "m").locator("th, td")
             heads = [
                 text.strip("↑↓ \n\xa0")

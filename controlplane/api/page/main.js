@@ -6,7 +6,7 @@ import {lasted} from "./format.js";
 import {html, render, useEffect, useRef, useState} from "./html.js";
 import {observable, useValue} from "./observable.js";
 import {lookAgain, usePolled} from "./polled.js";
-import {link, useRoute} from "./route.js";
+import {here, link, useRoute} from "./route.js";
 import {Theme} from "./theme.js";
 import {Config} from "./views/config.js";
 import {Envoy, Envoys} from "./views/envoys.js";
@@ -141,7 +141,7 @@ function Page() {
     scrollTo(0, 0);
   }, [address]);
   function back(event) {
-    if (event.key === "Escape" && !document.querySelector("dialog[open]") && !event.target.matches("input")) location.hash = above(route);
+    if (event.key === "Escape" && !document.querySelector("dialog[open]") && !event.target.matches("input")) location.hash = above(here());
   }
   useEffect(() => {
     addEventListener("keydown", back);

@@ -3,7 +3,8 @@ import {useEffect, useState} from "./html.js";
 
 export const link = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
 
-function parts() {
+// Where one is now.
+export function here() {
   try {
     return location.hash.replace(/^#\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
   } catch {
@@ -12,9 +13,9 @@ function parts() {
 }
 
 export function useRoute() {
-  const [route, setRoute] = useState(parts);
+  const [route, setRoute] = useState(here);
   useEffect(() => {
-    const follow = () => setRoute(parts());
+    const follow = () => setRoute(here());
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);

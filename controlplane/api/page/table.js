@@ -46,6 +46,12 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
   const scroller = useRef(null), body = useRef(null), wanted = useRef(null);
   const [top, setTop] = useState(0);
   const [active, setActive] = useState(null);
+  // Keys may come faster than rows are drawn.
+  const current = useRef(null);
+  function stand(key) {
+    current.current = key;
+    setActive(key);
+  }
   const isWhole = shown.length <= WHOLE;
   const room = Math.ceil((scroller.current?.clientHeight || 800) / ROW);
   // A step of several rows: scrolling by some pixels changes nothing in the document.
@@ -55,26 +61,30 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
   const walkable = inSight.some((row) => keyOf(row) === active) ? active : inSight.length ? keyOf(inSight[0]) : null;
 
   function walk(by, to) {
-    const at = shown.findIndex((row) => keyOf(row) === active);
+    const at = shown.findIndex((row) => keyOf(row) === current.current);
     const index = to ?? (at < 0 ? 0 : Math.max(0, Math.min(shown.length - 1, at + by)));
     if (!shown[index]) return;
     wanted.current = keyOf(shown[index]);
-    setActive(wanted.current);
+    stand(wanted.current);
     const box = scroller.current, head = ROW;
     if (!isWhole) {
       if (index * ROW < box.scrollTop) box.scrollTop = index * ROW;
       else if ((index + 2) * ROW + head > box.scrollTop + box.clientHeight) box.scrollTop = (index + 2) * ROW + head - box.clientHeight;
     }
+    reach();
   }
 
-  useLayoutEffect(() => {
+  // At once where the row is in the document, so that an Enter that follows finds it.
+  function reach() {
     if (wanted.current === null) return;
     const row = [...body.current.rows].find((each) => each.dataset.key === wanted.current);
     const target = row?.querySelector("a, button");
     if (!target) return;
     wanted.current = null;
     target.focus({preventScroll: !isWhole});
-  });
+  }
+
+  useLayoutEffect(reach);
 
   useEffect(() => {
     function onKey(event) {
@@ -120,7 +130,7 @@ export function Table({id, caption, columns, rows, keyOf, open, filters = NONE, 
     <div class="scroll ${isWhole ? "" : "many"}" ref=${scroller} role="region" tabindex="0" aria-label=${caption} onScroll=${(event) => setTop(event.target.scrollTop)}>
       <table aria-rowcount=${shown.length + 1} aria-label=${caption}>
         <thead><tr aria-rowindex="1">${columns.map((column) => html`<${Head} key=${column.id} column=${column} view=${view} change=${change} />`)}</tr></thead>
-        <tbody ref=${body} onFocusIn=${(event) => setActive(event.target.closest("tr")?.dataset.key ?? null)}>
+        <tbody ref=${body} onFocusIn=${(event) => stand(event.target.closest("tr")?.dataset.key ?? null)}>
           ${first > 0 && html`<tr key="above" class="gap" aria-hidden="true"><td colspan=${columns.length} style=${{height: `${first * ROW}px`}}></td></tr>`}
           ${inSight.map((row, index) => html`<${Row} key=${`row ${keyOf(row)}`} id=${keyOf(row)} row=${row} columns=${columns} open=${open}
             at=${first + index + 2} walkable=${keyOf(row) === walkable} />`)}
