@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "ca": "make a certificate authority, and certificates of nodes",
     "check": "check a config file and say what is wrong with it",
     "demo": "run everything on this machine and watch the weights move",
+    "scaling": "say how many replicas each pool should have, and why",
     "explain": "say why each replica of a pool gets what it gets",
     "events": "follow what changes",
     "load": "send load to a fleet and say what holds it back",

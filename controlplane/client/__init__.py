@@ -51,6 +51,7 @@ from controlplane.api.schema.replicas import (
     Scrape,
     Step,
 )
+from controlplane.api.schema.scaling import ClassScaling, Scaling
 from controlplane.client.client import Client
 from controlplane.client.errors import (
     BadRequestError,
@@ -84,6 +85,7 @@ __all__ = [
     "Audit",
     "AuditEntry",
     "BadRequestError",
+    "ClassScaling",
     "Client",
     "ClientError",
     "ConflictError",
@@ -117,6 +119,7 @@ __all__ = [
     "Replica",
     "ReplicaChanged",
     "ReplicaInShort",
+    "Scaling",
     "Scrape",
     "ServedClass",
     "StateShown",

@@ -207,13 +207,15 @@ class PoolScaling:
     def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
         overdue = OVERDUE * self.cold_starts.seconds
+        # What was there before us began before we know.
+        since = {id_: max(it.coming.since, self._watched_since) for id_, it in replicas.items()}
         return {
-            id_: it.coming.since
+            id_: since[id_]
             for id_, it in replicas.items()
             if not it.coming.is_ready
             and not it.is_out
             and not it.is_leaving
-            and now - it.coming.since <= overdue
+            and now - since[id_] <= overdue
         }
 
     def _reasons(

@@ -18,6 +18,7 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
         await here.put_replicas("m", {"b": {"address": "127.0.0.1:9002"}})
         await here.pools()
         await here.pool("m")
+        await here.scaling("m")
         await here.replicas("m")
         await here.replica("m", "a")
         await here.history("m", "a", since="5m")

@@ -56,7 +56,7 @@ def test_a_pool_that_is_too_busy_is_to_have_more_and_says_why() -> None:
 
 def test_fewer_are_wanted_only_once_fewer_were_enough_for_the_whole_window() -> None:
     scaled = Scaled(scale_down_after="120s")
-    busy, calm = pool(100, 100, 100, 100, load=0.7), pool(100, 100, 100, 100, load=0.2)
+    busy, calm = pool(100, 100, 100, 100, load=0.7), pool(100, 100, 100, 100, load=0.15)
     assert scaled.run(busy, 200).replicas == 4
     assert scaled.run(calm, 100).replicas == 4
     found = scaled.run(calm, 60)
