@@ -96,12 +96,33 @@ class PoolScaling:
         now: float,
     ) -> None:
         """Take in the newest decision and how ready replicas are."""
-        self._has_looked, self._looked_at = True, now
-        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()})
         serving = {id_ for id_, it in replicas.items() if _serves(it)}
-        self._demands = demands_of(decision, now, serving) if decision is not None else ()
-        if decision is not None and decision.is_measured:
-            fleets = [Typical.of(it.fleet) for it in self._demands if it.fleet.ids]
+        found = demands_of(decision, now, serving) if decision is not None else ()
+        is_measured = decision is not None and decision.is_measured
+        self.take(settings, found, replicas, now, is_measured=is_measured)
+
+    def take(
+        self,
+        settings: PoolSettings,
+        demands: tuple[ClassDemand, ...],
+        replicas: Mapping[str, Standing],
+        now: float,
+        *,
+        is_measured: bool,
+    ) -> None:
+        """Take in what comes, what carries it, and how ready replicas are.
+
+        Args:
+            settings: Of the pool.
+            demands: Its classes.
+            replicas: All that are known, by id.
+            now: Seconds of a monotonic clock.
+            is_measured: Whether anything is known of what replicas carry.
+        """
+        self._has_looked, self._looked_at, self._demands = True, now, demands
+        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()})
+        if is_measured:
+            fleets = [Typical.of(it.fleet) for it in demands if it.fleet.ids]
             if known := [it for it in fleets if it is not None]:
                 self._typical = sorted(known)[len(known) // 2]
         if any(it.flow.rate > 0 for it in self._demands):
