@@ -48,8 +48,8 @@ format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(READY)  ## generate controlplane/protos/envoy_pb2.py from envoy.proto
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/envoy.proto
+protos: $(READY)  ## generate controlplane/protos/*_pb2.py from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/*.proto
 
 bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BENCH_ARGS="--lanes 3", "--quick")
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)

@@ -20,14 +20,15 @@ def main(seeds: int, cold_start: float, drawn: int, names: tuple[str, ...]) -> N
     """Compare autoscalers on loads that change, in simulated time."""
     shapes = [it for it in SHAPES if not names or it.name in names]
     click.echo(f"p99 objective {OBJECTIVE:g} s; means over runs")
-    head = f"{'load':12}{'autoscaler':18}{'late':>8}{'minutes over':>14}{'replica-hours':>15}{'most':>6}"
-    click.echo(head)
+    columns = ("late", 8), ("minutes over", 14), ("replica-hours", 15), ("most", 6)
+    head = "".join(f"{name:>{width}}" for name, width in columns)
+    click.echo(f"{'load':12}{'autoscaler':20}{head}")
     for shape in shapes:
         for line in _lines(shape, [(seed, 1.0, cold_start) for seed in range(1, seeds + 1)]):
             click.echo(line)
     if not drawn:
         return
-    click.echo(f"\n{drawn} loads of each shape, 0.4 to 2.5 times as much, cold starts of 20 to 180 s")
+    click.echo(f"\n{drawn} loads of each shape, 0.4 to 2.5 times as much, cold start 20 to 180 s")
     for shape in shapes:
         random = Random(shape.name)
         runs = [
@@ -44,7 +45,7 @@ def _lines(
     found = {it.name: [play(it, shape, *run) for run in runs] for it in SCALERS}
     for name, results in found.items():
         yield (
-            f"{shape.name:12}{name:18}{100 * fmean(it.late for it in results):7.2f}%"
+            f"{shape.name:12}{name:20}{100 * fmean(it.late for it in results):7.2f}%"
             f"{fmean(it.minutes for it in results):14.1f}"
             f"{fmean(it.hours for it in results):15.1f}{max(it.most for it in results):6}"
         )
@@ -52,7 +53,8 @@ def _lines(
         ours = found[SCALERS[-1].name]
         for name in [it.name for it in SCALERS[:-1]]:
             better = [_better(*pair) for pair in zip(ours, found[name], strict=True)]
-            yield f"{'':12}fewer late and no more replica-hours than {name}: {sum(better)} of {len(better)}"
+            words = f"no more late and no more replica-hours than {name}"
+            yield f"{'':12}{words}: {sum(better)} of {len(better)}"
 
 
 def _better(ours: Result, other: Result) -> bool:

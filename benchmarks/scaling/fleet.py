@@ -52,7 +52,11 @@ class Replica:
 
     def busy_part(self, begin: float, end: float) -> float:
         """Part of a time in which it computed."""
-        found = sum(max(min(e, end) - max(b, begin), 0.0) for b, e in self.ends)
+        found = 0.0
+        for began, ended in reversed(self.ends):
+            if ended <= begin:
+                break
+            found += max(min(ended, end) - max(began, begin), 0.0)
         return found / (end - begin)
 
 

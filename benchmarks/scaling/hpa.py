@@ -23,12 +23,12 @@ class Pods(NamedTuple):
     """What a look sees.
 
     Attributes:
-        count: Pods that exist.
+        total: Pods that exist.
         usages: CPU of those that have been ready for a whole window, as a part of their request.
         unready: How many are not ready, or for less than that.
     """
 
-    count: int
+    total: int
     usages: Sequence[float]
     unready: int
 
@@ -36,16 +36,16 @@ class Pods(NamedTuple):
 def by_utilization(pods: Pods, target: float) -> int:
     """Replicas wanted by CPU, see `GetResourceReplicas`."""
     if not pods.usages:
-        return pods.count
+        return pods.total
     ratio = sum(pods.usages) / len(pods.usages) / target
     if pods.unready == 0 or ratio <= 1:
-        return pods.count if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * len(pods.usages))
+        return pods.total if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * len(pods.usages))
     # What is not ready counts as idle where more would be wanted.
     many = len(pods.usages) + pods.unready
     again = sum(pods.usages) / many / target
     if abs(1 - again) <= TOLERANCE or again < 1:
-        return pods.count
-    return max(math.ceil(again * many), pods.count)
+        return pods.total
+    return max(math.ceil(again * many), pods.total)
 
 
 def by_average_value(count: int, total: float, target: float) -> int:

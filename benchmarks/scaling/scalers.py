@@ -130,7 +130,8 @@ def _plimsoll(fleet: Fleet) -> hpa.Hpa:
 SCALERS: Final = (
     Scaler("HPA, CPU 70 %", lambda fleet: _cpu(fleet, 0.7)),
     Scaler("HPA, 5 waiting", lambda fleet: _queue(fleet, 5.0)),
-    Scaler("HPA, 5 in flight", lambda fleet: _in_flight(fleet, 5.0)),
+    # Of the targets tried on the ramp the one with the fewest replica-hours and no late request.
+    Scaler("HPA, 1.5 in flight", lambda fleet: _in_flight(fleet, 1.5)),
     Scaler("Plimsoll", _plimsoll),
 )
 
