@@ -63,12 +63,13 @@ def _in_flight(fleet: Fleet, target: float) -> hpa.Hpa:
 class Plimsoll:
     """The rule of the control plane, fed with what it would know of this fleet."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, max_utilization: float) -> None:
         self._fleet = fleet
         body = {
             "model": "m",
             "listener": {"address": "127.0.0.1:10000"},
             "objective": {"p99": f"{OBJECTIVE:g}s"},
+            "scaling": {"max_utilization": max_utilization},
         }
         self._settings = validated(PoolSettings, body)
         self._scaling = PoolScaling(0.0)
@@ -121,8 +122,8 @@ class Plimsoll:
         }
 
 
-def _plimsoll(fleet: Fleet) -> hpa.Hpa:
-    rule = Plimsoll(fleet)
+def _plimsoll(fleet: Fleet, max_utilization: float = 0.8) -> hpa.Hpa:
+    rule = Plimsoll(fleet, max_utilization)
     fleet.watch = rule.look
     return hpa.Hpa(rule.wanted, stabilization=0.0)
 
