@@ -39,20 +39,25 @@ def by_utilization(pods: Pods, target: float) -> int:
         return pods.total
     ratio = sum(pods.usages) / len(pods.usages) / target
     if pods.unready == 0 or ratio <= 1:
-        return pods.total if abs(1 - ratio) <= TOLERANCE else math.ceil(ratio * len(pods.usages))
+        return pods.total if abs(1 - ratio) <= TOLERANCE else _ceil(ratio * len(pods.usages))
     # What is not ready counts as idle where more would be wanted.
     many = len(pods.usages) + pods.unready
     again = sum(pods.usages) / many / target
     if abs(1 - again) <= TOLERANCE or again < 1:
         return pods.total
-    return max(math.ceil(again * many), pods.total)
+    return max(_ceil(again * many), pods.total)
 
 
 def by_average_value(count: int, total: float, target: float) -> int:
     """Replicas wanted by an external metric, see `GetExternalPerPodMetricReplicas`."""
     if abs(1 - total / (target * count)) <= TOLERANCE:
         return count
-    return math.ceil(total / target)
+    return _ceil(total / target)
+
+
+def _ceil(value: float) -> int:
+    # Kubernetes counts in thousandths.
+    return math.ceil(round(value, 6))
 
 
 class Hpa:

@@ -133,6 +133,8 @@ SCALERS: Final = (
     Scaler("HPA, 5 waiting", lambda fleet: _queue(fleet, 5.0)),
     # Of the targets tried on the ramp the one with the fewest replica-hours and no late request.
     Scaler("HPA, 1.5 in flight", lambda fleet: _in_flight(fleet, 1.5)),
+    # As many replica-hours as the one before.
+    Scaler("Plimsoll, 45 % used", lambda fleet: _plimsoll(fleet, 0.45)),
     Scaler("Plimsoll", _plimsoll),
 )
 
