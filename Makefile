@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
+.PHONY: help demo test test-grpc unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -33,6 +33,17 @@ test: lint types structure unit  ## everything that CI checks
 # Several at a time: most of them wait for other processes most of the time.
 unit: $(READY)  ## the tests alone (TEST_ARGS="-k tiers", "-n 0" for one after the other)
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(TEST_ARGS)
+
+CLIENTS := tests/proxyless
+CLIENTS_TESTED = $(BIN)/python -m pytest -n 2 $(CLIENTS) $(TEST_ARGS)
+
+test-grpc: $(READY)  ## gRPC clients in Go, Node.js and Java; it takes go, npm and mvn
+	cd $(CLIENTS)/go && go build -o ../../../$(VENV)/grpc-go .
+	npm install --silent --no-package-lock --prefix $(CLIENTS)/node
+	mvn --quiet --batch-mode --file $(CLIENTS)/java package dependency:copy-dependencies
+	PLIMSOLL_GRPC_CLIENT="$(VENV)/grpc-go" $(CLIENTS_TESTED)
+	PLIMSOLL_GRPC_CLIENT="node $(CLIENTS)/node/client.js" $(CLIENTS_TESTED)
+	PLIMSOLL_GRPC_CLIENT="java -cp $(CLIENTS)/java/target/classes:$(CLIENTS)/java/target/dependency/* Client" $(CLIENTS_TESTED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

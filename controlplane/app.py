@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.api.server import RestServer
+from controlplane.api.tls import server_context
 from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
-from controlplane.ca.folder import CaFolder
+from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, Config, SettingsError
-from controlplane.config_file import tls_source, token_source, watch, watch_source
+from controlplane.config_file import Source, tls_source, token_source, watch, watch_source
 from controlplane.discovery import Discovery, open_source
 from controlplane.fleet import AuditLog, Change, registered, restored, whole
 from controlplane.identity import Admission
@@ -38,6 +39,7 @@ from controlplane.plane import PUSH_INTERVAL, DecisionBudget, Plane
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
+from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.store import Registry, Store, WeightKeeper, remembered
 from controlplane.telemetry.load import Endpoint
@@ -65,7 +67,7 @@ class Running:
     Attributes:
         admin: Where the REST API listens.
         xds: Where Envoys connect.
-        reread: Has the config file and the token file read at once.
+        reread: Has the config file and all others that are followed read at once.
     """
 
     admin: Address
@@ -101,8 +103,9 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     token_file = token_source(folder / file) if file else None
     tokens = token_file.read() if token_file else ()
     tls = config.xds.tls
-    xds_files = tls_source("xds.tls", tls, folder) if tls else None
-    rest_files = tls_source("admin.tls", config.admin.tls, folder) if config.admin.tls else None
+    xds_files = tls_source("xds.tls", tls, folder, server_context) if tls else None
+    rest_tls = config.admin.tls
+    rest_files = tls_source("admin.tls", rest_tls, folder, server_context) if rest_tls else None
     xds_tls = (
         XdsTls(
             xds_files.read(),
@@ -117,7 +120,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     if issuer and xds_tls:
         xds_tls.admission.revoked = issuer.is_revoked
     loaded = await store.load()
-    plane = Plane(time.monotonic(), config.identity.trust_domain)
+    plane = Plane(time.monotonic(), config.identity.trust_domain, config.otlp)
     if loaded.lost is not None:
         plane.recovery.begin(is_missing=loaded.is_missing)
     fleet = restored(loaded.registered, config, time.monotonic())
@@ -148,6 +151,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         tls=xds_tls,
         secrets=issuer.secrets_of if issuer else None,
     )
+    checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
     metrics.show_store(
@@ -193,11 +197,15 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         yield from plane.histories.writing()
         yield from rest.looking()
 
-    asked = [asyncio.Event() for _ in range(4)]
+    asked: list[asyncio.Event] = []
 
     def reread() -> None:
         for each in asked:
             each.set()
+
+    def is_asked() -> asyncio.Event:
+        asked.append(asyncio.Event())
+        return asked[-1]
 
     rest = RestServer(
         config.admin,
@@ -217,6 +225,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
+                group.create_task(checks.run(), name="health checks for gRPC clients"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, decided, lambda: xds.streams or None),
@@ -228,28 +237,27 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             if issuer is not None:
                 tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
             if path is not None:
-                follow = watch(path, config, adopt, metrics.config_file, asked[0])
+                follow = watch(path, config, adopt, metrics.config_file, is_asked())
                 tasks.append(group.create_task(follow, name="config file"))
             if token_file is not None:
-                follow = watch_source(token_file, tokens, rest.accept, metrics.token_file, asked[1])
-                tasks.append(group.create_task(follow, name="token file"))
-            if xds_files is not None and xds_tls is not None:
                 follow = watch_source(
-                    xds_files,
-                    xds_tls.credentials,
-                    xds.accept,
-                    metrics.certificates("xds"),
-                    asked[2],
+                    token_file, tokens, rest.accept, metrics.token_file, is_asked()
                 )
+                tasks.append(group.create_task(follow, name="token file"))
+            if issuer is not None:
+                looked = metrics.certificates("ca")
+                follow = watch_source(
+                    _ca_source(issuer), issuer.content, issuer.adopt, looked, is_asked()
+                )
+                tasks.append(group.create_task(follow, name="certificate authority"))
+            if xds_files is not None and xds_tls is not None:
+                looked = metrics.certificates("xds")
+                known = xds_tls.credentials
+                follow = watch_source(xds_files, known, xds.accept, looked, is_asked())
                 tasks.append(group.create_task(follow, name="certificates of xDS"))
             if rest_files is not None and rest_credentials is not None:
-                follow = watch_source(
-                    rest_files,
-                    rest_credentials,
-                    rest.accept_credentials,
-                    metrics.certificates("admin"),
-                    asked[3],
-                )
+                looked, take = metrics.certificates("admin"), rest.accept_credentials
+                follow = watch_source(rest_files, rest_credentials, take, looked, is_asked())
                 tasks.append(group.create_task(follow, name="certificates of the API"))
             try:
                 yield addresses
@@ -331,10 +339,9 @@ def _timed(build: Callable[[], Catalog], cpu: Callable[[], float]) -> tuple[Cata
 
 
 async def _renew(issuer: Issuer, xds: XdsServer) -> None:
-    """Follow the certificate authority, and give clients what is new of their secrets."""
+    """Give clients what is new of their secrets."""
     while True:
         await asyncio.sleep(RENEWAL_INTERVAL)
-        issuer.look()
         issuer.keep(await xds.renew_secrets())
 
 
@@ -350,9 +357,10 @@ class _Loads:
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
-        for _ in self._plane.reporting(reporter, stats.loads, stats.seconds, now):
+        loads = self._plane.by_replica(stats.localities) | stats.loads
+        for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
-        if stats.loads:
+        if loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:
@@ -423,8 +431,14 @@ def _issuer(config: Config, folder: Path) -> Issuer | None:
         raise SettingsError(str(error), ("identity", "ca", "path")) from None
 
 
+def _ca_source(issuer: Issuer) -> Source[Content]:
+    """The files of the certificate authority, which reads them itself."""
+    name = "the files of the certificate authority"
+    return Source("identity.ca", name, issuer.files, lambda _: issuer.read())
+
+
 def _servers_stay(old: Config, new: Config) -> None:
-    for key in ("admin", "xds", "store", "identity"):
+    for key in ("admin", "xds", "store", "identity", "otlp"):
         if getattr(old, key) != getattr(new, key):
             raise SettingsError("cannot change while the control plane runs; restart it", (key,))
 

@@ -65,12 +65,15 @@ def token_source(path: Path) -> Source[tuple[Token, ...]]:
     """Who may use the REST API."""
     name = f"token_file {path}"
     return Source(
-        name, "the tokens", (path,), lambda found: parse_tokens(_text(found[0], path), name)
+        name, "the tokens", (path,), lambda found: parse_tokens(_text(found[0], name), name)
     )
 
 
 def tls_source(
-    key: str, settings: XdsTlsSettings | AdminTlsSettings, folder: Path
+    key: str,
+    settings: XdsTlsSettings | AdminTlsSettings,
+    folder: Path,
+    attempt: Callable[[Credentials], object],
 ) -> Source[Credentials]:
     """What a server shows its clients, and the roots of theirs.
 
@@ -78,22 +81,25 @@ def tls_source(
         key: Of the settings in the config file.
         settings: Name the files.
         folder: That their paths are relative to.
+        attempt: Tries to serve with them; raises `CertificateError` where that is not possible.
     """
     files = {"certificate": settings.certificate, "key": settings.key}
     if settings.client_ca is not None:
         files["client_ca"] = settings.client_ca
 
-    def parse(found: Sequence[Content]) -> Credentials:
+    def parse(contents: Sequence[Content]) -> Credentials:
         read: dict[str, bytes] = {}
-        for (which, file), content in zip(files.items(), found, strict=True):
+        for (which, file), content in zip(files.items(), contents, strict=True):
             if isinstance(content, str):
                 raise SettingsError(f"{which} {file} cannot be read: {content}", place=key)
             read[which] = content
         try:
             made = Credentials(read["certificate"], read["key"], read.get("client_ca"))
-            return checked(made, time.time())
+            found = checked(made, time.time())
+            attempt(found)
         except CertificateError as error:
             raise SettingsError(str(error), place=key) from None
+        return found
 
     return Source(key, "the certificates", tuple(folder / it for it in files.values()), parse)
 
@@ -104,7 +110,7 @@ def read_config(path: Path) -> Config:
     Raises:
         SettingsError: When it cannot be read or is wrong.
     """
-    return load_config(_text(_content(path, read_once), path), str(path))
+    return load_config(_text(_content(path, read_once), str(path)), str(path))
 
 
 async def watch_source(
@@ -180,7 +186,7 @@ async def watch(
         try:
             if content != seen or is_asked:
                 seen, waiting = content, None
-                text = _text(content, path)
+                text = _text(content, str(path))
                 waiting = await asyncio.to_thread(load_config, text, str(path))
             # To compare ten thousand replicas takes as long as to read them.
             if waiting is not None and await asyncio.to_thread(operator.ne, waiting, known):
@@ -237,10 +243,10 @@ def _content(path: Path, read: Callable[[Path], bytes] = read_file) -> Content:
         return error.strerror or str(error)
 
 
-def _text(content: Content, path: Path) -> str:
+def _text(content: Content, name: str) -> str:
     if isinstance(content, str):
-        raise SettingsError(f"cannot be read: {content}", place=str(path))
+        raise SettingsError(f"cannot be read: {content}", place=name)
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise SettingsError("is not UTF-8 text", place=str(path)) from None
+        raise SettingsError("is not UTF-8 text", place=name) from None

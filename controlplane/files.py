@@ -26,18 +26,18 @@ _KINDS: Final = (
 )
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, most: int = MAX_BYTES) -> bytes:
     """Read a regular file.
 
     Raises:
-        OSError: It cannot be read, is longer than `MAX_BYTES`, or is no regular file.
+        OSError: It cannot be read, has more than `most` bytes, or is no regular file.
     """
     # A device may act on being opened, so it is not; a pipe may have taken the file's place since.
-    _check(path.stat())
+    _check(path.stat(), most)
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
-        _check(os.fstat(number))
-        return _all_of(number, deadline=None)
+        _check(os.fstat(number), most)
+        return _all_of(number, None, most)
     finally:
         os.close(number)
 
@@ -52,7 +52,7 @@ def read_once(path: Path) -> bytes:
         return read_file(path)
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return _all_of(number, time.monotonic() + PIPE_SECONDS)
+        return _all_of(number, time.monotonic() + PIPE_SECONDS, MAX_BYTES)
     finally:
         os.close(number)
 
@@ -65,17 +65,17 @@ def is_pipe(path: Path) -> bool:
         return False
 
 
-def _check(status: os.stat_result) -> None:
+def _check(status: os.stat_result, most: int) -> None:
     for is_one, kind in _KINDS:
         if is_one(status.st_mode):
             raise OSError(f"it is {kind} and no regular file")
-    if status.st_size > MAX_BYTES:
-        raise OSError(f"it is longer than {MAX_BYTES} bytes")
+    if status.st_size > most:
+        raise OSError(f"it is longer than {most} bytes")
 
 
-def _all_of(number: int, deadline: float | None) -> bytes:
+def _all_of(number: int, deadline: float | None, most: int) -> bytes:
     parts, size = list[bytes](), 0
-    while size <= MAX_BYTES:
+    while size <= most:
         try:
             part = os.read(number, 1 << 20)
         except BlockingIOError:
@@ -92,4 +92,4 @@ def _all_of(number: int, deadline: float | None) -> bytes:
             select.select([number], [], [], min(left, 0.05))
             if part == b"":
                 time.sleep(0.01)
-    raise OSError(f"it is longer than {MAX_BYTES} bytes")
+    raise OSError(f"it is longer than {most} bytes")

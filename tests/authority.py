@@ -1,6 +1,7 @@
 """Certificates for tests, and files with them that are replaced as operators replace them."""
 
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -16,17 +17,20 @@ class Files:
         ca: Where the authority's certificate is.
     """
 
-    def __init__(self, folder: Path, authority: trustme.CA, *names: str) -> None:
+    def __init__(
+        self, folder: Path, authority: trustme.CA, *names: str, has_ended: bool = False
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
         self.ca = folder / "ca.crt"
         self._authority = authority
         authority.cert_pem.write_to_path(self.ca)
-        self.renew(*names)
+        self.renew(*names, has_ended=has_ended)
 
-    def renew(self, *names: str) -> int:
+    def renew(self, *names: str, has_ended: bool = False) -> int:
         """Put another certificate in the place of this one; returns its serial number."""
-        made = self._authority.issue_cert(*names)
+        ends = datetime.now(UTC) - timedelta(hours=1) if has_ended else None
+        made = self._authority.issue_cert(*names, not_after=ends)
         replaced(self.key, made.private_key_pem.bytes())
         replaced(self.certificate, b"".join(it.bytes() for it in made.cert_chain_pems))
         return serial_of(made.cert_chain_pems[0].bytes())

@@ -8,11 +8,11 @@ from pathlib import Path
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DOMAIN = "plimsoll.local"
-HOUR = 3600.0
+DAY = 86_400.0
 
 
 def node(id_: str) -> str:
@@ -36,6 +36,39 @@ class Leaf:
             new.write_bytes(content)
             new.replace(path)
         return paths
+
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+
+def self_signed(key: Key) -> Leaf:
+    """A certificate of this key, valid for a day."""
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self-signed")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+    return Leaf(made.public_bytes(serialization.Encoding.PEM), pem(key))
+
+
+def pem(key: Key) -> bytes:
+    """A private key as a file has it."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+WEAK = self_signed(rsa.generate_private_key(65537, 1024))  # noqa: S505 - that is the point
+"""OpenSSL does not serve with it."""
 
 
 class Authority:
@@ -66,8 +99,8 @@ class Authority:
         self,
         uris: Sequence[str] = (),
         *,
-        begins: float = -HOUR,
-        ends: float = HOUR,
+        begins: float = -DAY,
+        ends: float = DAY,
         common_name: str = "",
     ) -> Leaf:
         """A leaf for a client.
@@ -98,15 +131,8 @@ class Authority:
         signer = self._ca._private_key
         assert isinstance(signer, ec.EllipticCurvePrivateKey)
         made = builder.sign(signer, hashes.SHA256())
-        return Leaf(
-            made.public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
+        return Leaf(made.public_bytes(serialization.Encoding.PEM), pem(key))
 
-    def node(self, id_: str, *, begins: float = -HOUR, ends: float = HOUR) -> Leaf:
+    def node(self, id_: str, *, begins: float = -DAY, ends: float = DAY) -> Leaf:
         """A leaf for a node."""
         return self.leaf([node(id_)], begins=begins, ends=ends)

@@ -39,9 +39,10 @@ def _ports() -> Iterator[int]:
 
     A port that is free now may be given out twice before somebody listens on it, so two processes
     must not draw from the same ones. The name of an abstract socket is one process's alone, and
-    free again when that ends. The ports are below those that the kernel gives to connections.
+    free again when that ends. The ports are below those that the kernel gives to connections, and
+    above 10,000, where the pools of many tests listen.
     """
-    for block in range(10_000, 32_000, _BLOCK):
+    for block in range(10_100, 32_000, _BLOCK):
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0plimsoll-tests-{block}")
@@ -159,6 +160,7 @@ async def serving(
     xds_more: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
     log_level: str = "info",
+    otlp: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Plimsoll]:
     """Run ``plimsoll serve`` with these pools until the context closes."""
     address = Address("127.0.0.1", free_port())
@@ -168,6 +170,7 @@ async def serving(
         "admin": {"address": str(address), **(admin or {})},
         "xds": {"address": str(xds), **(xds_more or {})},
         "identity": dict(identity or {}),
+        "otlp": None if otlp is None else dict(otlp),
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import chain, count, repeat
+from pathlib import Path
 
 import pytest
 
 from controlplane import app
-from controlplane.app import steer
+from controlplane.app import running, steer
 from controlplane.config import load_config
 from controlplane.fleet import Command, Drain, Undrain
 from controlplane.latest import Latest, Notice
@@ -16,7 +17,7 @@ from controlplane.plane import Plane, Probe
 from controlplane.plane.startup import DECIDING, PUSH_INTERVAL, SAVED
 from controlplane.resources.catalog import Catalog
 from controlplane.xds import Offer
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, until
 
 CONFIG = load_config(
     """
@@ -186,3 +187,18 @@ async def test_what_waited_for_a_decision_was_noticed_when_it_was_noticed() -> N
             await steered.round()
         assert steered.slot.value is not None
         assert steered.slot.value.noticed_at == 3.0
+
+
+async def test_where_envoys_send_spans_takes_a_restart_to_change_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "plimsoll.yaml"
+    servers = 'admin: {address: "127.0.0.1:0"}\nxds: {address: "127.0.0.1:0"}\n'
+    path.write_text(servers)
+    async with running(load_config(servers, "plimsoll.yaml"), path):
+        path.write_text(f'{servers}otlp: {{address: "127.0.0.1:4317"}}\n')
+
+        async def says() -> bool:
+            return "otlp: cannot change while the control plane runs" in caplog.text
+
+        await until("the change is refused", says)

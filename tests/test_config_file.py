@@ -12,9 +12,11 @@ import pytest
 
 from controlplane import config as configs
 from controlplane import config_file
-from controlplane.config import Role, SettingsError, Token
-from controlplane.config_file import read_config, token_source, watch_source
+from controlplane.config import Role, SettingsError, Token, XdsTlsSettings
+from controlplane.config_file import read_config, tls_source, token_source, watch_source
 from controlplane.fleet import Refused
+from controlplane.identity import CertificateError, Credentials
+from tests.certificates import Authority
 
 A, B = (Token.of(f"a-token-of-{who}", Role.READ, who) for who in ("ann", "bob"))
 
@@ -334,3 +336,37 @@ async def test_a_config_that_came_through_a_pipe_is_not_read_again(
     assert (here.asked, here.problem, task.done()) == (0, None, False)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_certificates_that_cannot_be_served_with_keep_the_old_ones(tmp_path: Path) -> None:
+    authority = Authority()
+    authority.write(tmp_path)
+    good = authority.server()
+    files = {"certificate": "api.pem", "key": "api-key.pem", "client_ca": "ca.pem"}
+    settings = XdsTlsSettings.model_validate(files)
+    good.write(tmp_path, "api")
+    is_taken = True
+
+    def attempt(_: Credentials) -> None:
+        if not is_taken:
+            raise CertificateError("it does not fit")
+
+    source = tls_source("xds.tls", settings, tmp_path, attempt)
+    known = source.read()
+    said: list[str | None] = []
+    adopted: list[Credentials] = []
+    task = asyncio.create_task(watch_source(source, known, adopted.append, said.append))
+    try:
+        async with asyncio.timeout(30):
+            is_taken = False
+            authority.server().write(tmp_path, "api")
+            while "xds.tls: it does not fit" not in said:
+                await asyncio.sleep(0.01)
+            assert not adopted
+            is_taken = True
+            better = authority.server()
+            better.write(tmp_path, "api")
+            while [it.certificate for it in adopted] != [better.certificate]:
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()

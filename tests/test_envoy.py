@@ -50,7 +50,8 @@ pools:
 
 
 def of(text: str = POOLS) -> Catalog:
-    return catalog_if_healthy(declare(Fleet(), load_config(text, "plimsoll.yaml"), 0.0).fleet)
+    config = load_config(text, "plimsoll.yaml")
+    return catalog_if_healthy(declare(Fleet(), config, 0.0).fleet, config.otlp)
 
 
 def refused(parts: tuple[Part, ...], envoy: Path | None = None) -> tuple[str, str] | None:
@@ -78,6 +79,13 @@ def program(folder: Path, text: str, interpreter: str = sys.executable) -> Path:
 
 def test_envoy_takes_all_that_sidecars_and_gateways_are_sent() -> None:
     catalog = of()
+    assert refused(sidecar_parts(catalog)) is None
+    assert refused(gateway_parts(catalog)) is None
+
+
+@pytest.mark.parametrize("collector", ["10.0.0.9:4317", "[2001:db8::9]:4317", "otel.local:4317"])
+def test_envoy_takes_what_sends_spans_and_records_to_a_collector(collector: str) -> None:
+    catalog = of(f"otlp: {{address: '{collector}', access_log: true}}\n{POOLS}")
     assert refused(sidecar_parts(catalog)) is None
     assert refused(gateway_parts(catalog)) is None
 

@@ -31,7 +31,7 @@ from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
 from controlplane.config import Address, AdminSettings, Role, Token
 from controlplane.fleet import AuditLog, Change
-from controlplane.identity import Credentials
+from controlplane.identity import Credentials, none_revoked
 from controlplane.plane import Plane
 from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
@@ -99,14 +99,19 @@ class RestServer:
                 certificate of a client of `admin`; where there are neither, only programs of this
                 machine are answered.
             credentials: Make it https, until `accept_credentials` replaces them; None: http.
-            issuer: Issues certificates to nodes that join; None: there are none.
+            issuer: Issues certificates to nodes that join, and knows which are revoked; None: there
+                are none.
             limits: What clients may do.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
         self._address, self._tokens, self._limits = admin.address, tokens, limits
         self._context = server_context(credentials) if credentials else None
-        self._certificates = ClientCertificates(admin.tls.clients if admin.tls else {}, wall_clock)
+        self._certificates = ClientCertificates(
+            admin.tls.clients if admin.tls else {},
+            wall_clock,
+            issuer.is_revoked if issuer else none_revoked,
+        )
         self._plane, self._clock = plane, clock
         self._feed = Feed()
         self._node_events = NodeEvents(self._feed)

@@ -1,5 +1,9 @@
-"""Tells the feed what is new: what was declared, and what decisions have made of replicas."""
+"""Tells the feed what is new: what was declared, and what decisions have made of replicas.
 
+The log has a line for what an operator acts on: a replica that is gone, cut or not read any more.
+"""
+
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -7,8 +11,11 @@ from controlplane.api.etags import etag
 from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
 from controlplane.fleet import Change
-from controlplane.plane import Plane, ReplicaReport
+from controlplane.plane import Plane, ReplicaReport, State
+from controlplane.plane.report import Outline
 from controlplane.resources.classes import Parting
+
+_log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -49,9 +56,11 @@ class Watch:
             if name not in self._plane.fleet.pools:
                 continue
             for id_, state in self._plane.outlines(name, None if ids is None else sorted(ids)):
-                if self._states.get((name, id_)) != state:
+                if (before := self._states.get((name, id_))) != state:
                     for report in self._plane.reports(name, (id_,), now):
                         self._states[name, id_] = state
+                        if before is not None:
+                            _log_replica(name, report, before)
                         self._replica("changed", name, id_, report)
                 yield
             if name in self._plane.fleet.pools:
@@ -86,12 +95,38 @@ class Watch:
         classes = {each["name"]: len(each["replicas"]) for each in view["parting"] or ()}
         data = {"pool": name, "change": change, "classes": classes}
         self._feed.publish("parting", data | {"reasons": view["parting_reasons"]})
+        if change != "changed":
+            how = "go by class now" if parting is not None else "do not go by class any more"
+            _log.info("pool %s: requests %s: %s", name, how, " ".join(view["parting_reasons"]))
 
     def _replica(self, change: str, pool: str, id_: str, report: ReplicaReport | None) -> None:
         data: dict[str, Any] = {"pool": pool, "id": id_, "change": change}
         if report is not None:
             data |= in_short(report)
         self._feed.publish("replica", data)
+
+
+def _log_replica(pool: str, report: ReplicaReport, before: Outline) -> None:
+    """Write what has become of a replica, if an operator has to know."""
+    now, replica = report.outline, report.replica
+    who = f"{pool}/{replica.id}"
+    if now.state != before.state:
+        if now.state is State.GONE:
+            address = replica.settings.address
+            _log.warning("%s is gone: nobody listens at %s, or another process", who, address)
+        else:
+            _log.info("%s is %s", who, "ready" if now.state is State.READY else "starting")
+    was_cut, was_stale = before.decided[1:] if before.decided is not None else (False, False)
+    is_cut, is_stale = now.decided[1:] if now.decided is not None else (False, False)
+    if is_cut != was_cut and is_cut:
+        _log.warning("%s gets nothing: the memory of its GPU is full", who)
+    elif is_cut != was_cut:
+        _log.info("%s gets requests again: the memory of its GPU has room", who)
+    if is_stale != was_stale and is_stale:
+        failure = report.observed.failure or "its readings are too old"
+        _log.warning("%s cannot be read any more: %s", who, failure)
+    elif is_stale != was_stale:
+        _log.info("%s is read again", who)
 
 
 def _routed(parting: Parting | None) -> Parting | None:

@@ -200,14 +200,14 @@ def by_queue(counted: Counted, burst: Floats, sharing: Floats) -> Floats:
         sharing: See `by_slots`.
     """
     requests = np.maximum(counted.requests, 1e-9)
-    latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST) * sharing
+    latency = np.clip(counted.seconds / requests, _BRIEFEST, _LONGEST)
     rate = counted.tokens / np.maximum(counted.elapsed, _BRIEFEST)
     one = counted.tokens / requests
     capacity = rate + np.maximum(one, 1e-9) / latency
     beside = BESIDE * np.nan_to_num(burst)
     for _ in range(8):
         batch = one + np.minimum(rate / np.maximum(capacity, 1e-9), 1.0) * beside
-        waits = np.maximum(latency - batch / np.maximum(capacity, 1e-9), 0.1 * latency)
+        waits = np.maximum(latency - batch / np.maximum(capacity, 1e-9), 0.1 * latency) * sharing
         solved = rate / 2 + np.sqrt(rate**2 / 4 + rate * burst / (2 * waits))
         capacity = np.sqrt(capacity * solved)
     return capacity

@@ -300,8 +300,11 @@ def _differences(grown: Floats, elapsed: Floats) -> Counted:
 
 
 def _completed_where(rows: Bools, counted: Counted) -> Counted:
-    """Work out batches of rows whose server says neither how it computes nor all of its batches."""
-    rows = rows & ~counted.are_batches
+    """Work out batches of rows whose server says neither how it computes nor all of its batches.
+
+    One that times its batches has not ended any where none was timed.
+    """
+    rows = rows & ~counted.are_batches & ~(counted.batch_seconds == 0)
     if not rows.any():
         return counted
     found = counted.completed()

@@ -7,7 +7,7 @@ replaced whole, and a join token is a file that only one of them can remove.
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -94,13 +94,7 @@ class CaFolder:
         Raises:
             CaError: Something is missing or wrong: the text names the file.
         """
-        path = self.path / f"{_INTERMEDIATE}.crt"
-        pair = self._pair(self.path, _INTERMEDIATE)
-        try:
-            authority = Authority(pair)
-            _ = authority.trust_domain
-        except CaError as error:
-            raise CaError(f"{path} {error}") from None
+        path, authority = self.path / f"{_INTERMEDIATE}.crt", self._authority()
         if authority.expires <= now:
             raise CaError(f"{path} has expired; `plimsoll ca rotate` replaces it")
         pem = self._read(self.path / _ROOTS)
@@ -116,22 +110,31 @@ class CaFolder:
         return Content(authority, pem, self._revocations())
 
     @property
-    def state(self) -> tuple[object, ...]:
-        """Differs once a file of `load` has changed."""
-        return tuple(self._states())
+    def files(self) -> tuple[Path, ...]:
+        """What `load` reads."""
+        names = (f"{_INTERMEDIATE}.crt", f"{_INTERMEDIATE}.key", _ROOTS, _REVOKED)
+        return tuple(self.path / name for name in names)
 
-    def rotate(self, trust_domain: str, now: float) -> str:
+    def rotate(self, now: float) -> str:
         """Take the next of three steps towards a new root and intermediate.
+
+        A step that was cut off is taken again. The intermediate may have expired.
 
         Returns:
             What was done, and what has to be waited for before the next step.
+
+        Raises:
+            CaError: A file is missing or wrong: the text names it.
+            OSError: The folder cannot be written.
         """
         following = self.path / _NEXT
         roots = certificates_of(self._read(self.path / _ROOTS))
         if following.exists():
             for name in (_ROOT, _INTERMEDIATE):
                 for end in ("key", "crt"):
-                    (following / f"{name}.{end}").replace(self.path / f"{name}.{end}")
+                    # The key of a root may be kept elsewhere.
+                    if (made := following / f"{name}.{end}").exists():
+                        made.replace(self.path / made.name)
             following.rmdir()
             return (
                 "leaves are issued by the new intermediate now; take the last step once every"
@@ -141,8 +144,10 @@ class CaFolder:
             self._replace(self.path / _ROOTS, self._read(self.path / f"{_ROOT}.crt"))
             return "only the new root is trusted now; the rotation is over"
         made = self.path / f"{_NEXT}.new"
+        if made.exists():
+            shutil.rmtree(made)
         made.mkdir(mode=0o700)
-        root = self._create_in(made, trust_domain, now)
+        root = self._create_in(made, self._authority().trust_domain, now)
         self._replace(self.path / _ROOTS, self._read(self.path / _ROOTS) + root.certificate)
         made.rename(following)
         return (
@@ -204,8 +209,11 @@ class CaFolder:
     def revoke(self, *, node: str | None = None, serial: int | None = None) -> None:
         """Revoke a node, or one certificate, for ever."""
         line = f"node {node}" if node is not None else f"serial {serial:x}"
-        with (self.path / _REVOKED).open("a") as file:
-            file.write(line + "\n")
+        file = self.path / _REVOKED
+        # People edit it, too, and a last line without an end would take this one in.
+        has_end = self._read(file)[-1:] in (b"", b"\n")
+        with file.open("a") as opened:
+            opened.write(f"{'' if has_end else chr(10)}{line}\n")
 
     def _create_in(self, folder: Path, trust_domain: str, now: float) -> KeyPair:
         root = new_root(trust_domain, now=now)
@@ -215,12 +223,17 @@ class CaFolder:
             self._replace(folder / f"{name}.crt", pair.certificate)
         return root
 
-    def _pair(self, folder: Path, name: str) -> KeyPair:
-        key = folder / f"{name}.key"
-        pair = KeyPair(self._read(folder / f"{name}.crt"), self._read(key))
+    def _authority(self) -> Authority:
+        key, certificate = (self.path / f"{_INTERMEDIATE}.{end}" for end in ("key", "crt"))
+        pair = KeyPair(self._read(certificate), self._read(key))
         if key.stat().st_mode & 0o007:
             raise CaError(f"{key} may be read by everybody on this machine: chmod 600 {key}")
-        return pair
+        try:
+            authority = Authority(pair)
+            _ = authority.trust_domain
+        except CaError as error:
+            raise CaError(f"{certificate} {error}") from None
+        return authority
 
     def _revocations(self) -> Revocations:
         file, nodes, serials = self.path / _REVOKED, set[str](), set[int]()
@@ -246,15 +259,6 @@ class CaFolder:
 
     def _replace(self, file: Path, content: bytes) -> None:
         write_private(file, content)
-
-    def _states(self) -> Iterator[object]:
-        for name in (f"{_INTERMEDIATE}.crt", f"{_INTERMEDIATE}.key", _ROOTS, _REVOKED):
-            try:
-                status = (self.path / name).stat()
-            except OSError:
-                yield None
-            else:
-                yield status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def write_private(file: Path, content: bytes) -> None:

@@ -1,22 +1,24 @@
-"""Issue while the control plane runs: follow the folder, sign for nodes, refuse the revoked."""
+"""Issue while the control plane runs: sign for nodes, refuse the revoked."""
 
 import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
 from controlplane.ca.certificates import (
     CaError,
+    Issued,
     node_uri,
     pool_uri,
     public_key_of,
     shown_leaf,
 )
-from controlplane.ca.folder import CaFolder
+from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.leaves import Leaves
 from controlplane.identity import Identity, longest_match
 from controlplane.resources.snapshot import Snapshot
@@ -74,21 +76,47 @@ class Issuer:
         self._seconds = seconds
         self._ingresses = ingresses
         self._clock = clock
-        self._state = folder.state
-        # How many looks in a row have found that the folder cannot be used.
-        self._failures = 0
         self._has_warned = False
-        content = folder.load(clock())
-        if content.authority.trust_domain != trust_domain:
-            raise CaError(
-                f"{folder.path} signs for {content.authority.trust_domain}, and"
-                f" identity.trust_domain is {trust_domain}"
-            )
-        self._leaves = Leaves(content, seconds, random)
+        self._leaves = Leaves(self.read(), seconds, random)
 
-    def look(self) -> None:
-        """Follow what has changed in the folder; what cannot be used changes nothing."""
-        authority = self._leaves.content.authority
+    @property
+    def content(self) -> Content:
+        """What it issues with."""
+        return self._leaves.content
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What `read` reads."""
+        return self._folder.files
+
+    def read(self) -> Content:
+        """Read what is in the folder now.
+
+        Raises:
+            CaError: It cannot be used, or is of another trust domain.
+        """
+        content = self._folder.load(self._clock())
+        if content.authority.trust_domain != self._trust_domain:
+            raise CaError(
+                f"{self._folder.path} signs for {content.authority.trust_domain}, and"
+                f" identity.trust_domain is {self._trust_domain}"
+            )
+        return content
+
+    def adopt(self, content: Content) -> None:
+        """Issue with something else from now on, and refuse what it revokes."""
+        self._leaves.adopt(content)
+
+    def secrets_of(self, identity: Identity) -> Snapshot:
+        """The leaf of a client and the roots that it trusts; the same until one of them changes."""
+        return self._leaves.secrets_of(self._uris(identity), self._clock())
+
+    def keep(self, connected: Iterable[Identity]) -> None:
+        """Forget the leaves of those who are not connected any more, in time.
+
+        The log says once if the intermediate ends soon.
+        """
+        authority = self.content.authority
         if authority.expires - self._clock() < SOON and not self._has_warned:
             self._has_warned = True
             _log.warning(
@@ -96,32 +124,12 @@ class Issuer:
                 self._folder.path,
                 authority.certificate.not_valid_after_utc.date(),
             )
-        state = self._folder.state
-        if state == self._state and not self._failures:
-            return
-        self._state = state
-        try:
-            self._leaves.adopt(self._folder.load(self._clock()))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the old one stays
-            self._failures += 1
-            # At the first look one file of two may be on its way.
-            if self._failures == 2:
-                _log.error("the certificate authority stays as it was: %s", error)
-            return
-        self._failures = 0
-        _log.info("%s has changed and is in use", self._folder.path)
-
-    def secrets_of(self, identity: Identity) -> Snapshot:
-        """The leaf of a client and the roots that it trusts; the same until one of them changes."""
-        return self._leaves.secrets_of(self._uris(identity), self._clock())
-
-    def keep(self, connected: Iterable[Identity]) -> None:
-        """Forget the leaves of those who are not connected any more, in time."""
         self._leaves.keep(map(self._uris, connected), self._clock())
 
-    def is_revoked(self, identity: Identity) -> bool:
-        """Whether a node or its certificate is revoked."""
-        return self._leaves.content.revoked.include(identity.node, identity.serial)
+    def is_revoked(self, name: str, serial: int) -> bool:
+        """Whether a certificate is revoked, or the node whose SPIFFE id is its name."""
+        node = name.removeprefix(node_uri(self._trust_domain, ""))
+        return self.content.revoked.include(node, serial)
 
     def join(self, node: str, request: str, token: str | None, certificate: str | None) -> Joined:
         """Issue the certificate by which a node connects.
@@ -133,9 +141,20 @@ class Issuer:
             certificate: In place of a token: its certificate until now, of the key of the request.
 
         Raises:
-            CaError: It is refused; the text says why.
+            CaError: It is refused; the text says why, and so does the log.
         """
-        now, content = self._clock(), self._leaves.content
+        try:
+            issued, how = self._issue(node, request, token, certificate)
+        except CaError as error:
+            _log.warning("node %s may not join: %s", node, error)
+            raise
+        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
+        return Joined(issued.chain.decode(), self.content.roots.decode(), issued.expires)
+
+    def _issue(
+        self, node: str, request: str, token: str | None, certificate: str | None
+    ) -> tuple[Issued, str]:
+        now, content = self._clock(), self.content
         uri = node_uri(self._trust_domain, node)
         try:
             key = public_key_of(request)
@@ -158,9 +177,7 @@ class Issuer:
             # At last, so that a token is not used up by what is refused.
             self._folder.redeem(token or "", node, now)
         issued = content.authority.issue(key, [uri], now=now, seconds=self._seconds)
-        how = "with a join token" if certificate is None else "again"
-        _log.info("node %s joined %s: certificate %x", node, how, issued.serial)
-        return Joined(issued.chain.decode(), content.roots.decode(), issued.expires)
+        return issued, "with a join token" if certificate is None else "again"
 
     def _uris(self, identity: Identity) -> tuple[str, ...]:
         pattern = longest_match(self._ingresses, identity.node)

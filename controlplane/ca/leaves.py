@@ -4,7 +4,7 @@ Leaves and their keys are kept in memory only. A node that connects again gets t
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controlplane.ca.certificates import Authority, key_pem, new_key
 from controlplane.ca.folder import Content
@@ -47,8 +47,6 @@ class Leaves:
         if content.roots != self._content.roots:
             self._roots = roots_secret(content.roots)
             self._secrets.clear()
-        if content.authority.certificate == self._content.authority.certificate:
-            content = replace(content, authority=self._content.authority)
         self._content = content
 
     def secrets_of(self, uris: tuple[str, ...], now: float) -> Secrets:
@@ -80,7 +78,7 @@ class Leaves:
                 self._secrets.pop(uris, None)
 
     def _is_good(self, leaf: _Leaf, now: float) -> bool:
-        return now < leaf.renewed_at and leaf.authority is self._content.authority
+        return now < leaf.renewed_at and leaf.authority == self._content.authority
 
     def _issue(self, uris: tuple[str, ...], now: float) -> _Leaf:
         key = new_key()

@@ -10,6 +10,7 @@ from typing import Any, Final, get_args
 
 import click
 import yaml
+from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
@@ -19,7 +20,13 @@ from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.tls import GatewayTls
 from controlplane.config.values import format_size, parse_size
-from controlplane.resources.bootstrap import MAX_CONNECTIONS, MAX_HEAP, Protocol, bootstrap
+from controlplane.resources.bootstrap import (
+    MAX_CONNECTIONS,
+    MAX_HEAP,
+    Protocol,
+    bootstrap,
+    grpc_bootstrap,
+)
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.views import MAX_PROXIES
@@ -29,6 +36,14 @@ LEAST_HEAP: Final = 128 << 20
 
 _PATIENCE: Final = 2.0
 """Seconds in which a control plane may say which pools it has."""
+
+_FOR_GRPC: Final = frozenset(
+    (
+        *("node", "xds", "pools", "locality", "is_grpc", "url", "token", "as_json"),
+        *("tls_certificate", "tls_key", "tls_ca"),
+    )
+)
+"""The options that say something of a gRPC client."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
 """Texts that need no quotes in YAML, except for the words below."""
@@ -65,6 +80,12 @@ _WORDS: Final = frozenset(
     "--gateway",
     metavar="HOST:PORT",
     help="Open one listener for all pools, chosen by path or header, instead of one for each.",
+)
+@click.option(
+    "--grpc",
+    "is_grpc",
+    is_flag=True,
+    help="Print the JSON with which a gRPC client asks for xds:///POOL, without an Envoy.",
 )
 @click.option(
     "--gateway-tls",
@@ -139,7 +160,7 @@ _WORDS: Final = frozenset(
 @click.option(
     "--token", envvar="PLIMSOLL_TOKEN", help="Token for the API; better in PLIMSOLL_TOKEN."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; Envoy reads both, gRPC no YAML.")
 def command(
     node: str,
     xds: str,
@@ -150,6 +171,7 @@ def command(
     gateway: str | None,
     gateway_tls: tuple[str, ...],
     gateway_client_ca: str | None,
+    is_grpc: bool,
     protocol: Protocol,
     max_heap: str,
     log: LogFormat | None,
@@ -161,10 +183,12 @@ def command(
     ingress: str | None,
     **files: str | None,
 ) -> None:
-    """Print the bootstrap of an Envoy, ready for `envoy -c`.
+    """Print the bootstrap of an Envoy, ready for `envoy -c`, or that of a gRPC client.
 
     Where a control plane answers at --url, it is asked whether it has the pools that are named.
     """
+    if is_grpc:
+        _refuse_for_grpc()
     if gateway and listen:
         fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
     if (gateway_tls or gateway_client_ca) and not gateway:
@@ -175,42 +199,62 @@ def command(
         fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
     replica = None
     try:
-        address = _served("--xds", xds)
+        address, here = _served("--xds", xds), _locality(locality)
         tls = _tls(files, address.host)
         secrets = secrets_of(files, has_tls=tls is not None)
         moved = dict(_moved(text) for text in listen)
         if ingress:
             pool, listens, replica = ingress_of(ingress)
             pools, moved = (pool,), {pool: listens}
-        data = bootstrap(
-            node,
-            address,
-            pools=pools,
-            locality=_locality(locality),
-            admin_port=admin_port,
-            listen=moved,
-            gateway=_listened("--gateway", gateway) if gateway else None,
-            gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
-            replica=replica,
-            secrets=secrets,
-            protocol=protocol,
-            max_heap=_size("--max-heap", max_heap),
-            log=log,
-            trusted_proxies=trusted_proxies,
-            max_connections=max_connections,
-            tls=tls,
-            spire=files["spire"],
+        data = (
+            grpc_bootstrap(
+                node,
+                address,
+                pools=pools,
+                locality=here,
+                tls=tls if isinstance(tls, NodeTls) else None,
+            )
+            if is_grpc
+            else bootstrap(
+                node,
+                address,
+                pools=pools,
+                locality=here,
+                admin_port=admin_port,
+                listen=moved,
+                gateway=_listened("--gateway", gateway) if gateway else None,
+                gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
+                replica=replica,
+                secrets=secrets,
+                protocol=protocol,
+                max_heap=_size("--max-heap", max_heap),
+                log=log,
+                trusted_proxies=trusted_proxies,
+                max_connections=max_connections,
+                tls=tls,
+                spire=files["spire"],
+            )
         )
     except ValueError as error:
         fail(str(error), USAGE)
-    if isinstance(tls, NodeTls):
+    if isinstance(tls, NodeTls) and not is_grpc:
         _write_secrets(tls)
     write_secrets(files)
-    click.echo(json.dumps(data, indent=2) if as_json else _yaml(data), nl=as_json)
+    is_json = as_json or is_grpc
+    click.echo(json.dumps(data, indent=2) if is_json else _yaml(data), nl=is_json)
     for pool in (pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
     if named := dict.fromkeys((*pools, *moved)):
         _warn_of_unknown(named.keys(), url, token)
+
+
+def _refuse_for_grpc() -> None:
+    """Refuse options that a gRPC client has no use for."""
+    context = click.get_current_context()
+    for name in context.params.keys() - _FOR_GRPC:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(it.opts[0] for it in context.command.params if it.name == name)
+            fail(f"{option} is for an Envoy: leave it out with --grpc", USAGE)
 
 
 def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:

@@ -172,7 +172,7 @@ def rotate(folder: Path) -> None:
 
     Each step tells what has to be waited for before the next.
     """
-    click.echo(CaFolder(folder).rotate(_content(folder).authority.trust_domain, time.time()))
+    click.echo(CaFolder(folder).rotate(time.time()))
 
 
 @command.command
@@ -183,22 +183,30 @@ def rotate(folder: Path) -> None:
     help="Of `plimsoll ca token`; better in PLIMSOLL_JOIN_TOKEN. Without one, a certificate that"
     " is in --out already and still valid is replaced.",
 )
+@click.option(
+    "--now",
+    "at_once",
+    is_flag=True,
+    help="Replace it also in the first half of its time, as after `plimsoll ca rotate`.",
+)
 @_out
 @_json
 @api_options
 @_told
-def join(node: str, join_token: str | None, out: Path, as_json: bool, api: Api) -> None:
+def join(
+    node: str, join_token: str | None, at_once: bool, out: Path, as_json: bool, api: Api
+) -> None:
     """Have a control plane issue the certificate of NODE; the key never leaves this machine.
 
     Run it again, without a token, from a timer: once half of the time of the certificate is over,
-    it is replaced, and Envoy takes the new one by itself.
+    it is replaced, and Envoy takes the new one by itself. The roots are replaced with it.
     """
     _check("NODE", node, _NODE)
     files = NodeFiles(out)
     known = None if join_token else files.read()
     if known is None and not join_token:
         fail(f"there is no certificate in {out} yet: give --join-token", USAGE)
-    if known is not None and not known.is_half_over(time.time()):
+    if known is not None and not at_once and not known.is_half_over(time.time()):
         click.echo(f"the certificate in {out} is in the first half of its time", err=True)
         return
     key = known.key if known is not None else new_key()

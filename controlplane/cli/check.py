@@ -70,7 +70,7 @@ def _check_file(file: str, as_json: bool) -> None:
     # Envoy's messages take seconds to import: a slip in the file is said without them.
     from controlplane.cli import envoy_check
 
-    verdict = envoy_check.verdict(fleet)
+    verdict = envoy_check.verdict(fleet, config.otlp)
     if verdict.refused is not None:
         _fail_file(file, f"{file}: {verdict.refused}", USAGE, as_json)
     if verdict.problem is not None:

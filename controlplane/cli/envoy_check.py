@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from controlplane.config import OtlpSettings
 from controlplane.envoy import EnvoyError, find_envoy, first_refused
 from controlplane.fleet import Fleet
 from controlplane.plane import catalog_if_healthy
@@ -38,18 +39,19 @@ class Verdict:
     problem: str | None = None
 
 
-def verdict(fleet: Fleet) -> Verdict:
+def verdict(fleet: Fleet, otlp: OtlpSettings | None = None) -> Verdict:
     """Ask the Envoy of this machine, if there is one, what it says of a fleet.
 
     It opens no port, sends nothing and leaves nothing behind.
 
     Args:
         fleet: Of which every replica is taken to be healthy.
+        otlp: Where Envoys send spans and records of requests; None: nowhere.
     """
     envoy = find_envoy()
     if envoy is None:
         return Verdict(None)
-    catalog = catalog_if_healthy(fleet)
+    catalog = catalog_if_healthy(fleet, otlp)
     sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
     count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
     try:

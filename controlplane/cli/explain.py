@@ -1,37 +1,76 @@
-"""``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour."""
+"""``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour.
 
+With ``--request``: where one request went, and why.
+"""
+
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
 
 from controlplane.cli.admin import Api, api_options, json_option, print_json
+from controlplane.cli.answered import Answered
 from controlplane.cli.class_lines import class_lines
 from controlplane.cli.completion import pool_names, replica_ids
 from controlplane.cli.failure import USAGE, fail
 from controlplane.cli.printable import printable
 from controlplane.cli.readings import readings
 from controlplane.cli.replica_table import headline
+from controlplane.cli.request_lines import context, in_force, request_lines
 from controlplane.cli.timeline import timeline
 from controlplane.client import Client, History, Pool, Replica
 from controlplane.config import parse_duration
 
 _EVERYTHING: Final = "1h"
 
+_MOST: Final = 1 << 20
+"""Characters of what is read; an answer's body is of no interest."""
+
 
 @click.command
-@click.argument("pool", shell_complete=pool_names)
+@click.argument("pool", required=False, shell_complete=pool_names)
 @click.option("--replica", metavar="ID", help="Only this replica.", shell_complete=replica_ids)
 @click.option("--history", is_flag=True, help="What changed in the last hour, and why.")
 @click.option(
     "--since", metavar="DURATION", help=f"Length of the history.  [default: {_EVERYTHING}]"
 )
+@click.option(
+    "--request",
+    "is_request",
+    is_flag=True,
+    help="Explain one request: pipe in what `curl -i` prints, or a line of the access log.",
+)
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="HEADER",
+    help="Header of the answer, as in 'x-plimsoll: …', instead of a pipe; goes with --request.",
+)
 @api_options
 @json_option
 def command(
-    pool: str, replica: str | None, history: bool, since: str | None, api: Api, as_json: bool
+    pool: str | None,
+    replica: str | None,
+    history: bool,
+    since: str | None,
+    is_request: bool,
+    headers: tuple[str, ...],
+    api: Api,
+    as_json: bool,
 ) -> None:
-    """Say why each replica of POOL gets what it gets."""
+    """Say why each replica of POOL gets what it gets, or where one request went and why."""
+    if is_request:
+        if replica or history or since:
+            fail("--request excludes --replica, --history and --since", USAGE)
+        _explain_request(_read(headers), pool, api, as_json)
+        return
+    if headers:
+        fail("--header goes with --request", USAGE)
+    if pool is None:
+        fail("POOL is missing; only --request finds it in what it reads", USAGE)
     if since is not None and not history:
         fail("--since: goes with --history", USAGE)
     document: dict[str, Any]
@@ -58,6 +97,43 @@ def command(
         click.echo(line)
     if not (document.get("replicas") or document.get("histories")):
         click.echo(f"{pool}: no replicas")
+
+
+def _read(headers: tuple[str, ...]) -> Answered:
+    if not headers and sys.stdin.isatty():
+        fail("--request reads an answer or a line of the access log from a pipe; or give -H", USAGE)
+    text = "\n".join(headers) if headers else sys.stdin.read(_MOST)
+    try:
+        return Answered.read(text)
+    except ValueError as error:
+        fail(f"--request: {error}", USAGE)
+
+
+def _explain_request(request: Answered, pool: str | None, api: Api, as_json: bool) -> None:
+    if (name := pool or request.pool) is None:
+        # A gateway that has no such pool, or a request that came to no route.
+        for line in request.failures():
+            click.echo(printable(line))
+        fail("--request: Envoy had chosen no pool yet", USAGE)
+    known = api.ask(lambda client: context(client, request, name))
+    lines = [printable(line) for line in request_lines(request, known)]
+    if not as_json:
+        for line in lines:
+            click.echo(line)
+        return
+    then = in_force(request, known.history)
+    print_json(
+        {
+            "pool": name,
+            "class": request.class_name or None,
+            "replica": known.replica,
+            "status": request.status,
+            "attempts": request.attempts,
+            "flags": list(request.flags),
+            "in_force": then.document() if then is not None else None,
+            "sentences": [line.strip() for line in lines],
+        }
+    )
 
 
 def _check(since: str) -> None:

@@ -2,7 +2,8 @@
 
 A pipe that nobody reads takes 64 KiB, and then a write waits: in the event loop everything would
 stand still. Lines that cannot be written are counted instead. Of lines that are alike only so many
-are written at a time: what clients do must not fill a disk.
+are written at a time, and of the same line fewer: neither what clients do nor a replica that comes
+and goes may fill a disk.
 """
 
 import logging
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from controlplane.cli.log_form import AUDIT, Form, LogForm
+
 WAITING: Final = 10_000
 """Lines that wait to be written at most; more are dropped."""
 
@@ -24,12 +27,16 @@ ALIKE: Final = 100
 
 SECONDS: Final = 10.0
 
+SAME: Final = 5
+"""The same line, within `SAME_SECONDS`; more are dropped."""
+
+SAME_SECONDS: Final = 60.0
+
 JOINED: Final = 1.0
 """Seconds for the last lines of libraries; one that was forked may keep the pipe open."""
 
-NEVER_ALIKE: Final = frozenset({"controlplane.audit"})
+NEVER_ALIKE: Final = frozenset({AUDIT})
 """Loggers whose lines are never merged: each line is another change by somebody."""
-
 
 _HANDSHAKE: Final = re.compile(r"ssl_transport_security.*OPENSSL_internal:([A-Z0-9_]+)(?:: (.*))?$")
 """Only gRPC knows why a TLS handshake on the xDS port fails, and it says so there alone."""
@@ -40,26 +47,35 @@ _log = logging.getLogger(__name__)
 class LogWriter(logging.Handler):
     """Writes records to a file descriptor; `close` it at the end."""
 
-    def __init__(self, number: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        number: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        form: LogForm = "text",
+    ) -> None:
         """Begin to write.
 
         Args:
             number: The file descriptor, which is not closed; None: nothing is written.
             clock: Seconds that never go back.
+            form: Of the lines.
         """
         super().__init__()
+        self._form = Form(form)
+        self.setFormatter(self._form)
         self._number, self._clock = number, clock
         self._lines: queue.Queue[str | None] = queue.Queue(WAITING)
         self._dropped = 0
-        self._since = clock()
+        self._since = self._same_since = clock()
         self._alike: dict[tuple[str, str], int] = {}
+        self._same: dict[tuple[str, str], int] = {}
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     @classmethod
-    def to_stderr(cls) -> "LogWriter":
+    def to_stderr(cls, form: LogForm = "text") -> "LogWriter":
         """A writer to standard error, be it closed: its number is another file's then."""
-        return cls(None if sys.stderr is None else os.dup(sys.stderr.fileno()))
+        return cls(None if sys.stderr is None else os.dup(sys.stderr.fileno()), form=form)
 
     @contextmanager
     def taking_stderr(self) -> Iterator[None]:
@@ -95,17 +111,20 @@ class LogWriter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record; never waits."""
-        if record.name not in NEVER_ALIKE and self._is_flood(record):
-            return
         try:
+            if record.name not in NEVER_ALIKE and self._is_flood(record):
+                return
             line = self.format(record)
         except Exception:  # noqa: BLE001 - as any handler: what is wrong with a line is its fault
             self.handleError(record)
             return
-        self.say(line)
+        self._put(line)
 
     def say(self, line: str) -> None:
-        """Write a line as it is; never waits."""
+        """Write a line that is no record; never waits."""
+        self._put(self._form.own(line))
+
+    def _put(self, line: str) -> None:
         try:
             self._lines.put_nowait(line)
         except queue.Full:
@@ -115,6 +134,7 @@ class LogWriter(logging.Handler):
         """Write what waits; returns whether all of it was written in time."""
         deadline = time.monotonic() + seconds
         self._end_window()
+        self._end_same()
         while time.monotonic() < deadline:
             with suppress(queue.Full):
                 self._lines.put(None, timeout=0.05)
@@ -127,22 +147,38 @@ class LogWriter(logging.Handler):
         if now - self._since >= SECONDS:
             self._since = now
             self._end_window()
-        kind = (record.name, str(record.msg))
+        if now - self._same_since >= SAME_SECONDS:
+            self._same_since = now
+            self._end_same()
+        kind, text = (record.name, str(record.msg)), (record.name, record.getMessage())
+        if self._alike.get(kind, 0) < ALIKE:
+            same = self._same[text] = self._same.get(text, 0) + 1
+            if same > SAME:
+                return True
         count = self._alike[kind] = self._alike.get(kind, 0) + 1
         return count > ALIKE
 
     def _end_window(self) -> None:
-        """Say how many lines were left out."""
+        """Say how many lines were left out because others were alike."""
         alike, self._alike = self._alike, {}
         for (_, words), count in alike.items():
             if count > ALIKE:
                 self.say(f"… and {count - ALIKE} more lines like {words!r}")
 
+    def _end_same(self) -> None:
+        """Say how many lines were left out because they were the same."""
+        same, self._same = self._same, {}
+        for (_, line), count in same.items():
+            if count > SAME:
+                self.say(f"… and {count - SAME} times more: {line}")
+
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             dropped, self._dropped = self._dropped, 0
             if dropped:
-                line += f"\n… and {dropped} more lines that nobody read in time"
+                line += "\n" + self._form.own(
+                    f"… and {dropped} more lines that nobody read in time"
+                )
             data = f"{line}\n".encode(errors="backslashreplace")
             # Whoever read it has gone, or the disk is full: there is nowhere to say so.
             with suppress(OSError):

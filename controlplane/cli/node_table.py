@@ -63,7 +63,8 @@ def _rows(node: Node) -> Iterator[dict[str, str]]:
     name = "" if program == "envoy" else f"{program} "
     place = "/".join(part for part in (where.region, where.zone, where.sub_zone) if part)
     row = {
-        "node": node.id,
+        # A narrow terminal has no room for the version.
+        "node": f"{node.id} (gRPC)" if program.startswith("gRPC") else node.id,
         "version": f"{name}{node.version}".strip() or UNKNOWN,
         "locality": place or UNKNOWN,
         "up": lasted(node.connected_s),

@@ -7,12 +7,13 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 
 from controlplane.app import running
 from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.log_form import LogForm
 from controlplane.cli.log_writer import LogWriter
 from controlplane.config import Config, SettingsError
 from controlplane.config_file import read_config
@@ -40,19 +41,22 @@ FLUSHED: Final = 1.0
     default="info",
     show_default=True,
 )
-def command(path: Path, log_level: str) -> None:
+@click.option(
+    "--log-format",
+    "form",
+    type=click.Choice(get_args(LogForm)),
+    default="text",
+    show_default=True,
+    help="Lines of text, or a JSON object for each.",
+)
+def command(path: Path, log_level: str, form: LogForm) -> None:
     """Run the control plane until SIGTERM or Ctrl-C; Envoys keep what they have after that.
 
     SIGHUP reads the config, the token file and certificates at once.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    log = LogWriter.to_stderr()
-    logging.basicConfig(
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        handlers=[log],
-        force=True,
-    )
+    log = LogWriter.to_stderr(form)
+    logging.basicConfig(level=log_level.upper(), handlers=[log], force=True)
     try:
         config = read_config(path)
         collect_rarely()

@@ -31,6 +31,7 @@ from controlplane.config.families import (
 )
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
 from controlplane.config.metrics import GpuSettings, MetricsSettings
+from controlplane.config.otlp import OtlpSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import Locality, ReplicaEntry, ReplicaSettings
 from controlplane.config.servers import SERVERS, ProfileName, ServerPaths
@@ -67,6 +68,7 @@ __all__ = [
     "MemoryFamily",
     "MemoryTotalFamily",
     "MetricsSettings",
+    "OtlpSettings",
     "Policy",
     "PoolEntry",
     "PoolSettings",

@@ -9,6 +9,7 @@ from controlplane.config.errors import SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
 from controlplane.config.listeners import Listeners
 from controlplane.config.networks import Network
+from controlplane.config.otlp import OtlpSettings
 from controlplane.config.pool import PoolEntry
 from controlplane.config.values import Address, BindAddress, Settings
 
@@ -81,6 +82,7 @@ class Config(Settings):
     xds: XdsSettings = XdsSettings()
     store: StoreSettings = StoreSettings()
     identity: IdentitySettings = IdentitySettings()
+    otlp: OtlpSettings | None = None
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,10 @@ class ListenerSettings(Settings):
     tls: ListenerTls | None = None
 
 
+EXPLAIN_HEADER: Final = "x-plimsoll"
+"""The header of an answer that says how it came about, where a pool wants that."""
+
+
 class RouteSettings(Settings):
     """Which requests of the listener go to the pool, and how long one may take.
 
@@ -56,12 +60,14 @@ class RouteSettings(Settings):
             again. A longer request is sent once.
         hedge: Seconds without an answer after which a request goes to a second replica too, and
             the first answer counts; None: it waits for the one that has it.
+        explain: Whether answers say in a header which replica they are from.
     """
 
     prefix: PathPrefix = "/"
     timeout: Duration = 60.0
     retry_buffer: BufferSize = 32 << 20
     hedge: Duration | None = None
+    explain: bool = False
 
     @model_validator(mode="after")
     def _hedged_in_time(self) -> Self:

@@ -7,8 +7,10 @@ from controlplane.identity.admission import (
     Admission,
     Identity,
     NotAdmittedError,
+    Revoked,
     longest_match,
     name_of,
+    none_revoked,
 )
 from controlplane.identity.certificates import (
     Certificate,
@@ -25,8 +27,10 @@ __all__ = [
     "Credentials",
     "Identity",
     "NotAdmittedError",
+    "Revoked",
     "checked",
     "longest_match",
     "name_of",
+    "none_revoked",
     "read_certificate",
 ]

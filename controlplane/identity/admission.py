@@ -4,11 +4,24 @@ A node's certificate has exactly one URI among its names: ``spiffe://TRUST-DOMAI
 than one would leave open who the node is (SPIFFE X.509-SVID, section 2).
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from controlplane.config.errors import shown
 from controlplane.identity.certificates import Certificate, CertificateError, read_certificate
+
+_NODE: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+"""What a part of the path of a SPIFFE id may have (SPIFFE-ID, section 2.2)."""
+
+Revoked: TypeAlias = Callable[[str, int], bool]
+"""Whether a certificate is not to be believed any more, by the name in it and its serial number."""
+
+
+def none_revoked(_name: str, _serial: int) -> bool:
+    """Where nobody revokes certificates."""
+    return False
 
 
 class NotAdmittedError(Exception):
@@ -38,8 +51,7 @@ class Admission:
     """Admits nodes of one trust domain.
 
     Attributes:
-        revoked: Whether an identity is not to be believed any more; to be replaced by a
-            certificate authority that knows.
+        revoked: To be replaced by that of a certificate authority.
     """
 
     def __init__(
@@ -54,7 +66,7 @@ class Admission:
         """
         self._prefix = f"spiffe://{trust_domain}/node/"
         self._nodes = nodes
-        self.revoked: Callable[[Identity], bool] = lambda _identity: False
+        self.revoked: Revoked = none_revoked
 
     def identify(self, pem: bytes, now: float, *, resumed: bool = False) -> Identity:
         """Say who shows a certificate that leads to a trusted root.
@@ -78,7 +90,7 @@ class Admission:
             )
         uri = certificate.uris[0]
         node = uri.removeprefix(self._prefix)
-        if node in ("", uri) or "/" in node:
+        if node == uri or not _NODE.fullmatch(node):
             raise NotAdmittedError(
                 f"its certificate is of {shown(uri)}; a node's is of {self._prefix}ID"
             )
@@ -95,7 +107,7 @@ class Admission:
         """
         if identity.expires <= now:
             return f"its certificate, of {identity.spiffe_id}, has expired"
-        if self.revoked(identity):
+        if self.revoked(identity.spiffe_id, identity.serial):
             return f"its certificate, of {identity.spiffe_id}, is revoked"
         return None
 

@@ -1,11 +1,19 @@
 """Read certificates, and check that a certificate and a key can be served with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+MIN_RSA_BITS: Final = 2048
+"""OpenSSL serves with no shorter keys."""
+
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+"""Envoy verifies signatures of no others."""
 
 
 class CertificateError(ValueError):
@@ -64,7 +72,7 @@ def read_certificate(pem: bytes) -> Certificate:
 
 
 def checked(credentials: Credentials, now: float) -> Credentials:
-    """Check what a server is to serve with; returns it.
+    """Check what a server is to serve with; returns it without what stands beside certificates.
 
     Args:
         credentials: As the files have it.
@@ -80,14 +88,29 @@ def checked(credentials: Credentials, now: float) -> Credentials:
         raise CertificateError("key holds no private key in PEM without a password") from None
     if chain[0].public_key() != key.public_key():
         raise CertificateError("key does not belong to the certificate")
+    if not _is_common(key.public_key()):
+        raise CertificateError(
+            f"key must be RSA of {MIN_RSA_BITS} bits or more, P-256 or P-384; Envoy and OpenSSL"
+            " do not all take others"
+        )
     begins, ends = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
     if ends.timestamp() <= now:
         raise CertificateError(f"certificate expired at {_shown(ends)}")
     if begins.timestamp() > now:
         raise CertificateError(f"certificate is not valid before {_shown(begins)}")
-    if credentials.client_ca is not None:
-        _certificates("client_ca", credentials.client_ca)
-    return credentials
+    roots = credentials.client_ca and _pem(_certificates("client_ca", credentials.client_ca))
+    return replace(credentials, certificate=_pem(chain), client_ca=roots)
+
+
+def _is_common(key: object) -> bool:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= MIN_RSA_BITS
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)
+
+
+def _pem(certificates: list[x509.Certificate]) -> bytes:
+    # Some libraries take no text beside them, and bundles have the names of certificates there.
+    return b"".join(it.public_bytes(Encoding.PEM) for it in certificates)
 
 
 def _certificates(key: str, pem: bytes) -> list[x509.Certificate]:

@@ -80,11 +80,11 @@ class OwnMetrics:
         )
         self._certificates = Gauge(
             "plimsoll_certificate_problem",
-            "1 while the files of a server's certificate cannot be used, and what it had is shown.",
+            "1 while the files of a certificate cannot be used, and what was read before holds.",
             ["server"],
             registry=registry,
         )
-        for server in ("xds", "admin"):
+        for server in ("xds", "admin", "ca"):
             self._certificates.labels(server)
         build = Gauge(
             "plimsoll_build_info",
@@ -107,7 +107,7 @@ class OwnMetrics:
         self._token_file.set(problem is not None)
 
     def certificates(self, server: str) -> Callable[[str | None], None]:
-        """What takes in why the certificate of a server cannot be used; None if it can."""
+        """What takes in why files of certificates cannot be used; None if they can."""
         gauge = self._certificates.labels(server)
         return lambda problem: gauge.set(problem is not None)
 

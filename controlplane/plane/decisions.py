@@ -5,9 +5,11 @@ replicas' health. One that is no longer wanted loses its route first, and its cl
 decision. So no request is lost.
 """
 
+import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from controlplane import balancing
@@ -24,6 +26,12 @@ from controlplane.resources.places import Spread, place_of
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
+_log = logging.getLogger(__name__)
+
+FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
+"""Why nothing changes in a pool that no decision could be made about."""
+LOGGED: Final = 60.0
+"""Seconds between two lines of the log about failures of one pool."""
 FEW: Final = 20
 """Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
@@ -99,6 +107,7 @@ class Decisions:
     spreads: dict[str, Spread] = field(default_factory=dict)
     _told: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
+    _failed: dict[str, float] = field(default_factory=dict)
 
     def copy(self) -> "Decisions":
         """The same, to be changed apart; what both refer to is never changed in place.
@@ -118,7 +127,14 @@ class Decisions:
         """Why nothing is to change in a pool; None: it may."""
         return words_of(self.holds.get(pool), now)
 
-    def take(self, pool: Pool, decision: Decision, shown: Mapping[str, bool], now: float) -> None:
+    def take(
+        self,
+        pool: Pool,
+        decision: Decision,
+        shown: Mapping[str, bool],
+        now: float,
+        ill: Container[str] = (),
+    ) -> None:
         """Take in a decision.
 
         Args:
@@ -127,6 +143,7 @@ class Decisions:
             shown: Whether Envoys may know of a replica, by id; of those that something is new of,
                 or was decided otherwise than before. One that has gone they may not know.
             now: Seconds of a monotonic clock.
+            ill: Ids of those that are not well.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -135,7 +152,8 @@ class Decisions:
             if is_shown:
                 row = decision.rows[id_]
                 weight, drained = int(decision.weight[row]), bool(decision.drained[row])
-                portions[id_] = portion_of(decision.tier_of(row), weight, drained)
+                is_well = id_ not in ill
+                portions[id_] = portion_of(decision.tier_of(row), weight, drained, is_well)
             else:
                 portions.pop(id_, None)
         self.portions[name] = portions
@@ -151,6 +169,28 @@ class Decisions:
             self.parting[name] = told.parting
         is_moving = decision.moving or told.is_moving
         self._moving[name] = now + settings.metrics.interval if is_moving else math.inf
+
+    def tried(self, pool: Pool, work: Callable[..., Decision], now: float) -> Decision | None:
+        """Decide about a pool; a failure freezes its weights, and leaves other pools alone.
+
+        Args:
+            pool: That it is about.
+            work: Decides, and takes `hold` as `balancing.decide` does.
+            now: Seconds of a monotonic clock.
+
+        Returns:
+            None where not even frozen weights could be decided: then all stays as it was.
+        """
+        holds = [self.held(pool.name, now), FAILED]
+        for hold in holds if pool.name in self.decisions else holds[:1]:
+            try:
+                return work(hold=hold)
+            except Exception:  # noqa: BLE001 - whatever it is, other pools must go on
+                if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
+                    self._failed[pool.name] = now
+                    _log.exception("Pool %s: no decision could be made", pool.name)
+        self._moving[pool.name] = now + pool.settings.metrics.interval
+        return None
 
     def take_zones(self, pool: Pool, decision: Decision, observed: Observations) -> None:
         """Take in where Envoys send the requests of a pool."""
@@ -177,6 +217,7 @@ class Decisions:
             kept.pop(pool, None)
         self._told.pop(pool, None)
         self._moving.pop(pool, None)
+        self._failed.pop(pool, None)
 
 
 def _wanted(
@@ -220,7 +261,7 @@ def _of_classes(
                 name,
                 matches.get(name),
                 {
-                    id_: portion_of(portion.tier, weight, portion.draining)
+                    id_: portion_of(portion.tier, weight, portion.draining, portion.healthy)
                     for id_, portion in portions.items()
                     if (weight := weights[name][decision.rows[id_]]) > 0
                 },
@@ -270,7 +311,8 @@ def decide(
     for name, ids in gone.items():
         pool, before, table = pools[name], decided.decisions.get(name), tables[name]
         of_pool = sizes.get(name)
-        decision = balancing.decide(
+        work = partial(
+            balancing.decide,
             before,
             pool.settings,
             table,
@@ -279,14 +321,19 @@ def decide(
             envoys=envoys,
             sizes=of_pool.all if of_pool is not None else None,
             class_sizes=of_pool.by_class if of_pool is not None else None,
-            hold=decided.held(name, now),
             zone_input=_zone_input(pool, seen, of_pool, nodes) if is_near(pool) else None,
         )
+        decision = decided.tried(pool, work, now)
+        if decision is None:
+            about[name] = ids
+            continue
         changed = decision.changed(before) | decision.marked(before)
         histories.record(pool, decision, changed, seen)
-        shown = {id_: seen.observed[name, id_].readiness.is_shown for id_ in decision.ids(changed)}
+        observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
+        shown = {id_: it.readiness.is_shown for id_, it in observed.items()}
+        ill = {id_ for id_, it in observed.items() if not it.is_well}
         shown |= dict.fromkeys(ids, False)
-        decided.take(pool, decision, shown, now)
+        decided.take(pool, decision, shown, now, ill)
         decided.take_zones(pool, decision, seen.observed)
         about[name] = shown.keys()
     return about

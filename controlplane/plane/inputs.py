@@ -66,7 +66,14 @@ def input_of(
         failing=traffic.failing(pool, replica, now),
         ready=observed.readiness.is_shown and replica.draining is None,
         ready_since=observed.readiness.ready_since,
-        mark=hash((observed.readiness.state, replica.draining, observed.failure is None)),
+        mark=hash(
+            (
+                observed.readiness.state,
+                observed.is_well,
+                replica.draining,
+                observed.failure is None,
+            )
+        ),
         registrar=_registrar(replica),
     )
 

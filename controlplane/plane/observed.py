@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.balancing import OWN, InFlight
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Change, Pool, Replica
-from controlplane.plane.readiness import Probe, Readiness, State
+from controlplane.plane.readiness import Health, Probe, Readiness, State
 from controlplane.telemetry import History, Reading, Window
 
 RESTARTS: Final = 1 << 20
@@ -33,6 +34,7 @@ class Observed:
     Attributes:
         generation: The fleet's, of the replica this was seen of.
         readiness: Whether Envoy may know of it.
+        health: Whether its probes succeed.
         history: Its readings.
         window: The newest; None before the first good scrape.
         scraped_at: When the last good scrape was, seconds of a monotonic clock.
@@ -44,6 +46,7 @@ class Observed:
 
     generation: int
     readiness: Readiness
+    health: Health = field(default_factory=Health)
     history: History = field(default_factory=History)
     window: Window | None = None
     scraped_at: float | None = None
@@ -60,6 +63,11 @@ class Observed:
     def lifetime(self) -> int:
         """Differs between any two processes that were ever seen under one id."""
         return lifetime_of(self.generation, self.history.generation)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it serves as far as we know."""
+        return self.readiness.may_serve and self.health.is_well
 
     @property
     def renewed_at(self) -> float | None:
@@ -116,10 +124,17 @@ class Observed:
         self.window, self.scraped_at, self.failure = None, None, None
         self.recalled_at, self.recalled_count = None, 0.0
 
-    def probed(self, probe: Probe, now: float) -> bool:
-        """Take in the answer to a health probe; returns whether its state is another one now."""
-        before, self.readiness = self.readiness, self.readiness.after(probe, now)
-        return self.readiness.state is not before.state
+    def probed(self, probe: Probe, settings: HealthCheckSettings, now: float) -> bool:
+        """Take in the answer to a health probe; returns whether it changes anything."""
+        before, was_well = self.readiness, self.is_well
+        self.readiness = self.readiness.after(probe, now)
+        self.checked(probe, settings)
+        return self.readiness.state is not before.state or self.is_well is not was_well
+
+    def checked(self, probe: Probe, settings: HealthCheckSettings) -> bool:
+        """Take in a check of its health; returns whether it is well no more, or again."""
+        was_well, self.health = self.is_well, self.health.after(probe, settings)
+        return self.is_well is not was_well
 
 
 def lifetime_of(generation: int, restarts: int = 0) -> int:

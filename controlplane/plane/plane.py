@@ -15,7 +15,7 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Decision, Place
-from controlplane.config import Address, Config, PoolEntry
+from controlplane.config import Address, Config, OtlpSettings, PoolEntry
 from controlplane.config.access import ScrapingSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.config.listeners import Listeners
@@ -39,14 +39,14 @@ from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
 from controlplane.plane.startup import RestartPool, has_started, recalled
-from controlplane.plane.traffic import Traffic
+from controlplane.plane.traffic import Traffic, by_replica
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
 from controlplane.telemetry import Device, Reading
-from controlplane.telemetry.load import Endpoint, Load, drained
+from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
 from controlplane.telemetry.sizes import RequestSizes, Sample
 
 
@@ -62,7 +62,12 @@ class Plane:
         scalings: How many replicas pools should have.
     """
 
-    def __init__(self, now: float, trust_domain: str = IdentitySettings().trust_domain) -> None:
+    def __init__(
+        self,
+        now: float,
+        trust_domain: str = IdentitySettings().trust_domain,
+        otlp: OtlpSettings | None = None,
+    ) -> None:
         self._started = now
         self._observed = Observations()
         self._tables = Tables()
@@ -86,7 +91,7 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
-        self.catalog = Catalog(trust_domain=trust_domain)
+        self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
         """Carry out a command on the fleet; returns what it has changed.
@@ -218,7 +223,14 @@ class Plane:
         """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
         # Thousands may be asked in vain, and what is decided of them stays the same.
-        if observed is not None and observed.probed(probe, now):
+        settings = target.settings.health_check
+        if observed is not None and observed.probed(probe, settings, now):
+            self._dirty.add_replica(target.pool, target.replica.id)
+
+    def checked(self, target: Target, probe: Probe) -> None:
+        """Take in a check of a replica's health that says nothing of its readiness."""
+        observed = self._observed.current(target.pool, target.replica)
+        if observed is not None and observed.checked(probe, target.settings.health_check):
             self._dirty.add_replica(target.pool, target.replica.id)
 
     def exporters(self) -> tuple[Exporter, ...]:
@@ -256,6 +268,10 @@ class Plane:
     def reporter_came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""
         self._traffic.came(reporter, place)
+
+    def by_replica(self, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
+        """Share out what gRPC clients report of localities to the replicas in them."""
+        return by_replica(self.catalog, localities)
 
     def reporter_left(self, reporter: object, now: float) -> None:
         """An Envoy that reported has gone, and what it had in flight with it."""

@@ -5,7 +5,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.config import ClassMatch
+from controlplane.config import ClassMatch, OtlpSettings
 from controlplane.fleet import Command, Fleet, Pool, whole
 from controlplane.plane.history import Histories
 from controlplane.plane.observed import Observations
@@ -89,15 +89,16 @@ _THRESHOLD: Final = 1024
 """Bytes; a real one is learned from requests."""
 
 
-def catalog_if_healthy(fleet: Fleet) -> Catalog:
+def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalog:
     """Build all that Envoys can come to be told of a fleet.
 
     Pools whose requests may come to be parted into classes have what that takes.
 
     Args:
         fleet: Nothing but what is declared is known of it.
+        otlp: Where Envoys send spans and records of requests; None: nowhere.
     """
-    plane = Plane(0.0)
+    plane = Plane(0.0, otlp=otlp)
     plane.adopt(whole(fleet), 0.0)
     for target in plane.targets():
         plane.probed(target, Probe.HEALTHY, 0.0)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from controlplane.config.health_check import HealthCheckSettings
+
 UNREACHABLE_SECONDS: Final = 60.0
 """After so long without any answer Envoy may judge: its network may reach what ours does not."""
 
@@ -101,3 +103,30 @@ class Readiness:
     def restarted(self, now: float) -> "Readiness":
         """The readiness after a sign of a new process at the same address."""
         return Readiness(State.GONE, now, self.probed) if self.state is State.READY else self
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a replica is well, as its last probes say: what Envoy's checks are to Envoy.
+
+    Attributes:
+        is_well: Also of one that was never asked.
+        streak: Probes in a row that say the opposite.
+    """
+
+    is_well: bool = True
+    streak: int = 0
+
+    def after(self, probe: Probe, settings: HealthCheckSettings) -> "Health":
+        """The health after a probe, by the thresholds of the pool."""
+        if probe is Probe.UNTRUSTED:
+            # Clients may trust others than we do.
+            return self
+        is_well = probe is Probe.HEALTHY
+        if is_well == self.is_well:
+            return self if not self.streak else Health(is_well)
+        # Where nobody listens there is nothing to be mistaken about.
+        least = 1 if probe is Probe.REFUSED else settings.unhealthy_threshold
+        needed = settings.healthy_threshold if is_well else least
+        streak = self.streak + 1
+        return Health(is_well) if streak >= needed else Health(self.is_well, streak)

@@ -5,9 +5,17 @@ from collections.abc import Generator, Hashable, Iterable, Mapping
 from controlplane.balancing import Place
 from controlplane.config import Address
 from controlplane.fleet import Change, Fleet, Pool, Replica
-from controlplane.resources.classes import BULK
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.classes import BULK, class_of, pool_of
 from controlplane.telemetry import Window
-from controlplane.telemetry.load import ClassLoad, Endpoint, Failing, Load, LoadReports
+from controlplane.telemetry.load import (
+    ClassLoad,
+    Endpoint,
+    Failing,
+    InLocality,
+    Load,
+    LoadReports,
+)
 
 
 class Traffic:
@@ -127,6 +135,25 @@ class Traffic:
         if pool.name not in self._pools:
             return None
         return self._reports.window(_endpoint(pool.name, replica))
+
+
+def by_replica(catalog: Catalog, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
+    """Share out what was counted for localities, evenly among the replicas that are used there.
+
+    Args:
+        catalog: What clients hold.
+        localities: The loads of one client; those of localities that are no more are left out.
+    """
+    found: dict[Endpoint, Load] = {}
+    for where, load in localities.items():
+        pool = catalog.pools.get(pool_of(where.cluster))
+        place = Place(where.region, where.zone)
+        there = pool.in_locality(where.cluster, place, where.sub_zone) if pool else []
+        for address in there:
+            endpoint = Endpoint(pool_of(where.cluster), address.host, address.port)
+            known = found.get(endpoint, Load(0, 0, 0))
+            found[endpoint] = known.plus(load.part(len(there)), class_of(where.cluster))
+    return found
 
 
 def _ids(fleet: Fleet, endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:

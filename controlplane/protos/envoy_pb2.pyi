@@ -293,10 +293,18 @@ class UpstreamEndpointStats(_message.Message):
     def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ...) -> None: ...
 
 class UpstreamLocalityStats(_message.Message):
-    __slots__ = ("upstream_endpoint_stats",)
+    __slots__ = ("locality", "total_successful_requests", "total_requests_in_progress", "total_error_requests", "upstream_endpoint_stats")
+    LOCALITY_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SUCCESSFUL_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_REQUESTS_IN_PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_ERROR_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_ENDPOINT_STATS_FIELD_NUMBER: _ClassVar[int]
+    locality: Locality
+    total_successful_requests: int
+    total_requests_in_progress: int
+    total_error_requests: int
     upstream_endpoint_stats: _containers.RepeatedCompositeFieldContainer[UpstreamEndpointStats]
-    def __init__(self, upstream_endpoint_stats: _Optional[_Iterable[_Union[UpstreamEndpointStats, _Mapping]]] = ...) -> None: ...
+    def __init__(self, locality: _Optional[_Union[Locality, _Mapping]] = ..., total_successful_requests: _Optional[int] = ..., total_requests_in_progress: _Optional[int] = ..., total_error_requests: _Optional[int] = ..., upstream_endpoint_stats: _Optional[_Iterable[_Union[UpstreamEndpointStats, _Mapping]]] = ...) -> None: ...
 
 class ClusterStats(_message.Message):
     __slots__ = ("cluster_name", "upstream_locality_stats", "load_report_interval")

@@ -93,12 +93,8 @@ def bootstrap(
         wanted |= {"role": INGRESS, "replica": str(replica)}
     if secrets is not None:
         wanted["identity"] = secrets.to_metadata()
-    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
-    if locality is not None:
-        node["locality"] = locality.model_dump(exclude_none=True)
-    node["metadata"] = {METADATA_KEY: wanted}
     return {
-        "node": node,
+        "node": _node(node_id, locality, wanted),
         "admin": {
             "address": _socket_address(Address("127.0.0.1", admin_port)),
             # It is looked into most when clients have taken all connections.
@@ -128,18 +124,71 @@ def bootstrap(
     }
 
 
+def grpc_bootstrap(
+    node_id: str,
+    xds: Address,
+    *,
+    pools: Sequence[str] = (),
+    locality: Locality | None = None,
+    tls: NodeTls | None = None,
+) -> dict[str, Any]:
+    """The bootstrap of a gRPC client without a proxy, to be written as JSON.
+
+    Args:
+        node_id: Names this client, uniquely.
+        xds: Where the control plane serves xDS.
+        pools: The pools that it may ask for; none means all.
+        locality: Where it runs.
+        tls: How it connects to the control plane, which must have the name in `xds`; None: in
+            plain text.
+    """
+    credentials: dict[str, Any] = {"type": "insecure"}
+    if tls is not None:
+        files = {
+            "certificate_file": tls.certificate,
+            "private_key_file": tls.key,
+            "ca_certificate_file": tls.ca,
+        }
+        credentials = {"type": "tls", "config": files}
+    wanted = {"pools": sorted(set(pools))} if pools else {}
+    node = _node(node_id, locality, wanted)
+    # Node.js refuses a bootstrap without it, and the others need none.
+    node.setdefault("locality", {})
+    return {
+        "xds_servers": [
+            {
+                "server_uri": str(xds),
+                "channel_creds": [credentials],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": node,
+    }
+
+
+def _node(node_id: str, locality: Locality | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    node: dict[str, Any] = {"id": node_id, "cluster": NODE_CLUSTER}
+    if locality is not None:
+        node["locality"] = locality.model_dump(exclude_none=True)
+    node["metadata"] = {METADATA_KEY: wanted}
+    return node
+
+
 def _reports() -> dict[str, Any]:
     """Where it reports; reports begin when the control plane asks for them."""
-    there = {
-        "api_type": "GRPC",
-        "transport_api_version": "V3",
-        "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-    }
+
+    def there() -> dict[str, Any]:
+        return {
+            "api_type": "GRPC",
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        }
+
     return {
         # What it has sent to each replica.
-        "cluster_manager": {"load_stats_config": there},
+        "cluster_manager": {"load_stats_config": there()},
         # What it sees of the health of some replicas.
-        "hds_config": dict(there),
+        "hds_config": there(),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
@@ -11,6 +12,7 @@ from controlplane.resources.downstream import Downstream
 from controlplane.resources.gateways import GATEWAY, gateway_routes
 from controlplane.resources.ingress import Ingress
 from controlplane.resources.mesh import Trust
+from controlplane.resources.otlp import COLLECTOR, collector
 from controlplane.resources.places import Spread
 from controlplane.resources.pool_resources import (
     NOT_SPREAD,
@@ -56,6 +58,7 @@ class Catalog:
             ``*`` where that holds for what is made of all pools; None: any pool. See
             `controlplane.plane.recovery`.
         trust_domain: Of the certificates of Envoys.
+        otlp: Where they send spans and records of requests; None: nowhere.
     """
 
     pools: Mapping[str, PoolResources] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Catalog:
     parted: frozenset[str] = frozenset()
     released: frozenset[str] | None = None
     trust_domain: str = IdentitySettings().trust_domain
+    otlp: OtlpSettings | None = None
     _views: dict[View, Snapshot] = field(default_factory=dict, repr=False)
     _changed: dict[int, Changes] = field(default_factory=dict, repr=False)
 
@@ -119,45 +123,57 @@ class Shown(Snapshot):
         """A resource of a pool that the view shows, or of the gateway that it is for."""
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return self._of_gateway(type_url) if name == GATEWAY else None
+        otlp = self._catalog.otlp
+        if otlp is not None and (type_url, name) == (CLUSTER, COLLECTOR):
+            return None if self._view.is_grpc else collector(otlp)
         pool = _owner(type_url, name)
         if pool == ALL and type_url == SECRET:
             return next((it for it in self._view.files if it.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
+        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
+            # Who has no certificates would ask in plain text, and be refused.
+            return held.nothing(name) if held.get(type_url, name) is not None else None
+        if self._view.is_grpc:
+            return held.of_grpc(type_url, name, self._view.place, ejects=self._view.ejects)
         if type_url == CLUSTER:
             return held.cluster(name, self._trust)
-        if type_url == ENDPOINT and held.pool.settings.mesh.mode == "strict" and not self._trust:
-            # An Envoy without certificates would ask in plain text, and be refused.
-            return held.nothing(name) if held.get(type_url, name) is not None else None
         if type_url == ENDPOINT:
             return held.endpoints(name, self._view.place)
         if type_url == LISTENER:
             settings = held.pool.settings
             address = self._moved.get(name, settings.listener.address)
             tls = terminated_of(held.pool)
-            return listener_at(name, address, self._view.downstream(settings.route.timeout, tls))
+            return listener_at(
+                name, address, self._view.downstream(settings.route.timeout, tls, otlp)
+            )
         return held.get(type_url, name)
 
     def names(self, type_url: str) -> Collection[str]:
         """The names of the pools that the view shows, or of what its gateway has."""
-        if type_url not in POOL_TYPES:
+        if type_url not in POOL_TYPES or (self._view.is_grpc and type_url == ROUTE):
             return ()
         if self._view.gateway and type_url in (LISTENER, ROUTE):
             return (GATEWAY,)
         shown = self._shown()
         pools, parted = self._catalog.pools, self._catalog.parted
+        if self._view.is_grpc and type_url not in (LISTENER, ENDPOINT):
+            # Its routes are in its listeners, and it has no cluster for what is tried again.
+            return self.names(ENDPOINT) if type_url == CLUSTER else ()
         if type_url == SECRET:
             own = [it.name for it in self._view.files]
             return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
+            own = [COLLECTOR] if self._catalog.otlp is not None else []
         elif type_url == ENDPOINT and parted:
-            more = [name for name in shown if name in parted]
+            more, own = [name for name in shown if name in parted], []
         else:
             return shown
         # The pool's own is the first.
-        return [*shown, *(it.name for name in more for it in pools[name].resources[type_url][1:])]
+        further = (it.name for name in more for it in pools[name].resources[type_url][1:])
+        return [*own, *shown, *further]
 
     @property
     def keeps_any(self) -> bool:
@@ -170,7 +186,7 @@ class Shown(Snapshot):
         An assignment without replicas is nothing to keep.
         """
         released = self._catalog.released
-        if released is None or type_url not in POOL_TYPES:
+        if released is None or type_url not in POOL_TYPES or name == COLLECTOR:
             return False
         is_shared = self._view.gateway is not None and type_url in (LISTENER, ROUTE)
         pool = ALL if is_shared else _owner(type_url, name)
@@ -189,6 +205,9 @@ class Shown(Snapshot):
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """The resources of the pools that have changed, also of some that the view hides."""
         changed = self._catalog.changed_since(revision)
+        if changed is not None and self._view.is_grpc and ROUTE in changed:
+            # Its listeners have the routes in them.
+            return {**changed, LISTENER: changed.get(LISTENER, frozenset()) | changed[ROUTE]}
         if changed is None or not self._view.gateway:
             return changed
         # Its listener is its own, and its routes are to all pools; both go by their timeouts.
@@ -202,7 +221,7 @@ class Shown(Snapshot):
             # It does not know yet for which pool a request is that it still receives.
             timeouts = (pools[name].pool.settings.route.timeout for name in shown)
             upload = max(timeouts, default=Downstream().upload)
-            downstream = self._view.downstream(upload, self._view.terminated)
+            downstream = self._view.downstream(upload, self._view.terminated, self._catalog.otlp)
             gateway = self._view.gateway
             return listener_at(GATEWAY, gateway, downstream) if gateway else None
         return gateway_routes(
@@ -278,6 +297,7 @@ def build(
         parted,
         previous.released,
         previous.trust_domain,
+        previous.otlp,
     )
 
 
@@ -290,8 +310,8 @@ def guarded(catalog: Catalog, released: frozenset[str] | None) -> Catalog:
     """
     if released == catalog.released:
         return catalog
-    domain = catalog.trust_domain
-    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain)
+    domain, otlp = catalog.trust_domain, catalog.otlp
+    return Catalog(catalog.pools, Revision(), (), catalog.parted, released, domain, otlp)
 
 
 def _owner(type_url: str, name: str) -> str:
@@ -308,14 +328,14 @@ def _changed(before: PoolResources | None, after: PoolResources | None, url: str
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name
-        elif (
-            url == ENDPOINT
-            and before
-            and after
-            and (before.is_near, before.spread) != (after.is_near, after.spread)
-        ):
-            # The same for who runs nowhere in particular; others see it in another order now.
+        elif url == ENDPOINT and before and after and _seen(before) != _seen(after):
+            # The same for an Envoy that runs nowhere in particular, and not for all others.
             yield name
         elif before and after and before.pool.settings.mesh != after.pool.settings.mesh:
             # The same for who has no certificates and is not beside a replica.
             yield name
+
+
+def _seen(pool: PoolResources) -> tuple[object, ...]:
+    """What some see of a pool's replicas beside its assignment: their order, and their health."""
+    return pool.is_near, pool.spread, [member.id for member in pool.members if not member.healthy]

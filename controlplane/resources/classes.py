@@ -109,7 +109,7 @@ def portions_in(
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {
-        id_: portion_of(there.tier, it.weight, it.draining or there.draining)
+        id_: portion_of(there.tier, it.weight, it.draining or there.draining, there.healthy)
         for id_ in first
         if (it := own.get(id_)) is not None and it is not (there := base[id_])
     }

@@ -17,6 +17,8 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
+from controlplane.config import OtlpSettings
+from controlplane.resources.otlp import record_log, request_ids, tracing
 from controlplane.resources.retries import upstream_filters
 from controlplane.resources.tls import Terminated
 
@@ -40,11 +42,15 @@ _LOGGED: Final = {
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "duration_ms": "%DURATION%",
+    "request_ms": "%REQUEST_DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "replica": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
     "upstream": "%UPSTREAM_HOST%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "trace_id": "%TRACE_ID%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
     "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
@@ -67,6 +73,7 @@ class Downstream(NamedTuple):
         is_gateway: It takes requests from anybody, and not from the application beside it.
         upload: Seconds for a request to arrive whole.
         tls: None: in plain text.
+        otlp: Where it sends spans and records of requests; None: nowhere.
     """
 
     access_log: str | None = None
@@ -75,12 +82,13 @@ class Downstream(NamedTuple):
     is_gateway: bool = False
     upload: float = 60.0
     tls: Terminated | None = None
+    otlp: OtlpSettings | None = None
 
 
 @lru_cache(maxsize=1024)
 def manager_of(downstream: Downstream) -> bytes:
     """Encode the fields of a connection manager that its clients see."""
-    gateway = downstream.is_gateway
+    gateway, otlp = downstream.is_gateway, downstream.otlp
     underscores = core_v3.HttpProtocolOptionsHeadersWithUnderscoresAction
     escaped = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction
     router = hcm_v3.HttpFilter(
@@ -118,7 +126,10 @@ def manager_of(downstream: Downstream) -> bytes:
             access_log=[
                 *([_told(downstream.access_log)] if downstream.access_log is not None else ()),
                 *([_written(downstream.log)] if downstream.log is not None else ()),
+                *([record_log(_LOGGED)] if otlp is not None and otlp.access_log else ()),
             ],
+            tracing=tracing(otlp) if otlp is not None else None,
+            request_id_extension=request_ids() if otlp is not None else None,
         )
     )
 

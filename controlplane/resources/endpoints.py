@@ -37,7 +37,7 @@ _MAX_UINT32: Final = (1 << 32) - 1
 
 
 class Member(NamedTuple):
-    """All of a replica that Envoy sees.
+    """All of a replica that Envoys and gRPC clients see.
 
     Attributes:
         encoded: An ``LbEndpoint`` of it.
@@ -49,6 +49,7 @@ class Member(NamedTuple):
     tier: str
     weight: int
     draining: bool
+    healthy: bool
     encoded: bytes
 
 
@@ -127,6 +128,7 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
         portion.tier,
         portion.weight,
         draining,
+        portion.healthy,
         identity + share,
     )
 

@@ -22,12 +22,13 @@ import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
 import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config import Address
+from controlplane.config import Address, OtlpSettings
 from controlplane.config.mesh import MeshSettings
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
+from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
 from controlplane.resources.resource import CLUSTER, LISTENER, ROUTE, Resource
 from controlplane.resources.retries import ATTEMPTS, RETRY_HEADER, TRIES
 from controlplane.resources.routes import IDLE_AFTER
@@ -79,12 +80,16 @@ class Ingress(Snapshot):
             return None
         settings, (_, address) = held.pool.settings, self._view.listen[0]
         domain, secrets = self._catalog.trust_domain, self._view.identity
+        otlp = self._catalog.otlp
+        if otlp is not None and name == COLLECTOR:
+            return collector(otlp)
         if type_url == CLUSTER:
             return _cluster(name, self._replica, is_for_retries=name != INGRESS)
         if type_url == ROUTE:
             return _routes(settings.mesh, domain, settings.route.timeout)
         trust = None if secrets is None else Trust(secrets, domain)
-        return _listener(address, settings.mesh.mode == "strict", trust, settings.route.timeout)
+        is_strict = settings.mesh.mode == "strict"
+        return _listener(address, is_strict, trust, settings.route.timeout, otlp)
 
     def names(self, type_url: str) -> Collection[str]:
         """The same names for every pool."""
@@ -94,6 +99,8 @@ class Ingress(Snapshot):
         if type_url == LISTENER and held.pool.settings.mesh.mode == "strict":
             # Without a certificate it can let nobody in.
             return _NAMES[LISTENER] if self._view.identity is not None else ()
+        if type_url == CLUSTER and self._catalog.otlp is not None:
+            return (COLLECTOR, *_NAMES[CLUSTER])
         return _NAMES.get(type_url, ())
 
     def changed_since(self, revision: Revision | None) -> Changes | None:
@@ -112,7 +119,9 @@ class Ingress(Snapshot):
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether it goes on as it is, because its pool may have been lost with the registry."""
         released = self._catalog.released
-        return released is not None and type_url in _NAMES and self._pool not in released
+        if released is None or name == COLLECTOR:
+            return False
+        return type_url in _NAMES and self._pool not in released
 
 
 @lru_cache(maxsize=1024)
@@ -181,14 +190,15 @@ def _listener(
     is_strict: bool,  # noqa: FBT001 - a cache key
     trust: Trust | None,
     timeout: float,
+    otlp: OtlpSettings | None,
 ) -> Resource:
     """Where clients come in: with TLS, and unless the pool is strict also without."""
     chains = []
     if trust is not None:
         lifetime = timedelta(seconds=timeout) + HELD
-        chains.append(_chain("tls", _manager(lifetime), downstream(trust)))
+        chains.append(_chain("tls", _manager(lifetime, otlp), downstream(trust)))
     if not is_strict:
-        chains.append(_chain("raw_buffer", _manager(None)))
+        chains.append(_chain("raw_buffer", _manager(None, otlp)))
     message = listener_v3.Listener(
         name=INGRESS,
         address=socket_address(address),
@@ -220,7 +230,7 @@ def _chain(
     )
 
 
-def _manager(lifetime: timedelta | None) -> hcm_v3.HttpConnectionManager:
+def _manager(lifetime: timedelta | None, otlp: OtlpSettings | None) -> hcm_v3.HttpConnectionManager:
     """What is done with the requests of a connection: nothing that the replica or a client sees."""
     manager = hcm_v3.HttpConnectionManager
     transformation = hcm_v3.HttpConnectionManagerServerHeaderTransformation
@@ -250,6 +260,8 @@ def _manager(lifetime: timedelta | None) -> hcm_v3.HttpConnectionManager:
             uri=True
         ),
         local_reply_config=_replies(),
+        tracing=tracing(otlp) if otlp is not None else None,
+        request_id_extension=request_ids() if otlp is not None else None,
     )
 
 

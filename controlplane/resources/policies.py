@@ -60,6 +60,27 @@ def taking_turns() -> cluster_v3.LoadBalancingPolicy:
     return _only("round_robin", round_robin_v3.RoundRobin())
 
 
+def client_side() -> client_side_v3.ClientSideWeightedRoundRobin:
+    """The policy by which replicas say themselves how busy they are."""
+    # Documented as Envoy's default, but its code takes 0: errors would look fast.
+    return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
+
+
+def ring_hash(
+    weighted: lb_common_v3.LocalityLbConfigLocalityWeightedLbConfig | None = None,
+) -> ring_hash_v3.RingHash:
+    """The policy by which what has the same hash goes to the same replica.
+
+    Args:
+        weighted: Has localities get as much as their weights say; gRPC always does.
+    """
+    return ring_hash_v3.RingHash(
+        # What Envoy does by default, and the only one that gRPC takes.
+        hash_function=ring_hash_v3.RingHashHashFunction.XX_HASH,
+        locality_weighted_lb_config=weighted,
+    )
+
+
 def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicy:
     return cluster_v3.LoadBalancingPolicy(
         policies=[
@@ -83,10 +104,9 @@ def _config(policy: Policy, *, full_scan: bool, weighs_localities: bool) -> bett
         case "round-robin":
             return round_robin_v3.RoundRobin(locality_lb_config=by_locality)
         case "client-side-weighted-round-robin":
-            # Documented as Envoy's default, but its code takes 0: errors would look fast.
-            return client_side_v3.ClientSideWeightedRoundRobin(error_utilization_penalty=1.0)
+            return client_side()
         case "ring-hash":
-            return ring_hash_v3.RingHash(locality_weighted_lb_config=by_hash)
+            return ring_hash(by_hash)
         case "maglev":
             return maglev_v3.Maglev(locality_weighted_lb_config=by_hash)
     method = least_request_v3.LeastRequestSelectionMethod

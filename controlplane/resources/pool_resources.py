@@ -25,13 +25,20 @@ from controlplane.resources.endpoints import (
     assignment,
     members,
 )
+from controlplane.resources.grpc_clients import (
+    available,
+    grpc_cluster,
+    grpc_endpoints,
+    grpc_listener,
+    sub_zone_of,
+)
 from controlplane.resources.listeners import listener
 from controlplane.resources.mesh import Trust
-from controlplane.resources.places import Place, Spread, order
+from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.policies import is_scanned
 from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.routes import route_configuration
+from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
 
 POOL_TYPES: Final = (CLUSTER, ENDPOINT, SECRET, LISTENER, ROUTE)
@@ -85,6 +92,7 @@ class PoolResources:
     _near: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
     _orders: dict[Hashable, Resource] = field(default_factory=dict, repr=False)
     _secured: dict[Trust, tuple[Resource, ...]] = field(default_factory=dict, repr=False)
+    _grpc: dict[tuple[str, Place], Resource] = field(default_factory=dict, repr=False)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
@@ -130,6 +138,19 @@ class PoolResources:
     def _ordered(self, name: str, here: Place, usual: Resource) -> Resource:
         served = self._served.get(class_of(name))
         listed = served.members if served is not None else self.members
+        rank, (ranks, shares) = self._order(name, here, listed)
+        if served is None and not any(ranks.values()) and len(shares) < 2:
+            return usual
+        key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
+        if key not in self._orders:
+            self._orders[key] = _endpoints(name, listed, self.cluster_bytes, rank, shares)
+        return self._orders[key]
+
+    def _order(
+        self, name: str, here: Place, listed: Collection[Member]
+    ) -> tuple[Callable[[Member], int], Order]:
+        """How one that runs here orders these members of a cluster, and the rank of each."""
+        served = self._served.get(class_of(name))
         first = served.first if served is not None else None
         gone, told = self.spread.gone, self.spread.by_class
 
@@ -140,15 +161,53 @@ class PoolResources:
         found = order(
             here, {group(it) for it in listed}, told.get(class_of(name), told.get(OTHERS, {}))
         )
-        if served is None and not any(found.ranks.values()) and len(found.shares) < 2:
-            return usual
-        ranks, shares = found
-        key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
-        if key not in self._orders:
-            self._orders[key] = _endpoints(
-                name, listed, self.cluster_bytes, lambda it: ranks[group(it)], shares
-            )
-        return self._orders[key]
+        return lambda it: found.ranks[group(it)], found
+
+    def of_grpc(
+        self, type_url: str, name: str, here: Place, *, ejects: bool = True
+    ) -> Resource | None:
+        """A resource for a gRPC client that runs here; None when there is none.
+
+        Args:
+            type_url: Of the resource.
+            name: Of the resource.
+            here: Where the client runs.
+            ejects: Whether it is to leave out replicas that fail.
+        """
+        if type_url == LISTENER:
+            return grpc_listener(Routed.to(self.pool, self.parting))
+        if type_url not in (CLUSTER, ENDPOINT) or self.get(ENDPOINT, name) is None:
+            return None
+        if type_url == CLUSTER:
+            return grpc_cluster(name, self.pool.settings.balancing.policy, ejects=ejects)
+        place = here if self.is_near else NOWHERE
+        if (name, place) not in self._grpc:
+            self._grpc[name, place] = self._grpc_endpoints(name, place)
+        return self._grpc[name, place]
+
+    def _grpc_endpoints(self, name: str, here: Place) -> Resource:
+        served = self._served.get(class_of(name))
+        listed = available(self.members if served is None else served.members)
+        rank: Callable[[Member], int] = alike
+        shares = NO_SHARES
+        if self.is_near:
+            rank, (_, shares) = self._order(name, here, listed)
+        elif served is not None:
+            rank = _first(served.first)
+        policy = self.pool.settings.balancing.policy
+        return grpc_endpoints(name, listed, policy, rank, shares, self.cluster_bytes)
+
+    def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
+        """The replicas to which a gRPC client sends what it reports of a locality."""
+        served, policy = self._served.get(class_of(cluster)), self.pool.settings.balancing.policy
+        found = [
+            member
+            for member in available(self.members if served is None else served.members)
+            if member.place == place and sub_zone_of(member, policy) == sub_zone
+        ]
+        if served is not None:
+            found = [member for member in found if member.id in served.first] or found
+        return [member.address for member in found]
 
 
 def pool_resources(

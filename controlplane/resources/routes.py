@@ -10,7 +10,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import ClassMatch, HashSettings
-from controlplane.config.pool import RouteSettings
+from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
 from controlplane.resources.hashing import hash_policy
@@ -32,6 +32,14 @@ KEPT_ANSWER: Final = 4 << 20
 """Bytes of an answer that an Envoy keeps at most until all of it has come: a batch of a thousand
 embeddings with a thousand numbers each is sent again where it was cut off. It cannot keep more than
 it may of a request."""
+
+
+_EXPLAINED: Final = (
+    "time=%START_TIME% cluster=%UPSTREAM_CLUSTER_RAW% replica=%UPSTREAM_HOST_NAME_WITHOUT_PORT%"
+    " upstream=%UPSTREAM_HOST% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% flags=%RESPONSE_FLAGS%"
+    " details=%RESPONSE_CODE_DETAILS%"
+)
+"""In the words of the access log: `plimsoll explain --request` reads both."""
 
 
 class Routed(NamedTuple):
@@ -94,13 +102,15 @@ def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list
         of = to._replace(cluster=cluster_of(to.cluster, name))
         prefix = match.prefix if of_class.prefix is None else below + of_class.prefix
         rewrite = (of_class.prefix or to.settings.prefix) if below else ""
-        narrowed = route_v3.RouteMatch(prefix=prefix, headers=[*match.headers, *_headers(of_class)])
+        narrowed = route_v3.RouteMatch(
+            prefix=prefix, headers=[*match.headers, *header_matchers(of_class)]
+        )
         routes.append(route(of, narrowed, prefix_rewrite=rewrite))
     return [*routes, route(to, match, prefix_rewrite=to.settings.prefix if below else "")]
 
 
-def _headers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
-    """What the headers of a request must be. One that says no length matches no range of them."""
+def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
+    """What the headers of a class's requests must be; without a length no range of them matches."""
     found = []
     if match.header is not None:
         found.append(
@@ -131,6 +141,15 @@ def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -
         metadata=_for_script(to.settings),
         route=_action(to, prefix_rewrite),
         request_body_buffer_limit=to.settings.retry_buffer,
+        response_headers_to_add=[_explained()] if to.settings.explain else [],
+    )
+
+
+def _explained() -> core_v3.HeaderValueOption:
+    """Nothing that a replica says passes for it."""
+    return core_v3.HeaderValueOption(
+        header=core_v3.HeaderValue(key=EXPLAIN_HEADER, value=_EXPLAINED),
+        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
 
 

@@ -136,6 +136,8 @@ def _with_endpoints(cluster: cluster_v3.Cluster, assignment: bytes) -> bytes:
 def _static(cluster: Resource) -> cluster_v3.Cluster:
     """A cluster that does not ask for its endpoints."""
     message = cluster_v3.Cluster.parse(_content(cluster))
+    if message.eds_cluster_config is None:
+        return message
     message.type = cluster_v3.ClusterDiscoveryType.STATIC
     # Its files are on another machine.
     message.transport_socket = None

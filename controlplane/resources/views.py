@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary, ref
 
-from controlplane.config import Address, SettingsError, parse_listener_address, shown, validated
+from controlplane.config import (
+    Address,
+    OtlpSettings,
+    SettingsError,
+    parse_listener_address,
+    shown,
+    validated,
+)
 from controlplane.config.tls import GatewayTls
 from controlplane.resources.downstream import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
@@ -33,7 +40,7 @@ _PROXIES: Final = range(MAX_PROXIES + 1)
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class View:
-    """What one Envoy sees; equal views share the same resources.
+    """What one Envoy or gRPC client sees; equal views share the same resources.
 
     Attributes:
         pools: The names of the pools it wants, sorted; None for all.
@@ -49,6 +56,8 @@ class View:
         tls: How it terminates TLS, if it is a gateway; None: it does not.
         replica: Where the replica serves that it is beside, if it is an ingress; then it has one
             pool, for which `listen` says where it listens.
+        is_grpc: Whether it is a gRPC client, and no Envoy.
+        ejects: Whether it leaves out replicas that fail most calls, as a gRPC client.
     """
 
     pools: tuple[str, ...] | None = None
@@ -61,24 +70,36 @@ class View:
     identity: SecretSource | None = None
     tls: GatewayTls | None = None
     replica: Address | None = None
+    is_grpc: bool = False
+    ejects: bool = True
     # It is looked up for every stream at every change.
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         said = (self.pools, self.listen, self.place, self.gateway, self.access_log)
         more = (self.log, self.trusted_proxies, self.identity, self.tls, self.replica)
-        object.__setattr__(self, "_hash", hash((*said, *more)))
+        which = (self.is_grpc, self.ejects)
+        object.__setattr__(self, "_hash", hash((*said, *more, *which)))
 
     def __hash__(self) -> int:
         return self._hash
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any], place: Place = NOWHERE) -> "View":
+    def of(
+        cls,
+        metadata: Mapping[str, Any],
+        place: Place = NOWHERE,
+        *,
+        is_grpc: bool = False,
+        ejects: bool = True,
+    ) -> "View":
         """Read the metadata of a node.
 
         Args:
             metadata: A node's ``metadata`` struct as plain data.
             place: The node's locality.
+            is_grpc: Whether the node is a gRPC client.
+            ejects: Whether it is to leave out replicas that fail, if it is.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -102,6 +123,13 @@ class View:
                     " characters"
                 )
         addresses = {str(name): _address(name, text) for name, text in listen.items()}
+        if is_grpc and addresses:
+            raise ValueError(f"node metadata {METADATA_KEY}.listen: a gRPC client listens nowhere")
+        if is_grpc and wanted.get("identity") is not None:
+            raise ValueError(
+                f"node metadata {METADATA_KEY}.identity is for Envoys: the application of a gRPC"
+                " client has the credentials that it shows replicas"
+            )
         role = wanted.get("role", SIDECAR)
         gateway = _gateway(role, addresses)
         replica = _replica(role, wanted.get("replica"), pools, addresses)
@@ -117,18 +145,24 @@ class View:
                 secret_source(wanted.get("identity"), f"node metadata {METADATA_KEY}.identity"),
                 _tls(wanted.get("tls"), is_gateway=gateway is not None),
                 replica,
+                is_grpc,
+                ejects,
             )
         )
 
-    def downstream(self, upload: float, tls: Terminated | None) -> Downstream:
+    def downstream(
+        self, upload: float, tls: Terminated | None, otlp: OtlpSettings | None
+    ) -> Downstream:
         """How one of its listeners treats clients.
 
         Args:
             upload: Seconds for a request to arrive whole.
             tls: None: in plain text.
+            otlp: Where it sends spans and records of requests; None: nowhere.
         """
         gateway = self.gateway is not None
-        return Downstream(self.access_log, self.log, self.trusted_proxies, gateway, upload, tls)
+        told = (self.access_log, self.log, self.trusted_proxies)
+        return Downstream(*told, gateway, upload, tls, otlp)
 
     @property
     def terminated(self) -> Terminated | None:

@@ -1,15 +1,14 @@
 """Credentials and certificates for scraping, read from files and read again when these change."""
 
 import base64
-import os
 import ssl
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from controlplane.config.access import AccessSettings
+from controlplane.files import read_file
 
 LOOK: Final = 5.0
 """Seconds between two looks at a file: tokens that orchestrators mount are replaced every hour."""
@@ -40,7 +39,7 @@ class Access:
         self._settings = settings
         self._folder = folder
         self._clock = clock
-        self._read: dict[str, tuple[float, str]] = {}
+        self._read: dict[str, tuple[float, bytes]] = {}
         self._trusted: tuple[str | None, ssl.SSLContext, ssl.SSLContext] | None = None
 
     @property
@@ -84,7 +83,8 @@ class Access:
 
     def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         name = self._settings.ca_file
-        trusted = self._text(name) if name is not None else None
+        # Bundles have the names of certificates beside them, and Python takes ASCII alone.
+        trusted = self._bytes(name).decode("ascii", "ignore") if name is not None else None
         if self._trusted is None or self._trusted[0] != trusted:
             try:
                 context, http2 = (ssl.create_default_context(cadata=trusted) for _ in range(2))
@@ -104,26 +104,20 @@ class Access:
         return word
 
     def _text(self, name: str) -> str:
-        """What is in a file.
-
-        It may be anything, and this must not wait: only what is a file is read, and not all of it.
-        """
-        now = self._clock()
-        at, text = self._read.get(name, (float("-inf"), ""))
-        if now - at < LOOK:
-            return text
         try:
-            handle = os.open(self._folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(handle, "rb") as file:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise AccessError(f"{name} is no file")
-                data = file.read(MOST + 1)
-            text = data.decode("utf-8")
-        except OSError as error:
-            raise AccessError(f"{name} cannot be read: {error.strerror}") from None
+            return self._bytes(name).decode()
         except UnicodeDecodeError:
             raise AccessError(f"{name} is not UTF-8 text") from None
-        if len(data) > MOST:
-            raise AccessError(f"{name} is longer than {MOST >> 20} MiB")
-        self._read[name] = now, text
-        return text
+
+    def _bytes(self, name: str) -> bytes:
+        """What is in a file, now or a moment ago."""
+        now = self._clock()
+        at, known = self._read.get(name, (float("-inf"), b""))
+        if now - at < LOOK:
+            return known
+        try:
+            data = read_file(self._folder / name, MOST)
+        except OSError as error:
+            raise AccessError(f"{name} cannot be read: {error.strerror or error}") from None
+        self._read[name] = now, data
+        return data

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import ssl
 import struct
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -35,6 +36,17 @@ def upstream_access(settings: PoolSettings) -> AccessSettings | None:
     return AccessSettings(scheme="https", ca_file=None if tls.ca == SYSTEM else tls.ca)
 
 
+@asynccontextmanager
+async def probing(
+    access: Callable[[AccessSettings | None], Access | None],
+) -> AsyncIterator["Prober"]:
+    """What asks replicas, until the context closes; see `Prober`."""
+    # Each probe is a connection of its own.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        yield Prober(session, access)
+
+
 class Prober:
     """Asks replicas for their health."""
 
@@ -52,7 +64,7 @@ class Prober:
         self._session = session
         self._access = access
         # Whose certificates are not trusted, and why.
-        self._distrusted: dict[Hashable, str] = {}
+        self._distrusted: dict[tuple[str, str], str] = {}
 
     async def probe(self, target: Target) -> Probe:
         """Ask a replica once."""
@@ -69,20 +81,22 @@ class Prober:
             return Probe.REFUSED
         except (aiohttp.ClientError, Http2Error, OSError, TimeoutError):
             return Probe.UNREACHABLE
-        self._distrusted.pop(target.key, None)
+        self.forget(target.pool, target.replica.id)
         return Probe.HEALTHY if is_well else Probe.UNHEALTHY
 
-    def forget(self, key: Hashable) -> None:
+    def forget(self, pool: str, replica_id: str) -> None:
         """Keep nothing of a replica that is not asked any more."""
-        self._distrusted.pop(key, None)
+        self._distrusted.pop((pool, replica_id), None)
 
     def _distrust(self, target: Target, error: Exception) -> Probe:
         why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
+        key = (target.pool, target.replica.id)
+        sentence = f"{target.pool}/{target.replica.id} at {target.replica.settings.address}"
+        sentence = f"the certificate of {sentence} is not trusted: {why}"
         # It is asked again in a moment, and says the same.
-        if self._distrusted.get(target.key) != str(why):
-            self._distrusted[target.key] = str(why)
-            where = f"{target.pool}/{target.replica.id} at {target.replica.settings.address}"
-            _log.warning("the certificate of %s is not trusted: %s", where, why)
+        if self._distrusted.get(key) != sentence:
+            self._distrusted[key] = sentence
+            _log.warning(sentence)
         return Probe.UNTRUSTED
 
     async def _is_well(self, target: Target) -> bool:

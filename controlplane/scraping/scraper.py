@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from zlib import crc32
 
-import aiohttp
-
 from controlplane.config import GpuSettings, MetricsSettings
 from controlplane.config.access import AccessSettings
 from controlplane.fleet import Change, Fleet, Key
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_get import Getter
-from controlplane.scraping.probe import Prober, name_of, upstream_access
+from controlplane.scraping.probe import Prober, name_of, probing, upstream_access
 from controlplane.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.telemetry import (
     Device,
@@ -120,10 +118,7 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        probing = aiohttp.ClientSession(connector=connector, trust_env=False)
-        async with probing as session, asyncio.TaskGroup() as group:
-            prober = Prober(session, self._access)
+        async with probing(self.access) as prober, asyncio.TaskGroup() as group:
 
             def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 return group.create_task(following, name=f"scrape {key}")
@@ -159,7 +154,7 @@ class Scraper:
             (name, id_): None for name in pools if name in fleet for id_ in fleet[name].replicas
         }
 
-    def _access(self, settings: AccessSettings | None) -> Access | None:
+    def access(self, settings: AccessSettings | None) -> Access | None:
         """The one that all who are asked alike share."""
         if settings is None:
             return None
@@ -186,7 +181,7 @@ class Scraper:
                     settings.path,
                     deadline,
                     most=settings.max_bytes,
-                    access=self._access(exporter.access),
+                    access=self.access(exporter.access),
                 )
                 outcome = read_devices(text, profile)
             except ScrapeError as error:
@@ -207,7 +202,7 @@ class Scraper:
                 await self._ask(prober, getter, target)
         finally:
             self._unready.discard(target.key)
-            prober.forget(target.key)
+            prober.forget(target.pool, target.replica.id)
 
     async def _ask(self, prober: Prober, getter: Getter, target: Target) -> None:
         due = probe_due = self._clock()
@@ -237,7 +232,7 @@ class Scraper:
             if not is_scraped:
                 interval = self._probe_interval(interval)
             # Replicas that came together are spread over the interval after their first scrape.
-            due += interval * _offset(now.key) if first else interval
+            due += interval * offset(now.key) if first else interval
             first = False
             # Whoever is late keeps its turn: all late at once would else be asked at once for ever.
             late = self._clock() - due
@@ -251,14 +246,14 @@ class Scraper:
     async def _probe(self, prober: Prober, target: Target) -> None:
         # Its time begins when it is its turn: whoever waits for us has not failed to answer.
         async with self._at_once:
-            probe = await prober.probe(target)
-        if probe is not Probe.HEALTHY:
+            found = await prober.probe(target)
+        if found is not Probe.HEALTHY:
             self._unready.add(target.key)
-        self._plane.probed(target, probe, self._clock())
+        self._plane.probed(target, found, self._clock())
         self._noticed()
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
-        outcome = await _read(getter, target, self._access(_scraped_by(target)))
+        outcome = await _read(getter, target, self.access(_scraped_by(target)))
         self._record(target, outcome)
         self._noticed()
 
@@ -267,7 +262,7 @@ class Scraper:
         self._scraped(isinstance(outcome, Reading))
 
 
-def _offset(key: Hashable) -> float:
+def offset(key: Hashable) -> float:
     """A fraction from ½ to 1½ that is the same for the same replica."""
     return 0.5 + crc32(repr(key).encode()) / 2**32
 

@@ -6,7 +6,7 @@ from typing import Final
 MOST_COUNTED: Final = 256
 """Classes of places of a pool of which counts are kept though no Envoy runs there any more."""
 
-Arisen = Mapping[tuple[str, Hashable], int]
+Arisen = Mapping[tuple[str, Hashable], float]
 """Requests so far, by class and place."""
 
 
@@ -19,7 +19,7 @@ class Arrivals:
     def __init__(self) -> None:
         """Begin without any Envoy."""
         self._places: dict[Hashable, Hashable] = {}
-        self._counts: dict[str, dict[tuple[str, Hashable], int]] = {}
+        self._counts: dict[str, dict[tuple[str, Hashable], float]] = {}
 
     def copy(self) -> "Arrivals":
         """The same, for whoever only reads."""
@@ -49,7 +49,7 @@ class Arrivals:
         """A pool has gone."""
         self._counts.pop(pool, None)
 
-    def sent(self, pool: str, reporter: Hashable, requests: Mapping[str, int]) -> None:
+    def sent(self, pool: str, reporter: Hashable, requests: Mapping[str, float]) -> None:
         """Count what an Envoy has sent to a pool since it reported last, by class."""
         if reporter not in self._places:
             return

@@ -7,27 +7,26 @@ come a `Window` and the requests in flight of each endpoint.
 
 import math
 from collections import deque
-from collections.abc import Generator, Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from dataclasses import dataclass, field
-from statistics import median, median_low
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
 from controlplane.telemetry.arrivals import Arrivals
+from controlplane.telemetry.consensus import (
+    FEW,
+    MEMORY,
+    Reporter,
+    counted,
+    held_in_flight,
+    in_flight,
+    part_failed,
+    part_held,
+)
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
 
-FEW: Final = 3
-"""Below so many reporters there is no majority that could say who of them is wrong."""
-TIMES: Final = 4.0
-"""How many times as long as in the median its requests may take by one reporter's count."""
-HELD: Final = 1.5
-"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
-worked out: of ended requests, and of the seconds that they took."""
-MEMORY: Final = 10.0
-"""Seconds over which a reporter's requests are averaged for that: at one moment most of those with
-little traffic have nothing in flight."""
 SHORTEST: Final = 0.05
 """Seconds that a report covers at least, and a window that tells a rate; the first report of a
 stream covers none."""
@@ -35,16 +34,9 @@ STEP: Final = 0.5
 """Seconds between two points of what is kept, however many reports come in between."""
 LATELY: Final = 4.0
 """Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
-A_USER: Final = 0.01
-"""Requests per second of an Envoy that counts among those whose middle is taken."""
-A_VOTE: Final = 0.05
-"""Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
-some, until it was left out, still have one when it comes back."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
 
-
-_LEAST: Final = 1e-9
 
 NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})
 
@@ -57,20 +49,32 @@ class Endpoint(NamedTuple):
     port: int
 
 
+class InLocality(NamedTuple):
+    """Replicas of a cluster in one place and sub-zone, of which gRPC clients report together."""
+
+    cluster: str
+    region: str
+    zone: str
+    sub_zone: str
+
+
 class Load(NamedTuple):
-    """Requests of one Envoy to one endpoint.
+    """Requests of one Envoy or gRPC client to one endpoint.
 
     Attributes:
         succeeded: Ended well since the report before.
         failed: Ended with an error of the server or not at all, since the report before.
         in_progress: Not ended yet at the time of the report.
         classes: Of them those of each class of requests that has a name, by it.
+        is_own: Whether they were counted for this endpoint, and are not an even part of what was
+            counted for several. Then nobody knows which of these has failed.
     """
 
-    succeeded: int
-    failed: int
-    in_progress: int
+    succeeded: float
+    failed: float
+    in_progress: float
     classes: Mapping[str, "Load"] = NO_CLASSES
+    is_own: bool = True
 
     def plus(self, other: "Load", class_name: str) -> "Load":
         """The same with what came to the endpoint by way of another cluster.
@@ -88,6 +92,17 @@ class Load(NamedTuple):
             self.failed + other.failed,
             self.in_progress + other.in_progress,
             classes,
+            self.is_own and other.is_own,
+        )
+
+    def part(self, of: int) -> "Load":
+        """An even part of what was counted for so many endpoints together."""
+        return Load(
+            self.succeeded / of,
+            self.failed / of,
+            self.in_progress / of,
+            {name: load.part(of) for name, load in self.classes.items()},
+            is_own=of == 1,
         )
 
 
@@ -103,8 +118,8 @@ class ClassLoad(NamedTuple):
         in_flight: Not ended yet.
     """
 
-    succeeded: int
-    failed: int
+    succeeded: float
+    failed: float
     in_flight: float
 
 
@@ -118,31 +133,6 @@ class Failing(NamedTuple):
 
     part: float
     requests: float
-
-
-@dataclass(slots=True)
-class _Reporter:
-    """One Envoy's view of one endpoint."""
-
-    in_progress: int = 0
-    of_classes: Mapping[str, int] = field(default_factory=dict)
-    until: float = -math.inf
-    rate: float = 0.0
-    busy: float = 0.0
-    ended: float = 0.0
-    failed: float = 0.0
-
-    def part(self, usual_rate: float) -> float:
-        """What counts of its requests where shares are worked out."""
-        return min(1.0, HELD * usual_rate / self.rate) if self.rate > 0 else 1.0
-
-    @property
-    def seconds(self) -> float:
-        """What a request takes by its count (Little's law), on average or now if that is more."""
-        in_flight = max(self.in_progress, self.busy)
-        if not in_flight:
-            return 0.0
-        return in_flight / self.rate if self.rate > 0 else math.inf
 
 
 class _Point(NamedTuple):
@@ -167,11 +157,11 @@ class _Held:
 class _Total:
     """One endpoint, over all Envoys."""
 
-    reporters: dict[Hashable, _Reporter] = field(default_factory=dict)
-    done: int = 0
-    failed: int = 0
+    reporters: dict[Hashable, Reporter] = field(default_factory=dict)
+    done: float = 0
+    failed: float = 0
     # What ended well and what did not, of each class that has a name.
-    classes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    classes: dict[str, tuple[float, float]] = field(default_factory=dict)
     # Times that all its Envoys looked at that.
     looks: float = 0.0
     in_flight: float = 0.0
@@ -245,8 +235,8 @@ class LoadReports:
             if total.reporters.pop(reporter, None):
                 found.append(endpoint)
                 _advance(total, now)
-                total.in_flight = _in_flight(total, now)
-                total.held.in_flight = _held_in_flight(total, now)
+                total.in_flight = in_flight(_recent(total, now))
+                total.held.in_flight = held_in_flight(_recent(total, now))
             if not total.reporters:
                 del self._totals[endpoint]
         return found
@@ -264,14 +254,14 @@ class LoadReports:
         total = self._totals.get(endpoint)
         if total is None or not any(now <= it.until for it in total.reporters.values()):
             return None
-        return _in_flight(total, now)
+        return in_flight(_recent(total, now))
 
     def held_in_flight(self, endpoint: Endpoint, now: float) -> float | None:
         """The same as far as each Envoy is believed where shares are worked out; see `window`."""
         total = self._totals.get(endpoint)
         if total is None or not _recent(total, now):
             return None
-        return _held_in_flight(total, now)
+        return held_in_flight(_recent(total, now))
 
     def failing(self, endpoint: Endpoint, now: float) -> Failing | None:
         """What became of a replica's requests lately; None where no Envoy had one.
@@ -281,7 +271,7 @@ class LoadReports:
         """
         total = self._totals.get(endpoint)
         recent = _recent(total, now) if total is not None else []
-        if (part := _part_failed(recent)) is None:
+        if (part := part_failed(recent)) is None:
             return None
         return Failing(part, sum(it.ended for it in recent))
 
@@ -294,15 +284,15 @@ class LoadReports:
         total = self._totals.get(endpoint)
         if total is None:
             return {}
-        in_flight = dict.fromkeys(total.classes, 0.0)
+        by_name = dict.fromkeys(total.classes, 0.0)
         others = 0.0
-        for reporter, counted in _counted(total, now):
-            others += counted
+        for reporter, believed in counted(_recent(total, now)):
+            others += believed
             for name, count in reporter.of_classes.items():
-                part = counted * count / reporter.in_progress
-                in_flight[name] += part
+                part = believed * count / reporter.in_progress
+                by_name[name] += part
                 others -= part
-        found = {name: ClassLoad(*total.classes[name], it) for name, it in in_flight.items()}
+        found = {name: ClassLoad(*total.classes[name], it) for name, it in by_name.items()}
         done = total.done - sum(it.succeeded for it in found.values())
         failed = total.failed - sum(it.failed for it in found.values())
         return found | {"": ClassLoad(done, failed, max(others, 0.0))}
@@ -350,7 +340,7 @@ class LoadReports:
 
     def _count(self, endpoint: Endpoint, total: _Total, reporter: Hashable, load: Load) -> None:
         """Count what has been sent since the report before, by class."""
-        known = total.reporters.get(reporter, _Reporter())
+        known = total.reporters.get(reporter, Reporter())
         sent = {
             name: _sent(load.classes.get(name, _NOTHING), known.of_classes.get(name, 0))
             for name in load.classes.keys() | known.of_classes.keys()
@@ -362,15 +352,15 @@ class LoadReports:
         self, total: _Total, reporter: Hashable, load: Load, seconds: float, now: float
     ) -> None:
         _advance(total, now)
-        known = total.reporters.setdefault(reporter, _Reporter())
+        known = total.reporters.setdefault(reporter, Reporter())
         ended = load.succeeded + load.failed
         covered = max(seconds, SHORTEST)
         keep = math.exp(-covered / MEMORY)
         known.rate = keep * known.rate + (1 - keep) * ended / covered
         known.busy = keep * known.busy + (1 - keep) * load.in_progress
         keep = math.exp(-covered / LATELY)
-        known.ended = keep * known.ended + ended
-        known.failed = keep * known.failed + load.failed
+        known.ended = keep * known.ended + ended * load.is_own
+        known.failed = keep * known.failed + load.failed * load.is_own
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
         total.done += load.succeeded
@@ -380,19 +370,19 @@ class LoadReports:
             done, failed = total.classes.get(name, (0, 0))
             total.classes[name] = (done + it.succeeded, failed + it.failed)
         total.looks += 1 / len(total.reporters)
-        total.in_flight = _in_flight(total, now)
         recent = _recent(total, now)
-        counted = known.part(_usual(recent).rate) * ended
-        part = _part_failed(recent) if len(recent) >= FEW else None
+        total.in_flight = in_flight(recent)
+        believed = part_held(known, recent) * ended
+        part = part_failed(recent) if len(recent) >= FEW else None
         if part is None:
             part = load.failed / max(ended, 1)
-        total.held.done += counted * (1 - part)
-        total.held.failed += counted * part
-        total.held.in_flight = _held_in_flight(total, now)
+        total.held.done += believed * (1 - part)
+        total.held.failed += believed * part
+        total.held.in_flight = held_in_flight(recent)
         _keep(total, now)
 
 
-def _sent(load: Load, in_progress: int) -> int:
+def _sent(load: Load, in_progress: float) -> float:
     """Requests that were sent since a report in which so many were in progress."""
     return load.succeeded + load.failed + load.in_progress - in_progress
 
@@ -426,78 +416,5 @@ def _advance(total: _Total, now: float) -> None:
     total.at = max(total.at, now)
 
 
-def _in_flight(total: _Total, now: float) -> float:
-    """The sum over Envoys."""
-    return float(sum(counted for _, counted in _counted(total, now)))
-
-
-class _Usual(NamedTuple):
-    """What the Envoy in the middle says of a replica; infinite where there is none.
-
-    Attributes:
-        rate: Requests that end per second.
-        seconds: That one takes, on average or now if that is more.
-        on_average: That one takes on average.
-    """
-
-    rate: float
-    seconds: float
-    on_average: float
-
-
-def _recent(total: _Total, now: float) -> list[_Reporter]:
+def _recent(total: _Total, now: float) -> list[Reporter]:
     return [it for it in total.reporters.values() if now <= it.until]
-
-
-def _usual(recent: list[_Reporter]) -> _Usual:
-    """Of all that have requests there."""
-    used = [it for it in recent if it.in_progress or it.rate >= A_USER]
-    if len(used) < FEW:
-        return _Usual(math.inf, math.inf, math.inf)
-    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
-    return _Usual(
-        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
-    )
-
-
-def _part_failed(recent: list[_Reporter]) -> float | None:
-    """The part of requests that failed lately, by the Envoy in the middle; None: nobody knows."""
-    voters = [it for it in recent if it.ended >= A_VOTE]
-    if len(voters) < max(min(FEW, len(recent)), 1):
-        return None
-    return median_low([it.failed / it.ended for it in voters])
-
-
-def _held_in_flight(total: _Total, now: float) -> float:
-    """The sum over Envoys as far as each is believed where shares are worked out."""
-    recent = _recent(total, now)
-    usual = _usual(recent)
-    if math.isinf(usual.on_average):
-        return _in_flight(total, now)
-    held = 0.0
-    for reporter in recent:
-        part = reporter.part(usual.rate)
-        expected = reporter.rate * usual.on_average
-        # Held is the average: what is in flight at one moment varies.
-        least, most = expected / HELD, expected * HELD
-        counted = float(reporter.in_progress)
-        if reporter.busy > max(most, _LEAST):
-            counted *= most / reporter.busy
-        elif reporter.busy < least:
-            counted = max(counted, least)
-        held += part * counted
-    return held
-
-
-def _counted(total: _Total, now: float) -> Iterator[tuple[_Reporter, float]]:
-    """How much of what each Envoy has in flight counts: each is held to what most of them say.
-
-    A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
-    more than `TIMES` what its requests would come to if they took as long as in the median of all.
-    Where most of them see requests that do not end, none is held: then it is the replica.
-    """
-    recent = _recent(total, now)
-    usual = _usual(recent).seconds
-    for reporter in recent:
-        most = math.inf if math.isinf(usual) else 1 + TIMES * usual * reporter.rate
-        yield reporter, min(reporter.in_progress, most)

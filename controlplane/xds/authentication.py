@@ -1,7 +1,8 @@
 """TLS of the xDS port: who is at the other end of a connection, and what the server shows."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -83,6 +84,8 @@ class Authenticator:
         self._admission = admission
         self._observe = observe
         self._wall_clock = wall_clock
+        # Of streams that are open; each ends with why its client counts no more.
+        self._lost: dict[asyncio.Future[str], Identity] = {}
 
     def identify(self, context: Context) -> Identity | None:
         """What the client of a stream has proven; None without TLS.
@@ -106,14 +109,44 @@ class Authenticator:
             return None
         return self._admission.refusal(identity, self._wall_clock())
 
-    def check(self, identity: Identity | None) -> None:
-        """Go on only while an identity counts.
+    def look(self) -> None:
+        """Find out whose identity counts no more, and end their `admitted` streams."""
+        for lost, identity in self._lost.items():
+            if not lost.done() and (why := self.refusal(identity)) is not None:
+                lost.set_result(why)
+
+    async def admitted(
+        self, requests: AsyncIterator[bytes], identity: Identity | None
+    ) -> AsyncIterator[bytes]:
+        """Yield the requests of a stream for as long as the identity of its client counts.
 
         Raises:
             ProtocolError: It counts no more.
         """
-        if (why := self.refusal(identity)) is not None:
-            raise ProtocolError("UNAUTHENTICATED", why)
+        if identity is None:
+            async for each in requests:
+                yield each
+            return
+        # A client that says nothing is to lose its stream, too.
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._lost[lost] = identity
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(requests))
+                try:
+                    await asyncio.wait((coming, lost), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # What has come is kept.
+                    coming.cancel()
+                why = lost.result() if lost.done() else self.refusal(identity)
+                if why is not None:
+                    raise ProtocolError("UNAUTHENTICATED", why)
+                try:
+                    yield coming.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            del self._lost[lost]
 
     def refused(self, context: Context, identity: Identity | None, reason: str) -> None:
         """Report that a client was not admitted."""

@@ -48,6 +48,20 @@ class Node:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_grpc(self) -> bool:
+        """Whether it is a gRPC client: their programs are called ``gRPC Go`` and the like."""
+        return self.user_agent.startswith("gRPC")
+
+    @property
+    def ejects_safely(self) -> bool:
+        """Whether it can leave out failing replicas without losing calls.
+
+        grpc-java, up to 1.85 at least, breaks a connection with all calls on it where a replica
+        moves during a call: the tracker in its OutlierDetectionLoadBalancer is null then.
+        """
+        return not self.user_agent.startswith("gRPC Java")
+
+    @property
     def names_its_wildcards(self) -> bool:
         """Whether it reconnects with names where it means the wildcard (envoy#16063, < 1.19)."""
         found = re.match(r"(\d{1,4})\.(\d{1,4})\b", self.version, re.ASCII)
@@ -117,7 +131,12 @@ def admit(node: Node | None, identity: Identity | None = None) -> tuple[Node, Vi
             f"it calls itself {shown(node.id)}, and its certificate is of {identity.spiffe_id}",
         )
     try:
-        view = View.of(node.metadata, Place(place.region, place.zone))
+        view = View.of(
+            node.metadata,
+            Place(place.region, place.zone),
+            is_grpc=node.is_grpc,
+            ejects=node.ejects_safely,
+        )
     except ValueError as error:
         raise ProtocolError("INVALID_ARGUMENT", str(error)) from None
     if identity is None or identity.pools is None:

@@ -78,8 +78,7 @@ class LoadReportingService:
         reporter, asked, identity, view = object(), 0.0, None, View()
         try:
             identity = self._authenticator.identify(context)
-            async for data in soon(requests):
-                self._authenticator.check(identity)
+            async for data in self._authenticator.admitted(soon(requests), identity):
                 first = reporter not in self._reporters
                 stats = await read(data, partial(decode_load_stats, first=first))
                 if first:
@@ -87,7 +86,9 @@ class LoadReportingService:
                     self._sink.came(reporter, view.place)
                     self._reporters.add(reporter)
                 stats = stats.within(view)
-                wanted = report_interval(len(self._reporters), len(stats.loads))
+                wanted = report_interval(
+                    len(self._reporters), len(stats.loads) + len(stats.localities)
+                )
                 if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
                     asked = wanted
                     await context.write(encode_load_stats_response(asked))
@@ -157,8 +158,7 @@ class HealthReportingService:
         self._open += 1
         try:
             identity = self._authenticator.identify(context)
-            async for data in soon(requests):
-                self._authenticator.check(identity)
+            async for data in self._authenticator.admitted(soon(requests), identity):
                 report = await read(data, decode_health_report)
                 if asking is None:
                     node, view = admit(report.node, identity)
@@ -298,8 +298,7 @@ class AccessLogService:
 
     async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
         view: View | None = None
-        async for data in soon(requests):
-            self._authenticator.check(identity)
+        async for data in self._authenticator.admitted(soon(requests), identity):
             most = self._allowance.left
             first = view is None
             logs = await read(data, partial(decode_access_logs, first=first, most=most))

@@ -13,7 +13,7 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
 from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
-from controlplane.telemetry.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, InLocality, Load
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.errors import ProtocolError
 from controlplane.xds.messages import parse
@@ -41,6 +41,7 @@ MAX_HEALTH_ENDPOINTS: Final = 1_000
 """Endpoints that one health report may be about; no Envoy is asked for so many."""
 
 _HEALTHY: Final = 1
+_NOTHING: Final = Load(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,22 @@ class LoadStats:
         node: Who reports; None unless it was to be read.
         seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
         loads: By endpoint.
+        localities: Loads of localities whose endpoints the client does not tell apart: gRPC never
+            does.
     """
 
     node: Node | None = None
     seconds: float = 0.0
     loads: dict[Endpoint, Load] = field(default_factory=dict)
+    localities: dict[InLocality, Load] = field(default_factory=dict)
 
     def within(self, view: View) -> "LoadStats":
         """The same without pools that the reporter is not shown."""
         if view.pools is None:
             return self
-        shown = {endpoint: it for endpoint, it in self.loads.items() if view.shows(endpoint.pool)}
-        return replace(self, loads=shown)
+        loads = {at: it for at, it in self.loads.items() if view.shows(at.pool)}
+        there = {at: it for at, it in self.localities.items() if view.shows(pool_of(at.cluster))}
+        return replace(self, loads=loads, localities=there)
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
@@ -79,35 +84,44 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
     node = node_of(parse(pb.Node, request.node)) if first and request.node else None
     seconds = 0.0
     loads: dict[Endpoint, Load] = {}
+    localities: dict[InLocality, Load] = {}
     for cluster in request.cluster_stats:
         seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
         pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
         for locality in cluster.upstream_locality_stats:
+            if not locality.upstream_endpoint_stats:
+                place = locality.locality
+                where = InLocality(cluster.cluster_name, place.region, place.zone, place.sub_zone)
+                load = _load(locality)
+                localities[where] = localities.get(where, _NOTHING).plus(load, "")
             for stats in locality.upstream_endpoint_stats:
                 at = stats.address.socket_address
                 if not at.address:
                     continue
                 endpoint = Endpoint(pool, at.address, at.port_value)
-                load = Load(
-                    stats.total_successful_requests,
-                    stats.total_error_requests,
-                    stats.total_requests_in_progress,
-                )
+                load = _load(stats)
                 # A replica is in a cluster for each class, and in two localities for the time of
                 # a tier move.
-                loads[endpoint] = loads.get(endpoint, Load(0, 0, 0)).plus(load, of_class)
-                if len(loads) > MAX_LOAD_ENDPOINTS:
-                    raise ProtocolError(
-                        "RESOURCE_EXHAUSTED",
-                        f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints",
-                    )
-    for load in loads.values():
+                loads[endpoint] = loads.get(endpoint, _NOTHING).plus(load, of_class)
+            if len(loads) + len(localities) > MAX_LOAD_ENDPOINTS:
+                raise ProtocolError(
+                    "RESOURCE_EXHAUSTED", f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints"
+                )
+    for load in (*loads.values(), *localities.values()):
         if (
             load.succeeded + load.failed > MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
             or load.in_progress > MAX_IN_PROGRESS
         ):
             raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
-    return LoadStats(node, seconds, loads)
+    return LoadStats(node, seconds, loads, localities)
+
+
+def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:
+    return Load(
+        stats.total_successful_requests,
+        stats.total_error_requests,
+        stats.total_requests_in_progress,
+    )
 
 
 def encode_load_stats_response(interval: float) -> bytes:

@@ -13,6 +13,7 @@ from controlplane.config import Address
 from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
+from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.snapshot import Changes
 from controlplane.resources.views import View
 from controlplane.turns import Turns
@@ -287,6 +288,15 @@ class XdsServer:
         known = (connection.stream.status() for connection in self._connections)
         return tuple(sorted(filter(None, known), key=lambda status: status.id))
 
+    def grpc_pools(self) -> set[str]:
+        """The names of the pools that gRPC clients use."""
+        return {
+            pool_of(name)
+            for connection in self._connections
+            if (view := connection.stream.view) is not None and view.is_grpc
+            for name in connection.stream.wanted(ENDPOINT)
+        }
+
     @property
     def streams(self) -> int:
         """How many streams are open."""
@@ -322,6 +332,7 @@ class XdsServer:
         """Cut off streams that read nothing; one look at all costs less than a timer each."""
         while True:
             await asyncio.sleep(self._write_timeout / 10)
+            self._authenticator.look()
             for connection in [*self._connections]:
                 connection.cut_if_stalled(self._write_timeout)
                 connection.cut_if_silent(self._first_request)

@@ -8,15 +8,13 @@ bare gRPC, with it about half as much (``make bench-xds``).
 """
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple
 from weakref import WeakValueDictionary
 
 from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.protocol import R
-
-if TYPE_CHECKING:
-    from controlplane.xds.stream import Answer, StreamState
+from controlplane.xds.state import Answer, StreamState
 
 
 class SharedAnswer(NamedTuple, Generic[R]):
@@ -28,8 +26,8 @@ class SharedAnswer(NamedTuple, Generic[R]):
         after: The shared state of a stream whose client has acknowledged it.
     """
 
-    answer: "Answer"
-    sent: "StreamState[R]"
+    answer: Answer
+    sent: StreamState[R]
     after: "SharedState[R]"
 
 
@@ -42,7 +40,7 @@ class SharedState(Generic[R]):
 
     __slots__ = ("__weakref__", "_next", "_revision", "_shared_states", "_view", "state")
 
-    def __init__(self, state: "StreamState[R]", view: View, shared_states: "SharedStates") -> None:
+    def __init__(self, state: StreamState[R], view: View, shared_states: "SharedStates") -> None:
         """See `SharedStates.of`."""
         self.state = state
         self._view = view
@@ -81,7 +79,7 @@ class SharedStates:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Hashable, SharedState[Any]] = WeakValueDictionary()
 
-    def of(self, state: "StreamState[R]", view: View) -> SharedState[R]:
+    def of(self, state: StreamState[R], view: View) -> SharedState[R]:
         """Find the shared state that equals a settled one, or make it one.
 
         Args:

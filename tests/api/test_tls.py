@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from controlplane.api.server import Limits
+from controlplane.api.tls import server_context
+from controlplane.ca.folder import CaFolder
+from controlplane.ca.issuing import Issuer
 from controlplane.client import (
     Client,
     ClientError,
@@ -20,9 +23,9 @@ from controlplane.client import (
     UnreachableError,
 )
 from controlplane.config import Role, Token
-from controlplane.identity import Credentials
+from controlplane.identity import CertificateError, Credentials
 from tests.api.served import POOL, REPLICA, Served, served
-from tests.certificates import Authority, Leaf
+from tests.certificates import DAY, WEAK, Authority, Leaf
 from tests.processes import DEADLINE
 
 CA, OTHER_CA = Authority(), Authority()
@@ -140,7 +143,7 @@ async def test_a_certificate_that_expires_ends_what_is_open(tmp_path: Path) -> N
     ):
         events = alice.events()
         await anext(events)
-        api.now = time.time() + 10_000
+        api.now = time.time() + 2 * DAY
         with pytest.raises(ClientError, match="has expired"):
             await alice.pools()
         with pytest.raises(ClientError):
@@ -207,6 +210,29 @@ async def test_a_renewed_certificate_is_shown_and_what_is_open_goes_on(tmp_path:
         assert after == ssl.PEM_cert_to_DER_cert(renewed.certificate.decode())
         await alice.put_pool("m", POOL)
         assert (await anext(events)).kind == "pool"
+
+
+async def test_a_revoked_certificate_has_no_role(tmp_path: Path) -> None:
+    folder = CaFolder(tmp_path / "ca")
+    folder.create("plimsoll.local", time.time())
+    issuer = Issuer(folder, "plimsoll.local", 3600, {})
+    nodes = {"spiffe://plimsoll.local/node/*": "operate"}
+    async with (
+        over_tls(nodes, issuer=issuer) as api,
+        client(api, tmp_path, CA.node("web-1")) as revoked,
+    ):
+        assert await revoked.pools() == ()
+        folder.revoke(node="web-1")
+        issuer.adopt(issuer.read())
+        with pytest.raises(ForbiddenError, match="node/web-1 is revoked"):
+            await revoked.pools()
+        async with client(api, tmp_path, CA.node("web-2")) as other:
+            assert await other.pools() == ()
+
+
+def test_what_openssl_does_not_take_is_refused_before_it_is_in_use() -> None:
+    with pytest.raises(CertificateError, match="ee key too small"):
+        server_context(credentials(WEAK))
 
 
 async def test_a_root_that_is_taken_away_is_not_trusted_any_more(tmp_path: Path) -> None:

@@ -58,6 +58,62 @@ def test_another_tier_full_memory_and_old_readings_are_events(changed: dict[str,
     assert here.told() == []
 
 
+@pytest.mark.parametrize(
+    ("changed", "bad", "good"),
+    [
+        (
+            "drained",
+            "m/slow gets nothing: the memory of its GPU is full",
+            "m/slow gets requests again: the memory of its GPU has room",
+        ),
+        (
+            "stale",
+            "m/slow cannot be read any more: its readings are too old",
+            "m/slow is read again",
+        ),
+    ],
+)
+def test_the_log_has_a_line_when_a_replica_is_cut_or_not_read_and_when_that_is_over(
+    changed: str, bad: str, good: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    here = Watched()
+    for value in (True, False):
+        here.decide(**{changed: value})
+        here.told()
+    assert [(it.levelname, it.getMessage()) for it in caplog.records] == [
+        ("WARNING", bad),
+        ("INFO", good),
+    ]
+
+
+def test_the_log_has_a_line_when_a_replica_is_gone_and_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    here = Watched()
+    plane = here.life.plane
+    target = plane.target("m", "slow")
+    assert target is not None
+    for answer in (Probe.REFUSED, Probe.HEALTHY):
+        here.life.now += 100.0
+        plane.probed(target, answer, here.life.now)
+        plane.decide(here.life.now)
+        here.told()
+    said = [it for it in caplog.messages if "m/slow" in it and "read" not in it.split("is ")[0]]
+    address = target.replica.settings.address
+    assert f"m/slow is gone: nobody listens at {address}, or another process" in said
+    assert "m/slow is ready" in said
+
+
+def test_a_tier_alone_is_an_event_and_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    here = Watched()
+    here.decide(tier=1)
+    assert here.told() == [("replica", "changed", "slow")]
+    assert caplog.messages == []
+
+
 def test_another_weight_is_no_event() -> None:
     here = Watched()
     here.decide(weight=777)

@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from statistics import median
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -109,20 +108,27 @@ def test_confident_estimates_agree_with_each_other(scenario: Scenario, load: flo
     "scenario", [BATCHES, SLOW_SLOTS, CLASSES], ids=["batches", "slots", "classes"]
 )
 def test_shares_do_not_swing_in_steady_traffic(scenario: Scenario, load: float) -> None:
-    """What each replica gets of a class, from second to second."""
+    """What each replica gets, from second to second, but for tiers that lean by their lines.
+
+    At 95 % with bulk, lines of seconds come and go by chance, and tiers rightly lean by them.
+    """
     some = replace(scenario, load=load, timing=Timing(40, 20))
     _, decisions = played(some, 3)
     steady = counting(some, decisions)[::4]
+    leans = scenario is CLASSES and load > 0.9
+    told = [each.state.relative if leans else each.weight for each in steady]
     swings = 0
-    for before, after in pairwise(steady):
+    for before, after, was, now in zip(steady, steady[1:], told, told[1:], strict=False):
         if [each.name for each in before.classes] != [each.name for each in after.classes]:
             continue
         for id_, row in after.rows.items():
-            was = before.weight[before.rows[id_]]
-            swings += not 1 / 1.5 <= after.weight[row] / was <= 1.5
+            swings += not 1 / 1.5 <= now[row] / was[before.rows[id_]] <= 1.5
     assert swings <= 4
-    weights = [{int(each.weight[each.rows[str(n)]]) for each in steady} for n in range(8)]
-    assert sum(max(each) > 1.5 * min(each) for each in weights) <= 2
+    of = [
+        [values[each.rows[str(n)]] for each, values in zip(steady, told, strict=True)]
+        for n in range(8)
+    ]
+    assert sum(max(each) > 1.5 * min(each) for each in of) <= 2
 
 
 class Wrong(Balanced):
@@ -203,14 +209,9 @@ def test_searches_and_bulk_get_replicas_of_their_own_and_searches_are_fast() -> 
     assert max(ratios) <= 0.3
 
 
-LATE: Final = pytest.mark.xfail(
-    reason="parted only after a minute: while sizes are mixed, capacities are underestimated"
-)
-
-
 @pytest.mark.parametrize(
     "world",
-    [VLLM, TRITON, pytest.param(INFINITY, marks=LATE)],
+    [VLLM, TRITON, INFINITY],
     ids=["vllm", "triton", "infinity"],
 )
 def test_searches_are_fast_on_servers_that_do_not_time_their_batches(world: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.ca.certificates import Authority, CaError, certificates_of
+from controlplane.ca.certificates import Authority, CaError, KeyPair, certificates_of
 from controlplane.ca.folder import CaFolder
 
 NOW = 1_800_000_000.0
@@ -147,11 +147,22 @@ def test_nodes_and_serials_are_revoked(folder: CaFolder) -> None:
     assert not revoked.include("b", 254)
 
 
-def test_the_state_tells_that_something_was_revoked(folder: CaFolder) -> None:
-    before = folder.state
-    assert folder.state == before
+def test_a_revocation_counts_whatever_an_editor_left_at_the_end_of_the_file(
+    folder: CaFolder,
+) -> None:
+    for content in ("", "# mine", "node a", "node a\n"):
+        (folder.path / "revoked.txt").write_text(content)
+        folder.revoke(node="b")
+        assert folder.load(NOW).revoked.include("b")
+
+
+def test_what_was_read_twice_is_equal_until_something_changes(folder: CaFolder) -> None:
+    before = folder.load(NOW)
+    assert folder.load(NOW) == before
     folder.revoke(node="a")
-    assert folder.state != before
+    assert folder.load(NOW) != before
+    assert folder.load(NOW).authority == before.authority
+    assert all(it.is_file() for it in folder.files)
 
 
 def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(
@@ -164,26 +175,45 @@ def test_a_rotation_trusts_the_new_root_before_it_issues_and_the_old_one_after(
 
     trusted, old = trusted_and_issuing()
     assert trusted == 1
-    folder.rotate(DOMAIN, NOW)
+    folder.rotate(NOW)
     assert trusted_and_issuing() == (2, old)
-    folder.rotate(DOMAIN, NOW)
+    folder.rotate(NOW)
     trusted, new = trusted_and_issuing()
     assert trusted == 2
     assert new != old
-    folder.rotate(DOMAIN, NOW)
+    folder.rotate(NOW)
     assert trusted_and_issuing() == (1, new)
     root = certificates_of(folder.load(NOW).roots)[0]
-    assert Authority(folder._pair(folder.path, "root")).certificate == root
-    folder.rotate(DOMAIN, NOW)
+    pair = KeyPair(*((folder.path / f"root.{end}").read_bytes() for end in ("crt", "key")))
+    assert Authority(pair).certificate == root
+    folder.rotate(NOW)
     assert trusted_and_issuing() == (2, new), "and it begins again"
 
 
 def test_a_leaf_of_each_step_is_trusted_in_the_steps_beside_it(folder: CaFolder) -> None:
     steps = [folder.load(NOW)]
     for _ in range(3):
-        folder.rotate(DOMAIN, NOW)
+        folder.rotate(NOW)
         steps.append(folder.load(NOW))
     for before, after in pairwise(steps):
         for issuing, trusting in ((before, after), (after, before)):
             roots = certificates_of(trusting.roots)
             assert any(issuing.authority.is_signed_by(root) for root in roots)
+
+
+@pytest.mark.parametrize("gone", ["root.key", "intermediate.key"])
+def test_a_step_of_a_rotation_that_was_cut_off_is_taken_again(folder: CaFolder, gone: str) -> None:
+    folder.rotate(NOW)
+    # One of the files was in place when the step was cut off, or is kept elsewhere.
+    (folder.path / "next" / gone).replace(folder.path / gone)
+    folder.rotate(NOW)
+    new = folder.load(NOW).authority
+    folder.rotate(NOW)
+    assert folder.load(NOW).authority == new
+
+
+def test_an_intermediate_that_has_expired_is_replaced_by_a_rotation(folder: CaFolder) -> None:
+    later = folder.load(NOW).authority.expires + 1
+    for _ in range(3):
+        folder.rotate(later)
+    assert folder.load(later).authority.expires > later

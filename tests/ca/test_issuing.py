@@ -1,6 +1,5 @@
 """A certificate authority that runs: it follows its folder, takes nodes in, and refuses others."""
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -82,6 +81,20 @@ def test_a_node_that_joins_is_admitted_as_itself(
     assert got.roots.encode() == folder.load(clock.now).roots
 
 
+def test_the_log_says_who_was_refused_and_why_but_not_the_token(
+    issuer: Issuer, folder: CaFolder, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CaError):
+        joined(issuer, "no-such-token")
+    token = folder.add_token("b", clock.now + 60)
+    with pytest.raises(CaError):
+        joined(issuer, token)
+    assert caplog.messages == [
+        "node a may not join: the join token is unknown, was used already, or has ended",
+        "node a may not join: the join token is not for a node 'a'",
+    ]
+
+
 def test_a_token_survives_what_is_refused_for_another_reason(
     folder: CaFolder, issuer: Issuer, clock: Clock
 ) -> None:
@@ -159,14 +172,16 @@ def test_a_revoked_node_gets_nothing_and_neither_does_a_revoked_certificate(
     own = joined(issuer, folder.add_token("a", clock.now + 60), key)
     serial = certificates_of(own.certificate.encode())[0].serial_number
     folder.revoke(serial=serial)
-    issuer.look()
-    assert issuer.is_revoked(identity("a", serial))
-    assert not issuer.is_revoked(identity("a", serial + 1))
+    issuer.adopt(issuer.read())
+    assert issuer.is_revoked(identity("a").spiffe_id, serial)
+    assert not issuer.is_revoked(identity("a").spiffe_id, serial + 1)
     with pytest.raises(CaError, match="certificate is revoked"):
         issuer.join("a", new_request(key), None, own.certificate)
     folder.revoke(node="a")
-    issuer.look()
-    assert issuer.is_revoked(identity("a", serial + 1))
+    issuer.adopt(issuer.read())
+    assert issuer.is_revoked(identity("a").spiffe_id, serial + 1)
+    assert not issuer.is_revoked(identity("ab").spiffe_id, serial + 1)
+    assert not issuer.is_revoked("CN=a", serial + 1)
     with pytest.raises(CaError, match="node 'a' is revoked"):
         joined(issuer, folder.add_token("a", clock.now + 60))
 
@@ -184,37 +199,21 @@ def test_the_leaf_of_an_ingress_names_its_pools_too_and_that_of_others_does_not(
 
 def test_a_rotation_reaches_those_who_are_connected(folder: CaFolder, issuer: Issuer) -> None:
     before = secrets_of(issuer)
-    folder.rotate(DOMAIN, Clock.now)
-    issuer.look()
+    folder.rotate(Clock.now)
+    issuer.adopt(issuer.read())
     trusting = secrets_of(issuer)
     assert trusting.get(SECRET, ROOTS) != before.get(SECRET, ROOTS)
     assert trusting.get(SECRET, IDENTITY) == before.get(SECRET, IDENTITY)
 
 
-def test_a_folder_that_becomes_unusable_changes_nothing_and_is_named_once(
-    folder: CaFolder, issuer: Issuer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    before = secrets_of(issuer)
-    good = (folder.path / "roots.pem").read_bytes()
-    (folder.path / "roots.pem").write_text("nonsense")
-    for _ in range(4):
-        issuer.look()
-    assert secrets_of(issuer) is before
-    assert [it.levelname for it in caplog.records] == ["ERROR"]
-    (folder.path / "roots.pem").write_bytes(good)
-    issuer.look()
-    assert caplog.records[-1].getMessage() == f"{folder.path} has changed and is in use"
-
-
 def test_the_log_says_once_that_the_intermediate_ends_soon(
     issuer: Issuer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    issuer.look()
+    issuer.keep([])
     assert not caplog.records
     clock.now += 5 * 365 * DAY - 60 * DAY
     for _ in range(3):
-        issuer.look()
+        issuer.keep([])
     (record,) = caplog.records
     assert "ends on 2032-01-14; `plimsoll ca rotate` replaces it" in record.getMessage()
 
@@ -224,6 +223,15 @@ def test_a_ca_of_another_trust_domain_is_refused(folder: CaFolder) -> None:
         CaError, match=r"signs for mesh\.example, and identity\.trust_domain is other"
     ):
         Issuer(folder, "other", DAY, {}, clock=Clock())
+
+
+def test_a_ca_of_another_trust_domain_takes_no_place_of_one_that_runs(
+    folder: CaFolder, issuer: Issuer, tmp_path: Path
+) -> None:
+    folder.path.rename(tmp_path / "before")
+    folder.create("other", Clock.now)
+    with pytest.raises(CaError, match=r"signs for other, and"):
+        issuer.read()
 
 
 def test_a_ca_that_has_expired_takes_no_leaf_away_and_gives_none(

@@ -83,13 +83,13 @@ def test_another_intermediate_replaces_all_leaves_at_once_and_trust_comes_first(
 ) -> None:
     leaves = leaves_of(folder)
     before = {uris: leaves.secrets_of(uris, NOW) for uris in (A, B)}
-    folder.rotate(DOMAIN, NOW)
+    folder.rotate(NOW)
     leaves.adopt(folder.load(NOW))
     trusting = {uris: leaves.secrets_of(uris, NOW) for uris in (A, B)}
     for uris in (A, B):
         assert trusting[uris].get(SECRET, IDENTITY) == before[uris].get(SECRET, IDENTITY)
         assert trusting[uris].get(SECRET, ROOTS) != before[uris].get(SECRET, ROOTS)
-    folder.rotate(DOMAIN, NOW)
+    folder.rotate(NOW)
     leaves.adopt(folder.load(NOW))
     for uris in (A, B):
         issued = leaves.secrets_of(uris, NOW)

@@ -351,6 +351,17 @@ def test_the_control_plane_must_have_the_name_that_is_asked_for(
     assert tls.get("sni") == (name if kind == "DNS" else None)
 
 
+def test_a_grpc_client_shows_a_certificate_from_files_and_no_others_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (server,) = json.loads(invoke("--grpc", "--node", "n", *TLS).stdout)["xds_servers"]
+    files = {"certificate": "node.pem", "private_key": "key.pem", "ca_certificate": "ca.pem"}
+    config = {f"{it}_file": str(tmp_path / name) for it, name in files.items()}
+    assert server["channel_creds"] == [{"type": "tls", "config": config}]
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("left_out", [0, 2, 4])
 def test_a_certificate_its_key_and_the_roots_go_together(left_out: int) -> None:
     result = invoke("--node", "n", *TLS[:left_out], *TLS[left_out + 2 :])
@@ -362,3 +373,46 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     result = invoke("--node", "n", *TLS, "--tls-secrets", str(tmp_path / "none"))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "identity.json cannot be written: No such file or directory" in result.stderr
+
+
+def test_a_grpc_client_gets_json_of_its_own() -> None:
+    arguments = ["bootstrap", "--grpc", "--node", "app", "--xds", "10.0.0.1:18000"]
+    result = CliRunner().invoke(
+        plimsoll, [*arguments, "--pool", "p", "--locality", "eu/a", "--url", "http://127.0.0.1:1"]
+    )
+    assert json.loads(result.output) == {
+        "xds_servers": [
+            {
+                "server_uri": "10.0.0.1:18000",
+                "channel_creds": [{"type": "insecure"}],
+                "server_features": ["xds_v3"],
+            }
+        ],
+        "node": {
+            "id": "app",
+            "cluster": "plimsoll",
+            "locality": {"region": "eu", "zone": "a"},
+            "metadata": {"plimsoll": {"pools": ["p"]}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--listen", "p=127.0.0.1:1"], "--listen"),
+        (["--gateway", "127.0.0.1:1"], "--gateway"),
+        (["--admin-port", "9901"], "--admin-port"),
+        (["--access-log", "json"], "--access-log"),
+        (["--protocol", "delta"], "--protocol"),
+        (["--ingress", "p=127.0.0.1:1,127.0.0.1:2"], "--ingress"),
+        (["--identity", "ads"], "--identity"),
+        (["--tls-name", "plimsoll.example"], "--tls-name"),
+    ],
+)
+def test_what_is_for_an_envoy_is_refused_for_a_grpc_client(
+    arguments: list[str], option: str
+) -> None:
+    result = CliRunner().invoke(plimsoll, ["bootstrap", "--grpc", "--node", "a", *arguments])
+    assert result.exit_code == 2
+    assert f"{option} is for an Envoy: leave it out with --grpc" in result.output

@@ -45,8 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def api(folder: Path, clock: Now) -> AsyncIterator[Served]:
-    issuer = Issuer(CaFolder(folder), "plimsoll.local", 86_400, {}, clock=clock)
+def issuer(folder: Path, clock: Now) -> Issuer:
+    return Issuer(CaFolder(folder), "plimsoll.local", 86_400, {}, clock=clock)
+
+
+@pytest.fixture
+async def api(issuer: Issuer) -> AsyncIterator[Served]:
     async with served(issuer=issuer) as here:
         yield here
 
@@ -168,8 +172,8 @@ async def test_a_node_joins_with_a_token(api: Served, folder: Path, tmp_path: Pa
     assert not (tmp_path / "m").exists()
 
 
-async def test_a_certificate_is_replaced_once_half_of_its_time_is_over(
-    api: Served, folder: Path, tmp_path: Path, clock: Now
+async def test_a_certificate_is_replaced_once_half_of_its_time_is_over_or_when_it_is_said(
+    api: Served, issuer: Issuer, folder: Path, tmp_path: Path, clock: Now
 ) -> None:
     token = _ca("token", folder, "web-1").output.strip()
     join = ("ca", "join", "web-1", "--out", str(tmp_path / "n"))
@@ -180,10 +184,15 @@ async def test_a_certificate_is_replaced_once_half_of_its_time_is_over(
     assert result.exit_code == 0
     assert "first half" in result.output
     assert _identity(tmp_path / "n") == first
-    clock.seconds += 4_000
+    CaFolder(folder).rotate(clock.seconds)
+    issuer.adopt(issuer.read())
+    assert (await run(api, *join, "--now")).exit_code == 0
+    assert (tmp_path / "n" / "roots.pem").read_bytes() == (folder / "roots.pem").read_bytes()
+    assert _identity(tmp_path / "n", clock.seconds).expires == first.expires + 40_000
+    clock.seconds += 44_000
     assert (await run(api, *join)).exit_code == 0
     second = _identity(tmp_path / "n", clock.seconds)
-    assert second.expires == first.expires + 44_000
+    assert second.expires == first.expires + 84_000
 
 
 async def test_a_token_of_the_api_is_not_needed_to_join(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from controlplane.cli.log_writer import ALIKE, SECONDS, WAITING, LogWriter
+from controlplane.cli.log_writer import ALIKE, SAME, SAME_SECONDS, SECONDS, WAITING, LogWriter
 
 
 class Pipe:
@@ -17,6 +17,7 @@ class Pipe:
         self.read_end, self.write_end = os.pipe()
         self.now = 0.0
         self.log = LogWriter(self.write_end, lambda: self.now)
+        self.log.setFormatter(logging.Formatter())
         self.logger = logging.Logger("test", logging.INFO)
         self.logger.addHandler(self.log)
 
@@ -78,6 +79,30 @@ def test_of_many_lines_that_are_alike_some_are_written_and_the_others_counted(pi
     assert sum("left" in it for it in lines) == 2
     assert "… and 50 more lines like '%d connected'" in lines
     assert lines[-1] == "-1 connected"
+
+
+def test_a_replica_that_comes_and_goes_and_an_envoy_that_rejects_do_not_flood(pipe: Pipe) -> None:
+    for _ in range(60):
+        pipe.logger.warning("%s is gone", "m/flapping")
+        pipe.logger.info("%s is %s", "m/flapping", "ready")
+        pipe.logger.warning("%s rejected %s: %s", "sidecar-1", "Cluster", "no port")
+        pipe.now += SAME_SECONDS / 61
+    pipe.logger.warning("%s is gone", "m/other")
+    pipe.now += SAME_SECONDS
+    pipe.logger.info("the next minute")
+    lines = pipe.lines()
+    assert lines.count("m/flapping is gone") == SAME
+    assert lines.count("m/other is gone") == 1
+    assert lines.count("sidecar-1 rejected Cluster: no port") == SAME
+    assert f"… and {60 - SAME} times more: m/flapping is ready" in lines
+    assert len(lines) == 3 * SAME + 1 + 3 + 1
+
+
+def test_what_is_the_same_does_not_use_up_what_is_alike(pipe: Pipe) -> None:
+    for _ in range(ALIKE * 2):
+        pipe.logger.info("%s is gone", "m/flapping")
+    pipe.logger.info("%s is gone", "m/other")
+    assert "m/other is gone" in pipe.lines()
 
 
 def test_every_change_that_somebody_made_is_written(pipe: Pipe) -> None:

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
-from tests.certificates import Authority, Leaf
+from tests.certificates import WEAK, Authority, Leaf
 from tests.forked import Forked
 from tests.processes import _end, free_port, until
 
@@ -106,13 +106,15 @@ async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -
         ("none", "admin.tls: certificate tls/api.pem cannot be read: No such file or directory"),
         ("expired", "admin.tls: certificate expired at "),
         ("mixed", "admin.tls: key does not belong to the certificate"),
+        ("weak", "admin.tls: key must be RSA of 2048 bits or more, P-256 or P-384"),
     ],
 )
 async def test_certificates_that_cannot_be_used_are_said_at_the_start(
     tmp_path: Path, broken: str, why: str
 ) -> None:
     expired = CA.leaf([ALICE], begins=-100, ends=-10)
-    path, _ = config_in(tmp_path, expired if broken == "expired" else CA.server())
+    shown = {"expired": expired, "weak": WEAK}.get(broken) or CA.server()
+    path, _ = config_in(tmp_path, shown)
     if broken == "none":
         (tmp_path / "tls" / "api.pem").unlink()
     if broken == "mixed":

@@ -10,7 +10,7 @@ from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.secret_sources import SecretSource
-from tests.certificates import DOMAIN, HOUR, Authority
+from tests.certificates import DAY, DOMAIN, Authority
 from tests.processes import Envoy, free_port, started_envoy
 
 
@@ -19,7 +19,7 @@ def pool_id(name: str) -> str:
     return f"spiffe://{DOMAIN}/pool/{name}"
 
 
-def install(authority: Authority, folder: Path, uri: str, ends: float = HOUR) -> SecretSource:
+def install(authority: Authority, folder: Path, uri: str, ends: float = DAY) -> SecretSource:
     """Put a leaf of this name and its root into a folder, in place of what was there.
 
     Returns:

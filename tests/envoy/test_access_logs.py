@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,8 +34,8 @@ async def control_plane(
     """A control plane in this process, to look into."""
     made: list[Plane] = []
 
-    def remembered(now: float) -> Plane:
-        made.append(Plane(now))
+    def remembered(*arguments: Any) -> Plane:
+        made.append(Plane(*arguments))
         return made[0]
 
     monkeypatch.setattr(app, "Plane", remembered)

@@ -286,11 +286,11 @@ async def test_another_root_takes_the_place_of_the_first_without_a_failed_reques
             async def has_roots() -> bool:
                 return await envoy.stat(updates) > before
 
-            world.ca.rotate(DOMAIN, time.time())
+            world.ca.rotate(time.time())
             world.show()
             await until("Envoy trusts both roots", has_roots)
             assert len(world.certificates) == 1, "trust comes before the new leaf"
-            world.ca.rotate(DOMAIN, time.time())
+            world.ca.rotate(time.time())
 
             async def is_reissued() -> bool:
                 return len(world.certificates) == 2
@@ -298,7 +298,7 @@ async def test_another_root_takes_the_place_of_the_first_without_a_failed_reques
             await until("a leaf of the new intermediate is shown", is_reissued)
             world.show()
             before = await envoy.stat(updates)
-            world.ca.rotate(DOMAIN, time.time())
+            world.ca.rotate(time.time())
             await until("Envoy trusts the new root alone", has_roots)
             for _ in range(20):
                 assert await envoy.post("peer") == 200

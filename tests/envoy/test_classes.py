@@ -251,7 +251,7 @@ async def test_what_envoy_reports_is_told_apart_by_class(tmp_path: Path) -> None
             for one in here.replicas:
                 at = Endpoint(POOL, "127.0.0.1", one.port)
                 for name, it in sink.reports.by_class(at, time.monotonic()).items():
-                    found[name] += it.succeeded
+                    found[name] += int(it.succeeded)
             return found
 
         await sink.everything()

@@ -113,7 +113,8 @@ async def test_where_envoy_sees_another_health_than_the_control_plane_all_say_so
                 return await envoy.healthy("p") == {"r"}
 
             await until("Envoy takes the replica for well", is_well)
-            assert await envoy.stat("hds_delegate.errors") == 0
+            # It may have asked before there was an answer.
+            errors = await envoy.stat("hds_delegate.errors")
             fake.refused = "envoy"
 
             async def is_said() -> bool:
@@ -132,3 +133,4 @@ async def test_where_envoy_sees_another_health_than_the_control_plane_all_say_so
                 return not found and not told and float(count) == 0
 
             await until("nobody says so any more", is_over)
+            assert await envoy.stat("hds_delegate.errors") == errors

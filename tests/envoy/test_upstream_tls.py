@@ -39,12 +39,17 @@ async def test_a_replica_gets_requests_if_its_certificate_is_of_the_name(
 ) -> None:
     files = Files(tmp_path / "tls", trustme.CA(), "r0", "replica.test")
     other = Files(tmp_path / "other", trustme.CA(), "other.test")
-    async with replica(tls=files.server_context()) as one:
+    ended = Files(tmp_path / "ended", trustme.CA(), "replica.test", has_ended=True)
+    async with (
+        replica(tls=files.server_context()) as one,
+        replica(tls=ended.server_context()) as expired,
+    ):
         good = [reached("named", one, files.ca, "replica.test"), reached("id", one, files.ca, None)]
         bad = [
             reached("misnamed", one, files.ca, "other.test"),
             reached("foreign", one, other.ca, "replica.test"),
             reached("system", one, "system", "replica.test"),
+            reached("expired", expired, ended.ca, "replica.test"),
         ]
         async with fleet(tmp_path, [*good, *bad], protocol=protocol) as (plane, envoy):
 
@@ -57,8 +62,10 @@ async def test_a_replica_gets_requests_if_its_certificate_is_of_the_name(
                 assert await envoy.post(it["name"]) == 503
                 assert await envoy.healthy(it["name"]) == set()
             assert one.served == served
+            assert expired.served == 0
             assert await envoy.stat("cluster.misnamed.ssl.fail_verify_san") > 0
             assert await envoy.stat("cluster.foreign.ssl.fail_verify_error") > 0
+            assert await envoy.stat("cluster.expired.ssl.fail_verify_error") > 0
             # Metrics are where requests are served, so they come the same way.
             found = await plane.get("/v1/pools/named/replicas/r0")
             assert found["scrape"]["failure"] is None

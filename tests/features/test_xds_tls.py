@@ -36,7 +36,7 @@ from controlplane.xds import (
     server,
 )
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
-from tests.certificates import Authority, Leaf, node
+from tests.certificates import DAY, Authority, Leaf, node
 from tests.features.xds import Envoy, FixedCatalog, Plane, serving, until
 from tests.processes import DEADLINE
 from tests.xds.access_logs import entry, logs
@@ -223,7 +223,7 @@ async def test_a_certificate_that_names_no_node_is_refused(
     ("leaf", "why"),
     [
         (CA.node("sidecar-1", begins=-100, ends=-10), "certificate has expired"),
-        (CA.node("sidecar-1", begins=1000, ends=2000), "certificate is not yet valid"),
+        (CA.node("sidecar-1", begins=DAY, ends=2 * DAY), "certificate is not yet valid"),
         (OTHER_CA.node("sidecar-1"), "unable to get local issuer certificate"),
         (None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
     ],
@@ -273,10 +273,9 @@ async def test_a_stream_ends_when_its_certificate_does() -> None:
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
         reports = await asks(opened, LOAD_REPORTING, "sidecar-1")
-        now[0] += 10_000
+        now[0] += 2 * DAY
         assert "has expired" in await stream.details()
         assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
-        await reports.write(load_report("sidecar-1", "a"))
         assert await reports.code() is grpc.StatusCode.UNAUTHENTICATED
         assert not any(it.loads for it in sink.loads)
 
@@ -289,8 +288,30 @@ async def test_a_revoked_node_loses_its_stream() -> None:
         channel(plane) as opened,
     ):
         stream = await asks(opened, SERVICES[0].name, "sidecar-1")
-        security.admission.revoked = lambda identity: identity.node == "sidecar-1"
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
         assert "is revoked" in await stream.details()
+
+
+@pytest.mark.parametrize("service", [LOAD_REPORTING, HEALTH_DISCOVERY, ACCESS_LOGS])
+async def test_a_revoked_node_that_says_nothing_more_loses_its_reporting_streams(
+    service: str,
+) -> None:
+    security, sink = tls(), Sink()
+    async with (
+        asyncio.timeout(DEADLINE),
+        serving(A, tls=security, write_timeout=0.2, loads=sink, health=sink, samples=sink) as plane,
+        channel(plane) as opened,
+    ):
+        if service == ACCESS_LOGS:
+            stream: Any = opened.stream_unary(f"/{service}/StreamAccessLogs")()
+            sample = Sample("a", "", "10.0.0.1", 1, 1, 0.1, 200)
+            await stream.write(bytes(logs(entry(sample), node="sidecar-1")))
+            await until(lambda: bool(sink.samples))
+        else:
+            stream = await asks(opened, service, "sidecar-1")
+        security.admission.revoked = lambda name, _serial: name == node("sidecar-1")
+        assert "is revoked" in await stream.details()
+        assert await stream.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def shown(plane: Plane) -> bytes | None:

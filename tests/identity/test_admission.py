@@ -5,7 +5,7 @@ import time
 import pytest
 
 from controlplane.identity import Admission, Identity, NotAdmittedError, longest_match
-from tests.certificates import HOUR, Authority, node
+from tests.certificates import DAY, Authority, node
 
 CA = Authority()
 NOW = time.time()
@@ -25,7 +25,7 @@ def refusal(*uris: str, admission: Admission | None = None, now: float = NOW) ->
 def test_a_node_is_who_its_only_uri_says() -> None:
     found = identify(node("sidecar-1"))
     assert (found.node, found.spiffe_id) == ("sidecar-1", node("sidecar-1"))
-    assert found.expires == pytest.approx(NOW + HOUR, abs=60)
+    assert found.expires == pytest.approx(time.time() + DAY, abs=60)
     assert found.pools is None
 
 
@@ -39,6 +39,10 @@ def test_a_node_is_who_its_only_uri_says() -> None:
         ("spiffe://plimsoll.local/pool/a",),
         ("spiffe://plimsoll.local/node/",),
         ("spiffe://plimsoll.local/node/a/b",),
+        ("spiffe://plimsoll.local/node/a b",),
+        ("spiffe://plimsoll.local/node/a\n2026 INFO b connected",),
+        ("spiffe://plimsoll.local/node/a?b",),
+        ("spiffe://plimsoll.local/node/a%2Fb",),
         ("spiffe://plimsoll.local.elsewhere/node/a",),
         ("https://plimsoll.local/node/a",),
     ],
@@ -54,14 +58,14 @@ def test_what_is_no_certificate_identifies_nobody() -> None:
 
 
 def test_an_expired_certificate_is_refused_and_a_resumed_session_is_named() -> None:
-    assert "has expired" in refusal(node("a"), now=NOW + 2 * HOUR)
+    assert "has expired" in refusal(node("a"), now=NOW + 2 * DAY)
     with pytest.raises(NotAdmittedError, match=r"expired; its TLS session is resumed"):
-        Admission("plimsoll.local").identify(CA.node("a").certificate, NOW + 2 * HOUR, resumed=True)
+        Admission("plimsoll.local").identify(CA.node("a").certificate, NOW + 2 * DAY, resumed=True)
 
 
 def test_a_revoked_certificate_is_refused() -> None:
     admission = Admission("plimsoll.local")
-    admission.revoked = lambda identity: identity.node == "a"
+    admission.revoked = lambda name, _serial: name == node("a")
     assert "is revoked" in refusal(node("a"), admission=admission)
     assert identify(node("b"), admission=admission).node == "b"
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.plane import Probe, Readiness, State
-from controlplane.plane.readiness import UNREACHABLE_SECONDS
+from controlplane.plane.readiness import UNREACHABLE_SECONDS, Health
 
 NEW = Readiness(State.STARTING, since=0.0)
 READY = NEW.after(Probe.HEALTHY, 1.0)
@@ -96,3 +97,40 @@ def test_who_served_before_us_and_does_not_answer_our_first_probe_in_time_is_war
     known = Readiness(State.GONE, since=-math.inf)
     assert known.after(Probe.UNREACHABLE, 0.0).after(Probe.HEALTHY, 0.5).ready_since is None
     assert known.after(Probe.REFUSED, 0.0).after(Probe.HEALTHY, 0.5).ready_since == 0.5
+
+
+def health_after(*probes: Probe, thresholds: tuple[int, int] = (2, 1)) -> bool:
+    """Whether a replica is well after these, by how many say that it is not, and that it is."""
+    unhealthy, healthy = thresholds
+    settings = HealthCheckSettings(unhealthy_threshold=unhealthy, healthy_threshold=healthy)
+    found = Health()
+    for probe in probes:
+        found = found.after(probe, settings)
+    return found.is_well
+
+
+@pytest.mark.parametrize("probe", [Probe.UNHEALTHY, Probe.UNREACHABLE])
+def test_a_replica_is_ill_once_enough_checks_in_a_row_fail(probe: Probe) -> None:
+    assert health_after(probe)
+    assert not health_after(probe, probe)
+    assert health_after(probe, Probe.HEALTHY, probe)
+    assert health_after(probe, probe, thresholds=(3, 1))
+
+
+def test_a_replica_where_nobody_listens_is_ill_at_once() -> None:
+    assert not health_after(Probe.REFUSED)
+
+
+@pytest.mark.parametrize("before", [(), (Probe.REFUSED,)])
+def test_a_certificate_that_only_we_may_not_trust_says_nothing_of_a_replicas_health(
+    before: tuple[Probe, ...],
+) -> None:
+    assert health_after(*before, *[Probe.UNTRUSTED] * 5) is health_after(*before)
+
+
+def test_an_ill_replica_is_well_once_enough_checks_in_a_row_succeed() -> None:
+    assert health_after(Probe.REFUSED, Probe.HEALTHY)
+    assert not health_after(Probe.REFUSED, Probe.HEALTHY, thresholds=(2, 2))
+    well = Probe.HEALTHY
+    assert not health_after(Probe.REFUSED, well, Probe.UNHEALTHY, well, thresholds=(2, 2))
+    assert health_after(Probe.REFUSED, well, well, thresholds=(2, 2))

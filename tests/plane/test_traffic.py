@@ -10,7 +10,7 @@ from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
 from controlplane.telemetry import profile_of, read
-from controlplane.telemetry.load import Endpoint, Load
+from controlplane.telemetry.load import Endpoint, InLocality, Load
 from tests.fleet.fleets import without_pool
 from tests.plane.test_plane import reading
 
@@ -267,3 +267,19 @@ def test_counts_of_another_source_are_not_requests_of_this_second(counted: float
     assert before is not None
     assert after is not None
     assert after < 2 * max(before, 100.0)
+
+
+def test_what_grpc_clients_report_of_a_tier_is_shared_out_to_its_replicas() -> None:
+    plane = serving("none")
+    plane.decide(0.5)
+    told = {it.id: it.tier for it in plane.catalog.pools["p"].members}
+    assert told["fast"] == told["slow"]
+    tier, other = InLocality("p", "", "", told["fast"]), InLocality("p", "", "", "no such")
+    found = plane.by_replica({tier: Load(3, 1, 2), other: Load(9, 9, 9)})
+    assert found == {FAST: Load(1.5, 0.5, 1, is_own=False), SLOW: Load(1.5, 0.5, 1, is_own=False)}
+    plane.reported("grpc", found, 1.0, 1.0)
+    assert plane.report("p", "fast", 1.0).in_flight == 1
+
+
+def test_what_they_report_of_a_pool_that_has_gone_is_dropped() -> None:
+    assert serving("none").by_replica({InLocality("q", "", "", "tier-1"): Load(1, 0, 1)}) == {}

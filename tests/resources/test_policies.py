@@ -79,7 +79,6 @@ def config(pool: Pool, name: str, kind: type[betterproto2.Message]) -> betterpro
     ("policy", "name", "kind"),
     [
         ("round-robin", "round_robin", round_robin_v3.RoundRobin),
-        ("ring-hash", "ring_hash", ring_hash_v3.RingHash),
         ("maglev", "maglev", maglev_v3.Maglev),
     ],
 )
@@ -87,6 +86,11 @@ def test_a_policy_is_envoys_extension_of_that_name_as_envoy_has_it(
     policy: Policy, name: str, kind: type[betterproto2.Message]
 ) -> None:
     assert config(pool_with(policy), name, kind) == kind()
+
+
+def test_a_ring_says_the_hash_that_envoy_defaults_to_and_grpc_demands() -> None:
+    expected = ring_hash_v3.RingHash(hash_function=ring_hash_v3.RingHashHashFunction.XX_HASH)
+    assert config(pool_with("ring-hash"), "ring_hash", ring_hash_v3.RingHash) == expected
 
 
 def test_errors_that_a_replica_reports_count_as_utilisation() -> None:

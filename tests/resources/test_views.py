@@ -316,3 +316,16 @@ def test_files_that_a_gateway_cannot_read_are_refused(tls: object, sentence: str
 
 def test_a_sidecar_terminates_tls_as_its_pools_say() -> None:
     assert "is for gateways" in refusal({"tls": TLS})
+
+
+def test_a_grpc_client_sees_pools_and_listens_nowhere() -> None:
+    found = View.of({"plimsoll": {"pools": ["p"]}}, Place("eu", "a"), is_grpc=True)
+    assert found == View(("p",), place=Place("eu", "a"), is_grpc=True) != View(("p",))
+    for wanted in (
+        {"listen": {"p": "127.0.0.1:1"}},
+        {"role": "gateway", "listen": {"*": "127.0.0.1:1"}},
+    ):
+        with pytest.raises(ValueError, match="a gRPC client listens nowhere"):
+            View.of({"plimsoll": wanted}, is_grpc=True)
+    with pytest.raises(ValueError, match=r"plimsoll\.identity is for Envoys"):
+        View.of({"plimsoll": {"identity": {"source": "ads"}}}, is_grpc=True)

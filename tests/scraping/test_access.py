@@ -136,7 +136,7 @@ async def test_http_and_https_are_told_apart(tmp_path: Path) -> None:
         (b"two words", "token must hold one line of printing characters"),
         (b"a\r\nX-Other: b", "token must hold one line of printing characters"),
         (b"\xff", "token is not UTF-8 text"),
-        (b"x" * (accesses.MOST + 1), "token is longer than 1 MiB"),
+        (b"x" * (accesses.MOST + 1), "token cannot be read: it is longer than 1048576 bytes"),
     ],
 )
 def test_a_file_that_holds_no_token_is_named(
@@ -152,7 +152,7 @@ def test_a_file_that_holds_no_token_is_named(
 def test_whatever_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
     access = Access(AccessSettings(bearer_file="token"), tmp_path)
-    with pytest.raises(AccessError, match="token is no file"):
+    with pytest.raises(AccessError, match="token cannot be read: it is a pipe"):
         _ = access.header
 
 
@@ -171,6 +171,15 @@ def test_certificates_that_are_none_are_named(tmp_path: Path) -> None:
     access = Access(AccessSettings(scheme="https", ca_file="ca.pem"), tmp_path)
     with pytest.raises(AccessError, match=r"ca_file ca\.pem holds no certificate"):
         _ = access.context
+
+
+async def test_text_beside_certificates_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    said = {"scheme": "https", "ca_file": "bundle.pem", "bearer_file": "token"}
+    async with serving(guarded("Bearer s3cret"), tmp_path) as port:
+        for text in ("Főtanúsítvány".encode(), b"f\xfcr alle"):
+            (tmp_path / "bundle.pem").write_bytes(b"# " + text + b"\n" + CERTIFICATE.encode())
+            assert await asked(port, tmp_path, **said) == GOOD
 
 
 async def test_a_connection_is_made_anew_after_a_minute_so_that_other_processes_answer() -> None:

@@ -71,12 +71,17 @@ async def test_what_is_not_trusted_is_logged_once_with_the_reason(
 ) -> None:
     files = Files(tmp_path / "tls", trustme.CA(), "replica.test")
     others = Files(tmp_path / "others", trustme.CA(), "replica.test")
-    async with replica(tls=files.server_context()) as one:
-        for said, why in (
-            (upstream(files), "not valid for 'r0'"),
-            (upstream(others, "replica.test"), "unable to get local issuer"),
-            ({"tls": {"ca": "system", "server_name": "replica.test"}}, "unable to get local"),
-            ({"tls": {"ca": str(tmp_path / "none"), "server_name": "a"}}, "cannot be read"),
+    ended = Files(tmp_path / "ended", trustme.CA(), "replica.test", has_ended=True)
+    async with (
+        replica(tls=files.server_context()) as valid,
+        replica(tls=ended.server_context()) as expired,
+    ):
+        for one, said, why in (
+            (valid, upstream(files), "not valid for 'r0'"),
+            (valid, upstream(others, "replica.test"), "unable to get local issuer"),
+            (valid, {"tls": {"ca": "system", "server_name": "replica.test"}}, "unable to get"),
+            (valid, {"tls": {"ca": str(tmp_path / "none"), "server_name": "a"}}, "cannot be read"),
+            (expired, upstream(ended, "replica.test"), "certificate has expired"),
         ):
             caplog.clear()
             with caplog.at_level(logging.WARNING):

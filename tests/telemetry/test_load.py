@@ -1,16 +1,17 @@
 """Load reports: what all Envoys together have at a replica, and what one of them can do to it."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.telemetry.arrivals import MOST_COUNTED
+from controlplane.telemetry.consensus import TIMES
 from controlplane.telemetry.load import (
     FORGOTTEN,
     STEP,
-    TIMES,
     ClassLoad,
     Endpoint,
     Load,
@@ -379,3 +380,39 @@ def test_what_a_place_sent_is_kept_when_its_envoys_connect_anew_but_not_of_any_n
         reports.record(number, {A: Load(1, 0, 0)}, 1.0, 1.0)
         reports.gone(number, 2.0)
     assert 1 < len(reports.arrivals.of("p")) <= MOST_COUNTED + 1
+
+
+def test_an_even_part_of_what_several_replicas_had_says_of_none_that_it_fails() -> None:
+    reports = LoadReports()
+    for second in range(1, 11):
+        reports.record("grpc", {A: Load(8, 12, 4).part(2)}, 1.0, float(second))
+    assert reports.failing(A, 10.0) is None
+    assert reports.in_flight(A, 10.0) == 2
+    window = reports.window(A)
+    assert window is not None
+    assert window.error_fraction == pytest.approx(0.6)
+    assert window.rate == pytest.approx(4.0)
+
+
+def test_all_of_what_one_replica_had_says_whether_it_fails() -> None:
+    reports = LoadReports()
+    reports.record("grpc", {A: Load(8, 12, 4).part(1)}, 1.0, 1.0)
+    found = reports.failing(A, 1.0)
+    assert found is not None
+    assert found.part == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("envoys", "rate"), [(12, 0.2), (50, 0.1), (50, 0.5)])
+def test_envoys_with_few_requests_each_differ_by_chance_and_are_believed(
+    envoys: int, rate: float
+) -> None:
+    reports, draw = LoadReports(), random.Random(1)  # noqa: S311
+    ended = 0
+    for second in range(120):
+        for envoy in range(envoys):
+            came = sum(draw.random() < rate / 10 for _ in range(10))
+            ended += came
+            reports.record(envoy, {A: Load(came, 0, 0)}, 1.0, float(second))
+    window = reports.window(A)
+    assert window is not None
+    assert 0.97 * ended <= window.count <= ended

@@ -126,3 +126,19 @@ def test_a_claim_that_is_no_version_of_ours_is_not_kept() -> None:
     client.request(held={"a": "x" * (MAX_VERSION_LENGTH + 1)})
     assert mark.cache_info() == kept
     assert client.accept().resources == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "view"),
+    [
+        ("gRPC Go", View(is_grpc=True)),
+        ("gRPC Java", View(is_grpc=True, ejects=False)),
+        ("gRPC C-core linux", View(is_grpc=True)),
+        ("envoy", View()),
+        ("my gRPC", View()),
+    ],
+)
+def test_a_grpc_client_is_known_by_the_name_of_its_program(user_agent: str, view: View) -> None:
+    stream = Stream(Delta())
+    stream.apply(DeltaRequest(CLUSTER, replace(ENVOY, user_agent=user_agent)), 0.0)
+    assert stream.view == view

@@ -10,16 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.telemetry.load import Endpoint, Failing, Load, LoadReports
+from controlplane.resources.views import View
+from controlplane.telemetry.load import Endpoint, Failing, InLocality, Load, LoadReports
 from controlplane.xds import ProtocolError
 from controlplane.xds import reports as load_stats
 from controlplane.xds.reports import (
     MAX_IN_PROGRESS,
     MAX_REQUESTS_PER_SECOND,
+    LoadStats,
     decode_load_stats,
     encode_load_stats_response,
 )
 
+OWN = st.sampled_from([True])
 COUNTS = st.integers(0, 1000)
 ENDPOINTS = st.builds(
     Endpoint, st.sampled_from("pq"), st.sampled_from(["10.0.0.1", "::1"]), st.integers(1, 65535)
@@ -30,9 +33,9 @@ def stats(endpoint: Endpoint, load: Load) -> endpoint_v3.UpstreamEndpointStats:
     address = core_v3.SocketAddress(address=endpoint.host, port_value=endpoint.port)
     return endpoint_v3.UpstreamEndpointStats(
         address=core_v3.Address(socket_address=address),
-        total_successful_requests=load.succeeded,
-        total_error_requests=load.failed,
-        total_requests_in_progress=load.in_progress,
+        total_successful_requests=int(load.succeeded),
+        total_error_requests=int(load.failed),
+        total_requests_in_progress=int(load.in_progress),
         total_issued_requests=7,
     )
 
@@ -61,7 +64,13 @@ def request(
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(ENDPOINTS, st.builds(Load, COUNTS, COUNTS, COUNTS, st.just({})), max_size=5))
+@given(
+    st.dictionaries(
+        ENDPOINTS,
+        st.builds(Load, COUNTS, COUNTS, COUNTS, st.just({}), is_own=OWN),
+        max_size=5,
+    )
+)
 def test_a_report_is_read_as_betterproto2_writes_it(loads: dict[Endpoint, Load]) -> None:
     found = decode_load_stats(bytes(request([*loads.items()], 2.5)), first=True)
     assert found.loads == loads
@@ -76,6 +85,44 @@ def test_a_node_that_is_repeated_is_not_even_looked_at() -> None:
 
 def test_the_node_is_read_once() -> None:
     assert decode_load_stats(bytes(request([])), first=False).node is None
+
+
+def of_localities(*loads: tuple[str, Load]) -> load_stats.LoadStats:
+    """What is read of a report as gRPC makes it, of these sub-zones."""
+    localities = [
+        endpoint_v3.UpstreamLocalityStats(
+            locality=core_v3.Locality(region="eu", zone="a", sub_zone=sub_zone),
+            total_successful_requests=int(load.succeeded),
+            total_error_requests=int(load.failed),
+            total_requests_in_progress=int(load.in_progress),
+        )
+        for sub_zone, load in loads
+    ]
+    cluster = endpoint_v3.ClusterStats(cluster_name="p:c", upstream_locality_stats=localities)
+    message = load_stats_v3.LoadStatsRequest(cluster_stats=[cluster])
+    return decode_load_stats(bytes(message), first=False)
+
+
+def test_localities_without_endpoints_are_told_apart_as_grpc_reports_them() -> None:
+    found = of_localities(("tier-1", Load(1, 2, 3)), ("tier-2", Load(4, 5, 6)))
+    assert found.loads == {}
+    assert found.localities == {
+        InLocality("p:c", "eu", "a", "tier-1"): Load(1, 2, 3),
+        InLocality("p:c", "eu", "a", "tier-2"): Load(4, 5, 6),
+    }
+
+
+def test_what_is_counted_for_endpoints_is_not_counted_again_for_their_locality() -> None:
+    loads = [(Endpoint("p", "10.0.0.1", 1), Load(1, 2, 3))]
+    assert decode_load_stats(bytes(request(loads)), first=True).localities == {}
+
+
+def test_localities_have_the_limits_of_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProtocolError, match=r"INVALID_ARGUMENT.*more than there can be"):
+        of_localities(("tier-1", Load(0, 0, MAX_IN_PROGRESS + 1)))
+    monkeypatch.setattr(load_stats, "MAX_LOAD_ENDPOINTS", 2)
+    with pytest.raises(ProtocolError, match=r"RESOURCE_EXHAUSTED.*over 2 endpoints"):
+        of_localities(*((f"tier-{number}", Load(1, 1, 1)) for number in range(3)))
 
 
 def test_a_replica_in_two_localities_is_added_up() -> None:
@@ -142,6 +189,16 @@ def test_every_locality_of_a_cluster_counts() -> None:
     first.upstream_locality_stats += second.upstream_locality_stats
     message = load_stats_v3.LoadStatsRequest(cluster_stats=[first])
     assert {at.port for at in decode_load_stats(bytes(message), first=False).loads} == {1, 2}
+
+
+def test_of_pools_that_a_reporter_is_not_shown_nothing_counts() -> None:
+    loads = {Endpoint(pool, "10.0.0.1", 1): Load(1, 0, 0) for pool in ("p", "q")}
+    localities = {InLocality(it, "eu", "a", ""): Load(1, 0, 0) for it in ("p", "p:bulk", "q")}
+    stats = LoadStats(None, 1.0, loads, localities)
+    assert stats.within(View()) is stats
+    found = stats.within(View(pools=("p",)))
+    assert [at.pool for at in found.loads] == ["p"]
+    assert [at.cluster for at in found.localities] == ["p", "p:bulk"]
 
 
 @settings(max_examples=200, deadline=None)

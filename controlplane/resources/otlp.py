@@ -1,0 +1,138 @@
+"""What an Envoy sends to an OpenTelemetry collector: spans, and records of requests.
+
+No request waits for the collector. While it cannot be reached, Envoy drops what it would have sent.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+
+import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
+import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
+import envoy_data_plane.envoy.config.core.v3 as core_v3
+import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
+import envoy_data_plane.envoy.config.trace.v3 as trace_v3
+import envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 as otlp_log_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.envoy.extensions.request_id.uuid.v3 as uuid_v3
+import envoy_data_plane.envoy.extensions.tracers.opentelemetry.samplers.v3 as samplers_v3
+import envoy_data_plane.envoy.extensions.upstreams.http.v3 as http_v3
+import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
+import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
+
+from controlplane.config import OtlpSettings
+from controlplane.resources.addresses import socket_address
+from controlplane.resources.resource import CLUSTER, Resource
+
+COLLECTOR: Final = "_otlp"
+"""The name of the collector's cluster. No pool can have it."""
+
+SERVICE: Final = "plimsoll-envoy"
+"""The name of the service in spans; ``node_id`` among their attributes says which Envoy."""
+
+_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@lru_cache(maxsize=16)
+def collector(settings: OtlpSettings) -> Resource:
+    """Encode the cluster of the collector."""
+    address = settings.address
+    there = endpoint_v3.LbEndpoint(endpoint=endpoint_v3.Endpoint(address=socket_address(address)))
+    options = http_v3.HttpProtocolOptions(
+        explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=core_v3.Http2ProtocolOptions()
+        )
+    )
+    kinds, families = cluster_v3.ClusterDiscoveryType, cluster_v3.ClusterDnsLookupFamily
+    message = cluster_v3.Cluster(
+        name=COLLECTOR,
+        type=kinds.STATIC if address.ip is not None else kinds.STRICT_DNS,
+        # By default only IPv6 is used where a name has both.
+        dns_lookup_family=families.AUTO if address.ip is not None else families.ALL,
+        connect_timeout=timedelta(seconds=1),
+        load_assignment=endpoint_v3.ClusterLoadAssignment(
+            cluster_name=COLLECTOR,
+            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
+        ),
+        typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(options)},
+    )
+    return Resource.of(CLUSTER, COLLECTOR, bytes(message))
+
+
+def tracing(settings: OtlpSettings) -> hcm_v3.HttpConnectionManagerTracing:
+    """Make the part of a connection manager that sends spans: of each request, and of each try."""
+    config = trace_v3.OpenTelemetryConfig(
+        grpc_service=_service(), service_name=SERVICE, sampler=_sampler(settings.sampling)
+    )
+    return hcm_v3.HttpConnectionManagerTracing(
+        spawn_upstream_span=True,
+        provider=trace_v3.TracingHttp(
+            name="envoy.tracers.opentelemetry",
+            typed_config=protobuf.Any.pack(config),
+        ),
+    )
+
+
+def _sampler(percent: float) -> core_v3.TypedExtensionConfig:
+    """Do as the traceparent of a request says, and draw by the trace's id where it brings none."""
+    drawn = samplers_v3.TraceIdRatioBasedSamplerConfig(
+        sampling_percentage=type_v3.FractionalPercent(
+            numerator=round(percent * 100),
+            denominator=type_v3.FractionalPercentDenominatorType.TEN_THOUSAND,
+        )
+    )
+    wrapped = core_v3.TypedExtensionConfig(
+        name="envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
+        typed_config=protobuf.Any.pack(drawn),
+    )
+    return core_v3.TypedExtensionConfig(
+        name="envoy.tracers.opentelemetry.samplers.parent_based",
+        typed_config=protobuf.Any.pack(
+            samplers_v3.ParentBasedSamplerConfig(wrapped_sampler=wrapped)
+        ),
+    )
+
+
+def request_ids() -> hcm_v3.RequestIdExtension:
+    """Make the part of a connection manager beside `tracing` that leaves request ids alone.
+
+    By default Envoy writes into a request's id whether the request is traced, and draws by the id,
+    too: an application would not find its own id in a log, and one whose ids are no UUIDs would
+    never be traced.
+    """
+    return hcm_v3.RequestIdExtension(
+        typed_config=protobuf.Any.pack(
+            uuid_v3.UuidRequestIdConfig(use_request_id_for_trace_sampling=False)
+        )
+    )
+
+
+def record_log(fields: Mapping[str, str]) -> accesslog_v3.AccessLog:
+    """Make a log that sends a record of every request.
+
+    Args:
+        fields: The attributes of a record by name, each with Envoy's format of its value.
+    """
+    attributes = [
+        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=it))
+        for key, it in fields.items()
+    ]
+    body = f"{fields['method']} {fields['path']} {fields['status']}"
+    config = otlp_log_v3.OpenTelemetryAccessLogConfig(
+        grpc_service=_service(),
+        log_name=SERVICE,
+        body=otlp_v1.AnyValue(string_value=body),
+        attributes=otlp_v1.KeyValueList(values=attributes),
+    )
+    return accesslog_v3.AccessLog(
+        name="envoy.access_loggers.open_telemetry", typed_config=protobuf.Any.pack(config)
+    )
+
+
+def _service() -> core_v3.GrpcService:
+    return core_v3.GrpcService(
+        envoy_grpc=core_v3.GrpcServiceEnvoyGrpc(cluster_name=COLLECTOR),
+        timeout=timedelta(seconds=5),
+    )

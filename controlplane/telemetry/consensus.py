@@ -1,0 +1,144 @@
+"""How far each Envoy is believed of what it counts at a replica: one may be stuck, or lie.
+
+Of three and more, the one in the middle says what is usual there, and the others are held to it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median, median_low
+from typing import Final, NamedTuple
+
+FEW: Final = 3
+"""Below so many reporters there is no majority that could say who of them is wrong."""
+TIMES: Final = 4.0
+"""How many times as long as in the median its requests may take by one reporter's count."""
+HELD: Final = 1.5
+"""How many times as much as the one in the middle, or as little, a reporter counts where shares are
+worked out: of ended requests, and of the seconds that they took."""
+BY_CHANCE: Final = 3.0
+"""Standard errors of its rate over `MEMORY` seconds by which one may count more than the one in the
+middle: Envoys with few requests each differ by chance (Poisson)."""
+MEMORY: Final = 10.0
+"""Seconds over which a reporter's requests are averaged for that: at one moment most of those with
+little traffic have nothing in flight."""
+A_USER: Final = 0.01
+"""Requests per second of an Envoy that counts among those whose middle is taken."""
+A_VOTE: Final = 0.05
+"""Requests lately with which an Envoy has a say in whether a replica fails: those that have sent it
+some, until it was left out, still have one when it comes back."""
+_LEAST: Final = 1e-9
+
+
+@dataclass(slots=True)
+class Reporter:
+    """One Envoy's view of one endpoint.
+
+    Attributes:
+        in_progress: Requests that have not ended.
+        of_classes: Of them those of each class that has a name.
+        until: Seconds of a monotonic clock until which its last report counts.
+        rate: Requests per second that end, over `MEMORY`.
+        busy: Requests in progress, on average over it.
+        ended: Requests that ended lately.
+        failed: Of these.
+    """
+
+    in_progress: float = 0
+    of_classes: Mapping[str, float] = field(default_factory=dict)
+    until: float = -math.inf
+    rate: float = 0.0
+    busy: float = 0.0
+    ended: float = 0.0
+    failed: float = 0.0
+
+    def part(self, usual_rate: float) -> float:
+        """What counts of its requests where shares are worked out."""
+        if self.rate <= 0:
+            return 1.0
+        by_chance = usual_rate + BY_CHANCE * math.sqrt(usual_rate / MEMORY)
+        return min(1.0, max(HELD * usual_rate, by_chance) / self.rate)
+
+    @property
+    def seconds(self) -> float:
+        """What a request takes by its count (Little's law), on average or now if that is more."""
+        in_flight = max(self.in_progress, self.busy)
+        if not in_flight:
+            return 0.0
+        return in_flight / self.rate if self.rate > 0 else math.inf
+
+
+class _Usual(NamedTuple):
+    """What the Envoy in the middle says of a replica; infinite where there is none.
+
+    Attributes:
+        rate: Requests that end per second.
+        seconds: That one takes, on average or now if that is more.
+        on_average: That one takes on average.
+    """
+
+    rate: float
+    seconds: float
+    on_average: float
+
+
+def _usual(recent: Sequence[Reporter]) -> _Usual:
+    """Of all that have requests there."""
+    used = [it for it in recent if it.in_progress or it.rate >= A_USER]
+    if len(used) < FEW:
+        return _Usual(math.inf, math.inf, math.inf)
+    on_average = [it.busy / it.rate if it.rate > 0 else math.inf for it in used]
+    return _Usual(
+        median(it.rate for it in used), median(it.seconds for it in used), median(on_average)
+    )
+
+
+def part_held(reporter: Reporter, recent: Sequence[Reporter]) -> float:
+    """What counts of an Envoy's requests where shares are worked out, 0 to 1."""
+    return reporter.part(_usual(recent).rate)
+
+
+def part_failed(recent: Sequence[Reporter]) -> float | None:
+    """The part of requests that failed lately, by the Envoy in the middle; None: nobody knows."""
+    voters = [it for it in recent if it.ended >= A_VOTE]
+    if len(voters) < max(min(FEW, len(recent)), 1):
+        return None
+    return median_low([it.failed / it.ended for it in voters])
+
+
+def held_in_flight(recent: Sequence[Reporter]) -> float:
+    """Requests in flight, as far as each Envoy is believed where shares are worked out."""
+    usual = _usual(recent)
+    if math.isinf(usual.on_average):
+        return in_flight(recent)
+    held = 0.0
+    for reporter in recent:
+        part = reporter.part(usual.rate)
+        expected = reporter.rate * usual.on_average
+        # Held is the average: what is in flight at one moment varies.
+        least, most = expected / HELD, expected * HELD
+        count = float(reporter.in_progress)
+        if reporter.busy > max(most, _LEAST):
+            count *= most / reporter.busy
+        elif reporter.busy < least:
+            count = max(count, least)
+        held += part * count
+    return held
+
+
+def counted(recent: Sequence[Reporter]) -> Iterator[tuple[Reporter, float]]:
+    """How much of what each Envoy has in flight counts: each is held to what most of them say.
+
+    A stuck Envoy counts requests that never end, and a lying one says anything: none counts for
+    more than `TIMES` what its requests would come to if they took as long as in the median of all.
+    Where most of them see requests that do not end, none is held: then it is the replica.
+    """
+    seconds = _usual(recent).seconds
+    for reporter in recent:
+        most = math.inf if math.isinf(seconds) else 1 + TIMES * seconds * reporter.rate
+        yield reporter, min(reporter.in_progress, most)
+
+
+def in_flight(recent: Sequence[Reporter]) -> float:
+    """Requests in flight, of all Envoys."""
+    return float(sum(count for _, count in counted(recent)))

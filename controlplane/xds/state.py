@@ -1,0 +1,177 @@
+"""The state of the protocol on one stream: what is subscribed to, sent and answered, by type."""
+
+from typing import Generic, NamedTuple
+
+from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
+from controlplane.resources.snapshot import Revision, Snapshot
+from controlplane.xds.holdings import Outstanding
+from controlplane.xds.node import Node
+from controlplane.xds.ordering import next_up
+from controlplane.xds.protocol import R, TransportProtocol
+from controlplane.xds.subscription import Subscription
+
+
+class Answer(NamedTuple):
+    """One response.
+
+    Attributes:
+        type_url: Of the resources in it.
+        version: That the client is told.
+        body: The encoded response, but for the nonce.
+        changed: How many resources are news.
+        gone: How many names are said not to exist.
+    """
+
+    type_url: str
+    version: str
+    body: bytes
+    changed: int
+    gone: int
+
+
+class StreamState(Generic[R]):
+    """The state of the protocol on one stream.
+
+    Attributes:
+        protocol: The protocol.
+        revision: Of the snapshot that was looked at last.
+        subscriptions: By type URL, in the order of `TYPE_URLS`; to be read only.
+    """
+
+    __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
+
+    def __init__(self, protocol: TransportProtocol[R]) -> None:
+        """Begin before the first request."""
+        self.protocol = protocol
+        self.revision: Revision | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        # By type, those that no other state shares.
+        self._own: set[str] = set()
+        # By type, those that may have something to send. All others need not be looked at.
+        self._active: set[str] = set()
+        self._unanswered = 0
+
+    def copy(self) -> "StreamState[R]":
+        """Copy the state; afterwards neither changes the other's."""
+        other = StreamState(self.protocol)
+        other.revision = self.revision
+        other.subscriptions = self.subscriptions.copy()
+        other._active = self._active.copy()
+        other._unanswered = self._unanswered
+        self._own.clear()
+        return other
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there may be a response to send now."""
+        return any(self.subscriptions[url].has_work for url in self._active)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything that was sent is answered."""
+        return not self._unanswered
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client holds what it wants, with nothing left to send or to answer."""
+        return not self._unanswered and all(
+            subscription.is_settled for subscription in self.subscriptions.values()
+        )
+
+    def is_like(self, other: "StreamState[R]") -> bool:
+        """Whether the two are in the same state, both being settled at the same revision."""
+        return self.subscriptions.keys() == other.subscriptions.keys() and all(
+            subscription.is_like(other.subscriptions[url])
+            for url, subscription in self.subscriptions.items()
+        )
+
+    def request(self, type_url: str, request: R, node: Node) -> None:
+        """Apply what a request wants; what it answers was applied before.
+
+        Raises:
+            ProtocolError: When it wants too much.
+        """
+        if type_url in self.subscriptions:
+            self.protocol.change(self._mine(type_url), request)
+        else:
+            known = self.subscriptions | {type_url: self.protocol.open(type_url, request, node)}
+            self.subscriptions = {url: known[url] for url in TYPE_URLS if url in known}
+            self._own.add(type_url)
+        self._active.add(type_url)
+
+    def answers(self, type_url: str, nonce: str) -> bool:
+        """Whether a request with this nonce answers the response that is under way."""
+        subscription = self.subscriptions.get(type_url)
+        outstanding = subscription.outstanding if subscription else None
+        # discovery.proto: without a nonce a request is no answer, whatever else it says. An old
+        # or unknown nonce answers nothing that still matters; the rest of the request counts.
+        return bool(nonce) and outstanding is not None and nonce == outstanding.nonce
+
+    def acknowledge(self, type_url: str) -> None:
+        """Take note of an ACK of the response of this type that is under way."""
+        subscription = self._mine(type_url)
+        subscription.acknowledge()
+        self._unanswered -= 1
+        if subscription.has_work:
+            self._active.add(type_url)
+
+    def reject(self, type_url: str, message: str) -> tuple[str, ...]:
+        """Take note of a NACK; returns the names that it may be about."""
+        self._unanswered -= 1
+        self._active.add(type_url)
+        return self._mine(type_url).reject(message)
+
+    def next(self, snapshot: Snapshot, nonce: str) -> Answer | None:
+        """Decide what to send now, and count it as sent; None when there is nothing to send.
+
+        Args:
+            snapshot: What the client should hold.
+            nonce: By which the client would answer.
+        """
+        if snapshot.revision is not self.revision:
+            self._mark_dirty(snapshot)
+        for url in [url for url in self._active if not self.subscriptions[url].has_work]:
+            self._active.remove(url)
+        if not self._active:
+            return None
+        for url in self._active:
+            self._mine(url)
+        chosen = next_up(self._active, self.subscriptions, snapshot)
+        if chosen is None:
+            return None
+        url, pending = chosen
+        subscription = self.subscriptions[url]
+        if url == CLUSTER and ENDPOINT in self.subscriptions:
+            # Envoy wants the endpoints of a cluster again whenever it was sent the cluster, even
+            # when it got them before it and by the same version (envoy#13009). A cluster that it
+            # rejected is sent again where it is repeated, and may be taken this time.
+            sent = (resource.name for resource in pending.changed)
+            self._mine(ENDPOINT).resend((*sent, *subscription.nacks.repeated))
+            self._active.add(ENDPOINT)
+        version, body = self.protocol.encode(subscription, pending)
+        subscription.sent(nonce, pending)
+        self._unanswered += 1
+        gone = len(pending.absent) + len(pending.removed)
+        return Answer(url, version, body, len(pending.changed), gone)
+
+    def rename(self, type_url: str, nonce: str) -> None:
+        """Set the nonce by which the client will answer the response of this type under way."""
+        subscription = self._mine(type_url)
+        if subscription.outstanding:
+            contents = subscription.outstanding.contents
+            subscription.outstanding = Outstanding(nonce, dict(contents))
+
+    def _mark_dirty(self, snapshot: Snapshot) -> None:
+        changes = snapshot.changed_since(self.revision)
+        self.revision = snapshot.revision
+        for url in self.subscriptions if changes is None else changes:
+            if url in self.subscriptions:
+                self._mine(url).mark_dirty(None if changes is None else changes[url])
+                self._active.add(url)
+
+    def _mine(self, type_url: str) -> Subscription:
+        """A subscription to be changed, of which no other state knows."""
+        if type_url not in self._own:
+            self.subscriptions[type_url] = self.subscriptions[type_url].copy()
+            self._own.add(type_url)
+        return self.subscriptions[type_url]
