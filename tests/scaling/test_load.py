@@ -26,6 +26,13 @@ def test_a_step_is_not_taken_for_a_ramp_at_any_time_after_it() -> None:
         assert found.forecast(60.0) == pytest.approx(300.0), since
 
 
+def test_a_step_on_a_slow_ramp_adds_no_more_than_the_ramp() -> None:
+    for since in range(1, 20):
+        rates = [100.0 + n + (200.0 if n >= 40 else 0.0) for n in range(40 + since)]
+        found = history_of(*rates)
+        assert found.forecast(60.0) <= found.level + 12.0 + 1e-6, since
+
+
 def test_a_load_that_falls_is_forecast_to_stay() -> None:
     found = history_of(*(500.0 - 5 * n for n in range(40)))
     assert found.forecast(60.0) == found.level
