@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   := $(VENV)/.demo-ready
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test test-grpc unit lint types structure format protos bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
+.PHONY: help demo test test-grpc unit lint types structure format protos dashboards bench-balance bench-failover bench-xds bench-scrape bench-registry bench-mesh clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -61,6 +61,9 @@ format: $(READY)  ## let ruff put the code in order
 
 protos: $(READY)  ## generate controlplane/protos/*_pb2.py from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/*.proto
+
+dashboards: $(READY)  ## build examples/observability/grafana/dashboards from the panels beside it
+	$(BIN)/python -m examples.observability.grafana.build
 
 bench-balance: $(READY)  ## against Envoy, HAProxy, nginx and others, hours (BENCH_ARGS="--lanes 3", "--quick")
 	@$(BIN)/python -m benchmarks.balance $(BENCH_ARGS)

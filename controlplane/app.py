@@ -154,9 +154,15 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
     checks = HealthChecks(plane, xds.grpc_pools, woken.set, scraper.access)
     metrics.streams.show_streams(lambda: xds.streams)
     metrics.streams.show_queue(lambda: xds.streams_waiting)
+    metrics.streams.show_nodes(lambda: xds.nodes_connected, lambda: xds.nodes_rejecting)
     metrics.show_store(
-        lambda: store.failure is None, lambda: store.results, lambda: plane.recovery.is_on
+        lambda: store.failure is None,
+        lambda: store.results,
+        lambda: plane.recovery.is_on,
+        lambda: registry.waiting,
     )
+    if issuer is not None:
+        metrics.certificate("ca", lambda: issuer.content.authority.validity)
 
     def changed(changes: Sequence[Change]) -> None:
         scraper.reconcile(changes)
@@ -192,9 +198,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def decided(seconds: float) -> Iterator[None]:
         metrics.decided(seconds)
+        for name, error in plane.failed_decisions().items():
+            _log.error("Pool %s: no decision could be made", name, exc_info=error)
         for sentence in plane.recovery.news():
             _log.warning("%s", sentence)
         yield from plane.histories.writing()
+        yield from plane.sampling_trends(time.monotonic())
         yield from rest.looking()
 
     asked: list[asyncio.Event] = []
@@ -233,6 +242,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                 ),
                 group.create_task(registry.run(), name="leases"),
                 group.create_task(keeper.run(), name="weights"),
+                group.create_task(metrics.watch_event_loop(), name="event loop"),
             ]
             if issuer is not None:
                 tasks.append(group.create_task(_renew(issuer, xds), name="certificates of nodes"))
@@ -253,10 +263,12 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             if xds_files is not None and xds_tls is not None:
                 looked = metrics.certificates("xds")
                 known = xds_tls.credentials
-                follow = watch_source(xds_files, known, xds.accept, looked, is_asked())
+                take = metrics.following("xds", known, xds.accept)
+                follow = watch_source(xds_files, known, take, looked, is_asked())
                 tasks.append(group.create_task(follow, name="certificates of xDS"))
             if rest_files is not None and rest_credentials is not None:
-                looked, take = metrics.certificates("admin"), rest.accept_credentials
+                looked = metrics.certificates("admin")
+                take = metrics.following("admin", rest_credentials, rest.accept_credentials)
                 follow = watch_source(rest_files, rest_credentials, take, looked, is_asked())
                 tasks.append(group.create_task(follow, name="certificates of the API"))
             try:
@@ -352,19 +364,22 @@ class _Loads:
         self._plane = plane
         self._woken = woken
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         self._plane.reporter_came(reporter, place)
+        self._plane.senders.came(reporter, node, time.monotonic())
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         turns, now = Turns(), time.monotonic()
         loads = self._plane.by_replica(stats.localities) | stats.loads
         for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
+        self._plane.senders.reported(reporter, loads, now)
         if loads:
             self._woken.set()
 
     def left(self, reporter: object) -> None:
         self._plane.reporter_left(reporter, time.monotonic())
+        self._plane.senders.left(reporter)
 
 
 class _Health:

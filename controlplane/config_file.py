@@ -28,7 +28,8 @@ POLL_SECONDS: Final = 0.5
 """Editors and Kubernetes replace files in too many ways for one kind of notification."""
 
 AGAIN: Final = 10
-"""Looks after which a config that was refused is tried again."""
+"""Looks after which what has not changed is tried again: a config that was refused, certificates
+that may have expired."""
 
 Content: TypeAlias = bytes | str
 """What a look at a file found: its bytes, or why it cannot be read."""
@@ -120,7 +121,7 @@ async def watch_source(
     looked: Callable[[str | None], None],
     asked: asyncio.Event | None = None,
 ) -> None:
-    """Have what has changed adopted, until cancelled. What is wrong changes nothing.
+    """Have what has changed adopted, until cancelled. What is wrong or has expired changes nothing.
 
     Args:
         source: The files.
@@ -131,8 +132,10 @@ async def watch_source(
     """
     said: str | None = None
     seen: Sequence[Content] | None = None
+    looks = 0
     async for contents, is_asked in _looks(source.paths, asked or asyncio.Event()):
-        if contents == seen and not is_asked:
+        looks += 1
+        if contents == seen and not is_asked and looks % AGAIN:
             looked(said)
             continue
         seen = contents

@@ -23,6 +23,7 @@ class FakeReplica:
         served: Requests answered.
         service: Seconds that a request takes in one of its slots.
         token_seconds: Where it is given, so long for each token instead, and tokens are counted.
+        queue: Texts that it says wait in it; None: it says nothing.
         lengths: Tokens of the requests answered, if they are counted.
         loaded: Whether its health check answers 200.
         answers: Requests are answered while it is set.
@@ -42,6 +43,7 @@ class FakeReplica:
         self.loaded = loaded
         self.memory: tuple[int, int] | None = None
         self.token_seconds: float | None = None
+        self.queue: int | None = None
         self.lengths: list[int] = []
         self.answers, self.answers_health = asyncio.Event(), asyncio.Event()
         self.answers.set()
@@ -112,6 +114,8 @@ class FakeReplica:
         if self.token_seconds is not None:
             lines.append("# TYPE te_batch_next_tokens histogram")
             lines.append(f"te_batch_next_tokens_sum {sum(self.lengths)}")
+        if self.queue is not None:
+            lines += ["# TYPE te_queue_size gauge", f"te_queue_size {self.queue}"]
         if self.memory is not None:
             for name, value in zip(("used", "total"), self.memory, strict=True):
                 lines.append(f"# TYPE te_gpu_memory_{name}_bytes gauge")

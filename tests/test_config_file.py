@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -336,6 +337,37 @@ async def test_a_config_that_came_through_a_pipe_is_not_read_again(
     assert (here.asked, here.problem, task.done()) == (0, None, False)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_certificate_that_expires_where_it_is_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(config_file, "POLL_SECONDS", 0.01)
+    authority, now = Authority(), [time.time()]
+    monkeypatch.setattr("controlplane.config_file.time.time", lambda: now[0])
+    authority.write(tmp_path)
+    authority.server().write(tmp_path, "api")
+    files = {"certificate": "api.pem", "key": "api-key.pem", "client_ca": "ca.pem"}
+    settings = XdsTlsSettings.model_validate(files)
+    source = tls_source("xds.tls", settings, tmp_path, lambda _: None)
+    known = source.read()
+    said: list[str | None] = []
+    adopted: list[Credentials] = []
+    task = asyncio.create_task(watch_source(source, known, adopted.append, said.append))
+    try:
+        async with asyncio.timeout(30):
+            while not said:
+                await asyncio.sleep(0.01)
+            assert not any(said)
+            now[0] = 1e11
+            while not any(said):
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+    assert not adopted
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "xds.tls: certificate expired at " in record.getMessage()
 
 
 async def test_certificates_that_cannot_be_served_with_keep_the_old_ones(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ _OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/
 """Orchestrators have no token, and browsers send none by themselves. These answers reveal nothing
 about this control plane. A node that joins has a token of another kind."""
 
+PAGE_FILES: Final = "page/"
+"""The files of the page at `/`, which are as open."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -67,7 +70,7 @@ def guard(
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _OPEN:
+        if request.path not in _OPEN and not request.path.startswith(f"/{PAGE_FILES}"):
             known = tokens()
             if known or certificates:
                 request[_SENDER] = _known(request, known, certificates)

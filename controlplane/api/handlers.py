@@ -1,5 +1,6 @@
 """Handle every operation of the table: read the request, change or ask the plane, answer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -8,13 +9,15 @@ from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
+from controlplane import __version__
 from controlplane.api.answers import answer, long_answer
-from controlplane.api.auth import require
+from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
 from controlplane.api.errors import Problem
 from controlplane.api.etags import Preconditions
 from controlplane.api.events import EventStream, Refusal
 from controlplane.api.node_view import nodes_view
+from controlplane.api.preview_view import resources_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.scaling_view import scaling_view
 from controlplane.api.schema import operations as ops
@@ -25,13 +28,21 @@ from controlplane.api.schema.requests import (
     Change,
     JoinRequest,
     Page,
+    PoolPage,
     Query,
     Removal,
     ReplicaBatch,
     ReplicaPage,
     Since,
 )
-from controlplane.api.views import discovery_view, history_view, pool_view, replica_view
+from controlplane.api.views import (
+    discovery_view,
+    history_view,
+    pool_history_view,
+    pool_view,
+    replica_view,
+    traffic_view,
+)
 from controlplane.ca.certificates import CaError
 from controlplane.ca.issuing import Issuer
 from controlplane.config import PoolSettings, ReplicaSettings
@@ -47,6 +58,7 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
+from controlplane.turns import Turns
 from controlplane.xds import NodeStatus
 
 Handler: TypeAlias = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
@@ -99,8 +111,11 @@ class Handlers:
     def routes(self) -> tuple[tuple[Operation, Handler], ...]:
         """Every operation with its handler."""
         return (
+            (ops.WHO_AM_I, self._who_am_i),
             (ops.LIST_POOLS, self._list_pools),
             (ops.GET_POOL, self._get_pool),
+            (ops.GET_POOL_HISTORY, self._get_pool_history),
+            (ops.GET_RESOURCES, self._get_resources),
             (ops.PUT_POOL, self._put_pool),
             (ops.DELETE_POOL, self._delete_pool),
             (ops.GET_SCALING, self._get_scaling),
@@ -122,15 +137,37 @@ class Handlers:
             (ops.IS_READY, self._is_ready),
         )
 
-    async def _list_pools(self, _request: web.Request, query: Page) -> web.Response:
+    async def _who_am_i(self, request: web.Request, _query: Query) -> web.Response:
+        sender = sender_of(request)
+        kind = "loopback" if sender.owner is None else sender.kind
+        shown = {"name": sender.name, "role": sender.role.value, "kind": kind}
+        return answer(shown | {"version": __version__})
+
+    async def _list_pools(self, _request: web.Request, query: PoolPage) -> web.Response:
         pools = self._plane.fleet.pools
         names, following = _page(sorted(pools), query)
         views = [await self._pool_view(pools[name]) for name in names]
+        if not query.replicas:
+            views = [view | {"replicas": []} for view in views]
         return await long_answer({"pools": views, "next": following})
 
     async def _get_pool(self, request: web.Request, _query: Query) -> web.Response:
         (name,) = names_in_path(request)
         return await self._show_pool(name)
+
+    async def _get_pool_history(self, request: web.Request, query: Since) -> web.Response:
+        (name,) = names_in_path(request)
+        self._plane.fleet.pool(name)  # Raises where there is none.
+        now = self._clock()
+        points = self._plane.trends.of(name, now, query.since)
+        return await long_answer(pool_history_view(name, points, now, self._wall_clock()))
+
+    async def _get_resources(self, request: web.Request, _query: Query) -> web.Response:
+        (name,) = names_in_path(request)
+        self._plane.fleet.pool(name)  # Raises where there is none.
+        # Thousands of endpoints take a while to be read.
+        catalog = self._plane.catalog
+        return await long_answer(await asyncio.to_thread(resources_view, catalog, name))
 
     async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
         (name,) = names_in_path(request)
@@ -236,8 +273,9 @@ class Handlers:
 
     async def _list_nodes(self, _request: web.Request, _query: Query) -> web.Response:
         now = self._clock()
-        disputes = self._plane.disputes(now)
-        return await long_answer(await nodes_view(self._nodes(), now, disputes, self._refusals()))
+        disputes, sent = self._plane.disputes(now), self._plane.senders.sent()
+        shown = await nodes_view(self._nodes(), now, disputes, self._refusals(), sent)
+        return await long_answer(shown)
 
     async def _follow_events(self, request: web.Request, _query: Query) -> web.StreamResponse:
         return await self._events.serve(request)
@@ -283,7 +321,15 @@ class Handlers:
         plane, now, name = self._plane, self._clock(), pool.name
         reports = plane.reports(name, pool.replicas, now)
         view = await pool_view(pool, reports, plane.decision(name), plane.parting(name))
-        return {**view, "discovery": discovery_view(plane.discoveries.report(name), now)}
+        turns, tallying, traffic = Turns(), plane.tallying(pool, now), None
+        while traffic is None:
+            try:
+                next(tallying)
+            except StopIteration as tallied:
+                traffic = traffic_view(tallied.value)
+            await turns.give_way()
+        discovery = discovery_view(plane.discoveries.report(name), now)
+        return {**view, "discovery": discovery, "traffic": traffic}
 
     def _show_replica(self, pool: str, id_: str, status: HTTPStatus = _OK) -> web.Response:
         now = self._clock()

@@ -1,6 +1,6 @@
 """Show the connected Envoys as plain data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from controlplane.api.events import Refusal
@@ -15,6 +15,7 @@ async def nodes_view(
     now: float,
     disputes: Iterable[Dispute] = (),
     refusals: Iterable[Refusal] = (),
+    sent: Mapping[str, Mapping[str, float]] = {},
 ) -> dict[str, Any]:
     """Show every stream of every node.
 
@@ -23,6 +24,7 @@ async def nodes_view(
         now: The xDS server's monotonic clock.
         disputes: Replicas whose health an Envoy sees differently.
         refusals: Of clients that were not admitted.
+        sent: Requests per second by node and pool.
     """
     turns, views = Turns(), []
     by_node: dict[str, list[Dispute]] = {}
@@ -30,7 +32,7 @@ async def nodes_view(
         by_node.setdefault(dispute.opinion.node, []).append(dispute)
         await turns.give_way()
     for node in nodes:
-        views.append(_node(node, now, by_node.get(node.id, ())))
+        views.append(_node(node, now, by_node.get(node.id, ()), sent.get(node.id, {})))
         await turns.give_way()
     refused = [
         {"id": it.node, "peer": it.peer, "reason": it.reason, "age_s": plain(now - it.at)}
@@ -39,7 +41,9 @@ async def nodes_view(
     return {"nodes": views, "refused": refused}
 
 
-def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str, Any]:
+def _node(
+    node: NodeStatus, now: float, disputes: Iterable[Dispute], sent: Mapping[str, float]
+) -> dict[str, Any]:
     return {
         "id": node.id,
         "cluster": node.cluster,
@@ -63,6 +67,7 @@ def _node(node: NodeStatus, now: float, disputes: Iterable[Dispute]) -> dict[str
             for dispute in disputes
         ],
         "identity": node.identity,
+        "sends": {pool: plain(rate) for pool, rate in sorted(sent.items())},
     }
 
 

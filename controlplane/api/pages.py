@@ -1,32 +1,38 @@
-"""The OpenAPI document and the two pages: the dashboard at ``/`` and the reference at ``/docs``.
+"""The OpenAPI document, the page for operators at ``/``, and the reference at ``/docs``.
 
-Each is one file of HTML that loads nothing from elsewhere. The dashboard asks the API every two
-seconds with a token that stays in its tab. The reference is made of the OpenAPI document.
+The page is the files of the folder ``page``, served as they are. It loads nothing from elsewhere
+and asks the API with a token that stays in its tab. The reference is made of the OpenAPI document.
 """
 
 import json
-from base64 import b64encode
 from collections.abc import Iterable
 from hashlib import sha256
 from html import escape
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
+from controlplane.api.auth import PAGE_FILES
 from controlplane.api.openapi import document
 from controlplane.api.schema.operations import OPENAPI
 
-DASHBOARD: Final = Path(__file__).with_name("dashboard.html").read_text(encoding="utf-8")
+_PAGE: Final = Path(__file__).with_name("page")
 
-_SCRIPT: Final = DASHBOARD.partition("<script>")[2].partition("</script>")[0]
+_KINDS: Final = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 
-DASHBOARD_POLICY: Final = (
-    "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none';"
-    " base-uri 'none'; form-action 'none';"
-    f" script-src 'sha256-{b64encode(sha256(_SCRIPT.encode()).digest()).decode()}'"
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Content-Security-Policy: only the script in the page runs."""
+"""Content-Security-Policy: only the page's own files are loaded, and no text becomes markup."""
 
 REFERENCE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
@@ -65,20 +71,39 @@ def routes() -> tuple[web.RouteDef, ...]:
     """Serve the OpenAPI document and the two pages."""
     described = document()
     text = json.dumps(described, indent=2) + "\n"
-
-    def serve(path: str, text: str, kind: str, policy: str | None = None) -> web.RouteDef:
-        headers = {} if policy is None else {"Content-Security-Policy": policy}
-
-        async def handle(_request: web.Request) -> web.Response:
-            return web.Response(text=text, content_type=kind, headers=headers)
-
-        return web.get(path, handle)
-
     return (
-        serve(OPENAPI.path, text, "application/json"),
-        serve("/docs", reference(described), "text/html", REFERENCE_POLICY),
-        serve("/", DASHBOARD, "text/html", DASHBOARD_POLICY),
+        _serve(OPENAPI.path, text, "application/json"),
+        _serve("/docs", reference(described), "text/html", REFERENCE_POLICY),
+        _serve("/", (_PAGE / "index.html").read_text(encoding="utf-8"), "text/html", PAGE_POLICY),
+        *(
+            _serve(f"/{PAGE_FILES}{name}", path.read_text(encoding="utf-8"), _KINDS[path.suffix])
+            for name, path in page_files().items()
+        ),
     )
+
+
+def page_files() -> dict[str, Path]:
+    """Find the files that the page loads, by their path below `PAGE_FILES`."""
+    found = sorted(path for path in _PAGE.rglob("*") if path.suffix in _KINDS)
+    return {path.relative_to(_PAGE).as_posix(): path for path in found if path.suffix != ".html"}
+
+
+def _serve(path: str, text: str, kind: str, policy: str | None = None) -> web.RouteDef:
+    """Serve a text; a browser keeps it, and asks each time whether it is still the same."""
+    body = text.encode()
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    headers |= {} if policy is None else {"Content-Security-Policy": policy}
+    tag = sha256(body).hexdigest()[:32]
+
+    async def handle(request: web.Request) -> web.Response:
+        known = request.if_none_match or ()
+        is_known = any(each.value == tag for each in known)
+        status = HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK
+        answer = web.Response(status=status, body=b"" if is_known else body, headers=headers)
+        answer.content_type, answer.charset, answer.etag = kind, "utf-8", tag
+        return answer
+
+    return web.get(path, handle)
 
 
 def reference(described: dict[str, Any]) -> str:

@@ -32,16 +32,25 @@ def preview_view(preview: Preview, pool: str) -> dict[str, Any]:
         for url, name in sorted(held.keys() | wanted.keys())
         for path, before, after in differing(held.get((url, name)), wanted.get((url, name)))
     ]
-    resources: dict[str, dict[str, Any]] = {}
-    for (url, name), document in wanted.items():
-        resources.setdefault(url, {})[name] = document
     return {
         "dry_run": True,
         "changes": bool(diff),
         "when_ready": list(preview.unready),
-        "resources": resources,
+        "resources": _by_type(wanted),
         "diff": diff,
     }
+
+
+def resources_view(catalog: Catalog, pool: str) -> dict[str, Any]:
+    """Show what Envoys get of a pool."""
+    return {"pool": pool, "resources": _by_type(_resources(catalog, [pool]))}
+
+
+def _by_type(found: dict[tuple[str, str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    resources: dict[str, dict[str, Any]] = {}
+    for (url, name), document in found.items():
+        resources.setdefault(url, {})[name] = document
+    return resources
 
 
 def differing(before: Any, after: Any, path: tuple[str | int, ...] = ()) -> Iterator[Found]:

@@ -18,12 +18,29 @@ from controlplane.balancing.sets import titles
 from controlplane.balancing.zones import sentences
 from controlplane.config import WEIGHED, Policy
 from controlplane.fleet import Pool
-from controlplane.plane import KEPT, HistoryItem, Joined, PoolReport, ReplicaReport, changes
+from controlplane.plane import (
+    KEPT,
+    HistoryItem,
+    Joined,
+    PoolReport,
+    PoolTraffic,
+    ReplicaReport,
+    changes,
+)
 from controlplane.resources.classes import Parting
 from controlplane.telemetry import GpuMemory, Window
 from controlplane.turns import Turns
 
-_IN_SHORT: Final = ("capacity", "capacity_tokens", "tier", "weight", "share", "classes")
+_IN_SHORT: Final = (
+    "capacity",
+    "capacity_tokens",
+    "tier",
+    "weight",
+    "share",
+    "classes",
+    "drained",
+    "stale",
+)
 
 
 async def pool_view(
@@ -132,7 +149,22 @@ def in_short(report: ReplicaReport) -> dict[str, Any]:
         "state": report.observed.readiness.state.value,
         "draining": report.replica.draining.value if report.replica.draining else None,
         "in_flight": plain(report.in_flight),
+        **_measured(report),
         **{key: given[key] for key in _IN_SHORT},
+    }
+
+
+def _measured(report: ReplicaReport) -> dict[str, Any]:
+    """Show what a replica does, in short."""
+    window, joined = report.observed.window or report.by_envoys, report.joined
+    gpus = (*(window.memory if window else ()), *(joined.memory if joined else ()))
+    return {
+        "rate_rps": plain(window.rate) if window else None,
+        "p50_ms": _milliseconds(window.p50) if window else None,
+        "p99_ms": _milliseconds(window.p99) if window else None,
+        "error_fraction": plain(window.error_fraction) if window else None,
+        "queue": plain(window.queue) if window else None,
+        "memory": plain(max((gpu.fraction for gpu in gpus), default=None)),
     }
 
 
@@ -181,6 +213,7 @@ def readings(window: Window) -> dict[str, Any]:
     return {
         "rate_rps": plain(window.rate),
         "latency_mean_ms": _milliseconds(window.latency),
+        "p50_ms": _milliseconds(window.p50),
         "p99_ms": _milliseconds(window.p99),
         "p99_resolution": window.resolution,
         "in_flight": plain(window.in_flight),
@@ -239,7 +272,7 @@ def _milliseconds(seconds: float | None) -> float | None:
 def _given(decision: ReplicaDecision | None) -> dict[str, Any]:
     """Show what a replica gets."""
     if decision is None:
-        return dict.fromkeys((*_IN_SHORT, "drained", "stale")) | {"classes": []}
+        return dict.fromkeys(_IN_SHORT) | {"classes": []}
     return {
         "capacity": plain(decision.capacity),
         "capacity_tokens": plain(decision.tokens),
@@ -286,6 +319,34 @@ def discovery_view(report: PoolReport, now: float) -> dict[str, Any]:
         ],
         "withheld": list(report.withheld),
         "clashes": list(report.clashes),
+    }
+
+
+def traffic_view(traffic: PoolTraffic) -> dict[str, Any]:
+    """Show what the replicas of a pool do together."""
+    return {
+        "rate_rps": plain(traffic.rate),
+        "p50_ms": _milliseconds(traffic.p50),
+        "p99_ms": _milliseconds(traffic.p99),
+        "error_fraction": plain(traffic.error_fraction),
+        "in_flight": plain(traffic.in_flight),
+        "queue": plain(traffic.queue),
+        "capacity_rps": plain(traffic.capacity),
+    }
+
+
+def pool_history_view(
+    pool: str, points: Iterable[PoolTraffic], now: float, wall: float
+) -> dict[str, Any]:
+    """Show the last hour of a pool, the oldest point first; see `history_view`."""
+    return {
+        "pool": pool,
+        "now": _calendar(wall),
+        "kept_s": KEPT,
+        "points": [
+            {"at": _calendar(wall - now + it.at), "age_s": plain(now - it.at), **traffic_view(it)}
+            for it in points
+        ],
     }
 
 

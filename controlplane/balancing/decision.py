@@ -60,6 +60,20 @@ class ReplicaDecision(NamedTuple):
     steps: tuple[Step, ...]
 
 
+class MemoryGuard(NamedTuple):
+    """What GPU memory makes of a replica's share.
+
+    Attributes:
+        soft: Part in use from which the replica gets less.
+        hard: Part in use from which it gets nothing.
+        left: Part of the share that is left to it; 0: it is cut.
+    """
+
+    soft: float
+    hard: float
+    left: float
+
+
 class Replicas(Mapping[str, ReplicaDecision]):
     """Decisions by replica id, each made when somebody asks."""
 
@@ -172,6 +186,16 @@ class Decision:
             classes=tuple(each.title for each in self.classes if each.weights[row] > 0),
             steps=tuple(each.at(row) for each in self.effects if each.acts[row]),
         )
+
+    def memory_guard(self, id_: str) -> MemoryGuard | None:
+        """What GPU memory makes of a replica's share; None while nothing is decided anew."""
+        row, frame = self.rows.get(id_), self.frame
+        if row is None or frame is None or frame.held is not None:
+            return None
+        is_cut = bool(self.state.cut[row] and self.state.wanted[row])
+        before, after = float(frame.after_errors[row]), float(frame.after_memory[row])
+        left = 0.0 if is_cut else after / before if before > 0 else 1.0
+        return MemoryGuard(float(frame.soft[row]), float(frame.hard[row]), left)
 
     @cached_property
     def effects(self) -> tuple[Effect, ...]:

@@ -3,6 +3,7 @@
 Times are seconds since 1970 and are passed in. Of a certificate request only the public key counts.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,11 @@ INTERMEDIATE_SECONDS: Final = 5 * YEAR
 
 MAX_CSR: Final = 16_384
 """Characters of a certificate request; one with a P-256 key has 500."""
+
+
+_DNS_NAME: Final = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+)
 
 
 class CaError(Exception):
@@ -108,6 +114,11 @@ class Authority:
         return name.value
 
     @property
+    def validity(self) -> tuple[float, float]:
+        """When the certificate begins and ends."""
+        return self.certificate.not_valid_before_utc.timestamp(), self.expires
+
+    @property
     def expires(self) -> float:
         """When the certificate ends."""
         return self.certificate.not_valid_after_utc.timestamp()
@@ -170,7 +181,17 @@ class Authority:
 
 
 def new_root(trust_domain: str, *, now: float) -> KeyPair:
-    """Make a root that signs for one trust domain only."""
+    """Make a root that signs for one trust domain only.
+
+    Raises:
+        CaError: The trust domain is no DNS name. Under a root that is bound to another one Envoy
+            and gRPC (BoringSSL) trust nothing.
+    """
+    if not _DNS_NAME.fullmatch(trust_domain):
+        raise CaError(
+            f"the trust domain {trust_domain!r} must be a DNS name in lower-case letters, as in"
+            ' "mesh.example"'
+        )
     key = new_key()
     name = _name(f"{trust_domain} root", key)
     builder = _builder(key.public_key(), name, name, now, now + ROOT_SECONDS)

@@ -6,7 +6,7 @@ Pure: text in, values and sentences out.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -15,7 +15,7 @@ from controlplane.config.pool import EXPLAIN_HEADER
 from controlplane.resources.classes import class_of, pool_of, retry_cluster_of
 
 _PAIR: Final = re.compile(r"(?:^|\s)([a-z_]+)=(\S*)")
-_HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:\s*(.*?)\s*$", re.IGNORECASE)
+_HEADER: Final = re.compile(rf"^[<\s]*{EXPLAIN_HEADER}:(.*)", re.IGNORECASE)
 _STATUS: Final = re.compile(r"^[<\s]*HTTP/[0-9.]+ ([0-9]{3})\b")
 _RETRIES: Final = retry_cluster_of("")
 
@@ -103,20 +103,18 @@ class Answered:
         Raises:
             ValueError: With one sentence, when it is neither.
         """
-        status = None
-        for line in reversed(text.splitlines()):
-            if (found := _HEADER.match(line)) is not None:
-                before = text.partition(line)[0].splitlines()
-                heads = [it[1] for it in map(_STATUS.match, before) if it is not None]
-                status = heads[-1] if heads else None
-                return cls._of({**dict(_pairs(found[1])), "status": status})
-            if (fields := _logged(line)) is not None:
-                return cls._of(fields)
-        if any(map(_STATUS.match, text.splitlines())):
+        lines = text.splitlines()
+        status, header = _headers(lines)
+        if header is not None:
+            return cls._of({**dict(_pairs(header)), "status": status})
+        if status is not None:
             raise ValueError(
                 f"the answer has no header {EXPLAIN_HEADER}: set route: {{explain: true}} of the"
                 " pool, or give the request's line of the access log"
             )
+        for line in reversed(lines):
+            if (fields := _logged(line)) is not None:
+                return cls._of(fields)
         raise ValueError(
             f"there is no header {EXPLAIN_HEADER} in it, and no line of an access log as"
             " plimsoll bootstrap --access-log has it"
@@ -179,6 +177,24 @@ class Answered:
     def is_error(self) -> bool:
         """Whether the answer is an error, or there is none."""
         return self.status is not None and (self.status == 0 or self.status >= 400)
+
+
+def _headers(lines: Sequence[str]) -> tuple[str | None, str | None]:
+    """The last status, and what the header says that goes with it.
+
+    A body may have anything in it, so nothing counts between the end of one answer's headers and
+    the next status. Headers alone come without a status.
+    """
+    status = header = None
+    is_in_head = True
+    for line in lines:
+        if (found := _STATUS.match(line)) is not None:
+            status, header, is_in_head = found[1], None, True
+        elif not line.strip("< "):
+            is_in_head = status is None
+        elif is_in_head and (found := _HEADER.match(line)) is not None:
+            header = found[1]
+    return status, header
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -71,6 +71,11 @@ _WORDS: Final = frozenset(
     help="Port of Envoy's admin interface, on loopback.",
 )
 @click.option(
+    "--stats",
+    metavar="HOST:PORT",
+    help="Serve /stats/prometheus there, and nothing else of the admin interface.",
+)
+@click.option(
     "--listen",
     multiple=True,
     metavar="POOL=HOST:PORT",
@@ -167,6 +172,7 @@ def command(
     pools: tuple[str, ...],
     locality: str | None,
     admin_port: int,
+    stats: str | None,
     listen: tuple[str, ...],
     gateway: str | None,
     gateway_tls: tuple[str, ...],
@@ -197,6 +203,8 @@ def command(
         fail("--gateway-client-ca goes with --gateway-tls", USAGE)
     if ingress and (gateway or listen or pools):
         fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
+    if stats and not admin_port:
+        fail("--stats needs an --admin-port that is not 0: its metrics come from there", USAGE)
     replica = None
     try:
         address, here = _served("--xds", xds), _locality(locality)
@@ -221,6 +229,7 @@ def command(
                 pools=pools,
                 locality=here,
                 admin_port=admin_port,
+                stats=_listened("--stats", stats) if stats else None,
                 listen=moved,
                 gateway=_listened("--gateway", gateway) if gateway else None,
                 gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,

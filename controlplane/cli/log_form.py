@@ -12,6 +12,9 @@ LogForm: TypeAlias = Literal["text", "json"]
 AUDIT: Final = "controlplane.audit"
 """The logger of changes; what it writes is JSON."""
 
+MOST: Final = 16_384
+"""Characters of a message; what an Envoy says may be megabytes."""
+
 _TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -31,21 +34,18 @@ class Form(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A line; a traceback that follows a line of text has some more."""
         change = _change(record)
+        message = json.dumps(change) if change is not None else _short(record.getMessage())
         if not self._is_json:
-            if change is not None:
-                record = logging.makeLogRecord(
-                    {**record.__dict__, "msg": "%s", "args": (json.dumps(change),)}
-                )
-            return Redaction().text(super().format(record))
-        said: dict[str, Any] = {"message": record.getMessage()} if change is None else {}
-        if change is not None:
-            said["audit"] = change
+            said_so = {**record.__dict__, "msg": "%s", "args": (message,)}
+            return Redaction().text(super().format(logging.makeLogRecord(said_so)))
+        said: dict[str, Any] = {"message": message} if change is None else {"audit": change}
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
         return self._object(record.levelname, record.name, record.created, **said)
 
     def own(self, line: str) -> str:
         """A line that is no record: of the log itself, or of a library."""
+        line = _short(line)
         if not self._is_json:
             return Redaction().text(line)
         return self._object("INFO", "plimsoll", datetime.now(UTC).timestamp(), message=line)
@@ -54,6 +54,11 @@ class Form(logging.Formatter):
         time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
         line = {"time": time, "level": level.lower(), "logger": logger, **said}
         return json.dumps(Redaction().document(line), ensure_ascii=False)
+
+
+def _short(text: str) -> str:
+    left_out = len(text) - MOST
+    return text if left_out <= 0 else f"{text[:MOST]}… ({left_out} more characters)"
 
 
 def _change(record: logging.LogRecord) -> Any:

@@ -49,27 +49,32 @@ _PATTERNS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
     for pattern, replacement in (
         (
-            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)",
+            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----"
+            r".*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)",
             REMOVED,
         ),
         # The same in base64, as a field of bytes has it.
         (r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]{16,}", REMOVED),
-        (r"([a-z][a-z0-9+.-]*://)[^\s\"'<>]*@", rf"\1{REMOVED}@"),
+        (r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s\"'<>]{0,512}@", rf"\1{REMOVED}@"),
         (
-            r"([?&;][\w.-]*(?:token|secret|passw(?:or)?d|pwd|key|sig|signature|auth|credential)"
-            r"[\w.-]*=)[^&\s\"'#;]+",
+            r"([?&;][\w.-]{0,32}(?:token|secret|passw(?:or)?d|pwd|key|sig|signature|auth|credential)"
+            r"[\w.-]{0,32}=)[^&\s\"'#;]+",
             rf"\1{REMOVED}",
         ),
-        (r"\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=-]{6,}", rf"\1\2{REMOVED}"),
-        (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", REMOVED),
+        (r"\b(Bearer|Basic)(\s{1,4})[A-Za-z0-9._~+/=-]{6,}", rf"\1\2{REMOVED}"),
+        (r"\beyJ[\w-]{8,512}\.[\w-]+(?:\.[\w-]*)?", REMOVED),
         (
             r"\b(?:sk|hf|ghp|gho|ghs|ghu|github_pat|glpat|xox[abprs]|nvapi)[-_][\w-]{12,}",
             REMOVED,
         ),
         (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", REMOVED),
-        (rf"\b(\w*{_NAMED})(\s*[=:]\s*[\"']?)[^\s,;&\"'}}\]]+", rf"\1\2{REMOVED}"),
+        (
+            rf"\b(\w{{0,32}}{_NAMED})(\s{{0,4}}[=:]\s{{0,4}}[\"']?)[^\s,;&\"'}}\]]+",
+            rf"\1\2{REMOVED}",
+        ),
     )
 )
+"""Every repetition before what must follow has an end: others have a say in what the texts are."""
 
 
 class Redaction:

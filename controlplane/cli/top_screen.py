@@ -37,6 +37,7 @@ class Screen:
         self._seen_at: datetime | None = None
         self._trouble = ""
         self._live: Live | None = None
+        self._again = asyncio.Event()
 
     async def run(self) -> int:
         """Show until q, Ctrl-C or another signal; returns the exit code.
@@ -56,7 +57,18 @@ class Screen:
         loop.add_signal_handler(signal.SIGWINCH, self._draw)
         looking = asyncio.create_task(self._look_on())
         try:
-            with keys(lambda key: end(0) if key in "qQ" else None):
+
+            def pressed(key: str) -> None:
+                if key in ("q", "Q") and not self._looker.view.is_typing:
+                    end(0)
+                    return
+                rows = sum(len(each.rows) for each in self._sight)
+                view = self._looker.view.pressed(key, max(1, rows - 1))
+                if view != self._looker.view:
+                    self._looker.view = view
+                    self._again.set()
+
+            with keys(pressed):
                 await asyncio.wait((ended, looking), return_when=asyncio.FIRST_COMPLETED)
         finally:
             looking.cancel()
@@ -70,6 +82,7 @@ class Screen:
 
     async def _look_on(self) -> None:
         while True:
+            self._again.clear()
             try:
                 self._sight = await self._looker.look(self._console.height)
                 self._seen_at, self._trouble = datetime.now().astimezone(), ""
@@ -81,7 +94,9 @@ class Screen:
                 self._live = Live(console=self._console, screen=True, auto_refresh=False)
                 self._live.start()
             self._draw()
-            await asyncio.sleep(self._every)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._again.wait()
 
     def _draw(self) -> None:
         if self._live is not None:
@@ -89,7 +104,10 @@ class Screen:
 
     def _view(self) -> RenderableType:
         seen = "" if self._seen_at is None else f"{self._seen_at:%H:%M:%S}"
-        top = Text(f"plimsoll top  {seen}  q quits", "dim", no_wrap=True, overflow="ellipsis")
+        view, rows = self._looker.view, sum(len(each.rows) for each in self._sight)
+        where = f"{view.first + 1}-{view.first + rows} of {self._looker.total}" if rows else "none"
+        words = f"plimsoll top  {seen}  {where}  {view.title}"
+        top = Text(printable(words), "dim", no_wrap=True, overflow="ellipsis")
         if self._trouble:
             words = f"as of {seen}: {printable(self._trouble)}"
             top = Text(words, "bold red", no_wrap=True, overflow="ellipsis")

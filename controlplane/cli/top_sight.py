@@ -1,10 +1,12 @@
 """What ``plimsoll top`` sees at a moment: pools, their replicas, and why these moved last."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from controlplane.cli.top_view import Slice, View, slices
 from controlplane.client import Client, NotFoundError, Pool, Replica
 
 _SINCE: Final = "10m"
@@ -12,6 +14,9 @@ _SINCE: Final = "10m"
 
 _AT_ONCE: Final = 24
 """Histories that are asked for in one look; of a large fleet the others come with the next ones."""
+
+_PAGE: Final = 500
+"""Replicas that are asked for at once."""
 
 _IN_ALL: Final = 500
 """Of one look that is the only one: each takes some milliseconds."""
@@ -83,14 +88,21 @@ class Shown:
 
     Attributes:
         rows: As many as there was room for.
+        found: How many pass the filter.
     """
 
     pool: Pool
     rows: tuple[Row, ...]
+    found: int
 
 
 class Looker:
-    """Looks at the control plane again and again, and remembers what it was told of moves."""
+    """Looks at the control plane again and again, and remembers what it was told of moves.
+
+    Attributes:
+        view: What is looked at.
+        total: How many replicas pass its filter.
+    """
 
     def __init__(self, client: Client, pools: Sequence[str]) -> None:
         """Look at nothing yet.
@@ -100,28 +112,52 @@ class Looker:
             pools: Their names; none: all of them.
         """
         self._client, self._pools = client, pools
+        self.view, self.total = View(), 0
         self._standings: dict[tuple[str, str], tuple[object, ...]] = {}
         self._moves: dict[tuple[str, str], tuple[str, float]] = {}
 
-    async def look(self, room: int | None = None) -> tuple[Shown, ...]:
+    async def look(self, height: int | None = None) -> tuple[Shown, ...]:
         """Look once.
 
         Args:
-            room: Replicas that can be shown; None: all of them.
+            height: Lines of the terminal; None: all replicas are shown.
         """
         named = [await self._client.pool(name) for name in self._pools]
-        shown, left = [], _IN_ALL if room is None else _AT_ONCE
-        for pool in named or await self._client.pools():
+        pools = named or await self._client.pools()
+        shown, left = list[Shown](), _IN_ALL if height is None else _AT_ONCE
+        wanted = self.view
+        found, view, self.total = slices(pools, wanted, height)
+        for each in found:
             rows = []
-            if room is None or room > 0:
-                async for replica in self._client.each_replica(pool.name, page=room or 500):
-                    left = await self._learn(replica, left)
-                    rows.append(self._row(replica))
-                    if room is not None and len(rows) >= room:
-                        break
-            room = None if room is None else room - len(rows)
-            shown.append(Shown(pool, tuple(rows)))
+            for replica in await self._read(each):
+                left = await self._learn(replica, left)
+                rows.append(self._row(replica))
+            shown.append(Shown(each.pool, tuple(rows), each.found))
+        # A key may have been pressed meanwhile.
+        self.view = view if self.view == wanted else self.view
         return tuple(shown)
+
+    async def _read(self, wanted: Slice) -> list[Replica]:
+        """Ask for everything about replicas: at once where they stand together in the API's list.
+
+        One that has gone meanwhile is left out.
+        """
+        name, ids = wanted.pool.name, wanted.ids
+        if not wanted.is_plain:
+            asked = (self._client.replica(name, id_) for id_ in ids)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException) and not isinstance(answer, NotFoundError):
+                    raise answer
+            return [it for it in answers if not isinstance(it, BaseException)]
+        found: list[Replica] = []
+        if ids:
+            page = self._client.each_replica(name, page=min(len(ids), _PAGE), after=wanted.after)
+            async for replica in page:
+                found.append(replica)
+                if len(found) >= len(ids):
+                    break
+        return found
 
     async def _learn(self, replica: Replica, left: int) -> int:
         """Ask why a replica moved, if it did; returns how many may still be asked about."""

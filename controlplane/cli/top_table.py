@@ -52,7 +52,7 @@ def tables(sight: Sequence[Shown], width: int | None = None) -> RenderableType:
             parts.append(Text(classes, no_wrap=True, overflow="ellipsis"))
         if rows:
             parts.append(table(laid_out, rows, [_style(row) for row in seen.rows]))
-        if (more := seen.pool.counts.total - len(rows)) > 0:
+        if (more := seen.found - len(rows)) > 0:
             parts.append(Text(f"… and {more} more", "dim"))
         parts.append(Text())
     if laid_out.note:

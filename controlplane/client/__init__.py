@@ -38,8 +38,17 @@ from controlplane.api.schema.answers import (
     Put,
     RefusedNode,
     Rejection,
+    Sender,
 )
-from controlplane.api.schema.pools import Counts, Pool, ServedClass
+from controlplane.api.schema.pools import (
+    Counts,
+    Pool,
+    PoolHistory,
+    PoolResources,
+    ServedClass,
+    Traffic,
+    TrafficPoint,
+)
 from controlplane.api.schema.replicas import (
     GpuReading,
     History,
@@ -108,6 +117,8 @@ __all__ = [
     "PartingChanged",
     "Pool",
     "PoolChanged",
+    "PoolHistory",
+    "PoolResources",
     "PreconditionFailedError",
     "Preview",
     "Previews",
@@ -121,10 +132,13 @@ __all__ = [
     "ReplicaInShort",
     "Scaling",
     "Scrape",
+    "Sender",
     "ServedClass",
     "StateShown",
     "Step",
     "TimedOutError",
+    "Traffic",
+    "TrafficPoint",
     "UnauthorizedError",
     "UnavailableError",
     "UnexpectedAnswerError",

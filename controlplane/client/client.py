@@ -14,8 +14,9 @@ from controlplane.api.schema.answers import (
     NodeList,
     Put,
     Ready,
+    Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolList
+from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.scaling import Scaling
 from controlplane.client import calls
@@ -115,6 +116,20 @@ class Client:
         """Read how many replicas a pool should have, and why."""
         return read(Scaling, await self._body(Call(ops.GET_SCALING, (pool,))))
 
+    async def pool_history(self, name: str, *, since: str | None = None) -> PoolHistory:
+        """Read what the replicas of a pool did together in the last hour.
+
+        Args:
+            name: The pool's name.
+            since: How far back, such as ``5m``; None: all that is kept.
+        """
+        call = Call(ops.GET_POOL_HISTORY, (name,), {"since": since})
+        return read(PoolHistory, await self._body(call))
+
+    async def resources(self, pool: str) -> PoolResources:
+        """Read a pool as Envoys get it."""
+        return read(PoolResources, await self._body(Call(ops.GET_RESOURCES, (pool,))))
+
     async def put_pool(
         self,
         name: str,
@@ -170,7 +185,12 @@ class Client:
         return read(ReplicaList, await self._body(call)).replicas
 
     async def each_replica(
-        self, pool: str, *, labels: Iterable[str] = (), page: int = PAGE
+        self,
+        pool: str,
+        *,
+        labels: Iterable[str] = (),
+        page: int = PAGE,
+        after: str | None = None,
     ) -> AsyncIterator[Replica]:
         """Read the replicas of a pool page by page.
 
@@ -178,8 +198,9 @@ class Client:
             pool: The pool's name.
             labels: Select replicas with all of these, each ``KEY=VALUE`` or ``KEY``.
             page: How many to ask for at once.
+            after: Only those whose id comes later; None: all of them.
         """
-        wanted, after = tuple(labels), None
+        wanted = tuple(labels)
         while True:
             query = {"limit": page, "after": after, "label": wanted}
             call = Call(ops.LIST_REPLICAS, (pool,), query)
@@ -323,6 +344,10 @@ class Client:
         """
         body = {"node": node, "csr": csr, "token": token, "certificate": certificate}
         return read(Joined, await self._body(Call(ops.JOIN, body=body)))
+
+    async def who_am_i(self) -> Sender:
+        """Read who asks, and with which role."""
+        return read(Sender, await self._body(Call(ops.WHO_AM_I)))
 
     async def audit(self, *, limit: int = 100, before: int | None = None) -> Audit:
         """Read who changed what: the newest entries.

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from controlplane.config.balancing import BalancingSettings, Token
 from controlplane.config.errors import SettingsError
-from controlplane.config.values import Duration, Name, PathPrefix, Settings
+from controlplane.config.values import Duration, Name, PathPrefix, Percentage, Settings
 
 DEFAULT: Final = "default"
 """What the class of all other requests is shown as, where a user names classes."""
@@ -35,9 +35,11 @@ class ObjectiveSettings(Settings):
 
     Attributes:
         p99: The 99th percentile of request durations, in seconds.
+        availability: The part of requests that is to be answered, 0 to 1; None: none is promised.
     """
 
     p99: Duration
+    availability: Percentage | None = None
 
 
 class HeaderMatch(Settings):

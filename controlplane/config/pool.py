@@ -110,6 +110,13 @@ class PoolSettings(Settings):
         """Whether the certificate of each of its replicas must be of the replica's id."""
         return self.upstream.tls is not None and self.upstream.tls.server_name is None
 
+    def objective_of(self, class_name: str) -> ObjectiveSettings | None:
+        """What requests of a class are meant to keep to: the class's own, or else the pool's."""
+        for one in self.classes or ():
+            if one.name == class_name and one.objective is not None:
+                return one.objective
+        return self.objective
+
     @property
     def is_grpc(self) -> bool:
         """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""

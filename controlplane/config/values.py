@@ -156,6 +156,23 @@ def format_size(size: int) -> str:
     return f"{size // _UNIT_BYTES[unit]}{unit}"
 
 
+def parse_percentage(text: object) -> float:
+    """Read a part, such as ``99.9%``.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    matched = _PERCENTAGE.fullmatch(text) if isinstance(text, str) else None
+    if matched is None or not float(matched[1]):
+        raise ValueError(f'{text!r} is not a percentage between 0% and 100%, as in "99.9%"')
+    return round(float(matched[1]) / 100, 8)
+
+
+def format_percentage(part: float) -> str:
+    """Print a part as a percentage."""
+    return f"{part * 100:.6f}".rstrip("0").rstrip(".") + "%"
+
+
 def _bound_port(address: Address) -> Address:
     if address.port == 0:
         raise ValueError("port 0 reaches nothing: give the port that is served, 1 to 65535")
@@ -198,6 +215,8 @@ def _buffer(size: int) -> int:
         raise ValueError(f"{format_size(size)} is out of range: 64KiB to 1GiB")
     return size
 
+
+_PERCENTAGE: Final = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,6})?)%", re.ASCII)
 
 _AsText = PlainSerializer(str, return_type=str)
 
@@ -243,6 +262,20 @@ Duration = Annotated[
     ),
 ]
 """Seconds; written as a number with a unit."""
+
+Percentage = Annotated[
+    float,
+    BeforeValidator(parse_percentage),
+    PlainSerializer(format_percentage, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,2}(\.[0-9]{1,6})?%$",
+            "examples": ["99.9%"],
+        }
+    ),
+]
+"""A part, between 0 and 1; written as a percentage."""
 
 BufferSize = Annotated[
     int,

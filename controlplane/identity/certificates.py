@@ -27,12 +27,14 @@ class Certificate:
     Attributes:
         uris: Its subject alternative names that are URIs.
         common_name: Of its subject; empty where it has none.
-        expires: Its notAfter, in seconds since 1970.
+        begins: Its notBefore, in seconds since 1970.
+        expires: Its notAfter, likewise.
         serial: Its serial number.
     """
 
     uris: tuple[str, ...]
     common_name: str
+    begins: float
     expires: float
     serial: int
 
@@ -68,7 +70,8 @@ def read_certificate(pem: bytes) -> Certificate:
         raise CertificateError("is not a certificate in PEM") from None
     common = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     name = str(common[0].value) if len(common) == 1 else ""
-    return Certificate(uris, name, parsed.not_valid_after_utc.timestamp(), parsed.serial_number)
+    begins, ends = parsed.not_valid_before_utc.timestamp(), parsed.not_valid_after_utc.timestamp()
+    return Certificate(uris, name, begins, ends, parsed.serial_number)
 
 
 def checked(credentials: Credentials, now: float) -> Credentials:

@@ -9,8 +9,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from controlplane.balancing import Decision, ZonePlan
+from controlplane.metrics.replicas import ReplicaFamilies
+from controlplane.metrics.requests import RequestFamilies
 from controlplane.metrics.scaling import ScalingFamilies
-from controlplane.plane import Plane, ReplicaReport, State
+from controlplane.plane import Plane, State
 
 
 class FleetCollector(Collector):
@@ -68,17 +70,19 @@ class FleetCollector(Collector):
             "pool",
         )
         classes, zones, scaling = _Classes(), _Zones(), ScalingFamilies()
-        replicas = _Replicas()
+        replicas, requests = ReplicaFamilies(), RequestFamilies()
         for name, pool in fleet.pools.items():
             states, disputes = [], 0
+            decision = self._plane.decision(name)
             for report in self._plane.reports(name, pool.replicas, now):
                 states.append(report.observed.readiness.state)
                 disputes += bool(report.disputes)
-                replicas.add(report)
+                replicas.add(report, decision)
                 yield
             for state in State:
                 pools.add_metric((name, state.value), states.count(state))
             decision = self._plane.decision(name)
+            requests.add(pool, decision, self._plane.answers.get(name, {}))
             suspect.add_metric((name,), float(decision is not None and decision.suspect))
             if decision is not None:
                 classes.add(name, decision)
@@ -91,6 +95,7 @@ class FleetCollector(Collector):
             yield
         total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
         families = (
+            *requests.families,
             *classes.families,
             *zones.families,
             *scaling.families,
@@ -161,79 +166,6 @@ class _Zones:
                     self._demand.add_metric(labels, float(each.demand[index]))
                 for there, part in each.told.get(place, {}).items():
                     self._sent.add_metric((*labels, there.region, there.zone), part)
-
-
-class _Replicas:
-    """One family each for what can be said of a replica; what is not known has no series."""
-
-    def __init__(self) -> None:
-        each = ("pool", "replica")
-        self._state = _gauge(
-            "replica_state", "1 for the state that a replica is in, else 0.", *each, "state"
-        )
-        self._drained = _gauge(
-            "replica_drained",
-            "1 while a replica gets no new requests: drained, lease over, lost, or memory full.",
-            *each,
-        )
-        self._capacity = _gauge(
-            "replica_capacity_requests_per_second",
-            "Estimate of what a replica can carry, in requests per second.",
-            *each,
-        )
-        self._tokens = _gauge(
-            "replica_capacity_tokens_per_second",
-            "Estimate of what a replica can carry, in tokens per second; none where not counted.",
-            *each,
-        )
-        self._class = _gauge(
-            "replica_class",
-            "1 for each class of requests that a replica serves first, where they are parted.",
-            *each,
-            "class",
-        )
-        self._weight = _gauge("replica_weight", "Envoy's weight; the median has 1000.", *each)
-        self._share = _gauge(
-            "replica_share_ratio", "Expected part of the pool's traffic, 0 to 1.", *each
-        )
-        self._age = _gauge(
-            "replica_scrape_age_seconds", "Since the last good scrape of a replica.", *each
-        )
-
-    @property
-    def families(self) -> tuple[Metric, ...]:
-        return (
-            self._state,
-            self._drained,
-            self._capacity,
-            self._tokens,
-            self._class,
-            self._weight,
-            self._share,
-            self._age,
-        )
-
-    def add(self, report: ReplicaReport) -> None:
-        labels = (report.pool.name, report.replica.id)
-        decision = report.decision
-        for state in State:
-            is_in = report.observed.readiness.state is state
-            self._state.add_metric((*labels, state.value), float(is_in))
-        cut = decision is not None and decision.drained
-        self._drained.add_metric(labels, float(cut or report.replica.draining is not None))
-        if report.age is not None:
-            self._age.add_metric(labels, report.age)
-        if decision is None:
-            return
-        self._weight.add_metric(labels, decision.weight)
-        if decision.share is not None:
-            self._share.add_metric(labels, decision.share)
-        if decision.capacity is not None:
-            self._capacity.add_metric(labels, decision.capacity)
-        if decision.tokens is not None:
-            self._tokens.add_metric(labels, decision.tokens)
-        for name in decision.classes:
-            self._class.add_metric((*labels, name), 1.0)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

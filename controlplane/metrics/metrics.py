@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from controlplane import __version__
+from controlplane.identity import Credentials, read_certificate
 from controlplane.metrics.discovery import DiscoveryCollector
 from controlplane.metrics.fleet import FleetCollector
 from controlplane.metrics.pushes import Pushes
@@ -32,6 +33,10 @@ _OPENMETRICS: Final = "application/openmetrics-text"
 
 # Seconds; a decision on a thousand replicas takes some tenths of one.
 _DECISION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_LOOK_AT_LOOP: Final = 0.5
+"""Seconds between two looks at the event loop."""
 
 
 class OwnMetrics:
@@ -86,6 +91,24 @@ class OwnMetrics:
         )
         for server in ("xds", "admin", "ca"):
             self._certificates.labels(server)
+        self._start = Gauge(
+            "plimsoll_certificate_start_timestamp_seconds",
+            "When a certificate of the control plane begins, in seconds since 1970.",
+            ["certificate"],
+            registry=registry,
+        )
+        self._expiry = Gauge(
+            "plimsoll_certificate_expiry_timestamp_seconds",
+            "When a certificate of the control plane ends, in seconds since 1970.",
+            ["certificate"],
+            registry=registry,
+        )
+        self._lag = Histogram(
+            "plimsoll_event_loop_lag_seconds",
+            "How late the event loop is with what is due; it does one thing at a time.",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
         build = Gauge(
             "plimsoll_build_info",
             "1, with the versions of Plimsoll and of Python.",
@@ -111,6 +134,47 @@ class OwnMetrics:
         gauge = self._certificates.labels(server)
         return lambda problem: gauge.set(problem is not None)
 
+    def certificate(self, name: str, validity: Callable[[], tuple[float, float]]) -> None:
+        """Report when a certificate begins and ends.
+
+        Args:
+            name: `xds`, `admin` or `ca`.
+            validity: Seconds since 1970; asked at each scrape.
+        """
+        self._start.labels(name).set_function(lambda: validity()[0])
+        self._expiry.labels(name).set_function(lambda: validity()[1])
+
+    def following(
+        self, server: str, credentials: Credentials, accept: Callable[[Credentials], None]
+    ) -> Callable[[Credentials], None]:
+        """Report on the certificate of a server, now and when it has another one.
+
+        Args:
+            server: `xds` or `admin`.
+            credentials: What it serves with now.
+            accept: Has it serve with others.
+
+        Returns:
+            The same as `accept`.
+        """
+        shown = read_certificate(credentials.certificate)
+        self.certificate(server, lambda: (shown.begins, shown.expires))
+
+        def accepted(others: Credentials) -> None:
+            nonlocal shown
+            accept(others)
+            shown = read_certificate(others.certificate)
+
+        return accepted
+
+    async def watch_event_loop(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + _LOOK_AT_LOOP
+            await asyncio.sleep(_LOOK_AT_LOOP)
+            self._lag.observe(max(clock() - due, 0.0))
+
     def decided(self, seconds: float) -> None:
         """Take in how long a decision took."""
         self._decision.observe(seconds)
@@ -120,6 +184,7 @@ class OwnMetrics:
         is_up: Callable[[], bool],
         writes: Callable[[], Mapping[str, int]],
         is_lost: Callable[[], bool],
+        waiting: Callable[[], int],
     ) -> None:
         """Report how writing to the database goes.
 
@@ -127,8 +192,9 @@ class OwnMetrics:
             is_up: Whether the last write worked; asked at each scrape.
             writes: How many there were, by how they ended; asked at each scrape.
             is_lost: Whether something was lost that may not be known again; asked at each scrape.
+            waiting: How many changes wait to be written; asked at each scrape.
         """
-        self._registry.register(StoreCollector(is_up, writes, is_lost))
+        self._registry.register(StoreCollector(is_up, writes, is_lost, waiting))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything, as Prometheus reads it.

@@ -14,6 +14,7 @@ class StoreCollector(Collector):
         is_up: Callable[[], bool],
         writes: Callable[[], Mapping[str, int]],
         is_lost: Callable[[], bool],
+        waiting: Callable[[], int],
     ) -> None:
         """Prepare a collector.
 
@@ -21,8 +22,10 @@ class StoreCollector(Collector):
             is_up: Whether the last write worked.
             writes: How many there were, by how they ended.
             is_lost: Whether something was lost that may not be known again.
+            waiting: How many changes wait to be written.
         """
         self._is_up, self._writes, self._is_lost = is_up, writes, is_lost
+        self._waiting = waiting
 
     def collect(self) -> Iterable[Metric]:
         """All families."""
@@ -35,6 +38,11 @@ class StoreCollector(Collector):
             "plimsoll_store_lost",
             "1 while Envoys keep what they hold, as replicas may be missing from the database.",
             value=float(self._is_lost()),
+        )
+        yield GaugeMetricFamily(
+            "plimsoll_store_queue_depth",
+            "Changes that wait to be written to the database.",
+            value=self._waiting(),
         )
         writes = CounterMetricFamily(
             "plimsoll_store_writes", "Writes to the database, by how they ended.", labels=["result"]

@@ -88,6 +88,20 @@ class StreamMetrics:
         """
         self._gauge("streams", "Streams that are open.", count)
 
+    def show_nodes(self, connected: Callable[[], int], rejecting: Callable[[], int]) -> None:
+        """Report how many clients are connected, and how many have rejected what they were sent.
+
+        Args:
+            connected: Asked at each scrape.
+            rejecting: Asked at each scrape.
+        """
+        self._gauge("nodes", "Clients that are connected, Envoys above all.", connected)
+        self._gauge(
+            "nodes_rejecting",
+            "Clients that have rejected a resource, and not accepted another version since.",
+            rejecting,
+        )
+
     def show_queue(self, depth: Callable[[], int]) -> None:
         """Report how many streams have something waiting to be sent.
 

@@ -15,6 +15,7 @@ from controlplane.plane.preview import Preview, catalog_if_healthy, preview
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.report import ReplicaReport, Target
 from controlplane.plane.startup import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
+from controlplane.plane.trends import PoolTraffic
 
 __all__ = [
     "KEPT",
@@ -29,6 +30,7 @@ __all__ = [
     "Observed",
     "Plane",
     "PoolReport",
+    "PoolTraffic",
     "Preview",
     "Probe",
     "Readiness",

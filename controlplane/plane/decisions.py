@@ -5,7 +5,6 @@ replicas' health. One that is no longer wanted loses its route first, and its cl
 decision. So no request is lost.
 """
 
-import logging
 import math
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,12 +25,10 @@ from controlplane.resources.places import Spread, place_of
 from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
-_log = logging.getLogger(__name__)
-
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
 """Why nothing changes in a pool that no decision could be made about."""
 LOGGED: Final = 60.0
-"""Seconds between two lines of the log about failures of one pool."""
+"""Seconds between two failures of one pool that are told."""
 FEW: Final = 20
 """Requests of a zone whose mean size says something."""
 CHECKED: Final = 1.0
@@ -98,6 +95,7 @@ class Decisions:
         parting: How requests are parted into classes; a pool whose requests are not is not in it.
         holds: Of pools in which nothing is to change for a while.
         spreads: Where Envoys send the requests of pools whose zones matter.
+        failures: Why no decision could be made about a pool, until that is told.
     """
 
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -105,6 +103,7 @@ class Decisions:
     parting: dict[str, Parting] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     spreads: dict[str, Spread] = field(default_factory=dict)
+    failures: dict[str, Exception] = field(default_factory=dict)
     _told: dict[str, ClassStep] = field(default_factory=dict)
     _moving: dict[str, float] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
@@ -185,10 +184,10 @@ class Decisions:
         for hold in holds if pool.name in self.decisions else holds[:1]:
             try:
                 return work(hold=hold)
-            except Exception:  # noqa: BLE001 - whatever it is, other pools must go on
+            except Exception as error:  # noqa: BLE001 - whatever it is, other pools must go on
                 if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
                     self._failed[pool.name] = now
-                    _log.exception("Pool %s: no decision could be made", pool.name)
+                    self.failures[pool.name] = error
         self._moving[pool.name] = now + pool.settings.metrics.interval
         return None
 

@@ -77,9 +77,11 @@ class HistoryEntry:
 _JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PLAIN: Final = tuple(it.name for it in fields(HistoryEntry) if it.name not in ("window", "steps"))
 _WINDOW: Final = tuple(
-    it.name for it in fields(Window) if it.name not in ("memory", "batches", "batches_total")
+    it.name
+    for it in fields(Window)
+    if it.name not in ("memory", "batches", "batches_total", "bounds", "counts")
 )
-"""What is kept of a window beside its GPUs; what it says of batches is not kept."""
+"""What is kept of a window beside its GPUs; its batches and its distribution are not kept."""
 
 _PHRASES: Final = (
     '","The last scrape failed: no answer within connection refused starting gone operator lease'

@@ -39,6 +39,7 @@ class Observed:
         window: The newest; None before the first good scrape.
         scraped_at: When the last good scrape was, seconds of a monotonic clock.
         failure: Why the last scrape failed; None when it was good.
+        failures: Scrapes that have failed.
         recalled_at: When what was known of it before a restart was taken up; None where nothing
             was. Until there is a scrape, what is known is taken to be of then.
         recalled_count: Requests that it had counted then; one that has counted fewer has restarted.
@@ -51,6 +52,7 @@ class Observed:
     window: Window | None = None
     scraped_at: float | None = None
     failure: str | None = None
+    failures: int = 0
     recalled_at: float | None = None
     recalled_count: float = 0.0
 
@@ -92,6 +94,7 @@ class Observed:
         """Take in a scrape."""
         if isinstance(outcome, Failure):
             self.failure = outcome.sentence
+            self.failures += 1
             if outcome.refused:
                 self.readiness = self.readiness.after(Probe.REFUSED, now)
             return

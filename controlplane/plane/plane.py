@@ -38,14 +38,17 @@ from controlplane.plane.readiness import Probe
 from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
 from controlplane.plane.scalings import Scalings
+from controlplane.plane.senders import Senders
 from controlplane.plane.startup import RestartPool, has_started, recalled
 from controlplane.plane.traffic import Traffic, by_replica
+from controlplane.plane.trends import PoolTraffic, Trends, tallying
 from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
 from controlplane.telemetry import Device, Reading
+from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
 from controlplane.telemetry.sizes import RequestSizes, Sample
 
@@ -60,6 +63,9 @@ class Plane:
         envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
         scalings: How many replicas pools should have.
+        answers: To the requests of each pool, by name and class; only what any Envoy reported.
+        senders: What each Envoy sends.
+        trends: What each pool as a whole did in the last hour.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Plane:
         self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
         self.sizes: dict[str, RequestSizes] = {}
+        self.answers: dict[str, dict[str, Answers]] = {}
         self._has_decided = False
         self._envoys: int | None = None
         # See `Catalog.released`.
@@ -91,6 +98,8 @@ class Plane:
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
         self.histories = Histories()
+        self.senders = Senders()
+        self.trends = Trends()
         self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
 
     def apply(self, command: Command, now: float) -> tuple[Change, ...]:
@@ -285,18 +294,23 @@ class Plane:
             now: Seconds.
             place: Where it runs.
         """
-        found: dict[str, dict[str, list[int]]] = {}
+        found: dict[str, dict[str, list[Sample]]] = {}
         for sample in samples:
             if (pool := self.fleet.pools.get(sample.pool)) is not None:
                 # Names that an Envoy makes up count as the default class.
                 named = [each.name for each in pool.settings.classes or ()]
                 name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
-                found.setdefault(pool.name, {}).setdefault(name, []).append(sample.bytes)
+                found.setdefault(pool.name, {}).setdefault(name, []).append(sample)
         for pool_name, classes in found.items():
             self.scalings.requested(pool_name, now)
             known = self.sizes.setdefault(pool_name, RequestSizes())
-            for name, sizes in classes.items():
-                known.add(name, sizes, now, place)
+            answers = self.answers.setdefault(pool_name, {})
+            settings = self.fleet.pools[pool_name].settings
+            for name, told in classes.items():
+                known.add(name, [each.bytes for each in told], now, place)
+                objective = settings.objective_of(name)
+                promised = objective.p99 if objective is not None else None
+                answers.setdefault(name, Answers()).add(told, promised)
 
     def has_started(self, now: float) -> bool:
         """Whether enough was seen since the start to tell Envoys anything.
@@ -460,6 +474,11 @@ class Plane:
         """
         return self.scalings.is_active(self.fleet.pool(pool), now)
 
+    def failed_decisions(self) -> dict[str, Exception]:
+        """Why no decision could be made about some pools, by name; each is told once."""
+        failures, self._decisions.failures = self._decisions.failures, {}
+        return failures
+
     def follow(self) -> DirtyKeys:
         """A slot that takes the replicas that every decision from now on is about."""
         self._followers.append(slot := DirtyKeys())
@@ -490,6 +509,7 @@ class Plane:
             joined=joined(known, replica, self._devices, now),
             in_flight=self._traffic.in_flight(known, replica, now),
             by_envoys=self._traffic.window(known, replica),
+            ended=self._traffic.ended(known, replica),
             disputes=self._disputes(known, replica, now),
         )
 
@@ -499,6 +519,18 @@ class Plane:
             known = self.fleet.pools.get(pool)
             if known is not None and id_ in known.replicas:
                 yield self.report(pool, id_, now)
+
+    def tallying(self, pool: Pool, now: float) -> Generator[None, None, PoolTraffic]:
+        """Add up what the replicas of a pool do, and yield after each."""
+        return tallying(pool, self._seen(), self.decision(pool.name), now)
+
+    def sampling_trends(self, now: float) -> Iterator[None]:
+        """Keep a point of each pool where it is time for one, and yield after each replica."""
+        for name, pool in [*self.fleet.pools.items()]:
+            if self.trends.is_due(name, now):
+                point = yield from self.tallying(pool, now)
+                if name in self.fleet.pools:
+                    self.trends.add(name, point)
 
     def outlines(
         self, pool: str, of: Collection[str] | None = None
@@ -559,8 +591,10 @@ class Plane:
             slot.discard(pool)
         self.sizes.pop(pool, None)
         self.scalings.forget(pool)
+        self.answers.pop(pool, None)
         self._tables.pop(pool, None)
         self._decisions.forget(pool)
+        self.trends.forget(pool)
 
     def _seen(self) -> Seen:
         return Seen(self._observed, self._traffic, self._devices)

@@ -83,6 +83,8 @@ class ReplicaReport:
         joined: What exporters say of its GPUs; None where its pool names none.
         in_flight: Requests that all Envoys together have at it now; None where none reports.
         by_envoys: What it did lately by the count of all Envoys; None where none reports.
+        ended: Tries at it that ended well, and otherwise, by the count of all Envoys; it begins
+            anew when none of them reports of it for a while.
         disputes: Envoys that have seen another state of it for a while than we have.
     """
 
@@ -96,6 +98,7 @@ class ReplicaReport:
     joined: Joined | None
     in_flight: float | None
     by_envoys: Window | None
+    ended: tuple[float, float] | None = None
     disputes: tuple[Dispute, ...] = ()
 
     @property

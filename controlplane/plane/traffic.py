@@ -130,6 +130,12 @@ class Traffic:
             return {}
         return self._reports.by_class(_endpoint(pool.name, replica), now)
 
+    def ended(self, pool: Pool, replica: Replica) -> tuple[float, float] | None:
+        """Tries at a replica that ended well, and otherwise, so far; None where none reports."""
+        if pool.name not in self._pools:
+            return None
+        return self._reports.ended(_endpoint(pool.name, replica))
+
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
         if pool.name not in self._pools:

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
 from controlplane.config.tls import GatewayTls
+from controlplane.resources.bootstrap_stats import admin_cluster, stats_config, stats_listener
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
 from controlplane.resources.secret_sources import SecretSource
@@ -52,6 +53,7 @@ def bootstrap(
     max_connections: int = MAX_CONNECTIONS,
     tls: NodeTls | SpireTls | None = None,
     spire: str | None = None,
+    stats: Address | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as plain data, to be written as YAML or JSON.
 
@@ -74,6 +76,7 @@ def bootstrap(
         max_connections: Of clients, at a time.
         tls: How it connects to the control plane; None: in plain text.
         spire: Path of the socket of a SPIRE agent beside it; None: there is none.
+        stats: Where it shows its metrics to others than this machine; None: nowhere.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
     wanted: dict[str, Any] = {} if replica else {"access_log": XDS_CLUSTER}
@@ -113,8 +116,14 @@ def bootstrap(
         # An ingress would report once more what the Envoys of clients report.
         **({} if replica else _reports()),
         "static_resources": {
-            "clusters": [_control_plane(xds, tls), *([spire_agent(spire)] if spire else [])]
+            "clusters": [
+                _control_plane(xds, tls),
+                *([spire_agent(spire)] if spire else []),
+                *([admin_cluster(admin_port)] if stats else []),
+            ],
+            **({"listeners": [stats_listener(stats)]} if stats else {}),
         },
+        "stats_config": stats_config(),
         "overload_manager": {
             "refresh_interval": "0.25s",
             "resource_monitors": [_heap(max_heap), _connection_limit(max_connections)],

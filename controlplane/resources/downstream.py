@@ -125,7 +125,7 @@ def manager_of(downstream: Downstream) -> bytes:
             else None,
             access_log=[
                 *([_told(downstream.access_log)] if downstream.access_log is not None else ()),
-                *([_written(downstream.log)] if downstream.log is not None else ()),
+                *([written(downstream.log)] if downstream.log is not None else ()),
                 *([record_log(_LOGGED)] if otlp is not None and otlp.access_log else ()),
             ],
             tracing=tracing(otlp) if otlp is not None else None,
@@ -165,7 +165,7 @@ def _told(cluster: str) -> accesslog_v3.AccessLog:
     )
 
 
-def _written(form: LogFormat) -> accesslog_v3.AccessLog:
+def written(form: LogFormat) -> accesslog_v3.AccessLog:
     """A log of every request on standard output, where containers have their logs."""
     if form == "json":
         lines = core_v3.SubstitutionFormatString(json_format=protobuf.Struct.from_dict(_LOGGED))

@@ -27,6 +27,7 @@ from controlplane.config.mesh import MeshSettings
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
+from controlplane.resources.downstream import LogFormat, written
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
 from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
 from controlplane.resources.resource import CLUSTER, LISTENER, ROUTE, Resource
@@ -89,7 +90,7 @@ class Ingress(Snapshot):
             return _routes(settings.mesh, domain, settings.route.timeout)
         trust = None if secrets is None else Trust(secrets, domain)
         is_strict = settings.mesh.mode == "strict"
-        return _listener(address, is_strict, trust, settings.route.timeout, otlp)
+        return _listener(address, is_strict, trust, settings.route.timeout, otlp, self._view.log)
 
     def names(self, type_url: str) -> Collection[str]:
         """The same names for every pool."""
@@ -191,14 +192,15 @@ def _listener(
     trust: Trust | None,
     timeout: float,
     otlp: OtlpSettings | None,
+    log: LogFormat | None,
 ) -> Resource:
     """Where clients come in: with TLS, and unless the pool is strict also without."""
     chains = []
     if trust is not None:
         lifetime = timedelta(seconds=timeout) + HELD
-        chains.append(_chain("tls", _manager(lifetime, otlp), downstream(trust)))
+        chains.append(_chain("tls", _manager(lifetime, otlp, log), downstream(trust)))
     if not is_strict:
-        chains.append(_chain("raw_buffer", _manager(None, otlp)))
+        chains.append(_chain("raw_buffer", _manager(None, otlp, log)))
     message = listener_v3.Listener(
         name=INGRESS,
         address=socket_address(address),
@@ -230,7 +232,9 @@ def _chain(
     )
 
 
-def _manager(lifetime: timedelta | None, otlp: OtlpSettings | None) -> hcm_v3.HttpConnectionManager:
+def _manager(
+    lifetime: timedelta | None, otlp: OtlpSettings | None, log: LogFormat | None
+) -> hcm_v3.HttpConnectionManager:
     """What is done with the requests of a connection: nothing that the replica or a client sees."""
     manager = hcm_v3.HttpConnectionManager
     transformation = hcm_v3.HttpConnectionManagerServerHeaderTransformation
@@ -260,6 +264,7 @@ def _manager(lifetime: timedelta | None, otlp: OtlpSettings | None) -> hcm_v3.Ht
             uri=True
         ),
         local_reply_config=_replies(),
+        access_log=[written(log)] if log is not None else [],
         tracing=tracing(otlp) if otlp is not None else None,
         request_id_extension=request_ids() if otlp is not None else None,
     )

@@ -104,6 +104,11 @@ class Registry:
             for replica in pool.replicas.values():
                 self._leases.note(pool.name, replica)
 
+    @property
+    def waiting(self) -> int:
+        """How many commands wait to be written."""
+        return len(self._waiting)
+
     async def apply(
         self,
         command: Command,

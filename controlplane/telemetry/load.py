@@ -297,6 +297,11 @@ class LoadReports:
         failed = total.failed - sum(it.failed for it in found.values())
         return found | {"": ClassLoad(done, failed, max(others, 0.0))}
 
+    def ended(self, endpoint: Endpoint) -> tuple[float, float] | None:
+        """What all Envoys have sent to a replica that ended well, and otherwise, so far."""
+        total = self._totals.get(endpoint)
+        return None if total is None else (total.done, total.failed)
+
     def window(self, endpoint: Endpoint) -> Window | None:
         """What a replica did in the last seconds, as far as Envoys can tell.
 

@@ -69,6 +69,9 @@ class Window:
         batches_total: Since the process started, for those who take differences of their own with
             `BatchTotals.since`; None as `batches`.
         queue_unit: What `queue` and `running` count.
+        p50: The median, as `p99`.
+        bounds: Upper bounds of the buckets of durations; empty where there is no distribution.
+        counts: Of the requests in this window those of each bucket and all below.
     """
 
     at: float
@@ -93,6 +96,9 @@ class Window:
     batches: Batches | None = None
     batches_total: BatchTotals | None = None
     queue_unit: QueueUnit = "requests"
+    p50: float | None = None
+    bounds: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
 
 
 class History:
@@ -176,7 +182,7 @@ class History:
                 " each a port, or have the server add them up)"
             )
             note = f"{note}; {how}" if note else how
-        p99 = quantile(0.99, self._bounds, counts)
+        p50, p99 = (quantile(part, self._bounds, counts) for part in (0.5, 0.99))
         rate = samples / seconds if seconds > 0 else 0.0
         return Window(
             at=points.at[-1],
@@ -200,6 +206,9 @@ class History:
             batches=batches,
             batches_total=totals,
             queue_unit=reading.queue_unit,
+            p50=p50[0] if p50 else None,
+            bounds=self._bounds,
+            counts=tuple(counts),
         )
 
 

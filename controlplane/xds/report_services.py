@@ -37,8 +37,8 @@ INTERVAL_OFF: Final = 2.0
 class LoadSink(Protocol):
     """Where reports go; no method may raise, or keep the event loop."""
 
-    def came(self, reporter: object, place: Place) -> None:
-        """An Envoy that runs there is about to report."""
+    def came(self, reporter: object, node: str, place: Place) -> None:
+        """The Envoy of a node, which runs there, is about to report."""
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         """Take in a report; `reporter` is one object for all reports of a stream."""
@@ -82,8 +82,8 @@ class LoadReportingService:
                 first = reporter not in self._reporters
                 stats = await read(data, partial(decode_load_stats, first=first))
                 if first:
-                    _, view = admit(stats.node, identity)
-                    self._sink.came(reporter, view.place)
+                    node, view = admit(stats.node, identity)
+                    self._sink.came(reporter, node.id, view.place)
                     self._reporters.add(reporter)
                 stats = stats.within(view)
                 wanted = report_interval(

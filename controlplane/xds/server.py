@@ -303,6 +303,16 @@ class XdsServer:
         return len(self._connections)
 
     @property
+    def nodes_connected(self) -> int:
+        """How many streams are of a node that has introduced itself."""
+        return sum(connection.stream.node is not None for connection in self._connections)
+
+    @property
+    def nodes_rejecting(self) -> int:
+        """How many of them have rejected a resource, and not accepted another version since."""
+        return sum(connection.stream.is_rejecting for connection in self._connections)
+
+    @property
     def streams_waiting(self) -> int:
         """How many of them have something to be sent that was not written yet."""
         return sum(connection.is_waiting for connection in self._connections)

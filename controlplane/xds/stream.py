@@ -262,6 +262,11 @@ class Stream(Generic[R]):
         self._try_to_share()
         return None
 
+    @property
+    def is_rejecting(self) -> bool:
+        """Whether the client has rejected a resource, and not accepted another version since."""
+        return any(subscription.nacks.resources for _, subscription in self._subscriptions())
+
     def status(self) -> NodeStatus | None:
         """What is known of the node; None before the first request."""
         if self.node is None:

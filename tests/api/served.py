@@ -124,11 +124,14 @@ async def served(
     tls: Mapping[str, Any] | None = None,
     credentials: Credentials | None = None,
     issuer: Issuer | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Served]:
     """Serve an empty plane."""
     here = Served(Plane(100.0))
     server = RestServer(
-        AdminSettings.model_validate({"address": "127.0.0.1:0", "networks": networks, "tls": tls}),
+        AdminSettings.model_validate(
+            {"address": f"127.0.0.1:{port}", "networks": networks, "tls": tls}
+        ),
         here.plane,
         nodes=lambda: here.nodes,
         carry_out=here.carry_out,

@@ -150,7 +150,7 @@ class Page(HTMLParser):
             self.loaded.append(tag)
         self.links += [it for it in (known.get("href"),) if it]
         self.ids += [it for it in (known.get("id"),) if it]
-        if tag not in ("meta", "br", "input"):
+        if tag not in ("meta", "br", "input", "link"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

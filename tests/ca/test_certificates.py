@@ -1,10 +1,13 @@
 """What is in a certificate, and what of a request reaches it: OpenSSL is the judge of chains."""
 
+import asyncio
 import subprocess
+import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,8 +23,10 @@ from controlplane.ca.certificates import (
     new_key,
     new_request,
     new_root,
+    node_uri,
     public_key_of,
 )
+from tests.processes import DEADLINE
 
 NOW = 1_800_000_000.0
 DOMAIN = "mesh.example"
@@ -177,3 +182,39 @@ def test_a_key_of_another_certificate_is_refused() -> None:
 def test_a_pair_does_not_show_its_key() -> None:
     root = new_root(DOMAIN, now=NOW)
     assert "PRIVATE" not in repr(root)
+
+
+@pytest.mark.parametrize("domain", ["prod", "mesh.example", "a-b.x1", f"{'a' * 63}.b"])
+def test_a_trust_domain_is_a_dns_name(domain: str) -> None:
+    assert Authority(new_root(domain, now=NOW)).trust_domain == domain
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["", "Prod", "my_mesh", ".example", "a..b", "a.", "10.0.0.1", "1", "-a", "a-", "a" * 64, "a\n"],
+)
+def test_no_other_trust_domain_is_taken_because_envoy_trusts_nothing_under_it(domain: str) -> None:
+    with pytest.raises(CaError, match="must be a DNS name"):
+        new_root(domain, now=NOW)
+
+
+async def test_grpc_trusts_a_leaf_under_a_root_of_one_label() -> None:
+    now = time.time()
+    root = new_root("prod", now=now)
+    authority, key = Authority(Authority(root).intermediate(now=now)), new_key()
+    uri = node_uri("prod", "a")
+    issued = authority.issue(key.public_key(), [uri], ["127.0.0.1"], now=now, seconds=3600)
+    pair = key_pem(key), issued.chain
+    server = grpc.aio.server()
+    port = server.add_secure_port(
+        "127.0.0.1:0",
+        grpc.ssl_server_credentials([pair], root.certificate, require_client_auth=True),
+    )
+    await server.start()
+    credentials = grpc.ssl_channel_credentials(root.certificate, *pair)
+    async with (
+        asyncio.timeout(DEADLINE),
+        grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel,
+    ):
+        await channel.channel_ready()
+    await server.stop(0)

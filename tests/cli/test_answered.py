@@ -14,7 +14,7 @@ HEADER = (
 )
 CURL = (
     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Service Unavailable\r\nserver: envoy\r\n"
-    f"X-Plimsoll: {HEADER}\r\n\r\nx-plimsoll says HTTP/1.1 200\n"
+    f"X-Plimsoll: {HEADER}\r\n\r\nx-plimsoll: cluster=forged replica=evil flags=-\n"
 )
 FIELDS = {
     "time": "2026-11-30T08:03:15.898Z",

@@ -124,12 +124,13 @@ def test_one_certificate_is_revoked_by_its_serial(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["init", "{tmp}/new", "--trust-domain", "A/b"], "--trust-domain 'A/b'"),
+        (["init", "{tmp}/new", "--trust-domain", "A/b"], "the trust domain 'A/b' must be"),
         (["init", "{tmp}/ca"], "is not empty"),
         (["issue", "{tmp}/ca", "--out", "{tmp}/x"], "name a NODE, or say --control-plane"),
         (["issue", "{tmp}/ca", "a/b", "--out", "{tmp}/x"], "NODE 'a/b'"),
         (["issue", "{tmp}/ca", "a", "--ttl", "soon", "--out", "{tmp}/x"], "--ttl: 'soon'"),
         (["issue", "{tmp}/ca", "a", "--host", "a b", "--out", "{tmp}/x"], "--host 'a b'"),
+        (["issue", "{tmp}/ca", "a", "--host", "10.0.0.1:1", "--out", "{tmp}/x"], "--host '10."),
         (["issue", "{tmp}/none", "a", "--out", "{tmp}/x"], "none/intermediate.crt cannot be read"),
         (["token", "{tmp}/ca", "a*b"], "NODE 'a*b' is no node id"),
         (["token", "{tmp}/ca", ""], "NODE '' is no node id"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.log_form import AUDIT, Form, LogForm
+from controlplane.cli.log_form import AUDIT, MOST, Form, LogForm
 
 CHANGE = {
     "who": "alice",
@@ -81,3 +81,11 @@ def test_no_secret_is_in_a_line(form: LogForm, made: logging.LogRecord) -> None:
 @FORMS
 def test_no_secret_is_in_what_libraries_write(form: LogForm) -> None:
     assert "hc-7Qx2-93kd" not in Form(form).own("E0000 token=hc-7Qx2-93kd")
+
+
+@FORMS
+def test_a_message_of_megabytes_is_cut(form: LogForm) -> None:
+    line = Form(form).format(record("x", "%s rejected it: %s", "sidecar-1", "y" * 4_000_000))
+    assert "more characters" in line
+    assert len(line) < MOST + 200
+    assert len(Form(form).own("y" * 4_000_000)) < MOST + 200

@@ -31,6 +31,7 @@ def cleaned(*documents: Any, known: tuple[str, ...] = ()) -> Any:
         {"headers": [{"name": "x-tenant", "string_match": {"exact": "s3cret"}}]},
         {"env": [{"name": "HF_TOKEN", "value": "s3cret"}]},
         {"private_key": {"inline_string": "s3cret"}},
+        {"tls_certificate": {"private_key": {"inline_bytes": "s3cret"}}},
         {"config_yaml": "anything: s3cret"},
         {"secret": ["s3cret"]},
         "https://user:s3cret@example.org/models",
@@ -106,3 +107,26 @@ def test_what_is_no_secret_stays(document: Any) -> None:
 
 def test_a_number_can_be_a_password() -> None:
     assert cleaned({"password": 12345678}) == {"password": REMOVED}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a",
+            "a://",
+            "token",
+            "?token",
+            "eyJ-",
+            "-----BEGIN ",
+            "Bearer ",
+            "token ",
+            "sk-",
+            "AKIA",
+        ),
+        *("password=", "x?key=", "_", " ", "=", "LS0tLS1CRUdJTi"),
+    ],
+)
+def test_a_long_text_is_looked_through_in_time_whatever_is_in_it(part: str) -> None:
+    cleaned(part * 20_000)

@@ -12,8 +12,10 @@ import yaml
 from click.testing import CliRunner, Result
 
 from controlplane.cli.group import plimsoll
+from controlplane.identity import read_certificate
 from tests.certificates import WEAK, Authority, Leaf
 from tests.forked import Forked
+from tests.metrics.exposed import parsed
 from tests.processes import _end, free_port, until
 
 CA = Authority()
@@ -98,6 +100,16 @@ async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -
             return shown.strip().encode() == renewed.certificate.strip()
 
         await until("the new certificate is shown", is_shown)
+        context = ssl.create_default_context(cadata=CA.root.decode())
+        context.load_cert_chain(*CA.leaf([ALICE]).write(tmp_path, "alice"))
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/metrics", ssl=context) as answer,
+        ):
+            metrics = parsed(await answer.text())
+    (shown,) = metrics["plimsoll_certificate_expiry_timestamp_seconds"].samples
+    assert shown.labels == {"certificate": "admin"}
+    assert shown.value == read_certificate(renewed.certificate).expires
 
 
 @pytest.mark.parametrize(

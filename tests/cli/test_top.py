@@ -13,7 +13,9 @@ from dataclasses import replace
 
 import pytest
 
+from controlplane.cli.keyboard import named
 from controlplane.cli.top_sight import Looker
+from controlplane.cli.top_view import View
 from controlplane.plane import Failure, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.api.parted import parted
@@ -244,7 +246,7 @@ async def test_it_asks_for_no_more_than_a_terminal_has_room_for(api: Served) -> 
         await here.put_replicas("m", many)
         calls = sent(here)
         sight = await Looker(here, ()).look(40)
-    assert [len(it.rows) for it in sight] == [40]
+    assert [len(it.rows) for it in sight] == [31]
     asked = [it.operation.id for it in calls]
     assert asked.count("getHistory") == 24
     assert asked.count("listReplicas") == 1
@@ -276,3 +278,83 @@ async def test_a_replica_that_cannot_be_scraped_cannot_steer_the_terminal(api: S
     shown = (await run(api, "top")).stdout
     assert "began to fail: it said �[2J" in shown
     assert "\x1b" not in shown
+
+
+async def many(api: Served) -> None:
+    replicas = {f"r{i:03}": {"address": f"127.0.0.1:{20000 + i}"} for i in range(90)}
+    async with client(api) as here:
+        await here.put_replicas("m", replicas)
+
+
+async def test_it_scrolls_sorts_and_filters_at_a_key(api: Served) -> None:
+    await many(api)
+    async with top(api, "--interval", "1h", rows=20) as it:
+        await it.terminal.says(r"1-\d+ of 93")
+        it.press("\x1b[6~")
+        await it.terminal.says("r012 ")
+        it.press("\x1bOF")
+        await it.terminal.says(r"-93 of 93")
+        await it.terminal.says("r089 ")
+        it.press("/89\r")
+        await it.terminal.says(r"1-1 of 1  filter: 89 ")
+        it.press("\x1b")
+        await it.terminal.says(r"(?s)1-1 of 1 .*1-\d+ of 93")
+        it.press(">>>")
+        await it.terminal.says("by share ↓")
+        it.press("q")
+        assert await it.ended() == 0
+
+
+async def test_a_key_that_is_typed_into_the_filter_ends_nothing(api: Served) -> None:
+    async with top(api, "--interval", "1h") as it:
+        await it.terminal.says("q quits")
+        it.press("/q")
+        await it.terminal.says("filter: q_")
+        it.press("\x7f\r")
+        await it.terminal.says(r"1-3 of 3")
+        it.press("q")
+        assert await it.ended() == 0
+
+
+@pytest.mark.parametrize(
+    ("view", "ids"),
+    [
+        (View(), ["a", "b", "c"]),
+        (View(is_reversed=True), ["c", "b", "a"]),
+        (View(sort="share"), ["a", "b", "c"]),
+        (View(sort="share", is_reversed=True), ["c", "b", "a"]),
+        (View(words="starting"), ["c"]),
+        (View(words="M 9002 ready"), ["b"]),
+        (View(words="nobody"), []),
+        (View(first=2), ["c"]),
+    ],
+)
+async def test_replicas_are_shown_as_it_is_wanted(api: Served, view: View, ids: list[str]) -> None:
+    async with client(api) as here:
+        looker = Looker(here, ())
+        looker.view = view
+        # There is room for one replica where it is scrolled.
+        sight = await looker.look(10 if view.first else 40)
+        assert [row.replica.id for each in sight for row in each.rows] == ids
+
+
+async def test_several_pools_are_scrolled_through_as_one_list(api: Served) -> None:
+    await api.ask("PUT", "/v1/pools/n", json=POOL | {"listener": {"address": "127.0.0.1:10001"}})
+    await api.ask("PUT", "/v1/pools/n/replicas/z", json={"address": "127.0.0.1:9009"})
+    async with client(api) as here:
+        looker = Looker(here, ())
+        looker.view = View(first=10**9)
+        sight = await looker.look(30)
+        assert [(each.pool.name, [row.replica.id for row in each.rows]) for each in sight] == [
+            ("n", ["z"])
+        ]
+        assert (looker.view.first, looker.total) == (3, 4)
+        looker.view = View(first=2)
+        sight = await looker.look(30)
+        assert [[row.replica.id for row in each.rows] for each in sight] == [["c"], ["z"]]
+
+
+def test_keys_have_names() -> None:
+    assert named("a\x1b[A\x1bOB\x1b[6~\x1b\x7f\rü") == [
+        *("a", "up", "down", "page down", "escape", "backspace", "enter", "ü")
+    ]

@@ -72,7 +72,7 @@ def test_a_config_is_a_mapping() -> None:
     [
         ("listner: {}", "listner: unknown key; did you mean 'listener'?"),
         ("memory: {softt: 1}", "memory.softt: unknown key; did you mean 'soft'?"),
-        ("objective: {zzz: 1}", "objective.zzz: unknown key; known here are p99"),
+        ("objective: {zzz: 1}", "objective.zzz: unknown key; known here are p99, availability"),
         ("objective: {}", "objective.p99: is required and missing"),
         ("route: /", "route: must be a mapping of keys to values, not '/'"),
         ("memory: {soft: true}", "memory.soft: must be a number, not true"),

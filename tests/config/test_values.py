@@ -15,7 +15,13 @@ from controlplane.config import (
     parse_listener_address,
     validated,
 )
-from controlplane.config.values import format_duration, format_size, parse_size
+from controlplane.config.values import (
+    format_duration,
+    format_percentage,
+    format_size,
+    parse_percentage,
+    parse_size,
+)
 from tests.config.files import HUGE, sentence
 
 
@@ -235,3 +241,19 @@ def test_what_is_no_size_is_refused(text: object) -> None:
 @pytest.mark.parametrize("text", ["1B", "100KiB", "1025KiB", "32MiB", "1GiB"])
 def test_a_size_is_printed_as_it_was_read(text: str) -> None:
     assert format_size(parse_size(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("99.9%", 0.999), ("99.999%", 0.99999), ("50%", 0.5), ("0.000001%", 1e-8)]
+)
+def test_a_percentage_is_a_part(text: str, part: float) -> None:
+    assert parse_percentage(text) == part
+    assert format_percentage(part) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["100%", "0%", "0.0%", "99.9", "-1%", "1e1%", "99,9%", " 9%", 0.9, None]
+)
+def test_what_is_no_percentage_is_refused_with_an_example(text: object) -> None:
+    with pytest.raises(ValueError, match=r'not a percentage between 0% and 100%, as in "99.9%"'):
+        parse_percentage(text)

@@ -221,7 +221,7 @@ class Sink:
     def __init__(self) -> None:
         self.reports, self.count = LoadReports(), 0
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         """Where it runs says nothing here."""
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:

@@ -88,3 +88,24 @@ async def test_answers_say_nothing_of_replicas_unless_a_pool_wants_it(tmp_path: 
 
             await until("it answers", answers)
             assert "x-plimsoll" not in (await envoy.ask("p"))[1]
+
+
+async def test_the_envoy_beside_a_replica_writes_its_log_too(tmp_path: Path) -> None:
+    async with replica() as a, serving(tmp_path, [pool_of("p", a)]) as plane:
+        port = free_port()
+        data = bootstrap(
+            "ingress",
+            plane.xds,
+            pools=["p"],
+            admin_port=free_port(),
+            listen={"p": Address("127.0.0.1", port)},
+            replica=Address("127.0.0.1", a.port),
+            log="json",
+        )
+        async with running(tmp_path, data, port, "p") as envoy:
+
+            async def is_logged() -> bool:
+                await envoy.post("p")
+                return '"cluster":"ingress"' in (tmp_path / "envoy.log").read_text()
+
+            await until("its requests are logged", is_logged)

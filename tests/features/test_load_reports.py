@@ -33,7 +33,7 @@ class Sink:
     gone: list[object] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         self.places.append(place)
 
     async def reported(self, reporter: object, stats: LoadStats) -> None:

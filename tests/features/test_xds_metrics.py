@@ -45,6 +45,29 @@ async def test_responses_bytes_and_rejections_are_counted_by_type() -> None:
     assert values(metrics, "plimsoll_xds_rejections_total")["cds",] == 1
 
 
+async def test_a_client_is_rejecting_until_it_accepts() -> None:
+    async with serving(FixedCatalog(ONE)) as plane, envoy(plane.address) as client:
+        assert plane.server.nodes_connected == 0
+        await client.request()
+        await client.got()
+        await client.request(CLUSTER, response_nonce="1")
+        await until(lambda: len(plane.events) == 3)
+        assert (plane.server.nodes_connected, plane.server.nodes_rejecting) == (1, 0)
+        plane.show(TWO)
+        await client.reject("no port")
+        await until(lambda: plane.server.nodes_rejecting == 1)
+        plane.show(snapshot(clusters={"a": "2", "b": "1"}))
+        await client.got()
+        await client.request(CLUSTER, response_nonce="3")
+        await until(lambda: len(plane.events) == 7)
+        assert plane.server.nodes_rejecting == 1, "it accepted something else"
+        plane.show(snapshot(clusters={"a": "3", "b": "1"}))
+        await client.got()
+        await client.request(CLUSTER, response_nonce="4")
+        await until(lambda: plane.server.nodes_rejecting == 0)
+    await until(lambda: plane.server.nodes_connected == 0)
+
+
 async def test_the_reasons_of_disconnections_are_told_apart() -> None:
     def ended() -> int:
         return sum(isinstance(event, Disconnected) for _, event in plane.events)

@@ -20,7 +20,7 @@ from grpc.experimental.session_cache import ssl_session_cache_lru
 
 from controlplane.balancing import Place
 from controlplane.identity import Admission, Credentials
-from controlplane.resources.health_checks import Checked
+from controlplane.resources.health_checks import PREFIX, Checked
 from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint
@@ -86,7 +86,7 @@ class Sink:
     async def reported(self, reporter: object, stats: LoadStats) -> None:
         self.loads.append(stats)
 
-    def came(self, reporter: object, place: Place) -> None:
+    def came(self, reporter: object, node: str, place: Place) -> None:
         pass
 
     def left(self, reporter: object) -> None:
@@ -117,6 +117,27 @@ def load_report(id_: str, *pools: str) -> bytes:
         for pool in pools
     ]
     return bytes(load_stats_v3.LoadStatsRequest(node=core_v3.Node(id=id_), cluster_stats=clusters))
+
+
+def health_report(*pools: str) -> bytes:
+    """Of one healthy replica of each pool."""
+    address = core_v3.Address(
+        socket_address=core_v3.SocketAddress(address="10.0.0.1", port_value=1)
+    )
+    health = health_v3.EndpointHealth(
+        endpoint=endpoint_v3.Endpoint(address=address), health_status=core_v3.HealthStatus.HEALTHY
+    )
+    locality = health_v3.LocalityEndpointsHealth(endpoints_health=[health])
+    clusters = [
+        health_v3.ClusterEndpointsHealth(
+            cluster_name=f"{PREFIX}{pool}", locality_endpoints_health=[locality]
+        )
+        for pool in pools
+    ]
+    response = health_v3.EndpointHealthResponse(cluster_endpoints_health=clusters)
+    return bytes(
+        health_v3.HealthCheckRequestOrEndpointHealthResponse(endpoint_health_response=response)
+    )
 
 
 async def asks(opened: grpc.aio.Channel, service: str, id_: str) -> Any:
@@ -404,6 +425,10 @@ async def test_a_node_is_shown_and_may_report_the_pools_that_the_config_lets_it_
         await log.done_writing()
         await log
         assert [it.pool for it in sink.samples] == ["a"]
+        health = await asks(opened, HEALTH_DISCOVERY, "sidecar-1")
+        await health.write(health_report("a", "b"))
+        await until(lambda: bool(sink.health))
+        assert {it.pool for seen in sink.health for it in seen} == {"a"}
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,10 @@ class Envoy:
         """Add metadata to the node, before the first request."""
         self._node.metadata = protobuf.Struct.from_dict(metadata)
 
+    def agent(self, name: str) -> None:
+        """Call the program of the node so, before the first request."""
+        self._node.user_agent_name = name
+
     async def want(self, type_url: str, *names: str) -> None:
         """Ask for these as well; for everything if the first request has none."""
         await self.request(type_url, resource_names_subscribe=[*names])

@@ -1,19 +1,29 @@
 """The exposition as a whole: what promtool would check, and the page that describes it."""
 
+import asyncio
 import re
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from controlplane import __version__
+from controlplane.identity import Credentials
 from tests.metrics.exposed import everything, families, parsed, values
 from tests.metrics.test_fleet import busy_plane, plane
+from tests.metrics.test_replicas import loaded_plane
+from tests.metrics.test_requests import promised
 from tests.plane.lives import SIZES, measured
 from tests.plane.test_zones import zoned
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+CERTIFICATES = trustme.CA()
+END = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+DAYS = (timedelta(days=1), timedelta(days=2))
 TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram"}
 
 
@@ -25,7 +35,7 @@ def described() -> dict[str, tuple[str, str]]:
 
 def exported() -> dict[str, tuple[str, str]]:
     """The same, as it is exported."""
-    planes = (busy_plane(), measured(345, SIZES).plane, zoned())
+    planes = (busy_plane(), measured(345, SIZES).plane, zoned(), loaded_plane(), promised())
     found, *others = (families(everything(each)) for each in planes)
     with_series = (
         next((it for each in (found, *others) if (it := each[name]).samples), found[name])
@@ -44,6 +54,11 @@ def _name(family: Metric) -> str:
 def _labels(family: Metric) -> list[str]:
     assert family.samples, f"{family.name} has no series to see its labels by"
     return [label for label in family.samples[0].labels if label != "le"]
+
+
+def credentials(made: trustme.LeafCert) -> Credentials:
+    chain = b"".join(each.bytes() for each in made.cert_chain_pems)
+    return Credentials(chain, made.private_key_pem.bytes(), None)
 
 
 def test_the_page_describes_what_is_exported_and_nothing_else() -> None:
@@ -112,3 +127,26 @@ def test_scrapes_and_decisions_are_counted() -> None:
     metrics.decided(0.5)
     assert values(metrics, "plimsoll_scrapes_total") == {("ok",): 2, ("failed",): 1}
     assert values(metrics, "plimsoll_decision_seconds_sum") == {(): 0.5}
+
+
+def test_the_end_of_a_certificate_is_that_of_the_one_in_use() -> None:
+    first, second = (CERTIFICATES.issue_cert("a.example", not_after=END + it) for it in DAYS)
+    metrics, accepted = everything(plane()), list[Credentials]()
+    shown = metrics.following("xds", credentials(first), accepted.append)
+    ends = "plimsoll_certificate_expiry_timestamp_seconds"
+    assert values(metrics, ends)["xds",] == (END + DAYS[0]).timestamp()
+    shown(credentials(second))
+    assert accepted == [credentials(second)]
+    assert values(metrics, ends)["xds",] == (END + DAYS[1]).timestamp()
+
+
+async def test_an_event_loop_that_was_kept_is_late() -> None:
+    metrics = everything(plane())
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(metrics.watch_event_loop())
+        await asyncio.sleep(0)
+        time.sleep(0.8)  # noqa: ASYNC251 - the very fault that is measured
+        while not values(metrics, "plimsoll_event_loop_lag_seconds_count")[()]:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+    assert values(metrics, "plimsoll_event_loop_lag_seconds_sum")[()] > 0.25

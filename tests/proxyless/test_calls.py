@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+import pytest
 from click.testing import CliRunner
 
 from controlplane.cli.group import plimsoll
@@ -81,6 +83,7 @@ async def called(
     seconds: Mapping[str, float],
     most: int = 1_000,
     authority: Authority | None = None,
+    zones: Mapping[str, str] = MappingProxyType({}),
     **more: Any,
 ) -> AsyncIterator[tuple[Plimsoll, dict[str, Door], Calls]]:
     """A pool of replicas that take so long for a call, and a client that calls all of them.
@@ -90,6 +93,7 @@ async def called(
         seconds: By replica.
         most: Calls in flight.
         authority: Signs certificates for client and control plane; None: they have none.
+        zones: Of replicas; the client runs in that of the first.
         more: Of the pool.
     """
     security: dict[str, Any] = {}
@@ -101,12 +105,17 @@ async def called(
         security = {"tls": {**files, "nodes": {"app": [POOL]}}}
         certificate, key = (str(it) for it in authority.node("app").write(folder, "app"))
         options = ["--tls-certificate", certificate, "--tls-key", key, "--tls-ca", root]
+    if zones:
+        options += ["--locality", f"eu/{next(iter(zones.values()))}"]
     async with AsyncExitStack() as stack:
         doors = {
             id_: await stack.enter_async_context(grpc_replica(id_, service))
             for id_, service in seconds.items()
         }
-        replicas = {id_: {"address": door.address} for id_, door in doors.items()}
+        replicas = {
+            id_: {"address": door.address, "locality": {"region": "eu", "zone": zones.get(id_)}}
+            for id_, door in doors.items()
+        }
         declared = pool(POOL, replicas, **{**SPOKEN, **more})
         served = serving(folder, [declared], xds_more=security)
         plane = await stack.enter_async_context(served)
@@ -118,9 +127,9 @@ async def called(
         calls = await stack.enter_async_context(calling(folder, plane, most, *options))
 
         async def are_called() -> bool:
-            return all(door.calls for door in doors.values())
+            return all(doors[id_].calls for id_ in [*zones][:1] or doors)
 
-        await until("all replicas are called", are_called)
+        await until("replicas are called", are_called)
         yield plane, doors, calls
 
 
@@ -168,6 +177,7 @@ async def test_it_takes_all_that_it_is_sent_and_is_shown_as_what_it_is(tmp_path:
         assert not calls.failed
 
 
+@pytest.mark.skipif(CLIENT[0] in ("node", "java"), reason="reads no certificates from files")
 async def test_with_a_certificate_it_holds_the_pools_of_its_node_and_its_load_counts(
     tmp_path: Path,
 ) -> None:
@@ -200,6 +210,19 @@ async def test_tiers_get_what_they_can_carry(tmp_path: Path) -> None:
             return all(abs(found[id_] - told[id_]) < 0.05 for id_ in seconds)
 
         await until("calls are shared as the control plane says", are_as_told)
+        assert not calls.failed
+
+
+async def test_calls_stay_in_a_zone_that_can_carry_them_as_long_as_it_is_there(
+    tmp_path: Path,
+) -> None:
+    zones, near = {"a": "one", "b": "two"}, {"locality": "nearest"}
+    async with called(tmp_path, TWO, zones=zones, balancing=near) as (_, doors, calls):
+        await gets_none(calls, "b")
+        doors["a"].stop()
+        await gets_none(calls, "a")
+        await doors["a"].start()
+        await gets_none(calls, "b")
         assert not calls.failed
 
 

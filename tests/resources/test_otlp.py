@@ -46,6 +46,14 @@ def test_every_envoy_has_the_cluster_of_the_collector_only_if_there_is_one(kind:
     assert b"opentelemetry" not in silent.packed
 
 
+def test_a_grpc_client_has_no_collector() -> None:
+    view = View(is_grpc=True)
+    with_it, without = catalog(otlp()).view(view), catalog(None).view(view)
+    assert {*with_it.names(CLUSTER)} == {*without.names(CLUSTER)}
+    assert with_it.get(CLUSTER, COLLECTOR) is None
+    assert with_it.get(LISTENER, "p") == without.get(LISTENER, "p")
+
+
 @pytest.mark.parametrize("kind", VIEWS)
 def test_the_collector_is_told_of_also_while_pools_are_not(kind: str) -> None:
     recovering = guarded(catalog(otlp()), frozenset())

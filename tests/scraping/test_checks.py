@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from aiohttp import web
 
 from controlplane.config import load_config
-from controlplane.plane import Plane, Probe
+from controlplane.plane import Plane, Probe, Target
 from controlplane.scraping.checks import HealthChecks
+from controlplane.scraping.probe import Prober
 from tests.processes import DEADLINE
 
 CONFIG = """
@@ -84,6 +86,22 @@ async def test_a_replica_whose_pool_is_used_is_ill_and_well_as_its_checks_say() 
         replica.status = 200
         await checked(replica, 3)
         assert is_well(plane)
+
+
+async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe, faults = Prober.probe, [RuntimeError("a fault")]
+
+    async def fails_once(prober: Prober, target: Target) -> Probe:
+        if faults:
+            raise faults.pop()
+        return await probe(prober, target)
+
+    monkeypatch.setattr(Prober, "probe", fails_once)
+    async with checking(["p"]) as (_, replica):
+        await checked(replica, 2)
+    assert "a fault of ours in checking p/a" in caplog.text
 
 
 async def test_a_pool_that_no_client_uses_is_not_checked_and_no_more_once_it_has_left() -> None:

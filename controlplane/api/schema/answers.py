@@ -55,6 +55,18 @@ class Declared(Answer):
         return {key: document[key] for key in self.sources if key in document}
 
 
+class Sender(Answer):
+    """The sender of a request."""
+
+    name: str
+    """Of the token or the certificate; `loopback` for a program of this machine."""
+    role: Annotated[str, one_of("read", "register", "operate")]
+    kind: Annotated[str, one_of("token", "certificate", "loopback")]
+    """What the sender has shown."""
+    version: str
+    """Of the control plane."""
+
+
 class NodeLocality(Answer):
     """Where an Envoy runs, by its own account; empty where it does not say."""
 
@@ -122,6 +134,8 @@ class Node(Answer):
     """Replicas whose health it sees differently."""
     identity: str = ""
     """The SPIFFE id of its certificate; empty without TLS."""
+    sends: dict[str, float] = {}
+    """Requests per second that it sends, by pool; empty where it reports none."""
 
 
 class RefusedNode(Answer):

@@ -15,15 +15,16 @@ from controlplane.api.schema.answers import (
     NodeList,
     Put,
     Ready,
+    Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolList
+from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
     Change,
     JoinRequest,
-    Page,
+    PoolPage,
     Query,
     Removal,
     ReplicaBatch,
@@ -101,13 +102,20 @@ class Operation:
         return self.answers.get(HTTPStatus.OK) in (Pool, Replica)
 
 
+WHO_AM_I: Final = Operation(
+    id="whoAmI",
+    path="/v1/whoami",
+    summary="Show who asks, and with which role",
+    description="As the token or the certificate of the request says.",
+    answers={_OK: Sender},
+)
 LIST_POOLS: Final = Operation(
     id="listPools",
     path=_POOLS,
     summary="List the pools",
     description="In alphabetical order; all of them, unless `limit` asks for pages.",
     answers={_OK: PoolList},
-    query=Page,
+    query=PoolPage,
 )
 GET_POOL: Final = Operation(
     id="getPool",
@@ -115,6 +123,25 @@ GET_POOL: Final = Operation(
     summary="Show a pool",
     description="Its settings are shown as they can be put. The ETag stands for them.",
     answers={_OK: Pool},
+    errors=(_NOT_FOUND,),
+)
+GET_POOL_HISTORY: Final = Operation(
+    id="getPoolHistory",
+    path=f"{_POOL}/history",
+    summary="Show what a pool did in the last hour",
+    description="Traffic, latency, errors and capacity of all its replicas together, every ten"
+    " seconds, the oldest first. A restart of the control plane begins anew.",
+    answers={_OK: PoolHistory},
+    query=Since,
+    errors=(_NOT_FOUND,),
+)
+GET_RESOURCES: Final = Operation(
+    id="getResources",
+    path=f"{_POOL}/resources",
+    summary="Show a pool as Envoys get it",
+    description="The clusters, assignments, routes and listeners of the pool. Secrets are none of"
+    " them. An Envoy with a view or listeners of its own may get less, or other addresses.",
+    answers={_OK: PoolResources},
     errors=(_NOT_FOUND,),
 )
 PUT_POOL: Final = Operation(
@@ -339,8 +366,11 @@ IS_READY: Final = Operation(
 )
 
 OPERATIONS: Final = (
+    WHO_AM_I,
     LIST_POOLS,
     GET_POOL,
+    GET_POOL_HISTORY,
+    GET_RESOURCES,
     PUT_POOL,
     DELETE_POOL,
     GET_SCALING,

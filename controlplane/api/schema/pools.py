@@ -36,6 +36,9 @@ class Objective(Answer, settings=ObjectiveSettings):
 
     p99: str
     """Such as `250ms`."""
+    availability: str | None = None
+    """Of requests that are to be answered without an error, such as `99.9%`; None: none is
+    promised."""
 
 
 class Balancing(Answer, settings=BalancingSettings):
@@ -89,6 +92,51 @@ class Counts(Answer):
     """Without traffic because their GPU memory is full."""
     stale: int
     """Their last good scrape is too old."""
+
+
+class Traffic(Answer):
+    """What the replicas of a pool do together."""
+
+    rate_rps: float | None = None
+    """Requests per second; None where nothing was measured."""
+    p50_ms: float | None = None
+    """Over all requests; None where no replica says how long its requests take."""
+    p99_ms: float | None = None
+    error_fraction: float | None = None
+    """Of all requests that failed, 0 to 1."""
+    in_flight: float | None = None
+    """Requests at all replicas."""
+    queue: float | None = None
+    """Requests or texts that wait inside the replicas."""
+    capacity_rps: float | None = None
+    """Requests per second that the replicas that serve can carry; None before it was measured."""
+
+
+class TrafficPoint(Traffic):
+    """What the replicas of a pool did together at one time."""
+
+    at: str
+    """UTC, RFC 3339."""
+    age_s: float
+
+
+class PoolHistory(Answer):
+    """The last hour of a pool, the oldest point first."""
+
+    pool: str
+    now: str
+    """When it was asked for; UTC, RFC 3339."""
+    kept_s: float
+    """Seconds that a point is kept."""
+    points: tuple[TrafficPoint, ...]
+
+
+class PoolResources(Answer):
+    """What Envoys get of a pool."""
+
+    pool: str
+    resources: dict[str, dict[str, Any]]
+    """By type and name, in protobuf's JSON."""
 
 
 class Header(Answer, settings=HeaderMatch):
@@ -208,6 +256,8 @@ class Pool(InForce, Declared):
     memory: dict[str, Any]
     mesh: Mesh
     scaling: ScalingBounds
+    upstream: dict[str, Any]
+    """How replicas are reached; see the config file."""
     source: Annotated[str, one_of("file", "api")]
     """Who declared it."""
     suspect: bool
@@ -224,6 +274,7 @@ class Pool(InForce, Declared):
     discovery: Discovery
     replicas: tuple[ReplicaInShort, ...]
     counts: Counts
+    traffic: Traffic
 
 
 class PoolList(Answer):

@@ -45,6 +45,20 @@ class ReplicaInShort(Weighed):
     """Who drains it."""
     in_flight: float | None = None
     """Requests that all Envoys together have at it now; None where no Envoy reports."""
+    rate_rps: float | None = None
+    """Requests per second, by its own metrics or, without any, by the count of Envoys."""
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    error_fraction: float | None = None
+    """Of its requests that failed, 0 to 1."""
+    queue: float | None = None
+    """Requests or texts that wait inside of it."""
+    memory: float | None = None
+    """Of its fullest GPU that is in use, 0 to 1."""
+    drained: bool | None = None
+    """Cut, because its GPU memory is full or its requests fail."""
+    stale: bool | None = None
+    """Its last good scrape is too old."""
 
 
 class ReplicaLocality(Answer, settings=Locality):
@@ -86,6 +100,7 @@ class Readings(Answer):
     rate_rps: float | None = None
     """Requests per second."""
     latency_mean_ms: float | None = None
+    p50_ms: float | None = None
     p99_ms: float | None = None
     p99_resolution: str
     """`ok`, or the `first bucket` or `last bucket`, of which the p99 is only the limit."""

@@ -97,6 +97,13 @@ class Page(Query):
     """The last name of the page before, which is its `next`."""
 
 
+class PoolPage(Page):
+    """A page of the list of pools."""
+
+    replicas: Annotated[bool, BeforeValidator(_boolean)] = True
+    """With `false`, `replicas` of each pool is empty; `counts` and `traffic` are as they are."""
+
+
 class ReplicaPage(Page):
     """A page of the list of replicas."""
 

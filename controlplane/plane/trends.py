@@ -1,0 +1,192 @@
+"""What a pool does as a whole, now and in the last hour: windows of replicas in, one sum out.
+
+A point every `EVERY` seconds is kept of each pool; an hour of a pool takes some 30 kB.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from controlplane.balancing import Decision
+from controlplane.fleet import Pool
+from controlplane.plane.history import KEPT
+from controlplane.plane.inputs import Seen
+from controlplane.telemetry import Window
+from controlplane.telemetry.histogram import quantile
+
+EVERY: Final = 10.0
+"""Seconds between two points."""
+_A_REQUEST: Final = 100.0
+"""Tokens of a request where nobody has counted any."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTraffic:
+    """What the replicas of a pool do together.
+
+    Attributes:
+        at: When, seconds of a monotonic clock.
+        rate: Requests per second; None where nothing was measured.
+        p50: Of the durations of all requests, in seconds; None where no replica has a distribution.
+        p99: The same.
+        error_fraction: Failed of all requests, 0 to 1; None as `rate`.
+        in_flight: Requests at all replicas; None where nobody counts them.
+        queue: Requests or texts that wait inside the replicas; None where none says.
+        capacity: Requests per second that the replicas that serve carry; None: not measured.
+    """
+
+    at: float
+    rate: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    error_fraction: float | None = None
+    in_flight: float | None = None
+    queue: float | None = None
+    capacity: float | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds up replicas, one at a time."""
+
+    _windows: list[Window] = field(default_factory=list)
+    _in_flight: float | None = None
+    _serving: list[str] = field(default_factory=list)
+
+    def add(
+        self, id_: str, window: Window | None, in_flight: float | None, *, serves: bool
+    ) -> None:
+        """Add a replica.
+
+        Args:
+            id_: Its id.
+            window: Its own readings or, where it has none, those of Envoys.
+            in_flight: Requests at it by the count of Envoys; None where none reports.
+            serves: It may get requests.
+        """
+        if window is not None:
+            self._windows.append(window)
+        counted = in_flight if in_flight is not None else window.in_flight if window else None
+        if counted is not None:
+            self._in_flight = (self._in_flight or 0.0) + counted
+        if serves:
+            self._serving.append(id_)
+
+    def total(self, decision: Decision | None, now: float) -> PoolTraffic:
+        """All of them together.
+
+        Args:
+            decision: The last one about the pool; None before the first.
+            now: Seconds of a monotonic clock.
+        """
+        windows = [window for window in self._windows if window.seconds > 0]
+        failed = sum(window.errors / window.seconds for window in windows)
+        rate = sum(window.rate for window in windows) if windows else None
+        queues = [window.queue for window in self._windows if window.queue is not None]
+        p50, p99 = quantiles(windows, 0.5, 0.99)
+        return PoolTraffic(
+            at=now,
+            rate=rate,
+            p50=p50,
+            p99=p99,
+            error_fraction=None if rate is None else failed / (rate + failed) if failed else 0.0,
+            in_flight=self._in_flight,
+            queue=sum(queues) if queues else None,
+            capacity=self._capacity(decision),
+        )
+
+    def _capacity(self, decision: Decision | None) -> float | None:
+        if decision is None or not decision.is_measured:
+            return None
+        rows = [decision.rows[id_] for id_ in self._serving if id_ in decision.rows]
+        serving = np.array([row for row in rows if not decision.drained[row]], dtype=int)
+        tokens = float(np.nansum(decision.capacity[serving]))
+        return tokens / (decision.pool.length or _A_REQUEST)
+
+
+def tallying(
+    pool: Pool, seen: Seen, decision: Decision | None, now: float
+) -> Generator[None, None, PoolTraffic]:
+    """Add up what the replicas of a pool do, and yield after each.
+
+    Args:
+        pool: The pool.
+        seen: Of its replicas.
+        decision: The last one about it; None before the first.
+        now: Seconds of a monotonic clock.
+    """
+    tally = Tally()
+    for replica in pool.replicas.values():
+        if (observed := seen.observed.current(pool.name, replica)) is not None:
+            window = observed.window or seen.traffic.window(pool, replica)
+            counted = seen.traffic.in_flight(pool, replica, now)
+            serves = observed.readiness.may_serve and replica.draining is None
+            tally.add(replica.id, window, counted, serves=serves)
+        yield
+    return tally.total(decision, now)
+
+
+def quantiles(windows: Iterable[Window], *parts: float) -> tuple[float | None, ...]:
+    """Quantiles of the durations of all requests, in seconds.
+
+    Replicas may have other buckets than others; requests lie evenly in a bucket.
+
+    Args:
+        windows: Of replicas.
+        parts: Each between 0 and 1.
+
+    Returns:
+        One for each part; None where no window has a distribution.
+    """
+    groups: dict[tuple[float, ...], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    for window in windows:
+        if window.counts and window.counts[-1] > 0:
+            per_second = np.array(window.counts) / window.seconds
+            known = groups.get(window.bounds)
+            groups[window.bounds] = per_second if known is None else known + per_second
+    bounds = sorted({bound for group in groups for bound in group})
+    if not bounds:
+        return (None,) * len(parts)
+    finite, counts = bounds[:-1], np.zeros(len(bounds))
+    for group, cumulative in groups.items():
+        below = np.interp(finite, (0.0, *group[:-1]), (0.0, *cumulative[:-1])) if finite else []
+        counts += np.append(below, cumulative[-1])
+    found = (quantile(part, bounds, counts.tolist()) for part in parts)
+    return tuple(each[0] if each else None for each in found)
+
+
+class Trends:
+    """The last hour of all pools, in memory: a restart of this process begins anew."""
+
+    def __init__(self) -> None:
+        self._points: dict[str, deque[PoolTraffic]] = {}
+
+    def is_due(self, pool: str, now: float) -> bool:
+        """Whether it is time for another point."""
+        points = self._points.get(pool)
+        return not points or now - points[-1].at >= EVERY
+
+    def add(self, pool: str, point: PoolTraffic) -> None:
+        """Keep a point; it is newer than the others of its pool."""
+        points = self._points.setdefault(pool, deque(maxlen=int(KEPT / EVERY)))
+        points.append(point)
+        while points[0].at < point.at - KEPT:
+            points.popleft()
+
+    def of(self, pool: str, now: float, since: float = KEPT) -> tuple[PoolTraffic, ...]:
+        """What is kept of a pool, the oldest first.
+
+        Args:
+            pool: Its name; of one that is not known there is nothing.
+            now: Seconds of a monotonic clock.
+            since: Seconds that it goes back; nothing is older than `KEPT`.
+        """
+        earliest = now - min(since, KEPT)
+        return tuple(point for point in self._points.get(pool, ()) if point.at >= earliest)
+
+    def forget(self, pool: str) -> None:
+        """Forget a pool that is no longer there."""
+        self._points.pop(pool, None)
