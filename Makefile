@@ -59,8 +59,8 @@ format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(READY)  ## generate controlplane/protos/envoy_pb2.py from envoy.proto
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/envoy.proto
+protos: $(READY)  ## generate controlplane/protos/*_pb2.py from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. controlplane/protos/*.proto
 
 dashboards: $(READY)  ## build examples/observability/grafana/dashboards from the panels beside it
 	$(BIN)/python -m examples.observability.grafana.build

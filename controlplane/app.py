@@ -145,6 +145,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         loads=_Loads(plane, woken),
         samples=_Samples(plane),
         health=_Health(plane),
+        scaling=_Scaling(plane),
         pushes=metrics.pushes,
         guests=plane,
         tls=xds_tls,
@@ -405,6 +406,23 @@ class _Samples:
 
     def sampled(self, samples: Sequence[Sample], place: Place) -> None:
         self._plane.sampled(samples, time.monotonic(), place)
+
+
+class _Scaling:
+    """Answers KEDA from the plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def wanted(self, pool: str) -> int | None:
+        if pool not in self._plane.fleet.pools:
+            return None
+        return self._plane.recommendation(pool, time.monotonic()).replicas
+
+    def is_active(self, pool: str) -> bool | None:
+        if pool not in self._plane.fleet.pools:
+            return None
+        return self._plane.is_active(pool, time.monotonic())
 
 
 def _folder(path: Path | None) -> Path:

@@ -19,6 +19,7 @@ from controlplane.api.events import EventStream, Refusal
 from controlplane.api.node_view import nodes_view
 from controlplane.api.preview_view import resources_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
+from controlplane.api.scaling_view import scaling_view
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
 from controlplane.api.schema.requests import (
@@ -117,6 +118,7 @@ class Handlers:
             (ops.GET_RESOURCES, self._get_resources),
             (ops.PUT_POOL, self._put_pool),
             (ops.DELETE_POOL, self._delete_pool),
+            (ops.GET_SCALING, self._get_scaling),
             (ops.LIST_REPLICAS, self._list_replicas),
             (ops.PUT_REPLICAS, self._put_replicas),
             (ops.GET_REPLICA, self._get_replica),
@@ -185,6 +187,10 @@ class Handlers:
             return await self._changes.preview(command, request, check)
         await self._changes.apply(command, request, check)
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _get_scaling(self, request: web.Request, _query: Query) -> web.Response:
+        (name,) = names_in_path(request)
+        return answer(scaling_view(self._plane.recommendation(name, self._clock())))
 
     async def _list_replicas(self, request: web.Request, query: ReplicaPage) -> web.Response:
         (name,) = names_in_path(request)

@@ -116,15 +116,20 @@ def part(frame: Frame) -> None:
     frame.pool = replace(frame.pool, looked=frame.looked)
 
 
-def _division(frame: Frame) -> classes.Division:
-    """Who serves the classes that the pool's user names."""
-    named = frame.settings.classes or ()
+def class_flows(frame: Frame) -> dict[str, Flow]:
+    """What comes of each class that the pool's user names, as far as it was counted."""
     flows = {}
-    for name in (*(each.name for each in named), DEFAULT):
+    for name in (*(each.name for each in frame.settings.classes or ()), DEFAULT):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
             square, long = squares_of(sizes.whole), tokens_of(sizes.quantile(0.99))
             flows[name] = Flow(rate, tokens_of(sizes.mean), square, long)
+    return flows
+
+
+def _division(frame: Frame) -> classes.Division:
+    """Who serves the classes that the pool's user names."""
+    named, flows = frame.settings.classes or (), class_flows(frame)
     goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
     if frame.settings.objective is not None and goals:
         goals[DEFAULT] = frame.settings.objective.p99
@@ -144,18 +149,28 @@ def _waits(frame: Frame, *, of_searches: bool) -> float:
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
-def _fleet(frame: Frame, rows: Ints) -> Fleet:
+def batching(frame: Frame, rows: Ints) -> tuple[Floats, Floats, Floats, Floats]:
+    """How replicas compute: see `Fleet.start`, `budget`, `slots` and `are_batches`.
+
+    Args:
+        frame: Of the decision.
+        rows: Where a batch of some of these was seen, all replicas compute batches.
+    """
     shapes = frame.state.records.shapes
     overhead, budget = shapes.known_overhead(), np.full(frame.size, shapes.full())
-    # Where a batch of some replicas was seen, all of the pool compute batches.
     batched = np.full(frame.size, bool(shapes.batched[rows].any()))
     start = np.where(batched, overhead * budget / (budget + overhead) / frame.mixed, 0.0)
+    return start, budget, np.where(batched, 1.0, frame.slots), batched.astype(np.float64)
+
+
+def _fleet(frame: Frame, rows: Ints) -> Fleet:
+    start, budget, slots, batched = batching(frame, rows)
     return fleet_of(
         [frame.ids[row] for row in rows],
         frame.relative[rows] * frame.usual if frame.pool.equal else frame.aged[rows],
         start[rows],
         budget[rows],
-        np.where(batched, 1.0, frame.slots)[rows],
+        slots[rows],
         batched[rows],
     )
 

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "openapi": "print the OpenAPI document of the API",
     "pools": "list, show, add and remove pools",
     "replicas": "list, add, drain and remove replicas",
+    "scaling": "say how many replicas each pool should have, and why",
     "serve": "run the control plane",
     "token": "make a token for the API",
     "top": "watch the replicas of each pool, live",

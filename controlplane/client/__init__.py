@@ -60,6 +60,7 @@ from controlplane.api.schema.replicas import (
     Scrape,
     Step,
 )
+from controlplane.api.schema.scaling import ClassScaling, Scaling
 from controlplane.client.client import Client
 from controlplane.client.errors import (
     BadRequestError,
@@ -93,6 +94,7 @@ __all__ = [
     "Audit",
     "AuditEntry",
     "BadRequestError",
+    "ClassScaling",
     "Client",
     "ClientError",
     "ConflictError",
@@ -128,6 +130,7 @@ __all__ = [
     "Replica",
     "ReplicaChanged",
     "ReplicaInShort",
+    "Scaling",
     "Scrape",
     "Sender",
     "ServedClass",

@@ -18,6 +18,7 @@ from controlplane.api.schema.answers import (
 )
 from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
+from controlplane.api.schema.scaling import Scaling
 from controlplane.client import calls
 from controlplane.client.calls import Call
 from controlplane.client.connection import Connection, Tls, read
@@ -110,6 +111,10 @@ class Client:
     async def pool(self, name: str) -> Pool:
         """Read one pool."""
         return await self._pool(Call(ops.GET_POOL, (name,)))
+
+    async def scaling(self, pool: str) -> Scaling:
+        """Read how many replicas a pool should have, and why."""
+        return read(Scaling, await self._body(Call(ops.GET_SCALING, (pool,))))
 
     async def pool_history(self, name: str, *, since: str | None = None) -> PoolHistory:
         """Read what the replicas of a pool did together in the last hour.

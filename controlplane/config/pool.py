@@ -19,6 +19,7 @@ from controlplane.config.memory import MemorySettings
 from controlplane.config.mesh import MeshSettings
 from controlplane.config.metrics import MetricsSettings
 from controlplane.config.replica import ReplicaEntry
+from controlplane.config.scaling import ScalingSettings
 from controlplane.config.servers import SERVERS
 from controlplane.config.tls import ListenerTls, UpstreamSettings
 from controlplane.config.values import (
@@ -102,6 +103,7 @@ class PoolSettings(Settings):
     metrics: MetricsSettings = MetricsSettings()
     memory: MemorySettings = MemorySettings()
     mesh: MeshSettings = MeshSettings()
+    scaling: ScalingSettings = ScalingSettings()
 
     @property
     def is_verified_by_id(self) -> bool:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from controlplane.balancing import Decision, ZonePlan
 from controlplane.metrics.replicas import ReplicaFamilies
 from controlplane.metrics.requests import RequestFamilies
+from controlplane.metrics.scaling import ScalingFamilies
 from controlplane.plane import Plane, State
 
 
@@ -68,7 +69,7 @@ class FleetCollector(Collector):
             "Replicas whose health an Envoy sees otherwise for a while than the control plane.",
             "pool",
         )
-        classes, zones = _Classes(), _Zones()
+        classes, zones, scaling = _Classes(), _Zones(), ScalingFamilies()
         replicas, requests = ReplicaFamilies(), RequestFamilies()
         for name, pool in fleet.pools.items():
             states, disputes = [], 0
@@ -88,11 +89,16 @@ class FleetCollector(Collector):
                 if (plan := decision.pool.zones) is not None:
                     zones.add(name, plan)
             disputed.add_metric((name,), disputes)
+            # The pool may have gone meanwhile.
+            if name in self._plane.fleet.pools:
+                scaling.add(self._plane.recommendation(name, now))
+            yield
         total = GaugeMetricFamily("plimsoll_pools", "Pools.", value=len(fleet.pools))
         families = (
             *requests.families,
             *classes.families,
             *zones.families,
+            *scaling.families,
             *replicas.families,
         )
         return [total, pools, suspect, disputed, *families]

@@ -37,6 +37,7 @@ from controlplane.plane.observed import Failure, Observations, is_read_anew
 from controlplane.plane.readiness import Probe
 from controlplane.plane.recovery import Recovery
 from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
+from controlplane.plane.scalings import Scalings
 from controlplane.plane.senders import Senders
 from controlplane.plane.startup import RestartPool, has_started, recalled
 from controlplane.plane.traffic import Traffic, by_replica
@@ -45,6 +46,7 @@ from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS, Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
+from controlplane.scaling import Recommendation
 from controlplane.telemetry import Device, Reading
 from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, InLocality, Load, drained
@@ -60,6 +62,7 @@ class Plane:
         listeners: Where connected Envoys listen, other than the pools say.
         envoy_health: What Envoys see of the health of replicas.
         sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
+        scalings: How many replicas pools should have.
         answers: To the requests of each pool, by name and class; only what any Envoy reported.
         senders: What each Envoy sends.
         trends: What each pool as a whole did in the last hour.
@@ -90,6 +93,7 @@ class Plane:
         self._scraping: dict[str, ScrapingSettings] = {}
         self.discoveries = Discoveries()
         self.recovery = Recovery()
+        self.scalings = Scalings()
         self.listeners = NodeListeners()
         self.envoy_health = EnvoyHealth()
         self.fleet = Fleet()
@@ -180,6 +184,8 @@ class Plane:
         """Take up what was known before a restart, by pool, of the replicas that there are."""
         for name, pool in self.fleet.pools.items():
             known = known_before.get(name)
+            if known is not None:
+                self.scalings.restore(name, known.weighing, now)
             found = recalled(pool, known, now) if known else None
             if known is None or found is None:
                 continue
@@ -296,6 +302,7 @@ class Plane:
                 name = sample.class_name if sample.class_name in (BULK, *named) else OTHERS
                 found.setdefault(pool.name, {}).setdefault(name, []).append(sample)
         for pool_name, classes in found.items():
+            self.scalings.requested(pool_name, now)
             known = self.sizes.setdefault(pool_name, RequestSizes())
             answers = self.answers.setdefault(pool_name, {})
             settings = self.fleet.pools[pool_name].settings
@@ -380,6 +387,7 @@ class Plane:
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
+        self.scalings.look(self.fleet, self._observed, self.decision, now)
         self._released = self.recovery.released(self.fleet, self._decisions.portions, now)
         return self._building(self._unbuilt.taken())
 
@@ -446,6 +454,25 @@ class Plane:
     def decision(self, pool: str) -> Decision | None:
         """What was decided last about a pool."""
         return self._decisions.decisions.get(pool)
+
+    def recommendation(self, pool: str, now: float) -> Recommendation:
+        """How many replicas a pool should have, and why.
+
+        Raises:
+            Refused: There is no such pool.
+        """
+        known, decision = self.fleet.pool(pool), self.decision(pool)
+        held = self._decisions.held(pool, now)
+        envoys = self._envoys or 1
+        return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
+
+    def is_active(self, pool: str, now: float) -> bool:
+        """Whether a pool is to have replicas: requests come, or it may never be empty.
+
+        Raises:
+            Refused: There is no such pool.
+        """
+        return self.scalings.is_active(self.fleet.pool(pool), now)
 
     def failed_decisions(self) -> dict[str, Exception]:
         """Why no decision could be made about some pools, by name; each is told once."""
@@ -563,6 +590,7 @@ class Plane:
         for slot in (self._dirty, *self._followers):
             slot.discard(pool)
         self.sizes.pop(pool, None)
+        self.scalings.forget(pool)
         self.answers.pop(pool, None)
         self._tables.pop(pool, None)
         self._decisions.forget(pool)

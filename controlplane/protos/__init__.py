@@ -1,4 +1,5 @@
-"""Envoy's hot messages on protobuf's own runtime; everything else is built with envoy-data-plane.
+"""Envoy's hot messages, and KEDA's, on protobuf's own runtime.
 
-`envoy_pb2.py` and `envoy_pb2.pyi` are generated from `envoy.proto`: see ``make protos``.
+All other messages of Envoy are built with envoy-data-plane. `envoy_pb2` and `keda_pb2` are
+generated from the ``.proto`` files beside them: see ``make protos``.
 """

@@ -7,7 +7,7 @@ time to time. In between, and if the disk fails, nothing waits for it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from controlplane.balancing import Decision
 from controlplane.balancing.restart import differing, pool_data, replica_data
@@ -109,7 +109,8 @@ class WeightKeeper:
                 changed |= self._stale(name, decision, told)
             parting = self._plane.parting(name)
             if changed or (before is not None and parting != before.parting):
-                jobs.append(_Job(name, decision, {id_: told[id_] for id_ in changed}))
+                data = self._plane.scalings.data(name)
+                jobs.append(_Job(name, decision, {id_: told[id_] for id_ in changed}, data))
             full = before.full if before is not None else None
             kept[name] = _Kept(told, parting, replace(decision, frame=None) if everything else full)
         try:
@@ -142,9 +143,10 @@ class _Job:
     pool: str
     decision: Decision
     told: Mapping[str, _Told]
+    scaling: Mapping[str, Any]
 
     def rows(self, now: float) -> Sequence[Row]:
-        found = [(self.pool, "", now, weighing_row(pool_data(self.decision)))]
+        found = [(self.pool, "", now, weighing_row({**pool_data(self.decision), **self.scaling}))]
         for id_, (_, _, _, generation, shown) in self.told.items():
             data = {
                 "generation": generation,

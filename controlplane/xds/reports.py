@@ -177,7 +177,9 @@ def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
 
 def _sample(entry: pb.HTTPAccessLogEntry) -> Sample | None:
     common = entry.common_properties
-    cluster, at = common.upstream_cluster, common.upstream_remote_address.socket_address
+    # Of a request that found no replica Envoy names only the route, which is called as its cluster.
+    cluster = common.upstream_cluster or common.route_name
+    at = common.upstream_remote_address.socket_address
     if not cluster or len(cluster) > MAX_NAME or len(at.address) > MAX_NAME:
         return None
     return Sample(

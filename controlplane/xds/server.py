@@ -42,6 +42,7 @@ from controlplane.xds.report_services import (
     LoadSink,
     SampleSink,
 )
+from controlplane.xds.scaler_service import ScalerService, ScalerSource
 from controlplane.xds.services import (
     SERVICES,
     Begin,
@@ -135,6 +136,7 @@ class XdsServer:
         loads: LoadSink | None = None,
         samples: SampleSink | None = None,
         health: HealthSink | None = None,
+        scaling: ScalerSource | None = None,
         pushes: PushObserver | None = None,
         guests: Guests | None = None,
         tls: XdsTls | None = None,
@@ -156,6 +158,7 @@ class XdsServer:
             loads: Takes the load reports of Envoys; None: they are not asked for any.
             samples: Takes what Envoys tell of some requests; None: it is not served to them.
             health: Takes what Envoys see of replicas; None: they are not asked for any.
+            scaling: Answers KEDA how many replicas pools should have; None: it is not served.
             pushes: Told how far each catalog got.
             guests: Told who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
@@ -174,6 +177,7 @@ class XdsServer:
         self._loads = loads
         self._samples = samples
         self._health = health
+        self._scaling = scaling
         self._pushes = pushes
         self._guests = guests
         self._tls = tls
@@ -231,6 +235,9 @@ class XdsServer:
                 self._samples, self._is_ready, self._authenticator, self._clock
             )
             server.add_generic_rpc_handlers((logging.handler(),))
+        if self._scaling:
+            scaler = ScalerService(self._scaling, self._is_ready, self._authenticator)
+            server.add_generic_rpc_handlers((scaler.handler(),))
         try:
             if self._credentials is None:
                 port = server.add_insecure_port(str(self._address))

@@ -96,6 +96,7 @@ async def test_every_answer_has_all_keys_of_its_model_and_no_others() -> None:
         for operation, path in (
             ("listPools", "/v1/pools"),
             ("getPool", POOL_PATH),
+            ("getScaling", f"{POOL_PATH}/scaling"),
             ("listReplicas", REPLICAS),
             ("getReplica", f"{REPLICAS}/a"),
             ("listNodes", "/v1/nodes"),

@@ -18,6 +18,7 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
         await here.put_replicas("m", {"b": {"address": "127.0.0.1:9002"}})
         await here.pools()
         await here.pool("m")
+        await here.scaling("m")
         await here.pool_history("m", since="5m")
         await here.resources("m")
         await here.who_am_i()

@@ -32,6 +32,7 @@ from controlplane.xds import (
     XdsServer,
     XdsTls,
 )
+from controlplane.xds.scaler_service import ScalerSource
 from tests.xds.client import Got
 
 
@@ -80,6 +81,7 @@ async def serving(
     loads: LoadSink | None = None,
     samples: SampleSink | None = None,
     health: HealthSink | None = None,
+    scaling: ScalerSource | None = None,
     tls: XdsTls | None = None,
     secrets: SecretsOf | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -101,6 +103,7 @@ async def serving(
         loads=loads,
         samples=samples,
         health=health,
+        scaling=scaling,
         tls=tls,
         secrets=secrets,
         clock=clock,

@@ -197,3 +197,13 @@ def test_a_pool_whose_requests_go_together_has_no_series_of_classes() -> None:
     metrics = everything(busy_plane())
     for name in ("plimsoll_class_replicas", "plimsoll_class_part_of_work"):
         assert values(metrics, name) == {}
+
+
+def test_a_pool_says_how_many_replicas_it_should_have_for_an_autoscaler() -> None:
+    it = plane()
+    metrics = everything(it)
+    assert values(metrics, "plimsoll_pool_replicas_wanted") == {("m",): 2.0}
+    assert values(metrics, "plimsoll_pool_active") == {("m",): 1.0}
+    assert values(metrics, "plimsoll_pool_cold_start_seconds") == {("m",): 60.0}
+    it.apply(DeletePool("m"), 1.0)
+    assert values(metrics, "plimsoll_pool_replicas_wanted") == {}

@@ -22,7 +22,8 @@ def entry(sample: Sample) -> accesslog_v3.HttpAccessLogEntry:
                 core_v3.Address(socket_address=address) if sample.host else None
             ),
             upstream_cluster=cluster,
-            route_name="r",
+            # As our routes are called.
+            route_name=cluster,
             duration=timedelta(seconds=sample.seconds),
         ),
         protocol_version=accesslog_v3.HttpAccessLogEntryHttpVersion.HTTP11,

@@ -89,6 +89,13 @@ def test_an_entry_that_is_of_no_use_is_left_out(nothing: object) -> None:
     assert found.looked == 2
 
 
+def test_a_request_that_found_no_replica_is_of_the_pool_whose_route_it_took() -> None:
+    told = entry(ONE._replace(host="", port=0))
+    assert told.common_properties is not None
+    told.common_properties.upstream_cluster = ""
+    assert read(logs(told)) == (ONE._replace(host="", port=0),)
+
+
 def test_a_request_that_lasts_for_ever_lasts_a_day() -> None:
     assert read(logs(entry(ONE._replace(seconds=1e9))))[0].seconds == MAX_REQUEST_SECONDS
 

@@ -31,6 +31,7 @@ from controlplane.api.schema.requests import (
     ReplicaPage,
     Since,
 )
+from controlplane.api.schema.scaling import Scaling
 from controlplane.config import PoolSettings, ReplicaSettings, Role
 
 IF_MATCH: Final = "If-Match"
@@ -171,6 +172,16 @@ DELETE_POOL: Final = Operation(
     query=Change,
     headers=(IF_MATCH,),
     errors=_ON_CHANGE,
+)
+GET_SCALING: Final = Operation(
+    id="getScaling",
+    path=f"{_POOL}/scaling",
+    summary="How many replicas a pool should have, and why",
+    description="`replicas` is for autoscalers, such as KEDA's metrics-api scaler with"
+    " `valueLocation: replicas` and `targetValue: 1`. It rises with the load that is forecast for"
+    " when a new replica would serve, and falls once fewer were enough for `scale_down_after`.",
+    answers={_OK: Scaling},
+    errors=(_NOT_FOUND,),
 )
 LIST_REPLICAS: Final = Operation(
     id="listReplicas",
@@ -362,6 +373,7 @@ OPERATIONS: Final = (
     GET_RESOURCES,
     PUT_POOL,
     DELETE_POOL,
+    GET_SCALING,
     LIST_REPLICAS,
     PUT_REPLICAS,
     GET_REPLICA,

@@ -15,6 +15,7 @@ from controlplane.config.classes import ObjectiveSettings
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.mesh import MeshSettings
 from controlplane.config.pool import ListenerSettings, RouteSettings
+from controlplane.config.scaling import ScalingSettings
 
 
 class Listener(Answer, settings=ListenerSettings):
@@ -66,6 +67,15 @@ class Mesh(Answer, settings=MeshSettings):
     mode: Annotated[str, one_of("off", "permissive", "strict")]
     clients: tuple[str, ...] | None = None
     """Who may use the pool; None: every node of the trust domain."""
+
+
+class ScalingBounds(Answer, settings=ScalingSettings):
+    """Bounds of the number of replicas that autoscalers are given."""
+
+    min_replicas: int
+    max_replicas: int | None = None
+    max_utilization: float
+    scale_down_after: str
 
 
 class Counts(Answer):
@@ -245,6 +255,7 @@ class Pool(InForce, Declared):
     metrics: Metrics
     memory: dict[str, Any]
     mesh: Mesh
+    scaling: ScalingBounds
     upstream: dict[str, Any]
     """How replicas are reached; see the config file."""
     source: Annotated[str, one_of("file", "api")]

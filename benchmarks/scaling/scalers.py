@@ -1,0 +1,144 @@
+"""The autoscalers that are compared."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from benchmarks.scaling import hpa
+from benchmarks.scaling.fleet import BUDGET, CURVE, Fleet
+from controlplane.balancing import candidates
+from controlplane.balancing.frame import COUNTING, recent_rate
+from controlplane.balancing.prediction import Flow
+from controlplane.config import PoolSettings, validated
+from controlplane.scaling import Coming, PoolScaling, Standing
+from controlplane.scaling.demand import ClassDemand
+from controlplane.telemetry.sizes import HALF_LIFE
+
+OBJECTIVE: Final = 2.0
+"""Seconds of p99."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """One of them.
+
+    Attributes:
+        name: As in the table.
+        made: Makes what is asked for a number of replicas every `hpa.SYNC`.
+        look: Makes what looks at the fleet every `LOOK`, if anything does.
+    """
+
+    name: str
+    made: Callable[[Fleet], hpa.Hpa]
+
+
+def _cpu(fleet: Fleet, target: float) -> hpa.Hpa:
+    def wanted() -> int:
+        now, begin = fleet.now, fleet.now - hpa.METRIC_WINDOW
+        old = [it for it in fleet.replicas if it.ready <= begin]
+        usages = [it.busy_part(begin, now) for it in old]
+        pods = hpa.Pods(len(fleet.replicas), usages, len(fleet.replicas) - len(old))
+        return hpa.by_utilization(pods, target)
+
+    return hpa.Hpa(wanted)
+
+
+def _queue(fleet: Fleet, target: float) -> hpa.Hpa:
+    def wanted() -> int:
+        return hpa.by_average_value(len(fleet.replicas), fleet.waiting()[0], target)
+
+    return hpa.Hpa(wanted)
+
+
+def _in_flight(fleet: Fleet, target: float) -> hpa.Hpa:
+    def wanted() -> int:
+        return hpa.by_average_value(len(fleet.replicas), fleet.in_flight(), target)
+
+    return hpa.Hpa(wanted)
+
+
+class Plimsoll:
+    """The rule of the control plane, fed with what it would know of this fleet."""
+
+    def __init__(self, fleet: Fleet, max_utilization: float) -> None:
+        self._fleet = fleet
+        body = {
+            "model": "m",
+            "listener": {"address": "127.0.0.1:10000"},
+            "objective": {"p99": f"{OBJECTIVE:g}s"},
+            "scaling": {"max_utilization": max_utilization},
+        }
+        self._settings = validated(PoolSettings, body)
+        self._scaling = PoolScaling(0.0)
+        self._counts: list[tuple[float, float]] = []
+
+    def look(self) -> None:
+        """What it does every few seconds."""
+        fleet, now = self._fleet, self._fleet.now
+        came = float(np.searchsorted(fleet.requests.at, now, side="right"))
+        self._counts.append((now, came))
+        self._counts = [it for it in self._counts if it[0] >= now - COUNTING]
+        rate = recent_rate(self._counts) or 0.0
+        tokens = fleet.came(now - HALF_LIFE, now)
+        if not len(tokens):
+            return
+        mean, square = float(tokens.mean()), float((tokens**2).mean())
+        flow = Flow(rate, mean, square, float(np.quantile(tokens, 0.99)))
+        ready = fleet.ready
+        many, capacity = len(ready), np.asarray([it.capacity for it in ready])
+        serving = candidates.fleet_of(
+            [it.id for it in ready],
+            capacity,
+            np.full(many, CURVE.fixed),
+            np.full(many, BUDGET),
+            np.ones(many),
+            np.ones(many),
+        )
+        backlog = max(fleet.waiting()[1] - OBJECTIVE * float(capacity.sum()), 0.0)
+        demand = ClassDemand("", "all requests", flow, serving, backlog, OBJECTIVE)
+        self._scaling.take(self._settings, (demand,), self._standing(), now, is_measured=many > 0)
+
+    def wanted(self) -> int:
+        """What KEDA is told: the metric has a target of 1."""
+        fleet = self._fleet
+        found = self._scaling.recommend("m", self._settings, self._standing(), 1, fleet.now)
+        return hpa.by_average_value(len(fleet.replicas), found.replicas, 1.0)
+
+    def _standing(self) -> dict[str, Standing]:
+        now = self._fleet.now
+        return {
+            it.id: Standing(
+                Coming(
+                    1,
+                    is_ready=it.ready <= now,
+                    since=it.ready if it.ready <= now else it.created,
+                    ready_since=it.ready if it.created > 0 else None,
+                )
+            )
+            for it in self._fleet.replicas
+        }
+
+
+def _plimsoll(fleet: Fleet, max_utilization: float = 0.8) -> hpa.Hpa:
+    rule = Plimsoll(fleet, max_utilization)
+    fleet.watch = rule.look
+    return hpa.Hpa(rule.wanted, stabilization=0.0)
+
+
+SCALERS: Final = (
+    Scaler("HPA, CPU 70 %", lambda fleet: _cpu(fleet, 0.7)),
+    Scaler("HPA, 5 waiting", lambda fleet: _queue(fleet, 5.0)),
+    # Of the targets tried on the ramp the one with the fewest replica-hours and no late request.
+    Scaler("HPA, 1.5 in flight", lambda fleet: _in_flight(fleet, 1.5)),
+    # As many replica-hours as the one before.
+    Scaler("Plimsoll, 45 % used", lambda fleet: _plimsoll(fleet, 0.45)),
+    Scaler("Plimsoll", _plimsoll),
+)
+
+
+def begin_with(rate: float) -> int:
+    """Replicas that a run begins with."""
+    return max(math.ceil(rate / 0.7), 1)

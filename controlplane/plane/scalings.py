@@ -1,0 +1,118 @@
+"""How many replicas each pool should have: follows the decisions, and answers when asked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from controlplane.balancing import Decision
+from controlplane.fleet import Draining, Fleet, Pool
+from controlplane.plane.observed import Observations
+from controlplane.plane.readiness import State
+from controlplane.scaling import Coming, PoolScaling, Recommendation, Standing
+
+COLD_STARTS: Final = "cold_starts"
+"""The key of what is kept over restarts, in the weighing of a pool."""
+
+
+class Scalings:
+    """By pool."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, PoolScaling] = {}
+
+    def look(
+        self,
+        fleet: Fleet,
+        observed: Observations,
+        decision: Callable[[str], Decision | None],
+        now: float,
+    ) -> None:
+        """Take in what is new of the pools of which it is time.
+
+        Args:
+            fleet: As it is.
+            observed: What was seen of its replicas.
+            decision: Gives the last one about a pool.
+            now: Seconds of a monotonic clock.
+        """
+        for name, pool in fleet.pools.items():
+            scaling = self._of(name, now)
+            if scaling.is_due(now):
+                of_pool = decision(name)
+                standing = _standing(pool, observed, of_pool)
+                scaling.look(pool.settings, of_pool, standing, now)
+
+    def requested(self, pool: str, now: float) -> None:
+        """An Envoy has told of a request, even if it reached no replica."""
+        self._of(pool, now).requested(now)
+
+    def is_active(self, pool: Pool, now: float) -> bool:
+        """Whether a pool is to have replicas."""
+        return self._of(pool.name, now).is_active(pool.settings, now)
+
+    def recommend(
+        self,
+        pool: Pool,
+        observed: Observations,
+        decision: Decision | None,
+        held: str | None,
+        dispatchers: int,
+        now: float,
+    ) -> Recommendation:
+        """Work out how many replicas a pool should have.
+
+        Args:
+            pool: As it is.
+            observed: What was seen of its replicas.
+            decision: The last one about it.
+            held: Why nothing is to change in it; None: it may.
+            dispatchers: Envoys that share out its requests.
+            now: Seconds of a monotonic clock.
+        """
+        if held is None and decision is not None and decision.suspect:
+            held = "most replicas cannot be scraped; the control plane may be at fault"
+        standing = _standing(pool, observed, decision)
+        of_pool = self._of(pool.name, now)
+        return of_pool.recommend(pool.name, pool.settings, standing, dispatchers, now, held=held)
+
+    def data(self, pool: str) -> dict[str, Any]:
+        """What outlives a restart of what is known of a pool."""
+        known = self._pools.get(pool)
+        return {COLD_STARTS: known.cold_starts.data()} if known is not None else {}
+
+    def restore(self, pool: str, data: Mapping[str, Any], now: float) -> None:
+        """Take up what was kept; of another version nothing."""
+        samples: object = data.get(COLD_STARTS)
+        if isinstance(samples, Sequence) and all(isinstance(it, int | float) for it in samples):
+            self._of(pool, now).cold_starts.learn(float(it) for it in samples)
+
+    def forget(self, pool: str) -> None:
+        """A pool has gone."""
+        self._pools.pop(pool, None)
+
+    def _of(self, pool: str, now: float) -> PoolScaling:
+        if pool not in self._pools:
+            self._pools[pool] = PoolScaling(now)
+        return self._pools[pool]
+
+
+def _standing(pool: Pool, observed: Observations, decision: Decision | None) -> dict[str, Standing]:
+    rows = decision.rows if decision is not None else {}
+    found = {}
+    for id_, replica in pool.replicas.items():
+        seen = observed[pool.name, id_]
+        readiness = seen.readiness
+        # Before a replica was asked it may serve, if it did before we were restarted.
+        coming = Coming(
+            seen.lifetime,
+            readiness.state is State.READY or readiness.may_serve,
+            readiness.since,
+            readiness.ready_since,
+        )
+        row = rows.get(id_)
+        cut = decision is not None and row is not None and bool(decision.drained[row])
+        found[id_] = Standing(
+            coming,
+            is_out=cut or replica.draining is Draining.OPERATOR,
+            is_leaving=replica.draining in (Draining.LEASE, Draining.DISCOVERY),
+        )
+    return found

@@ -1,0 +1,10 @@
+"""How many replicas a pool should have, and why.
+
+In come decisions, how ready replicas are, and the time; out comes a `Recommendation`.
+"""
+
+from controlplane.scaling.cold_start import Coming
+from controlplane.scaling.pool import PoolScaling, Recommendation, Standing
+from controlplane.scaling.rule import Need
+
+__all__ = ["Coming", "Need", "PoolScaling", "Recommendation", "Standing"]

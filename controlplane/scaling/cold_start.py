@@ -1,0 +1,88 @@
+"""How long it takes from wanting a replica to one that serves, learned from those that came."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from controlplane.scaling.load import upper_quartile
+
+UNKNOWN: Final = 60.0
+"""Seconds that a start is taken to last before any was seen."""
+LONGEST: Final = 1800.0
+"""Seconds; a start that took longer waited for something else, such as a free GPU."""
+KEPT: Final = 16
+"""Starts that are remembered."""
+OVERDUE: Final = 3.0
+"""Cold starts after which a replica that is not ready counts no more."""
+
+
+class Coming(NamedTuple):
+    """How ready a replica is.
+
+    Attributes:
+        generation: Differs between any two processes under one id.
+        is_ready: Whether it serves.
+        since: When its state began, seconds of a monotonic clock; −inf: it was there before us.
+        ready_since: When it became ready; None where that was not seen.
+    """
+
+    generation: int
+    is_ready: bool
+    since: float
+    ready_since: float | None
+
+
+@dataclass
+class ColdStarts:
+    """The last starts of a pool's replicas.
+
+    Attributes:
+        samples: Seconds that each took, the newest last.
+        asked_at: Since when more replicas are wanted than there are; None: there are enough.
+    """
+
+    samples: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    asked_at: float | None = None
+    _begun: dict[tuple[str, int], float | None] = field(default_factory=dict)
+    _has_looked: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """What a start takes, in all but a quarter of cases."""
+        return upper_quartile(self.samples) if self.samples else UNKNOWN
+
+    def look(self, replicas: Mapping[str, Coming]) -> None:
+        """Take in how ready replicas are.
+
+        A start begins when one more replica was wanted, where that is known, and else when it was
+        registered. A replica that was ready when it came has shown no start unless it was wanted.
+        """
+        begun = dict[tuple[str, int], float | None]()
+        for id_, each in replicas.items():
+            key = (id_, each.generation)
+            start = self._begun.get(key)
+            if key not in self._begun and self._has_looked:
+                start = self.asked_at
+                if not each.is_ready and start is None and each.since > -1e300:
+                    start = each.since
+            if each.is_ready and start is not None and each.ready_since is not None:
+                self.learn((each.ready_since - start,))
+                start = None
+            begun[key] = None if each.is_ready else start
+        self._begun, self._has_looked = begun, True
+
+    def learn(self, samples: Iterable[float]) -> None:
+        """Take in what starts took, in seconds."""
+        self.samples.extend(it for it in samples if 0 < it <= LONGEST)
+
+    def wanted(self, missing: int, now: float) -> None:
+        """Take note of how many replicas are wanted beyond those that there are."""
+        if missing <= 0:
+            self.asked_at = None
+        elif self.asked_at is None:
+            self.asked_at = now
+
+    def data(self) -> Sequence[float]:
+        """What outlives a restart, for `learn`."""
+        return [round(it, 3) for it in self.samples]

@@ -1,0 +1,200 @@
+"""What a pool's last decision says of its load and of what its replicas carry, by class."""
+
+import math
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from controlplane.balancing import Decision, sets
+from controlplane.balancing.candidates import Fleet, fleet_of
+from controlplane.balancing.capacity import BYTES_PER_TOKEN, squares_of, tokens_of
+from controlplane.balancing.frame import BULK, COUNTING, Frame
+from controlplane.balancing.prediction import Flow
+from controlplane.balancing.shares import work_rate
+from controlplane.balancing.table import DEFAULT, Bools
+
+SPREAD: Final = math.e
+"""E[x²]/E[x]² of lognormal sizes with sigma 1, which are assumed until sizes are known."""
+LONG: Final = 6.2
+"""The 99th percentile of such sizes, in means."""
+ALL: Final = "all requests"
+
+
+class Typical(NamedTuple):
+    """The replica in the middle: what one that is added is taken for.
+
+    Attributes:
+        capacity: Tokens per second.
+        start: Seconds that starting a batch takes; 0 where nothing is batched.
+        budget: Tokens of a full batch.
+        slots: Requests at a time.
+        are_batches: Whether it computes batches.
+    """
+
+    capacity: float
+    start: float
+    budget: float
+    slots: float
+    are_batches: float
+
+    @classmethod
+    def of(cls, fleet: Fleet) -> "Typical | None":
+        """Of the medians of some replicas; None where there are none."""
+        if not fleet.ids:
+            return None
+        columns = (fleet.capacity, fleet.start, fleet.budget, fleet.slots, fleet.are_batches)
+        return cls(*(float(np.median(each)) for each in columns))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDemand:
+    """One class of requests, and the replicas that serve it.
+
+    Attributes:
+        name: Empty for the class of all that no other takes.
+        title: As people read it.
+        flow: What comes.
+        fleet: Its replicas that serve, slowest first.
+        backlog: Tokens that wait at them beyond what the objective allows, as far as known.
+        objective: Seconds of p99; None where none is promised.
+        is_short: Its requests are short beside others that are computed together with them.
+    """
+
+    name: str
+    title: str
+    flow: Flow
+    fleet: Fleet
+    backlog: float = 0.0
+    objective: float | None = None
+    is_short: bool = False
+
+
+def demands_of(decision: Decision, now: float, wanted: Set[str]) -> tuple[ClassDemand, ...]:
+    """What comes of each class, by the last decision.
+
+    Args:
+        decision: The newest.
+        now: Seconds of a monotonic clock; a decision from long ago says that nothing comes.
+        wanted: Ids of the replicas that count.
+
+    Returns:
+        Empty where the decision knows nothing, as just after a restart.
+    """
+    frame = decision.frame
+    if frame is None:
+        return ()
+    rows = decision.share != 0
+    rows &= np.asarray([id_ in wanted for id_ in frame.ids])
+    is_current = now - decision.at <= COUNTING
+    settings = frame.settings
+    whole = settings.objective.p99 if settings.objective is not None else None
+    division, demand, known = decision.pool.division, frame.demand, decision.parting
+    titles = sets.titles(settings, known)
+    found: list[tuple[str, Flow, Bools, float | None, bool]]
+    if division is not None and division.sets and division.is_in_force(now):
+        found = _of_division(frame, division.sets, rows, whole)
+    elif demand is not None and known is not None and known.kind == "apart" and decision.classes:
+        searches = _among(frame, known.own)
+        found = [
+            (DEFAULT, demand.short, rows & searches, whole, True),
+            (BULK, demand.long, rows & ~searches, whole, False),
+        ]
+    else:
+        titles = {DEFAULT: ALL}
+        found = [(DEFAULT, _whole(frame), rows, whole, False)]
+    unit = _counted_per_guessed(frame)
+    return tuple(
+        ClassDemand(
+            name,
+            titles.get(name, name),
+            _scaled(flow if is_current else replace(flow, rate=0.0), unit),
+            _fleet(decision, frame, served),
+            _backlog(decision, frame, served, objective) if is_current else 0.0,
+            objective,
+            is_short,
+        )
+        for name, flow, served, objective, is_short in found
+    )
+
+
+def _of_division(
+    frame: Frame, own: Mapping[str, Set[str]], rows: Bools, whole: float | None
+) -> list[tuple[str, Flow, Bools, float | None, bool]]:
+    """The classes that a user names, each with its own replicas."""
+    flows = sets.class_flows(frame)
+    total = sum(it.rate for it in flows.values())
+    mean = sum(it.tokens for it in flows.values()) / total if total else 0.0
+    # A class without requests still has its replicas.
+    of_own = {name: flows.get(name) or replace(_whole(frame), rate=0.0) for name in own}
+    heaviest = max(of_own, key=lambda name: of_own[name].tokens)
+    for name in flows.keys() - own.keys():
+        of_own[heaviest] = of_own[heaviest].plus(flows[name])
+    served = {name: rows & _among(frame, ids) for name, ids in own.items()}
+    served[heaviest] |= rows & ~np.logical_or.reduce([*served.values()])
+    goals = {it.name: it.objective.p99 for it in frame.settings.classes or () if it.objective}
+    return [
+        (name, flow, served[name], goals.get(name, whole), flow.mean < mean)
+        for name, flow in of_own.items()
+    ]
+
+
+def _among(frame: Frame, ids: Set[str]) -> Bools:
+    return np.asarray([id_ in ids for id_ in frame.ids])
+
+
+def _whole(frame: Frame) -> Flow:
+    """All requests together."""
+    sizes, rate = frame.sizes, frame.rate_of(None)
+    served = frame.serving & frame.fresh
+    if sizes is not None and sizes.samples:
+        mean = tokens_of(sizes.mean)
+        if rate is None:
+            rate = math.fsum(np.nan_to_num(work_rate(frame)[served])) / mean
+        return Flow(rate, mean, squares_of(sizes.whole), tokens_of(sizes.quantile(0.99)))
+    if rate is None:
+        rate = math.fsum(np.nan_to_num(frame.table.column("rate")[served]))
+    mean = frame.pool.length or 100.0
+    return Flow(rate, mean, SPREAD * mean**2, LONG * mean)
+
+
+def _counted_per_guessed(frame: Frame) -> float:
+    """Tokens that replicas count for one that is guessed by the bytes of requests."""
+    if not frame.pool.counts_tokens or frame.sizes is None or not frame.sizes.samples:
+        return 1.0
+    rate, tokens = frame.table.column("rate"), frame.table.column("token_rate")
+    known = frame.serving & frame.fresh & (rate > 0) & ~np.isnan(tokens)
+    requests, total = math.fsum(rate[known]), math.fsum(tokens[known])
+    guessed = tokens_of(frame.sizes.mean)
+    if requests <= 0 or total <= 0 or guessed <= 0:
+        return 1.0
+    # A text has a byte in each token, and a word is hardly ever as long as ten of them.
+    return min(max(total / requests / guessed, 0.1), BYTES_PER_TOKEN)
+
+
+def _scaled(flow: Flow, by: float) -> Flow:
+    return Flow(flow.rate, flow.mean * by, flow.square * by**2, flow.long * by)
+
+
+def _fleet(decision: Decision, frame: Frame, rows: Bools) -> Fleet:
+    some = np.flatnonzero(rows)
+    start, budget, slots, batched = sets.batching(frame, some)
+    return fleet_of(
+        [frame.ids[row] for row in some],
+        decision.capacity[some],
+        start[some],
+        budget[some],
+        slots[some],
+        batched[some],
+    )
+
+
+def _backlog(decision: Decision, frame: Frame, rows: Bools, objective: float | None) -> float:
+    waits = getattr(frame, "waits", None)
+    if waits is None:
+        return 0.0
+    shapes = frame.state.records.shapes
+    allowed = objective or 2 * shapes.full() / np.maximum(decision.capacity, 1e-9)
+    over = np.maximum(np.nan_to_num(waits) - allowed, 0.0) * decision.capacity
+    return math.fsum(over[rows])

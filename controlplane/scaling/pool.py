@@ -1,0 +1,324 @@
+"""What is known of one pool for scaling it, and how many replicas it should have."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from controlplane.balancing import Decision
+from controlplane.balancing.sentences import counted, duration, number, percent
+from controlplane.config import PoolSettings
+from controlplane.config.scaling import ScalingSettings
+from controlplane.scaling.cold_start import OVERDUE, ColdStarts, Coming
+from controlplane.scaling.demand import ClassDemand, Typical, demands_of
+from controlplane.scaling.load import LoadHistory
+from controlplane.scaling.rule import Load, Need, floor_of, need_of
+
+EVERY: Final = 2.0
+"""Seconds between two looks at a pool."""
+
+
+class Standing(NamedTuple):
+    """What a replica does, as far as its number goes.
+
+    Attributes:
+        coming: How ready it is.
+        is_out: It is there and gets no requests: drained by an operator, or cut.
+        is_leaving: It goes by itself: its lease is over, or no source has it any more.
+    """
+
+    coming: Coming
+    is_out: bool = False
+    is_leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """How many replicas a pool should have.
+
+    Attributes:
+        pool: Its name.
+        replicas: So many, within the bounds of its settings.
+        current: That count now: they serve, are about to, or are drained or cut.
+        present: That the present load needs.
+        needs: By class.
+        removable: Ids of those that may go, the first to go first: the others carry the load.
+        typical: Tokens per second of the median replica; None: nothing is measured.
+        horizon: Seconds that a replica takes from being wanted to serving.
+        starts: How many starts that was learned from; 0: it is an assumption.
+        active: Whether requests come.
+        reasons: In sentences.
+    """
+
+    pool: str
+    replicas: int
+    current: int
+    present: int
+    needs: tuple[Need, ...]
+    removable: tuple[str, ...]
+    typical: float | None
+    horizon: float
+    starts: int
+    active: bool
+    reasons: tuple[str, ...]
+
+
+class PoolScaling:
+    """Follows one pool.
+
+    Attributes:
+        cold_starts: What starts of its replicas took.
+    """
+
+    def __init__(self, now: float) -> None:
+        """Begin at a time in seconds of a monotonic clock."""
+        self.cold_starts = ColdStarts()
+        self._loads: dict[str, LoadHistory] = {}
+        self._typical: Typical | None = None
+        self._watched_since = self._looked_at = now
+        self._request_at = -math.inf
+        self._demands: tuple[ClassDemand, ...] = ()
+        self._has_looked = False
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for another look."""
+        return not self._has_looked or now - self._looked_at >= EVERY
+
+    def requested(self, now: float) -> None:
+        """An Envoy has told of a request, even if it reached no replica."""
+        self._request_at = now
+
+    def look(
+        self,
+        settings: PoolSettings,
+        decision: Decision | None,
+        replicas: Mapping[str, Standing],
+        now: float,
+    ) -> None:
+        """Take in the newest decision and how ready replicas are."""
+        serving = {id_ for id_, it in replicas.items() if _serves(it)}
+        found = demands_of(decision, now, serving) if decision is not None else ()
+        is_measured = decision is not None and decision.is_measured
+        self.take(settings, found, replicas, now, is_measured=is_measured)
+
+    def take(
+        self,
+        settings: PoolSettings,
+        demands: tuple[ClassDemand, ...],
+        replicas: Mapping[str, Standing],
+        now: float,
+        *,
+        is_measured: bool,
+    ) -> None:
+        """Take in what comes, what carries it, and how ready replicas are.
+
+        Args:
+            settings: Of the pool.
+            demands: Its classes.
+            replicas: All that are known, by id.
+            now: Seconds of a monotonic clock.
+            is_measured: Whether anything is known of what replicas carry.
+        """
+        self._has_looked, self._looked_at, self._demands = True, now, demands
+        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()})
+        if is_measured:
+            fleets = [Typical.of(it.fleet) for it in demands if it.fleet.ids]
+            if known := [it for it in fleets if it is not None]:
+                self._typical = sorted(known)[len(known) // 2]
+        if any(it.flow.rate > 0 for it in self._demands):
+            self._request_at = now
+        horizon = self.cold_starts.seconds
+        titles = {it.title for it in self._demands}
+        self._loads = {title: it for title, it in self._loads.items() if title in titles}
+        starting = self._starting(replicas, now)
+        for each in self._demands:
+            load = self._loads.setdefault(each.title, LoadHistory())
+            load.add(each.flow.tokens, now)
+            # Who starts will serve some class: it counts for each in proportion to its work.
+            part = each.flow.tokens / max(sum(it.flow.tokens for it in self._demands), 1e-9)
+            ages = {id_: part * (now - since) for id_, since in starting.items()}
+            floor = (
+                floor_of(load.level, each.backlog, each.fleet, ages, self._typical, horizon)
+                if self._typical is not None
+                else 0.0
+            )
+            load.keep(load.forecast(horizon), floor, now, settings.scaling.scale_down_after)
+
+    def is_active(self, settings: PoolSettings, now: float) -> bool:
+        """Whether the pool is to have replicas.
+
+        It is while requests come, for as long after the last one as fewer replicas must be enough,
+        and where it may never be empty.
+        """
+        since = max(self._request_at, self._watched_since)
+        scaling = settings.scaling
+        return scaling.min_replicas > 0 or now - since < scaling.scale_down_after
+
+    def recommend(
+        self,
+        name: str,
+        settings: PoolSettings,
+        replicas: Mapping[str, Standing],
+        dispatchers: int,
+        now: float,
+        *,
+        held: str | None = None,
+    ) -> Recommendation:
+        """Work out how many replicas the pool should have.
+
+        Args:
+            name: Of the pool.
+            settings: Of the pool.
+            replicas: All that are known, by id.
+            dispatchers: Envoys that share out its requests.
+            now: Seconds of a monotonic clock.
+            held: Why the pool is to have no fewer than now; None: it may.
+        """
+        scaling, typical = settings.scaling, self._typical
+        starting = self._starting(replicas, now)
+        coming = sorted(starting, key=lambda id_: (-starting[id_], id_))
+        out = sum(it.is_out and not it.is_leaving for it in replicas.values())
+        serving = sum(_serves(it) for it in replicas.values())
+        current = serving + len(coming) + out
+        active = self.is_active(settings, now)
+        needs = tuple(self._needs(coming, typical, dispatchers, scaling.max_utilization))
+        wanted = sum(it.wanted for it in needs) if needs else serving + len(coming)
+        present = sum(it.now for it in needs) if needs else wanted
+        wanted, present = wanted + out, present + out
+        if now - self._watched_since < scaling.scale_down_after and held is None:
+            held = f"the load is known for {duration(now - self._watched_since)} only"
+        least = max(scaling.min_replicas, 1 if active else 0)
+        bounded = max(wanted, least, current if held is not None else 0)
+        if scaling.max_replicas is not None:
+            bounded = min(bounded, scaling.max_replicas)
+        spare = [id_ for it in needs for id_ in it.spare]
+        removable = tuple(spare[: max(current - bounded, 0)])
+        self.cold_starts.wanted(bounded - current, now)
+        found = Recommendation(
+            name,
+            bounded,
+            current,
+            present,
+            needs,
+            removable,
+            typical.capacity if typical is not None else None,
+            self.cold_starts.seconds,
+            len(self.cold_starts.samples),
+            active,
+            (),
+        )
+        reasons = self._reasons(found, scaling, wanted, least, out, held)
+        return replace(found, reasons=tuple(reasons))
+
+    def _needs(
+        self,
+        coming: Sequence[str],
+        typical: Typical | None,
+        dispatchers: int,
+        max_utilization: float,
+    ) -> Iterator[Need]:
+        # Replicas that start go where the most work is.
+        heaviest = max(self._demands, key=lambda it: it.flow.tokens, default=None)
+        for each in self._demands:
+            tokens, floor = self._loads[each.title].most()
+            load = Load(max(tokens, each.flow.tokens), floor)
+            joining = coming if each is heaviest else ()
+            yield need_of(each, load, joining, typical, dispatchers, max_utilization)
+
+    def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
+        """Since when replicas have been about to serve; one that takes too long counts no more."""
+        overdue = OVERDUE * self.cold_starts.seconds
+        # What was there before us began before we know.
+        since = {id_: max(it.coming.since, self._watched_since) for id_, it in replicas.items()}
+        return {
+            id_: since[id_]
+            for id_, it in replicas.items()
+            if not it.coming.is_ready
+            and not it.is_out
+            and not it.is_leaving
+            and now - since[id_] <= overdue
+        }
+
+    def _reasons(
+        self,
+        found: Recommendation,
+        scaling: ScalingSettings,
+        wanted: int,
+        least: int,
+        out: int,
+        held: str | None,
+    ) -> Iterator[str]:
+        change = found.replicas - found.current
+        many = counted(found.replicas, "replica")
+        differs = f", {abs(change)} {'more' if change > 0 else 'fewer'}" if change else ""
+        yield f"{many} wanted, {found.current} there{differs}"
+        if not found.active:
+            yield f"No request came for {duration(scaling.scale_down_after)}"
+        if self._typical is None:
+            yield (
+                "Nothing is known yet of what a replica carries: the pool keeps what it has until"
+                " requests were measured"
+            )
+        else:
+            yield (
+                f"A typical replica carries {number(self._typical.capacity)} tokens/s, the median;"
+                " a new one counts as that"
+            )
+            for need in found.needs:
+                yield from _of_class(need, scaling.max_utilization)
+            known = counted(found.starts, "start")
+            how = f"learned from {known}" if found.starts else "assumed until a start is seen"
+            yield f"A new replica serves {duration(found.horizon)} after it is wanted, {how}"
+        if out:
+            yield f"{counted(out, 'replica')} drained or cut: on top, as they serve nothing"
+        if found.removable:
+            yield (
+                f"Enough without {_named(found.removable)} for the last"
+                f" {duration(scaling.scale_down_after)}"
+            )
+        if held is not None and wanted < found.current:
+            yield f"No fewer for now: {held}"
+        elif wanted < least:
+            why = "min_replicas" if scaling.min_replicas >= least else "requests come"
+            yield f"At least {least}: {why}"
+        if scaling.max_replicas is not None and max(wanted, least) > scaling.max_replicas:
+            yield f"At most {scaling.max_replicas}, max_replicas: {wanted} are needed"
+
+
+def _serves(it: Standing) -> bool:
+    return it.coming.is_ready and not it.is_out and not it.is_leaving
+
+
+def _of_class(need: Need, max_utilization: float) -> Iterator[str]:
+    demand, load, title = need.demand, need.load, need.demand.title
+    present = f"{number(demand.flow.tokens)} tokens/s need {counted(need.now, 'replica')}"
+    words = f"For {title}, the present {present}"
+    if load.tokens > demand.flow.tokens * 1.005:
+        words += f"; the forecast, {number(load.tokens)} tokens/s, needs {need.wanted}"
+    yield words
+    if load.floor > load.tokens:
+        yield (
+            f"Requests wait at the replicas for {title}: capacity for {number(load.floor)} tokens/s"
+            " works that off"
+        )
+    part = percent(max_utilization)
+    if need.utilization is not None and need.p99 is not None:
+        words = (
+            f"With {counted(need.wanted, 'replica')}, {title} take {percent(need.utilization)} of"
+            f" the capacity, with a predicted p99 of {duration(need.p99)}"
+        )
+        if demand.objective is not None and need.is_reachable:
+            words += f"; the objective is {duration(demand.objective)}"
+        yield words
+    if demand.objective is None:
+        yield f"Without an objective, {title} may take {part} of the capacity"
+    elif not need.is_reachable:
+        yield (
+            f"No number of replicas gives {title} a p99 of {duration(demand.objective)}: the"
+            f" longest take longer alone. They may take {part} of the capacity"
+        )
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = len(ids) - 8
+    return ", ".join(ids) if more <= 0 else f"{', '.join(ids[:8])} and {more} more"

@@ -1,0 +1,155 @@
+"""KEDA's external scaler: how many replicas a pool should have, and whether it is to have any.
+
+The interface is KEDA's externalscaler.proto. A metric with the target 1 stands for the number of
+replicas, so that the autoscaler sets just that. ``StreamMetricSpec`` is not served: the target
+never changes, and KEDA then goes on without it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final, NoReturn, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from controlplane.identity import Identity
+from controlplane.protos import keda_pb2 as pb
+from controlplane.xds.authentication import Authenticator
+from controlplane.xds.connection import Context
+from controlplane.xds.errors import ProtocolError
+
+SERVICE: Final = "externalscaler.ExternalScaler"
+METRIC: Final = "replicas"
+"""The name of the one metric."""
+POOL: Final = "pool"
+"""The key of a trigger's metadata that names the pool."""
+LOOK: Final = 1.0
+"""Seconds between two looks at whether a pool is active."""
+MAX_STREAMS: Final = 1_000
+"""Of ``StreamIsActive`` at a time; KEDA has one for each of its objects."""
+
+
+class ScalerSource(Protocol):
+    """Answers for the pools; no method may block."""
+
+    def wanted(self, pool: str) -> int | None:
+        """How many replicas a pool should have; None: there is no such pool."""
+
+    def is_active(self, pool: str) -> bool | None:
+        """Whether a pool is to have replicas; None: there is no such pool."""
+
+
+class ScalerService:
+    """Serves KEDA."""
+
+    def __init__(
+        self, source: ScalerSource, ready: Callable[[], bool], authenticator: Authenticator
+    ) -> None:
+        """Prepare to answer.
+
+        Args:
+            source: Answers for the pools.
+            ready: Whether anything is known of them yet.
+            authenticator: Says who asks.
+        """
+        self._source, self._ready, self._authenticator = source, ready, authenticator
+        self._open = 0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Its methods, for a gRPC server."""
+        unary = grpc.unary_unary_rpc_method_handler
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "IsActive": unary(self._is_active),
+            "StreamIsActive": grpc.unary_stream_rpc_method_handler(self._stream_is_active),
+            "GetMetricSpec": unary(self._metric_spec),
+            "GetMetrics": unary(self._metrics),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _is_active(self, data: bytes, context: Context) -> bytes:
+        pool, _ = await self._asked(data, context, pb.ScaledObjectRef)
+        return await self._activity(pool, context)
+
+    async def _stream_is_active(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        pool, identity = await self._asked(data, context, pb.ScaledObjectRef)
+        if self._open >= MAX_STREAMS:
+            reason = f"{MAX_STREAMS} streams are open, and no more are taken"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
+        self._open += 1
+        try:
+            sent = None
+            while True:
+                if (found := await self._activity(pool, context)) != sent:
+                    yield (sent := found)
+                await asyncio.sleep(LOOK)
+                if (why := self._authenticator.refusal(identity)) is not None:
+                    await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
+        finally:
+            self._open -= 1
+
+    async def _metric_spec(self, data: bytes, context: Context) -> bytes:
+        await self._asked(data, context, pb.ScaledObjectRef)
+        spec = pb.MetricSpec(metricName=METRIC, targetSize=1, targetSizeFloat=1.0)
+        return pb.GetMetricSpecResponse(metricSpecs=[spec]).SerializeToString()
+
+    async def _metrics(self, data: bytes, context: Context) -> bytes:
+        pool, _ = await self._asked(data, context, pb.GetMetricsRequest)
+        wanted = self._source.wanted(pool)
+        if wanted is None:
+            await _unknown(pool, context)
+        value = pb.MetricValue(metricName=METRIC, metricValue=wanted, metricValueFloat=wanted)
+        return pb.GetMetricsResponse(metricValues=[value]).SerializeToString()
+
+    async def _activity(self, pool: str, context: Context) -> bytes:
+        active = self._source.is_active(pool)
+        if active is None:
+            await _unknown(pool, context)
+        return pb.IsActiveResponse(result=active).SerializeToString()
+
+    async def _asked(
+        self, data: bytes, context: Context, kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest]
+    ) -> tuple[str, Identity | None]:
+        """The pool that a request is about, and who asks; ends a call that cannot be answered."""
+        if not self._ready():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        identity = None
+        try:
+            identity = self._authenticator.identify(context)
+            pool = _pool_of(data, kind, identity)
+        except ProtocolError as error:
+            await self._authenticator.abort(context, error, identity)
+        return pool, identity
+
+
+def _pool_of(
+    data: bytes,
+    kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest],
+    identity: Identity | None,
+) -> str:
+    """The pool that a request is about.
+
+    Raises:
+        ProtocolError: It names none, or one that its client may not hold.
+    """
+    try:
+        request = kind.FromString(data)
+    except DecodeError:
+        raise ProtocolError("INVALID_ARGUMENT", f"not a {kind.DESCRIPTOR.name}") from None
+    if isinstance(request, pb.GetMetricsRequest):
+        if request.metricName != METRIC:
+            raise ProtocolError(
+                "INVALID_ARGUMENT", f"there is no metric {request.metricName[:64]!r}, only {METRIC}"
+            )
+        request = request.scaledObjectRef
+    if not (pool := request.scalerMetadata.get(POOL, "")):
+        raise ProtocolError(
+            "INVALID_ARGUMENT", "the trigger's metadata names no pool: add pool: NAME"
+        )
+    if identity is not None and identity.pools is not None and pool not in identity.pools:
+        words = f"{identity.spiffe_id} may not hold pool {pool[:64]!r}"
+        raise ProtocolError("PERMISSION_DENIED", words)
+    return pool
+
+
+async def _unknown(pool: str, context: Context) -> NoReturn:
+    await context.abort(grpc.StatusCode.NOT_FOUND, f"there is no pool {pool[:64]!r}")

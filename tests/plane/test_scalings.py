@@ -1,0 +1,112 @@
+"""The plane follows its pools: readiness, requests that reach no replica, restarts, removals."""
+
+import json
+
+import pytest
+
+from controlplane.config import PoolSettings, ReplicaSettings, validated
+from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica, Refused
+from controlplane.plane import Plane, Probe, RestartPool
+from controlplane.telemetry.sizes import Sample
+from tests.plane.lives import SIZES, measured, steadily
+
+
+def settings(**scaling: object) -> PoolSettings:
+    body = {"model": "m", "listener": {"address": "127.0.0.1:10000"}, "scaling": scaling}
+    return validated(PoolSettings, body)
+
+
+def empty(**scaling: object) -> Plane:
+    plane = Plane(0.0)
+    plane.apply(PutPool("m", settings(**scaling)), 0.0)
+    plane.decide(0.0)
+    return plane
+
+
+def put(plane: Plane, id_: str, now: float) -> None:
+    port = 9000 + len(plane.fleet.pools["m"].replicas)
+    replica = validated(ReplicaSettings, {"address": f"127.0.0.1:{port}"})
+    plane.apply(PutReplica("m", id_, replica), now)
+    plane.decide(now)
+
+
+def probe(plane: Plane, id_: str, result: Probe, now: float) -> None:
+    target = plane.target("m", id_)
+    assert target is not None
+    plane.probed(target, result, now)
+    plane.decide(now)
+
+
+def test_a_request_that_reaches_no_replica_wakes_an_empty_pool() -> None:
+    plane = empty(min_replicas=0, scale_down_after="60s")
+    plane.decide(100.0)
+    assert plane.recommendation("m", 100.0).replicas == 0
+    assert not plane.is_active("m", 100.0)
+    plane.sampled([Sample("m", "", "", 0, 0, 0.001, 503)], 101.0)
+    assert plane.is_active("m", 101.0)
+    assert plane.recommendation("m", 101.0).replicas == 1
+
+
+def test_a_cold_start_is_learned_from_wanted_to_ready() -> None:
+    plane = empty()
+    assert plane.recommendation("m", 10.0).replicas == 1
+    put(plane, "a", 25.0)
+    probe(plane, "a", Probe.UNHEALTHY, 30.0)
+    probe(plane, "a", Probe.HEALTHY, 55.0)
+    found = plane.recommendation("m", 57.0)
+    assert (found.horizon, found.starts) == (45.0, 1)
+
+
+def test_what_was_learned_of_starts_survives_a_restart_and_nonsense_does_not() -> None:
+    plane = empty()
+    plane.recommendation("m", 10.0)
+    put(plane, "a", 25.0)
+    probe(plane, "a", Probe.HEALTHY, 55.0)
+    plane.decide(60.0)
+    kept = json.loads(json.dumps(plane.scalings.data("m")))
+    for data, expected in ((kept, 45.0), ({"cold_starts": ["x"]}, 60.0), ({}, 60.0)):
+        again = empty()
+        again.restore({"m": RestartPool(1.0, data, {})}, 0.0)
+        assert again.recommendation("m", 1.0).horizon == expected
+
+
+def test_a_pool_that_has_gone_is_forgotten_and_an_unknown_one_is_refused() -> None:
+    plane = empty()
+    plane.apply(DeletePool("m"), 1.0)
+    assert plane.scalings.data("m") == {}
+    for asked in (plane.recommendation, plane.is_active):
+        with pytest.raises(Refused, match="'m'"):
+            asked("m", 2.0)
+
+
+def test_drained_replicas_count_on_top() -> None:
+    plane = empty()
+    for id_ in ("a", "b"):
+        put(plane, id_, 1.0)
+        probe(plane, id_, Probe.HEALTHY, 2.0)
+    before = plane.recommendation("m", 3.0)
+    plane.apply(Drain("m", "a"), 4.0)
+    plane.decide(4.0)
+    found = plane.recommendation("m", 5.0)
+    assert (before.current, found.current) == (2, 2)
+    assert any("1 replica drained or cut" in it for it in found.reasons)
+
+
+def test_classes_that_are_parted_are_counted_apart_with_their_own_replicas() -> None:
+    life = measured()
+    life.sizes = SIZES
+    life.live(60, steadily)
+    found = life.plane.recommendation("m", life.now)
+    assert {it.demand.title for it in found.needs} == {"search", "bulk"}
+    ids = [id_ for need in found.needs for id_ in need.demand.fleet.ids]
+    assert sorted(ids) == ["fast", "same", "slow"]
+
+
+def test_a_removed_replica_no_longer_counts() -> None:
+    plane = empty()
+    for id_ in ("a", "b", "c"):
+        put(plane, id_, 1.0)
+        probe(plane, id_, Probe.HEALTHY, 2.0)
+    plane.apply(DeleteReplica("m", "c"), 3.0)
+    plane.decide(3.0)
+    assert plane.recommendation("m", 4.0).current == 2
