@@ -1,0 +1,262 @@
+"""The state of the control plane, and what can be asked of it."""
+
+from collections.abc import (
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+
+from controlplane.balancing import Decision
+from controlplane.config import Address, OtlpSettings
+from controlplane.config.access import ScrapingSettings
+from controlplane.config.identity import IdentitySettings
+from controlplane.fleet import Applied, Fleet, Pool, Replica
+from controlplane.plane.decisions import Decisions
+from controlplane.plane.devices import Devices, Exporter, exporters_of
+from controlplane.plane.dirty import DirtyKeys
+from controlplane.plane.discoveries import Discoveries
+from controlplane.plane.envoys import (
+    Dispute,
+    EnvoyHealth,
+    NodeListeners,
+    to_check,
+)
+from controlplane.plane.history import Histories
+from controlplane.plane.inputs import Seen, Tables, joined
+from controlplane.plane.observed import Observations
+from controlplane.plane.recovery import Recovery
+from controlplane.plane.report import Outline, ReplicaReport, Target, decided_of
+from controlplane.plane.scalings import Scalings
+from controlplane.plane.senders import Senders
+from controlplane.plane.startup import has_started
+from controlplane.plane.traffic import Traffic, by_replica
+from controlplane.plane.trends import PoolTraffic, Trends, tallying
+from controlplane.resources.catalog import Catalog
+from controlplane.resources.classes import Parting
+from controlplane.resources.health_checks import Checked
+from controlplane.resources.views import View
+from controlplane.scaling import Recommendation
+from controlplane.telemetry.answers import Answers
+from controlplane.telemetry.load import Endpoint, InLocality, Load
+from controlplane.telemetry.sizes import RequestSizes
+
+
+class PlaneState:
+    """Holds the state; every method takes the time in seconds of a monotonic clock.
+
+    Attributes:
+        discoveries: What the sources of the pools have found; `discover` brings it into the fleet.
+        recovery: What Envoys may be told of after a registry was lost.
+        listeners: Where connected Envoys listen, other than the pools say.
+        envoy_health: What Envoys see of the health of replicas.
+        sizes: Of the requests of each pool, by name; only pools that any Envoy reported.
+        scalings: How many replicas pools should have.
+        answers: To the requests of each pool, by name and class; only what any Envoy reported.
+        senders: What each Envoy sends.
+        trends: What each pool as a whole did in the last hour.
+    """
+
+    def __init__(
+        self,
+        now: float,
+        trust_domain: str = IdentitySettings().trust_domain,
+        otlp: OtlpSettings | None = None,
+    ) -> None:
+        self._started = now
+        self._observed = Observations()
+        self._tables = Tables()
+        self._decisions = Decisions()
+        self._dirty = DirtyKeys()
+        # What the fleet has changed since the catalog was built.
+        self._unbuilt = DirtyKeys()
+        self._followers: list[DirtyKeys] = []
+        self._traffic = Traffic()
+        self.sizes: dict[str, RequestSizes] = {}
+        self.answers: dict[str, dict[str, Answers]] = {}
+        self._has_decided = False
+        self._envoys: int | None = None
+        # See `Catalog.released`.
+        self._released: frozenset[str] | None = None
+        self._devices = Devices()
+        self._scraping: dict[str, ScrapingSettings] = {}
+        self.discoveries = Discoveries()
+        self.recovery = Recovery()
+        self.scalings = Scalings()
+        self.listeners = NodeListeners()
+        self.envoy_health = EnvoyHealth()
+        self.fleet = Fleet()
+        self.histories = Histories()
+        self.senders = Senders()
+        self.trends = Trends()
+        self.catalog = Catalog(trust_domain=trust_domain, otlp=otlp)
+
+    def targets(self) -> tuple[Target, ...]:
+        """What is to be scraped."""
+        found = (
+            self.target(pool.name, id_)
+            for pool in self.fleet.pools.values()
+            for id_ in pool.replicas
+        )
+        return tuple(target for target in found if target is not None)
+
+    def target(self, pool: str, replica_id: str) -> Target | None:
+        """One target as it is now; None when there is no such replica."""
+        known = self.fleet.pools.get(pool)
+        replica = known.replicas.get(replica_id) if known else None
+        if known is None or replica is None:
+            return None
+        scraping = self._scraping.get(pool)
+        access = scraping.replicas if scraping is not None else None
+        is_probed = self._observed.is_probed(pool, replica)
+        return Target(pool, replica, known.settings, is_probed, access)
+
+    def exporters(self) -> tuple[Exporter, ...]:
+        """Where GPU memory is to be read that replicas do not expose themselves."""
+        pools = self.fleet.pools.values()
+        default = ScrapingSettings()
+        accesses = (self._scraping.get(pool.name, default).exporters for pool in pools)
+        return tuple(exporters_of((pool.settings for pool in pools), accesses).values())
+
+    def by_replica(self, localities: Mapping[InLocality, Load]) -> dict[Endpoint, Load]:
+        """Share out what gRPC clients report of localities to the replicas in them."""
+        return by_replica(self.catalog, localities)
+
+    def has_started(self, now: float) -> bool:
+        """Whether enough was seen since the start to tell Envoys anything.
+
+        Of no pool at all nothing is told, unless the last one was removed while we were there: a
+        registry that was lost must not take away what Envoys have.
+        """
+        return has_started(
+            self.fleet,
+            self.discoveries,
+            self._observed.are_probed,
+            now - self._started,
+            has_decided=self._has_decided,
+        )
+
+    def to_check(self, node: str, view: View, known: tuple[Checked, ...]) -> tuple[Checked, ...]:
+        """Which replicas a node is to check that has checked what is known so far."""
+        return to_check(self.fleet, self._decisions.portions, view, known, node)
+
+    def disputes(self, now: float) -> Iterator[Dispute]:
+        """Where Envoys and the control plane hold different views of a replica's health."""
+        for endpoint in self.envoy_health.endpoints():
+            pool = self.fleet.pools.get(endpoint.pool)
+            replica = pool.replicas.at(Address(endpoint.host, endpoint.port)) if pool else None
+            if pool is not None and replica is not None:
+                yield from self._disputes(pool, replica, now)
+
+    def _disputes(self, pool: Pool, replica: Replica, now: float) -> tuple[Dispute, ...]:
+        if replica.id not in self._decisions.portions.get(pool.name, {}):
+            return ()
+        readiness = self._observed[pool.name, replica.id].readiness
+        return tuple(self.envoy_health.disputes_of(pool, replica, readiness, now))
+
+    def decision(self, pool: str) -> Decision | None:
+        """What was decided last about a pool."""
+        return self._decisions.decisions.get(pool)
+
+    def recommendation(self, pool: str, now: float) -> Recommendation:
+        """How many replicas a pool should have, and why.
+
+        Raises:
+            Refused: There is no such pool.
+        """
+        known, decision = self.fleet.pool(pool), self.decision(pool)
+        held = self._decisions.held(pool, now)
+        envoys = self._envoys or 1
+        return self.scalings.recommend(known, self._observed, decision, held, envoys, now)
+
+    def is_active(self, pool: str, now: float) -> bool:
+        """Whether a pool is to have replicas: requests come, or it may never be empty.
+
+        Raises:
+            Refused: There is no such pool.
+        """
+        return self.scalings.is_active(self.fleet.pool(pool), now)
+
+    def parting(self, pool: str) -> Parting | None:
+        """How a pool's requests are parted into classes; None: they are not."""
+        return self._decisions.parting.get(pool)
+
+    def report(self, pool: str, replica_id: str, now: float) -> ReplicaReport:
+        """Everything known of a replica.
+
+        Raises:
+            Refused: There is no such pool or replica.
+        """
+        known = self.fleet.pool(pool)
+        replica = known.replica(replica_id)
+        observed = self._observed[pool, replica_id]
+        decision = self._decisions.decisions.get(pool)
+        return ReplicaReport(
+            pool=known,
+            replica=replica,
+            observed=observed,
+            age=None if observed.scraped_at is None else now - observed.scraped_at,
+            policy=decision.policy if decision else None,
+            decision=decision.replicas.get(replica_id) if decision else None,
+            portion=self._decisions.portions.get(pool, {}).get(replica_id),
+            joined=joined(known, replica, self._devices, now),
+            in_flight=self._traffic.in_flight(known, replica, now),
+            by_envoys=self._traffic.window(known, replica),
+            ended=self._traffic.ended(known, replica),
+            disputes=self._disputes(known, replica, now),
+        )
+
+    def reports(self, pool: str, ids: Iterable[str], now: float) -> Iterator[ReplicaReport]:
+        """Everything known of these replicas, without replicas that leave meanwhile."""
+        for id_ in ids:
+            known = self.fleet.pools.get(pool)
+            if known is not None and id_ in known.replicas:
+                yield self.report(pool, id_, now)
+
+    def tallying(self, pool: Pool, now: float) -> Generator[None, None, PoolTraffic]:
+        """Add up what the replicas of a pool do, and yield after each."""
+        return tallying(pool, self._seen(), self.decision(pool.name), now)
+
+    def outlines(
+        self, pool: str, of: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Outline]]:
+        """Replicas of a pool by their ids, as far as they are to be seen from afar.
+
+        Args:
+            pool: Its name.
+            of: Ids; unknown ones are left out. None: all replicas of the pool.
+        """
+        decision = self._decisions.decisions.get(pool)
+        portions = self._decisions.portions.get(pool, {})
+        for id_, replica in self.fleet.pools[pool].replicas.some(of):
+            decided = None if decision is None else decided_of(decision, id_)
+            seen = self._observed[pool, id_]
+            yield id_, Outline.of(replica, seen, decided, shown=id_ in portions)
+
+    def restart_state(
+        self, pool: str, of: Collection[str] | None = None
+    ) -> Mapping[str, tuple[int, bool]]:
+        """The generation of replicas of a pool, and whether Envoys know of each.
+
+        Args:
+            pool: Its name.
+            of: See `outlines`.
+        """
+        return {
+            id_: (replica.generation, self._observed[pool, id_].readiness.is_shown)
+            for id_, replica in self.fleet.pools[pool].replicas.some(of)
+        }
+
+    def discovered(self, fleet: Fleet, now: float) -> Applied:
+        """What brings a fleet in line with what the sources have found."""
+        return self.discoveries.merged(
+            fleet, self._observed.serves, self._is_told, self.listeners.listeners, now
+        )
+
+    def _seen(self) -> Seen:
+        return Seen(self._observed, self._traffic, self._devices)
+
+    def _is_told(self, pool: str, replica: Replica) -> bool:
+        """Whether Envoys know of a replica, as far as we have told them anything."""
+        return not self._has_decided or replica.id in self._decisions.portions.get(pool, {})
