@@ -204,6 +204,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
             _log.warning("%s", sentence)
         yield from plane.histories.writing()
         yield from plane.sampling_trends(time.monotonic())
+        yield from plane.sizing(time.monotonic())
         yield from rest.looking()
 
     asked: list[asyncio.Event] = []

@@ -275,7 +275,6 @@ class Plane(PlaneState):
         )
         for slot in (self._unbuilt, *self._followers):
             slot.add_replicas(about)
-        self.scalings.look(self.fleet, self._observed, self.decision, now)
         self._released = self.recovery.released(self.fleet, self._decisions.portions, now)
         return self._building(self._unbuilt.taken())
 
@@ -338,6 +337,10 @@ class Plane(PlaneState):
                 point = yield from self.tallying(pool, now)
                 if name in self.fleet.pools:
                     self.trends.add(name, point)
+
+    def sizing(self, now: float) -> Generator[None, None, None]:
+        """Follow how many replicas pools should have, and yield after each replica."""
+        return self.scalings.looking(self.fleet, self._observed, self.decision, now)
 
     def adopt(self, applied: Applied, now: float) -> None:
         """Take a new fleet, forget what was seen of those who left, begin with those who came."""

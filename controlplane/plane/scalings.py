@@ -1,6 +1,6 @@
 """How many replicas each pool should have: follows the decisions, and answers when asked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from controlplane.balancing import Decision
@@ -8,6 +8,7 @@ from controlplane.fleet import Draining, Fleet, Pool
 from controlplane.plane.observed import Observations
 from controlplane.plane.readiness import State
 from controlplane.scaling import Coming, PoolScaling, Recommendation, Standing
+from controlplane.telemetry.load import drained
 
 COLD_STARTS: Final = "cold_starts"
 """The key of what is kept over restarts, in the weighing of a pool."""
@@ -19,14 +20,14 @@ class Scalings:
     def __init__(self) -> None:
         self._pools: dict[str, PoolScaling] = {}
 
-    def look(
+    def looking(
         self,
         fleet: Fleet,
         observed: Observations,
         decision: Callable[[str], Decision | None],
         now: float,
-    ) -> None:
-        """Take in what is new of the pools of which it is time.
+    ) -> Generator[None, None, None]:
+        """Take in what is new of the pools of which it is time, and yield after each replica.
 
         Args:
             fleet: As it is.
@@ -38,8 +39,10 @@ class Scalings:
             scaling = self._of(name, now)
             if scaling.is_due(now):
                 of_pool = decision(name)
-                standing = _standing(pool, observed, of_pool)
+                standing = yield from _standing(pool, observed, of_pool)
                 scaling.look(pool.settings, of_pool, standing, now)
+        for name in self._pools.keys() - fleet.pools.keys():
+            del self._pools[name]
 
     def requested(self, pool: str, now: float) -> None:
         """An Envoy has told of a request, even if it reached no replica."""
@@ -70,7 +73,7 @@ class Scalings:
         """
         if held is None and decision is not None and decision.suspect:
             held = "most replicas cannot be scraped; the control plane may be at fault"
-        standing = _standing(pool, observed, decision)
+        standing = drained(_standing(pool, observed, decision))
         of_pool = self._of(pool.name, now)
         return of_pool.recommend(pool.name, pool.settings, standing, dispatchers, now, held=held)
 
@@ -95,7 +98,9 @@ class Scalings:
         return self._pools[pool]
 
 
-def _standing(pool: Pool, observed: Observations, decision: Decision | None) -> dict[str, Standing]:
+def _standing(
+    pool: Pool, observed: Observations, decision: Decision | None
+) -> Generator[None, None, dict[str, Standing]]:
     rows = decision.rows if decision is not None else {}
     found = {}
     for id_, replica in pool.replicas.items():
@@ -115,4 +120,5 @@ def _standing(pool: Pool, observed: Observations, decision: Decision | None) -> 
             is_out=cut or replica.draining is Draining.OPERATOR,
             is_leaving=replica.draining in (Draining.LEASE, Draining.DISCOVERY),
         )
+        yield
     return found

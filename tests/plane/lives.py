@@ -13,6 +13,7 @@ from controlplane.resources.catalog import Catalog
 from controlplane.resources.resource import CLUSTER, ENDPOINT, ROUTE
 from controlplane.resources.views import View
 from controlplane.telemetry import Histogram, Reading
+from controlplane.telemetry.load import drained
 from controlplane.telemetry.sizes import Sample
 
 CONFIG = load_config(
@@ -66,6 +67,7 @@ class Life:
             of = (Sample("m", "", "127.0.0.1", 9001, size, 0.1, 200) for size in self.sizes)
             self.plane.sampled([*of], self.now)
             self.catalog = self.plane.decide(self.now)
+            drained(self.plane.sizing(self.now))
 
     @property
     def version(self) -> str:

@@ -7,8 +7,14 @@ import pytest
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import DeletePool, DeleteReplica, Drain, PutPool, PutReplica, Refused
 from controlplane.plane import Plane, Probe, RestartPool
+from controlplane.telemetry.load import drained
 from controlplane.telemetry.sizes import Sample
 from tests.plane.lives import SIZES, measured, steadily
+
+
+def decided(plane: Plane, now: float) -> None:
+    plane.decide(now)
+    drained(plane.sizing(now))
 
 
 def settings(**scaling: object) -> PoolSettings:
@@ -19,7 +25,7 @@ def settings(**scaling: object) -> PoolSettings:
 def empty(**scaling: object) -> Plane:
     plane = Plane(0.0)
     plane.apply(PutPool("m", settings(**scaling)), 0.0)
-    plane.decide(0.0)
+    decided(plane, 0.0)
     return plane
 
 
@@ -27,19 +33,19 @@ def put(plane: Plane, id_: str, now: float) -> None:
     port = 9000 + len(plane.fleet.pools["m"].replicas)
     replica = validated(ReplicaSettings, {"address": f"127.0.0.1:{port}"})
     plane.apply(PutReplica("m", id_, replica), now)
-    plane.decide(now)
+    decided(plane, now)
 
 
 def probe(plane: Plane, id_: str, result: Probe, now: float) -> None:
     target = plane.target("m", id_)
     assert target is not None
     plane.probed(target, result, now)
-    plane.decide(now)
+    decided(plane, now)
 
 
 def test_a_request_that_reaches_no_replica_wakes_an_empty_pool() -> None:
     plane = empty(min_replicas=0, scale_down_after="60s")
-    plane.decide(100.0)
+    decided(plane, 100.0)
     assert plane.recommendation("m", 100.0).replicas == 0
     assert not plane.is_active("m", 100.0)
     plane.sampled([Sample("m", "", "", 0, 0, 0.001, 503)], 101.0)
@@ -62,7 +68,7 @@ def test_what_was_learned_of_starts_survives_a_restart_and_nonsense_does_not() -
     plane.recommendation("m", 10.0)
     put(plane, "a", 25.0)
     probe(plane, "a", Probe.HEALTHY, 55.0)
-    plane.decide(60.0)
+    decided(plane, 60.0)
     kept = json.loads(json.dumps(plane.scalings.data("m")))
     for data, expected in ((kept, 45.0), ({"cold_starts": ["x"]}, 60.0), ({}, 60.0)):
         again = empty()
@@ -86,7 +92,7 @@ def test_drained_replicas_count_on_top() -> None:
         probe(plane, id_, Probe.HEALTHY, 2.0)
     before = plane.recommendation("m", 3.0)
     plane.apply(Drain("m", "a"), 4.0)
-    plane.decide(4.0)
+    decided(plane, 4.0)
     found = plane.recommendation("m", 5.0)
     assert (before.current, found.current) == (2, 2)
     assert any("1 replica drained or cut" in it for it in found.reasons)
@@ -108,5 +114,5 @@ def test_a_removed_replica_no_longer_counts() -> None:
         put(plane, id_, 1.0)
         probe(plane, id_, Probe.HEALTHY, 2.0)
     plane.apply(DeleteReplica("m", "c"), 3.0)
-    plane.decide(3.0)
+    decided(plane, 3.0)
     assert plane.recommendation("m", 4.0).current == 2
