@@ -80,4 +80,7 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
         return ", ".join(parts) or UNKNOWN
+    if isinstance(value, bool):
+        # As in a config file.
+        return str(value).lower()
     return UNKNOWN if value is None else str(value)

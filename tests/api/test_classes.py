@@ -37,7 +37,7 @@ async def test_classes_are_shown_as_they_can_be_put_again() -> None:
         assert (await api.ask("PUT", PATH, **put(classes=CLASSES))).status == 200
         body = (await api.ask("GET", PATH)).body
         assert [(it["name"], it["objective"]) for it in body["classes"]] == [
-            ("jobs", {"p99": "30s"}),
+            ("jobs", {"p99": "30s", "availability": None}),
             ("long", None),
         ]
         before = api.plane.fleet

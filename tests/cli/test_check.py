@@ -80,7 +80,7 @@ def test_a_good_file_is_counted_in_json(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("plimsoll.yaml")), ids=str)
+@pytest.mark.parametrize("file", [*EXAMPLES.glob("*/plimsoll.yaml")], ids=str)
 def test_envoy_takes_every_example(file: Path) -> None:
     result = check(file)
     assert result.exit_code == 0, result.stderr

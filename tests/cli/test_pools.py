@@ -57,7 +57,9 @@ async def test_one_pool_is_shown_with_where_its_settings_come_from(api: Served) 
     assert lines[0] == "m: 1 of 2 ready, 1 starting, declared by api"
     assert "  objective: p99 250ms  (api)" in lines
     assert any(
-        it.startswith("  route: prefix /, timeout 60s, retry_buffer 32MiB  (default)")
+        it.startswith(
+            "  route: prefix /, timeout 60s, retry_buffer 32MiB, explain false  (default)"
+        )
         for it in lines
     )
 

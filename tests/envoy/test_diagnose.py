@@ -48,7 +48,7 @@ async def test_the_report_has_what_envoy_holds_and_has_counted_and_no_secret(
     dump = files[f"{folder}/config_dump.json"]
     assert '"x-key"' in dump
     assert "EndpointsConfigDump" in dump
-    assert "cluster.p.upstream_rq_200" in files[f"{folder}/stats.txt"]
+    assert "cluster.p.upstream_rq_completed" in files[f"{folder}/stats.txt"]
     assert a.address.rpartition(":")[2] in files[f"{folder}/clusters.json"]
     assert '"sidecar"' in files["nodes.json"]
     everything = "\n".join(files.values())
