@@ -174,6 +174,18 @@ async def asks(opened: grpc.aio.Channel, service: str, id_: str) -> Any:
     return call
 
 
+async def refusal(opened: grpc.aio.Channel, service: str, id_: str) -> grpc.StatusCode:
+    """The status with which a service refuses a node.
+
+    A client of grpcio that writes while its stream ends sees INTERNAL instead, so it asks again.
+    """
+    while True:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await asks(opened, service, id_)
+        if raised.value.code() is not grpc.StatusCode.INTERNAL:
+            return raised.value.code()
+
+
 async def until_written(call: Any) -> None:
     """Wait for the first answer; fails with the status of the stream."""
     if await call.read() is grpc.aio.EOF:
@@ -205,11 +217,9 @@ async def test_a_node_that_calls_itself_by_another_id_is_refused(service: str) -
         serving(A, tls=tls(), loads=sink, samples=sink, health=sink) as plane,
         channel(plane) as opened,
     ):
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await asks(opened, service, "sidecar-2")
-        assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert await refusal(opened, service, "sidecar-2") is grpc.StatusCode.PERMISSION_DENIED
         why = f"it calls itself 'sidecar-2', and its certificate is of {node('sidecar-1')}"
-        assert refusals(plane) == [("sidecar-1", why)]
+        assert {*refusals(plane)} == {("sidecar-1", why)}
         assert (plane.server.nodes(), sink.loads, sink.samples) == ((), [], [])
 
 
@@ -233,10 +243,8 @@ async def test_a_certificate_that_names_no_node_is_refused(
         serving(A, tls=tls(), loads=sink, samples=sink, health=sink) as plane,
         channel(plane, leaf) as opened,
     ):
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await asks(opened, service, "sidecar-1")
-        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        ((name, reason),) = refusals(plane)
+        assert await refusal(opened, service, "sidecar-1") is grpc.StatusCode.UNAUTHENTICATED
+        ((name, reason),) = {*refusals(plane)}
         assert (name, why in reason) == ("127.0.0.1", True)
 
 
