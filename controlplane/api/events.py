@@ -130,7 +130,9 @@ class NodeEvents:
 
     def refusals(self, now: float) -> list[Refusal]:
         """Whom the xDS server has refused lately, by node."""
-        return sorted(it for it in self._refused.values() if now - it.at < REFUSED_SECONDS)
+        return sorted(
+            refusal for refusal in self._refused.values() if now - refusal.at < REFUSED_SECONDS
+        )
 
     def observe(self, node: str, event: xds.Event, now: float) -> None:
         """Publish what has happened on a stream of a node.

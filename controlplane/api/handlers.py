@@ -19,7 +19,6 @@ from controlplane.api.events import EventStream, Refusal
 from controlplane.api.node_view import nodes_view
 from controlplane.api.preview_view import resources_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
-from controlplane.api.scaling_view import scaling_view
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation
 from controlplane.api.schema.requests import (
@@ -41,6 +40,7 @@ from controlplane.api.views import (
     pool_history_view,
     pool_view,
     replica_view,
+    scaling_view,
     traffic_view,
 )
 from controlplane.ca.certificates import CaError
@@ -94,7 +94,7 @@ class Handlers:
             changes: Carries out commands on the plane.
             events: Serves the events.
             nodes: Gives the connected Envoys.
-            refusals: Gives those that were not admitted.
+            refusals: Returns the Envoys that were refused lately.
             audit: Knows who changed what.
             ready: Says whether Envoys are served.
             metrics: Gives the exposition.

@@ -35,8 +35,8 @@ async def nodes_view(
         views.append(_node(node, now, by_node.get(node.id, ()), sent.get(node.id, {})))
         await turns.give_way()
     refused = [
-        {"id": it.node, "peer": it.peer, "reason": it.reason, "age_s": plain(now - it.at)}
-        for it in refusals
+        {"id": each.node, "peer": each.peer, "reason": each.reason, "age_s": plain(now - each.at)}
+        for each in refusals
     ]
     return {"nodes": views, "refused": refused}
 

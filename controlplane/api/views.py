@@ -28,6 +28,7 @@ from controlplane.plane import (
     changes,
 )
 from controlplane.resources.classes import Parting
+from controlplane.scaling import Need, Recommendation
 from controlplane.telemetry import GpuMemory, Window
 from controlplane.turns import Turns
 
@@ -344,8 +345,12 @@ def pool_history_view(
         "now": _calendar(wall),
         "kept_s": KEPT,
         "points": [
-            {"at": _calendar(wall - now + it.at), "age_s": plain(now - it.at), **traffic_view(it)}
-            for it in points
+            {
+                "at": _calendar(wall - now + point.at),
+                "age_s": plain(now - point.at),
+                **traffic_view(point),
+            }
+            for point in points
         ],
     }
 
@@ -402,3 +407,36 @@ def _calendar(seconds: float) -> str:
     """Write a time as RFC 3339, in UTC, to the millisecond."""
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
+
+
+def scaling_view(found: Recommendation) -> dict[str, Any]:
+    """Show how many replicas a pool should have, and why."""
+    return {
+        "pool": found.pool,
+        "replicas": found.replicas,
+        "current": found.current,
+        "present": found.present,
+        "active": found.active,
+        "removable": list(found.removable),
+        "typical_capacity_tokens": plain(found.typical),
+        "cold_start_s": plain(found.horizon),
+        "cold_starts": found.starts,
+        "classes": [_need(need) for need in found.needs],
+        "reasons": list(found.reasons),
+    }
+
+
+def _need(need: Need) -> dict[str, Any]:
+    demand, load = need.demand, need.load
+    return {
+        "name": demand.title,
+        "tokens": plain(demand.flow.tokens),
+        "forecast_tokens": plain(load.tokens),
+        "backlog_tokens": plain(load.floor),
+        "present": need.now,
+        "replicas": need.wanted,
+        "utilization": plain(need.utilization),
+        "p99_ms": None if need.p99 is None else plain(1000 * need.p99),
+        "objective_ms": None if demand.objective is None else plain(1000 * demand.objective),
+        "reachable": need.is_reachable,
+    }

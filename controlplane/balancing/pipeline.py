@@ -262,7 +262,8 @@ def _with_zones(
         return replace(decision, pool=replace(decision.pool, zones=plan))
     come = known.come if known is not None else ()
     if not come or frame.now - come[-1][0] >= COUNTED:
-        come = (*(it for it in come if frame.now - it[0] <= COUNTING), (frame.now, given.come))
+        recent = (point for point in come if frame.now - point[0] <= COUNTING)
+        come = (*recent, (frame.now, given.come))
     rows = [
         (decision.rows[id_], place) for id_, place in given.places.items() if id_ in decision.rows
     ]

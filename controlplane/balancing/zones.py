@@ -20,7 +20,7 @@ TARGET: Final = 0.7
 """Utilisation up to which a zone keeps what arises in it. Beyond that requests wait for each other
 longer than any way to another zone takes; docs/decisions/0038-zones.md has it measured."""
 DEAD_BAND: Final = 0.05
-"""Part of a zone's requests that must go elsewhere than before until its Envoys are told."""
+"""A zone's Envoys get new shares once they differ for this part of its requests."""
 FADING: Final = 20.0
 """Seconds in which demand that is no longer there is forgotten: a zone spills at once, and takes
 its requests back slowly."""

@@ -307,7 +307,7 @@ class Client:
         return (await self.node_list()).nodes
 
     async def node_list(self) -> NodeList:
-        """Read the connected Envoys, and those that were refused."""
+        """Read the connected Envoys, and the Envoys refused lately."""
         return read(NodeList, await self._body(Call(ops.LIST_NODES)))
 
     def events(

@@ -183,11 +183,14 @@ class Decisions:
         holds = [self.held(pool.name, now), FAILED]
         for hold in holds if pool.name in self.decisions else holds[:1]:
             try:
-                return work(hold=hold)
+                decision = work(hold=hold)
             except Exception as error:  # noqa: BLE001 - whatever it is, other pools must go on
                 if now - self._failed.get(pool.name, -math.inf) >= LOGGED:
                     self._failed[pool.name] = now
                     self.failures[pool.name] = error
+            else:
+                # Frozen weights are to be decided anew, whether or not something is noticed.
+                return replace(decision, moving=True) if hold == FAILED else decision
         self._moving[pool.name] = now + pool.settings.metrics.interval
         return None
 

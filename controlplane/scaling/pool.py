@@ -42,7 +42,7 @@ class Recommendation:
         current: That count now: they serve, are about to, or are drained or cut.
         present: That the present load needs.
         needs: By class.
-        removable: Ids of those that may go, the first to go first: the others carry the load.
+        removable: Ids of replicas that may go, the first to go first. The others carry the load.
         typical: Tokens per second of the median replica; None: nothing is measured.
         horizon: Seconds that a replica takes from being wanted to serving.
         starts: How many starts that was learned from; 0: it is an assumption.

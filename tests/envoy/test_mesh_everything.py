@@ -81,7 +81,8 @@ async def test_a_zone_of_a_strict_pool_with_classes_is_lost_without_a_failed_req
         async def stays() -> float:
             """The part of its requests that the zone of the egress keeps."""
             zones = (await plane.get(f"/v1/pools/{POOL}"))["zones"]
-            return float(next(it["stays"] for it in zones if it["zone"] == "here"))
+            # Of the class whose replicas are here; the other may have its own elsewhere.
+            return float(max(it["stays"] for it in zones if it["zone"] == "here"))
 
         async with (
             load(egress, POOL, workers=8, rate=50.0) as others,

@@ -8,7 +8,7 @@ import pytest
 from controlplane import balancing
 from controlplane.balancing import Decision
 from controlplane.config import PoolSettings, load_config
-from controlplane.fleet import Drain, Undrain
+from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.resources.catalog import Catalog
 
@@ -84,8 +84,7 @@ def test_why_weights_are_frozen_is_said_until_it_is_over(monkeypatch: pytest.Mon
     assert is_said(plane, "broken")
     assert not is_said(plane, "sound")
     monkeypatch.setattr(balancing, "decide", decide)
-    plane.apply(Undrain("broken", "b"), 8.0)
-    looked(plane, 9.0)
+    plane.decide(9.0)
     assert not is_said(plane, "broken")
 
 

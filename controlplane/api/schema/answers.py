@@ -150,7 +150,7 @@ class RefusedNode(Answer):
 
 
 class NodeList(Answer):
-    """The connected Envoys, and those that were refused."""
+    """The connected Envoys, and the Envoys refused lately."""
 
     nodes: tuple[Node, ...]
     refused: tuple[RefusedNode, ...] = ()

@@ -40,7 +40,7 @@ class Scaling(Answer):
     active: bool
     """Whether requests come, or the pool may never be empty."""
     removable: tuple[str, ...]
-    """Ids of those that may go, the first to go first: the others carry the load."""
+    """Ids of replicas that may go, the first to go first. The others carry the load."""
     typical_capacity_tokens: float | None = None
     """Tokens per second of the median replica, as which a new one counts; None: not measured."""
     cold_start_s: float
