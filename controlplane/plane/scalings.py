@@ -104,7 +104,9 @@ def _standing(
     rows = decision.rows if decision is not None else {}
     found = {}
     for id_, replica in pool.replicas.items():
-        seen = observed[pool.name, id_]
+        # It may have gone since the look began.
+        if (seen := observed.current(pool.name, replica)) is None:
+            continue
         readiness = seen.readiness
         # Before a replica was asked it may serve, if it did before we were restarted.
         coming = Coming(

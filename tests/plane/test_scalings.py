@@ -116,3 +116,18 @@ def test_a_removed_replica_no_longer_counts() -> None:
     plane.apply(DeleteReplica("m", "c"), 3.0)
     decided(plane, 3.0)
     assert plane.recommendation("m", 4.0).current == 2
+
+
+def test_replicas_and_pools_may_go_while_they_are_looked_at() -> None:
+    plane = empty()
+    for id_ in "abc":
+        put(plane, id_, 1.0)
+    look = plane.sizing(10.0)
+    next(look)
+    plane.apply(DeleteReplica("m", "b"), 10.0)
+    next(look)
+    plane.apply(DeletePool("m"), 10.0)
+    drained(look)
+    drained(plane.sizing(20.0))
+    with pytest.raises(Refused):
+        plane.recommendation("m", 20.0)
