@@ -241,7 +241,10 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
             since = now if math.isnan(found.crowded) else found.crowded
             return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)
         found = replace(found, crowded=math.nan)
-    best = prediction.best(fleet, goals) if demand.is_clear and demand.enough else None
+    # While a class has no requests, the others get its replicas only where they need them.
+    are_there = all(flow.rate > 0 for flow in demand.flows.values())
+    may_change = demand.is_clear and demand.enough and (are_there or present == HOPELESS)
+    best = prediction.best(fleet, goals) if may_change else None
     # Whoever names classes wants them apart, as long as that costs next to nothing.
     most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
     if best is None or best.score[0] > usual[0] or best.score[1] > most:
@@ -262,7 +265,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
         together=together,
         forecasts=best.forecasts,
         since=math.nan,
-        seen=now,
+        seen=found.seen if is_divided else now,
         crowded=math.nan,
     )
 
@@ -286,6 +289,8 @@ def _with_members(division: Division, fleet: Fleet, now: float) -> Division:
         if not fast:
             return _undivided(division)
         return division if fast == division.sets[BULK] else replace(division, sets={BULK: fast})
+    if len(fleet.ids) <= len(division.sets):
+        return _undivided(division)
     present = frozenset(fleet.ids)
     if all(own <= present for own in division.sets.values()):
         return division

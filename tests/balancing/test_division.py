@@ -224,7 +224,7 @@ def test_a_division_that_is_much_better_takes_the_place_of_another_after_a_while
     looking = parted()
     best = looking.own
     assert looking.until() == -1
-    set_of(6, looking)
+    set_of(4, looking)
     assert LASTING <= looking.until() <= LASTING + 5
     assert looking.own == best
 
@@ -244,7 +244,7 @@ def test_one_that_is_hardly_better_does_not() -> None:
 
 def test_what_is_better_for_a_moment_only_is_not_done() -> None:
     looking = parted()
-    set_of(6, looking)
+    set_of(4, looking)
     worse, before = looking.division, looking.own
     for _ in range(10):
         looking.go_on(LASTING / 2)
@@ -375,7 +375,7 @@ def spread_out() -> Looking:
 def test_sizes_without_classes_let_long_requests_go_to_the_fast_replicas() -> None:
     found = spread_out().go_on(10)
     assert found is not None
-    assert (found.rest, found.sets) == (None, {BULK: {"f0", "f1"}})
+    assert (found.rest, {**found.sets}) == (None, {BULK: frozenset(("f0", "f1"))})
     assert found.parts[BULK] == pytest.approx(spread_demand(0.4).parts[BULK])
 
 
