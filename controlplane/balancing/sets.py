@@ -195,8 +195,8 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
             tokens_of(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
-            (split.below, 1 - above, 0.99 * (1 - above)),
-            (split.above, above, 1 - 0.01 * above),
+            (split.below, 1 - split.above_lately, 0.99 * (1 - above)),
+            (split.above, split.above_lately, 1 - 0.01 * above),
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
