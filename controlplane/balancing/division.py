@@ -32,6 +32,8 @@ FULL: Final = 0.95
 """Utilisation that a class may bring its replicas to."""
 WORSE: Final = 1.4
 """Times its goal that the p99 of a class may be."""
+HARM: Final = 3.0
+"""How many times as much it counts when a p99 is beyond its goal as when it is below."""
 GAIN: Final = 0.1
 """Mean logarithm of p99s that classes by size must gain beside none."""
 COSTS: Final = 0.05
@@ -403,8 +405,9 @@ class _Prediction:
 
 def _worth(ratios: Sequence[float]) -> Score:
     """How bad p99s relative to their goals are: what is too much, then the mean logarithm."""
-    over = sum(max(math.log(ratio / WORSE), 0.0) for ratio in ratios)
-    return over, sum(math.log(max(ratio, 1e-9)) for ratio in ratios) / len(ratios)
+    logs = [math.log(max(ratio, 1e-9)) for ratio in ratios]
+    over = sum(max(each - math.log(WORSE), 0.0) for each in logs)
+    return over, sum(max(each, HARM * each) for each in logs) / len(logs)
 
 
 def _in_proportion(fleet: Fleet, tokens: Sequence[float]) -> tuple[int, ...]:
