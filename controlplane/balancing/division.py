@@ -246,7 +246,7 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
     # While a class has no requests, the others get its replicas only where they need them.
     are_there = all(flow.rate > 0 for flow in demand.flows.values())
     may_change = demand.is_clear and demand.enough and (are_there or present == HOPELESS)
-    best = prediction.best(fleet, goals) if may_change else None
+    best = prediction.best(fleet, goals, _in_order(found, fleet)) if may_change else None
     # Whoever names classes wants them apart, as long as that costs next to nothing.
     most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
     if best is None or best.score[0] > usual[0] or best.score[1] > most:
@@ -270,6 +270,16 @@ def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
         seen=found.seen if is_divided else now,
         crowded=math.nan,
     )
+
+
+def _in_order(division: Division, fleet: Fleet) -> list[str]:
+    """Ids of the slowest replicas first; of about equal ones those that have a class first."""
+    found = list[str]()
+    for some in fleet.likes():
+        ids = fleet.ids[some]
+        found += [id_ for own in division.sets.values() for id_ in ids if id_ in own]
+        found += [id_ for id_ in ids if not any(id_ in own for own in division.sets.values())]
+    return found
 
 
 def _with_sets(division: Division, sets: Mapping[str, frozenset[str]], now: float) -> Division:
@@ -319,7 +329,7 @@ def _relieved(division: Division, given: Given) -> Division:
             continue
         others = fleet.of(division.members(division.rest, fleet.ids))
         needs = demand.flows[division.rest].tokens
-        spare = np.cumsum(others.capacity) <= float(others.capacity.sum()) - needs
+        spare = np.cumsum(others.capacity) <= float(others.capacity.sum()) - needs / FULL
         more = min(len(own), int(spare.sum()), len(others.ids) - 1)
         if more >= 1:
             sets = {**division.sets, name: own.union(others.ids[:more])}
@@ -377,8 +387,14 @@ class _Prediction:
             forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name)
         return _worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
 
-    def best(self, fleet: Fleet, goals: Mapping[str, float]) -> _Best | None:
-        """The best way to divide a fleet; None where each has more work than it can do."""
+    def best(self, fleet: Fleet, goals: Mapping[str, float], ids: Sequence[str]) -> _Best | None:
+        """The best way to divide a fleet; None where each has more work than it can do.
+
+        Args:
+            fleet: The replicas.
+            goals: Seconds that the p99 of each class is held against.
+            ids: Of the replicas, in the order in which classes get them.
+        """
         names = sorted(self._flows, key=lambda name: (self._flows[name].mean, name))
         if len(names) > len(fleet.ids):
             return None
@@ -392,7 +408,10 @@ class _Prediction:
             fleets = {name: fleet.of(some) for name, some in zip(names, ranges, strict=True)}
             score, forecasts = self.score(fleets, goals)
             if score < (found.score if found is not None else HOPELESS):
-                sets = {name: frozenset(fleets[name].ids) for name in names[:-1]}
+                sets = {
+                    name: frozenset(ids[some])
+                    for name, some in zip(names[:-1], ranges[:-1], strict=True)
+                }
                 found = _Best(sets, names[-1], score, forecasts)
         return found
 

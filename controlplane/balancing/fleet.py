@@ -51,6 +51,15 @@ class Fleet:
         """Which of them are these."""
         return np.asarray([id_ in ids for id_ in self.ids], np.bool_)
 
+    def likes(self) -> list[slice]:
+        """Runs of replicas that are about as fast as each other."""
+        found, begin = list[slice](), 0
+        while begin < len(self.ids):
+            end = int(np.searchsorted(self.capacity, self.capacity[begin] * LIKE, side="right"))
+            found.append(slice(begin, max(end, begin + 1)))
+            begin = found[-1].stop
+        return found
+
     def groups(self, tokens: float) -> tuple[list[Group], list[float]]:
         """Like replicas together, and the part of the traffic that each group gets.
 
@@ -59,28 +68,23 @@ class Fleet:
         """
         if not self.ids:
             return [], []
-        found, begin, total = [], 0, float(self.capacity.sum())
-        edges = self.capacity
-        while begin < len(edges):
-            end = int(np.searchsorted(edges, edges[begin] * LIKE, side="right"))
-            some = slice(begin, max(end, begin + 1))
-            found.append(
-                Group(
-                    count=len(edges[some]),
-                    capacity=float(edges[some].mean()),
-                    start=float(self.start[some].mean()),
-                    budget=float(self.budget[some].mean()),
-                    slots=float(self.slots[some].mean()),
-                    are_batches=bool(self.are_batches[some].mean() > 0.5),
-                )
+        total, likes = float(self.capacity.sum()), self.likes()
+        found = [
+            Group(
+                count=some.stop - some.start,
+                capacity=float(self.capacity[some].mean()),
+                start=float(self.start[some].mean()),
+                budget=float(self.budget[some].mean()),
+                slots=float(self.slots[some].mean()),
+                are_batches=bool(self.are_batches[some].mean() > 0.5),
             )
-            begin = some.stop
+            for some in likes
+        ]
         used = min(max(tokens / total, LEAST_BUSY), 1.0)
         everyone = np.ones(len(self.ids), np.bool_)
         shares = with_headroom(self.capacity / np.median(self.capacity), everyone, used)
         shares /= shares.sum()
-        ends = np.cumsum([group.count for group in found])
-        return found, [float(each.sum()) for each in np.split(shares, ends[:-1])]
+        return found, [float(shares[some].sum()) for some in likes]
 
 
 def fleet_of(
