@@ -111,7 +111,7 @@ def test_when_the_last_replica_of_a_class_is_gone_it_has_others_at_once() -> Non
 
 def test_a_better_division_waits_until_it_has_lasted() -> None:
     first = after({"": SEARCH, "nightly": NIGHTLY})
-    busy = {"": Flow(300.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
+    busy = {"": Flow(140.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
     found, changed_at = first, math.inf
     for second in range(1, 60):
         found = after(busy, found, float(second))
