@@ -28,7 +28,7 @@ CLEAR: Final = 10.0
 BIMODAL: Final = 0.85
 """Fraction of the variance of sizes that two classes explain. Without a gap it is less: 0.64 for a
 lognormal distribution, 0.75 for a uniform one."""
-FULL: Final = 0.95
+FULL: Final = 0.96
 """Utilisation that a class may bring its replicas to."""
 WORSE: Final = 1.4
 """Times its goal that the p99 of a class may be."""
@@ -38,6 +38,8 @@ GAIN: Final = 0.1
 """Mean logarithm of p99s that classes by size must gain beside none."""
 COSTS: Final = 0.05
 """The same that classes may cost where a user names them."""
+NEAR: Final = 0.1
+"""The same within which divisions are about equally good."""
 BETTER: Final = 0.2
 """The same by which another division must be better than the present one."""
 SHORT: Final = 0.2
@@ -388,12 +390,15 @@ class _Prediction:
         return _worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
 
     def best(self, fleet: Fleet, goals: Mapping[str, float], ids: Sequence[str]) -> _Best | None:
-        """The best way to divide a fleet; None where each has more work than it can do.
+        """The best way to divide a fleet; of about equally good ones that with the most room.
 
         Args:
             fleet: The replicas.
             goals: Seconds that the p99 of each class is held against.
             ids: Of the replicas, in the order in which classes get them.
+
+        Returns:
+            None where some class always has more work than its replicas can do.
         """
         names = sorted(self._flows, key=lambda name: (self._flows[name].mean, name))
         if len(names) > len(fleet.ids):
@@ -401,19 +406,32 @@ class _Prediction:
         tried: Iterator[tuple[int, ...]] = _compositions(len(fleet.ids), len(names))
         if len(names) > SEARCHED:
             tried = iter([_in_proportion(fleet, [self._flows[name].tokens for name in names])])
-        found: _Best | None = None
+        found: list[tuple[float, _Best]] = []
         for counts in tried:
             ends = np.cumsum(counts).tolist()
             ranges = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
             fleets = {name: fleet.of(some) for name, some in zip(names, ranges, strict=True)}
             score, forecasts = self.score(fleets, goals)
-            if score < (found.score if found is not None else HOPELESS):
-                sets = {
-                    name: frozenset(ids[some])
-                    for name, some in zip(names[:-1], ranges[:-1], strict=True)
-                }
-                found = _Best(sets, names[-1], score, forecasts)
-        return found
+            if score == HOPELESS:
+                continue
+            sets = {
+                name: frozenset(ids[some])
+                for name, some in zip(names[:-1], ranges[:-1], strict=True)
+            }
+            fullest = max(
+                self._flows[name].tokens / float(some.capacity.sum())
+                for name, some in fleets.items()
+            )
+            found.append((fullest, _Best(sets, names[-1], score, forecasts)))
+        if not found:
+            return None
+        over, mean = min(each.score for _, each in found)
+        near = [
+            each
+            for each in found
+            if each[1].score[0] <= over + NEAR and each[1].score[1] <= mean + NEAR
+        ]
+        return min(near, key=lambda each: each[0])[1]
 
     def _p99(
         self, groups: Sequence[Group], shares: Sequence[float], flow: Flow, name: str
