@@ -216,6 +216,18 @@ async def test_a_changed_file_is_used_when_the_disk_fails(tmp_path: Path) -> Non
         assert here.changes == 1
 
 
+async def test_other_tasks_run_before_and_after_a_large_file_is_seen(tmp_path: Path) -> None:
+    async with kept(tmp_path) as here:
+        large = file(p={f"r{number}": number + 1 for number in range(3000)})
+        taken_in = asyncio.create_task(here.registry.declare(large))
+        turns = {False: 0, True: 0}
+        while not taken_in.done():
+            await asyncio.sleep(0)
+            turns["p" in here.fleet.pools] += 1
+        assert turns[False] >= 3
+        assert turns[True] >= 3
+
+
 async def test_a_file_that_changes_while_somebody_waits_is_used_and_so_is_the_request(
     tmp_path: Path,
 ) -> None:
