@@ -365,7 +365,7 @@ def _division_sentences(decision: Decision, division: Division) -> Iterator[str]
     if not division.is_in_force(decision.at):
         yield _CHECKS
     titles = _titles(decision)
-    for name, title in titles.items():
+    for name, title in titles.items() if division.parts else ():
         which = ""
         if (size := division.threshold) is not None:
             which = f"requests from {size} bytes on, " if name else f"requests below {size} bytes, "
