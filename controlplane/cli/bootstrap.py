@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -14,25 +14,18 @@ from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
 from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
+from controlplane.cli.node_options import (
+    envoy_of,
+    locality_of,
+    node_options,
+    served,
+    write_secrets,
+)
 from controlplane.cli.printable import printable
 from controlplane.client import Client, ClientError
-from controlplane.config import Address, Locality, SettingsError, parse_address, validated
-from controlplane.config.tls import GatewayTls
-from controlplane.config.values import format_size, parse_size
-from controlplane.resources.bootstrap import (
-    MAX_CONNECTIONS,
-    MAX_HEAP,
-    Protocol,
-    bootstrap,
-    grpc_bootstrap,
-)
+from controlplane.resources.bootstrap import Protocol, grpc_bootstrap
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
-from controlplane.resources.downstream import LogFormat
-from controlplane.resources.views import MAX_PROXIES
-
-LEAST_HEAP: Final = 128 << 20
-"""Bytes: twice what Envoy takes with a pool and without requests."""
+from controlplane.resources.views import ALL_POOLS, METADATA_KEY
 
 _PATIENCE: Final = 2.0
 """Seconds in which a control plane may say which pools it has."""
@@ -59,33 +52,7 @@ _WORDS: Final = frozenset(
 @click.option(
     "--xds", default="127.0.0.1:18000", show_default=True, help="HOST:PORT of the control plane."
 )
-@click.option(
-    "--pool", "pools", multiple=True, help="Pool to serve; repeat for more. Default: all pools."
-)
-@click.option("--locality", help="REGION/ZONE of this Envoy.")
-@click.option(
-    "--admin-port",
-    type=click.IntRange(0, 65535),
-    default=9901,
-    show_default=True,
-    help="Port of Envoy's admin interface, on loopback.",
-)
-@click.option(
-    "--stats",
-    metavar="HOST:PORT",
-    help="Serve /stats/prometheus there, and nothing else of the admin interface.",
-)
-@click.option(
-    "--listen",
-    multiple=True,
-    metavar="POOL=HOST:PORT",
-    help="Move a pool's listener, so that several Envoys fit on one host.",
-)
-@click.option(
-    "--gateway",
-    metavar="HOST:PORT",
-    help="Open one listener for all pools, chosen by path or header, instead of one for each.",
-)
+@node_options
 @click.option(
     "--grpc",
     "is_grpc",
@@ -93,49 +60,11 @@ _WORDS: Final = frozenset(
     help="Print the JSON with which a gRPC client asks for xds:///POOL, without an Envoy.",
 )
 @click.option(
-    "--gateway-tls",
-    multiple=True,
-    metavar="CERTIFICATE,KEY",
-    help="Files on the gateway's machine to terminate TLS with; repeat for more names (SNI).",
-)
-@click.option(
-    "--gateway-client-ca",
-    metavar="FILE",
-    help="File on the gateway's machine that signs the certificates clients must present.",
-)
-@click.option(
     "--protocol",
     type=click.Choice(get_args(Protocol)),
     default="delta",
     show_default=True,
     help="xDS variant; delta sends only what has changed.",
-)
-@click.option(
-    "--max-heap",
-    default=format_size(MAX_HEAP),
-    show_default=True,
-    metavar="SIZE",
-    help="Memory limit of Envoy; from 80 % on it refuses requests.",
-)
-@click.option(
-    "--access-log",
-    "log",
-    type=click.Choice(get_args(LogFormat)),
-    help="Write a line for each request to Envoy's standard output.",
-)
-@click.option(
-    "--trusted-proxies",
-    type=click.IntRange(0, MAX_PROXIES),
-    default=0,
-    show_default=True,
-    help="Number of proxies in front of this Envoy whose x-forwarded-for is believed.",
-)
-@click.option(
-    "--max-connections",
-    type=click.IntRange(1, 2**31 - 1),
-    default=MAX_CONNECTIONS,
-    show_default=True,
-    help="Client connections at a time; more are closed at once.",
 )
 @click.option(
     "--tls-certificate", metavar="FILE", help="Certificate that this Envoy shows the control plane."
@@ -154,7 +83,6 @@ _WORDS: Final = frozenset(
     help="Folder in which identity.json and roots.json are written, which Envoy reads. Default:"
     " that of --tls-certificate.",
 )
-@mesh_options
 @click.option(
     "--url",
     envvar="PLIMSOLL_URL",
@@ -169,25 +97,12 @@ _WORDS: Final = frozenset(
 def command(
     node: str,
     xds: str,
-    pools: tuple[str, ...],
-    locality: str | None,
-    admin_port: int,
-    stats: str | None,
-    listen: tuple[str, ...],
-    gateway: str | None,
-    gateway_tls: tuple[str, ...],
-    gateway_client_ca: str | None,
     is_grpc: bool,
     protocol: Protocol,
-    max_heap: str,
-    log: LogFormat | None,
-    trusted_proxies: int,
-    max_connections: int,
     url: str,
     token: str | None,
     as_json: bool,
-    ingress: str | None,
-    **files: str | None,
+    **options: Any,
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`, or that of a gRPC client.
 
@@ -195,65 +110,31 @@ def command(
     """
     if is_grpc:
         _refuse_for_grpc()
-    if gateway and listen:
-        fail("--listen moves a sidecar's listeners, and a gateway has none of them", USAGE)
-    if (gateway_tls or gateway_client_ca) and not gateway:
-        fail("--gateway-tls and --gateway-client-ca go with --gateway", USAGE)
-    if gateway_client_ca and not gateway_tls:
-        fail("--gateway-client-ca goes with --gateway-tls", USAGE)
-    if ingress and (gateway or listen or pools):
-        fail("--ingress excludes --gateway, --listen and --pool: it is for one pool", USAGE)
-    if stats and not admin_port:
-        fail("--stats needs an --admin-port that is not 0: its metrics come from there", USAGE)
-    replica = None
     try:
-        address, here = _served("--xds", xds), _locality(locality)
-        tls = _tls(files, address.host)
-        secrets = secrets_of(files, has_tls=tls is not None)
-        moved = dict(_moved(text) for text in listen)
-        if ingress:
-            pool, listens, replica = ingress_of(ingress)
-            pools, moved = (pool,), {pool: listens}
-        data = (
-            grpc_bootstrap(
+        address = served("--xds", xds)
+        tls = _tls(options, address.host)
+        if is_grpc:
+            data = grpc_bootstrap(
                 node,
                 address,
-                pools=pools,
-                locality=here,
+                pools=options["pools"],
+                locality=locality_of(options["locality"]),
                 tls=tls if isinstance(tls, NodeTls) else None,
             )
-            if is_grpc
-            else bootstrap(
-                node,
-                address,
-                pools=pools,
-                locality=here,
-                admin_port=admin_port,
-                stats=_listened("--stats", stats) if stats else None,
-                listen=moved,
-                gateway=_listened("--gateway", gateway) if gateway else None,
-                gateway_tls=_terminated(gateway_tls, gateway_client_ca) if gateway_tls else None,
-                replica=replica,
-                secrets=secrets,
-                protocol=protocol,
-                max_heap=_size("--max-heap", max_heap),
-                log=log,
-                trusted_proxies=trusted_proxies,
-                max_connections=max_connections,
-                tls=tls,
-                spire=files["spire"],
-            )
-        )
+        else:
+            data = envoy_of(node, address, options, protocol=protocol, tls=tls)
     except ValueError as error:
         fail(str(error), USAGE)
     if isinstance(tls, NodeTls) and not is_grpc:
         _write_secrets(tls)
-    write_secrets(files)
+    write_secrets(options)
     is_json = as_json or is_grpc
-    click.echo(json.dumps(data, indent=2) if is_json else _yaml(data), nl=is_json)
-    for pool in (pool for pool in moved if pools and pool not in pools):
+    click.echo(json.dumps(data, indent=2) if is_json else as_yaml(data), nl=is_json)
+    wanted = data["node"]["metadata"][METADATA_KEY]
+    pools, moved = wanted.get("pools", []), wanted.get("listen", {}).keys() - {ALL_POOLS}
+    for pool in sorted(pool for pool in moved if pools and pool not in pools):
         _warn(f"--listen moves pool {pool!r}, which no --pool names: this Envoy does not get it")
-    if named := dict.fromkeys((*pools, *moved)):
+    if named := dict.fromkeys((*pools, *sorted(moved))):
         _warn_of_unknown(named.keys(), url, token)
 
 
@@ -266,7 +147,7 @@ def _refuse_for_grpc() -> None:
             fail(f"{option} is for an Envoy: leave it out with --grpc", USAGE)
 
 
-def _tls(files: dict[str, str | None], host: str) -> NodeTls | SpireTls | None:
+def _tls(files: Mapping[str, Any], host: str) -> NodeTls | SpireTls | None:
     """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
     if not any(value for name, value in files.items() if name.startswith("tls_")):
         return None
@@ -303,7 +184,8 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
-def _yaml(data: dict[str, Any]) -> str:
+def as_yaml(data: dict[str, Any]) -> str:
+    """Write plain data so that any reader of YAML takes every text for a text."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
@@ -330,67 +212,3 @@ async def _pools(url: str, token: str | None) -> list[str]:
     files = files_of_environment()
     async with Client(url, token=token, timeout=_PATIENCE, **files) as client:
         return [pool.name async for pool in client.each_pool()]
-
-
-def _served(option: str, text: str) -> Address:
-    try:
-        address = parse_address(text)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-    if address.port == 0:
-        raise ValueError(f"{option}: port 0 of {text!r} reaches nothing; give 1 to 65535")
-    return address
-
-
-def _size(option: str, text: str) -> int:
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-    if size < LEAST_HEAP:
-        least = format_size(LEAST_HEAP)
-        raise ValueError(f"{option}: {text} is less than Envoy runs in; give {least} at least")
-    return size
-
-
-def _moved(text: str) -> tuple[str, Address]:
-    pool, equals, address = text.partition("=")
-    if not pool or not equals:
-        raise ValueError(
-            f'--listen: {text!r} is not POOL=HOST:PORT, as in "minilm=127.0.0.1:10001"'
-        )
-    return pool, _listened("--listen", address)
-
-
-def _listened(option: str, text: str) -> Address:
-    address = _served(option, text)
-    if address.ip is None:
-        raise ValueError(f"{option}: {address.host!r} is a name; Envoy listens on an IP address")
-    return address
-
-
-def _terminated(pairs: tuple[str, ...], client_ca: str | None) -> GatewayTls:
-    certificates = []
-    for text in pairs:
-        certificate, comma, key = text.partition(",")
-        if not comma:
-            raise ValueError(
-                f"--gateway-tls: {text!r} is not CERTIFICATE,KEY, as in"
-                ' "/etc/envoy/tls.crt,/etc/envoy/tls.key"'
-            )
-        certificates.append({"certificate": certificate, "key": key})
-    try:
-        return validated(GatewayTls, {"certificates": certificates, "client_ca": client_ca})
-    except SettingsError as error:
-        option = "--gateway-client-ca" if error.path[0] == "client_ca" else "--gateway-tls"
-        raise ValueError(f"{option}: {error.problem}") from None
-
-
-def _locality(text: str | None) -> Locality | None:
-    if text is None:
-        return None
-    region, _, zone = text.partition("/")
-    try:
-        return validated(Locality, {"region": region or None, "zone": zone or None})
-    except SettingsError as error:
-        raise ValueError(f"--locality: {error}") from None

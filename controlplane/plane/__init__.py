@@ -11,7 +11,7 @@ from controlplane.plane.discoveries import Discoveries, PoolReport, SourceReport
 from controlplane.plane.history import KEPT, HistoryEntry, HistoryItem
 from controlplane.plane.observed import Failure, Observed
 from controlplane.plane.plane import Plane
-from controlplane.plane.preview import Preview, catalog_if_healthy, preview
+from controlplane.plane.preview import Preview, catalog_if_healthy, first_catalog, preview
 from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.plane.report import ReplicaReport, Target
 from controlplane.plane.startup import PUSH_INTERVAL, DecisionBudget, RestartPool, RestartReplica
@@ -42,5 +42,6 @@ __all__ = [
     "Target",
     "catalog_if_healthy",
     "changes",
+    "first_catalog",
     "preview",
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.config import ClassMatch, OtlpSettings
+from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Command, Fleet, Pool, whole
 from controlplane.plane.history import Histories
 from controlplane.plane.observed import Observations
@@ -98,10 +99,7 @@ def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalo
         fleet: Nothing but what is declared is known of it.
         otlp: Where Envoys send spans and records of requests; None: nowhere.
     """
-    plane = Plane(0.0, otlp=otlp)
-    plane.adopt(whole(fleet), 0.0)
-    for target in plane.targets():
-        plane.probed(target, Probe.HEALTHY, 0.0)
+    plane = _healthy(fleet, IdentitySettings().trust_domain, otlp)
     catalog, portions = plane.decide(0.0), plane._decisions.portions
     parting = {
         name: found
@@ -111,6 +109,25 @@ def catalog_if_healthy(fleet: Fleet, otlp: OtlpSettings | None = None) -> Catalo
     return build(
         fleet, portions, catalog, dict.fromkeys(parting), parting, plane._decisions.spreads
     )
+
+
+def first_catalog(fleet: Fleet, trust_domain: str, otlp: OtlpSettings | None = None) -> Catalog:
+    """Build what Envoys are told at first, before anything is measured.
+
+    Args:
+        fleet: Of which every replica is taken to be healthy.
+        trust_domain: Of the certificates of Envoys.
+        otlp: Where Envoys send spans and records of requests; None: nowhere.
+    """
+    return _healthy(fleet, trust_domain, otlp).decide(0.0)
+
+
+def _healthy(fleet: Fleet, trust_domain: str, otlp: OtlpSettings | None) -> Plane:
+    plane = Plane(0.0, trust_domain, otlp)
+    plane.adopt(whole(fleet), 0.0)
+    for target in plane.targets():
+        plane.probed(target, Probe.HEALTHY, 0.0)
+    return plane
 
 
 def _parting(pool: Pool, portions: Mapping[str, Portion]) -> Parting | None:

@@ -1,10 +1,12 @@
 """The bootstrap of an Envoy: who it is, where its control plane is, and what it wants of it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
 from controlplane.config.tls import GatewayTls
+from controlplane.resources import filesystem
 from controlplane.resources.bootstrap_stats import admin_cluster, stats_config, stats_listener
 from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
 from controlplane.resources.downstream import LogFormat
@@ -36,7 +38,7 @@ _API_TYPES: Final[Mapping[Protocol, str]] = {"delta": "DELTA_GRPC", "state-of-th
 
 def bootstrap(
     node_id: str,
-    xds: Address,
+    source: Address | PurePath,
     *,
     pools: Sequence[str] = (),
     locality: Locality | None = None,
@@ -59,7 +61,7 @@ def bootstrap(
 
     Args:
         node_id: Names this Envoy, uniquely.
-        xds: Where the control plane serves xDS.
+        source: Where the control plane serves xDS, or the folder with its resources in files.
         pools: The pools it wants; none means all.
         locality: Where it runs.
         admin_port: Of Envoy's own admin interface, on loopback; 0 for any free one.
@@ -79,7 +81,8 @@ def bootstrap(
         stats: Where it shows its metrics to others than this machine; None: nowhere.
     """
     # Its listeners then tell the control plane of some requests; without it they tell of none.
-    wanted: dict[str, Any] = {} if replica else {"access_log": XDS_CLUSTER}
+    xds = source if isinstance(source, Address) else None
+    wanted: dict[str, Any] = {"access_log": XDS_CLUSTER} if xds and not replica else {}
     if log is not None:
         wanted["log"] = log
     if trusted_proxies:
@@ -103,21 +106,12 @@ def bootstrap(
             # It is looked into most when clients have taken all connections.
             "ignore_global_conn_limit": True,
         },
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": _API_TYPES[protocol],
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": _control_plane_stream()}],
-            },
-            "cds_config": _over_ads(),
-            "lds_config": _over_ads(),
-        },
+        "dynamic_resources": _in_files(source) if isinstance(source, PurePath) else _asked(protocol),
         # An ingress would report once more what the Envoys of clients report.
-        **({} if replica else _reports()),
+        **(_reports() if xds and not replica else {}),
         "static_resources": {
             "clusters": [
-                _control_plane(xds, tls),
+                *([_control_plane(xds, tls)] if xds else []),
                 *([spire_agent(spire)] if spire else []),
                 *([admin_cluster(admin_port)] if stats else []),
             ],
@@ -225,6 +219,28 @@ def _connection_limit(most: int) -> dict[str, Any]:
     }
     name = "envoy.resource_monitors.global_downstream_max_connections"
     return {"name": name, "typed_config": config}
+
+
+def _asked(protocol: Protocol) -> dict[str, Any]:
+    """Ask the control plane for everything, on one stream."""
+    return {
+        "ads_config": {
+            "api_type": _API_TYPES[protocol],
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": _control_plane_stream()}],
+        },
+        "cds_config": _over_ads(),
+        "lds_config": _over_ads(),
+    }
+
+
+def _in_files(folder: PurePath) -> dict[str, Any]:
+    """Read everything from files."""
+    return {
+        "cds_config": filesystem.source(folder, filesystem.CLUSTERS),
+        "lds_config": filesystem.source(folder, filesystem.LISTENERS),
+    }
 
 
 def _over_ads() -> dict[str, Any]:
