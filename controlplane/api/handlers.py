@@ -26,6 +26,7 @@ from controlplane.api.schema.requests import (
     Batch,
     Change,
     JoinRequest,
+    NodeRequest,
     Page,
     PoolPage,
     Query,
@@ -58,6 +59,9 @@ from controlplane.fleet import (
     PutReplicas,
     Undrain,
 )
+from controlplane.resources.places import Place
+from controlplane.resources.readable import all_readable
+from controlplane.resources.views import View
 from controlplane.turns import Turns
 from controlplane.xds import NodeStatus
 
@@ -116,6 +120,7 @@ class Handlers:
             (ops.GET_POOL, self._get_pool),
             (ops.GET_POOL_HISTORY, self._get_pool_history),
             (ops.GET_RESOURCES, self._get_resources),
+            (ops.GET_NODE_RESOURCES, self._get_node_resources),
             (ops.PUT_POOL, self._put_pool),
             (ops.DELETE_POOL, self._delete_pool),
             (ops.GET_SCALING, self._get_scaling),
@@ -168,6 +173,22 @@ class Handlers:
         # Thousands of endpoints take a while to be read.
         catalog = self._plane.catalog
         return await long_answer(await asyncio.to_thread(resources_view, catalog, name))
+
+    async def _get_node_resources(self, request: web.Request, _query: Query) -> web.Response:
+        node = await body_as(request, NodeRequest, self._body_timeout)
+        place = Place(node.locality.region or "", node.locality.zone or "")
+        try:
+            view = View.of(node.metadata, place)
+        except ValueError as error:
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
+            raise Problem(status, str(error), pointer="/metadata") from None
+        for name in (*(view.pools or ()), *(name for name, _ in view.listen)):
+            self._plane.fleet.pool(name)  # Raises where there is none.
+        catalog = self._plane.catalog
+        if not self._ready() or catalog.released is not None:
+            raise Problem(_UNREADY, "the replicas are not known well enough yet; try again")
+        found = await asyncio.to_thread(all_readable, catalog.view(view))
+        return await long_answer({"resources": found})
 
     async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
         (name,) = names_in_path(request)

@@ -64,7 +64,7 @@ def command(
 
 def _check_file(file: str, as_json: bool) -> None:
     try:
-        config, fleet = _checked(file)
+        config, fleet = checked(file)
     except ValueError as error:
         _fail_file(file, str(error), USAGE, as_json)
     # Envoy's messages take seconds to import: a slip in the file is said without them.
@@ -129,7 +129,7 @@ def _check_endpoint(
         raise SystemExit(1)
 
 
-def _checked(file: str) -> tuple[Config, Fleet]:
+def checked(file: str) -> tuple[Config, Fleet]:
     """The config of a file that an empty fleet takes, and the fleet that has taken it.
 
     Raises:

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "diagnose": "write one file with what a report of a fault needs, without secrets",
     "explain": "say why each replica of a pool gets what it gets",
     "events": "follow what changes",
+    "export": "write an Envoy's resources as files, for one without a control plane",
     "load": "send load to a fleet and say what holds it back",
     "nodes": "list the connected Envoys, and what each rejected last",
     "openapi": "print the OpenAPI document of the API",

@@ -42,6 +42,7 @@ from controlplane.api.schema.answers import (
 )
 from controlplane.api.schema.pools import (
     Counts,
+    NodeResources,
     Pool,
     PoolHistory,
     PoolResources,
@@ -111,6 +112,7 @@ __all__ = [
     "Node",
     "NodeList",
     "NodeLocality",
+    "NodeResources",
     "NodeType",
     "NotFoundError",
     "NotListeningError",

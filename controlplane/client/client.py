@@ -16,7 +16,7 @@ from controlplane.api.schema.answers import (
     Ready,
     Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
+from controlplane.api.schema.pools import NodeResources, Pool, PoolHistory, PoolList, PoolResources
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.scaling import Scaling
 from controlplane.client import calls
@@ -129,6 +129,18 @@ class Client:
     async def resources(self, pool: str) -> PoolResources:
         """Read a pool as Envoys get it."""
         return read(PoolResources, await self._body(Call(ops.GET_RESOURCES, (pool,))))
+
+    async def node_resources(
+        self, metadata: Mapping[str, Any], locality: Mapping[str, str] | None = None
+    ) -> NodeResources:
+        """Read what an Envoy would be sent now; it need not be connected.
+
+        Args:
+            metadata: What its bootstrap says under `node.metadata`.
+            locality: The same under `node.locality`.
+        """
+        body = {"metadata": dict(metadata), "locality": dict(locality or {})}
+        return read(NodeResources, await self._body(Call(ops.GET_NODE_RESOURCES, body=body)))
 
     async def put_pool(
         self,

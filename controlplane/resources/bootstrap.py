@@ -106,8 +106,9 @@ def bootstrap(
             # It is looked into most when clients have taken all connections.
             "ignore_global_conn_limit": True,
         },
-        "dynamic_resources": _in_files(source) if isinstance(source, PurePath) else _asked(protocol),
-        # An ingress would report once more what the Envoys of clients report.
+        "dynamic_resources": (
+            _in_files(source) if isinstance(source, PurePath) else _asked(protocol)
+        ),  # An ingress would report once more what the Envoys of clients report.
         **(_reports() if xds and not replica else {}),
         "static_resources": {
             "clusters": [

@@ -21,6 +21,13 @@ LISTENERS: Final = "lds.json"
 _FOLDERS: Final = {ENDPOINT: "eds", ROUTE: "rds", SECRET: "sds"}
 """By type: of these Envoy asks for each by its name, and takes no others beside it."""
 
+_ASKING: Final = (
+    ("edsConfig", "serviceName", ENDPOINT),
+    ("configSource", "routeConfigName", ROUTE),
+    ("sdsConfig", "name", SECRET),
+)
+"""The keys under which a resource says where another one is, and what that is called."""
+
 Resources: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """As protobuf's JSON, by type and name."""
 
@@ -46,15 +53,11 @@ def files(resources: Resources, folder: PurePath) -> Files:
         resources: Of one Envoy.
         folder: See `source`.
     """
-    here = {
-        type_url: [
-            _in_files(each, folder) for _, each in sorted(resources.get(type_url, {}).items())
-        ]
-        for type_url in (CLUSTER, LISTENER)
-    }
     found = {
-        CLUSTERS: _response(CLUSTER, here[CLUSTER]),
-        LISTENERS: _response(LISTENER, here[LISTENER]),
+        path: _response(
+            type_url, [_in_files(it, name, folder) for name, it in resources[type_url].items()]
+        )
+        for path, type_url in ((CLUSTERS, CLUSTER), (LISTENERS, LISTENER))
     }
     for type_url in _FOLDERS:
         for name, each in resources.get(type_url, {}).items():
@@ -110,18 +113,20 @@ def _response(type_url: str, resources: list[Mapping[str, Any]]) -> dict[str, An
     return {"resources": [{"@type": type_url, **it} for it in resources]}
 
 
-def _in_files(part: Any, folder: PurePath) -> Any:
-    """The same resource, or part of one, that asks files for what it would ask a control plane."""
+def _in_files(part: Any, owner: str, folder: PurePath) -> Any:
+    """The same resource, or part of one, that asks files for what it would ask a control plane.
+
+    Args:
+        part: Of the resource.
+        owner: Its name.
+        folder: See `source`.
+    """
     if isinstance(part, list):
-        return [_in_files(it, folder) for it in part]
+        return [_in_files(it, owner, folder) for it in part]
     if not isinstance(part, dict):
         return part
-    changed = {key: _in_files(value, folder) for key, value in part.items()}
-    for key, named, type_url in (
-        ("edsConfig", "serviceName", ENDPOINT),
-        ("configSource", "routeConfigName", ROUTE),
-        ("sdsConfig", "name", SECRET),
-    ):
-        if key in changed and "ads" in changed[key]:
-            changed[key] = source(folder, _file(type_url, changed[named]))
+    changed = {key: _in_files(value, owner, folder) for key, value in part.items()}
+    for key, named, type_url in _ASKING:
+        if "ads" in changed.get(key, ()):
+            changed[key] = source(folder, _file(type_url, changed.get(named, owner)))
     return changed

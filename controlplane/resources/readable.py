@@ -11,7 +11,16 @@ import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.google.protobuf as protobuf
 from betterproto2 import Message
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    TYPE_URLS,
+    Resource,
+)
+from controlplane.resources.snapshot import Snapshot
 
 _MESSAGES: Final[Mapping[str, type[Message]]] = {
     CLUSTER: cluster_v3.Cluster,
@@ -35,6 +44,14 @@ def readable(type_url: str, resource: Resource) -> dict[str, Any]:
     message = _MESSAGES[type_url].parse(packed.value)
     # A casing is only ever called, and betterproto2's own makes consecutive5Xx of consecutive_5xx.
     return message.to_dict(casing=_json_name)  # type: ignore[arg-type]
+
+
+def all_readable(snapshot: Snapshot) -> dict[str, dict[str, dict[str, Any]]]:
+    """All that an Envoy should hold, by type and name; see `readable`."""
+    return {
+        type_url: {name: readable(type_url, it) for name, it in snapshot.type(type_url).items()}
+        for type_url in TYPE_URLS
+    }
 
 
 def _json_name(field: str) -> str:

@@ -17,13 +17,14 @@ from controlplane.api.schema.answers import (
     Ready,
     Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
+from controlplane.api.schema.pools import NodeResources, Pool, PoolHistory, PoolList, PoolResources
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.requests import (
     AuditPage,
     Batch,
     Change,
     JoinRequest,
+    NodeRequest,
     PoolPage,
     Query,
     Removal,
@@ -143,6 +144,19 @@ GET_RESOURCES: Final = Operation(
     " them. An Envoy with a view or listeners of its own may get less, or other addresses.",
     answers={_OK: PoolResources},
     errors=(_NOT_FOUND,),
+)
+GET_NODE_RESOURCES: Final = Operation(
+    id="getNodeResources",
+    method="POST",
+    path="/v1/resources",
+    summary="Show what an Envoy would be sent now",
+    description="The body has what its bootstrap says under `node`; it need not be connected. Keys"
+    " and certificates that the control plane issues are none of it. The answer is 503 while the"
+    " replicas are not known well enough.",
+    answers={_OK: NodeResources},
+    body=NodeRequest,
+    example={"metadata": {"plimsoll": {"pools": ["minilm"]}}, "locality": {"zone": "a"}},
+    errors=(_NOT_FOUND, _UNAVAILABLE),
 )
 PUT_POOL: Final = Operation(
     id="putPool",
@@ -371,6 +385,7 @@ OPERATIONS: Final = (
     GET_POOL,
     GET_POOL_HISTORY,
     GET_RESOURCES,
+    GET_NODE_RESOURCES,
     PUT_POOL,
     DELETE_POOL,
     GET_SCALING,

@@ -139,6 +139,13 @@ class PoolResources(Answer):
     """By type and name, in protobuf's JSON."""
 
 
+class NodeResources(Answer):
+    """What an Envoy would be sent."""
+
+    resources: dict[str, dict[str, Any]]
+    """By type and name, in protobuf's JSON."""
+
+
 class Header(Answer, settings=HeaderMatch):
     """A request header that has exactly this value."""
 

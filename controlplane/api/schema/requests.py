@@ -6,7 +6,7 @@ unknown parameters are refused.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from controlplane.config import (
+    Locality,
     ReplicaEntry,
     ReplicaSettings,
     SettingsError,
@@ -158,6 +159,15 @@ class JoinRequest(Settings):
         if (self.token is None) == (self.certificate is None):
             raise SettingsError("give either token or certificate", ("token",))
         return self
+
+
+class NodeRequest(Settings):
+    """An Envoy, as its bootstrap describes it under `node`."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """What `plimsoll bootstrap` writes there."""
+
+    locality: Locality = Locality()
 
 
 class ReplicaBatch(Settings):
