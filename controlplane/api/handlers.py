@@ -61,6 +61,7 @@ from controlplane.fleet import (
 )
 from controlplane.resources.places import Place
 from controlplane.resources.readable import all_readable
+from controlplane.resources.resource import CLUSTER
 from controlplane.resources.views import View
 from controlplane.turns import Turns
 from controlplane.xds import NodeStatus
@@ -184,10 +185,11 @@ class Handlers:
             raise Problem(status, str(error), pointer="/metadata") from None
         for name in (*(view.pools or ()), *(name for name, _ in view.listen)):
             self._plane.fleet.pool(name)  # Raises where there is none.
-        catalog = self._plane.catalog
-        if not self._ready() or catalog.released is not None:
-            raise Problem(_UNREADY, "the replicas are not known well enough yet; try again")
-        found = await asyncio.to_thread(all_readable, catalog.view(view))
+        held = self._plane.catalog.view(view)
+        kept = (name for name in held.names(CLUSTER) if held.keeps(CLUSTER, name, None))
+        if not self._ready() or next(kept, None) is not None:
+            raise Problem(_UNREADY, "not all replicas are known yet: try again in half a minute")
+        found = await asyncio.to_thread(all_readable, held)
         return await long_answer({"resources": found})
 
     async def _put_pool(self, request: web.Request, query: Change) -> web.Response:
