@@ -21,6 +21,7 @@ async def test_each_operation_has_a_method_that_asks_it() -> None:
         await here.scaling("m")
         await here.pool_history("m", since="5m")
         await here.resources("m")
+        await here.node_resources({}, {"zone": "a"})
         await here.who_am_i()
         await here.replicas("m")
         await here.replica("m", "a")
