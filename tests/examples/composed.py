@@ -79,7 +79,7 @@ class Composed:
 
                 async def is_healthy() -> bool:
                     assert started.returncode is None, log.read_text()
-                    return await asked(url) == {"ready": True}
+                    return bool(await asked(url) == {"ready": True})
 
                 await until(f"{service} is healthy", is_healthy)
             self._started.add(service)

@@ -17,6 +17,7 @@ from embedding_replica import options
 from tests.examples.compose import ROOT, compose, services
 
 CONFIG = ROOT / "examples" / "compose" / "plimsoll.yaml"
+VARIANTS = ("servers", "zones", "mesh")
 SERVICES = sorted(services())
 REPLICAS = [name for name in SERVICES if name.startswith("replica-")]
 SIDECARS = [name for name in SERVICES if name.startswith("sidecar-")]
@@ -45,8 +46,11 @@ def docker_compose() -> list[str]:
     pytest.skip("there is neither docker-compose nor docker compose here to ask")
 
 
-def test_compose_itself_takes_the_file() -> None:
-    argv = [*docker_compose(), "--file", str(ROOT / "docker-compose.yaml"), "config", "--quiet"]
+@pytest.mark.parametrize(
+    "file", ["docker-compose.yaml", *(f"examples/{it}/compose.yaml" for it in VARIANTS)]
+)
+def test_compose_itself_takes_the_file(file: str) -> None:
+    argv = [*docker_compose(), "--file", str(ROOT / file), "--profile", "*", "config", "--quiet"]
     ran = subprocess.run(argv, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 

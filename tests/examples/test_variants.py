@@ -4,6 +4,7 @@ import shlex
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
 from click.testing import CliRunner
 
@@ -106,5 +107,9 @@ async def test_a_mesh_serves_whom_it_may_and_nobody_without_a_certificate(tmp_pa
             return seen == {*at.values()}
 
         await until("both replicas answer", are_both_seen)
+        ingress = f"http://{made.address('gpu-a')}:9443/v1/embeddings"
+        async with aiohttp.ClientSession(trust_env=False) as nobody:
+            with pytest.raises(aiohttp.ClientError):
+                await nobody.post(ingress, json={"input": "a text"})
         (node, *_) = (await asked(f"http://{made.address('control-plane')}:8080/v1/nodes"))["nodes"]
         assert node["id"] in names
