@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,6 +104,33 @@ async def _end(started: asyncio.subprocess.Process | Forked) -> None:
             await started.wait()
 
 
+@asynccontextmanager
+async def command(
+    output: Path | int,
+    *arguments: str | Path,
+    stdin: int | None = None,
+    stderr: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Forked]:
+    """Call ``plimsoll`` as `Forked.start` does, for as long as the context is open."""
+    started = await Forked.start(output, *arguments, stdin=stdin, stderr=stderr, env=env)
+    try:
+        yield started
+    finally:
+        await _end(started)
+
+
+async def run(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Call ``plimsoll``; returns its exit code and what it wrote to stdout and to stderr."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        async with command(output.fileno(), *arguments, stderr=errors.fileno(), env=env) as started:
+            async with asyncio.timeout(DEADLINE):
+                code = await started.wait()
+        for file in (output, errors):
+            file.seek(0)
+        return code, output.read().decode(), errors.read().decode()
+
+
 class Plimsoll:
     """A running ``plimsoll serve`` and its REST API."""
 
@@ -174,21 +202,19 @@ async def serving(
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        started = await Forked.start(
-            folder / "plimsoll.log", *("serve", "--config", config, "--log-level", log_level)
-        )
+    options = ("serve", "--config", config, "--log-level", log_level)
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        command(folder / "plimsoll.log", *options) as started,
+    ):
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
             assert started.returncode is None, (folder / "plimsoll.log").read_text()
             return await plane.get("/livez") is not None
 
-        try:
-            await until("plimsoll serves", is_alive)
-            yield plane
-        finally:
-            await _end(started)
+        await until("plimsoll serves", is_alive)
+        yield plane
 
 
 class Envoy:
