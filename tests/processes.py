@@ -98,7 +98,7 @@ async def _end(started: asyncio.subprocess.Process | Forked) -> None:
         with contextlib.suppress(ProcessLookupError):
             started.terminate()
         try:
-            await asyncio.wait_for(started.wait(), 10)
+            await asyncio.wait_for(started.wait(), DEADLINE / 2)
         except TimeoutError:
             started.kill()
             await started.wait()

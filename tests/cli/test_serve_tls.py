@@ -15,7 +15,7 @@ from controlplane.cli.group import plimsoll
 from controlplane.identity import read_certificate
 from tests.certificates import WEAK, Authority, Leaf
 from tests.metrics.exposed import parsed
-from tests.processes import command, free_port, run, until
+from tests.processes import DEADLINE, command, free_port, run, until
 
 CA = Authority()
 ALICE = "spiffe://plimsoll.local/operator/alice"
@@ -91,7 +91,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -
 
         async def is_shown() -> bool:
             shown = await asyncio.to_thread(
-                ssl.get_server_certificate, (host, int(port)), timeout=10
+                ssl.get_server_certificate, (host, int(port)), timeout=DEADLINE
             )
             return shown.strip().encode() == renewed.certificate.strip()
 
