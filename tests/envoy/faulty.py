@@ -147,7 +147,7 @@ async def fleet(
                 [await it.post(POOL) == 200 for it in envoys]
             )
 
-        await until("every Envoy has all replicas", all_served, 20)
+        await until("every Envoy has all replicas", all_served)
         for one, fault in zip(replicas, faults, strict=True):
             one.fault, one.reached = fault, 0
         yield plane, envoys, replicas

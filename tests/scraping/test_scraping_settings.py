@@ -65,7 +65,7 @@ async def test_a_ready_replica_without_metrics_is_left_alone_until_it_has_some()
     async with (
         serving(health=text(""), metrics=text(GOOD)) as port,
         scraping(port, ", profile: none") as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         assert await plane.probes.get() is Probe.HEALTHY
         while following():
@@ -85,7 +85,7 @@ async def test_a_replica_that_moves_is_followed_at_its_new_address_and_no_longer
         serving(health=text(""), metrics=text(GOOD)) as old,
         serving(health=text(""), metrics=text(GOOD)) as new,
         scraping(old) as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         assert isinstance(await first(plane.outcomes), Reading)
         before = following()
@@ -99,7 +99,7 @@ async def test_the_replicas_of_a_pool_that_went_are_followed_no_longer() -> None
     async with (
         serving(health=text(""), metrics=text(GOOD)) as port,
         scraping(port) as plane,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE),
     ):
         assert isinstance(await first(plane.outcomes), Reading)
         assert following()
