@@ -8,9 +8,9 @@ from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
-from controlplane.resources.downstream import Downstream
-from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.ingress import Ingress
+from controlplane.resources.listeners import Downstream
 from controlplane.resources.mesh import Trust
 from controlplane.resources.otlp import COLLECTOR, collector
 from controlplane.resources.places import Spread
@@ -22,10 +22,18 @@ from controlplane.resources.pool_resources import (
     pool_resources,
     terminated_of,
 )
-from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.routes import Routed
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Changes,
+    Resource,
+    Revision,
+    Snapshot,
+)
+from controlplane.resources.routes import GATEWAY, Routed, gateway_routes
 from controlplane.resources.views import View
 
 Portions = Mapping[str, Mapping[str, Portion]]

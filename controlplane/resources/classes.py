@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.config import ClassMatch
-from controlplane.resources.portion import Portion, portion_of
+from controlplane.resources.endpoints import Portion, portion_of
 
 OTHERS: Final = ""
 """The name of the class that every request belongs to that no other class takes."""

@@ -24,16 +24,23 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
 from controlplane.config.mesh import MeshSettings
-from controlplane.resources.addresses import socket_address
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
-from controlplane.resources.downstream import LogFormat, written
+from controlplane.resources.listeners import LogFormat, written
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
+from controlplane.resources.messages import socket_address
 from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
-from controlplane.resources.resource import CLUSTER, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import (
+    CLUSTER,
+    LISTENER,
+    ROUTE,
+    Changes,
+    Resource,
+    Revision,
+    Snapshot,
+)
 from controlplane.resources.retries import ATTEMPTS, RETRY_HEADER, TRIES
 from controlplane.resources.routes import IDLE_AFTER
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config.mesh import MeshSettings
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
-from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.secret_sources import IDENTITY, ROOTS, SecretSource
 
 RENEWED: Final = timedelta(seconds=10)
 """For which an egress uses a connection. One that is open knows nothing of a certificate that was

@@ -23,7 +23,7 @@ import envoy_data_plane.google.protobuf as protobuf
 import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
 
 from controlplane.config import OtlpSettings
-from controlplane.resources.addresses import socket_address
+from controlplane.resources.messages import socket_address
 from controlplane.resources.resource import CLUSTER, Resource
 
 COLLECTOR: Final = "_otlp"

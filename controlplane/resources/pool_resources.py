@@ -16,11 +16,11 @@ from controlplane.resources.classes import (
     retry_cluster_of,
 )
 from controlplane.resources.clusters import cluster, retry_cluster
-from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import (
     NO_SHARES,
     Member,
     Members,
+    Portion,
     alike,
     assignment,
     members,
@@ -32,11 +32,10 @@ from controlplane.resources.grpc_clients import (
     grpc_listener,
     sub_zone_of,
 )
-from controlplane.resources.listeners import listener
+from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.mesh import Trust
 from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.policies import is_scanned
-from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated

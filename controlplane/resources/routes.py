@@ -1,6 +1,8 @@
-"""RDS: which requests of a listener go to its pool, and what is tried again."""
+"""RDS: which requests go to which pool, at a sidecar and at a gateway, and what is tried again."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
@@ -13,7 +15,7 @@ from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
-from controlplane.resources.hashing import hash_policy
+from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
     KEPT,
@@ -178,3 +180,74 @@ def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
         else None,
         hash_policy=hash_policy(to.hashed),
     )
+
+
+GATEWAY: Final = "gateway"
+"""The name of a gateway's listener and of its route configuration."""
+
+POOL_HEADER: Final = "x-plimsoll-pool"
+"""The request header that names a pool."""
+
+_NO_POOL: Final = f"no such pool: put its name first in the path, or in the header {POOL_HEADER}\n"
+
+
+@lru_cache(maxsize=256)
+def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
+    """The ``RouteConfiguration`` of a gateway.
+
+    Args:
+        pools: In the order of their names.
+    """
+    return Resource.of(ROUTE, GATEWAY, bytes(configuration(GATEWAY, _routes(pools))))
+
+
+def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
+    by_header = [
+        route
+        for to in pools
+        for route in by_class(
+            to, route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.cluster)])
+        )
+    ]
+    by_path = [
+        route
+        for to in pools
+        for route in by_class(
+            to,
+            route_v3.RouteMatch(prefix=f"/{to.cluster}{to.settings.prefix}"),
+            below=f"/{to.cluster}",
+        )
+    ]
+    unknown = route_v3.Route(
+        match=route_v3.RouteMatch(prefix="/"),
+        direct_response=route_v3.DirectResponseAction(
+            status=404, body=core_v3.DataSource(inline_string=_NO_POOL)
+        ),
+    )
+    return [*by_header, *by_path, unknown]
+
+
+def _names(pool: str) -> route_v3.HeaderMatcher:
+    return route_v3.HeaderMatcher(
+        name=POOL_HEADER, string_match=matcher_v3.StringMatcher(exact=pool)
+    )
+
+
+def hash_policy(settings: HashSettings | None) -> list[route_v3.RouteActionHashPolicy]:
+    """The ``hash_policy`` of a route's action; empty where the pool's policy does not hash."""
+    if settings is None:
+        return []
+    if settings.header is not None:
+        header = route_v3.RouteActionHashPolicyHeader(header_name=settings.header)
+        return [route_v3.RouteActionHashPolicy(header=header)]
+    if settings.cookie is not None:
+        return [route_v3.RouteActionHashPolicy(cookie=_cookie(settings.cookie, settings.ttl))]
+    source = route_v3.RouteActionHashPolicyConnectionProperties(source_ip=True)
+    return [route_v3.RouteActionHashPolicy(connection_properties=source)]
+
+
+def _cookie(name: str, ttl: float | None) -> route_v3.RouteActionHashPolicyCookie:
+    if ttl is None:
+        return route_v3.RouteActionHashPolicyCookie(name=name)
+    # Without a path a client would send it back only with requests to the folder of this one.
+    return route_v3.RouteActionHashPolicyCookie(name=name, ttl=timedelta(seconds=ttl), path="/")

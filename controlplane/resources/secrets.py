@@ -10,9 +10,8 @@ from typing import Final
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
-from controlplane.resources.resource import SECRET, Resource
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import SECRET, Changes, Resource, Revision, Snapshot
+from controlplane.resources.secret_sources import IDENTITY, ROOTS
 
 _OWN: Final = (IDENTITY, ROOTS)
 

@@ -20,8 +20,7 @@ from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.places import Place
 from controlplane.resources.pool_resources import PoolResources
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.views import View
 
 _ANYWHERE: Final = Address("127.0.0.1", 1)

@@ -14,7 +14,7 @@ from controlplane.config import (
     validated,
 )
 from controlplane.config.tls import GatewayTls
-from controlplane.resources.downstream import Downstream, LogFormat
+from controlplane.resources.listeners import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
 from controlplane.resources.resource import Resource
 from controlplane.resources.secret_sources import SecretSource, secret_source

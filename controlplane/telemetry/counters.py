@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from controlplane.telemetry.batches import BatchError, BatchTotals, batch_sums
 from controlplane.telemetry.exposition import Exposition
-from controlplane.telemetry.latency import latency_of
+from controlplane.telemetry.histogram import latency_of
 from controlplane.telemetry.layouts import Layout, Place
 from controlplane.telemetry.profile import Profile
 from controlplane.telemetry.series import ExpositionError, Labels

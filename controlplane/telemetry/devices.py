@@ -10,10 +10,9 @@ from typing import Final
 
 from controlplane.config import GpuSettings
 from controlplane.telemetry.exposition import Exposition, parse
-from controlplane.telemetry.memory import GpuMemory, fraction_of
 from controlplane.telemetry.profile import Source
 from controlplane.telemetry.series import Labels
-from controlplane.telemetry.sums import Sum
+from controlplane.telemetry.sums import GpuMemory, Sum, fraction_of
 
 Pod = tuple[str, str]
 """Namespace and name."""

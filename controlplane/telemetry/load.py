@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
-from controlplane.telemetry.arrivals import Arrivals
 from controlplane.telemetry.consensus import (
     FEW,
     MEMORY,
@@ -23,6 +22,7 @@ from controlplane.telemetry.consensus import (
     part_failed,
     part_held,
 )
+from controlplane.telemetry.requests import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -36,6 +36,27 @@ LATELY: Final = 4.0
 """Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
+
+INTERVAL: Final = 0.1
+"""Seconds between two reports of an Envoy, at least: each is one look at what is in flight, and of
+a queue that comes and goes within a second ten looks say much more than two."""
+
+REPORTS: Final = 100.0
+"""Reports a second of all Envoys together. Each repeats the 60 kB that an Envoy says of itself: so
+many are 6 MB a second."""
+
+ENDPOINTS: Final = 5000.0
+"""Endpoints a second in all reports together: to take one in costs some 20 microseconds."""
+
+
+def report_interval(envoys: int, endpoints: int) -> float:
+    """Seconds between two reports of each Envoy.
+
+    Args:
+        envoys: That report.
+        endpoints: That each of them has something to say about.
+    """
+    return max(INTERVAL, envoys / REPORTS, envoys * endpoints / ENDPOINTS)
 
 
 NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})

@@ -8,14 +8,20 @@ from controlplane.config import QueueUnit
 from controlplane.telemetry.batches import BatchError, BatchSums, BatchTotals, batch_sums
 from controlplane.telemetry.counters import Counters, Picker, Series, picker
 from controlplane.telemetry.exposition import Exposition, parse
-from controlplane.telemetry.histogram import Histogram
-from controlplane.telemetry.latency import latency_of
+from controlplane.telemetry.histogram import Histogram, latency_of
 from controlplane.telemetry.layers import counting
 from controlplane.telemetry.layouts import Layout
-from controlplane.telemetry.memory import GpuMemory, MemorySums, memory_of, memory_sums
 from controlplane.telemetry.profile import Memory, Profile
 from controlplane.telemetry.series import ExpositionError
-from controlplane.telemetry.sums import Sum, counter, gauge
+from controlplane.telemetry.sums import (
+    GpuMemory,
+    MemorySums,
+    Sum,
+    counter,
+    gauge,
+    memory_of,
+    memory_sums,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,16 @@
-"""Gauges and counters summed over their label sets, in our units.
+"""Gauges and counters summed over their label sets, in our units, and GPU memory made of them.
 
 Which values of an exposition belong to a sum follows from its layout, so it is found once for all
 scrapes of one layout.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from controlplane.telemetry.layouts import Layout
-from controlplane.telemetry.profile import Source
+from controlplane.telemetry.profile import Memory, Source
 from controlplane.telemetry.series import ExpositionError
 
 
@@ -86,3 +86,96 @@ def by_label(layout: Layout, source: Source, name: str) -> dict[str | None, Sum]
     return {
         value: Sum(source.family, source.scale, tuple(indices)) for value, indices in groups.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """The memory of one GPU, or of all that a replica sums up without naming them.
+
+    Attributes:
+        uuid: None where the replica does not say.
+        used: Bytes; a fraction where `total` is 1.
+        total: Bytes, above 0; 1 where the replica exposes only a fraction.
+    """
+
+    uuid: str | None
+    used: float
+    total: float
+
+    @property
+    def fraction(self) -> float:
+        """Used of total, between 0 and 1."""
+        return self.used / self.total
+
+
+Amounts = Mapping[str | None, Sum]
+"""By GPU; None where it is not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySums:
+    """Which values of an exposition say what of GPU memory.
+
+    Attributes:
+        used: What is in use.
+        totals: What adds up to what there is.
+        also: More that is added to it.
+    """
+
+    used: Amounts
+    totals: tuple[Amounts, ...]
+    also: tuple[Amounts, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return any((self.used, *self.totals, *self.also))
+
+
+def memory_sums(layout: Layout, memory: Memory) -> MemorySums:
+    """Which values of expositions of one layout say what of GPU memory."""
+
+    def by_gpu(source: Source) -> Amounts:
+        return by_label(layout, source, memory.gpu_label)
+
+    return MemorySums(
+        by_gpu(memory.used), tuple(map(by_gpu, memory.total)), tuple(map(by_gpu, memory.also))
+    )
+
+
+def memory_of(values: Sequence[float], sums: MemorySums, memory: Memory) -> tuple[GpuMemory, ...]:
+    """Used and total of every GPU for which both are known.
+
+    Raises:
+        ExpositionError: When more is in use than there is, or a value is none that memory has.
+    """
+
+    def known(amounts: Amounts) -> dict[str | None, float]:
+        found = {gpu: amount.of(values, memory.blank) for gpu, amount in amounts.items()}
+        return {gpu: value for gpu, value in found.items() if value is not None}
+
+    used = known(sums.used)
+    totals = [*map(known, sums.totals)]
+    also = [*map(known, sums.also)]
+    found = []
+    for gpu, amount in used.items():
+        if any(gpu not in total for total in totals):
+            continue
+        there_is = sum(total[gpu] for total in totals) if totals else 1.0
+        there_is += sum(more.get(gpu, 0.0) for more in also)
+        # A total of 0 is how some exporters say that they do not know.
+        if not there_is:
+            continue
+        fraction_of(memory.used.family, amount, there_is)
+        found.append(GpuMemory(gpu if memory.is_uuid else None, amount, there_is))
+    return tuple(sorted(found, key=lambda gpu: (gpu.uuid or "", gpu.fraction)))
+
+
+def fraction_of(family: str, used: float, total: float) -> float:
+    """Used of total, between 0 and 1.
+
+    Raises:
+        ExpositionError: When it is more.
+    """
+    if used > total:
+        raise ExpositionError(f"{family} says that {used:g} of {total:g} is in use")
+    return used / total

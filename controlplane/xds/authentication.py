@@ -10,8 +10,8 @@ import grpc
 
 from controlplane.identity import Admission, Credentials, Identity, NotAdmittedError
 from controlplane.xds.connection import Context
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Event, Refused
+from controlplane.xds.node import ProtocolError
 
 REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 """Codes of streams that end because of who their client is."""

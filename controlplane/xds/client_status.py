@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.resource import SECRET, Resource
-from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.errors import ProtocolError
+from controlplane.resources.resource import SECRET, Resource, Snapshot
 from controlplane.xds.holdings import ABSENT
 from controlplane.xds.messages import parse
-from controlplane.xds.node import Node
+from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.subscription import Subscription
 
 

@@ -15,8 +15,7 @@ from controlplane.xds.client_status import (
     encode_config,
 )
 from controlplane.xds.connection import Context, soon
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.node import Node
+from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import FAULT, Disconnected, Event
+from controlplane.xds.node import ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
 

@@ -11,9 +11,8 @@ from google.protobuf.message import DecodeError, Message
 
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import Resource
-from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.nack import CUT
-from controlplane.xds.node import Node, node_of
+from controlplane.xds.node import MalformedRequestError, Node, node_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from controlplane.resources.resource import CLUSTER, LISTENER, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, LISTENER, Resource, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The node at the other end of a stream: what it claims, and whether it can be served."""
+"""The node at the other end of a stream, and the error that ends the stream."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from google.protobuf import struct_pb2
 
@@ -12,7 +12,36 @@ from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.views import View
-from controlplane.xds.errors import ProtocolError
+
+Code = Literal[
+    "INVALID_ARGUMENT",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+]
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol; its stream must end, and no other.
+
+    Attributes:
+        code: Name of the gRPC status code to end the stream with.
+        message: One sentence for the client's log.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        self.code: Code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
+class MalformedRequestError(ProtocolError):
+    """The bytes of a request are not the message that they should be."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("INVALID_ARGUMENT", f"malformed request: {problem}")
+
 
 MAX_ID_LENGTH: Final = 256
 """Characters that a node's id, and each other word it says about itself, may have."""

@@ -13,13 +13,11 @@ from controlplane.balancing import Place
 from controlplane.identity import Identity
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
-from controlplane.telemetry.load import Endpoint
-from controlplane.telemetry.reporting import report_interval
+from controlplane.telemetry.load import Endpoint, report_interval
 from controlplane.telemetry.sizes import Sample
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.connection import Context, read, soon
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.node import admit
+from controlplane.xds.node import ProtocolError, admit
 from controlplane.xds.reports import (
     LoadStats,
     decode_access_logs,

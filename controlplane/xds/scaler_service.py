@@ -16,7 +16,7 @@ from controlplane.identity import Identity
 from controlplane.protos import keda_pb2 as pb
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.connection import Context
-from controlplane.xds.errors import ProtocolError
+from controlplane.xds.node import ProtocolError
 
 SERVICE: Final = "externalscaler.ExternalScaler"
 METRIC: Final = "replicas"

@@ -13,8 +13,7 @@ from controlplane.config import Address
 from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
-from controlplane.resources.resource import ENDPOINT
-from controlplane.resources.snapshot import Changes
+from controlplane.resources.resource import ENDPOINT, Changes
 from controlplane.resources.views import View
 from controlplane.turns import Turns
 from controlplane.xds.authentication import (
@@ -32,8 +31,8 @@ from controlplane.xds.connection import (
     Silent,
     StartupThrottle,
 )
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
     HealthReportingService,

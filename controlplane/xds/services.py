@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from controlplane.identity import Identity
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Changes,
+    Revision,
+    Snapshot,
+)
 from controlplane.resources.views import View
 from controlplane.xds.events import Event
 from controlplane.xds.messages import DeltaRequest, SotwRequest

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple
 from weakref import WeakValueDictionary
 
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.protocol import R
 from controlplane.xds.state import Answer, StreamState

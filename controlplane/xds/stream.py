@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
 from controlplane.identity import Identity
-from controlplane.resources.resource import SECRET, TYPE_URLS
+from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
 from controlplane.resources.secrets import NO_SECRETS, Beside
-from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.client_status import ResourceStatus, statuses
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import (
     Acknowledged,
     Connected,
@@ -23,7 +21,7 @@ from controlplane.xds.events import (
     Unserved,
 )
 from controlplane.xds.messages import Request, with_nonce
-from controlplane.xds.node import Node, admit
+from controlplane.xds.node import Node, ProtocolError, admit
 from controlplane.xds.protocol import R, TransportProtocol
 from controlplane.xds.sharing import SharedAnswer, SharedState, SharedStates
 from controlplane.xds.state import Answer, StreamState

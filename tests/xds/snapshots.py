@@ -3,8 +3,17 @@
 from collections.abc import Collection, Mapping
 from functools import cache
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Changes,
+    Resource,
+    Revision,
+    Snapshot,
+)
 
 
 class Fixed(Snapshot):

@@ -11,9 +11,11 @@ from controlplane.resources.resource import (
     LISTENER,
     ROUTE,
     TYPE_URLS,
+    Changes,
     Resource,
+    Revision,
+    Snapshot,
 )
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from tests.xds.snapshots import resource
 
 NAMES = {
