@@ -12,8 +12,8 @@ _SHORT: Final = 12
 """Characters of a container's id that the engine's own tools print."""
 
 _LABELS: Final = frozenset(
-    f"plimsoll.{it}"
-    for it in ("address", "gpu", "ingress", "network", "pool", "port", "region", "slots", "zone")
+    f"plimsoll.{each}"
+    for each in ("address", "gpu", "ingress", "network", "pool", "port", "region", "slots", "zone")
 )
 
 
@@ -47,7 +47,7 @@ def replica_of(
                 "address": str(address),
                 "ingress": labels.get("plimsoll.ingress"),
                 "slots": _number(labels, "plimsoll.slots"),
-                "locality": {key: it for key, it in locality.items() if it is not None},
+                "locality": {key: each for key, each in locality.items() if each is not None},
                 "gpu": None if gpu is None else {"uuid": gpu},
                 # One that is started again keeps its id, and is another process.
                 "instance": f"{container['Id'][:_SHORT]}@{container['State']['StartedAt']}",
@@ -72,9 +72,10 @@ def _address(
     """Its address in the network that was asked for, or in the only one that it has one in."""
     networks = container["NetworkSettings"].get("Networks") or {}
     addresses = {
-        name: it.get("IPAddress") or it.get("GlobalIPv6Address") for name, it in networks.items()
+        name: each.get("IPAddress") or each.get("GlobalIPv6Address")
+        for name, each in networks.items()
     }
-    known = {name: it for name, it in addresses.items() if it}
+    known = {name: each for name, each in addresses.items() if each}
     wanted = labels.get("plimsoll.network") or settings.network
     if wanted is not None:
         if wanted not in known:
@@ -94,7 +95,7 @@ def _port(container: Mapping[str, Any], settings: DockerSettings, labels: Mappin
     if port is not None:
         return port
     exposed = container["Config"].get("ExposedPorts") or {}
-    ports = [int(it.removesuffix("/tcp")) for it in exposed if it.endswith("/tcp")]
+    ports = [int(each.removesuffix("/tcp")) for each in exposed if each.endswith("/tcp")]
     if len(ports) != 1:
         raise ValueError(f"its image exposes {len(ports)} TCP ports: set the label plimsoll.port")
     return ports[0]

@@ -79,7 +79,7 @@ class Discovery:
 
     def follow(self, pools: Iterable[PoolEntry]) -> None:
         """Follow the sources of these pools and no others."""
-        self._wanted = {(pool.name, str(it)): it for pool in pools for it in pool.discovery}
+        self._wanted = {(pool.name, str(each)): each for pool in pools for each in pool.discovery}
         self._to_reconcile.set()
 
     async def run(self) -> None:

@@ -84,12 +84,12 @@ class DockerSource:
             async with gate:
                 return await _get(session, f"/containers/{id_}/json", may_be_gone=True)
 
-        containers = await asyncio.gather(*(inspected(it["Id"]) for it in listing))
+        containers = await asyncio.gather(*(inspected(each["Id"]) for each in listing))
         found: dict[str, ReplicaSettings] = {}
         problems = []
         # By name: which of two at one address is taken must not depend on when they started.
-        running = (it for it in containers if it and it["State"]["Status"] == "running")
-        for container in sorted(running, key=lambda it: str(it["Name"])):
+        running = (each for each in containers if each and each["State"]["Status"] == "running")
+        for container in sorted(running, key=lambda each: str(each["Name"])):
             try:
                 id_, settings = replica_of(container, self._settings)
             except Unusable as error:

@@ -136,7 +136,7 @@ class Shown(Snapshot):
             return None if self._view.is_grpc else collector(otlp)
         pool = _owner(type_url, name)
         if pool == ALL and type_url == SECRET:
-            return next((it for it in self._view.files if it.name == name), None)
+            return next((file for file in self._view.files if file.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
@@ -170,8 +170,8 @@ class Shown(Snapshot):
             # Its routes are in its listeners, and it has no cluster for what is tried again.
             return self.names(ENDPOINT) if type_url == CLUSTER else ()
         if type_url == SECRET:
-            own = [it.name for it in self._view.files]
-            return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
+            own = [each.name for each in self._view.files]
+            return [*own, *(each.name for name in shown for each in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
             own = [COLLECTOR] if self._catalog.otlp is not None else []
@@ -180,7 +180,7 @@ class Shown(Snapshot):
         else:
             return shown
         # The pool's own is the first.
-        further = (it.name for name in more for it in pools[name].resources[type_url][1:])
+        further = (each.name for name in more for each in pools[name].resources[type_url][1:])
         return [*own, *shown, *further]
 
     @property
@@ -331,8 +331,8 @@ def _owner(type_url: str, name: str) -> str:
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:
     """The names of a pool's resources of one type that are other ones, or came, or went."""
-    old = {it.name: it for it in before.resources[url]} if before else {}
-    new = {it.name: it for it in after.resources[url]} if after else {}
+    old = {resource.name: resource for resource in before.resources[url]} if before else {}
+    new = {resource.name: resource for resource in after.resources[url]} if after else {}
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name

@@ -192,7 +192,7 @@ def assignment(
         place = member.place
         localities[place.region, place.zone, member.tier, rank(member)].append(member)
     # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-    weights = {key: sum([it.weight for it in found]) for key, found in localities.items()}
+    weights = {key: sum([each.weight for each in found]) for key, found in localities.items()}
     if len(shares) > 1:
         first = {key: weight for key, weight in weights.items() if not key[3]}
         total, parts = sum(first.values()), math.fsum(shares.values())

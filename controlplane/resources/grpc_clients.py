@@ -187,7 +187,7 @@ def grpc_endpoints(
     """
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
-    dense = {it: i for i, it in enumerate(sorted({rank(member) for member in found}))}
+    dense = {each: i for i, each in enumerate(sorted({rank(member) for member in found}))}
     encoded = assignment(name, found, lambda member: dense[rank(member)], shares)
     return Resource.of(ENDPOINT, name, encoded, salt=salt)
 

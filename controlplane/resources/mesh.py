@@ -146,7 +146,7 @@ def allowed(mesh: MeshSettings, domain: str) -> http_rbac_v3.RbacPerRoute:
     patterns = ("*",) if mesh.clients is None else mesh.clients
     clients = rbac_v3.Policy(
         permissions=[rbac_v3.Permission(any=True)],
-        principals=[_principal(it, domain) for it in patterns],
+        principals=[_principal(pattern, domain) for pattern in patterns],
     )
     rules = rbac_v3.Rbac(
         action=rbac_v3.RbacAction.ALLOW, policies={"clients": clients} if patterns else {}

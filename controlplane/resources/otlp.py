@@ -116,8 +116,8 @@ def record_log(fields: Mapping[str, str]) -> accesslog_v3.AccessLog:
         fields: The attributes of a record by name, each with Envoy's format of its value.
     """
     attributes = [
-        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=it))
-        for key, it in fields.items()
+        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=field))
+        for key, field in fields.items()
     ]
     body = f"{fields['method']} {fields['path']} {fields['status']}"
     config = otlp_log_v3.OpenTelemetryAccessLogConfig(

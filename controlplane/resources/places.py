@@ -65,8 +65,8 @@ def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Share
         return 1 + here.distance(place) + (0 if is_own else _OTHERS)
 
     found = {group: rank(*group) for group in groups}
-    places = {it: at for at, it in enumerate(sorted({*found.values()}))}
-    return Order({group: places[it] for group, it in found.items()}, shares)
+    places = {each: at for at, each in enumerate(sorted({*found.values()}))}
+    return Order({group: places[each] for group, each in found.items()}, shares)
 
 
 def place_of(settings: ReplicaSettings) -> Place:

@@ -95,7 +95,7 @@ class PoolResources:
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
-        return next((it for it in self.resources.get(type_url, ()) if it.name == name), None)
+        return next((each for each in self.resources.get(type_url, ()) if each.name == name), None)
 
     def cluster(self, name: str, trust: Trust | None) -> Resource | None:
         """A cluster as an Envoy gets it that has certificates; None: it has none.
@@ -108,7 +108,7 @@ class PoolResources:
             return self.get(CLUSTER, name)
         if trust not in self._secured:
             self._secured[trust] = _clusters(self.pool, self.parting, trust)
-        return next((it for it in self._secured[trust] if it.name == name), None)
+        return next((each for each in self._secured[trust] if each.name == name), None)
 
     def empty(self, name: str) -> str:
         """The version of an assignment of this name without replicas."""
@@ -158,9 +158,9 @@ class PoolResources:
             return member.place, is_own, not member.draining and member.id not in gone
 
         found = order(
-            here, {group(it) for it in listed}, told.get(class_of(name), told.get(OTHERS, {}))
+            here, {group(each) for each in listed}, told.get(class_of(name), told.get(OTHERS, {}))
         )
-        return lambda it: found.ranks[group(it)], found
+        return lambda each: found.ranks[group(each)], found
 
     def of_grpc(
         self, type_url: str, name: str, here: Place, *, ejects: bool = True
@@ -264,7 +264,7 @@ def pool_resources(
         else {}
     )
     resources[ENDPOINT] = (
-        tuple(served[it].assignment for it in _names(parting))
+        tuple(served[name].assignment for name in _names(parting))
         if served
         else (_endpoints(pool.name, listed, encoded),)
     )
@@ -278,15 +278,15 @@ def pool_resources(
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
     """The resources that there were, where they say the same: who looks for changes sees none."""
-    before = {it.name: it for it in known.resources[url]}
+    before = {each.name: each for each in known.resources[url]}
     return tuple(
-        old if (old := before.get(it.name)) is not None and old == it else it for it in made
+        old if (old := before.get(each.name)) is not None and old == each else each for each in made
     )
 
 
 def _names(parting: Parting | None) -> tuple[str, ...]:
     """The classes that have a cluster, the pool's own first."""
-    return (OTHERS, *(it.name for it in parting.named)) if parting is not None else (OTHERS,)
+    return (OTHERS, *(each.name for each in parting.named)) if parting is not None else (OTHERS,)
 
 
 def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
@@ -314,7 +314,7 @@ def _clusters(
         of_class = cluster_of(pool.name, name)
         clusters[of_class] = cluster(pool, of_class, trust)
     clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
-    return tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items())
+    return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 
 def _served(
@@ -339,7 +339,10 @@ def _served(
         else:
             in_cluster = members(pool, in_class)
         # One that drains would look like an unhealthy one, and send a part of the class elsewhere.
-        first = frozenset(it.id for it in in_cluster if it.id in first and not it.draining) or first
+        first = (
+            frozenset(each.id for each in in_cluster if each.id in first and not each.draining)
+            or first
+        )
         if (
             known is not None
             and before is not None
@@ -356,7 +359,7 @@ def _served(
 
 def _first(ids: Container[str]) -> Callable[[Member], int]:
     """The rank of members where some are used first, and the others behind them."""
-    return lambda it: 0 if it.id in ids else 1
+    return lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(

@@ -242,7 +242,9 @@ def secret_source(data: object, key: str) -> SecretSource | None:
         return SPIRE
     if kind != "files" or not isinstance(data, Mapping):
         raise ValueError(f"{key}.source must be ads, files or spire, not {shown(kind)}")
-    certificate, roots = (_path(data.get(it), f"{key}.{it}") for it in ("certificate", "roots"))
+    certificate, roots = (
+        _path(data.get(each), f"{key}.{each}") for each in ("certificate", "roots")
+    )
     return SecretSource(certificate, roots)
 
 

@@ -121,7 +121,9 @@ def _folder(file: str) -> core_v3.WatchedDirectory:
 def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
     """What a listener speaks TLS by."""
     common = _common(("h2", "http/1.1"))
-    common.tls_certificate_sds_secret_configs = [over_ads(it) for it in tls.certificates]
+    common.tls_certificate_sds_secret_configs = [
+        over_ads(certificate) for certificate in tls.certificates
+    ]
     if tls.clients is not None:
         common.validation_context_sds_secret_config = over_ads(tls.clients)
     return _socket(

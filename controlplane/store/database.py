@@ -145,16 +145,16 @@ class Database:
             put(
                 connection,
                 "pools",
-                [(name, rows.pool_row(it)) for name, it in changes.pools.items() if it],
+                [(name, rows.pool_row(each)) for name, each in changes.pools.items() if each],
             )
             put(
                 connection,
                 "replicas",
-                [(*key, rows.replica_row(it)) for key, it in changes.replicas.items() if it],
+                [(*key, rows.replica_row(each)) for key, each in changes.replicas.items() if each],
             )
-            gone = [(name,) for name, it in changes.pools.items() if it is None]
+            gone = [(name,) for name, each in changes.pools.items() if each is None]
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
-            left = [key for key, it in changes.replicas.items() if it is None]
+            left = [key for key, each in changes.replicas.items() if each is None]
             connection.executemany("DELETE FROM replicas WHERE pool = ? AND replica = ?", left)
             put(connection, "counters", [(_FILLED, _is_filled(connection))])
             if audit is not None:
@@ -225,7 +225,7 @@ class Database:
                 read(connection, "replicas", "pool, replica, data"),
             ),
             rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
-            [AuditEntry(*it) for it in read(connection, "audit", "number, at, data")],
+            [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
             is_missing=bool(counters.get(_LOST)),
         )

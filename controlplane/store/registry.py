@@ -166,8 +166,8 @@ class Registry:
         work = partial(fleets.declare, config=config, now=self._clock())
         async with self._changing:
             # A file of ten thousand replicas takes half a second, and nobody else changes these.
-            of_both = {id(it): it for it in (self._head, self._plane.fleet)}
-            done = {key: await asyncio.to_thread(work, it) for key, it in of_both.items()}
+            of_both = {id(each): each for each in (self._head, self._plane.fleet)}
+            done = {key: await asyncio.to_thread(work, each) for key, each in of_both.items()}
             await self._in_turns(self._taken(lambda fleet: done[id(fleet)]), CONFIG_FILE)
             self._plane.discoveries.adopt(config.pools)
             self._plane.scrape_with(config.pools)
@@ -257,7 +257,9 @@ class Registry:
 
     def _adopt(self, applied: Applied, who: str) -> None:
         """Show a change, and note who made it."""
-        self._note(self._audit.drafted([(who, it) for it in applied.changes], self._wall_clock()))
+        self._note(
+            self._audit.drafted([(who, change) for change in applied.changes], self._wall_clock())
+        )
         self._show(applied)
 
     async def _in_turns(self, applied: Applied, who: str) -> None:
@@ -267,7 +269,7 @@ class Registry:
         self._plane.adopt(applied, self._clock())
         turns, left = Turns(), iter(applied.changes)
         while some := tuple(islice(left, _TOLD_AT_ONCE)):
-            self._note(self._audit.drafted([(who, it) for it in some], self._wall_clock()))
+            self._note(self._audit.drafted([(who, each) for each in some], self._wall_clock()))
             self._tell(some)
             await turns.give_way()
 
@@ -284,9 +286,9 @@ class Registry:
 
     def _tell(self, changes: Sequence[Change]) -> None:
         """Tell all other parts of what is seen now."""
-        for it in changes:
-            if isinstance(it.after, Replica):
-                self._leases.note(it.pool, it.after)
+        for change in changes:
+            if isinstance(change.after, Replica):
+                self._leases.note(change.pool, change.after)
         # A heartbeat concerns no other part.
         if changes:
             self._changed(changes)

@@ -104,7 +104,7 @@ def put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any, 
 def log_on(connection: sqlite3.Connection, audit: UnwrittenEntries) -> None:
     """Bring the audit log up to date, and drop what is too much of it."""
     connection.execute("DELETE FROM audit WHERE number > ?", (audit.after,))
-    put(connection, "audit", [(it.number, it.at, it.text) for it in audit.entries])
+    put(connection, "audit", [(entry.number, entry.at, entry.text) for entry in audit.entries])
     if audit.entries:
         oldest = audit.entries[-1].number - audit.most
         connection.execute("DELETE FROM audit WHERE number <= ?", (oldest,))

@@ -89,7 +89,7 @@ def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
         except (Refused, SettingsError) as error:
             refused[waiting.done] = error
             continue
-        noted += [(waiting.who, it) for it in applied.changes]
+        noted += [(waiting.who, change) for change in applied.changes]
         steps.append(applied)
         fleet = applied.fleet
     return Outcome(before, steps, noted, refused)

@@ -100,7 +100,7 @@ class WeightKeeper:
             ids = taken.get(name, set[str]()) if before is not None else None
             told = new = _told(decision, self._plane.restart_state(name, ids))
             old = before.told if before is not None and ids is not None else {}
-            changed = {id_ for id_, it in new.items() if it != old.get(id_)}
+            changed = {id_ for id_, each in new.items() if each != old.get(id_)}
             if before is not None:
                 told = {**before.told, **new}
                 for id_ in (ids or set()) - new.keys():
@@ -125,7 +125,7 @@ class WeightKeeper:
                 self._behind.clear()
         pools = self._plane.fleet.pools
         self._behind &= pools.keys()
-        self._kept = {name: it for name, it in self._kept.items() if name in pools}
+        self._kept = {name: each for name, each in self._kept.items() if name in pools}
 
     def _stale(self, name: str, decision: Decision, told: Mapping[str, _Told]) -> Set[str]:
         """The replicas of a pool whose newest decision is not written."""

@@ -70,7 +70,7 @@ def _batches(
     one: BatchTotals | None, other: BatchTotals | None, times: float
 ) -> BatchTotals | None:
     if one is None or other is None:
-        return one if other is None else BatchTotals(*(times * it for it in other))
+        return one if other is None else BatchTotals(*(times * each for each in other))
     # What one of the two does not say the other's difference does not change.
     return BatchTotals(*(a if b != b else a + times * b for a, b in zip(one, other, strict=True)))
 
@@ -117,7 +117,7 @@ class Series:
 
 def family_of(name: str) -> str:
     """The family that a sample is of."""
-    return next((name.removesuffix(it) for it in _SUFFIXES if name.endswith(it)), name)
+    return next((name.removesuffix(each) for each in _SUFFIXES if name.endswith(each)), name)
 
 
 def _marked(layout: Layout, profile: Profile) -> list[tuple[str, Labels, int]]:
@@ -168,5 +168,5 @@ def counters_of(groups: Mapping[Group, Iterable[Mark]], profile: Profile) -> Cou
 
 def went_down(marks: Iterable[Mark], before: Iterable[Mark]) -> bool:
     """Whether a label set has counted less than before."""
-    known: dict[Hashable, float] = {(it.name, it.labels.bound): it.value for it in before}
-    return any(it.value < known.get((it.name, it.labels.bound), it.value) for it in marks)
+    known: dict[Hashable, float] = {(each.name, each.labels.bound): each.value for each in before}
+    return any(each.value < known.get((each.name, each.labels.bound), each.value) for each in marks)

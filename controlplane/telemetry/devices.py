@@ -255,6 +255,6 @@ def _pods(exposition: Exposition, profile: DeviceProfile) -> dict[str, set[Pod]]
 
 
 def _uuid(labels: Labels, profile: DeviceProfile) -> str | None:
-    uuid = next((it for name in profile.labels if (it := labels.values.get(name))), None)
+    uuid = next((each for name in profile.labels if (each := labels.values.get(name))), None)
     part = labels.values.get(profile.instance)
     return f"{uuid}/{part}" if uuid and part else uuid

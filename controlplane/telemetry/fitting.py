@@ -92,7 +92,7 @@ def _wanted(
         latency = tuple(latency.source.family for latency in profile.latency)
         yield "latency", latency, reading.latency is not None
     if profile.memory is not None:
-        families = tuple(dict.fromkeys(it.family for it in profile.memory.sources))
+        families = tuple(dict.fromkeys(each.family for each in profile.memory.sources))
         yield "memory", families, bool(reading.memory)
     gauges: tuple[tuple[str, Source | None, float | None], ...] = (
         ("queue", profile.queue, reading.queue),

@@ -109,7 +109,7 @@ def first_ranks(places: Sequence[Place], copies: Sequence[str]) -> list[Place]:
 
     def rank(place: Place) -> tuple[tuple[int, str], ...]:
         values = (place[0].values.get(name, "") for name in copies)
-        return tuple((int(it) if it.isdecimal() else -1, it) for it in values)
+        return tuple((int(each) if each.isdecimal() else -1, each) for each in values)
 
     first: dict[Hashable, Place] = {}
     for place in places:

@@ -153,7 +153,7 @@ class Processes:
         return Taken(_told(self._now, reading), restarted)
 
     def _forget(self, at: float) -> None:
-        self._others = [it for it in self._others if at - it.at <= REMEMBERED]
+        self._others = [other for other in self._others if at - other.at <= REMEMBERED]
 
 
 def _told(process: _Process, reading: Reading) -> Counters:
@@ -243,7 +243,7 @@ def _is_less(now: Counters, then: Counters) -> bool:
 @lru_cache(maxsize=1024)
 def _of_requests(profile: Profile) -> frozenset[str]:
     """The families that count requests."""
-    return frozenset(family_of(name) for it in profile.latency for name in it.samples)
+    return frozenset(family_of(name) for each in profile.latency for name in each.samples)
 
 
 def _all_went_down(
@@ -256,7 +256,9 @@ def _all_went_down(
     Requests are what tells: of what else is counted some may be less for other reasons.
     """
     both = [
-        group for group in after if group in before and any(it.value > 0 for it in before[group])
+        group
+        for group in after
+        if group in before and any(each.value > 0 for each in before[group])
     ]
     telling = [group for group in both if group[0] in of_requests] or both
     return bool(telling) and all(went_down(after[group], before[group]) for group in telling)

@@ -213,7 +213,7 @@ class Profile:
     @cached_property
     def _hash(self) -> int:
         """Asked for at every scrape."""
-        return hash(tuple(getattr(self, it.name) for it in fields(self)))
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
 
     @cached_property
     def samples(self) -> frozenset[str]:
@@ -267,7 +267,7 @@ class Profile:
         """The same with each source of requests changed, but for what waits."""
         return replace(
             self,
-            latency=tuple(replace(it, source=changed(it.source)) for it in self.latency),
+            latency=tuple(replace(each, source=changed(each.source)) for each in self.latency),
             running=changed(self.running) if self.running else None,
             errors=changed(self.errors) if self.errors else None,
             tokens=changed(self.tokens) if self.tokens else None,

@@ -201,7 +201,9 @@ class Sizes:
         )
 
         def side(part: slice) -> Side:
-            return Side(*(float(it[part].sum()) for it in (self._requests, self._bytes, squares)))
+            return Side(
+                *(float(each[part].sum()) for each in (self._requests, self._bytes, squares))
+            )
 
         return Split(
             threshold, side(slice(None, index)), side(slice(index, None)), self._explained(index)

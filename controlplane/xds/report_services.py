@@ -164,7 +164,9 @@ class HealthReportingService:
                     asking = asyncio.create_task(self._ask(name, view, context), name="xds: health")
                 else:
                     seen = {
-                        it: is_one for it, is_one in report.healthy.items() if view.shows(it.pool)
+                        each: is_one
+                        for each, is_one in report.healthy.items()
+                        if view.shows(each.pool)
                     }
                     self._sink.health_seen(reporter, name, seen)
         except ProtocolError as error:
@@ -185,12 +187,12 @@ class HealthReportingService:
             known = self._sink.to_check(node, view, known)
             wanted = [
                 (
-                    it.pool.name,
-                    it.replica.address,
-                    it.pool.settings.health_check,
-                    it.pool.settings.upstream,
+                    each.pool.name,
+                    each.replica.address,
+                    each.pool.settings.health_check,
+                    each.pool.settings.upstream,
                 )
-                for it in known
+                for each in known
             ]
             if wanted != sent:
                 sent = wanted
@@ -304,6 +306,6 @@ class AccessLogService:
                 _, view = admit(logs.node, identity)
             self._allowance.spend(logs.looked)
             shows = view.shows
-            if samples := tuple(it for it in logs.samples if shows(it.pool)):
+            if samples := tuple(sample for sample in logs.samples if shows(sample.pool)):
                 self._sink.sampled(samples, view.place)
             await asyncio.sleep(self._open / MAX_MESSAGES)

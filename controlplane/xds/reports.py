@@ -64,8 +64,10 @@ class LoadStats:
         """The same without pools that the reporter is not shown."""
         if view.pools is None:
             return self
-        loads = {at: it for at, it in self.loads.items() if view.shows(at.pool)}
-        there = {at: it for at, it in self.localities.items() if view.shows(pool_of(at.cluster))}
+        loads = {at: each for at, each in self.loads.items() if view.shows(at.pool)}
+        there = {
+            at: each for at, each in self.localities.items() if view.shows(pool_of(at.cluster))
+        }
         return replace(self, loads=loads, localities=there)
 
 
