@@ -153,8 +153,8 @@ async def _ask(
         raise SourceError(f"no name server answered for {question}") from None
     except dns.resolver.NoNameservers as error:
         # Each error is a tuple of which the last part but one says what was wrong.
-        said = ", ".join(dict.fromkeys(str(attempt[3]) for attempt in error.kwargs["errors"]))
-        raise SourceError(f"the name servers failed for {question}: {said}") from None
+        errors = ", ".join(dict.fromkeys(str(attempt[3]) for attempt in error.kwargs["errors"]))
+        raise SourceError(f"the name servers failed for {question}: {errors}") from None
     except (dns.exception.DNSException, OSError) as error:
         raise SourceError(f"{question} could not be had: {error}") from None
 

@@ -296,8 +296,10 @@ def build(
             )
         )
     }
-    kept = previous.parted - other
-    parted = kept | {name for name in other if name in pools and pools[name].parting is not None}
+    unchanged = previous.parted - other
+    parted = unchanged | {
+        name for name in other if name in pools and pools[name].parting is not None
+    }
     return Catalog(
         pools,
         previous.revision.next(),

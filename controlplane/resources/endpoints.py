@@ -160,7 +160,7 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
     )
 
 
-def alike(_: Member) -> int:
+def same_rank(_: Member) -> int:
     """The rank of every member where none is used before another."""
     return 0
 
@@ -168,7 +168,7 @@ def alike(_: Member) -> int:
 def assignment(
     name: str,
     listed: Iterable[Member],
-    rank: Callable[[Member], int] = alike,
+    rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> bytes:
     """Encode a pool's ``ClusterLoadAssignment``.

@@ -26,7 +26,7 @@ from controlplane.config import Address, OtlpSettings
 from controlplane.config.mesh import MeshSettings
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
-from controlplane.resources.listeners import LogFormat, written
+from controlplane.resources.listeners import LogFormat, stdout_log
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
 from controlplane.resources.messages import socket_address
 from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
@@ -271,7 +271,7 @@ def _manager(
             uri=True
         ),
         local_reply_config=_replies(),
-        access_log=[written(log)] if log is not None else [],
+        access_log=[stdout_log(log)] if log is not None else [],
         tracing=tracing(otlp) if otlp is not None else None,
         request_id_extension=request_ids() if otlp is not None else None,
     )

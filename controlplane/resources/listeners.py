@@ -127,8 +127,12 @@ def manager_of(downstream: Downstream) -> bytes:
             if gateway
             else None,
             access_log=[
-                *([_told(downstream.access_log)] if downstream.access_log is not None else ()),
-                *([written(downstream.log)] if downstream.log is not None else ()),
+                *(
+                    [_sampled_log(downstream.access_log)]
+                    if downstream.access_log is not None
+                    else ()
+                ),
+                *([stdout_log(downstream.log)] if downstream.log is not None else ()),
                 *([record_log(_LOGGED)] if otlp is not None and otlp.access_log else ()),
             ],
             tracing=tracing(otlp) if otlp is not None else None,
@@ -137,7 +141,7 @@ def manager_of(downstream: Downstream) -> bytes:
     )
 
 
-def _told(cluster: str) -> accesslog_v3.AccessLog:
+def _sampled_log(cluster: str) -> accesslog_v3.AccessLog:
     """A log that tells the control plane of some requests.
 
     Where that cannot be reached Envoy drops what it would have told: requests do not wait for it.
@@ -168,7 +172,7 @@ def _told(cluster: str) -> accesslog_v3.AccessLog:
     )
 
 
-def written(form: LogFormat) -> accesslog_v3.AccessLog:
+def stdout_log(form: LogFormat) -> accesslog_v3.AccessLog:
     """A log of every request on standard output, where containers have their logs."""
     if form == "json":
         lines = core_v3.SubstitutionFormatString(json_format=protobuf.Struct.from_dict(_LOGGED))

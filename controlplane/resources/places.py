@@ -43,7 +43,9 @@ class Order(NamedTuple):
     shares: Mapping[Place, float]
 
 
-def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Shares) -> Order:
+def order(
+    here: Place, groups: Collection[tuple[Place, bool, bool]], shares_by_zone: Shares
+) -> Order:
     """Order replicas as an Envoy uses them.
 
     First come the zones that get a part of the requests, then the class's other replicas by
@@ -52,10 +54,10 @@ def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Share
     Args:
         here: Where the Envoy runs.
         groups: Of the replicas; see `Order.ranks`.
-        told: Where the Envoys of each zone send requests of the class.
+        shares_by_zone: Where the Envoys of each zone send requests of the class.
     """
     able = {place for place, is_own, serves in groups if is_own and serves}
-    shares = {place: part for place, part in told.get(here, {}).items() if place in able}
+    shares = {place: part for place, part in shares_by_zone.get(here, {}).items() if place in able}
 
     def rank(place: Place, is_own: bool, serves: bool) -> int:  # noqa: FBT001 - parts of a key
         if not serves:

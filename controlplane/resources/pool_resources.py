@@ -21,9 +21,9 @@ from controlplane.resources.endpoints import (
     Member,
     Members,
     Portion,
-    alike,
     assignment,
     members,
+    same_rank,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -151,14 +151,16 @@ class PoolResources:
         """How one that runs here orders these members of a cluster, and the rank of each."""
         served = self._served.get(class_of(name))
         first = served.first if served is not None else None
-        gone, told = self.spread.gone, self.spread.by_class
+        gone, by_class = self.spread.gone, self.spread.by_class
 
         def group(member: Member) -> tuple[Place, bool, bool]:
             is_own = first is None or member.id in first
             return member.place, is_own, not member.draining and member.id not in gone
 
         found = order(
-            here, {group(each) for each in listed}, told.get(class_of(name), told.get(OTHERS, {}))
+            here,
+            {group(each) for each in listed},
+            by_class.get(class_of(name), by_class.get(OTHERS, {})),
         )
         return lambda each: found.ranks[group(each)], found
 
@@ -187,7 +189,7 @@ class PoolResources:
     def _grpc_endpoints(self, name: str, here: Place) -> Resource:
         served = self._served.get(class_of(name))
         listed = available(self.members if served is None else served.members)
-        rank: Callable[[Member], int] = alike
+        rank: Callable[[Member], int] = same_rank
         shares = NO_SHARES
         if self.is_near:
             rank, (_, shares) = self._order(name, here, listed)
@@ -366,7 +368,7 @@ def _endpoints(
     name: str,
     listed: Members,
     cluster_bytes: bytes,
-    rank: Callable[[Member], int] = alike,
+    rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> Resource:
     return Resource.of(ENDPOINT, name, assignment(name, listed, rank, shares), salt=cluster_bytes)

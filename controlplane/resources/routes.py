@@ -157,8 +157,8 @@ def _explained() -> core_v3.HeaderValueOption:
 
 def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     """What the script between router and replicas needs to know of a route."""
-    kept = min(settings.retry_buffer, KEPT_ANSWER)
-    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=kept)})
+    buffered = min(settings.retry_buffer, KEPT_ANSWER)
+    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=buffered)})
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 

@@ -224,7 +224,7 @@ class Database:
                 read(connection, "pools", "pool, data"),
                 read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
+            rows.weighings(read(connection, "weighings", "pool, replica, kept_at, data")),
             [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
             is_missing=bool(counters.get(_LOST)),
@@ -296,25 +296,25 @@ class Database:
     def _put_aside(self, damage: str) -> str:
         """Keep a damaged file under another name and begin a new one; returns what to say."""
         self.close()
-        said = f"{self._path} is damaged ({damage})"
+        complaint = f"{self._path} is damaged ({damage})"
         try:
             aside = self._files.put_aside(".damaged")
-            said += f"; it is kept as {aside}, and nothing of it is used"
+            complaint += f"; it is kept as {aside}, and nothing of it is used"
             self._connection = self._open()
         except (OSError, sqlite3.Error) as error:
-            said += f"; nothing can be written either: {error}"
-        return said
+            complaint += f"; nothing can be written either: {error}"
+        return complaint
 
     def _keep_whole(self) -> None:
         """Begin another file if this is not the one that was written last: all is in memory too."""
         self._lost = self._lost or self._files.difference()
         if self._lost is None:
             return
-        said = f"{self._path} {self._lost}"
+        complaint = f"{self._path} {self._lost}"
         # What has taken its place is somebody's, so it is kept. It is copied, as closing writes to
         # the file that was opened, which may still be this one.
         if (aside := self._files.copy_aside(".replaced")) is not None:
-            said += f"; what is there is kept as {aside}"
+            complaint += f"; what is there is kept as {aside}"
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
@@ -326,7 +326,7 @@ class Database:
         self._files.note()
         self._lost, self._is_bare, self._was_missing = None, True, False
         self.begun += 1
-        raise WriteError(f"{said}; all that is known is written to a new file", Cause.LOST)
+        raise WriteError(f"{complaint}; all that is known is written to a new file", Cause.LOST)
 
     def _refuse_unread(self, connection: sqlite3.Connection) -> None:
         """Leave a file alone that came after the start, say with its volume, and was not read.

@@ -123,10 +123,10 @@ def _any_of(words: Iterable[str]) -> str:
             return ""
         by_first.setdefault(word[0], []).append(word)
     ways = []
-    for alike in by_first.values():
-        both = zip(min(alike), max(alike), strict=False)
+    for words_of_letter in by_first.values():
+        both = zip(min(words_of_letter), max(words_of_letter), strict=False)
         start = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], both))
-        ways.append(re.escape(start) + _any_of(word[len(start) :] for word in alike))
+        ways.append(re.escape(start) + _any_of(word[len(start) :] for word in words_of_letter))
     return f"(?:{'|'.join(ways)})"
 
 

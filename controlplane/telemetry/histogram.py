@@ -49,10 +49,10 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
         return found
     family = exposition.layout.family_of(source, "_bucket")
-    said = exposition.types.get(family, "untyped")
-    if said not in ("histogram", "untyped", "unknown"):
-        other = said if said in _OTHER_TYPES else "family of another type"
-        raise ExpositionError(f"{family} is a {other}, not a histogram", said)
+    declared = exposition.types.get(family, "untyped")
+    if declared not in ("histogram", "untyped", "unknown"):
+        other = declared if declared in _OTHER_TYPES else "family of another type"
+        raise ExpositionError(f"{family} is a {other}, not a histogram", declared)
     buckets = exposition.of(source, "_bucket")
     sums = exposition.of(source, "_sum")
     if not buckets and not sums:

@@ -24,38 +24,40 @@ class Newest(Generic[K, V]):
             room: What their sizes may come to altogether.
         """
         self._most, self._room = most, room
-        self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._size = 0
 
     def __contains__(self, key: K) -> bool:
-        return key in self._kept
+        return key in self._entries
 
     def get(self, key: K) -> V | None:
         """What is kept; None where there is nothing."""
-        found = self._kept.get(key)
+        found = self._entries.get(key)
         if found is None:
             return None
-        self._kept.move_to_end(key)
+        self._entries.move_to_end(key)
         return found[0]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Keep something, the newest even where it is larger than all of the room."""
-        _, before = self._kept.pop(key, (None, 0))
-        self._kept[key] = value, size
+        _, before = self._entries.pop(key, (None, 0))
+        self._entries[key] = value, size
         self._size += size - before
-        while len(self._kept) > self._most or (self._size > self._room and len(self._kept) > 1):
-            _, (_, gone) = self._kept.popitem(last=False)
+        while len(self._entries) > self._most or (
+            self._size > self._room and len(self._entries) > 1
+        ):
+            _, (_, gone) = self._entries.popitem(last=False)
             self._size -= gone
 
     def clear(self) -> None:
         """Keep nothing of it."""
-        self._kept.clear()
+        self._entries.clear()
         self._size = 0
 
 
-_KEPT: Final = 1_024
+_MOST_LAYOUTS: Final = 1_024
 """Expositions of which everything but the values is remembered; replicas of a kind share one."""
-_KEPT_CHARACTERS: Final = 8_000_000
+_MOST_CHARACTERS: Final = 8_000_000
 """Of their lines, altogether: a thousand replicas that all have labels of their own come to half of
 that, and one that changes them at every scrape to no more."""
 
@@ -261,6 +263,8 @@ def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
 
 
 _layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(
-    _KEPT, _KEPT_CHARACTERS
+    _MOST_LAYOUTS, _MOST_CHARACTERS
 )
-_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(_KEPT, _KEPT_CHARACTERS)
+_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(
+    _MOST_LAYOUTS, _MOST_CHARACTERS
+)

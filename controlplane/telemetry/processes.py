@@ -109,11 +109,11 @@ class Processes:
         if self._others:
             self._forget(reading.at)
         elif _counts_on(now, reading):
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         continues = _continues(now, reading)
         if continues and not self._others:
             _carry_over(now, reading)
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         return self._one_of(now, reading, continues=continues)
 
     def _one_of(self, now: _Process, reading: Reading, *, continues: bool) -> Taken:
@@ -128,16 +128,16 @@ class Processes:
             return self._another(now, reading)
         if closest is None:
             _carry_over(now, reading)
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         # One that counts on where it stopped, after it had been taken to be replaced.
         self._are_several = self._are_several or not continues
         self._others.remove(closest)
         self._others.append(now)
-        told = now.counted.plus(now.more)
-        closest.more = told.plus(closest.counted, -1.0)
+        counted = now.counted.plus(now.more)
+        closest.more = counted.plus(closest.counted, -1.0)
         self._now = closest
         _carry_over(closest, reading)
-        return Taken(_told(closest, reading), restarted=False)
+        return Taken(_counted(closest, reading), restarted=False)
 
     def _another(self, now: _Process, reading: Reading) -> Taken:
         """A process that was not seen before."""
@@ -146,17 +146,17 @@ class Processes:
             return self._begin(reading, restarted=True)
         more = now.counted.plus(now.more).plus(reading.counters, -1.0)
         self._now = _Process(reading.at, reading.series, more=more)
-        return Taken(_told(self._now, reading), restarted=False)
+        return Taken(_counted(self._now, reading), restarted=False)
 
     def _begin(self, reading: Reading, *, restarted: bool) -> Taken:
         self._now = _Process(reading.at, reading.series)
-        return Taken(_told(self._now, reading), restarted)
+        return Taken(_counted(self._now, reading), restarted)
 
     def _forget(self, at: float) -> None:
         self._others = [other for other in self._others if at - other.at <= REMEMBERED]
 
 
-def _told(process: _Process, reading: Reading) -> Counters:
+def _counted(process: _Process, reading: Reading) -> Counters:
     """Take in a reading of a process; what is counted altogether by now."""
     counters, latency = reading.counters, reading.latency
     if reading.series is None:
@@ -174,10 +174,10 @@ def _told(process: _Process, reading: Reading) -> Counters:
         process.started_at = reading.started_at
     if process.more is NOTHING:
         return counters
-    told = counters.plus(process.more)
+    counted = counters.plus(process.more)
     # What is not said for once is not known.
-    tokens = None if counters.tokens is None else told.tokens
-    return told._replace(tokens=tokens, batches=told.batches if counters.batches else None)
+    tokens = None if counters.tokens is None else counted.tokens
+    return counted._replace(tokens=tokens, batches=counted.batches if counters.batches else None)
 
 
 def _counts_on(process: _Process, reading: Reading) -> bool:

@@ -69,8 +69,8 @@ class Source:
 
     def narrowed(self, labels: Mapping[str, str]) -> "Source":
         """The same for samples with these labels, whatever was asked of them before."""
-        kept = (label for label in self.labels if label[0] not in labels)
-        return replace(self, labels=(*kept, *_labels(labels)))
+        other_labels = (label for label in self.labels if label[0] not in labels)
+        return replace(self, labels=(*other_labels, *_labels(labels)))
 
     def without(self, name: str, values: Iterable[str]) -> "Source":
         """The same but for samples in which a label has one of these values."""
@@ -258,8 +258,8 @@ class Profile:
         """
         name, queue = self.model_label, self.queue
         if queue is not None:
-            kept = tuple(label for label in queue.labels if label[0] != name)
-            queue = replace(queue, labels=kept).without(name, sorted(strangers))
+            other_labels = tuple(label for label in queue.labels if label[0] != name)
+            queue = replace(queue, labels=other_labels).without(name, sorted(strangers))
         counted = self._each(lambda source: source.without(name, sorted(steps)))
         return replace(counted, queue=queue)
 

@@ -188,7 +188,7 @@ def _notes(layout: Layout, profile: Profile) -> Iterator[str]:
     for name, source in (("queue", profile.queue), ("running", profile.running)):
         if source is None or not source.copies:
             continue
-        told, counted = len(layout.of(replace(source, copies=()))), len(layout.of(source))
-        if told > counted:
-            yield f"{told} ranks tell the same {name}: {counted} of them counted"
+        exposed, counted = len(layout.of(replace(source, copies=()))), len(layout.of(source))
+        if exposed > counted:
+            yield f"{exposed} ranks tell the same {name}: {counted} of them counted"
             break

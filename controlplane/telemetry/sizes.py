@@ -152,9 +152,9 @@ class Sizes:
     def _forget(self, now: float) -> None:
         elapsed, total = now - self._at, self.samples
         if total > REMEMBERED and elapsed > 0:
-            kept = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
-            self._requests *= kept
-            self._bytes *= kept
+            factor = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
+            self._requests *= factor
+            self._bytes *= factor
             gone = self._requests < _NONE
             self._requests[gone] = self._bytes[gone] = 0.0
         self._at = max(now, self._at)

@@ -112,12 +112,12 @@ class Points:
             batches: The same.
         """
         before = self._counts[-1] if self._counts else _NOTHING
-        kept = before if counts is None else _packed(counts)
-        counted = kept[-1] if kept else 0.0
-        if before and counted == before[-1] and kept == before:
+        packed_counts = before if counts is None else _packed(counts)
+        counted = packed_counts[-1] if packed_counts else 0.0
+        if before and counted == before[-1] and packed_counts == before:
             # Where little happens most readings are like the one before.
-            kept = before
-        self._counts.append(kept)
+            packed_counts = before
+        self._counts.append(packed_counts)
         self._errors.append(errors)
         self._requests.append(counted + errors)
         self._tokens.append(math.nan if tokens is None else tokens)
