@@ -16,6 +16,7 @@ from controlplane.config import PoolSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.mesh import RENEWED, Trust, secure
+from controlplane.resources.messages import HTTP_OPTIONS, over_ads, set_header
 from controlplane.resources.policies import load_balancing_policy, taking_turns
 from controlplane.resources.retries import GRPC_AS_HTTP
 from controlplane.resources.tls import upstream_socket
@@ -36,8 +37,6 @@ RETRY_CHECKS: Final = 5
 IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
-
-HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
@@ -98,10 +97,7 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
         type=cluster_v3.ClusterDiscoveryType.EDS,
         eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
             service_name=endpoints,
-            eds_config=core_v3.ConfigSource(
-                ads=core_v3.AggregatedConfigSource(),
-                resource_api_version=core_v3.ApiVersion.V3,
-            ),
+            eds_config=over_ads(),
         ),
         connect_timeout=timedelta(seconds=1),
         # A machine that is gone answers nothing, and its connections look as if it computed.
@@ -199,11 +195,8 @@ def health_check(settings: PoolSettings, seconds: float | None = None) -> core_v
         no_traffic_healthy_interval=interval,
     )
     headers = [
-        core_v3.HeaderValueOption(
-            # To Envoy a percent sign begins a command.
-            header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
-            append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
+        # To Envoy a percent sign begins a command.
+        set_header(name, value.replace("%", "%%"))
         for name, value in check.headers.items()
     ]
     # Otherwise each endpoint says its own host; without either Envoy sends the cluster's name,

@@ -20,7 +20,7 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.messages import socket_address
+from controlplane.resources.messages import http_filter, over_ads, socket_address
 from controlplane.resources.otlp import record_log, request_ids, tracing
 from controlplane.resources.retries import upstream_filters
 from controlplane.resources.tls import Terminated, downstream_socket
@@ -94,12 +94,7 @@ def manager_of(downstream: Downstream) -> bytes:
     gateway, otlp = downstream.is_gateway, downstream.otlp
     underscores = core_v3.HttpProtocolOptionsHeadersWithUnderscoresAction
     escaped = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction
-    router = hcm_v3.HttpFilter(
-        name="envoy.filters.http.router",
-        typed_config=protobuf.Any.pack(
-            router_v3.Router(upstream_http_filters=[*upstream_filters()])
-        ),
-    )
+    router = http_filter("router", router_v3.Router(upstream_http_filters=[*upstream_filters()]))
     return bytes(
         hcm_v3.HttpConnectionManager(
             http_filters=[router],
@@ -204,7 +199,7 @@ def listener(name: str, address: Address, downstream: Downstream = Downstream())
     # What is the same in all listeners is encoded once: betterproto2 takes 4 ms for a whole one,
     # and a control plane has two for each of ten thousand pools.
     named = pb.HttpConnectionManager(
-        stat_prefix=name, rds=pb.Rds(config_source=_own_stream(), route_config_name=name)
+        stat_prefix=name, rds=pb.Rds(config_source=bytes(over_ads()), route_config_name=name)
     )
     # Encoded messages that follow each other are merged.
     manager = manager_of(downstream._replace(tls=None)) + named.SerializeToString()
@@ -220,13 +215,3 @@ def listener(name: str, address: Address, downstream: Downstream = Downstream())
     return pb.Listener(
         name=name, address=bytes(socket_address(address)), filter_chains=[chain]
     ).SerializeToString()
-
-
-@lru_cache(maxsize=1)
-def _own_stream() -> bytes:
-    """Where the route comes from: the stream that the listener came on."""
-    return bytes(
-        core_v3.ConfigSource(
-            ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
-        )
-    )

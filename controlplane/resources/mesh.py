@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import betterproto2
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
@@ -21,6 +20,7 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config.mesh import MeshSettings
+from controlplane.resources.messages import transport_socket
 from controlplane.resources.secret_sources import IDENTITY, ROOTS, SecretSource
 
 RENEWED: Final = timedelta(seconds=10)
@@ -72,7 +72,7 @@ def secure(cluster: cluster_v3.Cluster, pool: str, mesh: MeshSettings, trust: Tr
         cluster.transport_socket = tls
     else:
         is_meshed = protobuf.Struct.from_dict({_KEY: _MTLS})
-        raw = _socket("raw_buffer", raw_buffer_v3.RawBuffer())
+        raw = transport_socket("raw_buffer", raw_buffer_v3.RawBuffer())
         cluster.transport_socket_matches = [
             cluster_v3.ClusterTransportSocketMatch("mtls", is_meshed, tls),
             cluster_v3.ClusterTransportSocketMatch("plain", protobuf.Struct(), raw),
@@ -87,7 +87,8 @@ def _upstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
         san_type=tls_v3.SubjectAltNameMatcherSanType.URI,
         matcher=matcher_v3.StringMatcher(exact=trust.pool_id(pool)),
     )
-    return _socket("tls", tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, named)))
+    context = tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, named))
+    return transport_socket("tls", context)
 
 
 def downstream(trust: Trust) -> core_v3.TransportSocket:
@@ -103,7 +104,7 @@ def downstream(trust: Trust) -> core_v3.TransportSocket:
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
     )
-    return _socket("tls", context)
+    return transport_socket("tls", context)
 
 
 def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTlsContext:
@@ -120,12 +121,6 @@ def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTl
             ),
             validation_context_sds_secret_config=trust.secrets.secret(ROOTS),
         ),
-    )
-
-
-def _socket(name: str, config: betterproto2.Message) -> core_v3.TransportSocket:
-    return core_v3.TransportSocket(
-        name=f"envoy.transport_sockets.{name}", typed_config=protobuf.Any.pack(config)
     )
 
 

@@ -15,6 +15,7 @@ from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
+from controlplane.resources.messages import set_header
 from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
@@ -143,15 +144,10 @@ def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -
         metadata=_for_script(to.settings),
         route=_action(to, prefix_rewrite),
         request_body_buffer_limit=to.settings.retry_buffer,
-        response_headers_to_add=[_explained()] if to.settings.explain else [],
-    )
-
-
-def _explained() -> core_v3.HeaderValueOption:
-    """Nothing that a replica says passes for it."""
-    return core_v3.HeaderValueOption(
-        header=core_v3.HeaderValue(key=EXPLAIN_HEADER, value=_EXPLAINED),
-        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        # Nothing that a replica says passes for it.
+        response_headers_to_add=[set_header(EXPLAIN_HEADER, _EXPLAINED)]
+        if to.settings.explain
+        else [],
     )
 
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from controlplane.telemetry.layouts import Layout
 from controlplane.telemetry.profile import BatchFamilies, Source
 from controlplane.telemetry.series import ExpositionError
-from controlplane.telemetry.sums import Sum, counter, counters
+from controlplane.telemetry.sums import Buckets, Sum, added, buckets, counter, counters
 
 EMPTY: Final = 1.0
 """Tokens up to which a batch is none. text-embeddings-inference records each poll of an empty queue
@@ -185,14 +185,14 @@ class _Grid:
     """Where a histogram of the tokens, or of the texts, of batches is in expositions of one layout.
 
     Attributes:
-        columns: Indices of the buckets of each label set, by bound.
+        buckets: All of them, up to infinity.
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
         squares: These squared.
         total: Sum of the tokens or texts.
     """
 
-    columns: tuple[tuple[int, ...], ...]
+    buckets: Buckets
     first: int
     middles: tuple[float, ...]
     squares: tuple[float, ...]
@@ -200,8 +200,7 @@ class _Grid:
 
     def counts(self, values: Sequence[float]) -> list[float]:
         """Cumulative counts of the buckets, over all label sets."""
-        columns = [[values[index] for index in column] for column in self.columns]
-        return columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
+        return added(self.buckets.counts(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,16 +309,10 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
         source: Of the histogram.
         empty: Batches of so many tokens or texts are none.
     """
-    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
-    for labels, index in layout.of(source, "_bucket"):
-        if labels.bound is not None:
-            columns.setdefault(labels.others, {})[labels.bound] = index
-    grids = {tuple(sorted(column)) for column in columns.values()}
-    if len(grids) != 1:
+    found = buckets(layout, source)
+    if found is None or found.bounds[-1] != math.inf:
         return None
-    (bounds,) = grids
-    if bounds[-1] != math.inf:
-        return None
+    bounds = found.bounds
     first = sum(bound <= empty for bound in bounds)
     lower = [empty, *bounds[first:-1]]
     pairs = zip(lower, bounds[first:-1], strict=False)
@@ -327,7 +320,7 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
     middles = [math.sqrt(low * high) if low else high for low, high in pairs]
     middles.append(lower[-1] * _LAST_BUCKET)
     return _Grid(
-        columns=tuple(tuple(column[bound] for bound in bounds) for column in columns.values()),
+        buckets=found,
         first=first,
         middles=tuple(middles),
         squares=tuple(middle * middle for middle in middles),

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from controlplane.telemetry.exposition import Exposition
 from controlplane.telemetry.profile import Latency, Source
 from controlplane.telemetry.series import ExpositionError, Sample
+from controlplane.telemetry.sums import Buckets, added, buckets
 
 Resolution = Literal["ok", "first bucket", "last bucket"]
 
@@ -53,13 +54,13 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     if declared not in ("histogram", "untyped", "unknown"):
         other = declared if declared in _OTHER_TYPES else "family of another type"
         raise ExpositionError(f"{family} is a {other}, not a histogram", declared)
-    buckets = exposition.of(source, "_bucket")
+    exposed = exposition.of(source, "_bucket")
     sums = exposition.of(source, "_sum")
-    if not buckets and not sums:
+    if not exposed and not sums:
         return None
-    if not buckets:
+    if not exposed:
         raise ExpositionError(f"{family} has a sum and no buckets; is it a summary?")
-    series = _by_labels(buckets, family)
+    series = _by_labels(exposed, family)
     totals = {sample.labels.others: sample.value for sample in sums if sample.value >= 0}
     if totals.keys() != series.keys():
         raise ExpositionError(f"{family} needs one _sum of at least 0 for each of its label sets")
@@ -77,8 +78,10 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     histogram = Histogram(
         tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale
     )
-    if not any(math.isnan(sample.value) for sample in (*buckets, *sums)):
-        exposition.layout.known[source] = _grid(exposition, source, histogram.bounds)
+    places = buckets(exposition.layout, source)
+    if places is not None and not any(math.isnan(sample.value) for sample in (*exposed, *sums)):
+        indices = tuple(index for _, index in exposition.layout.of(source, "_sum"))
+        exposition.layout.known[source] = _Grid(histogram.bounds, places, indices, scale)
     return histogram
 
 
@@ -88,19 +91,19 @@ class _Grid:
 
     Attributes:
         bounds: Of the histogram.
-        columns: Indices of the buckets of each label set, by bound.
+        buckets: Of each label set.
         sums: Indices of the sums.
         scale: Of the sums.
     """
 
     bounds: tuple[float, ...]
-    columns: tuple[tuple[int, ...], ...]
+    buckets: Buckets
     sums: tuple[int, ...]
     scale: float
 
     def filled(self, values: Sequence[float]) -> Histogram | None:
         """The histogram; None where a value is not what it should be."""
-        columns = [[values[index] for index in column] for column in self.columns]
+        columns = self.buckets.counts(values)
         totals = [values[index] for index in self.sums]
         for counts in columns:
             # Neither holds of NaN.
@@ -108,21 +111,7 @@ class _Grid:
                 return None
         if not all(total >= 0 for total in totals):
             return None
-        summed = columns[0] if len(columns) == 1 else map(sum, zip(*columns, strict=True))
-        return Histogram(self.bounds, tuple(summed), sum(totals) * self.scale)
-
-
-def _grid(exposition: Exposition, source: Source, bounds: tuple[float, ...]) -> _Grid:
-    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
-    for labels, index in exposition.layout.of(source, "_bucket"):
-        assert labels.bound is not None  # noqa: S101 - `_by_labels` has looked
-        columns.setdefault(labels.others, {})[labels.bound] = index
-    return _Grid(
-        bounds,
-        tuple(tuple(column[bound] for bound in sorted(column)) for column in columns.values()),
-        tuple(index for _, index in exposition.layout.of(source, "_sum")),
-        source.scale,
-    )
+        return Histogram(self.bounds, tuple(added(columns)), sum(totals) * self.scale)
 
 
 def _by_labels(

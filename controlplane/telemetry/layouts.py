@@ -154,14 +154,7 @@ def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list
         lines: Those that begin like wanted ones.
         names: Of wanted samples.
     """
-    if not lines:
-        return None
-    # Most often the layout is that of the last text with as many lines of which the last is this.
-    like = (len(lines), lines[-1].rpartition(" ")[0], names)
-    last = _frames.get(like)
-    if last is not None and (values := last.values(lines)) is not None:
-        return last.layout, values
-    if max(map(len, lines)) > MAX_LINE:
+    if not lines or max(map(len, lines)) > MAX_LINE:
         return None
     series, texts = [], []
     for line in lines:
@@ -171,66 +164,17 @@ def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list
             before, _, text = line.rpartition(" ")
             series.append(before)
             texts.append(text)
-    frame = _frame(tuple(series), names)
-    if frame is None or (values := _numbers(texts, "".join(texts))) is None:
-        return None
-    _frames.put(like, frame, frame.length)
-    return frame.layout, values
+    key = (tuple(series), names)
+    if key not in _layouts:
+        _layouts.put(key, _layout(*key), sum(map(len, series)))
+    layout = _layouts.get(key)
+    values = _numbers(texts) if layout is not None else None
+    return (layout, values) if layout is not None and values is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Lines without their values, to be compared with others.
-
-    Attributes:
-        layout: What they say.
-        types: The lines that are not samples, and which they are.
-        before: What stands before the values of the others, with the space.
-        length: Of all that together, in characters.
-        longest: Of that of one line.
-    """
-
-    layout: Layout
-    types: tuple[tuple[int, str], ...]
-    before: tuple[str, ...]
-    length: int
-    longest: int
-
-    def values(self, lines: Sequence[str]) -> list[float] | None:
-        """The values of lines that are the same otherwise; None of any others."""
-        samples = [*lines]
-        for index, line in self.types:
-            if samples[index] != line:
-                return None
-        for index, _ in reversed(self.types):
-            del samples[index]
-        texts = [*map(str.removeprefix, samples, self.before)]
-        joined = "".join(texts)
-        # A line that begins in another way is left as it is, and so it all is too long.
-        if len(joined) + self.length != sum(map(len, samples)):
-            return None
-        if " " in joined or len(joined) + self.longest > MAX_LINE:
-            return None
-        return _numbers(texts, joined)
-
-
-def _frame(series: tuple[str, ...], names: frozenset[str]) -> _Frame | None:
-    """Of lines without their values; None when that is not all that is to be said of them."""
-    if (series, names) not in _layouts:
-        layout = _layout(series, names)
-        before = tuple(f"{text} " for text in series if not text.startswith("#"))
-        frame = None
-        if layout is not None:
-            types = [(at, text) for at, text in enumerate(series) if text.startswith("#")]
-            lengths = [*map(len, before)]
-            frame = _Frame(layout, tuple(types), before, sum(lengths), max(lengths, default=0))
-        _layouts.put((series, names), frame, 2 * sum(map(len, series)))
-    return _layouts.get((series, names))
-
-
-def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
+def _numbers(texts: Sequence[str]) -> list[float] | None:
     """Values, finite or NaN; None when one is something else."""
-    if "_" in joined:
+    if "_" in "".join(texts):
         return None
     try:
         values = [*map(float, texts)]
@@ -262,9 +206,6 @@ def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
     return layout_of(samples, types)
 
 
-_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(
-    _MOST_LAYOUTS, _MOST_CHARACTERS
-)
-_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(
+_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], Layout | None]] = Newest(
     _MOST_LAYOUTS, _MOST_CHARACTERS
 )

@@ -5,7 +5,7 @@ scrapes of one layout.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,6 +86,43 @@ def by_label(layout: Layout, source: Source, name: str) -> dict[str | None, Sum]
     return {
         value: Sum(source.family, source.scale, tuple(indices)) for value, indices in groups.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Where the buckets of a histogram are in expositions of one layout.
+
+    Attributes:
+        bounds: Ascending, as exposed.
+        columns: Indices of the buckets of each label set, by bound.
+    """
+
+    bounds: tuple[float, ...]
+    columns: tuple[tuple[int, ...], ...]
+
+    def counts(self, values: Sequence[float]) -> list[list[float]]:
+        """Cumulative counts of each label set."""
+        return [[values[index] for index in column] for column in self.columns]
+
+
+def buckets(layout: Layout, source: Source) -> Buckets | None:
+    """Find a histogram's buckets; None unless all its label sets have the same ones."""
+    columns: dict[Hashable, dict[float, int]] = {}
+    for labels, index in layout.of(source, "_bucket"):
+        if labels.bound is not None:
+            columns.setdefault(labels.others, {})[labels.bound] = index
+    grids = {tuple(sorted(column)) for column in columns.values()}
+    if len(grids) != 1:
+        return None
+    (bounds,) = grids
+    return Buckets(
+        bounds, tuple(tuple(column[bound] for bound in bounds) for column in columns.values())
+    )
+
+
+def added(columns: Sequence[list[float]]) -> list[float]:
+    """Counts of several label sets, bucket by bucket."""
+    return columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
 
 
 @dataclass(frozen=True, slots=True)

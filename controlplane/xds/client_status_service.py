@@ -6,6 +6,7 @@ from typing import Final
 
 import grpc
 
+from controlplane.identity import Identity
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.client_status import (
@@ -14,7 +15,7 @@ from controlplane.xds.client_status import (
     decode_status_request,
     encode_config,
 )
-from controlplane.xds.connection import Context, soon
+from controlplane.xds.connection import Context, Methods, soon
 from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 
@@ -30,6 +31,8 @@ AT_ONCE: Final = 4
 
 class ClientStatusService:
     """Answers requests about the clients that are connected."""
+
+    name = SERVICE
 
     def __init__(
         self,
@@ -52,44 +55,32 @@ class ClientStatusService:
         self._authenticator = authenticator
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its two methods, for a gRPC server."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+    def methods(self) -> Methods:
+        """Its two methods."""
+        return {
             "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
             "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
-        identity = None
-        try:
-            identity = self._authenticator.identify(context)
-            only = identity.node if identity else None
-            return await self._answer(decode_status_request(request), only)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
+        async with self._authenticator.call(context, needs_config=False) as identity:
+            return await self._answer(request, identity)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        async for request in self._soon(requests, context):
-            async with self._turns:
-                answer = await self._fetch(request, context)
-                try:
-                    async with asyncio.timeout(self._write_timeout):
-                        await context.write(answer)
-                except TimeoutError:
-                    reason = f"the client read nothing for {self._write_timeout:g} s"
-                else:
-                    continue
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
-
-    async def _soon(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
+        async with self._authenticator.call(context, needs_config=False):
             async for request in soon(requests):
-                yield request
-        except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+                async with self._turns:
+                    # The certificate of its client may have expired since the request before.
+                    answer = await self._answer(request, self._authenticator.identify(context))
+                    try:
+                        async with asyncio.timeout(self._write_timeout):
+                            await context.write(answer)
+                    except TimeoutError:
+                        reason = f"the client read nothing for {self._write_timeout:g} s"
+                        raise ProtocolError("DEADLINE_EXCEEDED", reason) from None
 
-    async def _answer(self, request: StatusRequest, only: str | None) -> bytes:
+    async def _answer(self, data: bytes, identity: Identity | None) -> bytes:
+        request, only = decode_status_request(data), identity.node if identity else None
         catalog, parts, size = self._newest(), [], 0
         for node, streams in self._nodes(request):
             if only not in (None, node.id):

@@ -118,6 +118,7 @@ async def read(data: bytes, decode: Callable[[bytes], T]) -> T:
 _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Methods: TypeAlias = "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
 
 
 class Connection:
