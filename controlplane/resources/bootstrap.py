@@ -80,7 +80,7 @@ def bootstrap(
         secrets: Where its certificates come from; None: it has none.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
-        log: How it writes a line for each request to its standard output; None: it writes none.
+        log: Format of its log of requests on standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
         tls: How it connects to the control plane; None: in plain text.
@@ -152,13 +152,8 @@ def grpc_bootstrap(
 ) -> dict[str, Any]:
     """The bootstrap of a gRPC client without a proxy, to be written as JSON.
 
-    Args:
-        node_id: Names this client, uniquely.
-        xds: Where the control plane serves xDS.
-        pools: The pools that it may ask for; none means all.
-        locality: Where it runs.
-        tls: How it connects to the control plane, which must have the name in `xds`; None: in
-            plain text.
+    Without pools it may ask for all. With TLS the control plane's certificate must be for the name
+    in `xds`.
     """
     credentials: dict[str, Any] = {"type": "insecure"}
     if tls is not None:

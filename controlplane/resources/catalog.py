@@ -248,14 +248,14 @@ def build(
     """Build the catalog of a fleet, encoding only what has changed.
 
     Args:
-        fleet: Who exists.
+        fleet: All pools.
         portions: How much each replica gets.
-        previous: The catalog before; what it was built from tells what has changed.
+        previous: The catalog before.
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
-        parting: How requests are parted into classes, by pool; those that are left out are not.
-        spreads: Where the Envoys of each zone send requests, by pool; in those that are left out
-            distance alone says it, if it matters.
+        parting: How requests are parted into classes, by pool, where they are.
+        spreads: Where the Envoys of each zone send requests, by pool; elsewhere distance alone
+            says it, if it matters.
 
     Returns:
         `previous` itself where nothing has changed.

@@ -100,14 +100,14 @@ def class_of(cluster: str) -> str:
 def portions_in(
     own: Mapping[str, Portion], base: Mapping[str, Portion]
 ) -> tuple[Mapping[str, Portion], frozenset[str]]:
-    """What every replica gets in the cluster of a class.
+    """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
     Args:
         own: What the class's own replicas get, by id.
         base: What every replica that Envoy may know gets in the pool, by id.
 
     Returns:
-        By id, in the tiers of `base`; and the ids of those that are used first.
+        By id; and the ids of those that are used first.
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {

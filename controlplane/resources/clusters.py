@@ -40,15 +40,11 @@ do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.j
 
 
 def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
-    """Encode a pool's ``Cluster``.
+    """Encode a pool's ``Cluster``, or another one of the same replicas with a name of its own.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
-    anew by every Envoy, so registering a replica must not change it.
-
-    Args:
-        pool: The pool.
-        name: Where it is not the pool's own: another cluster of the same replicas.
-        trust: Of an Envoy that has certificates, where the pool has a mesh.
+    anew by every Envoy, so registering a replica must not change it. `trust` is of an Envoy that
+    has certificates, where the pool has a mesh.
     """
     message = _cluster(pool, name or pool.name, trust)
     if trust is not None:
@@ -62,11 +58,6 @@ def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     It has the same endpoints, and each of its requests a connection of its own: a replica may just
     have closed those that are open. A replica that lost all of its requests has fewer than any
     other, so a least-request policy would choose it again: each takes its turn instead.
-
-    Args:
-        pool: The pool.
-        of: The name of the cluster.
-        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
     message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
     message.load_balancing_policy = taking_turns()
@@ -174,12 +165,7 @@ def _has_header(name: str, regex: str) -> common_matcher_v3.MatchPredicate:
 
 
 def health_check(settings: PoolSettings, seconds: float | None = None) -> core_v3.HealthCheck:
-    """A pool's ``HealthCheck``.
-
-    Args:
-        settings: Of the pool.
-        seconds: Between two checks; None: as the settings say.
-    """
+    """A pool's ``HealthCheck``; `seconds` between two checks take the place of the pool's."""
     check = settings.health_check
     interval = timedelta(seconds=check.interval if seconds is None else seconds)
     message = core_v3.HealthCheck(

@@ -171,18 +171,15 @@ def assignment(
     rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
 ) -> bytes:
-    """Encode a pool's ``ClusterLoadAssignment``.
+    """Encode a pool's ``ClusterLoadAssignment``: the same bytes for the same input in any order.
 
     Args:
         name: Of the cluster.
         listed: Its members.
         rank: 0 for replicas that are used first, 1 for those that are used as far as the first are
-            not healthy, and so on; by default all are used alike.
+            not healthy, and so on; by default all are used first.
         shares: The part of the requests for each place of those that are used first; by default
             their weights say it.
-
-    Returns:
-        The encoded message, the same bytes for the same input in any order.
 
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
@@ -221,13 +218,7 @@ def _locality(members: list[Member], priority: int, weight: int) -> pb.LocalityL
 
 
 def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endpoint:
-    """Build an ``Endpoint``.
-
-    Args:
-        address: Where it is.
-        checked_as: The header ``Host`` of health checks; None for the name of its cluster.
-        id_: Of the replica.
-    """
+    """Build an ``Endpoint``; health checks name it `checked_as`, else by its cluster."""
     found = pb.Endpoint(hostname=id_)
     at = found.address.socket_address
     at.address, at.port_value = address.host, address.port

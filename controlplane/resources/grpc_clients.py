@@ -88,13 +88,7 @@ def _route(
 
 @lru_cache(maxsize=16_384)
 def grpc_cluster(name: str, policy: Policy, *, ejects: bool = True) -> Resource:
-    """The ``Cluster`` of a pool or of a class of its requests.
-
-    Args:
-        name: Of the cluster.
-        policy: Of the pool.
-        ejects: Whether a client is to leave out replicas that fail.
-    """
+    """The ``Cluster`` of a pool or class; `ejects`: clients leave out replicas that fail."""
     message = cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
@@ -153,15 +147,9 @@ def grpc_endpoints(
     shares: Mapping[Place, float],
     salt: bytes,
 ) -> Resource:
-    """The ``ClusterLoadAssignment`` of a cluster.
+    """The ``ClusterLoadAssignment`` of members that calls may go to; see `assignment`, `available`.
 
-    Args:
-        name: Of the cluster.
-        listed: Its members that calls may go to; see `available`.
-        policy: Of the pool.
-        rank: See `assignment`.
-        shares: See `assignment`.
-        salt: What else its version depends on.
+    Its version also depends on the salt.
     """
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.

@@ -69,13 +69,7 @@ class Ingress(Snapshot):
     """What such an Envoy holds."""
 
     def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
-        """Show an Envoy its part.
-
-        Args:
-            catalog: Of the fleet.
-            view: Of the Envoy: its one pool, where it listens, and where its secrets are.
-            replica: Where it hands requests on.
-        """
+        """Show an Envoy of one pool its part; it hands requests on to the replica."""
         self._catalog = catalog
         self._view = view
         self._replica = replica

@@ -189,13 +189,7 @@ _MANAGER: Final = (
 
 
 def listener(name: str, address: Address, downstream: Downstream = Downstream()) -> bytes:  # noqa: B008 - it is a value
-    """Encode a pool's ``Listener``.
-
-    Args:
-        name: Of the pool; the listener's and its route's too.
-        address: Where the Envoy is to listen.
-        downstream: How it treats those who send requests there.
-    """
+    """Encode a pool's ``Listener``; the listener and its route have the pool's name."""
     # What is the same in all listeners is encoded once: betterproto2 takes 4 ms for a whole one,
     # and a control plane has two for each of ten thousand pools.
     named = pb.HttpConnectionManager(

@@ -59,14 +59,7 @@ def mesh_metadata() -> bytes:
 
 
 def secure(cluster: cluster_v3.Cluster, pool: str, mesh: MeshSettings, trust: Trust) -> None:
-    """Make a cluster of an egress speak TLS with ingresses, and if the pool is strict with all.
-
-    Args:
-        cluster: Is changed.
-        pool: Whose ingresses they are.
-        mesh: Of the pool; its mode is not ``off``.
-        trust: Of the egress.
-    """
+    """Make an egress's cluster speak TLS with a pool's ingresses, and if it is strict with all."""
     tls = _upstream(trust, pool)
     if mesh.mode == "strict":
         cluster.transport_socket = tls
@@ -130,11 +123,9 @@ def nobody() -> http_rbac_v3.Rbac:
 
 
 def allowed(mesh: MeshSettings, domain: str) -> http_rbac_v3.RbacPerRoute:
-    """Who may use the routes of a pool; routes change without a new connection.
+    """Who may use the routes of a pool: anybody unless its mesh is strict.
 
-    Args:
-        mesh: Of the pool. Unless it is strict, that is anybody.
-        domain: The trust domain.
+    Routes change without a new connection.
     """
     if mesh.mode != "strict":
         return http_rbac_v3.RbacPerRoute()

@@ -103,10 +103,6 @@ def to_json(type_url: str, resource: Resource) -> dict[str, Any]:
     """A resource in protobuf's JSON, fields that have their default left out.
 
     It takes milliseconds for a hundred endpoints.
-
-    Args:
-        type_url: Of the resource.
-        resource: As it is sent.
     """
     packed = protobuf.Any.parse(resource.packed)
     message = _MESSAGES[type_url].parse(packed.value)

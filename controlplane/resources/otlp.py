@@ -87,11 +87,7 @@ def request_ids() -> hcm_v3.RequestIdExtension:
 
 
 def record_log(fields: Mapping[str, str]) -> accesslog_v3.AccessLog:
-    """Make a log that sends a record of every request.
-
-    Args:
-        fields: The attributes of a record by name, each with Envoy's format of its value.
-    """
+    """Make a log that sends a record of every request, with Envoy's format of each attribute."""
     attributes = [
         otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=field))
         for key, field in fields.items()

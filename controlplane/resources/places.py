@@ -46,15 +46,10 @@ class Order(NamedTuple):
 def order(
     here: Place, groups: Collection[tuple[Place, bool, bool]], shares_by_zone: Shares
 ) -> Order:
-    """Order replicas as an Envoy uses them.
+    """Order replicas as an Envoy that runs `here` uses them; for groups see `Order.ranks`.
 
     First come the zones that get a part of the requests, then the class's other replicas by
     distance, and then those of other classes.
-
-    Args:
-        here: Where the Envoy runs.
-        groups: Of the replicas; see `Order.ranks`.
-        shares_by_zone: Where the Envoys of each zone send requests of the class.
     """
     able = {place for place, is_own, serves in groups if is_own and serves}
     shares = {place: part for place, part in shares_by_zone.get(here, {}).items() if place in able}

@@ -71,8 +71,7 @@ def ring_hash(
 ) -> ring_hash_v3.RingHash:
     """The policy by which what has the same hash goes to the same replica.
 
-    Args:
-        weighted: Has localities get as much as their weights say; gRPC always does.
+    `weighted` has localities get as much as their weights say; gRPC always does.
     """
     return ring_hash_v3.RingHash(
         # What Envoy does by default, and the only one that gRPC takes.

@@ -98,12 +98,7 @@ class PoolResources:
         return next((each for each in self.resources.get(type_url, ()) if each.name == name), None)
 
     def cluster(self, name: str, trust: Trust | None) -> Resource | None:
-        """A cluster as an Envoy gets it that has certificates; None: it has none.
-
-        Args:
-            name: Of the cluster.
-            trust: Of the Envoy.
-        """
+        """A cluster as Envoys with these certificates, or with none, get it."""
         if trust is None or self.pool.settings.mesh.mode == "off":
             return self.get(CLUSTER, name)
         if trust not in self._secured:
@@ -169,11 +164,7 @@ class PoolResources:
     ) -> Resource | None:
         """A resource for a gRPC client that runs here; None when there is none.
 
-        Args:
-            type_url: Of the resource.
-            name: Of the resource.
-            here: Where the client runs.
-            ejects: Whether it is to leave out replicas that fail.
+        `ejects`: the client leaves out replicas that fail.
         """
         if type_url == LISTENER:
             return grpc_listener(Routed.to(self.pool, self.parting))
@@ -223,7 +214,7 @@ def pool_resources(
 
     Args:
         pool: The pool.
-        portions: By replica id; Envoy is not told of replicas without one.
+        portions: By replica id; Envoy does not learn of replicas without one.
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.

@@ -124,10 +124,8 @@ class Snapshot(ABC):
     def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
         """Whether a client that has something from an earlier stream is to keep it as it is.
 
-        Args:
-            type_url: The type.
-            name: Of the resource; ``*`` for all that the client has of this type.
-            version: That the client has; None where that is not known.
+        The name ``*`` stands for all that the client has of this type. The version that it has is
+        None where it is not known.
         """
         return False
 

@@ -94,11 +94,7 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
 def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list[route_v3.Route]:
     """The routes of the requests that match: of each class, and then of all others.
 
-    Args:
-        to: The pool.
-        match: Of all of them.
-        below: A path that stands before those that the pool knows, as in ``/minilm``; it is taken
-            away.
+    `below`: a path, as in ``/minilm``, that stands before the pool's own and is taken away.
     """
     routes = []
     for name, of_class in to.classes:
@@ -130,13 +126,7 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
 
 
 def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -> route_v3.Route:
-    """What is done with the requests that match.
-
-    Args:
-        to: The pool.
-        match: Of the requests.
-        prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
-    """
+    """What is done with the requests that match; the prefix that matched may be rewritten."""
     return route_v3.Route(
         # The limiter of retries goes by it.
         name=to.cluster,
@@ -189,11 +179,7 @@ _NO_POOL: Final = f"no such pool: put its name first in the path, or in the head
 
 @lru_cache(maxsize=256)
 def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
-    """The ``RouteConfiguration`` of a gateway.
-
-    Args:
-        pools: In the order of their names.
-    """
+    """The ``RouteConfiguration`` of a gateway for pools in the order of their names."""
     return Resource.of(ROUTE, GATEWAY, bytes(configuration(GATEWAY, _routes(pools))))
 
 

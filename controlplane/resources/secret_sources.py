@@ -224,11 +224,7 @@ SPIRE: Final = SecretSource(spire=True)
 
 
 def secret_source(data: object, key: str) -> SecretSource | None:
-    """Read where an Envoy's secrets come from; None where it has none.
-
-    Args:
-        data: From the metadata of a node.
-        key: Its name, for errors.
+    """Read where an Envoy's secrets come from; None where it has none. `key` is for errors.
 
     Raises:
         ValueError: With one sentence, when it cannot be understood.

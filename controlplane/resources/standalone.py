@@ -69,10 +69,9 @@ def gateway_parts(catalog: Catalog) -> tuple[Part, ...]:
 
 
 def standalone(parts: Iterable[Part]) -> bytes:
-    """An encoded bootstrap with these resources, without control plane and admin interface.
+    """An encoded bootstrap with these parts, without control plane and admin interface.
 
-    Args:
-        parts: Each after those that it refers to.
+    Each part comes after those that it refers to.
     """
     clusters, listeners = [], {}
     for part in parts:

@@ -43,13 +43,7 @@ class Terminated(NamedTuple):
 
 
 def terminated(owner: str, count: int, *, asks_clients: bool) -> Terminated:
-    """The secrets of a listener.
-
-    Args:
-        owner: Of its secrets: a pool, or a gateway.
-        count: Of its certificates.
-        asks_clients: Whether clients must present one.
-    """
+    """The secrets of a listener of a pool or a gateway with so many certificates."""
     names = tuple(_numbered(owner, number) for number in range(count))
     return Terminated(names, owner + CLIENTS if asks_clients else None)
 
@@ -139,13 +133,7 @@ def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
 
 
 def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.TransportSocket:
-    """What a cluster speaks TLS by.
-
-    Args:
-        pool: Its pool.
-        protocol: That requests are sent in.
-        tls: As the pool says.
-    """
+    """What a pool's cluster speaks TLS by, for requests in this protocol."""
     common = _common(("h2",) if protocol == "http2" else ("http/1.1",))
     common.validation_context_sds_secret_config = _sent(pool + REPLICAS)
     return transport_socket(

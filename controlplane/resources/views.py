@@ -93,13 +93,7 @@ class View:
         is_grpc: bool = False,
         ejects: bool = True,
     ) -> "View":
-        """Read the metadata of a node.
-
-        Args:
-            metadata: A node's ``metadata`` struct as plain data.
-            place: The node's locality.
-            is_grpc: Whether the node is a gRPC client.
-            ejects: Whether it is to leave out replicas that fail, if it is.
+        """Read the metadata of a node in this place; for a gRPC client see `View.ejects`.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -153,13 +147,7 @@ class View:
     def downstream(
         self, upload: float, tls: Terminated | None, otlp: OtlpSettings | None
     ) -> Downstream:
-        """How one of its listeners treats clients.
-
-        Args:
-            upload: Seconds for a request to arrive whole.
-            tls: None: in plain text.
-            otlp: Where it sends spans and records of requests; None: nowhere.
-        """
+        """How one of its listeners treats clients; `upload`: seconds for a whole request."""
         gateway = self.gateway is not None
         told = (self.access_log, self.log, self.trusted_proxies)
         return Downstream(*told, gateway, upload, tls, otlp)

@@ -129,15 +129,10 @@ class Timed:
     """
 
     def __init__(self) -> None:
-        """Begin without a reading."""
         self._begun: deque[bytes] = deque(maxlen=_WAITING)
 
     def of(self, totals: BatchTotals) -> BatchTotals:
-        """Return the totals of what has been timed; the same where texts in batches are unknown.
-
-        Args:
-            totals: At a newer reading of the same process.
-        """
+        """Return the totals of what has been timed; the same where texts in batches are unknown."""
         begun, texts = self._begun, totals.texts
         if math.isnan(totals.begun) or math.isnan(texts):
             return totals
@@ -162,10 +157,7 @@ def _known(value: float) -> float | None:
 def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
     """Say why what was computed in so many seconds cannot be true; None where it can.
 
-    Args:
-        done: In a window.
-        seconds: That it spans.
-        settled: Whether it is so long that few batches of it began before.
+    `settled`: the seconds are so many that few of the batches began before them.
     """
     if done.tokens is not None and done.tokens < done.count:
         return f"{done.count:g} batches of {done.tokens:g} tokens"
@@ -302,13 +294,7 @@ def batch_sums(layout: Layout, families: BatchFamilies | None) -> BatchSums | No
 
 
 def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
-    """Where a histogram is; None where its label sets are not of the same buckets up to +Inf.
-
-    Args:
-        layout: Of the exposition.
-        source: Of the histogram.
-        empty: Batches of so many tokens or texts are none.
-    """
+    """Find a histogram; batches of up to `empty` tokens or texts are none."""
     found = buckets(layout, source)
     if found is None or found.bounds[-1] != math.inf:
         return None

@@ -72,9 +72,9 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     """Pick the wanted samples out of a text.
 
     Args:
-        text: The whole of the answer.
-        names: Of samples, with their suffixes.
-        typed: Families of which the declared type is wanted as well.
+        text: All of the answer.
+        names: Of the wanted samples, with their suffixes.
+        typed: Families whose declared type is wanted as well.
 
     Raises:
         ExpositionError: When the text is no exposition, is cut short, or is over a limit.

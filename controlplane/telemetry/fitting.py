@@ -38,14 +38,10 @@ class Fit:
 
 
 def fits(texts: Sequence[tuple[str, float]], profiles: Iterable[Profile]) -> tuple[Fit, ...]:
-    """Try profiles on an exposition.
-
-    Args:
-        texts: What was scraped from one address, and when; the oldest first, at least one.
-        profiles: To try.
+    """Try profiles on scraped texts, each with its time, the oldest first.
 
     Returns:
-        Those of which anything is there, the best first: one that fits, and reads most of what it
+        The profiles that find anything, the best first: one that fits, and reads most of what it
         looks for.
     """
     tried = (_fit(texts, profile) for profile in profiles)

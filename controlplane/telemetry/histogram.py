@@ -159,9 +159,9 @@ def quantile(
         counts: Cumulative, of the same length.
 
     Returns:
-        The value and how far to trust it. In the first bucket of durations nothing is known but
-        its upper bound; in the last it is only a lower limit, and there is none where that is the
-        only bucket. None when nothing was counted.
+        The value and how far to trust it; None when nothing was counted. In the first bucket only
+        its upper bound is known. In the last the value is a lower limit, or None where that bucket
+        is the only one.
     """
     if not counts or counts[-1] <= 0:
         return None

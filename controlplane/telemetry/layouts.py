@@ -17,12 +17,7 @@ class Newest(Generic[K, V]):
     """What was used last, as far as there is room for it."""
 
     def __init__(self, most: int, room: int) -> None:
-        """Begin with nothing.
-
-        Args:
-            most: Entries that are kept.
-            room: What their sizes may come to altogether.
-        """
+        """Hold at most `most` entries, whose sizes add up to at most `room`."""
         self._most, self._room = most, room
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._size = 0
@@ -148,12 +143,7 @@ def take_type(line: str, types: dict[str, str]) -> None:
 
 
 def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]] | None:
-    """Read only the values where everything else has been seen; None where that will not do.
-
-    Args:
-        lines: Those that begin like wanted ones.
-        names: Of wanted samples.
-    """
+    """Read only the values of lines whose layout was seen; None where that is not enough."""
     if not lines or max(map(len, lines)) > MAX_LINE:
         return None
     series, texts = [], []

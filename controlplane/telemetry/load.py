@@ -50,12 +50,7 @@ ENDPOINTS: Final = 5000.0
 
 
 def report_interval(envoys: int, endpoints: int) -> float:
-    """Seconds between two reports of each Envoy.
-
-    Args:
-        envoys: That report.
-        endpoints: That each of them has something to say about.
-    """
+    """Seconds between two reports of each Envoy that has so many endpoints to report of."""
     return max(INTERVAL, envoys / REPORTS, envoys * endpoints / ENDPOINTS)
 
 
@@ -98,12 +93,7 @@ class Load(NamedTuple):
     is_own: bool = True
 
     def plus(self, other: "Load", class_name: str) -> "Load":
-        """The same with what came to the endpoint by way of another cluster.
-
-        Args:
-            other: What came that way.
-            class_name: Of its class; empty for that of all requests that belong to no other.
-        """
+        """Add what came through the cluster of a class; the default class has no name."""
         classes = self.classes
         if class_name:
             known = classes.get(class_name, Load(0, 0, 0))
@@ -222,9 +212,9 @@ class LoadReports:
         """Take in a report, and yield after each endpoint: there may be very many.
 
         Args:
-            reporter: Which Envoy's; the same in each of its reports.
-            loads: What it says. An endpoint that is left out has had no request.
-            seconds: That it covers.
+            reporter: The same object in each report of one Envoy.
+            loads: An endpoint that is left out has had no request.
+            seconds: That the report covers.
             now: Seconds of a monotonic clock.
 
         Returns:

@@ -91,7 +91,6 @@ class Processes:
     """Those that have answered at one address."""
 
     def __init__(self) -> None:
-        """Begin without any."""
         self._now: _Process | None = None
         self._others: list[_Process] = []
         self._are_several = False

@@ -248,13 +248,11 @@ class Profile:
         return replace(narrowed, queue=narrowed.queue.narrowed(labels) if narrowed.queue else None)
 
     def without(self, steps: frozenset[str], strangers: frozenset[str]) -> "Profile":
-        """The profile that does not count the steps of a request as requests of clients.
-
-        What waits for a step waits all the same.
+        """Leave the steps of a request out of the requests of clients; a step's queue still counts.
 
         Args:
             steps: Values of the model label.
-            strangers: Those that belong to no request of the model that is counted.
+            strangers: Steps that belong to no request of the model that is counted.
         """
         name, queue = self.model_label, self.queue
         if queue is not None:

@@ -66,12 +66,7 @@ class Reading:
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
-    """Read a scraped text.
-
-    Args:
-        text: The body of the answer, decoded.
-        profile: Of the pool.
-        at: When it was scraped, seconds of a monotonic clock.
+    """Read a text that was scraped `at` so many seconds of a monotonic clock.
 
     Raises:
         ExpositionError: Whatever is wrong with the text; no other error escapes.

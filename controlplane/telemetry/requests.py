@@ -39,12 +39,7 @@ class Answers:
     _counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
     def add(self, samples: Iterable[Sample], objective: float | None) -> None:
-        """Count more requests.
-
-        Args:
-            samples: Of the class.
-            objective: Seconds that one may take; None: nothing is promised.
-        """
+        """Count requests of the class; `objective`: the seconds that one may take."""
         for sample in samples:
             if sample.status == TOO_MANY_REQUESTS or sample.status >= 500:
                 # An error is fast or slow for its own reasons, and counts against another promise.
@@ -83,7 +78,6 @@ class Arrivals:
     """
 
     def __init__(self) -> None:
-        """Begin without any Envoy."""
         self._places: dict[Hashable, Hashable] = {}
         self._counts: dict[str, dict[tuple[str, Hashable], float]] = {}
 

@@ -122,7 +122,6 @@ class Sizes:
     __slots__ = ("_at", "_bytes", "_requests")
 
     def __init__(self) -> None:
-        """Begin without a request."""
         self._at = -math.inf
         self._requests: Bins = np.zeros(_BINS)
         self._bytes: Bins = np.zeros(_BINS)
@@ -135,12 +134,7 @@ class Sizes:
         return other
 
     def add(self, sizes: Sequence[int], now: float) -> None:
-        """Take in requests.
-
-        Args:
-            sizes: Bytes of the body of each; one without a body is no request for an embedding.
-            now: The time, seconds of a monotonic clock.
-        """
+        """Take in the bytes of request bodies; without a body it is no request for an embedding."""
         found = np.array([min(size, LARGEST) for size in sizes if size > 0], dtype=np.int64)
         if not found.size:
             return
@@ -176,11 +170,7 @@ class Sizes:
         return self._split(_BINS, LARGEST).below
 
     def quantile(self, q: float) -> float:
-        """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any.
-
-        Args:
-            q: The part, 0 to 1.
-        """
+        """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any."""
         total = self.samples
         if not total:
             return math.nan
@@ -268,7 +258,6 @@ class RequestSizes:
     __slots__ = ("all", "by_class", "by_place")
 
     def __init__(self) -> None:
-        """Begin without a request."""
         self.all = Sizes()
         self.by_class: dict[str, Sizes] = {}
         self.by_place: dict[Hashable, Sizes] = {}

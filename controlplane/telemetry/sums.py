@@ -29,11 +29,7 @@ class Sum:
     indices: tuple[int, ...]
 
     def of(self, values: Sequence[float], blank: float = math.inf) -> float | None:
-        """The sum in our units; None when there is nothing but NaN and blank values.
-
-        Args:
-            values: Of an exposition.
-            blank: Values from here on say that nothing is known.
+        """Add up, in our units; None when all values are NaN or at least `blank`.
 
         Raises:
             ExpositionError: When a value is negative, or the sum too large for a number.

@@ -51,7 +51,6 @@ class Points:
     )
 
     def __init__(self) -> None:
-        """Begin without a reading."""
         self.at = array("d")
         self.counted = array("d")
         self.totals = array("d")
@@ -101,16 +100,7 @@ class Points:
         tokens: float | None,
         batches: BatchTotals | None = None,
     ) -> None:
-        """Take in a newer reading.
-
-        Args:
-            at: Its time.
-            counts: Of each bucket; None: as before.
-            total: Of all durations, in seconds.
-            errors: Requests that failed.
-            tokens: That were computed; None where it does not say.
-            batches: The same.
-        """
+        """Take in a newer reading; None: as before, or not exposed."""
         before = self._counts[-1] if self._counts else _NOTHING
         packed_counts = before if counts is None else _packed(counts)
         counted = packed_counts[-1] if packed_counts else 0.0
@@ -274,11 +264,7 @@ class History:
     """
 
     def __init__(self, generation: int = 0) -> None:
-        """Begin without a reading.
-
-        Args:
-            generation: How many restarts were seen before.
-        """
+        """Begin without a reading, after so many restarts."""
         self.generation = generation
         self._points = Points()
         self._timed = Timed()

@@ -37,7 +37,6 @@ class ReloadableCredentials:
     """What gRPC serves with; a change takes effect with the next connection, and ends none."""
 
     def __init__(self, credentials: Credentials) -> None:
-        """Begin with these, which were checked."""
         self._newest = self._given = credentials
 
     def accept(self, credentials: Credentials) -> None:

@@ -108,13 +108,7 @@ class ResourceStatus:
 def statuses(
     subscription: Subscription, snapshot: Snapshot, error: str
 ) -> Iterator[ResourceStatus]:
-    """Every resource of a type that a client wants, by name.
-
-    Args:
-        subscription: Its.
-        snapshot: What it should hold.
-        error: Its words when it last rejected something of the type.
-    """
+    """Every resource of a type that a client wants, by name; `error`: of its last rejection."""
     url, held = subscription.type_url, subscription.holdings.versions
     wanted = subscription.wanted_names.given(snapshot.names(url))
     under_way = subscription.outstanding.contents if subscription.outstanding else {}

@@ -41,13 +41,10 @@ class ClientStatusService:
         write_timeout: float,
         authenticator: Authenticator,
     ) -> None:
-        """Prepare to answer.
+        """Prepare to answer about streams, the oldest first.
 
-        Args:
-            streams: The open ones, the oldest first.
-            newest: What clients should hold; None as long as nothing is loaded.
-            write_timeout: Seconds after which a stream is cut on which nobody reads.
-            authenticator: Says who asks; one that it identifies is shown nobody but itself.
+        A client that the authenticator identifies is shown nobody but itself. A stream on which
+        nobody reads is cut after `write_timeout` seconds.
         """
         self._streams = streams
         self._newest = newest

@@ -20,12 +20,9 @@ class StartupThrottle:
     """Admits streams in the order in which they come."""
 
     def __init__(self, places: int, seconds: float) -> None:
-        """Open it.
+        """Admit so many streams at a time, each for so many seconds at most.
 
-        Args:
-            places: Streams that may catch up at a time.
-            seconds: After which a stream gives its place up even if it has not caught up: a client
-                that acknowledges nothing must not keep others out.
+        A client that acknowledges nothing must not keep others out.
         """
         self._places = asyncio.Semaphore(places)
         self._seconds = seconds
@@ -66,14 +63,10 @@ class Silent:
     """Streams that have said nothing yet, by the address that they come from."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._counts: Counter[str] = Counter()
 
     def enter(self, peer: str) -> Callable[[], None] | None:
-        """Take a place for a stream.
-
-        Args:
-            peer: As gRPC names it, with a port.
+        """Take a place for a stream of a peer, which gRPC names with a port.
 
         Returns:
             What gives the place back, which may be called more than once; None: there is none.
@@ -221,13 +214,7 @@ class Connection:
     async def write(
         self, context: Context, newest: Callable[[], Catalog], throttle: StartupThrottle
     ) -> None:
-        """Send what is due whenever woken, until the stream is to end.
-
-        Args:
-            context: Of the stream.
-            newest: The newest catalog.
-            throttle: To pass before the first response.
-        """
+        """Pass the throttle, then send what is due whenever woken, until the end."""
         self._writer = asyncio.current_task()
         try:
             await self._until_woken()

@@ -87,12 +87,7 @@ class Holdings:
     __slots__ = ("_total", "good", "versions")
 
     def __init__(self, versions: Mapping[str, str], *, keep: bool) -> None:
-        """Begin with what the client says that it holds.
-
-        Args:
-            versions: By name.
-            keep: Whether the resources are kept too, so that they can be sent again.
-        """
+        """Begin with what the client says it holds; `keep` resources to send them again."""
         self.versions: dict[str, str | None] = {n: v or None for n, v in versions.items()}
         self.good: dict[str, Resource] | None = {} if keep else None
         self._total = sum(mark(name, version) for name, version in versions.items() if version)

@@ -121,15 +121,7 @@ def encode_delta(
     nonce: str = "",
     removed: Iterable[str] = (),
 ) -> bytes:
-    """Encode a ``DeltaDiscoveryResponse``.
-
-    Args:
-        version: The ``system_version_info``, which clients show and do not act on.
-        resources: New and changed ones.
-        type_url: Of all the resources.
-        nonce: By which the client will acknowledge it; see `with_nonce`.
-        removed: Names that do not exist (any more).
-    """
+    """Encode a ``DeltaDiscoveryResponse``; clients show the version, and do not act on it."""
     return pb.DeltaDiscoveryResponse(
         system_version_info=version,
         resources=[resource.framed for resource in resources],
@@ -142,14 +134,7 @@ def encode_delta(
 def encode_sotw(
     *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
 ) -> bytes:
-    """Encode a ``DiscoveryResponse``.
-
-    Args:
-        version: The ``version_info``, which clients repeat in their next requests.
-        resources: All of them, or those that have changed: see `controlplane.xds.protocol`.
-        type_url: Of all the resources.
-        nonce: By which the client will acknowledge it; see `with_nonce`.
-    """
+    """Encode a ``DiscoveryResponse``; clients repeat the version in their next requests."""
     return pb.DiscoveryResponse(
         version_info=version,
         resources=[resource.packed for resource in resources],

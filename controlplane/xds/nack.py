@@ -43,15 +43,9 @@ def is_cut(message: str) -> bool:
 
 
 def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
-    """Find the resources that a client names as bad, so that the others count as accepted.
+    """Find the resources of a response that a client's message names as bad.
 
-    Args:
-        type_url: Of the resources.
-        message: The client's error message.
-        names: Of the resources that were in the response.
-
-    Returns:
-        The bad ones; an empty set where the message does not tell.
+    All others count as accepted. Nothing is found where the message does not tell.
     """
     begins, between = _REPORTS.get(type_url, ("", ""))
     if not begins or not message.startswith(begins):
@@ -87,13 +81,7 @@ class AddressConflicts:
         return AddressConflicts(self.leaving.copy(), self.tried.copy(), self.has_moved)
 
     def rejected(self, type_url: str, message: str, rejected: Mapping[str, Resource]) -> None:
-        """Note what a client rejected.
-
-        Args:
-            type_url: Of the resources.
-            message: The client's error message.
-            rejected: By name.
-        """
+        """Note what a client rejected, by name, and with which message."""
         if type_url != LISTENER:
             return
         for name, resource in rejected.items():
@@ -211,14 +199,10 @@ class Nacks:
         )
 
     def reject(self, message: str, sent: Mapping[str, Resource]) -> Verdict:
-        """Take note of a NACK.
+        """Take note of a NACK of what was new in a response; removals are never rejected.
 
         Where its message does not tell what is bad, each resource is sent once more, alone: one
         bad assignment would otherwise keep the good ones out until they change.
-
-        Args:
-            message: The client's error message.
-            sent: What was news in the response, by name. Removals are never rejected.
         """
         named = named_as_bad(self.type_url, message, sent.keys() | self.repeated.keys())
         names_all = bool(named) and not is_cut(message)

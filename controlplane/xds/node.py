@@ -134,9 +134,7 @@ def _value(value: struct_pb2.Value) -> Any:
 def admit(node: Node | None, identity: Identity | None = None) -> tuple[Node, View]:
     """Take a stream's first request by the node that it names.
 
-    Args:
-        node: As the request names it.
-        identity: What the client has proven; None without TLS, where a claim is all there is.
+    Without TLS there is no identity, and the claim is believed.
 
     Raises:
         ProtocolError: When there is no node, none that can be served or safely shown, or not the

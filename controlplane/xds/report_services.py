@@ -198,12 +198,7 @@ class Allowance:
     """How many entries may be looked at: so many a second, and no more than that at once."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
-        """Begin with the allowance of a second.
-
-        Args:
-            rate: A second.
-            clock: Seconds that never go back.
-        """
+        """Begin with the allowance of a second."""
         self._rate, self._clock = rate, clock
         self._left, self._at = rate, clock()
 

@@ -72,11 +72,7 @@ class LoadStats:
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
-    """Decode a ``LoadStatsRequest``.
-
-    Args:
-        data: The message.
-        first: Whether its node matters. Envoy repeats it, 60 kB long, in every report.
+    """Decode a ``LoadStatsRequest``; the node only of the first: Envoy repeats its 60 kB in each.
 
     Raises:
         ProtocolError: When the bytes are none, or what they say cannot be.
@@ -126,11 +122,7 @@ def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:
 
 
 def encode_load_stats_response(interval: float) -> bytes:
-    """Encode the ``LoadStatsResponse`` that asks for reports of every endpoint of every cluster.
-
-    Args:
-        interval: Seconds between two reports.
-    """
+    """Encode the ``LoadStatsResponse`` that asks for all endpoints every `interval` seconds."""
     seconds, nanos = divmod(round(interval * 1e9), 1_000_000_000)
     return pb.LoadStatsResponse(
         load_reporting_interval=Duration(seconds=seconds, nanos=nanos),
@@ -157,11 +149,8 @@ class AccessLogs:
 def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
     """Decode a ``StreamAccessLogsMessage``.
 
-    Args:
-        data: The message.
-        first: Whether its node matters; Envoy sends it once in a stream.
-        most: Entries to look at; those that come after them are not parsed. Envoys see more
-            requests than a control plane could look at.
+    Only the first has the node. Of its entries `most` are parsed: Envoys see more requests than a
+    control plane could look at.
 
     Raises:
         ProtocolError: When the bytes that were looked at are no such message.

@@ -154,18 +154,18 @@ class XdsServer:
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
-            observe: Told of everything that happens.
-            loads: Takes the load reports of Envoys; None: they are not asked for any.
-            samples: Takes what Envoys tell of some requests; None: it is not served to them.
+            observe: Takes everything that happens.
+            loads: Takes load reports; None: Envoys are not asked for any.
+            samples: Takes samples of requests; None: the service does not exist.
             health: Takes what Envoys see of replicas; None: they are not asked for any.
-            scaling: Answers KEDA how many replicas pools should have; None: it is not served.
-            pushes: Told how far each catalog got.
-            guests: Told who is connected; says who is not served.
+            scaling: Answers KEDA; None: the service does not exist.
+            pushes: Follows how far each catalog got.
+            guests: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
-            first_request: Seconds after which a stream is ended on which no request has come.
+            first_request: Seconds after which a stream without a request ends.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
@@ -326,12 +326,7 @@ class XdsServer:
         return sum(connection.is_waiting for connection in self._connections)
 
     async def _wake(self, count: int, offer: Offer | None) -> None:
-        """Offer each new catalog to those whom it concerns.
-
-        Args:
-            count: How many were offered before.
-            offer: The last of them.
-        """
+        """Offer each catalog that is newer than this one to the connections that it concerns."""
         seen = offer.catalog.revision if offer else None
         while True:
             count = await self._offered.newer_than(count)

@@ -73,11 +73,7 @@ class Service:
     type_url: str | None
 
     def methods(self, shared_states: SharedStates) -> dict[str, Begin]:
-        """What begins a stream, by the name of the method.
-
-        Args:
-            shared_states: Of all streams of a server.
-        """
+        """What begins a stream, by the name of the method; all streams of a server share states."""
         return {
             f"Stream{self.noun}": lambda identity: Stream(
                 StateOfTheWorld(), self.type_url, shared_states, identity

@@ -53,7 +53,6 @@ class StreamState(Generic[R]):
     __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
 
     def __init__(self, protocol: TransportProtocol[R]) -> None:
-        """Begin before the first request."""
         self.protocol = protocol
         self.revision: Revision | None = None
         self.subscriptions: dict[str, Subscription] = {}
@@ -134,12 +133,7 @@ class StreamState(Generic[R]):
         return self._mine(type_url).reject(message)
 
     def next(self, snapshot: Snapshot, nonce: str) -> Answer | None:
-        """Decide what to send now, and count it as sent; None when there is nothing to send.
-
-        Args:
-            snapshot: What the client should hold.
-            nonce: By which the client would answer.
-        """
+        """Decide what to send now under this nonce, and count it as sent; None: nothing."""
         if snapshot.revision is not self.revision:
             self._mark_dirty(snapshot)
         for url in [url for url in self._active if not self.subscriptions[url].has_work]:
@@ -192,18 +186,11 @@ class StreamState(Generic[R]):
 def _choose(
     active: set[str], subscriptions: Mapping[str, Subscription], snapshot: Snapshot
 ) -> tuple[str, Pending] | None:
-    """Choose the type to send next and what of it.
+    """Choose the type to send next and what of it; None when nothing can be sent now.
 
-    Args:
-        active: The types that may have something to send. Those that have nothing, or may not be
-            sent before an answer has come, are taken out.
-        subscriptions: Of one stream, by type URL.
-        snapshot: What its client should hold.
-
-    Returns:
-        None when nothing can be sent now. Neither a type that waits for an acknowledgement nor
-        one that the client did not ask for holds up the types after it, but for two cases: see
-        `_waits_for_clusters` and `_clusters_may_go`.
+    Types that have nothing to send, or wait for an answer, are taken out of `active`. Neither a
+    type that waits for an acknowledgement nor one that the client did not ask for holds up the
+    types after it, but for two cases: see `_waits_for_clusters` and `_clusters_may_go`.
     """
     gone: tuple[str, ...] = ()
     for type_url in [*active] if len(active) < 2 else filter(active.__contains__, TYPE_URLS):

@@ -329,12 +329,7 @@ class Subscription:
         ]
 
     def sent(self, nonce: str, pending: Pending) -> None:
-        """Note that a response is under way.
-
-        Args:
-            nonce: Of the response.
-            pending: What is in it.
-        """
+        """Note that a response with this nonce is under way."""
         self.outstanding = Outstanding(nonce, pending.contents)
         self._forced -= pending.contents.keys()
         self._inherited -= {WILDCARD, *pending.contents}
