@@ -67,10 +67,9 @@ class Downstream(NamedTuple):
     """How an Envoy treats those who send it requests.
 
     Attributes:
-        access_log: The cluster of the Envoy's bootstrap that leads to the control plane, which is
-            told of some requests; None: it is told of none.
-        log: The format in which it writes a line for each request to its standard output; None:
-            it writes none.
+        access_log: The cluster, in the Envoy's bootstrap, of the control plane, which gets samples
+            of requests; None: it gets none.
+        log: Format of its log of requests on standard output; None: it writes none.
         trusted_proxies: How many proxies stand in front of it. So many addresses at the end of
             ``x-forwarded-for`` are believed.
         is_gateway: It takes requests from anybody, and not from the application beside it.

@@ -35,12 +35,7 @@ _MTLS: Final = "mtls"
 
 
 class Trust(NamedTuple):
-    """What an Envoy needs for mutual TLS.
-
-    Attributes:
-        secrets: Where its certificate and its roots come from.
-        domain: The trust domain.
-    """
+    """What an Envoy needs for mutual TLS: its secrets and the trust domain."""
 
     secrets: SecretSource
     domain: str

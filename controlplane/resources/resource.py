@@ -77,12 +77,7 @@ Changes: TypeAlias = Mapping[str, frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The age of a snapshot among those with which it can be compared.
-
-    Attributes:
-        line: The same object in all of them.
-        number: Greater in the newer one.
-    """
+    """The age of a snapshot, greater in newer ones, among those of the same line."""
 
     line: object = field(default_factory=object)
     number: int = 0

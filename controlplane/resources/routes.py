@@ -48,12 +48,7 @@ _EXPLAINED: Final = (
 class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
-    Attributes:
-        cluster: The name of its cluster, which is its own.
-        settings: Of the route.
-        hashed: What of a request is hashed; None where nothing is.
-        classes: The names of the classes of its requests that have a cluster of their own, and
-            what belongs to each, in the order in which they are matched.
+    `classes` are those with a cluster of their own, in the order in which they are matched.
     """
 
     cluster: str

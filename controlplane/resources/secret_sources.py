@@ -31,7 +31,7 @@ class NodeTls:
     Attributes:
         certificate: File with its certificate and those between it and a root, in PEM.
         key: File with its private key.
-        ca: File with the roots that lead to the control plane's certificate.
+        ca: File with the roots of the control plane's certificate.
         secrets: Folder of the two files with secrets.
         name: Of the control plane in its certificate: a host name, an IP address or a SPIFFE id.
     """
@@ -45,11 +45,7 @@ class NodeTls:
 
 @dataclass(frozen=True, slots=True)
 class SpireTls:
-    """The same where a SPIRE agent has the certificates.
-
-    Attributes:
-        name: Of the control plane in its certificate.
-    """
+    """The same where a SPIRE agent has the certificates."""
 
     name: str
 
@@ -171,13 +167,9 @@ SecretName: TypeAlias = Literal["identity", "roots"]
 
 
 class SecretSource(NamedTuple):
-    """Where an Envoy's secrets come from.
+    """Where an Envoy's secrets come from: by default the control plane.
 
-    Attributes:
-        certificate: The file, on the machine of the Envoy, that describes its certificate as an
-            SDS response; empty: the control plane sends it.
-        roots: The same of its roots.
-        spire: Whether a SPIRE agent on the machine of the Envoy sends both instead.
+    Else files on the Envoy's machine describe each as an SDS response, or a SPIRE agent sends both.
     """
 
     certificate: str = ""

@@ -42,12 +42,7 @@ class Secrets(Snapshot):
 
 
 class Beside(Snapshot):
-    """Secrets of one stream, beside those of a catalog, which name files of the Envoy's machine.
-
-    Attributes:
-        own: Of the stream; no catalog has any of their names.
-        others: Of the catalog.
-    """
+    """Secrets of one stream, beside those of a catalog, which have other names."""
 
     def __init__(self, own: Snapshot, others: Snapshot) -> None:
         self.own, self.others = own, others

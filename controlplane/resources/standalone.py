@@ -40,8 +40,6 @@ class Part:
     """One resource; as text it is what an operator knows it as.
 
     Attributes:
-        type_url: Of its type.
-        name: Of the resource.
         held: The encoded cluster or listener that a bootstrap holds it as.
         near: Where Envoys run that get these endpoints, and other ones than elsewhere.
     """

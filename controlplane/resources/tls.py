@@ -32,10 +32,8 @@ _MIN, _MAX = tls_v3.TlsParametersTlsProtocol.TLSv1_2, tls_v3.TlsParametersTlsPro
 class Terminated(NamedTuple):
     """How a listener terminates TLS, by the names of secrets.
 
-    Attributes:
-        certificates: Of which a client gets the one that is of the name that it asks for (SNI), and
-            the first where none is.
-        clients: What signs the certificates of clients; None: they need none.
+    A client gets the certificate of the name that it asks for (SNI), or the first. `clients` has
+    the authority of clients' certificates; None: they need none.
     """
 
     certificates: tuple[str, ...]

@@ -38,17 +38,16 @@ class BatchError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What was computed in some time.
+    """What was computed in some time; None for what is not exposed.
 
     Attributes:
-        count: Batches, polls of an empty queue left out.
-        tokens: Of all of them together; None where that is not exposed.
-        squares: Sum over batches of tokens²; at least tokens² / count. None as `tokens`.
-        texts: Computed; None where that is not exposed.
-        seconds: Sum over `billed` of the time that the batch took in which each was: a batch of ten
-            that lasts a second adds ten. None where that is not exposed.
-        billed: How many durations `seconds` is the sum of: texts, or requests of several texts.
-            None as `seconds`.
+        count: Batches, without polls of an empty queue.
+        tokens: Of all batches together.
+        squares: Sum over batches of tokens²; at least tokens² / count.
+        texts: Computed.
+        seconds: Sum over `billed` of the time of the batch that each was in: a batch of ten that
+            lasts a second adds ten.
+        billed: How many durations `seconds` has: texts, or requests of several texts.
     """
 
     count: float
@@ -60,18 +59,13 @@ class Batches:
 
 
 class BatchTotals(NamedTuple):
-    """The same since the process started, kept so that differences of it are right.
+    """The same since the process started, in a form whose differences are right.
 
     All are numbers, NaN where they are not exposed, so that histories pack them at little cost.
 
     Attributes:
-        batches: How many.
-        tokens: As exposed.
         middles: Sum over batches of the middle of the bucket that each fell into.
         squares: Sum over batches of that middle squared.
-        texts: Computed.
-        seconds: See `Batches`.
-        billed: See `Batches`.
         text_middles: As `middles`, of the texts of batches.
         text_squares: As `squares`, of the texts of batches.
         begun: Texts in batches that were put together, computed or not.
@@ -174,14 +168,12 @@ def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where a histogram of the tokens, or of the texts, of batches is in expositions of one layout.
+    """Where the histogram of batches' tokens, or texts, is in expositions of one layout.
 
     Attributes:
-        buckets: All of them, up to infinity.
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
         squares: These squared.
-        total: Sum of the tokens or texts.
     """
 
     buckets: Buckets
@@ -197,16 +189,7 @@ class _Grid:
 
 @dataclass(frozen=True, slots=True)
 class BatchSums:
-    """Which values of expositions of one layout tell of batches.
-
-    Attributes:
-        tokens: The histogram; None where there is none.
-        sizes: The histogram of texts; None where there is none.
-        count: Counter of batches, where there is no histogram.
-        texts: See `Batches`, as the following.
-        seconds: A counter.
-        billed: A counter.
-    """
+    """Which values of expositions of one layout are about batches: see `BatchFamilies`."""
 
     tokens: _Grid | None
     sizes: _Grid | None

@@ -19,14 +19,9 @@ _SUFFIXES: Final = ("_bucket", "_sum", "_count", "_total")
 
 
 class Counters(NamedTuple):
-    """Since a process started; None where it does not say.
+    """What a process has counted since it started; None where it does not say.
 
-    Attributes:
-        counts: Requests by bucket, cumulative.
-        total: Of their durations, in seconds.
-        errors: Requests that failed.
-        tokens: Computed.
-        batches: Computed.
+    `counts` has requests by bucket, cumulative, and `total` the seconds that they took.
     """
 
     counts: tuple[float, ...] | None = None
@@ -89,13 +84,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The counted samples of one scrape, each by itself.
-
-    Attributes:
-        layout: Of the exposition.
-        profile: By which it was read.
-        values: Of those samples, in the order of the text.
-    """
+    """The values of the counted samples of one scrape, in the order of the text."""
 
     layout: Layout
     profile: Profile

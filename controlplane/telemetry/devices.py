@@ -20,12 +20,7 @@ Pod = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Gauges that add up to the memory there is.
-
-    Attributes:
-        parts: All of them must be there.
-        also: More that is added where it is exposed.
-    """
+    """Gauges that add up to the memory there is; those in `also` may be missing."""
 
     parts: tuple[Source, ...]
     also: tuple[Source, ...] = ()
@@ -36,13 +31,13 @@ class DeviceProfile:
     """How to read an exporter of GPUs.
 
     Attributes:
-        name: As the config file names it.
+        name: In the config file.
         used: Gauge of what is in use; a fraction, or a percentage, where there are no `totals`.
-        totals: Ways to what there is, of which the first counts that is exposed of a device.
+        totals: Ways to what there is; the first that is exposed of a device counts.
         labels: That name a GPU; the first that is there counts.
         instance: The label of a part of a GPU that has memory of its own (MIG).
-        pods: Pairs of labels that name the pod on a device, by whichever it is exposed.
-        blank: Values from here on say that nothing is known.
+        pods: Pairs of labels that name the pod on a device.
+        blank: Values from here on mean unknown.
     """
 
     name: str
@@ -67,13 +62,7 @@ class DeviceProfile:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A GPU, or a part of one that has memory of its own.
-
-    Attributes:
-        uuid: Of the GPU; of a part with ``/`` and the number of the part.
-        memory: Under the same uuid.
-        pods: Those that it is given to.
-    """
+    """A GPU, or a part of one with memory of its own, whose uuid ends with ``/`` and its number."""
 
     uuid: str
     memory: GpuMemory

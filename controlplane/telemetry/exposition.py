@@ -41,12 +41,7 @@ _TYPE: Final = "# TYPE "
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """The wanted part of a text.
-
-    Attributes:
-        layout: Where its values belong.
-        values: In the order of the text.
-    """
+    """The wanted part of a text: its layout, and its values in order."""
 
     layout: Layout
     values: Sequence[float]

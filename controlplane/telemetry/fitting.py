@@ -19,9 +19,8 @@ class Fit:
         found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
-        error: Why it cannot read it; None when it can.
-        idle: The family that is declared there and has counted nothing yet; None where there is a
-            latency, or no sign of one.
+        error: Why it cannot read the exposition.
+        idle: The family of durations that is declared and has counted nothing yet.
     """
 
     profile: str

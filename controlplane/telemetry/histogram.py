@@ -87,14 +87,7 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where a histogram's values are in expositions of one layout, which were looked at before.
-
-    Attributes:
-        bounds: Of the histogram.
-        buckets: Of each label set.
-        sums: Indices of the sums.
-        scale: Of the sums.
-    """
+    """Where a histogram's values are in expositions of one layout, which was checked before."""
 
     bounds: tuple[float, ...]
     buckets: Buckets

@@ -29,12 +29,7 @@ NAMED: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """How the models of a server are counted.
-
-    Attributes:
-        profile: That counts each request once.
-        note: A sentence for the operator; empty where there is but one model.
-    """
+    """The profile that counts each request once, and a sentence for the operator if one is due."""
 
     profile: Profile
     note: str = ""
@@ -42,12 +37,9 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """Where an exposition of one layout counts the requests of each model.
+    """Where an exposition of one layout counts the requests of each model, and their durations.
 
-    Attributes:
-        counts: Indices, by model.
-        totals: Of how long they took.
-        steps: Models that the server itself calls steps.
+    `steps` are the models that the server itself calls steps.
     """
 
     counts: Mapping[str, tuple[int, ...]]

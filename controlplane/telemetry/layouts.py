@@ -66,9 +66,9 @@ class Layout:
 
     Attributes:
         places: By sample name, such as ``te_request_duration_bucket``.
-        types: What the text says the type of a family is.
-        repeated: Samples that stood there once more with the same labels.
-        known: What was worked out of the layout alone, by what it is of.
+        types: Declared type by family.
+        repeated: How many samples stood there once more with the same labels.
+        known: A cache of what follows from the layout alone.
     """
 
     places: Mapping[str, tuple[Place, ...]]

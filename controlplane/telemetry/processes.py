@@ -41,11 +41,9 @@ CLOSER: Final = 4.0
 
 
 class Taken(NamedTuple):
-    """What came of a reading.
+    """What all processes have counted since the first reading, after the newest.
 
-    Attributes:
-        counters: Of all processes since the first reading.
-        restarted: Whether another process has replaced the one before: nothing counts before it.
+    `restarted`: another process has replaced the one before, and nothing counts before it.
     """
 
     counters: Counters
@@ -58,11 +56,10 @@ class _Process:
 
     Attributes:
         at: When it answered last.
-        series: What it counted by then.
-        counters: The same where its series are not known.
+        series: What it counted by then; `counters` where series are not known.
         bounds: Of its durations.
-        more: What has been counted that its readings do not say (any more).
-        gone: The last of its label sets that went.
+        more: What was counted that its readings do not say (any more).
+        gone: Its label sets that are no longer exposed, with their last values.
         started_at: Unix seconds; None where it never said.
     """
 

@@ -81,10 +81,8 @@ class Source:
 class Latency:
     """Where request durations are read from.
 
-    Attributes:
-        source: A histogram, a summary, or the counter of the total duration.
-        kind: Which of these.
-        count: The counter of requests beside a counter of their total duration.
+    `source` is a histogram, a summary, or the counter of their total; beside that `count` counts
+    them.
     """
 
     source: Source
@@ -109,8 +107,8 @@ class Memory:
         total: Gauges that add up to what there is; with none, `used` is a fraction.
         also: More that is added to the total where it is exposed.
         gpu_label: The label that tells GPUs apart.
-        is_uuid: Whether that label says the same of a GPU everywhere.
-        blank: Values from here on say that nothing is known.
+        is_uuid: Whether that label is the GPU's uuid.
+        blank: Values from here on mean unknown.
     """
 
     used: Source
@@ -134,8 +132,8 @@ class BatchFamilies:
         tokens: Histogram of the tokens of each batch.
         sizes: Histogram of the texts of each batch.
         count: Counter of batches, of a server without that histogram.
-        texts: Counters of the texts that were computed, which add up.
-        seconds: Counters of the time of the batch that each was in, which add up.
+        texts: Counters that add up to the texts computed.
+        seconds: Counters that add up to the time of the batch that each was in.
         billed: Counters of how many durations `seconds` has, where these are not the texts.
     """
 
@@ -176,21 +174,19 @@ class Profile:
     """How to read one kind of server; None for what it does not expose.
 
     Attributes:
-        name: As the config file names it.
-        latency: Request durations; of several the first that has counted anything. Without any,
-            what replicas carry follows from load reports.
-        memory: GPU memory.
+        name: In the config file.
+        latency: Request durations; the first that has counted anything counts. Without any, what
+            replicas carry follows from load reports.
         queue: Gauge of what waits.
-        running: Gauge of what is being computed, or that it has in all.
+        running: Gauge of what is being computed, or that the server has in all.
         queue_unit: What these two count: requests, or the texts in them.
         errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
-        tokens: Counter of the tokens of the texts that were computed.
-        batches: What was computed at a time.
+        tokens: Counter of the tokens that were computed.
         model_label: That tells models, or deployments, of one server apart.
-        is_layered: Whether a request may be counted for several of them: for the one that was asked
-            and for each step that this one takes.
-        entry_label: That is empty for steps, where a server tells so.
+        is_layered: Whether a request may be counted for the model that was asked and for each step
+            that this one takes.
+        entry_label: A label that is empty for steps.
     """
 
     name: str

@@ -30,17 +30,13 @@ class Reading:
 
     Attributes:
         at: When it was scraped, seconds of a monotonic clock.
-        latency: Request durations since its start.
+        latency: Request durations since its start, as errors, tokens and batches.
         memory: One entry for each GPU.
-        queue: Requests or texts that wait.
-        errors: Requests that failed since its start.
+        queue: Requests or texts that wait; see `queue_unit`.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
-        running: Requests or texts that are being computed, or that it has in all, as its server
-            counts.
-        tokens: That it computed since its start.
-        batches: That it computed since its start; None as well where what it says cannot be true.
-        queue_unit: What `queue` and `running` count.
+        running: Requests or texts that are being computed, or that it has in all.
+        batches: None as well where what it says of them cannot be true.
         series: What it counts up, each series by itself; None where that is not known.
     """
 
@@ -129,16 +125,7 @@ def _missing(profile: Profile, exposition: Exposition) -> str:
 class _Sums:
     """Which values of expositions of one layout a profile reads, but for the durations.
 
-    Attributes:
-        memory: And how to read it; None where nothing is said of it.
-        queue: See `Profile`, as the following.
-        errors: A counter.
-        started: A gauge.
-        running: A gauge.
-        tokens: A counter.
-        batches: Histogram and counters; None where there are none.
-        pick: Takes what is only counted up out of the values.
-        notes: For the operator, about the layout.
+    `pick` takes the counters out of all values. `notes` are for the operator, about the layout.
     """
 
     memory: tuple[MemorySums, Memory] | None

@@ -26,8 +26,7 @@ class Answers:
         ok: Answered.
         errors: Answered with 429 or 5xx, by a replica or by Envoy.
         abandoned: Their client left before the answer.
-        slow: Of `ok` and `abandoned`, those that took longer than their objective says; 0 without
-            an objective.
+        slow: Of `ok` and `abandoned`, those that took longer than the objective.
         seconds: That all of `ok` took.
     """
 

@@ -43,10 +43,9 @@ class Sample(NamedTuple):
     """What an Envoy tells of one request.
 
     Attributes:
-        pool: Whose cluster it was sent to.
-        class_name: Of the traffic class whose cluster it was; empty for the pool's own.
-        host: The replica; empty where it reached none.
-        port: Of the replica; 0 where it reached none.
+        pool: Of the cluster that the request was sent to.
+        class_name: Of that cluster; empty for the pool's own.
+        host: The replica; empty, with port 0, where the request reached none.
         bytes: Of its body.
         seconds: From its first byte to the last one of the answer.
         status: Of the answer; 0 where there was none.
@@ -65,10 +64,7 @@ class Sample(NamedTuple):
 class Side:
     """The requests on one side of a threshold, as many as were sampled and not forgotten.
 
-    Attributes:
-        requests: How many.
-        bytes: Of all of them together.
-        squares: Sum over requests of bytes², at most 2 % too small.
+    `squares` is the sum over requests of bytes², at most 2 % too small.
     """
 
     requests: float
@@ -83,14 +79,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A threshold, and what is on either side of it.
+    """A threshold in bytes of body, from which on a request is above, and both sides of it.
 
-    Attributes:
-        threshold: Bytes of body from which on a request is above.
-        below: The others.
-        above: Those.
-        explained: The fraction of the variance of the logarithm of the sizes that is between the
-            two sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
+    `explained` is the fraction of the variance of the logarithm of the sizes that is between the
+    sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
     """
 
     threshold: int
@@ -247,13 +239,7 @@ def _variance(weights: Bins, values: Bins) -> float:
 
 
 class RequestSizes:
-    """The sizes of one pool's requests of late, of all together and of each class.
-
-    Attributes:
-        all: Of all requests.
-        by_class: Of each class of which Envoys told any, by its name.
-        by_place: Of the Envoys that run at each place.
-    """
+    """The sizes of a pool's recent requests: of all, by class, by the Envoys' place."""
 
     __slots__ = ("all", "by_class", "by_place")
 

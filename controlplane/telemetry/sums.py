@@ -16,13 +16,7 @@ from controlplane.telemetry.series import ExpositionError
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What some values of an exposition add up to.
-
-    Attributes:
-        family: That they are of.
-        scale: What one unit of them is worth in ours.
-        indices: Which values.
-    """
+    """What some values of an exposition, by their indices, add up to in our units."""
 
     family: str
     scale: float
@@ -86,12 +80,7 @@ def by_label(layout: Layout, source: Source, name: str) -> dict[str | None, Sum]
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Where the buckets of a histogram are in expositions of one layout.
-
-    Attributes:
-        bounds: Ascending, as exposed.
-        columns: Indices of the buckets of each label set, by bound.
-    """
+    """Where a histogram's buckets are, by label set and bound, in one layout."""
 
     bounds: tuple[float, ...]
     columns: tuple[tuple[int, ...], ...]
@@ -123,12 +112,9 @@ def added(columns: Sequence[list[float]]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """The memory of one GPU, or of all that a replica sums up without naming them.
+    """The bytes of one GPU, or of all that a replica sums up without naming them.
 
-    Attributes:
-        uuid: None where the replica does not say.
-        used: Bytes; a fraction where `total` is 1.
-        total: Bytes, above 0; 1 where the replica exposes only a fraction.
+    The total is 1 where only a fraction is exposed.
     """
 
     uuid: str | None
@@ -147,13 +133,7 @@ Amounts = Mapping[str | None, Sum]
 
 @dataclass(frozen=True, slots=True)
 class MemorySums:
-    """Which values of an exposition say what of GPU memory.
-
-    Attributes:
-        used: What is in use.
-        totals: What adds up to what there is.
-        also: More that is added to it.
-    """
+    """Which values of an exposition are about GPU memory; see `Memory`."""
 
     used: Amounts
     totals: tuple[Amounts, ...]

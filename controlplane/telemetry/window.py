@@ -32,10 +32,7 @@ _NOTHING: Final = array("f")
 class Points:
     """The readings of one process, the oldest first; all they count is since it started.
 
-    Attributes:
-        at: Their times, seconds of a monotonic clock, ascending.
-        counted: Requests whose duration was measured.
-        totals: Of these durations, in seconds.
+    `at` has their times, `counted` the requests that were measured, `totals` their seconds.
     """
 
     __slots__ = (
@@ -192,7 +189,7 @@ one time in forty; all that is lost then is some of the past."""
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a replica did in the last seconds.
+    """What a replica did in the last seconds; None for what is not exposed.
 
     Attributes:
         at: Time of the newest reading, seconds of a monotonic clock.
@@ -201,29 +198,22 @@ class Window:
         errors: Requests that failed.
         rate: Measured requests per second, X.
         latency: Their mean duration in seconds, R; None without samples.
-        p99: Of their durations in seconds; see `resolution`. None without samples, and where a
-            server exposes no distribution.
+        p99: Of their durations in seconds; see `resolution`. None without samples or distribution.
         resolution: Whether the p99 fell between two bounds ("ok") or is only a limit.
         in_flight: Mean number of requests at a time: L = X·R (Little's law).
         error_fraction: Failed of all requests, 0 to 1. Failures are taken not to be among the
             measured durations, as in text-embeddings-inference; where they are, a fraction of 1
             shows as ½.
         queue: Requests or texts that waited at the newest reading; see `queue_unit`.
-        memory: Of every GPU at the newest reading; empty where unknown.
-        note: Of the newest reading.
-        running: Requests or texts that its server counted as under way at the newest reading.
-        count: Requests measured since the process started, for those who take differences of their
-            own.
-        total: What they took altogether, in seconds.
-        tokens: Tokens computed since the process started; None where that is not exposed.
-        tokens_in: Of them those in this window.
-        looks: How many times it was looked at what is in flight, since the process started, where
+        memory: Of every GPU at the newest reading.
+        running: Requests or texts that were under way at the newest reading.
+        count: Requests measured since the process started.
+        total: What these took altogether, in seconds.
+        tokens: Computed since the process started; `tokens_in` in this window.
+        looks: How many times the requests in flight were counted since the process started, where
             `total` is only the sum over these; None where durations were measured.
-        batches: Computed in this window; None where they are not exposed at both of its ends, and
-            where what is said of them cannot be true.
-        batches_total: Since the process started, for those who take differences of their own with
-            `BatchTotals.since`; None as `batches`.
-        queue_unit: What `queue` and `running` count.
+        batches: Computed in this window; None as well where what is said of them cannot be true.
+        batches_total: Since the process started; see `BatchTotals.since`.
         p50: The median, as `p99`.
         bounds: Upper bounds of the buckets of durations; empty where there is no distribution.
         counts: Of the requests in this window those of each bucket and all below.

@@ -22,10 +22,7 @@ REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 class XdsTls:
     """TLS of the xDS server.
 
-    Attributes:
-        credentials: What it serves with at first.
-        admission: Says who its clients are.
-        max_connection_age: Seconds after which clients must connect anew, by a tenth more or less.
+    Clients connect anew after `max_connection_age` seconds, by a tenth more or less.
     """
 
     credentials: Credentials

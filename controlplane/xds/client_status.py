@@ -14,12 +14,7 @@ from controlplane.xds.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """Which clients are asked for, and how much of each.
-
-    Attributes:
-        ids: What ids of nodes must match, any of them; none: all nodes.
-        without_contents: Whether only names, versions and states are wanted.
-    """
+    """Which clients are asked for, by what their ids match any of, and how much of each."""
 
     ids: tuple[pb.StringMatcher, ...] = ()
     without_contents: bool = False
@@ -86,14 +81,10 @@ class ClientStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResourceStatus:
-    """One resource that a client asked for.
+    """One resource that a client asked for, and how far it got.
 
     Attributes:
-        type_url: Its type.
-        name: Its name.
         resource: As the client should hold it; None where there is none.
-        config_status: How far it got.
-        client_status: Likewise.
         error: The client's words when it rejected it.
     """
 

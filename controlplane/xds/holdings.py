@@ -62,10 +62,8 @@ class Pending:
 class Outstanding:
     """A response that was sent and not yet acknowledged or rejected.
 
-    Attributes:
-        nonce: Of the response.
-        contents: What was new in it by name, None for what does not exist. A name that the client
-            drops before it answers is taken out.
+    Its contents are what was new, by name, None for what does not exist. A name that the client
+    drops before it answers is taken out.
     """
 
     __slots__ = ("contents", "nonce")

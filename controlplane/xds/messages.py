@@ -26,10 +26,8 @@ _MOST_WORDS: Final = 65_536
 class ErrorDetail(NamedTuple):
     """Why a client rejected a response, in its own words.
 
-    Attributes:
-        code: Of gRPC.
-        message: To be shown: of a long one its begin and its end.
-        words: To be read: all of it, or what is not `CUT`.
+    `message` is to be shown: of a long one the begin and the end. `words` are to be read: all of
+    them, or what is not `CUT`.
     """
 
     code: int

@@ -13,10 +13,10 @@ class ResponseRules:
 
     Attributes:
         repeats: Whether a response has all that the client is to hold, and not only news.
-        tells_removals: Whether a response can say that a resource is no more.
+        tells_removals: Whether a response can say that a resource is gone.
         names_bad_resources: Whether the client names the bad resources of every response of
-            which it took the others, so that of one without names it took nothing. It matters
-            where responses repeat.
+            which it took the others; of one without names it then took nothing. It matters where
+            responses repeat.
     """
 
     repeats: bool = False
@@ -152,12 +152,9 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Nacks:
-    """What a client rejected and has not accepted since.
+    """What a client rejected and has not accepted since, by name.
 
     Attributes:
-        type_url: The type.
-        rules: Of responses of this type.
-        resources: What it rejected last, by name.
         suspects: Rejected together; each is tried once more, alone.
         may_hold_unknown: Whether the client may hold something that no acknowledgement tells of:
             what it took of a response that it rejected, here or on another stream. It does so until

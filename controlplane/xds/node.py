@@ -23,12 +23,7 @@ Code = Literal[
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol; its stream must end, and no other.
-
-    Attributes:
-        code: Name of the gRPC status code to end the stream with.
-        message: One sentence for the client's log.
-    """
+    """The client broke the protocol: its stream ends with this gRPC status and message."""
 
     def __init__(self, code: Code, message: str) -> None:
         self.code: Code = code
@@ -58,15 +53,9 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who a client says that it is. A claim; of an admitted node only the id is verified.
+    """Who a client claims to be in its bootstrap; of an admitted node only the id is verified.
 
-    Attributes:
-        id: Of the node, from its bootstrap.
-        cluster: The group of nodes that it belongs to, from its bootstrap.
-        locality: Where it runs.
-        user_agent: The program, ``envoy`` for Envoy.
-        version: Of the program, such as ``1.40.0``; empty if unknown.
-        metadata: Of its bootstrap, as plain data.
+    The program is ``envoy`` for Envoy, its version such as ``1.40.0``, or empty if unknown.
     """
 
     id: str = ""

@@ -48,11 +48,10 @@ class LoadStats:
     """A ``LoadStatsRequest``.
 
     Attributes:
-        node: Who reports; None unless it was to be read.
+        node: Who reports; only in the first.
         seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
         loads: By endpoint.
-        localities: Loads of localities whose endpoints the client does not tell apart: gRPC never
-            does.
+        localities: Where the client does not tell endpoints apart: gRPC never does.
     """
 
     node: Node | None = None
@@ -133,13 +132,7 @@ def encode_load_stats_response(interval: float) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class AccessLogs:
-    """A ``StreamAccessLogsMessage``.
-
-    Attributes:
-        node: Who sends it; None unless it was to be read.
-        samples: What was looked at, without requests that were sent to no cluster.
-        looked: How many entries were looked at.
-    """
+    """A ``StreamAccessLogsMessage``: the samples in it, and how many entries were looked at."""
 
     node: Node | None
     samples: tuple[Sample, ...]
@@ -185,12 +178,7 @@ def _sample(entry: pb.HTTPAccessLogEntry) -> Sample | None:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """A ``HealthCheckRequestOrEndpointHealthResponse``.
-
-    Attributes:
-        node: Who introduces itself; None in a report.
-        healthy: By endpoint, whether its checks succeed.
-    """
+    """A ``HealthCheckRequestOrEndpointHealthResponse``: a node, or the health of endpoints."""
 
     node: Node | None = None
     healthy: dict[Endpoint, bool] = field(default_factory=dict)

@@ -47,12 +47,7 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is to be served.
-
-    Attributes:
-        catalog: The newest.
-        noticed_at: When what changed it was noticed, in seconds of the server's clock.
-    """
+    """The newest catalog, and when its cause was noticed, in seconds of the server's clock."""
 
     catalog: Catalog
     noticed_at: float
@@ -60,12 +55,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the xDS transport protocol.
+    """One service of the xDS transport protocol, and the noun that ends its methods' names.
 
-    Attributes:
-        name: With its package.
-        noun: What the names of its methods end with.
-        type_url: The only type that it serves; None for the aggregated one.
+    It serves one type; the aggregated one, with None, serves all.
     """
 
     name: str

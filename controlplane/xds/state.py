@@ -24,15 +24,7 @@ from controlplane.xds.subscription import Subscription
 
 
 class Answer(NamedTuple):
-    """One response.
-
-    Attributes:
-        type_url: Of the resources in it.
-        version: That the client is told.
-        body: The encoded response, but for the nonce.
-        changed: How many resources are news.
-        gone: How many names are said not to exist.
-    """
+    """One response, encoded but for its nonce; and how many resources are new, or gone, in it."""
 
     type_url: str
     version: str
@@ -42,13 +34,7 @@ class Answer(NamedTuple):
 
 
 class StreamState(Generic[R]):
-    """The state of the protocol on one stream.
-
-    Attributes:
-        protocol: The protocol.
-        revision: Of the snapshot that was looked at last.
-        subscriptions: By type URL, in the order of `TYPE_URLS`; to be read only.
-    """
+    """The state of the protocol on one stream, by type URL in the order of `TYPE_URLS`."""
 
     __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
 

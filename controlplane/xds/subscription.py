@@ -50,8 +50,7 @@ class WantedNames:
     """What a client wants; the names need not exist.
 
     Attributes:
-        wildcard: Whether every resource is wanted.
-        names: Those wanted by name, with or without the wildcard.
+        wildcard: Whether every resource is wanted, beside the names.
         named: Whether the client ever asked for anything by name, the wildcard included. Until
             then a wildcard is one that it did not ask for, and no request has to repeat it.
     """
@@ -107,15 +106,9 @@ class WantedNames:
 
 
 class Subscription:
-    """One resource type on one stream.
+    """One resource type on one stream: what the client wants, holds and rejected.
 
-    Attributes:
-        type_url: The type.
-        wanted_names: What the client wants.
-        holdings: What it holds.
-        nacks: What it rejected.
-        outstanding: The one response that is under way, if any.
-        must_answer: Whether a response is due even if there is nothing to put into it.
+    One response at a time is outstanding. `must_answer`: one is due even if nothing is in it.
     """
 
     __slots__ = (
