@@ -26,12 +26,7 @@ RECHECK_SECONDS: Final = 1.0
 
 
 def open_source(settings: DiscoverySettings, base: Path = Path()) -> Source:
-    """The source that settings describe; a further kind is added here.
-
-    Args:
-        settings: Of one source.
-        base: What paths in it are relative to.
-    """
+    """The source that settings describe; `base` is what paths are relative to."""
     match settings.source:
         case DnsSettings() as dns:
             # Not before it is needed: with what it can do beside, it takes 6 MB.
@@ -60,8 +55,8 @@ class Discovery:
         """Prepare without any source.
 
         Args:
-            plane: Is told.
-            discover: Brings the fleet in line with what the plane was told.
+            plane: Takes what sources find.
+            discover: Brings the fleet in line with what the plane took.
             failed: Called after a source has failed; must not block.
             open_source: Makes a source of its settings.
             clock: Seconds that never go back; the one of the plane.

@@ -45,9 +45,6 @@ class Loaded:
     """What was in the file.
 
     Attributes:
-        registered: Pools and replicas.
-        weighings: By pool.
-        audit: Who changed what, the oldest first.
         complaint: Why nothing can be written for now, or what has become of the file before; None
             where all is well.
         lost: Why there may have been more than is in it, be it before an earlier start; None where
@@ -128,14 +125,10 @@ class Database:
             return self._read_only(error)
 
     def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
-        """Write what is kept of a fleet; it is on disk when this returns.
-
-        Args:
-            changes: Of the fleet.
-            audit: Who has made them.
+        """Write what a store holds of a fleet, and who changed it; on disk when this returns.
 
         Raises:
-            WriteError: Nothing of it is kept.
+            WriteError: Nothing of it is written.
         """
         with self._writing("FULL", is_all=changes.everything) as connection:
             if changes.everything:
@@ -241,12 +234,7 @@ class Database:
         return None
 
     def _marked(self, found: Loaded, size: int | None) -> Loaded:
-        """What was read, with a note in the file of what is missing from it.
-
-        Args:
-            found: In the file.
-            size: Of the file before it was opened; None: there was none.
-        """
+        """Note in the file what is missing from it; `size`: its bytes before it was opened."""
         if size is None:
             found = replace(found, lost=f"{self._path} was not there, and is new")
         elif size == 0:
@@ -347,9 +335,7 @@ class Database:
     def _writing(self, synchronous: str, *, is_all: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction on the file that was written last, which is still that when it ends.
 
-        Args:
-            synchronous: Of SQLite.
-            is_all: Whether everything that is known is written, which a new file needs first.
+        `is_all`: everything that is known is written, which a new file needs first.
         """
         with self._failing():
             if self._files.are_known:

@@ -78,12 +78,12 @@ class Registry:
 
         Args:
             plane: Holds the fleet that everybody sees.
-            store: Where it is kept; loaded.
+            store: Where the fleet is written to; loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
             clock: Seconds that never go back; of the plane.
-            is_stored: Whether all that is to be kept of the plane's fleet is in the store.
-            audit: Is told who has changed what; all of it is in the store.
+            is_stored: Whether all that has to be in the store is there.
+            audit: Takes who has changed what; all of it is in the store.
             wall_clock: Seconds since 1970, for the audit log.
         """
         self._audit, self._wall_clock = audit, wall_clock
@@ -116,14 +116,10 @@ class Registry:
         check: Callable[[Fleet], None] = lambda _fleet: None,
         who: str = CONTROL_PLANE,
     ) -> None:
-        """Carry out a command; when this returns, it outlives us.
+        """Carry out a command at a time; when this returns, it outlives us.
 
-        Args:
-            command: What is asked.
-            now: Seconds of the clock.
-            check: Refuses the fleet that the command is about to be applied to: what was asked for
-                before is in it, although it is not shown yet.
-            who: Asks for it.
+        `check` refuses the fleet that the command is about to be applied to: what was asked for
+        before is in it, although it is not shown yet.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.

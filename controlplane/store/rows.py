@@ -23,13 +23,7 @@ SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 @dataclass(frozen=True, slots=True)
 class StoredPool:
-    """A weighing as it was kept.
-
-    Attributes:
-        kept_at: Seconds since 1970.
-        weighing: Of the pool.
-        replicas: By id.
-    """
+    """A pool's weighing, and those of its replicas, as written so many seconds after 1970."""
 
     kept_at: float
     weighing: Mapping[str, Any]

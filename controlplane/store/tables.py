@@ -49,11 +49,7 @@ _NEWEST_THINKABLE: Final = 1000
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a file to our version, all of the way or not at all.
-
-    Args:
-        connection: In autocommit mode.
-        path: For messages.
+    """Bring a file, in autocommit mode, to our version, all of the way or not at all.
 
     Raises:
         StoreError: The file is of a newer version, or of another program.

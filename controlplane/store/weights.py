@@ -30,12 +30,9 @@ _Shown: TypeAlias = tuple[str, int, bool, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What was written last of a pool.
+    """What was written last of a pool: of every replica, its classes, and the whole decision.
 
-    Attributes:
-        told: Of every replica, by id.
-        parting: How requests are parted into classes.
-        full: The last decision of which everything is written, without its frame.
+    `full` is the last decision of which everything is written, without its frame.
     """
 
     shown: Mapping[str, _Shown]
@@ -53,14 +50,7 @@ class WeightKeeper:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        """Prepare.
-
-        Args:
-            plane: Decides.
-            store: Where it is kept.
-            clock: Seconds that never go back.
-            wall_clock: Seconds since 1970.
-        """
+        """Prepare to write to a store; the wall clock counts seconds since 1970."""
         self._plane, self._store = plane, store
         self._clock, self._wall_clock = clock, wall_clock
         self._written: dict[str, _Written] = {}
@@ -81,11 +71,7 @@ class WeightKeeper:
             await self.save(everything=is_full)
 
     async def save(self, *, everything: bool = True) -> None:
-        """Write what has changed.
-
-        Args:
-            everything: And not only what Envoys were told.
-        """
+        """Write what has changed: all of it, or only what Envoys were told."""
         if self._begun != self._store.begun:
             # Nothing of what was written before is in the file that is there now.
             self._begun, self._written = self._store.begun, {}
@@ -169,12 +155,7 @@ def _shown_of(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict
 
 
 def remembered(written: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
-    """Kept weighings as a plane takes them up.
-
-    Args:
-        written: As read from the store.
-        wall_now: Seconds since 1970; where the clock was set back, nothing has an age.
-    """
+    """Stored weighings as a plane takes them up; where the clock was set back, none has an age."""
     return {
         name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
         for name, pool in written.items()
