@@ -115,17 +115,13 @@ class Shown(Snapshot):
     """The part of a catalog that a view shows. It copies nothing: thousands may differ."""
 
     def __init__(self, catalog: Catalog, view: View) -> None:
+        super().__init__(catalog.revision)
         self._catalog = catalog
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
         source = view.identity
         self._trust = Trust(source, catalog.trust_domain) if source is not None else None
-
-    @property
-    def revision(self) -> Revision:
-        """That of the catalog."""
-        return self._catalog.revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource of a pool that the view shows, or of the gateway that it is for."""

@@ -70,15 +70,11 @@ class Ingress(Snapshot):
 
     def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
         """Show an Envoy of one pool its part; it hands requests on to the replica."""
+        super().__init__(catalog.revision)
         self._catalog = catalog
         self._view = view
         self._replica = replica
         self._pool = view.listen[0][0]
-
-    @property
-    def revision(self) -> Revision:
-        """That of the catalog."""
-        return self._catalog.revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """Its listener, its routes or a cluster, as long as there is the pool."""

@@ -88,12 +88,10 @@ class Revision:
 
 
 class Snapshot(ABC):
-    """Everything that one Envoy should hold."""
+    """Everything that one Envoy should hold; its revision tells it from others, without them."""
 
-    @property
-    @abstractmethod
-    def revision(self) -> Revision:
-        """Tells two snapshots apart, without keeping either."""
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
 
     @abstractmethod
     def get(self, type_url: str, name: str) -> Resource | None:
@@ -103,13 +101,13 @@ class Snapshot(ABC):
     def names(self, type_url: str) -> Collection[str]:
         """The names of all resources of a type; empty for a type that is not served."""
 
-    @abstractmethod
     def changed_since(self, revision: Revision | None) -> Changes | None:
         """What may differ from the snapshot of this revision; it may name too much.
 
         Returns:
-            None when it is not known any more, so that everything must be compared.
+            None when it is not known, so that everything must be compared.
         """
+        return {} if revision is self.revision else None
 
     @property
     def keeps_any(self) -> bool:

@@ -7,10 +7,10 @@ from typing import Final
 import grpc
 
 from controlplane.identity import Identity
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.client_status import (
-    ResourceStatus,
     StatusRequest,
     decode_status_request,
     encode_config,
@@ -82,16 +82,18 @@ class ClientStatusService:
         for node, streams in self._nodes(request):
             if only not in (None, node.id):
                 continue
-            resources: dict[str, list[ResourceStatus]] = {}
+            resources: dict[str, list[pb.GenericXdsConfig]] = {}
             for stream in streams:
                 if catalog and stream.view:
-                    of_stream: dict[str, list[ResourceStatus]] = {}
-                    for status in stream.resources(catalog.view(stream.view)):
+                    of_stream: dict[str, list[pb.GenericXdsConfig]] = {}
+                    for status in stream.resources(
+                        catalog.view(stream.view), without_contents=request.without_contents
+                    ):
                         of_stream.setdefault(status.type_url, []).append(status)
                     # A node that has just reconnected has two streams; the newer one counts.
                     resources |= of_stream
             listed = [status for url in TYPE_URLS for status in resources.get(url, ())]
-            parts.append(encode_config(node, listed, without_contents=request.without_contents))
+            parts.append(encode_config(node, listed))
             size += len(parts[-1])
             if size > MAX_RESPONSE_BYTES:
                 raise ProtocolError(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
 from controlplane.identity import Identity
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
 from controlplane.resources.secrets import NO_SECRETS, Beside
 from controlplane.resources.views import View
-from controlplane.xds.client_status import ResourceStatus, statuses
+from controlplane.xds.client_status import statuses
 from controlplane.xds.events import (
     Acknowledged,
     Connected,
@@ -272,12 +273,15 @@ class Stream(Generic[R]):
         subscription = self._state.subscriptions.get(type_url)
         return subscription.wanted_names.names if subscription is not None else ()
 
-    def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
+    def resources(
+        self, snapshot: Snapshot, *, without_contents: bool = False
+    ) -> Iterator[pb.GenericXdsConfig]:
         """How far each resource of a snapshot that the client wants got, by type and name."""
         for url, subscription in self._subscriptions():
             rejection = self._shown[url].rejection
             held = self._held_secrets(snapshot) if url == SECRET else snapshot
-            yield from statuses(subscription, held, rejection.message if rejection else "")
+            error = rejection.message if rejection else ""
+            yield from statuses(subscription, held, error, without_contents=without_contents)
 
     def _subscriptions(self) -> Iterator[tuple[str, Subscription]]:
         known = self._state.subscriptions | self._secret_state.subscriptions

@@ -9,7 +9,6 @@ from controlplane.resources.resource import (
     LISTENER,
     ROUTE,
     SECRET,
-    Changes,
     Resource,
     Revision,
     Snapshot,
@@ -20,21 +19,14 @@ class Fixed(Snapshot):
     """A snapshot of given resources, by type URL and name."""
 
     def __init__(self, resources: Mapping[str, Mapping[str, Resource]]) -> None:
+        super().__init__(Revision())
         self._resources = resources
-        self._revision = Revision()
-
-    @property
-    def revision(self) -> Revision:
-        return self._revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         return self._resources.get(type_url, {}).get(name)
 
     def names(self, type_url: str) -> Collection[str]:
         return self._resources.get(type_url, {}).keys()
-
-    def changed_since(self, revision: Revision | None) -> Changes | None:
-        return None
 
 
 @cache
