@@ -38,10 +38,6 @@ class Resource:
     framed: bytes = field(repr=False)
     claims: str = ""
 
-    def __hash__(self) -> int:
-        # Responses are looked up by what is in them, and the version says that already.
-        return hash(self.version)
-
     @classmethod
     def of(
         cls,

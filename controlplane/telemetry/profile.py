@@ -4,7 +4,6 @@ In come a pool's `MetricsSettings`; out comes the `Profile` that `read` goes by,
 spelt out by the user.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -105,23 +104,19 @@ class Memory:
     Attributes:
         used: Gauge of what is in use, of one GPU or several.
         total: Gauges that add up to what there is; with none, `used` is a fraction.
-        also: More that is added to the total where it is exposed.
         gpu_label: The label that tells GPUs apart.
         is_uuid: Whether that label is the GPU's uuid.
-        blank: Values from here on mean unknown.
     """
 
     used: Source
     total: tuple[Source, ...] = ()
-    also: tuple[Source, ...] = ()
     gpu_label: str = "gpu_uuid"
     is_uuid: bool = True
-    blank: float = math.inf
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """All that is read."""
-        return (self.used, *self.total, *self.also)
+        return (self.used, *self.total)
 
 
 @dataclass(frozen=True, slots=True)

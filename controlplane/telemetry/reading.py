@@ -1,7 +1,7 @@
 """What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from controlplane.config import QueueUnit
@@ -11,7 +11,7 @@ from controlplane.telemetry.exposition import Exposition, parse
 from controlplane.telemetry.histogram import Histogram, latency_of
 from controlplane.telemetry.layers import counting
 from controlplane.telemetry.layouts import Layout
-from controlplane.telemetry.profile import Memory, Profile
+from controlplane.telemetry.profile import Profile
 from controlplane.telemetry.series import ExpositionError
 from controlplane.telemetry.sums import (
     GpuMemory,
@@ -19,7 +19,6 @@ from controlplane.telemetry.sums import (
     Sum,
     counter,
     gauge,
-    memory_of,
     memory_sums,
 )
 
@@ -97,7 +96,7 @@ def read(text: str, profile: Profile, at: float) -> Reading:
     return Reading(
         at=at,
         latency=durations,
-        memory=sums.memory_of(values),
+        memory=sums.memory.of(values) if sums.memory else (),
         queue=sums.queue.of(values),
         errors=sums.errors.of(values),
         started_at=sums.started.of(values),
@@ -128,7 +127,7 @@ class _Sums:
     `pick` takes the counters out of all values. `notes` are for the operator, about the layout.
     """
 
-    memory: tuple[MemorySums, Memory] | None
+    memory: MemorySums | None
     queue: Sum
     errors: Sum
     started: Sum
@@ -138,17 +137,13 @@ class _Sums:
     pick: Picker
     notes: tuple[str, ...]
 
-    def memory_of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
-        return memory_of(values, *self.memory) if self.memory else ()
-
 
 def _sums(layout: Layout, profile: Profile) -> _Sums:
     """Found once for each layout."""
     known: _Sums | None = layout.known.get(profile)
     if known is None:
-        memory = memory_sums(layout, profile.memory) if profile.memory else None
         known = layout.known[profile] = _Sums(
-            memory=(memory, profile.memory) if memory and profile.memory else None,
+            memory=memory_sums(layout, profile.memory) if profile.memory else None,
             queue=gauge(layout, profile.queue),
             errors=counter(layout, profile.errors),
             started=gauge(layout, profile.started),

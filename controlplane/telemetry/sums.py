@@ -133,54 +133,43 @@ Amounts = Mapping[str | None, Sum]
 
 @dataclass(frozen=True, slots=True)
 class MemorySums:
-    """Which values of an exposition are about GPU memory; see `Memory`."""
+    """Which values of expositions of one layout are about GPU memory, and how to read them."""
 
+    memory: Memory
     used: Amounts
     totals: tuple[Amounts, ...]
-    also: tuple[Amounts, ...]
 
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return any((self.used, *self.totals, *self.also))
+    def of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
+        """Used and total of every GPU for which both are known.
+
+        Raises:
+            ExpositionError: When more is in use than there is, or a value is negative.
+        """
+        used = _known(self.used, values)
+        totals = [_known(total, values) for total in self.totals]
+        found = []
+        for gpu, amount in used.items():
+            if any(gpu not in total for total in totals):
+                continue
+            there_is = sum(total[gpu] for total in totals) if totals else 1.0
+            # A total of 0 is how some exporters say that they do not know.
+            if there_is:
+                fraction_of(self.memory.used.family, amount, there_is)
+                found.append(GpuMemory(gpu if self.memory.is_uuid else None, amount, there_is))
+        return tuple(sorted(found, key=lambda gpu: (gpu.uuid or "", gpu.fraction)))
 
 
-def memory_sums(layout: Layout, memory: Memory) -> MemorySums:
-    """Which values of expositions of one layout say what of GPU memory."""
+def _known(amounts: Amounts, values: Sequence[float]) -> dict[str | None, float]:
+    found = {gpu: amount.of(values) for gpu, amount in amounts.items()}
+    return {gpu: value for gpu, value in found.items() if value is not None}
 
-    def by_gpu(source: Source) -> Amounts:
-        return by_label(layout, source, memory.gpu_label)
 
-    return MemorySums(
-        by_gpu(memory.used), tuple(map(by_gpu, memory.total)), tuple(map(by_gpu, memory.also))
+def memory_sums(layout: Layout, memory: Memory) -> MemorySums | None:
+    """Find GPU memory in expositions of one layout; None where there is none."""
+    used, *totals = (
+        by_label(layout, source, memory.gpu_label) for source in (memory.used, *memory.total)
     )
-
-
-def memory_of(values: Sequence[float], sums: MemorySums, memory: Memory) -> tuple[GpuMemory, ...]:
-    """Used and total of every GPU for which both are known.
-
-    Raises:
-        ExpositionError: When more is in use than there is, or a value is none that memory has.
-    """
-
-    def known(amounts: Amounts) -> dict[str | None, float]:
-        found = {gpu: amount.of(values, memory.blank) for gpu, amount in amounts.items()}
-        return {gpu: value for gpu, value in found.items() if value is not None}
-
-    used = known(sums.used)
-    totals = [*map(known, sums.totals)]
-    also = [*map(known, sums.also)]
-    found = []
-    for gpu, amount in used.items():
-        if any(gpu not in total for total in totals):
-            continue
-        there_is = sum(total[gpu] for total in totals) if totals else 1.0
-        there_is += sum(more.get(gpu, 0.0) for more in also)
-        # A total of 0 is how some exporters say that they do not know.
-        if not there_is:
-            continue
-        fraction_of(memory.used.family, amount, there_is)
-        found.append(GpuMemory(gpu if memory.is_uuid else None, amount, there_is))
-    return tuple(sorted(found, key=lambda gpu: (gpu.uuid or "", gpu.fraction)))
+    return MemorySums(memory, used, tuple(totals)) if any((used, *totals)) else None
 
 
 def fraction_of(family: str, used: float, total: float) -> float:
