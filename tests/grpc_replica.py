@@ -9,7 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health_aio
 
-from controlplane.resources.gateways import POOL_HEADER
+from controlplane.resources.routes import POOL_HEADER
 from tests.processes import DEADLINE, free_port
 
 SERVICE = "embed.v1.Embed"

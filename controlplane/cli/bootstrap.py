@@ -27,8 +27,8 @@ from controlplane.resources.bootstrap import (
     bootstrap,
     grpc_bootstrap,
 )
-from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.listeners import LogFormat
+from controlplane.resources.secret_sources import NodeTls, SpireTls, secret_files
 from controlplane.resources.views import MAX_PROXIES
 
 LEAST_HEAP: Final = 128 << 20

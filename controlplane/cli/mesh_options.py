@@ -9,8 +9,7 @@ import click
 
 from controlplane.cli.failure import fail
 from controlplane.config import Address, parse_listener_address
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
-from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
+from controlplane.resources.secret_sources import ADS, SPIRE, NodeTls, SecretSource, secret_files
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -21,8 +21,8 @@ from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
 from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.endpoints import Portion, portion_of
 from controlplane.resources.places import Spread, place_of
-from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."

@@ -33,8 +33,8 @@ from controlplane.resources.catalog import Catalog, build, guarded
 from controlplane.resources.classes import BULK, OTHERS
 from controlplane.resources.views import View
 from controlplane.telemetry import Device, Reading
-from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, Load, drained
+from controlplane.telemetry.requests import Answers
 from controlplane.telemetry.sizes import RequestSizes, Sample
 
 

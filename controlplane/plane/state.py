@@ -38,8 +38,8 @@ from controlplane.resources.classes import Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
-from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, InLocality, Load
+from controlplane.telemetry.requests import Answers
 from controlplane.telemetry.sizes import RequestSizes
 
 

