@@ -17,7 +17,7 @@ from aiohttp.typedefs import Middleware
 from controlplane.api.errors import Handler, Problem
 from controlplane.api.tls import ClientCertificates
 from controlplane.config import Address, Role, Token
-from controlplane.config.tokens import holder
+from controlplane.config.identity import holder
 from controlplane.identity import NotAdmittedError
 
 _OPEN: Final = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/docs", "/v1/join"})

@@ -18,7 +18,6 @@ from controlplane.config import (
     ReplicaSettings,
     Role,
 )
-from controlplane.config.networks import check_pool, check_replica
 from controlplane.fleet import (
     Command,
     Fleet,
@@ -113,20 +112,19 @@ class Changes:
         return answer(await asyncio.to_thread(preview_view, imagined, command.pool))
 
     def _check(self, command: Command) -> None:
-        allowed = self.admin.networks
         pools = self.plane.fleet.pools
         match command:
             case PutPool(name, settings):
-                check_pool(allowed, settings)
+                self.admin.check_pool(settings)
                 if name not in pools and len(pools) >= MAX_POOLS:
                     raise Refused("conflict", f"there are {MAX_POOLS} pools already, the most")
             case PutReplica(name, id_, settings):
-                check_replica(allowed, settings)
+                self.admin.check_replica(settings)
                 self._check_room(name, {id_: settings})
                 self._check_moved({id_: settings})
             case PutReplicas(name, replicas):
                 for index, settings in enumerate(replicas.values()):
-                    check_replica(allowed, settings, ("replicas", index))
+                    self.admin.check_replica(settings, ("replicas", index))
                 self._check_room(name, replicas)
                 self._check_moved(replicas)
 

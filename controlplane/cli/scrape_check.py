@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from controlplane.balancing.sentences import duration, number, percent
 from controlplane.config import Address, parse_address, validated
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_get import Getter
 from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape

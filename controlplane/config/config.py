@@ -1,17 +1,75 @@
-"""The config file: where the servers listen, and the pools it declares."""
+"""The config file: where the servers listen, where spans go, and the pools."""
 
-from typing import Annotated, Any, Self
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
+from controlplane.config.addresses import (
+    Address,
+    BindAddress,
+    Listeners,
+    Network,
+    check_network,
+    parse_address,
+)
 from controlplane.config.document import located, read_document
-from controlplane.config.errors import SettingsError, shown, validated
+from controlplane.config.errors import Path, SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
-from controlplane.config.listeners import Listeners
-from controlplane.config.networks import Network
-from controlplane.config.otlp import OtlpSettings
-from controlplane.config.pool import PoolEntry
-from controlplane.config.values import Address, BindAddress, Settings
+from controlplane.config.pool import PoolEntry, PoolSettings
+from controlplane.config.replica import ReplicaSettings
+from controlplane.config.values import Settings
+
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)%", re.ASCII)
+
+
+def parse_percent(text: object) -> float:
+    """Read a part such as ``1%`` or ``0.25%``; the result is in percent.
+
+    Raises:
+        ValueError: With one sentence that says what would be right.
+    """
+    found = _PERCENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None or Decimal(found[1]) > 100:
+        raise ValueError(
+            f'{shown(text)} is no part of all requests: write "0%" to "100%", in steps of 0.01'
+        )
+    return float(found[1])
+
+
+def _collector(text: object) -> Address:
+    address = parse_address(text)
+    if address.port == 0:
+        raise ValueError(
+            f'{shown(text)} is not a collector: write it like "10.0.0.9:4317", as Envoys reach it'
+        )
+    return address
+
+
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    PlainSerializer(lambda percent: f"{percent:g}%", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$"}),
+]
+
+Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str, return_type=str)]
+
+
+class OtlpSettings(Settings):
+    """Where Envoys send spans and lines of their log, as OTLP over gRPC in plain text.
+
+    Attributes:
+        address: Of the collector, as Envoys reach it; names are looked up by them.
+        sampling: Percentage of requests that get a trace, of those that bring none; one that
+            brings a ``traceparent`` is traced where that says so.
+        access_log: Whether a record of every request is sent, too.
+    """
+
+    address: Collector
+    sampling: Percent = 1.0
+    access_log: bool = False
 
 
 class AdminSettings(Settings):
@@ -41,6 +99,24 @@ class AdminSettings(Settings):
                 ("address",),
             )
         return self
+
+    def check_replica(self, settings: ReplicaSettings, path: Path = ()) -> None:
+        """Check that a replica put through the API is in one of the networks.
+
+        Raises:
+            SettingsError: The replica is elsewhere; `path` leads to its settings.
+        """
+        check_network(self.networks, settings.address, (*path, "address"))
+
+    def check_pool(self, settings: PoolSettings) -> None:
+        """Check the exporters of GPU memory in the same way: the control plane scrapes them, too.
+
+        Raises:
+            SettingsError: An exporter is elsewhere.
+        """
+        if settings.metrics.gpu is not None:
+            for index, address in enumerate(settings.metrics.gpu.addresses):
+                check_network(self.networks, address, ("metrics", "gpu", "addresses", index))
 
 
 class XdsSettings(Settings):

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
+from controlplane.config.addresses import Address, parse_address
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import SettingsError, shown, validated
 from controlplane.config.replica import Locality, ReplicaEntry
-from controlplane.config.values import Address, Duration, Settings, parse_address
+from controlplane.config.values import Duration, File, Settings
 
 DnsName = Annotated[
     str,
@@ -108,7 +109,7 @@ class DirectorySettings(Settings):
         interval: Seconds between two looks at it.
     """
 
-    path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+    path: File
     interval: Duration = 1.0
 
     def __str__(self) -> str:

@@ -5,8 +5,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from controlplane.config.addresses import Address
 from controlplane.config.errors import SettingsError, shown
-from controlplane.config.values import Address, Duration, Settings, UrlPath
+from controlplane.config.values import Duration, Settings, UrlPath
 
 _RANGE: Final = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 

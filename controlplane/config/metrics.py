@@ -1,21 +1,160 @@
-"""How a pool's replicas are scraped: a named profile, or the families of their own exposition."""
+"""How a pool's replicas are scraped: a profile or metric families, and with which credentials."""
 
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
+from controlplane.config.addresses import Address, EndpointAddress
 from controlplane.config.errors import SettingsError
-from controlplane.config.families import (
-    CountFamily,
-    LabelSelection,
-    LatencyFamily,
-    MemoryFamily,
-    MemoryTotalFamily,
-    QueueFamily,
-    QueueUnit,
-)
 from controlplane.config.servers import SERVERS, ProfileName
-from controlplane.config.values import Address, Duration, EndpointAddress, Settings, UrlPath
+from controlplane.config.tls import DnsName
+from controlplane.config.values import Duration, File, Settings, UrlPath
+
+FamilyName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,255}$")]
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
+
+LabelSelection = Annotated[dict[LabelName, str], Field(max_length=16)]
+"""Samples count that have all of these labels. ``*`` at the beginning or the end of a value stands
+for anything, ``!`` before it for all that is not like it."""
+
+TimeUnit = Literal["s", "ms", "us"]
+QueueUnit = Literal["requests", "texts"]
+MemoryUnit = Literal["bytes", "KiB", "MiB", "GiB", "fraction", "percent"]
+
+
+class CountFamily(Settings):
+    """A gauge or a counter of requests.
+
+    Attributes:
+        family: Its name as exposed; of a counter with or without ``_total``.
+        labels: Which samples count; those that do are summed.
+    """
+
+    family: FamilyName
+    labels: LabelSelection = Field(default_factory=dict)
+
+
+class QueueFamily(CountFamily):
+    """A gauge of what waits or is being computed.
+
+    Attributes:
+        unit: What it counts: requests, or texts, of which a request may have many.
+    """
+
+    unit: QueueUnit = "requests"
+
+
+class LatencyFamily(Settings):
+    """Request durations.
+
+    Attributes:
+        family: As exposed, without ``_bucket``, ``_sum`` or ``_count``.
+        kind: A histogram; a summary, of which sum and count are read and its quantiles are not,
+            because they cannot be put together; or two counters: the total duration, and `count`.
+        count: The counter of requests (``counters`` only).
+        unit: Of the durations.
+        labels: Which samples count; those that do are summed.
+    """
+
+    family: FamilyName
+    kind: Literal["histogram", "summary", "counters"] = "histogram"
+    count: FamilyName | None = None
+    unit: TimeUnit = "s"
+    labels: LabelSelection = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _count_goes_with_counters(self) -> Self:
+        if (self.kind == "counters") != (self.count is not None):
+            raise ValueError(
+                "kind counters and count go together: family is the counter of the total"
+                " duration, count that of the requests"
+            )
+        return self
+
+
+class MemoryFamily(Settings):
+    """GPU memory in use.
+
+    Attributes:
+        family: The gauge's name as exposed.
+        unit: Of its samples; with a fraction or a percentage there is no total to give.
+        labels: Which samples count; those of one GPU are summed.
+        gpu_label: The label that holds a GPU's UUID.
+    """
+
+    family: FamilyName
+    unit: MemoryUnit = "bytes"
+    labels: LabelSelection = Field(default_factory=dict)
+    gpu_label: LabelName = "gpu_uuid"
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it needs no total."""
+        return self.unit in ("fraction", "percent")
+
+
+class MemoryTotalFamily(Settings):
+    """The GPU memory there is.
+
+    Attributes:
+        family: The gauge's name as exposed.
+        plus: More gauges to be added to it, for servers that expose used, free and reserved.
+        unit: Of the samples of all of them.
+        labels: Which samples count; those of one GPU are summed.
+    """
+
+    family: FamilyName
+    plus: Annotated[tuple[FamilyName, ...], Field(strict=False, max_length=4)] = ()
+    unit: Literal["bytes", "KiB", "MiB", "GiB"] = "bytes"
+    labels: LabelSelection = Field(default_factory=dict)
+
+
+class AccessSettings(Settings):
+    """How one kind of exposition is asked for.
+
+    Attributes:
+        scheme: ``https`` checks the certificate.
+        ca_file: The certificates that are trusted; by default those of this machine.
+        server_name: That the certificate is of; by default the address that is asked.
+        bearer_file: Holds the token of ``Authorization: Bearer``.
+        username: Of ``Authorization: Basic``.
+        password_file: Holds the password that goes with it.
+    """
+
+    scheme: Literal["http", "https"] = "http"
+    ca_file: File | None = None
+    server_name: DnsName | None = None
+    bearer_file: File | None = None
+    username: Annotated[str, Field(pattern=r"^[\x21-\x39\x3b-\x7e]{1,256}$")] | None = None
+    password_file: File | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for key in ("ca_file", "server_name"):
+            if self.scheme != "https" and getattr(self, key) is not None:
+                raise SettingsError(f"{key} goes with scheme: https", (key,))
+        if (self.username is None) != (self.password_file is None):
+            raise SettingsError("username and password_file go together", ("username",))
+        if self.bearer_file is not None and self.username is not None:
+            raise SettingsError(
+                "bearer_file and username exclude each other: a request has one Authorization",
+                ("bearer_file",),
+            )
+        return self
+
+
+class ScrapingSettings(Settings):
+    """How the expositions of a pool are asked for. Not for the API to set: it names files.
+
+    Attributes:
+        replicas: Those of its replicas.
+        exporters: Those of the exporters of GPU memory that it names.
+    """
+
+    replicas: AccessSettings | None = None
+    exporters: AccessSettings | None = None
+
 
 FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running", "errors", "tokens")
 """The keys that name families, for profile ``prometheus`` only."""

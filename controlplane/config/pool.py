@@ -1,10 +1,13 @@
-"""What a user says of one pool: the replicas of one model behind one listener of each sidecar."""
+"""What a user declares of one pool: the replicas of one model behind one listener of each sidecar.
 
-from typing import Annotated, Any, Final, Self
+`given_keys` and `given_data` say what the user gave a value; `overridden` lays one over another.
+"""
+
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from controlplane.config.access import ScrapingSettings
+from controlplane.config.addresses import ListenerAddress
 from controlplane.config.balancing import BalancingSettings
 from controlplane.config.classes import (
     MAX_CLASSES,
@@ -13,24 +16,50 @@ from controlplane.config.classes import (
     check_classes,
 )
 from controlplane.config.discovery import DiscoverySettings
-from controlplane.config.errors import SettingsError
+from controlplane.config.errors import SettingsError, validated
 from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.memory import MemorySettings
-from controlplane.config.mesh import MeshSettings
-from controlplane.config.metrics import MetricsSettings
-from controlplane.config.replica import ReplicaEntry
-from controlplane.config.scaling import ScalingSettings
+from controlplane.config.metrics import MetricsSettings, ScrapingSettings
+from controlplane.config.replica import MemorySettings, ReplicaEntry, ReplicaSettings
 from controlplane.config.servers import SERVERS
-from controlplane.config.tls import ListenerTls, UpstreamSettings
+from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings
 from controlplane.config.values import (
     BufferSize,
     Duration,
-    ListenerAddress,
     Name,
     PathPrefix,
     Settings,
     format_duration,
 )
+
+MOST_REPLICAS = 100_000
+
+ReplicaCount = Annotated[int, Field(ge=0, le=MOST_REPLICAS)]
+
+
+class ScalingSettings(Settings):
+    """Bounds of the number of replicas that autoscalers are given.
+
+    Attributes:
+        min_replicas: At least so many are wanted; 0: none while no requests come.
+        max_replicas: At most so many; None: no limit.
+        max_utilization: Part of the measured capacity that requests may take at most, even where
+            the objective would allow more.
+        scale_down_after: Seconds for which fewer replicas must be enough before fewer are wanted.
+    """
+
+    min_replicas: ReplicaCount = 1
+    max_replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
+    max_utilization: Annotated[float, Field(ge=0.1, le=0.95)] = 0.8
+    scale_down_after: Duration = 300.0
+
+    @model_validator(mode="after")
+    def _min_within_max(self) -> Self:
+        if self.max_replicas is not None and self.min_replicas > self.max_replicas:
+            raise SettingsError(
+                f"{self.min_replicas} is above max_replicas, {self.max_replicas}",
+                ("min_replicas",),
+            )
+        return self
 
 
 class ListenerSettings(Settings):
@@ -211,3 +240,47 @@ class PoolEntry(PoolSettings):
             _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
             **{name: getattr(self, name) for name in PoolSettings.model_fields},
         )
+
+
+SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
+
+
+def given_keys(settings: PoolSettings | ReplicaSettings) -> frozenset[str]:
+    """The keys that the user gave a value."""
+    keys = frozenset(settings.model_fields_set)
+    return keys - {"health_check"} if _has_its_servers_health(settings) else keys
+
+
+def given_data(settings: PoolSettings | ReplicaSettings) -> dict[str, Any]:
+    """What the user given_keys, as plain data that `validated` makes the same settings of."""
+    data = settings.model_dump(mode="json", include=set(given_keys(settings)), exclude_unset=True)
+    if "health_check" in data and isinstance(settings, PoolSettings):
+        check = data["health_check"]
+        # The path of the profile's server was filled in, or might as well have been.
+        if check.get("path") == SERVERS[settings.metrics.profile].health:
+            del check["path"]
+    return data
+
+
+def overridden(below: SettingsT, above: SettingsT, keys: frozenset[str]) -> SettingsT:
+    """Settings in which some keys have the value of others.
+
+    Args:
+        below: Has all the other values.
+        above: Has the values of `keys`.
+        keys: Of those that the user gave a value in `above`.
+
+    Raises:
+        SettingsError: When the two do not go together.
+    """
+    mine = given_data(above)
+    return validated(
+        type(below), given_data(below) | {key: mine[key] for key in mine.keys() & keys}
+    )
+
+
+def _has_its_servers_health(settings: PoolSettings | ReplicaSettings) -> bool:
+    if not isinstance(settings, PoolSettings):
+        return False
+    check, server = settings.health_check, SERVERS[settings.metrics.profile]
+    return check.model_fields_set <= {"path"} and check.path == server.health

@@ -1,20 +1,25 @@
-"""What a user says of one replica: where it is, what it has declared, what it runs on."""
+"""What a user declares of one replica: where it is, and what it runs on."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.config.addresses import Address, EndpointAddress
 from controlplane.config.errors import SettingsError
-from controlplane.config.memory import MemorySettings
-from controlplane.config.values import (
-    Address,
-    Duration,
-    EndpointAddress,
-    Label,
-    LabelValue,
-    Name,
-    Settings,
-)
+from controlplane.config.values import Duration, Label, LabelValue, Name, Settings
+
+
+class MemorySettings(Settings):
+    """GPU memory in use, as a fraction, from where on a replica gets less and gets nothing."""
+
+    soft: Annotated[float, Field(gt=0, lt=1)] = 0.90
+    hard: Annotated[float, Field(gt=0, le=1)] = 0.97
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self) -> Self:
+        if self.soft >= self.hard:
+            raise ValueError(f"soft {self.soft:g} must be below hard {self.hard:g}")
+        return self
 
 
 class Locality(Settings):

@@ -1,6 +1,6 @@
 """Where each known server answers, by the name of its metric profile: health, metrics, requests.
 
-These are defaults for a pool that does not say; which families mean what is in `signals.servers`.
+These are defaults for a pool that does not say; `telemetry.servers` has the meaning of their families.
 """
 
 from collections.abc import Mapping

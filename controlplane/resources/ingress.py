@@ -23,7 +23,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
-from controlplane.config.mesh import MeshSettings
+from controlplane.config.tls import MeshSettings
 from controlplane.resources.addresses import socket_address
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED

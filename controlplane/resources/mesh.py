@@ -20,7 +20,7 @@ import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config.mesh import MeshSettings
+from controlplane.config.tls import MeshSettings
 from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 from controlplane.resources.secret_sources import SecretSource
 

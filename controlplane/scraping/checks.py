@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Fleet
 from controlplane.plane import Probe, Target
 from controlplane.scraping.access import Access

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from zlib import crc32
 
 from controlplane.config import GpuSettings, MetricsSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Change, Fleet, Key
 from controlplane.plane import Exporter, Failure, Probe, Target
 from controlplane.scraping.access import Access

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import Role, SettingsError, Token, parse_tokens
-from controlplane.config.tokens import holder
+from controlplane.config.identity import holder
 
 PLAIN = "s3cret-s3cret-s3cret"
 HASH = sha256(PLAIN.encode()).hexdigest()

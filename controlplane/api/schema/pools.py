@@ -13,9 +13,8 @@ from controlplane.config import (
 )
 from controlplane.config.classes import ObjectiveSettings
 from controlplane.config.health_check import HealthCheckSettings
-from controlplane.config.mesh import MeshSettings
-from controlplane.config.pool import ListenerSettings, RouteSettings
-from controlplane.config.scaling import ScalingSettings
+from controlplane.config.pool import ListenerSettings, RouteSettings, ScalingSettings
+from controlplane.config.tls import MeshSettings
 
 
 class Listener(Answer, settings=ListenerSettings):
