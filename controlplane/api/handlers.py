@@ -10,14 +10,12 @@ from typing import Any, Final, TypeAlias
 from aiohttp import web
 
 from controlplane import __version__
-from controlplane.api.answers import answer, long_answer
+from controlplane.api.answers import Preconditions, answer, long_answer
 from controlplane.api.auth import require, sender_of
 from controlplane.api.changes import Changes, pointing
+from controlplane.api.envoy_views import nodes_view, resources_view
 from controlplane.api.errors import Problem
-from controlplane.api.etags import Preconditions
 from controlplane.api.events import EventStream, Refusal
-from controlplane.api.node_view import nodes_view
-from controlplane.api.preview_view import resources_view
 from controlplane.api.requests import body_as, names_in_path, query_of, settings_in_body
 from controlplane.api.schema import operations as ops
 from controlplane.api.schema.operations import IF_MATCH, IF_NONE_MATCH, Operation

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from controlplane.api import pages
 from controlplane.api.answers import encoded
-from controlplane.api.auth import guard, may_stay
+from controlplane.api.auth import ClientCertificates, guard, may_stay, server_context
 from controlplane.api.changes import CarryOut, Changes
-from controlplane.api.connections import MAX_CONNECTIONS, delivered, limited
-from controlplane.api.errors import answer_errors
+from controlplane.api.errors import Handler, answer_errors
 from controlplane.api.events import EventStream, Feed, NodeEvents
 from controlplane.api.handlers import Handlers, Metrics, route
 from controlplane.api.probes import ProbeThread
 from controlplane.api.requests import MAX_BYTES
-from controlplane.api.tls import ClientCertificates, server_context
 from controlplane.api.watch import Watch
 from controlplane.binding import BindError, check_bindable
 from controlplane.ca.issuing import Issuer
@@ -35,6 +34,63 @@ from controlplane.identity import Credentials, none_revoked
 from controlplane.plane import Plane
 from controlplane.turns import Turns
 from controlplane.xds import Event, NodeStatus
+
+MAX_CONNECTIONS: Final = 512
+
+_TEXT: Final = (
+    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail":'
+    b' "too many connections are open; close one, or try again later"}\n'
+)
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_TEXT), _TEXT)
+)
+
+
+_REFUSAL_SECONDS: Final = 1.0
+"""Seconds for a client to read the refusal: closing a connection with unread data in it resets the
+connection, and the answer may be lost."""
+
+
+class _Full(asyncio.Protocol):
+    """Refuses a connection without reading from it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.Transport):
+            transport.write(_FULL)
+            transport.write_eof()
+            asyncio.get_running_loop().call_later(_REFUSAL_SECONDS, transport.close)
+
+
+def limited(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asyncio.BaseProtocol]:
+    """Return the protocol factory of a server with a limit of open connections."""
+    return lambda: _Full() if len(server.connections) >= most else server()
+
+
+def delivered(seconds: float) -> Middleware:
+    """Return a middleware that cuts off a client that does not read its answer in time.
+
+    Args:
+        seconds: For a whole answer; an event stream has a limit of its own.
+    """
+
+    @web.middleware
+    async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if isinstance(response, web.Response):
+            try:
+                async with asyncio.timeout(seconds):
+                    await response.prepare(request)
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+            except ConnectionError:
+                pass  # The client has left.
+        return response
+
+    return deliver
+
 
 _log = logging.getLogger(__name__)
 

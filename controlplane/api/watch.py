@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from controlplane.api.etags import etag
+from controlplane.api.answers import etag
 from controlplane.api.events import Feed
 from controlplane.api.views import in_short, parting_view
 from controlplane.fleet import Change

@@ -13,9 +13,8 @@ import yaml
 from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.mesh_options import ingress_of, mesh_options, secrets_of, write_secrets
-from controlplane.cli.printable import printable
+from controlplane.cli.bootstrap_mesh import ingress_of, mesh_options, secrets_of, write_secrets
+from controlplane.cli.terminal import USAGE, fail, printable
 from controlplane.client import Client, ClientError
 from controlplane.config import Address, Locality, SettingsError, parse_address, validated
 from controlplane.config.tls import GatewayTls

@@ -22,7 +22,7 @@ from controlplane.ca.certificates import (
 from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.node_files import NodeFiles
 from controlplane.cli.admin import Api, api_options
-from controlplane.cli.failure import USAGE, fail
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.config import parse_duration
 
 _NODE: Final = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)

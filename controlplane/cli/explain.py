@@ -1,26 +1,73 @@
-"""``plimsoll explain``: why each replica of a pool gets what it gets, now and in the last hour.
+"""`plimsoll explain`: why each replica of a pool gets what it gets, now and in the last hour.
 
-With ``--request``: where one request went, and why.
+With `--request`: where one request went, and why.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.answered import Answered
-from controlplane.cli.class_lines import class_lines
-from controlplane.cli.completion import pool_names, replica_ids
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.printable import printable
-from controlplane.cli.readings import readings
-from controlplane.cli.replica_table import headline
-from controlplane.cli.request_lines import context, in_force, request_lines
-from controlplane.cli.timeline import timeline
-from controlplane.client import Client, History, Pool, Replica
+from controlplane.cli.admin import (
+    Api,
+    api_options,
+    json_option,
+    pool_names,
+    print_json,
+    replica_ids,
+)
+from controlplane.cli.explain_request import Answered, context, in_force, request_lines
+from controlplane.cli.terminal import USAGE, fail, printable
+from controlplane.cli.text import class_lines, headline, percent, readings, shown
+from controlplane.client import Client, History, HistoryEntry, Pool, Replica
 from controlplane.config import parse_duration
+
+_INDENT: Final = " " * 10
+
+
+def timeline(history: History) -> Iterator[str]:
+    """The lines.
+
+    Args:
+        history: The API's answer about one replica.
+    """
+    who = printable(f"{history.pool}/{history.id}")
+    if not history.entries:
+        yield f"{who}: nothing is kept of that time"
+        return
+    zone = _local(history.now).tzname()
+    yield f"{who}: times in {zone}, now {_clock(history.now)}"
+    for entry in history.entries:
+        if entry.left_out:
+            count = entry.left_out
+            yield f"{_INDENT}({count} more like these {'was' if count == 1 else 'were'} not kept)"
+        first, *more = entry.changes or ["as before"]
+        yield f"{_clock(entry.at)}  {printable(first)}"
+        for sentence in more:
+            yield f"{_INDENT}{printable(sentence)}"
+        yield f"{_INDENT}{_standing(entry)}; {readings(entry)}"
+
+
+def _standing(entry: HistoryEntry) -> str:
+    share = entry.share
+    parts = [
+        "share not known" if share is None else f"{percent(share)} of the traffic",
+        f"weight {shown(entry.weight)}",
+        printable(entry.tier or "no tier"),
+        f"capacity {shown(entry.capacity, ' req/s')}",
+    ]
+    return ", ".join(parts)
+
+
+def _clock(text: str) -> str:
+    return f"{_local(text):%H:%M:%S}"
+
+
+def _local(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone()
+
 
 _EVERYTHING: Final = "1h"
 

@@ -2,12 +2,17 @@
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
-from controlplane.cli.asking import confirm, confirm_if_asked, yes_option
-from controlplane.cli.completion import pool_names, replica_ids
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.listing import Listing
-from controlplane.cli.replica_table import print_replicas
+from controlplane.cli.admin import (
+    Api,
+    api_options,
+    json_option,
+    pool_names,
+    print_json,
+    replica_ids,
+)
+from controlplane.cli.group import Listing
+from controlplane.cli.terminal import USAGE, confirm, confirm_if_asked, fail, yes_option
+from controlplane.cli.text import print_replicas
 from controlplane.client import Client, Replica
 
 _pool = click.argument("pool", shell_complete=pool_names)

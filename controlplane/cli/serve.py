@@ -12,9 +12,8 @@ from typing import Final, get_args
 import click
 
 from controlplane.app import running
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.log_form import LogForm
-from controlplane.cli.log_writer import LogWriter
+from controlplane.cli.log import LogForm, LogWriter
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.config import Config, SettingsError
 from controlplane.config_file import read_config
 from controlplane.fleet import Refused

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from controlplane.cli.printable import printable
+from controlplane.cli.terminal import printable
 
 UNKNOWN: Final = "-"
 """The cell of a value that is not known."""

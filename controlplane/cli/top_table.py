@@ -6,13 +6,12 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from controlplane.cli.class_lines import class_summary
-from controlplane.cli.node_table import lasted
-from controlplane.cli.pool_table import health
-from controlplane.cli.printable import printable
-from controlplane.cli.replica_table import percent, shown, state
+from controlplane.cli.nodes import lasted
+from controlplane.cli.pools import health
 from controlplane.cli.tables import UNKNOWN, Column, layout, table
-from controlplane.cli.top_sight import Row, Shown
+from controlplane.cli.terminal import printable
+from controlplane.cli.text import class_summary, percent, shown, state
+from controlplane.cli.top_state import Row, Shown
 
 _BAR: Final = 10
 

@@ -1,6 +1,6 @@
 """Where each known server answers, by the name of its metric profile: health, metrics, requests.
 
-These are defaults for a pool that does not say; `telemetry.servers` has the meaning of their families.
+These are defaults; `telemetry.servers` says which families mean what.
 """
 
 from collections.abc import Mapping

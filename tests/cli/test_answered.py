@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controlplane.cli.answered import Answered
+from controlplane.cli.explain_request import Answered
 
 HEADER = (
     "time=2026-11-30T08:03:15.898Z cluster=minilm:bulk/retries replica=r1 upstream=10.0.0.1:8080"

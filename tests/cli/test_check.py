@@ -12,7 +12,7 @@ import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import pytest
 from click.testing import CliRunner, Result
 
-from controlplane.cli import envoy_check
+from controlplane.cli import check as check_command
 from controlplane.cli.group import plimsoll
 from controlplane.envoy import find_envoy
 from controlplane.fleet import Pool
@@ -128,7 +128,7 @@ def test_an_envoy_on_the_path_that_hangs_is_ended_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found_on_path(monkeypatch, tmp_path)
-    monkeypatch.setattr(envoy_check, "SECONDS", 1.0)
+    monkeypatch.setattr(check_command, "SECONDS", 1.0)
     envoy = tmp_path / "envoy"
     envoy.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     envoy.chmod(0o755)

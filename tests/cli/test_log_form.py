@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.log_form import AUDIT, MOST, Form, LogForm
+from controlplane.cli.log import AUDIT, MOST, Form, LogForm
 
 CHANGE = {
     "who": "alice",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from controlplane.cli.log_writer import ALIKE, SAME, SAME_SECONDS, SECONDS, WAITING, LogWriter
+from controlplane.cli.log import ALIKE, SAME, SAME_SECONDS, SECONDS, WAITING, LogWriter
 
 
 class Pipe:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.cli.pool_table import described
+from controlplane.cli.pools import described
 from controlplane.client import Pool
 from controlplane.plane import Probe
 from tests.api.served import POOL, Served, served

@@ -13,9 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.cli.keyboard import named
-from controlplane.cli.top_sight import Looker
-from controlplane.cli.top_view import View
+from controlplane.cli.top import keys_in
+from controlplane.cli.top_state import Looker, View
 from controlplane.plane import Failure, Probe
 from controlplane.telemetry import GpuMemory, Histogram, Reading
 from tests.api.parted import parted
@@ -355,6 +354,6 @@ async def test_several_pools_are_scrolled_through_as_one_list(api: Served) -> No
 
 
 def test_keys_have_names() -> None:
-    assert named("a\x1b[A\x1bOB\x1b[6~\x1b\x7f\rü") == [
+    assert keys_in("a\x1b[A\x1bOB\x1b[6~\x1b\x7f\rü") == [
         *("a", "up", "down", "page down", "escape", "backspace", "enter", "ü")
     ]

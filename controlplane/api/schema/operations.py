@@ -17,7 +17,7 @@ from controlplane.api.schema.answers import (
     Ready,
     Sender,
 )
-from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources
+from controlplane.api.schema.pools import Pool, PoolHistory, PoolList, PoolResources, Scaling
 from controlplane.api.schema.replicas import History, Replica, ReplicaList
 from controlplane.api.schema.requests import (
     AuditPage,
@@ -31,7 +31,6 @@ from controlplane.api.schema.requests import (
     ReplicaPage,
     Since,
 )
-from controlplane.api.schema.scaling import Scaling
 from controlplane.config import PoolSettings, ReplicaSettings, Role
 
 IF_MATCH: Final = "If-Match"

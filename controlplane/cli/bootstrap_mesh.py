@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from controlplane.cli.failure import fail
+from controlplane.cli.terminal import fail
 from controlplane.config import Address, parse_listener_address
 from controlplane.resources.bootstrap_tls import NodeTls, secret_files
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource

@@ -1,11 +1,27 @@
-"""Ask before what cannot be undone; without a terminal, refuse."""
+"""How a command speaks to the person at the terminal: one sentence if it fails, and questions."""
 
 import sys
-from typing import Final
+from contextlib import suppress
+from typing import Final, NoReturn
 
 import click
 
-from controlplane.cli.failure import USAGE, fail
+USAGE = 2
+"""Bad usage or bad config."""
+
+
+def fail(sentence: str, code: int = 1) -> NoReturn:
+    """Print a sentence to standard error and end the process with an exit code."""
+    # Whoever reads it may have gone; the exit code is for others.
+    with suppress(OSError):
+        click.echo(f"plimsoll: {sentence}", err=True)
+    raise SystemExit(code)
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would take for a command."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
 
 yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
 
