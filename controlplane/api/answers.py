@@ -23,7 +23,7 @@ _LIST: Final = re.compile(r'(W/)?"[\x21\x23-\x7e]*"(\s*,\s*(W/)?"[\x21\x23-\x7e]
 
 
 def etag(what: Pool | Replica) -> str:
-    """Return the ETag, in quotes."""
+    """The ETag, in quotes."""
     text = json.dumps(declared(what), sort_keys=True)
     return f'"{blake2b(text.encode(), digest_size=8).hexdigest()}"'
 
@@ -33,8 +33,7 @@ class Preconditions:
     """The preconditions of a change.
 
     Attributes:
-        pool: The pool's name.
-        replica: The replica's id; None for a change of the pool.
+        replica: The id; None for a change of the pool.
         wanted: The ETag must be one of these; ``*``: the pool or replica must exist.
         unwanted: The ETag must be none of these; ``*``: the pool or replica must not exist.
     """
@@ -46,19 +45,11 @@ class Preconditions:
 
     @classmethod
     def of(cls, request: web.Request, pool: str, replica: str | None = None) -> Self:
-        """Read the preconditions of a request.
-
-        Raises:
-            Problem: A header is not as RFC 9110 says.
-        """
+        """Read the preconditions of a request; a `Problem` if a header is malformed."""
         return cls(pool, replica, _tags(request, IF_MATCH), _tags(request, IF_NONE_MATCH))
 
     def check(self, fleet: Fleet) -> None:
-        """Compare with the fleet that is about to change.
-
-        Raises:
-            Stale: A precondition does not hold.
-        """
+        """Raise `Stale` if a precondition does not hold for the fleet that is about to change."""
         if self.wanted is None and self.unwanted is None:
             return
         pool = fleet.pools.get(self.pool)

@@ -34,12 +34,12 @@ from controlplane.identity import (
 
 
 def server_context(credentials: Credentials) -> ssl.SSLContext:
-    """A context that serves with these, which were checked.
+    """Make a context that serves with checked credentials.
 
-    A new one for each change: no context forgets a root that it once trusted.
+    Each change needs a new context: a context never forgets a root.
 
     Raises:
-        CertificateError: OpenSSL does not take them.
+        CertificateError: OpenSSL refuses the credentials.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -76,13 +76,7 @@ class ClientCertificates:
         wall_clock: Callable[[], float] = time.time,
         revoked: Revoked = none_revoked,
     ) -> None:
-        """Prepare.
-
-        Args:
-            roles: By name, or by how names begin, with a ``*`` at the end.
-            wall_clock: Seconds since 1970, by which certificates expire.
-            revoked: Knows which certificates do not count.
-        """
+        """Take roles by name, or by a prefix with a ``*`` at the end; `wall_clock`: since 1970."""
         self._roles, self._wall_clock, self._revoked = roles, wall_clock, revoked
 
     def __bool__(self) -> bool:
@@ -91,10 +85,10 @@ class ClientCertificates:
     def shown(self, request: web.Request) -> tuple[str, Role] | None:
         """The name and the role of the client; None where it shows no certificate.
 
-        A TLS handshake looks at dates, and one that resumes a session does not.
+        A TLS handshake checks dates, but a resumed session does not.
 
         Raises:
-            NotAdmittedError: Its certificate has no role, has expired or is revoked.
+            NotAdmittedError: The certificate has no role, has expired or is revoked.
         """
         stream = request.transport and request.transport.get_extra_info("ssl_object")
         der = stream.getpeercert(binary_form=True) if stream else None
@@ -128,10 +122,9 @@ class Principal:
     """The sender of a request.
 
     Attributes:
-        name: The token's name, or what the certificate says, with a ``:`` or a ``=`` in it, which
-            no token's name has; ``loopback`` for a program of this machine.
-        role: What the sender may do.
-        kind: What the sender has shown.
+        name: The token's name; the certificate's, which has a ``:`` or a ``=`` as no token's name
+            has; or ``loopback`` for a program of this machine.
+        kind: ``token`` or ``certificate``.
     """
 
     name: str
@@ -157,10 +150,7 @@ def guard(
 ) -> Middleware:
     """Return a middleware that refuses requests without a valid token or certificate.
 
-    Args:
-        tokens: Gives the present tokens.
-        certificates: Of clients that need no token; where there are neither, only loopback is
-            answered.
+    Where there are neither tokens nor certificates, only loopback is answered.
     """
 
     @web.middleware
@@ -198,11 +188,7 @@ def may_stay(
 
 
 def require(request: web.Request, role: Role) -> None:
-    """Refuse a sender whose role does not include a role.
-
-    Raises:
-        Problem: The role is too small.
-    """
+    """Raise a `Problem` if the sender's role does not include a role."""
     sender = sender_of(request)
     if not sender.role.includes(role):
         raise Problem(

@@ -21,12 +21,12 @@ async def nodes_view(
     refusals: Iterable[Refusal] = (),
     sent: Mapping[str, Mapping[str, float]] = {},
 ) -> dict[str, Any]:
-    """Show every stream of every node.
+    """Show every stream of every node; `now`: the xDS server's monotonic clock.
 
     Args:
-        nodes: The nodes of the xDS server.
-        now: The xDS server's monotonic clock.
-        disputes: Replicas whose health an Envoy sees differently.
+        nodes: Of the xDS server.
+        now: In seconds.
+        disputes: Disagreements between an Envoy and the control plane on a replica's health.
         refusals: Of clients that were not admitted.
         sent: Requests per second by node and pool.
     """
@@ -106,12 +106,7 @@ Found = tuple[tuple[str | int, ...], Any, Any]
 
 
 def preview_view(preview: Preview, pool: str) -> dict[str, Any]:
-    """Build the answer to ``?dry_run=true``.
-
-    Args:
-        preview: The preview of the command.
-        pool: The command's pool; its resources are shown even where they stay the same.
-    """
+    """Build the answer to ``?dry_run=true``; `pool` is shown even where it stays the same."""
     names = sorted({*preview.pools, pool})
     held, wanted = _resources(preview.held, names), _resources(preview.wanted, names)
     diff = [

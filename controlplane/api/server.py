@@ -68,10 +68,9 @@ def limited(server: web.Server, most: int = MAX_CONNECTIONS) -> Callable[[], asy
 
 
 def delivered(seconds: float) -> Middleware:
-    """Return a middleware that cuts off a client that does not read its answer in time.
+    """Return a middleware that cuts off a client that does not read its answer in so many seconds.
 
-    Args:
-        seconds: For a whole answer; an event stream has a limit of its own.
+    An event stream has a limit of its own.
     """
 
     @web.middleware
@@ -100,13 +99,13 @@ _LINGER: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much clients may keep the server busy.
+    """What clients may take; times in seconds.
 
     Attributes:
-        body: Seconds for a body to arrive.
-        idle: Seconds for the first line and the headers of a request to arrive.
-        answer: Seconds for a client to take an answer, or what is written to a stream at once.
-        heartbeat: Seconds without an event until an event stream sends a comment.
+        body: For a body to arrive.
+        idle: For the first line and the headers of a request to arrive.
+        answer: For a client to take an answer, or a piece of an event stream.
+        heartbeat: Without an event until an event stream sends a comment.
         connections: The most open connections.
     """
 
@@ -147,17 +146,15 @@ class RestServer:
             admin: The address to serve on (port 0: a free one), and where replicas may be.
             plane: The plane to serve.
             carry_out: Carries out a command on the plane.
-            nodes: Gives the connected Envoys.
-            audit: Knows who changed what.
-            ready: Says whether Envoys are served.
-            metrics: Gives the exposition and its content type for a request's ``Accept``.
-            tokens: Each request must carry one, until `accept` replaces them, or come with a
-                certificate of a client of `admin`; where there are neither, only programs of this
-                machine are answered.
-            credentials: Make it https, until `accept_credentials` replaces them; None: http.
-            issuer: Issues certificates to nodes that join, and knows which are revoked; None: there
-                are none.
-            limits: What clients may do.
+            nodes: The connected Envoys.
+            audit: Who changed what.
+            ready: Whether Envoys are served.
+            metrics: The exposition and its content type, for a request's ``Accept``.
+            tokens: A request needs one, or a certificate of a client of `admin`; without either,
+                only programs of this machine are answered. `accept` replaces them.
+            credentials: For https, until `accept_credentials` replaces them; None: http.
+            issuer: Issues certificates to nodes that join, and knows the revoked ones; None: none.
+            limits: What clients may take.
             clock: The monotonic clock of the plane and of the nodes.
             wall_clock: Seconds since 1970, for histories.
         """
@@ -203,7 +200,7 @@ class RestServer:
         self._watch.changed(changes, self._clock())
 
     def looking(self) -> Iterator[None]:
-        """Publish what was decided, a replica at a time."""
+        """Publish what weighing has changed, a replica at a time."""
         return self._watch.looking(self._clock())
 
     def observe(self, node: str, event: Event) -> None:
@@ -215,17 +212,14 @@ class RestServer:
         self._tokens = tokens
 
     def accept_credentials(self, credentials: Credentials) -> None:
-        """Serve with these, which were checked, from the next connection on; no request ends."""
+        """Serve with checked credentials from the next connection on; no request is cut."""
         self._context = server_context(credentials)
 
     async def start(self) -> Address:
-        """Begin to serve.
-
-        Returns:
-            The address served on, with the real port.
+        """Begin to serve; returns the address with the real port.
 
         Raises:
-            BindError: When the address is in use or cannot be bound.
+            BindError: The address is in use or cannot be bound.
         """
         await check_bindable("the API", self._address)
         app = web.Application(

@@ -6,8 +6,8 @@ import secrets
 import click
 from click.core import ParameterSource
 
-from controlplane.cli.admin import Api, api_options, print_json
-from controlplane.cli.terminal import USAGE, fail
+from controlplane.cli.admin import Api, api_options
+from controlplane.cli.terminal import USAGE, fail, print_json
 from controlplane.client import Client
 from controlplane.config import Role, SettingsError, Token, parse_tokens
 

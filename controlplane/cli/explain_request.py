@@ -62,25 +62,22 @@ _DETAILS: Final[Mapping[str, str]] = {
     "downstream_remote_disconnect": "the client did not wait for the answer",
     "CERTIFICATE_VERIFY_FAILED": "the replica's certificate is not trusted",
 }
-"""What such a word in the details means; the first that is there counts."""
+"""What a word in the details means; the first word that is found counts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What is known of one request; None where it is not.
+class Request:
+    """What Envoy says of one answered request; None where it is unknown.
 
     Attributes:
-        at: When it came.
-        status: Of the answer.
-        cluster: Of the pool and its class, or the one for their further tries.
+        cluster: Of the pool and its class, or the cluster for their retries.
         replica: Id of the replica that was asked last.
-        upstream: Its address.
-        attempts: How often it was tried; 0: no replica was.
+        upstream: That replica's address.
+        attempts: 0: no replica was tried.
         flags: Envoy's response flags.
         details: Envoy's words.
-        duration_ms: From its first byte to the last of the answer.
-        bytes_received: Of its body.
-        path: As the client sent it.
+        duration_ms: From the request's first byte to the answer's last.
+        bytes_received: Of the request's body.
     """
 
     at: datetime | None = None
@@ -97,18 +94,15 @@ class Answered:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read an answer with its headers, or the last line of an access log in it.
-
-        Args:
-            text: What `curl -i` prints, some of its lines, or lines of the log as JSON or text.
+        """Read what `curl -i` prints or some of its lines, or the last line of an access log.
 
         Raises:
-            ValueError: With one sentence, when it is neither.
+            ValueError: With one sentence, when the text is neither.
         """
         lines = text.splitlines()
         status, header = _headers(lines)
         if header is not None:
-            return cls._of({**dict(_pairs(header)), "status": status})
+            return cls._of({**_pairs(header), "status": status})
         if status is not None:
             raise ValueError(
                 f"the answer has no header {EXPLAIN_HEADER}: set route: {{explain: true}} of the"
@@ -124,9 +118,7 @@ class Answered:
 
     @classmethod
     def _of(cls, fields: Mapping[str, Any]) -> Self:
-        known = {key: it for key, it in fields.items() if it not in (None, "", "-")}
-        texts = {key: str(it) for key, it in known.items()}
-        flags = texts.get("flags", "")
+        texts = {key: str(value) for key, value in fields.items() if value not in (None, "", "-")}
         return cls(
             at=_time(texts.get("time", "")),
             status=_whole(texts.get("status")),
@@ -134,7 +126,7 @@ class Answered:
             replica=texts.get("replica"),
             upstream=texts.get("upstream"),
             attempts=_whole(texts.get("attempts")),
-            flags=tuple(it for it in flags.split(",") if it),
+            flags=tuple(filter(None, texts.get("flags", "").split(","))),
             details=texts.get("details"),
             duration_ms=_number(texts.get("duration_ms")),
             bytes_received=_whole(texts.get("bytes_received")),
@@ -148,11 +140,11 @@ class Answered:
 
     @property
     def class_name(self) -> str:
-        """The class that it was routed as; empty for the one of all requests of no other class."""
+        """The class that it was routed as; empty: the class of all other requests."""
         return "" if self.cluster is None else class_of(self.cluster)
 
     @property
-    def is_further_try(self) -> bool:
+    def is_retry(self) -> bool:
         """Whether the last try was not the first."""
         return self.cluster is not None and self.cluster.endswith(_RETRIES)
 
@@ -166,13 +158,13 @@ class Answered:
                 f"It took {tries} tries, each at another replica as far as there are some; Envoy"
                 " names the last one alone."
             )
-        elif self.is_further_try:
+        elif self.is_retry:
             yield "It was tried before at another replica, which did not answer it."
         for flag in self.flags:
             yield f"{flag}: {_FLAGS.get(flag, 'see the documentation of Envoy')}."
         if self.details is None or (self.details == "via_upstream" and not self.is_error):
             return
-        known = next((it for word, it in _DETAILS.items() if word in self.details), None)
+        known = next((text for word, text in _DETAILS.items() if word in self.details), None)
         yield f"{self.details}: {known}." if known else f"Envoy says: {self.details}."
 
     @property
@@ -182,10 +174,10 @@ class Answered:
 
 
 def _headers(lines: Sequence[str]) -> tuple[str | None, str | None]:
-    """The last status, and what the header says that goes with it.
+    """The last status, and the header that goes with it.
 
-    A body may have anything in it, so nothing counts between the end of one answer's headers and
-    the next status. Headers alone come without a status.
+    A body may hold anything, so nothing counts between the end of one answer's headers and the next
+    status. Headers alone come without a status.
     """
     status = header = None
     is_in_head = True
@@ -199,13 +191,9 @@ def _headers(lines: Sequence[str]) -> tuple[str | None, str | None]:
     return status, header
 
 
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """The first value of each key: what a client says stands behind what Envoy says."""
-    seen = set()
-    for key, value in _PAIR.findall(text):
-        if key not in seen:
-            seen.add(key)
-            yield key, value
+def _pairs(text: str) -> dict[str, str]:
+    """The first value of each key: what a client sent comes after what Envoy adds."""
+    return dict(reversed(_PAIR.findall(text)))
 
 
 def _logged(line: str) -> Mapping[str, Any] | None:
@@ -216,7 +204,7 @@ def _logged(line: str) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        fields = dict(_pairs(line))
+        fields = _pairs(line)
     return fields if {"flags", "cluster"} <= fields.keys() else None
 
 
@@ -247,12 +235,11 @@ _SLACK: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the control plane knows of a request.
+    """What the control plane knows of a request: its pool, and the replica's last hour.
 
     Attributes:
-        pool: That it was for.
-        replica: Id of the replica; None where none is known.
-        history: Of the replica; None where there is no such replica any more.
+        replica: The replica's id; None: unknown.
+        history: None: the pool has no such replica any more.
     """
 
     pool: Pool
@@ -260,43 +247,42 @@ class Context:
     history: History | None
 
 
-async def context(client: Client, request: Answered, name: str) -> Context:
-    """Ask for what is known of a request for the pool of this name."""
+async def context(client: Client, request: Request, name: str) -> Context:
+    """Ask for what the control plane knows of a request for the pool of this name."""
     pool = await client.pool(name)
-    at = request.upstream
-    named = request.replica
-    if named is None and at is not None:
+    address, id_ = request.upstream, request.replica
+    if id_ is None and address is not None:
         async for replica in client.each_replica(name):
-            if at in (replica.address, replica.ingress):
-                named = replica.id
+            if address in (replica.address, replica.ingress):
+                id_ = replica.id
                 break
-    if named is None:
+    if id_ is None:
         return Context(pool, None, None)
     try:
-        return Context(pool, named, await client.history(name, named))
+        return Context(pool, id_, await client.history(name, id_))
     except NotFoundError:
-        return Context(pool, named, None)
+        return Context(pool, id_, None)
 
 
-def in_force(request: Answered, history: History | None) -> HistoryEntry | None:
-    """The entry by which the replica got requests when this one came; None: it is not kept."""
+def in_force(request: Request, history: History | None) -> HistoryEntry | None:
+    """The history's entry for the time of the request; None: it is not kept."""
     entries = history.entries if history is not None else ()
     if request.at is None:
         return entries[-1] if entries else None
     then = request.at.timestamp() + _SLACK
-    before = [it for it in entries if datetime.fromisoformat(it.at).timestamp() <= then]
+    before = [each for each in entries if datetime.fromisoformat(each.at).timestamp() <= then]
     return before[-1] if before else None
 
 
-def request_lines(request: Answered, known: Context) -> Iterator[str]:
-    """The lines, the most important first."""
+def request_lines(request: Request, known: Context) -> Iterator[str]:
+    """Explain a request, the most important line first."""
     yield _headline(request, known)
     yield from (f"  {line}" for line in _of_class(request, known.pool))
     yield from (f"  {line}" for line in _of_replica(request, known))
     yield from (f"  {line}" for line in request.failures())
 
 
-def _headline(request: Answered, known: Context) -> str:
+def _headline(request: Request, known: Context) -> str:
     status = "no answer" if not request.status else f"{request.status}"
     parts = [f"{known.pool.name}: {status}"]
     if known.replica is not None:
@@ -310,7 +296,7 @@ def _headline(request: Answered, known: Context) -> str:
     return ", ".join(parts)
 
 
-def _of_class(request: Answered, pool: Pool) -> Iterator[str]:
+def _of_class(request: Request, pool: Pool) -> Iterator[str]:
     served = _served_class(request, pool)
     if served is None and not request.class_name:
         if pool.parting is None:
@@ -326,7 +312,7 @@ def _of_class(request: Answered, pool: Pool) -> Iterator[str]:
     yield f"Class {served.name}: {which}{size}."
 
 
-def _served_class(request: Answered, pool: Pool) -> ServedClass | None:
+def _served_class(request: Request, pool: Pool) -> ServedClass | None:
     name = request.class_name
     for served in pool.parting or ():
         if served.name == name or (not name and served.match is None):
@@ -334,7 +320,7 @@ def _served_class(request: Answered, pool: Pool) -> ServedClass | None:
     return None
 
 
-def _of_replica(request: Answered, known: Context) -> Iterator[str]:
+def _of_replica(request: Request, known: Context) -> Iterator[str]:
     if known.replica is None:
         if request.upstream is not None:
             yield f"No replica of the pool has the address {request.upstream} any more."
@@ -345,8 +331,8 @@ def _of_replica(request: Answered, known: Context) -> Iterator[str]:
     entry = in_force(request, known.history)
     if entry is None:
         yield (
-            f"What {known.replica} got then is not known any more: the record of the last hour,"
-            " which begins anew with the control plane, has nothing so old."
+            f"What {known.replica} got then is unknown: the record holds an hour, and begins anew"
+            " when the control plane starts."
         )
         return
     share = "an unknown share" if entry.share is None else percent(entry.share)

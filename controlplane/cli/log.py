@@ -20,62 +20,76 @@ from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.cli.redaction import Redaction
 
-LogForm: TypeAlias = Literal["text", "json"]
+LogFormat: TypeAlias = Literal["text", "json"]
 
 AUDIT: Final = "controlplane.audit"
-"""The logger of changes; what it writes is JSON."""
+"""The logger of changes; its messages are JSON. Its lines are never limited: each is a change."""
 
-MOST: Final = 16_384
-"""Characters of a message; what an Envoy says may be megabytes."""
+MAX_MESSAGE: Final = 16_384
+"""Characters; a rejection by Envoy may have megabytes."""
 
-_TEXT: Final = "%(asctime)s %(levelname)s %(message)s"
+MAX_WAITING: Final = 10_000
+"""Lines that wait to be written; more are dropped."""
+
+SIMILAR: Final = 100
+"""Lines of the same message with other values, within `SIMILAR_SECONDS`; more are dropped."""
+SIMILAR_SECONDS: Final = 10.0
+
+EQUAL: Final = 5
+"""Equal lines within `EQUAL_SECONDS`; more are dropped."""
+EQUAL_SECONDS: Final = 60.0
+
+_STDERR_SECONDS: Final = 1.0
+"""For the last lines of libraries; a forked process may keep the pipe open."""
+
+_HANDSHAKE: Final = re.compile(r"ssl_transport_security.*OPENSSL_internal:([A-Z0-9_]+)(?:: (.*))?$")
+"""Only gRPC knows why a TLS handshake on the xDS port fails, and writes this alone."""
+
+_log = logging.getLogger(__name__)
 
 
-class Form(logging.Formatter):
-    """Makes lines of records."""
+class LineFormatter(logging.Formatter):
+    """Makes lines of records: text, or JSON objects.
 
-    def __init__(self, form: LogForm = "text") -> None:
-        """Choose what lines are.
+    An object has ``time``, ``level``, ``logger`` and ``message``; a change has ``audit`` instead.
+    """
 
-        Args:
-            form: ``json``: an object with ``time``, ``level``, ``logger`` and ``message``; of a
-                change ``audit`` in place of the message.
-        """
-        super().__init__(_TEXT)
-        self._is_json = form == "json"
+    def __init__(self, log_format: LogFormat = "text") -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._is_json = log_format == "json"
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line; a traceback that follows a line of text has some more."""
+        """Make a line; a traceback follows a line of text."""
         change = _change(record)
-        message = json.dumps(change) if change is not None else _short(record.getMessage())
+        message = json.dumps(change) if change is not None else _cut(record.getMessage())
         if not self._is_json:
-            said_so = {**record.__dict__, "msg": "%s", "args": (message,)}
-            return Redaction().text(super().format(logging.makeLogRecord(said_so)))
-        said: dict[str, Any] = {"message": message} if change is None else {"audit": change}
+            copy = logging.makeLogRecord({**record.__dict__, "msg": "%s", "args": (message,)})
+            return Redaction().text(super().format(copy))
+        words: dict[str, Any] = {"message": message} if change is None else {"audit": change}
         if record.exc_info:
-            said["exception"] = self.formatException(record.exc_info)
-        return self._object(record.levelname, record.name, record.created, **said)
+            words["exception"] = self.formatException(record.exc_info)
+        return self._object(record.levelname, record.name, record.created, **words)
 
-    def own(self, line: str) -> str:
-        """A line that is no record: of the log itself, or of a library."""
-        line = _short(line)
+    def plain(self, line: str) -> str:
+        """Make a line of a text that is no record: of the log itself, or of a library."""
+        line = _cut(line)
         if not self._is_json:
             return Redaction().text(line)
         return self._object("INFO", "plimsoll", datetime.now(UTC).timestamp(), message=line)
 
-    def _object(self, level: str, logger: str, at: float, **said: Any) -> str:
-        time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-        line = {"time": time, "level": level.lower(), "logger": logger, **said}
+    def _object(self, level: str, logger: str, at: float, **words: Any) -> str:
+        clock = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        line = {"time": clock, "level": level.lower(), "logger": logger, **words}
         return json.dumps(Redaction().document(line), ensure_ascii=False)
 
 
-def _short(text: str) -> str:
-    left_out = len(text) - MOST
-    return text if left_out <= 0 else f"{text[:MOST]}… ({left_out} more characters)"
+def _cut(text: str) -> str:
+    left_out = len(text) - MAX_MESSAGE
+    return text if left_out <= 0 else f"{text[:MAX_MESSAGE]}… ({left_out} more characters)"
 
 
 def _change(record: logging.LogRecord) -> Any:
-    """The change that a record of the audit log is about; None of any other record."""
+    """The change that a record of the audit log holds; None for any other record."""
     if record.name != AUDIT:
         return None
     try:
@@ -84,63 +98,60 @@ def _change(record: logging.LogRecord) -> Any:
         return None
 
 
-WAITING: Final = 10_000
-"""Lines that wait to be written at most; more are dropped."""
+class _Limit:
+    """Counts lines by key; after `seconds` all counts begin anew."""
 
-ALIKE: Final = 100
-"""Lines with the same words around what differs, within `SECONDS`; more are dropped."""
+    def __init__(self, most: int, seconds: float, words: str, now: float) -> None:
+        self.most, self._seconds, self._words = most, seconds, words
+        self._since, self._counts = now, dict[tuple[str, str], int]()
 
-SECONDS: Final = 10.0
+    def count(self, key: tuple[str, str]) -> int:
+        return self._counts.get(key, 0)
 
-SAME: Final = 5
-"""The same line, within `SAME_SECONDS`; more are dropped."""
+    def exceeds(self, key: tuple[str, str]) -> bool:
+        """Count a line; returns whether it is too many."""
+        self._counts[key] = self.count(key) + 1
+        return self._counts[key] > self.most
 
-SAME_SECONDS: Final = 60.0
-
-JOINED: Final = 1.0
-"""Seconds for the last lines of libraries; one that was forked may keep the pipe open."""
-
-NEVER_ALIKE: Final = frozenset({AUDIT})
-"""Loggers whose lines are never merged: each line is another change by somebody."""
-
-_HANDSHAKE: Final = re.compile(r"ssl_transport_security.*OPENSSL_internal:([A-Z0-9_]+)(?:: (.*))?$")
-"""Only gRPC knows why a TLS handshake on the xDS port fails, and it says so there alone."""
-
-_log = logging.getLogger(__name__)
+    def summaries(self, now: float) -> list[str]:
+        """Begin anew if the time is over; returns a line for each key with lines left out."""
+        if now - self._since < self._seconds:
+            return []
+        self._since, counts, self._counts = now, self._counts, {}
+        return [
+            self._words.format(count - self.most, repr(text), text)
+            for (_, text), count in counts.items()
+            if count > self.most
+        ]
 
 
 class LogWriter(logging.Handler):
-    """Writes records to a file descriptor; `close` it at the end."""
+    """Writes records to a file descriptor; `finish` it at the end."""
 
     def __init__(
         self,
-        number: int | None,
+        descriptor: int | None,
         clock: Callable[[], float] = time.monotonic,
-        form: LogForm = "text",
+        log_format: LogFormat = "text",
     ) -> None:
-        """Begin to write.
-
-        Args:
-            number: The file descriptor, which is not closed; None: nothing is written.
-            clock: Seconds that never go back.
-            form: Of the lines.
-        """
+        """Begin to write; without a descriptor nothing is written, and none is ever closed."""
         super().__init__()
-        self._form = Form(form)
-        self.setFormatter(self._form)
-        self._number, self._clock = number, clock
-        self._lines: queue.Queue[str | None] = queue.Queue(WAITING)
+        self._formatter = LineFormatter(log_format)
+        self.setFormatter(self._formatter)
+        self._descriptor, self._clock = descriptor, clock
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
         self._dropped = 0
-        self._since = self._same_since = clock()
-        self._alike: dict[tuple[str, str], int] = {}
-        self._same: dict[tuple[str, str], int] = {}
+        similar, equal = "… and {0} more lines like {1}", "… and {0} times more: {2}"
+        self._similar = _Limit(SIMILAR, SIMILAR_SECONDS, similar, clock())
+        self._equal = _Limit(EQUAL, EQUAL_SECONDS, equal, clock())
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     @classmethod
-    def to_stderr(cls, form: LogForm = "text") -> "LogWriter":
-        """A writer to standard error, be it closed: its number is another file's then."""
-        return cls(None if sys.stderr is None else os.dup(sys.stderr.fileno()), form=form)
+    def to_stderr(cls, log_format: LogFormat = "text") -> "LogWriter":
+        """A writer to standard error; if that is closed, its number may be another file's."""
+        descriptor = None if sys.stderr is None else os.dup(sys.stderr.fileno())
+        return cls(descriptor, log_format=log_format)
 
     @contextmanager
     def taking_stderr(self) -> Iterator[None]:
@@ -148,7 +159,7 @@ class LogWriter(logging.Handler):
 
         Otherwise their threads would wait for its reader, and clients could fill a disk.
         """
-        if self._number is None:
+        if self._descriptor is None:
             yield
             return
         reading, writing = os.pipe()
@@ -159,35 +170,35 @@ class LogWriter(logging.Handler):
         try:
             yield
         finally:
-            os.dup2(self._number, 2)
-            reader.join(JOINED)
+            os.dup2(self._descriptor, 2)
+            reader.join(_STDERR_SECONDS)
 
     def _take(self, reading: int) -> None:
         with os.fdopen(reading, errors="backslashreplace") as lines:
             for line in lines:
                 if (failed := _HANDSHAKE.search(line)) is not None:
                     code, detail = failed.groups()
-                    # Of any other failure the detail is about a certificate that was not looked at.
+                    # With any other code the detail is about a certificate that was not checked.
                     if code != "CERTIFICATE_VERIFY_FAILED" or not detail:
                         detail = code.replace("_", " ").lower()
                     _log.warning("xDS refuses a TLS connection: %s", detail)
                 else:
-                    self.say(line.rstrip("\n"))
+                    self.write(line.rstrip("\n"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record; never waits."""
         try:
-            if record.name not in NEVER_ALIKE and self._is_flood(record):
+            if record.name != AUDIT and self._is_flood(record):
                 return
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - as any handler: what is wrong with a line is its fault
+        except Exception:  # noqa: BLE001 - what is wrong with a record must not stop its caller
             self.handleError(record)
             return
         self._put(line)
 
-    def say(self, line: str) -> None:
+    def write(self, line: str) -> None:
         """Write a line that is no record; never waits."""
-        self._put(self._form.own(line))
+        self._put(self._formatter.plain(line))
 
     def _put(self, line: str) -> None:
         try:
@@ -198,8 +209,7 @@ class LogWriter(logging.Handler):
     def finish(self, seconds: float) -> bool:
         """Write what waits; returns whether all of it was written in time."""
         deadline = time.monotonic() + seconds
-        self._end_window()
-        self._end_same()
+        self._summarize(float("inf"))
         while time.monotonic() < deadline:
             with suppress(queue.Full):
                 self._lines.put(None, timeout=0.05)
@@ -208,44 +218,26 @@ class LogWriter(logging.Handler):
         return not self._thread.is_alive()
 
     def _is_flood(self, record: logging.LogRecord) -> bool:
-        now = self._clock()
-        if now - self._since >= SECONDS:
-            self._since = now
-            self._end_window()
-        if now - self._same_since >= SAME_SECONDS:
-            self._same_since = now
-            self._end_same()
-        kind, text = (record.name, str(record.msg)), (record.name, record.getMessage())
-        if self._alike.get(kind, 0) < ALIKE:
-            same = self._same[text] = self._same.get(text, 0) + 1
-            if same > SAME:
-                return True
-        count = self._alike[kind] = self._alike.get(kind, 0) + 1
-        return count > ALIKE
+        self._summarize(self._clock())
+        message, text = (record.name, str(record.msg)), (record.name, record.getMessage())
+        has_room = self._similar.count(message) < SIMILAR
+        if has_room and self._equal.exceeds(text):
+            return True
+        return self._similar.exceeds(message)
 
-    def _end_window(self) -> None:
-        """Say how many lines were left out because others were alike."""
-        alike, self._alike = self._alike, {}
-        for (_, words), count in alike.items():
-            if count > ALIKE:
-                self.say(f"… and {count - ALIKE} more lines like {words!r}")
-
-    def _end_same(self) -> None:
-        """Say how many lines were left out because they were the same."""
-        same, self._same = self._same, {}
-        for (_, line), count in same.items():
-            if count > SAME:
-                self.say(f"… and {count - SAME} times more: {line}")
+    def _summarize(self, now: float) -> None:
+        for line in (*self._similar.summaries(now), *self._equal.summaries(now)):
+            self.write(line)
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             dropped, self._dropped = self._dropped, 0
             if dropped:
-                line += "\n" + self._form.own(
+                line += "\n" + self._formatter.plain(
                     f"… and {dropped} more lines that nobody read in time"
                 )
             data = f"{line}\n".encode(errors="backslashreplace")
-            # Whoever read it has gone, or the disk is full: there is nowhere to say so.
+            # If the reader has gone or the disk is full, there is nowhere to report that.
             with suppress(OSError):
-                while data and self._number is not None:
-                    data = data[os.write(self._number, data) :]
+                while data and self._descriptor is not None:
+                    data = data[os.write(self._descriptor, data) :]

@@ -1,13 +1,14 @@
 """`plimsoll nodes`: each connected Envoy, and what it was sent, acknowledged and rejected."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, print_json
+from controlplane.cli.admin import Api, api_options
 from controlplane.cli.tables import UNKNOWN, Column, console, print_table
-from controlplane.cli.terminal import printable
+from controlplane.cli.terminal import json_option, print_json, printable
+from controlplane.cli.text import lasted
 from controlplane.client import Client, Node, NodeType, RefusedNode
 
 _COLUMNS: Final = (
@@ -22,7 +23,7 @@ _COLUMNS: Final = (
     Column("acked", rank=5),
 )
 
-_SHORT: Final = {
+_TYPES: Final = {
     "Cluster": "cds",
     "ClusterLoadAssignment": "eds",
     "Listener": "lds",
@@ -31,34 +32,33 @@ _SHORT: Final = {
 }
 
 
+@click.command
+@api_options
+@json_option
+def command(api: Api, as_json: bool) -> None:
+    """List the connected Envoys: in sync or not, what each rejected last, and who was refused."""
+    found = api.ask(Client.node_list)
+    if as_json:
+        print_json(found.document())
+        return
+    if found.nodes:
+        print_nodes(found.nodes)
+    else:
+        click.echo("no Envoy is connected")
+    _print_sentences(map(_refusal, found.refused))
+
+
 def print_nodes(nodes: Sequence[Node]) -> None:
-    """Print the table, and below it what was rejected, and whose health is seen otherwise."""
+    """Print a line for each type of each Envoy, then rejections and disagreements on health."""
     print_table(_COLUMNS, [cells for node in nodes for cells in _rows(node)])
     for node in nodes:
-        for sentence in (*_rejections(node), *_disagreements(node)):
-            # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
-            console().print(printable(sentence), soft_wrap=True)
+        _print_sentences((*_rejections(node), *_disagreements(node)))
 
 
-def print_refused(refused: Sequence[RefusedNode]) -> None:
-    """Print who was not admitted, and why."""
-    for it in refused:
-        sentence = f"{it.id}: refused {lasted(it.age_s)} ago, from {it.peer}: {it.reason}"
+def _print_sentences(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        # Envoy's words may be long; the terminal wraps them, and a pipe gets them whole.
         console().print(printable(sentence), soft_wrap=True)
-
-
-def lasted(seconds: float | None) -> str:
-    """A time in one unit, whole from 10 on; a dash when it is not known."""
-    if seconds is None:
-        return UNKNOWN
-    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return _number(seconds / length, unit)
-    return _number(max(seconds, 0.0), "s")
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def _rows(node: Node) -> Iterator[dict[str, str]]:
@@ -76,7 +76,7 @@ def _rows(node: Node) -> Iterator[dict[str, str]]:
         yield row | dict.fromkeys(("type", "held", "sent", "acked"), UNKNOWN) | {"state": "idle"}
     for status in node.types:
         yield row | {
-            "type": _short(status),
+            "type": _type(status),
             "state": _state(status),
             "held": _held(status),
             "sent": lasted(status.sent_age_s),
@@ -85,9 +85,9 @@ def _rows(node: Node) -> Iterator[dict[str, str]]:
         row = dict.fromkeys(row, "")
 
 
-def _short(status: NodeType) -> str:
+def _type(status: NodeType) -> str:
     kind = status.type_url.rpartition(".")[2]
-    return _SHORT.get(kind, kind)
+    return _TYPES.get(kind, kind)
 
 
 def _state(status: NodeType) -> str:
@@ -96,17 +96,22 @@ def _state(status: NodeType) -> str:
     if status.refused:
         return "rejected"
     rejection, sent = status.last_rejection, status.sent_age_s
-    # Once something was sent after a rejection, the answer to that is what is missing.
+    # Once something was sent after a rejection, the Envoy has yet to answer that.
     is_newest = rejection is not None and (sent is None or rejection.age_s <= sent)
     return "rejected" if is_newest else "waiting"
 
 
 def _held(status: NodeType) -> str:
-    """How many resources it holds, of how many that it asked for by name."""
+    """How many resources the Envoy holds, of how many that it asked for by name."""
     if status.wildcard:
         return f"{status.held}/all"
     asked = status.subscribed
     return str(status.held) if asked is None else f"{status.held}/{asked}"
+
+
+def _refusal(refused: RefusedNode) -> str:
+    age = lasted(refused.age_s)
+    return f"{refused.id}: refused {age} ago, from {refused.peer}: {refused.reason}"
 
 
 def _rejections(node: Node) -> Iterator[str]:
@@ -114,7 +119,7 @@ def _rejections(node: Node) -> Iterator[str]:
         if (rejection := status.last_rejection) is not None:
             names = ", ".join(rejection.names) or "nothing by name"
             yield (
-                f"{node.id}: rejected {_short(status)} {names},"
+                f"{node.id}: rejected {_type(status)} {names},"
                 f" {lasted(rejection.age_s)} ago: {rejection.message}"
             )
 
@@ -126,19 +131,3 @@ def _disagreements(node: Node) -> Iterator[str]:
             f"{node.id}: has seen {dispute.pool}/{dispute.replica} {dispute.sees} for"
             f" {lasted(dispute.for_s)}; the control plane sees it {other}"
         )
-
-
-@click.command
-@api_options
-@json_option
-def command(api: Api, as_json: bool) -> None:
-    """List the connected Envoys: in sync or not, what each rejected last, and who was refused."""
-    found = api.ask(Client.node_list)
-    if as_json:
-        print_json(found.document())
-        return
-    if found.nodes:
-        print_nodes(found.nodes)
-    else:
-        click.echo("no Envoy is connected")
-    print_refused(found.refused)

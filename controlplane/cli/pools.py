@@ -5,91 +5,26 @@ from typing import Any, Final, get_args
 
 import click
 
-from controlplane.cli.admin import Api, api_options, json_option, pool_names, print_json
+from controlplane.cli.admin import Api, api_options, pool_names
 from controlplane.cli.group import Listing
-from controlplane.cli.tables import UNKNOWN, Column, print_table
-from controlplane.cli.terminal import confirm, printable, yes_option
-from controlplane.cli.text import class_lines
+from controlplane.cli.tables import UNKNOWN, Column, print_table, rows_of
+from controlplane.cli.terminal import confirm, json_option, print_json, printable, yes_option
+from controlplane.cli.text import class_lines, health, notes
 from controlplane.client import Client, Pool, Scaling
 from controlplane.config import Policy, ProfileName
 
 _COLUMNS: Final = (
-    Column("pool"),
-    Column("model", rank=2),
-    Column("listener", rank=1),
-    Column("policy", rank=3),
-    Column("p99 wanted", rank=4),
-    Column("replicas", is_number=True),
-    Column("ready", is_number=True),
-    Column("notes", prose=16),
+    Column("pool", cell=lambda pool: pool.name),
+    Column("model", 2, cell=lambda pool: pool.model),
+    Column("listener", 1, cell=lambda pool: pool.listener.address),
+    Column("policy", 3, cell=lambda pool: pool.balancing.policy),
+    Column("p99 wanted", 4, cell=lambda pool: pool.objective.p99 if pool.objective else UNKNOWN),
+    Column("replicas", is_number=True, cell=lambda pool: str(pool.counts.total)),
+    Column("ready", is_number=True, cell=lambda pool: str(pool.counts.ready)),
+    Column("notes", prose=16, cell=lambda pool: ", ".join(notes(pool)) or UNKNOWN),
 )
 
 _UNSET: Final[tuple[Any, ...]] = (None, {}, [])
-
-
-def print_pools(pools: Sequence[Pool]) -> None:
-    """Print one line for each pool."""
-    print_table(_COLUMNS, [_cells(pool) for pool in pools])
-
-
-def described(pool: Pool) -> Iterator[str]:
-    """Everything about one pool, line by line."""
-    yield printable(f"{pool.name}: {health(pool)}, declared by {pool.source}")
-    for key, value in pool.settings.items():
-        yield printable(f"  {key}: {_short(value)}  ({pool.sources[key]})")
-    if pool.policy_in_force not in (None, pool.balancing.policy):
-        yield printable(f"  policy {pool.policy_in_force} is still in force")
-    yield from (f"  {line}" for line in class_lines(pool))
-    for source in pool.discovery.sources:
-        found = "not answered yet" if source.replicas is None else f"{source.replicas} replicas"
-        failing = f"; fails: {source.problem}" if source.failing else ""
-        yield printable(f"  found by {source.name}: {found}{failing}")
-    if pool.discovery.withheld:
-        ids = ", ".join(pool.discovery.withheld)
-        yield printable(f"  no source has them any more, too few would be left: {ids}")
-    yield from (printable(f"  not used: {clash}") for clash in pool.discovery.clashes)
-
-
-def health(pool: Pool) -> str:
-    """How many replicas are ready, and what is odd about the others."""
-    counts = pool.counts
-    return ", ".join([f"{counts.ready} of {counts.total} ready", *_notes(pool)])
-
-
-def _notes(pool: Pool) -> Iterator[str]:
-    counts = pool.counts
-    for name in ("starting", "gone", "draining", "cut", "stale"):
-        if count := getattr(counts, name):
-            yield f"{count} {name}"
-    if pool.suspect:
-        yield "most cannot be scraped: weights are frozen"
-    if any(source.failing for source in pool.discovery.sources):
-        yield "a source fails"
-
-
-def _cells(pool: Pool) -> dict[str, str]:
-    return {
-        "pool": pool.name,
-        "model": pool.model,
-        "listener": pool.listener.address,
-        "policy": pool.balancing.policy,
-        "p99 wanted": pool.objective.p99 if pool.objective else UNKNOWN,
-        "replicas": str(pool.counts.total),
-        "ready": str(pool.counts.ready),
-        "notes": ", ".join(_notes(pool)) or UNKNOWN,
-    }
-
-
-def _short(value: Any) -> str:
-    """Write a setting on one line, without what is not set."""
-    if isinstance(value, Mapping):
-        parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
-        return ", ".join(parts) or UNKNOWN
-    if isinstance(value, bool):
-        # As in a config file.
-        return str(value).lower()
-    return UNKNOWN if value is None else str(value)
-
 
 _name = click.argument("pool", shell_complete=pool_names)
 
@@ -117,6 +52,11 @@ def list_(api: Api, as_json: bool) -> None:
         print_pools(pools)
 
 
+def print_pools(pools: Sequence[Pool]) -> None:
+    """Print a line for each pool."""
+    print_table(_COLUMNS, rows_of(_COLUMNS, pools))
+
+
 @command.command
 @_name
 @api_options
@@ -129,6 +69,34 @@ def show(pool: str, api: Api, as_json: bool) -> None:
         return
     for line in described(shown):
         click.echo(line)
+
+
+def described(pool: Pool) -> Iterator[str]:
+    """Everything about one pool, line by line."""
+    yield printable(f"{pool.name}: {health(pool)}, declared by {pool.source}")
+    for key, value in pool.settings.items():
+        yield printable(f"  {key}: {_short(value)}  ({pool.sources[key]})")
+    if pool.policy_in_force not in (None, pool.balancing.policy):
+        yield printable(f"  policy {pool.policy_in_force} is still in force")
+    yield from (f"  {line}" for line in class_lines(pool))
+    for source in pool.discovery.sources:
+        found = "not answered yet" if source.replicas is None else f"{source.replicas} replicas"
+        failing = f"; fails: {source.problem}" if source.failing else ""
+        yield printable(f"  found by {source.name}: {found}{failing}")
+    if pool.discovery.withheld:
+        ids = ", ".join(pool.discovery.withheld)
+        yield printable(f"  no source has them any more, too few would be left: {ids}")
+    yield from (printable(f"  not used: {clash}") for clash in pool.discovery.clashes)
+
+
+def _short(value: Any) -> str:
+    """A setting on one line, without what is not set."""
+    if isinstance(value, Mapping):
+        parts = (f"{key} {_short(part)}" for key, part in value.items() if part not in _UNSET)
+        return ", ".join(parts) or UNKNOWN
+    if isinstance(value, bool):
+        return str(value).lower()  # As in a config file.
+    return UNKNOWN if value is None else str(value)
 
 
 @command.command
@@ -183,7 +151,7 @@ def remove(pool: str, yes: bool, api: Api, as_json: bool) -> None:
         click.echo(f"{pool}: removed")
 
 
-@click.command
+@click.command("scaling")
 @click.argument("pool", required=False, shell_complete=pool_names)
 @api_options
 @json_option
@@ -193,8 +161,11 @@ def scaling(pool: str | None, api: Api, as_json: bool) -> None:
     if as_json:
         print_json({"pools": [each.document() for each in found]})
         return
-    for line in _lines(found):
-        click.echo(line)
+    for each in found:
+        first, *rest = each.reasons
+        click.echo(printable(f"{each.pool}: {first}"))
+        for sentence in rest:
+            click.echo(printable(f"  {sentence}"))
     if not found:
         click.echo("no pools")
 
@@ -202,10 +173,3 @@ def scaling(pool: str | None, api: Api, as_json: bool) -> None:
 async def _recommendations(client: Client, pool: str | None) -> list[Scaling]:
     names = [pool] if pool is not None else [each.name for each in await client.pools()]
     return [await client.scaling(name) for name in names]
-
-
-def _lines(found: Sequence[Scaling]) -> Iterator[str]:
-    for each in found:
-        first, *rest = each.reasons
-        yield printable(f"{each.pool}: {first}")
-        yield from (f"  {printable(sentence)}" for sentence in rest)

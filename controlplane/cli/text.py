@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from controlplane.cli.tables import UNKNOWN, Column, print_table
+from controlplane.cli.tables import UNKNOWN
 from controlplane.cli.terminal import printable
 from controlplane.client import (
     GpuReading,
@@ -15,66 +15,10 @@ from controlplane.client import (
     ServedClass,
 )
 
-_COLUMNS: Final = (
-    Column("pool"),
-    Column("id"),
-    Column("address", rank=2),
-    Column("state"),
-    Column("tier", rank=6),
-    Column("weight", rank=5, is_number=True),
-    Column("share", is_number=True),
-    Column("classes", rank=8),
-    Column("capacity", rank=3, is_number=True),
-    Column("tokens", rank=7, is_number=True),
-    Column("rate", rank=1, is_number=True),
-    Column("p99", rank=4, is_number=True),
-    Column("scraped", rank=9, is_number=True),
-)
+_MAX_IDS: Final = 12
+"""Replicas of a class that are named; the others are counted."""
 
-
-def print_replicas(replicas: Sequence[Replica]) -> None:
-    """Print one line for each replica."""
-    print_table(_COLUMNS, [_cells(replica) for replica in replicas])
-
-
-def headline(replica: Replica) -> str:
-    """One line: who, and what it gets."""
-    readings = replica.readings
-    parts = [
-        state(replica),
-        *_given(replica),
-        f"capacity {_capacity(replica)}",
-        f"p99 {shown(readings.p99_ms if readings else None, ' ms')}",
-    ]
-    return printable(f"{replica.pool}/{replica.id}: {', '.join(parts)}")
-
-
-def _given(replica: Replica) -> list[str]:
-    """Tier, weight and share, as far as its pool's policy has them."""
-    policy, share = replica.policy_in_force, replica.share
-    if policy is None or replica.weight is None:
-        return ["not weighed yet"]
-    given = [replica.tier or f"policy {policy}"]
-    told = replica.shares_told_to_envoy
-    given.append(f"weight {shown(replica.weight)}" if told else "no weight of its own")
-    if share is not None:
-        given.append(f"{percent(share)} of the traffic")
-    return [*given, f"serves {' and '.join(replica.classes)}"] if replica.classes else given
-
-
-def _capacity(replica: Replica) -> str:
-    """Requests per second, and tokens where they are counted."""
-    found = shown(replica.capacity, " req/s")
-    tokens = replica.capacity_tokens
-    return found if tokens is None else f"{found} ({shown(tokens, ' tokens/s')})"
-
-
-def state(replica: Replica) -> str:
-    """``ready``, and what else keeps requests away."""
-    also = [f"draining ({replica.draining})"] if replica.draining else []
-    also += ["cut"] if replica.drained else []
-    also += ["stale"] if replica.stale else []
-    return ", ".join([replica.state, *also])
+_P99: Final = {"ok": "p99", "first bucket": "p99 at most", "last bucket": "p99 at least"}
 
 
 def percent(share: float | None) -> str:
@@ -83,38 +27,47 @@ def percent(share: float | None) -> str:
 
 
 def shown(value: float | None, unit: str = "") -> str:
-    """A number with three significant digits, whole from 1000 on; a dash when it is not known."""
+    """A number with three significant digits, whole from 1000 on; a dash when it is unknown."""
     if value is None:
         return UNKNOWN
     return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.3g}{unit}"
 
 
-def _cells(replica: Replica) -> dict[str, str]:
-    readings = replica.readings
-    age = replica.scrape.age_s
-    return {
-        "pool": replica.pool,
-        "id": replica.id,
-        "address": replica.address,
-        "state": state(replica),
-        "tier": replica.tier or UNKNOWN,
-        "weight": shown(replica.weight),
-        "share": percent(replica.share),
-        "classes": ", ".join(replica.classes) or UNKNOWN,
-        "capacity": shown(replica.capacity, "/s"),
-        "tokens": shown(replica.capacity_tokens, "/s"),
-        "rate": shown(readings.rate_rps if readings else None, "/s"),
-        "p99": shown(readings.p99_ms if readings else None, " ms"),
-        "scraped": "never" if age is None else f"{shown(age, ' s')} ago",
-    }
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-_NAMED: Final = 12
-"""Replicas that are named; of a large pool the others are counted."""
+def lasted(seconds: float | None) -> str:
+    """A time in one unit, whole from 10 on; a dash when it is unknown."""
+    if seconds is None:
+        return UNKNOWN
+    value, unit = max(seconds, 0.0), "s"
+    for length, longer in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            value, unit = seconds / length, longer
+            break
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def health(pool: Pool) -> str:
+    """How many replicas are ready, and what is wrong with the others."""
+    return ", ".join([f"{pool.counts.ready} of {pool.counts.total} ready", *notes(pool)])
+
+
+def notes(pool: Pool) -> Iterator[str]:
+    """What is wrong with a pool."""
+    for name in ("starting", "gone", "draining", "cut", "stale"):
+        if count := getattr(pool.counts, name):
+            yield f"{count} {name}"
+    if pool.suspect:
+        yield "most cannot be scraped: weights are frozen"
+    if any(source.failing for source in pool.discovery.sources):
+        yield "a source fails"
 
 
 def class_lines(pool: Pool) -> Iterator[str]:
-    """A line for each class: which requests, how much of the work, which replicas."""
+    """A line for each class of requests: which requests, how much of the work, which replicas."""
     for served in pool.parting or ():
         which = f"requests {served.match}" if served.match is not None else "all others"
         part = f", {_work(served)}," if served.part_of_work is not None else ""
@@ -128,9 +81,8 @@ def class_summary(pool: Pool) -> str:
 
 
 def _summary(served: ServedClass) -> str:
-    count = len(served.replicas)
     parts = [] if served.part_of_work is None else [_work(served)]
-    parts.append(f"{count} replica{'' if count == 1 else 's'}")
+    parts.append(counted(len(served.replicas), "replica"))
     if not served.routed:
         parts.append("not routed yet")
     return f"{served.name}: {', '.join(parts)}"
@@ -141,33 +93,60 @@ def _work(served: ServedClass) -> str:
 
 
 def _ids(ids: Sequence[str]) -> str:
-    more = len(ids) - _NAMED
-    return ", ".join(ids) if more <= 0 else f"{', '.join(ids[:_NAMED])} and {more} more"
+    more = len(ids) - _MAX_IDS
+    return ", ".join(ids) if more <= 0 else f"{', '.join(ids[:_MAX_IDS])} and {more} more"
 
 
-_P99: Final = {"ok": "p99", "first bucket": "p99 at most", "last bucket": "p99 at least"}
+def state(replica: Replica) -> str:
+    """``ready``, and what else keeps requests away."""
+    also = [f"draining ({replica.draining})"] if replica.draining else []
+    also += ["cut"] if replica.drained else []
+    also += ["stale"] if replica.stale else []
+    return ", ".join([replica.state, *also])
+
+
+def headline(replica: Replica) -> str:
+    """A replica's name and what it gets, on one line."""
+    window = replica.readings
+    capacity = shown(replica.capacity, " req/s")
+    if replica.capacity_tokens is not None:
+        capacity += f" ({shown(replica.capacity_tokens, ' tokens/s')})"
+    p99 = shown(window.p99_ms if window else None, " ms")
+    parts = [state(replica), *_weight(replica), f"capacity {capacity}", f"p99 {p99}"]
+    return printable(f"{replica.pool}/{replica.id}: {', '.join(parts)}")
+
+
+def _weight(replica: Replica) -> list[str]:
+    """Tier, weight and share, as far as its pool's policy has them."""
+    policy = replica.policy_in_force
+    if policy is None or replica.weight is None:
+        return ["not weighed yet"]
+    parts = [replica.tier or f"policy {policy}"]
+    has_weight = replica.shares_told_to_envoy
+    parts.append(f"weight {shown(replica.weight)}" if has_weight else "no weight of its own")
+    if replica.share is not None:
+        parts.append(f"{percent(replica.share)} of the traffic")
+    if replica.classes:
+        parts.append(f"serves {' and '.join(replica.classes)}")
+    return parts
 
 
 def readings(known: Replica | HistoryEntry) -> str:
-    """One line.
-
-    Args:
-        known: A replica, or an entry of its history.
-    """
-    window, counted, now = known.readings, known.load_reports, known.in_flight
-    said = []
+    """What a replica reported, and Envoys reported of it, on one line."""
+    window, counts, now = known.readings, known.load_reports, known.in_flight
+    groups = []
     if window is not None:
         parts = [_rate("readings", known.scrape.age_s, window), *_latency(window)]
         parts += [*_in_flight(window), *_failed(window), *map(_memory, window.memory)]
-        said.append(parts + ([window.note] if window.note else []))
-    if counted is not None:
-        parts = [_rate("load reports", counted.age_s, counted), *_mean(counted)]
-        parts.append(f"{shown(counted.in_flight)} in flight")
+        groups.append(parts + ([window.note] if window.note else []))
+    if counts is not None:
+        parts = [_rate("load reports", counts.age_s, counts), *_mean(counts)]
+        parts.append(f"{shown(counts.in_flight)} in flight")
         parts += [f"now {shown(now)}"] if now is not None else []
-        said.append(parts + _failed(counted))
+        groups.append(parts + _failed(counts))
     elif now is not None:
-        said.append([f"{shown(now)} in flight by load reports"])
-    return printable("; ".join(", ".join(parts) for parts in said or [["no readings"]]))
+        groups.append([f"{shown(now)} in flight by load reports"])
+    return printable("; ".join(", ".join(parts) for parts in groups or [["no readings"]]))
 
 
 def _rate(what: str, age: float | None, window: Readings | LoadReports) -> str:
@@ -182,7 +161,7 @@ def _mean(window: Readings | LoadReports) -> list[str]:
 
 
 def _failed(window: Readings | LoadReports) -> list[str]:
-    return [f"{_part_percent(window.error_fraction)} failed"] if window.errors else []
+    return [f"{_part(window.error_fraction)} failed"] if window.errors else []
 
 
 def _latency(window: Readings) -> list[str]:
@@ -201,8 +180,8 @@ def _in_flight(window: Readings) -> list[str]:
 
 def _memory(gpu: GpuReading) -> str:
     which = f" of {gpu.gpu}" if gpu.gpu else ""
-    return f"GPU memory{which} {_part_percent(gpu.fraction)}"
+    return f"GPU memory{which} {_part(gpu.fraction)}"
 
 
-def _part_percent(part: float | None) -> str:
-    return "-" if part is None else f"{part * 100:.3g} %"
+def _part(part: float | None) -> str:
+    return UNKNOWN if part is None else f"{part * 100:.3g} %"

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Final, TypeAlias
 
-from pydantic import (
-    BeforeValidator,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from controlplane.config.errors import Path, SettingsError, shown
 
@@ -40,7 +36,7 @@ _METADATA: Final = tuple(
 _LAST_FOUR: Final = tuple(
     map(IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 )
-"""IPv4 is the last four bytes: IPv4-compatible and mapped (RFC 4291), translated (RFC 7915), and
+"""The last four bytes are IPv4: IPv4-compatible and mapped (RFC 4291), translated (RFC 7915), and
 NAT64 (RFC 6052)."""
 
 _LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
@@ -50,25 +46,21 @@ _RFC_6052: Final = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14,
 """Which bytes are IPv4 under a prefix of 48, 56, 64 and 96 bits."""
 
 _ISATAP: Final = (b"\0\0\x5e\xfe", b"\2\0\x5e\xfe")
-"""The first half of an interface identifier whose second half is IPv4 (RFC 5214)."""
+"""First half of an interface identifier; IPv4 is the second half (RFC 5214)."""
 
 _BROADCAST: Final = IPv4Address("255.255.255.255")
 
 
 def refusal(ip: IpAddress) -> str | None:
-    """Say why no replica is at an IP address.
-
-    Returns:
-        The end of a sentence that begins with the address; None where a replica may be there.
-    """
+    """Why no replica may be at an IP address: the end of a sentence; None where one may be."""
     if ip.is_unspecified:
         return "is not an address that a replica can be reached at"
-    for it in (ip, *_embedded(ip)):
-        if it.is_multicast or it == _BROADCAST:
+    for each in (ip, *_embedded(ip)):
+        if each.is_multicast or each == _BROADCAST:
             return "is not an address that a replica can be reached at"
-        if it.is_link_local:
+        if each.is_link_local:
             return "is link-local; cloud metadata lives there, replicas not"
-        if any(it in network for network in _METADATA):
+        if any(each in network for network in _METADATA):
             return "is where a cloud keeps its metadata, not a replica"
     return None
 
@@ -99,7 +91,7 @@ class Address:
 
     Attributes:
         host: An IP address in canonical form, or a host name.
-        port: 0 to 65535; 0 (any free port) only where a server of ours binds.
+        port: 0 to 65535; 0 (any free port) only where the control plane binds.
     """
 
     host: str
@@ -204,7 +196,7 @@ _IP_AND_PORT: Final = WithJsonSchema(
         "examples": ["10.0.0.11:8080"],
     }
 )
-"""For those who describe the API; `parse_address` is stricter, and says what is wrong."""
+"""For the OpenAPI document; `parse_address` is stricter, and says what is wrong."""
 
 
 BindAddress = Annotated[
@@ -213,7 +205,7 @@ BindAddress = Annotated[
     _AsText,
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8080"]}),
 ]
-"""Where a server of ours listens; port 0 picks a free one."""
+"""Where the control plane listens; port 0 picks a free one."""
 
 
 ListenerAddress = Annotated[Address, BeforeValidator(parse_listener_address), _AsText, _IP_AND_PORT]
@@ -273,48 +265,43 @@ def check_network(allowed: Iterable[_Network] | None, address: Address, path: Pa
 
 
 class Listeners:
-    """Addresses that Envoys listen on, and what for."""
+    """Addresses that Envoys listen on, each with its owner, as in "pool 'a'".
+
+    No replica may be there, or each request would come back to its Envoy.
+    """
 
     def __init__(self, listeners: Iterable[tuple[Address, str]] = ()) -> None:
-        """Begin with these.
-
-        Args:
-            listeners: Each with the words that say whose it is, as in "pool 'a'".
-        """
         self._by_port: dict[int, dict[Address, str]] = {}
-        for address, whose in listeners:
-            self.add(address, whose)
+        for address, owner in listeners:
+            self.add(address, owner)
 
-    def add(self, address: Address, whose: str) -> None:
-        """Add one, in place of another one at the same address."""
-        self._by_port.setdefault(address.port, {})[address] = whose
+    def add(self, address: Address, owner: str) -> None:
+        """Add a listener, in place of another one at the same address."""
+        self._by_port.setdefault(address.port, {})[address] = owner
 
     def discard(self, address: Address) -> None:
-        """Forget the one at an address."""
+        """Remove the listener at an address, if any."""
         known = self._by_port.get(address.port, {})
         known.pop(address, None)
         if not known:
             self._by_port.pop(address.port, None)
 
     def refusal(self, replica: Address) -> str | None:
-        """Say why no replica is at an address.
+        """Why no replica may be at an address, in a sentence; None where one may be.
 
-        A listener on all addresses of a machine has each of loopback. Which others are of an
-        Envoy's machine nobody here knows.
-
-        Returns:
-            A sentence; None where no Envoy listens there, as far as is known.
+        A listener on all addresses of a machine includes all of loopback. The other addresses of an
+        Envoy's machine are unknown here.
         """
         # Hardly any replica has the port of a listener.
         if (known := self._by_port.get(replica.port)) is None:
             return None
-        for address, whose in known.items():
+        for address, owner in known.items():
             ip = address.ip
             is_any = ip is not None and ip.is_unspecified and replica.is_loopback
             if address == replica or is_any:
                 where = "" if address == replica else f", on {address}"
                 return (
-                    f"{replica} is where an Envoy listens for {whose}{where}: requests to a"
+                    f"{replica} is where an Envoy listens for {owner}{where}: requests to a"
                     " replica there would come back for ever"
                 )
         return None

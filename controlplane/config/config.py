@@ -58,12 +58,12 @@ Collector = Annotated[Address, BeforeValidator(_collector), PlainSerializer(str,
 
 
 class OtlpSettings(Settings):
-    """Where Envoys send spans and lines of their log, as OTLP over gRPC in plain text.
+    """Where Envoys send spans and access logs, as OTLP over gRPC in plain text.
 
     Attributes:
-        address: Of the collector, as Envoys reach it; names are looked up by them.
-        sampling: Percentage of requests that get a trace, of those that bring none; one that
-            brings a ``traceparent`` is traced where that says so.
+        address: Of the collector, as Envoys reach it; Envoys resolve names.
+        sampling: Percentage of requests without a ``traceparent`` that get a trace; a request with
+            one is traced where the header says so.
         access_log: Whether a record of every request is sent, too.
     """
 
@@ -76,13 +76,13 @@ class AdminSettings(Settings):
     """The REST API.
 
     Attributes:
-        address: Where it listens.
-        token_file: A file with the bearer token that every request must carry, its path relative
-            to the config file. It holds one token, or a line for each with its role and its hash.
-            An address that other machines can reach needs this, or `tls` with `clients`.
-        tls: Makes it https; None: it is http.
-        networks: What is put through the API must be in one of these; None: anywhere but where
-            no replica ever is, such as a cloud's metadata. The config file may name any address.
+        address: Where the API listens.
+        token_file: A file with one token, or with lines of a role and the hash of a token, relative
+            to the config file. Every request must carry a token. An address that other machines
+            can reach needs this, or `tls` with `clients`.
+        tls: For https; None: http.
+        networks: Replicas put through the API must be in one of these; None: anywhere but where no
+            replica ever is, such as a cloud's metadata. The config file may name any address.
     """
 
     address: BindAddress = Address("127.0.0.1", 8080)
@@ -124,8 +124,8 @@ class XdsSettings(Settings):
 
     Attributes:
         address: Where xDS is served.
-        tls: Certificates, and which nodes are admitted; None: anybody is, in plain text.
-        insecure: Whether plain text is meant on an address that other machines can reach.
+        tls: Certificates, and the nodes to admit; None: plain text, and every node is admitted.
+        insecure: Allows plain text on an address that other machines can reach.
     """
 
     address: BindAddress = Address("127.0.0.1", 18000)
@@ -146,7 +146,7 @@ class XdsSettings(Settings):
 
 
 class StoreSettings(Settings):
-    """Where registrations are kept; a path is relative to the config file."""
+    """The database of registrations; a path is relative to the config file."""
 
     path: str = Field(default="plimsoll.db", min_length=1)
 
@@ -191,7 +191,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _no_loops(self) -> Self:
-        listeners = Listeners((it.listener.address, f"pool {it.name!r}") for it in self.pools)
+        listeners = Listeners((each.listener.address, f"pool {each.name!r}") for each in self.pools)
         for index, pool in enumerate(self.pools):
             for place, replica in enumerate(pool.replicas):
                 for key in ("address", "ingress"):
@@ -202,14 +202,10 @@ class Config(Settings):
 
 
 def load_config(text: str, source: str) -> Config:
-    """Read the text of a config file.
-
-    Args:
-        text: The whole of the file.
-        source: The file's name, for messages.
+    """Read the text of a config file; `source` is its name, for messages.
 
     Raises:
-        SettingsError: For the first thing that is wrong, with file, line and key.
+        SettingsError: The first error, with file, line and key.
     """
     document = read_document(text, source)
     data: Any = {} if document.data is None else document.data

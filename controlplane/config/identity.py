@@ -13,8 +13,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from controlplane.config.errors import SettingsError, shown
-from controlplane.config.values import Duration, File, Name, Settings, format_duration
+from controlplane.config.errors import SettingsError
+from controlplane.config.values import Duration, File, Name, Settings, format_duration, matching
 
 _MIN_CHARACTERS: Final = 16
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -22,27 +22,21 @@ _TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 class Role(StrEnum):
-    """What a token is good for; each may do what those before it may."""
+    """What a token allows; each role includes those before it."""
 
     READ = "read"
     REGISTER = "register"
     OPERATE = "operate"
 
     def includes(self, other: "Role") -> bool:
-        """Whether this role may do what the other may."""
+        """Whether this role may do what another may."""
         order = tuple(Role)
         return order.index(self) >= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, without the token.
-
-    Attributes:
-        role: What it is good for.
-        digest: SHA-256 of it.
-        name: Whose it is, for the audit log.
-    """
+    """A token's role, its SHA-256 in place of the token, and its owner's name for the audit log."""
 
     role: Role
     digest: bytes
@@ -50,19 +44,19 @@ class Token:
 
     @classmethod
     def of(cls, text: str, role: Role = Role.OPERATE, name: str = "token") -> "Token":
-        """The token with this text."""
+        """Hash the text of a token."""
         return cls(role, _digest(text), name)
 
     @property
     def line(self) -> str:
-        """As it stands in a token file."""
+        """The token's line in a token file."""
         return f"{self.role} {self.digest.hex()} {self.name}"
 
 
 def holder(tokens: Sequence[Token], given: str) -> Token | None:
-    """The token that was given; None when it is none of them.
+    """Find the token with the given text; None when there is none.
 
-    How long it takes tells nothing about the tokens: all are compared, each in constant time.
+    The time reveals nothing about the tokens: all are compared, each in constant time.
     """
     digest, found = _digest(given), None
     for token in tokens:
@@ -72,17 +66,12 @@ def holder(tokens: Sequence[Token], given: str) -> Token | None:
 
 
 def parse_tokens(text: str, place: str) -> tuple[Token, ...]:
-    """Read a token file.
+    """Read a token file: one token, which may do everything, or lines ``role sha256 [name]``.
 
-    It holds one token as it is, which may do everything, or lines ``role sha256 [name]``; empty
-    lines and lines that begin with ``#`` are skipped.
-
-    Args:
-        text: The whole of the file.
-        place: The file's name, for messages. No message repeats what the file holds.
+    Empty lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        SettingsError: For the first line that is wrong.
+        SettingsError: The first wrong line of the file `place`, without repeating what it holds.
     """
     lines = [
         (number, line.split())
@@ -100,7 +89,7 @@ def parse_tokens(text: str, place: str) -> tuple[Token, ...]:
     for number, words in lines:
         token = _read_token(words, f"{place}:{number}")
         if any(token.digest == other.digest for other in tokens):
-            raise SettingsError("is a token that stands above already", place=f"{place}:{number}")
+            raise SettingsError("is a token that is above already", place=f"{place}:{number}")
         tokens.append(token)
     return tuple(tokens)
 
@@ -136,49 +125,37 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
-_NODE: Final = re.compile(r"[A-Za-z0-9._-]{0,255}\*?", re.ASCII)
-_CLIENT: Final = re.compile(
-    r"(spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64})"
-)
-
-
-def _trust_domain(text: str) -> str:
-    if not _TRUST_DOMAIN.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)} is not a trust domain: write lower-case letters, digits, dots, dashes"
-            ' and underscores, as in "plimsoll.local"'
-        )
-    return text
-
-
-def _node_pattern(text: str) -> str:
-    if not text or not _NODE.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)} is not a node id of letters, digits, dots, dashes and underscores,"
-            " with a * at its end for all ids that begin so"
-        )
-    return text
-
-
-def _client_pattern(text: str) -> str:
-    if not _CLIENT.fullmatch(text):
-        raise ValueError(
-            f"{shown(text)} is neither a SPIFFE id, with a * at its end for all that begin so, nor"
-            ' a common name, as in "CN=alice"'
-        )
-    return text
-
-
-def _pool(text: str) -> str:
-    if text != "*" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text, re.ASCII):
-        raise ValueError(f"{shown(text)} is not the name of a pool; * stands for all pools")
-    return text
-
-
-NodePattern = Annotated[str, AfterValidator(_node_pattern)]
-ClientPattern = Annotated[str, AfterValidator(_client_pattern)]
-PoolName = Annotated[str, AfterValidator(_pool)]
+TrustDomain = Annotated[
+    str,
+    matching(
+        r"[a-z0-9._-]{1,255}",
+        "is not a trust domain: write lower-case letters, digits, dots, dashes and underscores, as"
+        ' in "plimsoll.local"',
+    ),
+]
+NodePattern = Annotated[
+    str,
+    matching(
+        r"(?=.)[A-Za-z0-9._-]{0,255}\*?",
+        "is not a node id of letters, digits, dots, dashes and underscores, with a * at its end for"
+        " all ids that begin so",
+    ),
+]
+ClientPattern = Annotated[
+    str,
+    matching(
+        r"spiffe://[a-z0-9._-]{1,255}/[A-Za-z0-9._/-]{0,1024}\*?|CN=[^*]{1,64}",
+        "is neither a SPIFFE id, with a * at its end for all that begin so, nor a common name, as"
+        ' in "CN=alice"',
+    ),
+]
+PoolName = Annotated[
+    str,
+    matching(
+        r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+        "is not the name of a pool; * stands for all pools",
+    ),
+]
 
 
 def _leaf_ttl(seconds: float) -> float:
@@ -188,13 +165,13 @@ def _leaf_ttl(seconds: float) -> float:
 
 
 class CaSettings(Settings):
-    """The built-in certificate authority, which gives each node a leaf and renews it.
+    """The built-in certificate authority, which issues and renews a leaf for each node.
 
     Attributes:
         path: Its folder, as `plimsoll ca init` makes it, relative to the config file.
-        leaf_ttl: Seconds that a leaf is valid; it is replaced at half of them.
-        ingresses: The nodes that stand beside replicas, and of which pools: their leaves also name
-            the pool, which is how clients know its replicas.
+        leaf_ttl: Seconds that a leaf is valid; it is replaced at half of that time.
+        ingresses: The nodes beside replicas, with their pools. Their leaves also name the pool,
+            by which clients recognise its replicas.
     """
 
     path: File
@@ -203,14 +180,14 @@ class CaSettings(Settings):
 
 
 class IdentitySettings(Settings):
-    """Who nodes are.
+    """The identity of nodes.
 
     Attributes:
         trust_domain: Of the SPIFFE ids in certificates.
-        ca: Issues the leaves of nodes; None: they have them from elsewhere.
+        ca: Issues the leaves of nodes; None: leaves come from elsewhere.
     """
 
-    trust_domain: Annotated[str, AfterValidator(_trust_domain)] = "plimsoll.local"
+    trust_domain: TrustDomain = "plimsoll.local"
     ca: CaSettings | None = None
 
 
@@ -218,12 +195,12 @@ class XdsTlsSettings(Settings):
     """TLS between Envoys and the control plane; both sides show a certificate.
 
     Attributes:
-        certificate: File with the server's certificate and those between it and a root, in PEM.
+        certificate: File with the server's certificate and intermediates, in PEM.
         key: File with its private key.
-        client_ca: File with the roots that lead to the certificates of nodes.
-        nodes: The pools that nodes may hold, by their ids; None: any node may hold any pool.
-        max_connection_age: Seconds after which a node must connect anew, by a tenth more or less,
-            so that it shows the certificate that it has by then.
+        client_ca: File with the roots of the certificates of nodes.
+        nodes: The pools that nodes may hold, by node id; None: any node may hold any pool.
+        max_connection_age: Seconds after which, give or take a tenth, a node must reconnect and
+            show its current certificate.
     """
 
     certificate: File
@@ -237,11 +214,10 @@ class AdminTlsSettings(Settings):
     """TLS of the REST API.
 
     Attributes:
-        certificate: File with the server's certificate and those between it and a root, in PEM.
+        certificate: File with the server's certificate and intermediates, in PEM.
         key: File with its private key.
-        client_ca: File with the roots that lead to the certificates of clients; None: they have
-            none.
-        clients: Roles of clients by what their certificates say: a SPIFFE id or a common name.
+        client_ca: File with the roots of the certificates of clients; None: clients have none.
+        clients: Roles of clients by the SPIFFE id or the common name in their certificates.
     """
 
     certificate: File

@@ -8,15 +8,15 @@ from controlplane.config.addresses import Address, EndpointAddress
 from controlplane.config.errors import SettingsError
 from controlplane.config.servers import SERVERS, ProfileName
 from controlplane.config.tls import DnsName
-from controlplane.config.values import Duration, File, Settings, UrlPath
+from controlplane.config.values import Duration, File, Port, Settings, UrlPath
 
 FamilyName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,255}$")]
 
 LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}$")]
 
 LabelSelection = Annotated[dict[LabelName, str], Field(max_length=16)]
-"""Samples count that have all of these labels. ``*`` at the beginning or the end of a value stands
-for anything, ``!`` before it for all that is not like it."""
+"""Samples with all of these labels count. ``*`` at the start or the end of a value stands for any
+text; ``!`` before a value negates it."""
 
 TimeUnit = Literal["s", "ms", "us"]
 QueueUnit = Literal["requests", "texts"]
@@ -28,7 +28,7 @@ class CountFamily(Settings):
 
     Attributes:
         family: Its name as exposed; of a counter with or without ``_total``.
-        labels: Which samples count; those that do are summed.
+        labels: Which samples are summed.
     """
 
     family: FamilyName
@@ -36,10 +36,10 @@ class CountFamily(Settings):
 
 
 class QueueFamily(CountFamily):
-    """A gauge of what waits or is being computed.
+    """A gauge of waiting or running work.
 
     Attributes:
-        unit: What it counts: requests, or texts, of which a request may have many.
+        unit: Requests, or texts; a request may have many texts.
     """
 
     unit: QueueUnit = "requests"
@@ -50,11 +50,11 @@ class LatencyFamily(Settings):
 
     Attributes:
         family: As exposed, without ``_bucket``, ``_sum`` or ``_count``.
-        kind: A histogram; a summary, of which sum and count are read and its quantiles are not,
-            because they cannot be put together; or two counters: the total duration, and `count`.
+        kind: A histogram; a summary, of which only sum and count are read, because quantiles cannot
+            be combined; or two counters: the total duration, and `count`.
         count: The counter of requests (``counters`` only).
         unit: Of the durations.
-        labels: Which samples count; those that do are summed.
+        labels: Which samples are summed.
     """
 
     family: FamilyName
@@ -78,8 +78,8 @@ class MemoryFamily(Settings):
 
     Attributes:
         family: The gauge's name as exposed.
-        unit: Of its samples; with a fraction or a percentage there is no total to give.
-        labels: Which samples count; those of one GPU are summed.
+        unit: Of its samples; a fraction or a percentage needs no total.
+        labels: Which samples are summed for each GPU.
         gpu_label: The label that holds a GPU's UUID.
     """
 
@@ -95,13 +95,13 @@ class MemoryFamily(Settings):
 
 
 class MemoryTotalFamily(Settings):
-    """The GPU memory there is.
+    """The total GPU memory.
 
     Attributes:
         family: The gauge's name as exposed.
-        plus: More gauges to be added to it, for servers that expose used, free and reserved.
-        unit: Of the samples of all of them.
-        labels: Which samples count; those of one GPU are summed.
+        plus: More gauges to add, for servers that expose used, free and reserved memory.
+        unit: Of all samples.
+        labels: Which samples are summed for each GPU.
     """
 
     family: FamilyName
@@ -111,15 +111,15 @@ class MemoryTotalFamily(Settings):
 
 
 class AccessSettings(Settings):
-    """How one kind of exposition is asked for.
+    """How one kind of exposition is requested.
 
     Attributes:
         scheme: ``https`` checks the certificate.
-        ca_file: The certificates that are trusted; by default those of this machine.
-        server_name: That the certificate is of; by default the address that is asked.
+        ca_file: The certificates to trust; by default those of this machine.
+        server_name: The name in the certificate; by default the scraped address.
         bearer_file: Holds the token of ``Authorization: Bearer``.
         username: Of ``Authorization: Basic``.
-        password_file: Holds the password that goes with it.
+        password_file: Holds the user's password.
     """
 
     scheme: Literal["http", "https"] = "http"
@@ -145,11 +145,11 @@ class AccessSettings(Settings):
 
 
 class ScrapingSettings(Settings):
-    """How the expositions of a pool are asked for. Not for the API to set: it names files.
+    """How the expositions of a pool are requested. Not for the API to set: it names files.
 
     Attributes:
-        replicas: Those of its replicas.
-        exporters: Those of the exporters of GPU memory that it names.
+        replicas: Of its replicas.
+        exporters: Of its exporters of GPU memory.
     """
 
     replicas: AccessSettings | None = None
@@ -160,7 +160,7 @@ FAMILIES: Final = ("latency", "memory_used", "memory_total", "queue", "running",
 """The keys that name families, for profile ``prometheus`` only."""
 
 DeviceProfileName = Literal["dcgm", "amd", "nvidia-smi", "xpumanager", "xpumd", "habana"]
-"""The exporters of GPU memory that are known."""
+"""The known exporters of GPU memory."""
 
 _NOT_SCRAPED: Final = {
     **{
@@ -175,7 +175,7 @@ _NOT_SCRAPED: Final = {
         " choose the profile of what the server exposes to Prometheus, or none"
     ),
 }
-"""Names that stand in lists of profiles, and what to write in their place."""
+"""Names that users expect among the profiles, and what to write instead."""
 
 
 DEFAULT_BYTES: Final = 8 << 20
@@ -194,14 +194,13 @@ Timeout = Annotated[Duration, AfterValidator(_at_most_a_minute)]
 
 
 class GpuSettings(Settings):
-    """Exporters of GPU memory whose readings are joined to the replicas.
+    """Exporters of GPU memory, which is joined to the replicas.
 
     Attributes:
         profile: The exporter.
-        addresses: Where it runs; one for each node that has replicas of the pool.
-        path: Where the exposition is served.
-        interval: Seconds between two scrapes of an exporter. It collects every 30 s itself unless
-            it is told otherwise.
+        addresses: One for each node that has replicas of the pool.
+        path: Of the exposition.
+        interval: Seconds between two scrapes of an exporter, which by default collects every 30 s.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
         max_bytes: Of an exposition; a longer one is a failed scrape.
     """
@@ -220,27 +219,27 @@ class MetricsSettings(Settings):
     """Where a replica's exposition is and which families mean what.
 
     Attributes:
-        profile: A server whose families are known; ``prometheus``: they are given here; ``none``:
-            the replicas are never scraped.
-        path: Where the exposition is served; by default where that server serves it.
-        port: Where that is not the port that serves requests; by default the server's own.
+        profile: A server with known families; ``prometheus``: the families are given here;
+            ``none``: the replicas are never scraped.
+        path: Of the exposition; by default that of the server.
+        port: Of the exposition, if not the port that serves requests; by default the server's.
         interval: Seconds between two scrapes of a replica.
         timeout: Seconds for one scrape; by default the interval, at most 10 s.
         max_bytes: Of an exposition; a longer one is a failed scrape.
         labels: Narrows a known profile's families to one of several models; not its GPU memory.
         latency: Request durations (this and the following with ``prometheus`` only).
         memory_used: Gauge of GPU memory in use.
-        memory_total: Gauge of the GPU memory there is.
-        queue: Gauge of requests or texts that wait.
-        running: Gauge of requests or texts that are being computed.
-        errors: Counter of requests that failed.
-        tokens: Counter of the tokens of the texts that were computed.
-        gpu: Where to read GPU memory from that the replicas do not expose themselves.
+        memory_total: Gauge of the total GPU memory.
+        queue: Gauge of waiting requests or texts.
+        running: Gauge of requests or texts being computed.
+        errors: Counter of failed requests.
+        tokens: Counter of the tokens of computed texts.
+        gpu: Exporters of GPU memory, where the replicas do not expose it.
     """
 
     profile: ProfileName = "tei"
     path: UrlPath = "/metrics"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Port | None = None
     interval: Duration = 0.5
     timeout: Timeout | None = None
     max_bytes: MaxBytes = DEFAULT_BYTES
@@ -256,25 +255,25 @@ class MetricsSettings(Settings):
 
     @property
     def is_scraped(self) -> bool:
-        """Whether the replicas are asked for metrics at all."""
+        """Whether the replicas are scraped."""
         return self.profile != "none"
 
     @property
     def queue_unit(self) -> QueueUnit:
-        """What the families given here as queue and running count."""
+        """What the given families `queue` and `running` count."""
         given = self.queue or self.running
         return given.unit if given else "requests"
 
     def where(self, replica: Address) -> Address:
-        """Where the exposition of a replica at this address is served."""
+        """The address of the exposition of a replica at this address."""
         return Address(replica.host, self.port or replica.port)
 
     def reads_like(self, other: "MetricsSettings") -> bool:
-        """Whether what was read of a replica by the other can be compared with what will be."""
-        alike: dict[str, Any] = {
+        """Whether readings under the other settings are comparable with readings under these."""
+        ignored: dict[str, Any] = {
             "gpu": None, "interval": 1.0, "timeout": None, "max_bytes": DEFAULT_BYTES,
         }  # fmt: skip
-        return self.model_copy(update=alike) == other.model_copy(update=alike)
+        return self.model_copy(update=ignored) == other.model_copy(update=ignored)
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,12 @@ from controlplane.config.discovery import DiscoverySettings
 from controlplane.config.errors import SettingsError, validated
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.config.metrics import MetricsSettings, ScrapingSettings
-from controlplane.config.replica import MemorySettings, ReplicaEntry, ReplicaSettings
+from controlplane.config.replica import (
+    MemorySettings,
+    ReplicaEntry,
+    ReplicaSettings,
+    check_distinct,
+)
 from controlplane.config.servers import SERVERS
 from controlplane.config.tls import ListenerTls, MeshSettings, UpstreamSettings
 from controlplane.config.values import (
@@ -37,13 +42,13 @@ ReplicaCount = Annotated[int, Field(ge=0, le=MOST_REPLICAS)]
 
 
 class ScalingSettings(Settings):
-    """Bounds of the number of replicas that autoscalers are given.
+    """Bounds of the number of replicas that is recommended to autoscalers.
 
     Attributes:
-        min_replicas: At least so many are wanted; 0: none while no requests come.
-        max_replicas: At most so many; None: no limit.
-        max_utilization: Part of the measured capacity that requests may take at most, even where
-            the objective would allow more.
+        min_replicas: The least; 0: none while no requests come.
+        max_replicas: The most; None: no limit.
+        max_utilization: The greatest part of the measured capacity that requests may take, even
+            where the objective would allow more.
         scale_down_after: Seconds for which fewer replicas must be enough before fewer are wanted.
     """
 
@@ -66,8 +71,8 @@ class ListenerSettings(Settings):
     """What a sidecar opens for its application.
 
     Attributes:
-        address: Where it listens.
-        tls: None: in plain text.
+        address: Where the sidecar listens.
+        tls: None: plain text.
     """
 
     address: ListenerAddress
@@ -75,7 +80,7 @@ class ListenerSettings(Settings):
 
 
 EXPLAIN_HEADER: Final = "x-plimsoll"
-"""The header of an answer that says how it came about, where a pool wants that."""
+"""The response header that names the replica, for pools with `route.explain`."""
 
 
 class RouteSettings(Settings):
@@ -83,13 +88,13 @@ class RouteSettings(Settings):
 
     Attributes:
         prefix: Of the request's path.
-        timeout: Seconds for the answer to a request, tries included, from when all of it is there.
-            It has as long to arrive.
-        retry_buffer: Bytes of a request's body that Envoy keeps, so that the request can be sent
-            again. A longer request is sent once.
-        hedge: Seconds without an answer after which a request goes to a second replica too, and
-            the first answer counts; None: it waits for the one that has it.
-        explain: Whether answers say in a header which replica they are from.
+        timeout: Seconds for the answer to a complete request, retries included. The request has as
+            long to arrive.
+        retry_buffer: Bytes of a request's body that Envoy keeps for retries. A longer request is
+            sent once.
+        hedge: Seconds without an answer after which a request also goes to a second replica, and
+            the first answer counts; None: never.
+        explain: Whether a response header names the replica.
     """
 
     prefix: PathPrefix = "/"
@@ -113,10 +118,10 @@ class PoolSettings(Settings):
     """One pool without its replicas, as the API takes it.
 
     Attributes:
-        model: The model that its replicas serve, as applications name it.
-        objective: None where no latency is promised.
-        classes: Of requests, in the order in which they are matched; None: they are parted by
-            length where that helps.
+        model: The model that the replicas serve, as applications name it.
+        objective: None: no objective.
+        classes: Of requests, in matching order; None: requests are parted by length where that
+            helps.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
@@ -136,11 +141,11 @@ class PoolSettings(Settings):
 
     @property
     def is_verified_by_id(self) -> bool:
-        """Whether the certificate of each of its replicas must be of the replica's id."""
+        """Whether each replica's certificate must name the replica's id."""
         return self.upstream.tls is not None and self.upstream.tls.server_name is None
 
     def objective_of(self, class_name: str) -> ObjectiveSettings | None:
-        """What requests of a class are meant to keep to: the class's own, or else the pool's."""
+        """The objective of a class, or else of the pool."""
         for one in self.classes or ():
             if one.name == class_name and one.objective is not None:
                 return one.objective
@@ -148,13 +153,13 @@ class PoolSettings(Settings):
 
     @property
     def is_grpc(self) -> bool:
-        """Whether its replicas are servers of gRPC, whose requests do not say how long they are."""
+        """Whether the replicas speak gRPC; such requests do not state their length."""
         return self.health_check.protocol == "grpc"
 
     @model_validator(mode="before")
     @classmethod
     def _health_of_server(cls, data: Any) -> Any:
-        """Fill in the health check's path that the server of the metric profile answers at."""
+        """Fill in the health check's path of the metric profile's server."""
         metrics = data.get("metrics") if isinstance(data, dict) else None
         profile = metrics.get("profile") if isinstance(metrics, dict) else None
         server = SERVERS.get(profile) if isinstance(profile, str) else None
@@ -202,9 +207,9 @@ class PoolEntry(PoolSettings):
     """A pool in the config file: the same, with its name and its replicas.
 
     Attributes:
-        discovery: Where more replicas are found. Not for the API to set: a source reads sockets and
+        discovery: Sources of more replicas. Not for the API to set: a source reads sockets and
             files of the control plane's machine.
-        scraping: How its replicas and exporters are asked for metrics. Not for the API to set.
+        scraping: How its replicas and exporters are scraped. Not for the API to set.
     """
 
     name: Name
@@ -214,28 +219,19 @@ class PoolEntry(PoolSettings):
 
     @model_validator(mode="after")
     def _replicas_differ(self) -> Self:
-        for key in ("id", "address", "ingress"):
-            seen = set()
-            for index, replica in enumerate(self.replicas):
-                value = getattr(replica, key)
-                if value is not None and value in seen:
-                    raise SettingsError(
-                        f"two replicas have the {key} {value}; each needs its own",
-                        ("replicas", index, key),
-                    )
-                seen.add(value)
+        check_distinct(self.replicas, ("id", "address", "ingress"))
         return self
 
     @model_validator(mode="after")
     def _sources_differ(self) -> Self:
-        sources = [str(it) for it in self.discovery]
+        sources = [str(each) for each in self.discovery]
         for index, source in enumerate(sources):
             if source in sources[:index]:
                 raise SettingsError(f"{source} is already given above", ("discovery", index))
         return self
 
     def settings(self) -> PoolSettings:
-        """The pool without its name, its replicas and where more are found."""
+        """The pool without its name, its replicas and their sources."""
         return PoolSettings.model_construct(
             _fields_set=self.model_fields_set & PoolSettings.model_fields.keys(),
             **{name: getattr(self, name) for name in PoolSettings.model_fields},
@@ -246,32 +242,27 @@ SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 
 def given_keys(settings: PoolSettings | ReplicaSettings) -> frozenset[str]:
-    """The keys that the user gave a value."""
+    """The keys to which the user gave a value."""
     keys = frozenset(settings.model_fields_set)
     return keys - {"health_check"} if _has_its_servers_health(settings) else keys
 
 
 def given_data(settings: PoolSettings | ReplicaSettings) -> dict[str, Any]:
-    """What the user given_keys, as plain data that `validated` makes the same settings of."""
+    """What the user gave, as plain data from which `validated` makes the same settings."""
     data = settings.model_dump(mode="json", include=set(given_keys(settings)), exclude_unset=True)
     if "health_check" in data and isinstance(settings, PoolSettings):
         check = data["health_check"]
-        # The path of the profile's server was filled in, or might as well have been.
+        # The path of the profile's server is filled in again anyway.
         if check.get("path") == SERVERS[settings.metrics.profile].health:
             del check["path"]
     return data
 
 
 def overridden(below: SettingsT, above: SettingsT, keys: frozenset[str]) -> SettingsT:
-    """Settings in which some keys have the value of others.
-
-    Args:
-        below: Has all the other values.
-        above: Has the values of `keys`.
-        keys: Of those that the user gave a value in `above`.
+    """Replace the values of some keys in `below` by those that the user gave in `above`.
 
     Raises:
-        SettingsError: When the two do not go together.
+        SettingsError: The two do not fit together.
     """
     mine = given_data(above)
     return validated(

@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Final
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
@@ -49,7 +51,7 @@ def parse_duration(text: object) -> float:
         raise ValueError(
             f'{shown(text)} is not a duration: write a number and a unit, as in "500ms" or "1s"'
         )
-    # Exact until the last step, so that 1.1s and 1100ms are the same number.
+    # Decimal, so that 1.1s and 1100ms are the same number.
     return float(Decimal(matched[1]) * _UNIT_SECONDS[matched[2]])
 
 
@@ -57,7 +59,7 @@ def format_duration(seconds: float) -> str:
     """Print seconds so that `parse_duration` reads the same number of what it once read."""
     exact = Decimal(repr(seconds))
     exponent = exact.normalize().as_tuple().exponent
-    # What has too many places in seconds, having been written in ms, has few enough in ms.
+    # A duration written in ms may have too many places in seconds.
     in_ms = exact < 1 or (isinstance(exponent, int) and exponent < -9)
     text = f"{exact * 1000 if in_ms else exact:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
@@ -81,7 +83,7 @@ def parse_size(text: object) -> int:
 
 def format_size(size: int) -> str:
     """Print bytes in the largest unit that leaves a whole number."""
-    unit = next(it for it in ("GiB", "MiB", "KiB", "B") if size % _UNIT_BYTES[it] == 0)
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if size % _UNIT_BYTES[unit] == 0)
     return f"{size // _UNIT_BYTES[unit]}{unit}"
 
 
@@ -164,6 +166,27 @@ BufferSize = Annotated[
 
 File = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 """A path, relative to the config file. What it holds is read again when it changes."""
+
+
+def matching(pattern: str, problem: str) -> AfterValidator:
+    """Refuse a text that does not match a pattern as a whole; `problem` ends the sentence."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"{shown(text)} {problem}")
+        return text
+
+    return AfterValidator(check)
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+Slots = Annotated[int, Field(ge=1, le=4096)]
+"""Requests that a replica computes at the same time."""
+
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")]
+"""The name of a header (RFC 9110, section 5.6.2) or of a cookie (RFC 6265, section 4.1.1)."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """A pool's name or a replica's id: safe in a URL, a log line, a metric label and Envoy."""

@@ -75,7 +75,7 @@ async def test_without_its_id_a_replica_is_found_by_its_address() -> None:
 async def test_a_request_from_before_the_record_is_not_explained_by_what_came_later() -> None:
     async with parted() as api:
         lines = await said(api, typed=line(api.now - 7_200))
-    assert any("is not known any more" in it for it in lines)
+    assert any("got then is unknown" in it for it in lines)
     assert not any("Weights then" in it for it in lines)
 
 

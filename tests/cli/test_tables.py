@@ -9,8 +9,8 @@ from rich.console import Console
 
 from controlplane.cli.nodes import print_nodes
 from controlplane.cli.pools import print_pools
+from controlplane.cli.replicas import print_replicas
 from controlplane.cli.tables import Column, layout, print_table, table
-from controlplane.cli.text import print_replicas
 from controlplane.client import Node, Pool, Replica
 from tests.api.served import Served, served
 from tests.cli.answering import run
