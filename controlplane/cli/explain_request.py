@@ -22,13 +22,13 @@ _STATUS: Final = re.compile(r"^[<\s]*HTTP/[0-9.]+ ([0-9]{3})\b")
 _RETRIES: Final = retry_cluster_of("")
 
 _FLAGS: Final[Mapping[str, str]] = {
-    "UH": "no replica could be chosen: there is none, or none is healthy",
+    "UH": "there is no healthy replica",
     "UF": "no connection to the replica",
     "UO": "a circuit breaker of Envoy's cluster is open",
     "NR": "no route for the request",
-    "URX": "the last try that is allowed failed as well",
-    "NC": "the cluster of the route is not there",
-    "DT": "the request or its connection lasted longer than it may",
+    "URX": "the last allowed retry failed, too",
+    "NC": "the route's cluster does not exist",
+    "DT": "the request or its connection lasted too long",
     "DC": "the client closed its connection",
     "LH": "Envoy's own health check fails",
     "UT": "no answer in time",
@@ -41,24 +41,24 @@ _FLAGS: Final[Mapping[str, str]] = {
     "UAEX": "an authorization service refused the request",
     "RLSE": "the rate limit service failed",
     "IH": "a header has a value that is not allowed",
-    "SI": "nothing moved on the stream for too long",
+    "SI": "the stream was idle for too long",
     "DPE": "the client's request is malformed",
     "UPE": "the replica's answer is malformed",
-    "UMSDR": "the client may not wait so long",
+    "UMSDR": "the request's timeout is above the limit",
     "OM": "Envoy is close to its memory limit",
-    "DF": "a name could not be looked up",
-    "DO": "requests are dropped, as the endpoints say",
+    "DF": "a DNS look-up failed",
+    "DO": "the endpoints' drop_overload dropped the request",
     "DR": "the client reset the stream",
 }
 """https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""
 
 _DETAILS: Final[Mapping[str, str]] = {
-    "via_upstream": "the replica itself answered so",
-    "lua_response": "two replicas left the request without an answer; it is not tried any more",
-    "overload": "Envoy is close to the memory limit of plimsoll bootstrap --max-heap",
+    "via_upstream": "the answer is the replica's own",
+    "lua_response": "two replicas did not answer the request, so Envoy gave up",
+    "overload": "Envoy is close to its memory limit, plimsoll bootstrap --max-heap",
     "route_not_found": "the path is outside of the pool's route.prefix",
     "direct_response": "a gateway has no such pool, or the path is outside of its route.prefix",
-    "response_timeout": "route.timeout was over",
+    "response_timeout": "route.timeout has passed",
     "downstream_remote_disconnect": "the client did not wait for the answer",
     "CERTIFICATE_VERIFY_FAILED": "the replica's certificate is not trusted",
 }
@@ -155,11 +155,11 @@ class Request:
             yield "No replica was tried."
         elif tries is not None and tries > 1:
             yield (
-                f"It took {tries} tries, each at another replica as far as there are some; Envoy"
-                " names the last one alone."
+                f"Envoy tried {tries} times, each time another replica where there was one; only"
+                " the last is known."
             )
         elif self.is_retry:
-            yield "It was tried before at another replica, which did not answer it."
+            yield "This was a retry: another replica had not answered the request."
         for flag in self.flags:
             yield f"{flag}: {_FLAGS.get(flag, 'see the documentation of Envoy')}."
         if self.details is None or (self.details == "via_upstream" and not self.is_error):

@@ -234,7 +234,7 @@ class LogWriter(logging.Handler):
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 line += "\n" + self._formatter.plain(
-                    f"… and {dropped} more lines that nobody read in time"
+                    f"… and {dropped} more lines, which nobody read in time"
                 )
             data = f"{line}\n".encode(errors="backslashreplace")
             # If the reader has gone or the disk is full, there is nowhere to report that.

@@ -85,7 +85,7 @@ def described(pool: Pool) -> Iterator[str]:
         yield printable(f"  found by {source.name}: {found}{failing}")
     if pool.discovery.withheld:
         ids = ", ".join(pool.discovery.withheld)
-        yield printable(f"  no source has them any more, too few would be left: {ids}")
+        yield printable(f"  kept without a source, because too few would be left: {ids}")
     yield from (printable(f"  not used: {clash}") for clash in pool.discovery.clashes)
 
 

@@ -106,11 +106,11 @@ def test_what_is_no_number_and_no_time_is_not_known(value: str) -> None:
 
 def test_flags_details_and_tries_are_put_into_words() -> None:
     said = list(READ.failures())
-    assert said[0].startswith("It took 3 tries")
+    assert said[0].startswith("Envoy tried 3 times")
     assert said[1:] == [
-        "URX: the last try that is allowed failed as well.",
+        "URX: the last allowed retry failed, too.",
         "UF: no connection to the replica.",
-        "via_upstream: the replica itself answered so.",
+        "via_upstream: the answer is the replica's own.",
     ]
 
 

