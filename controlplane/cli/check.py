@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from controlplane.cli import check_scrape
-from controlplane.cli.terminal import USAGE, fail
-from controlplane.cli.text import counted
+from controlplane.cli.terminal import USAGE, counted, fail
 from controlplane.config import Config, OtlpSettings, SettingsError, load_config
 from controlplane.fleet import Fleet, Refused, declare
 from controlplane.scraping.scrape import ScrapeError

@@ -8,8 +8,8 @@ from datetime import datetime
 import click
 
 from controlplane.cli.admin import Api, api_options
-from controlplane.cli.terminal import printable
-from controlplane.cli.text import counted, health, percent, shown
+from controlplane.cli.terminal import counted, printable
+from controlplane.cli.text import health, percent, shown
 from controlplane.client import (
     ClientError,
     Event,

@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def print_json(document: Any) -> None:
     """Print plain data for a program."""
     click.echo(json.dumps(document, indent=2))

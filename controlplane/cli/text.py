@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from controlplane.cli.tables import UNKNOWN
-from controlplane.cli.terminal import printable
+from controlplane.cli.terminal import counted, printable
 from controlplane.client import (
     GpuReading,
     HistoryEntry,
@@ -31,11 +31,6 @@ def shown(value: float | None, unit: str = "") -> str:
     if value is None:
         return UNKNOWN
     return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.3g}{unit}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def lasted(seconds: float | None) -> str:

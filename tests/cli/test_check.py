@@ -57,7 +57,7 @@ def test_what_does_not_work_for_grpc_is_said(tmp_path: Path) -> None:
     more = "    upstream: {protocol: http2}\n    health_check: {protocol: grpc}\n"
     result = check(written(tmp_path, POOL + more))
     assert result.exit_code == 0
-    assert "pool 'm' speaks gRPC: its requests are not parted by length" in result.stderr
+    assert "pool 'm' speaks gRPC: its requests do not state a length" in result.stderr
     assert "speaks gRPC" not in check(written(tmp_path, POOL)).stderr
 
 
