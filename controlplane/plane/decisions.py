@@ -234,15 +234,15 @@ def _wanted(
             TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
         )
         return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
-    if (parting := decision.parting) is None:
+    division = decision.division
+    if division.threshold is None:
         return None
-    match = ClassMatch(min_bytes=parting.threshold)
+    match = ClassMatch(min_bytes=division.threshold)
     if not decision.classes:
         # The cluster comes first: Envoys check the health of its replicas before it is used.
-        has_bulk = parting.kind == "long to fast"
-        of_bulk = {
-            id_: portion for id_, portion in portions.items() if (id_ in parting.own) is has_bulk
-        }
+        ids = [*portions]
+        has_bulk = division.members(BULK, ids)
+        of_bulk = {id_: portions[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves}
         return Parting(
             (
                 TrafficClass(BULK, match, of_bulk, routed=False),
