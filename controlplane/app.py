@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from controlplane.api.auth import server_context
 from controlplane.api.server import RestServer
-from controlplane.api.tls import server_context
 from controlplane.balancing import Place
 from controlplane.ca.certificates import CaError
 from controlplane.ca.folder import CaFolder, Content

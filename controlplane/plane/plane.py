@@ -16,7 +16,7 @@ from functools import partial
 from controlplane import fleet as fleets
 from controlplane.balancing import Place
 from controlplane.config import Address, Config, PoolEntry
-from controlplane.config.listeners import Listeners
+from controlplane.config.addresses import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
 from controlplane.plane.devices import Exporter, exporters_of

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from controlplane.balancing import Decision
 from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
-from controlplane.config.scaling import ScalingSettings
+from controlplane.config.pool import ScalingSettings
 from controlplane.scaling.cold_start import OVERDUE, ColdStarts, Coming
 from controlplane.scaling.demand import ClassDemand, Typical, demands_of
 from controlplane.scaling.load import LoadHistory

@@ -88,8 +88,8 @@ class Split:
 
     `explained` is the fraction of the variance of the logarithm of the sizes that is between the
     sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
-    `above_lately` is the fraction of the newest requests that are above, where that is plainly another
-    one than of all requests; else that.
+    `above_lately` is the fraction of the newest requests that are above, where that is plainly
+    another one than of all requests; else that.
     """
 
     threshold: int
