@@ -46,6 +46,7 @@ _FLAGS: Final[Mapping[str, str]] = {
     "OM": "Envoy is close to its memory limit",
     "DF": "a name could not be looked up",
     "DO": "requests are dropped, as the endpoints say",
+    "UDO": "the pool has no replica; the request wakes it",
     "DR": "the client reset the stream",
 }
 """https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""

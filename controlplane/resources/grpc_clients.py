@@ -174,6 +174,8 @@ def grpc_endpoints(
     rank: Callable[[Member], int],
     shares: Mapping[Place, float],
     salt: bytes,
+    *,
+    may_sleep: bool,
 ) -> Resource:
     """The ``ClusterLoadAssignment`` of a cluster.
 
@@ -184,11 +186,14 @@ def grpc_endpoints(
         rank: See `assignment`.
         shares: See `assignment`.
         salt: What else its version depends on.
+        may_sleep: See `assignment`.
     """
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
     dense = {it: i for i, it in enumerate(sorted({rank(member) for member in found}))}
-    encoded = assignment(name, found, lambda member: dense[rank(member)], shares)
+    encoded = assignment(
+        name, found, lambda member: dense[rank(member)], shares, may_sleep=may_sleep
+    )
     return Resource.of(ENDPOINT, name, encoded, salt=salt)
 
 
