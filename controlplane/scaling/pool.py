@@ -11,7 +11,7 @@ from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.sentences import counted, duration, number, percent
 from controlplane.config import PoolSettings
 from controlplane.config.scaling import ScalingSettings
-from controlplane.scaling.cold_start import OVERDUE, ColdStarts, Coming
+from controlplane.scaling.cold_start import ColdStarts, Coming
 from controlplane.scaling.demand import ClassDemand, Typical, demands_of
 from controlplane.scaling.load import LoadHistory
 from controlplane.scaling.rule import Load, Need, floor_of, need_of
@@ -131,7 +131,7 @@ class PoolScaling:
         """
         self._has_looked, self._looked_at = True, now
         self._demands = demands = self._with_unserved(demands, now)
-        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()})
+        self.cold_starts.look({id_: it.coming for id_, it in replicas.items()}, now)
         if is_measured:
             fleets = [Typical.of(it.fleet) for it in demands if it.fleet.ids]
             if known := [it for it in fleets if it is not None]:
@@ -253,7 +253,6 @@ class PoolScaling:
 
     def _starting(self, replicas: Mapping[str, Standing], now: float) -> dict[str, float]:
         """Since when replicas have been about to serve; one that takes too long counts no more."""
-        overdue = OVERDUE * self.cold_starts.seconds
         # What was there before us began before we know.
         since = {id_: max(it.coming.since, self._watched_since) for id_, it in replicas.items()}
         return {
@@ -262,7 +261,7 @@ class PoolScaling:
             if not it.coming.is_ready
             and not it.is_out
             and not it.is_leaving
-            and now - since[id_] <= overdue
+            and now - since[id_] <= self.cold_starts.overdue
         }
 
     def _reasons(
