@@ -22,6 +22,13 @@ REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
 
+LATELY: Final = 10.0
+"""Seconds after which one of the newest requests counts half."""
+ENOUGH: Final = 20.0
+"""Of the newest requests that tell whether they are of another size than usual."""
+OTHER: Final = 3.0
+"""Standard errors by which their mean must differ."""
+
 MOST_PLACES: Final = 256
 """Of which sizes are kept: names of zones are anybody's invention."""
 
@@ -119,18 +126,19 @@ class Split:
 class Sizes:
     """The sizes of one pool's requests of late."""
 
-    __slots__ = ("_at", "_bytes", "_requests")
+    __slots__ = ("_at", "_bytes", "_newest", "_requests")
 
     def __init__(self) -> None:
         """Begin without a request."""
         self._at = -math.inf
+        self._newest = (0.0, 0.0)
         self._requests: Bins = np.zeros(_BINS)
         self._bytes: Bins = np.zeros(_BINS)
 
     def copy(self) -> "Sizes":
         """The same, for whoever tries something."""
         other = Sizes()
-        other._at = self._at
+        other._at, other._newest = self._at, self._newest
         other._requests, other._bytes = self._requests.copy(), self._bytes.copy()
         return other
 
@@ -145,12 +153,17 @@ class Sizes:
         if not found.size:
             return
         self._forget(now)
+        requests, total = self._newest
+        self._newest = (requests + found.size, total + float(found.sum()))
         bins = np.searchsorted(_EDGES, found, side="right") - 1
         self._requests += np.bincount(bins, minlength=_BINS)
         self._bytes += np.bincount(bins, weights=found, minlength=_BINS)
 
     def _forget(self, now: float) -> None:
         elapsed, total = now - self._at, self.samples
+        if elapsed > 0:
+            kept = 0.5 ** (elapsed / LATELY)
+            self._newest = (self._newest[0] * kept, self._newest[1] * kept)
         if total > REMEMBERED and elapsed > 0:
             kept = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
             self._requests *= kept
@@ -169,6 +182,17 @@ class Sizes:
         """Bytes of a request; NaN where none was seen."""
         total = self.samples
         return float(self._bytes.sum()) / total if total else math.nan
+
+    @property
+    def newest_mean(self) -> float:
+        """Bytes of the newest requests where they are of another size than usual, else `mean`."""
+        (requests, total), usual, whole = self._newest, self.mean, self.whole
+        if requests < ENOUGH:
+            return usual
+        variance = max(whole.squares / whole.requests - usual**2, 0.0)
+        newest = total / requests
+        is_other = abs(newest - usual) > OTHER * math.sqrt(variance / requests)
+        return newest if is_other else usual
 
     @property
     def whole(self) -> Side:

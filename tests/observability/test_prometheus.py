@@ -232,6 +232,15 @@ async def test_an_envoy_shows_its_metrics_and_nothing_else_of_its_admin_interfac
     assert "envoy_cluster_upstream_cx_protocol_error" not in text
 
 
+@pytest.mark.parametrize("name", ["prometheus.yml", "compose.yml"])
+async def test_prometheus_takes_each_of_its_files(name: str) -> None:
+    path = EXAMPLES / "prometheus" / name
+    checked = await asyncio.create_subprocess_exec(
+        "promtool", "check", "config", "--syntax-only", str(path), stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await checked.wait() == 0
+
+
 @pytest.mark.timeout(600)
 async def test_alerts_fire_where_they_must_and_nowhere_else() -> None:
     tested = await asyncio.create_subprocess_exec(
