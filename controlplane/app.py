@@ -375,6 +375,7 @@ class _Loads:
         loads = self._plane.by_replica(stats.localities) | stats.loads
         for _ in self._plane.reporting(reporter, loads, stats.seconds, now):
             await turns.give_way()
+        self._plane.unserved(stats.unserved, now)
         self._plane.senders.reported(reporter, loads, now)
         if loads:
             self._woken.set()

@@ -195,6 +195,11 @@ class Plane(PlaneState):
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
 
+    def unserved(self, pools: Mapping[str, int], now: float) -> None:
+        """Take in how many requests came to pools that have no replica."""
+        for name in pools.keys() & self.fleet.pools.keys():
+            self.scalings.requested(name, now, unserved=pools[name])
+
     def reporter_came(self, reporter: Hashable, place: Place) -> None:
         """Take note of where an Envoy runs that is about to report."""
         self._traffic.came(reporter, place)
