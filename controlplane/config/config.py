@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
+from controlplane.config.istio import IstioSettings
 from controlplane.config.listeners import Listeners
 from controlplane.config.networks import Network
 from controlplane.config.otlp import OtlpSettings
@@ -83,6 +84,7 @@ class Config(Settings):
     store: StoreSettings = StoreSettings()
     identity: IdentitySettings = IdentitySettings()
     otlp: OtlpSettings | None = None
+    istio: IstioSettings | None = None
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
