@@ -1,8 +1,15 @@
 """The section about Istio: what it is by default, and what is refused, with its place."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from controlplane.config import Address, SettingsError, load_config
+from controlplane.config.istio import IstioSettings
+
+PAGE = Path(__file__).parents[2] / "docs" / "istio.md"
 
 
 def test_an_address_is_enough() -> None:
@@ -50,3 +57,11 @@ def test_off_loopback_plain_text_has_to_be_meant() -> None:
     both = 'istio: {address: "10.0.0.1:1", insecure: true, tls: {certificate: a, key: b}}'
     with pytest.raises(SettingsError, match="insecure and tls exclude each other"):
         load_config(both, "f")
+
+
+def test_the_page_shows_every_key_with_its_default() -> None:
+    block = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    shown = yaml.safe_load(block)["istio"]
+    assert shown.keys() == IstioSettings.model_fields.keys()
+    least = IstioSettings(address=Address("127.0.0.1", 18001))
+    assert load_config(block, "page").istio == least
