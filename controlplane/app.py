@@ -283,22 +283,16 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
                     _ca_source(issuer), issuer.content, issuer.adopt, looked, is_asked()
                 )
                 tasks.append(group.create_task(follow, name="certificate authority"))
-            if xds_files is not None and xds_tls is not None:
-                looked = metrics.certificates("xds")
-                known = xds_tls.credentials
-                take = metrics.following("xds", known, xds.accept)
-                follow = watch_source(xds_files, known, take, looked, is_asked())
-                tasks.append(group.create_task(follow, name="certificates of xDS"))
-            if rest_files is not None and rest_credentials is not None:
-                looked = metrics.certificates("admin")
-                take = metrics.following("admin", rest_credentials, rest.accept_credentials)
-                follow = watch_source(rest_files, rest_credentials, take, looked, is_asked())
-                tasks.append(group.create_task(follow, name="certificates of the API"))
-            if istio_files is not None and istio_credentials is not None and istio is not None:
-                looked = metrics.certificates("istio")
-                take = metrics.following("istio", istio_credentials, istio.accept)
-                follow = watch_source(istio_files, istio_credentials, take, looked, is_asked())
-                tasks.append(group.create_task(follow, name="certificates for istiod"))
+            for server, files, known, accept in (
+                ("xds", xds_files, xds_tls and xds_tls.credentials, xds.accept),
+                ("admin", rest_files, rest_credentials, rest.accept_credentials),
+                ("istio", istio_files, istio_credentials, istio and istio.accept),
+            ):
+                if files is not None and known is not None and accept is not None:
+                    looked = metrics.certificates(server)
+                    take = metrics.following(server, known, accept)
+                    follow = watch_source(files, known, take, looked, is_asked())
+                    tasks.append(group.create_task(follow, name=f"certificates of {server}"))
             try:
                 yield addresses
             finally:

@@ -178,7 +178,8 @@ def destination_rule(host: str, balancing: BalancingSettings) -> pb.DestinationR
             outlier_detection=pb.OutlierDetection(
                 interval=Duration(seconds=1),
                 base_ejection_time=Duration(seconds=5),
-                max_ejection_percent=40,
+                # Of two replicas, one.
+                max_ejection_percent=50,
                 consecutive_5xx_errors=UInt32Value(value=5),
             ),
         ),

@@ -4,7 +4,9 @@ It runs without Kubernetes: beside Plimsoll, a folder of files stands for what u
 """
 
 import asyncio
+import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -212,6 +214,12 @@ async def hosts(envoy: Envoy) -> dict[str, Any]:
     }
 
 
+async def count(envoy: Envoy) -> int:
+    """How many replicas of the pool an Envoy has."""
+    found = await envoy.stats("membership_total")
+    return sum(it for name, it in found.items() if HOST in name)
+
+
 async def cluster(envoy: Envoy) -> Mapping[str, Any]:
     """The pool's cluster that an Envoy has."""
     dump = await envoy.admin("/config_dump?resource=dynamic_active_clusters")
@@ -237,6 +245,26 @@ def entry_of_user(folder: Path, namespace: str, address: str) -> None:
     users = folder / "users"
     users.mkdir(exist_ok=True)
     (users / "mine.yaml").write_text(yaml.safe_dump(data))
+
+
+@asynccontextmanager
+async def thousand() -> AsyncIterator[list[str]]:
+    """A thousand replicas that answer everything at once; yields their addresses."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lengths = re.findall(rb"content-length: *(\d+)", head.lower())
+                await reader.readexactly(int(lengths[0]) if lengths else 0)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    port = free_port()
+    addresses = [f"127.1.{i // 250}.{i % 250 + 1}" for i in range(1_000)]
+    async with contextlib.AsyncExitStack() as stack:
+        for address in addresses:
+            await stack.enter_async_context(await asyncio.start_server(answer, address, port))
+        yield [f"{address}:{port}" for address in addresses]
 
 
 async def soon(what: str, holds: Any) -> float:

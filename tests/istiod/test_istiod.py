@@ -16,12 +16,14 @@ from tests.istio.test_serve import plimsoll
 from tests.istiod.mesh import (
     Mesh,
     cluster,
+    count,
     entry_of_user,
     hosts,
     istiod,
     report,
     sidecar,
     soon,
+    thousand,
 )
 from tests.processes import Envoy, Plimsoll, free_port, until
 from tests.replica import FakeReplica, replica
@@ -128,6 +130,35 @@ async def test_a_decision_reaches_envoys(tmp_path: Path, debounce: str) -> None:
         took.sort()
         middle, longest = took[5] * 1e3, took[-1] * 1e3
         report(f"debounce {debounce}: median {middle:.0f} ms, longest {longest:.0f} ms")
+
+
+async def test_a_thousand_replicas(tmp_path: Path) -> None:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        addresses = await stack.enter_async_context(thousand())
+        entries = {f"r{i}": {"address": it} for i, it in enumerate(addresses)}
+        check = {"interval": "10s", "timeout": "5s"}
+        declared = pool("p", entries, metrics={"profile": "none"}, health_check=check)
+        plane = await stack.enter_async_context(plimsoll(tmp_path, declared, port))
+        mesh = await stack.enter_async_context(istiod(tmp_path, port))
+        envoy = await stack.enter_async_context(sidecar(tmp_path, mesh))
+
+        async def has(wanted: int) -> bool:
+            return await count(envoy) == wanted
+
+        await until("the Envoy has all replicas", lambda: has(1_000))
+        assert {await envoy.post("p") for _ in range(100)} == {200}
+        took, before = [], mesh.cpu()
+        for _ in range(10):
+            for action, wanted in (("drain", 999), ("undrain", 1_000)):
+                assert await plane.call("POST", f"/v1/pools/p/replicas/r7/{action}") == 200
+                took.append(await soon(action, lambda wanted=wanted: has(wanted)))
+        middle, longest = sorted(took)[10] * 1e3, max(took) * 1e3
+        cpu = (mesh.cpu() - before) / len(took) * 1e3
+        report(
+            f"1,000 replicas: median {middle:.0f} ms, longest {longest:.0f} ms,",
+            f"{cpu:.0f} ms of istiod's CPU for each change",
+        )
 
 
 async def test_requests_are_answered_while_istiod_is_away(tmp_path: Path) -> None:
