@@ -1,6 +1,7 @@
 """A real istiod that has its configuration from Plimsoll, and real Envoys that have theirs from it.
 
-It runs without Kubernetes: beside Plimsoll, a folder of files stands for what users put there.
+A few lines stand for the API of a Kubernetes in which there is nothing; what users would put there
+is in a folder of files.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 import yaml
+from aiohttp import web
 
 from tests.processes import Envoy, free_port, process, started_envoy, until
 
@@ -40,6 +42,66 @@ class Mesh:
         """Seconds of CPU that it has taken."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _kubernetes(request: web.Request) -> web.StreamResponse:
+    """Answer as the API server of a cluster that is empty, and stays so."""
+    parts = request.path.strip("/").split("/")
+    if request.method != "GET":
+        content = request.headers.get("content-type", "application/json")
+        return web.Response(
+            body=await request.read(), status=201, headers={"content-type": content}
+        )
+    if "sendInitialEvents" in request.query:
+        # Clients then list first, and watch after that.
+        return web.json_response({"kind": "Status", "reason": "Invalid", "code": 422}, status=422)
+    if "watch" in request.query:
+        answer = web.StreamResponse(headers={"content-type": "application/json"})
+        await answer.prepare(request)
+        await asyncio.Event().wait()
+    if parts == ["version"]:
+        return web.json_response({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
+    if parts == ["api"]:
+        return web.json_response({"kind": "APIVersions", "versions": ["v1"]})
+    if parts == ["apis"]:
+        return web.json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+    # The last is a name where there is something before it that has none.
+    depth = len(parts) - (2 if parts[0] == "api" else 3)
+    if depth == 0:
+        return web.json_response({"kind": "APIResourceList", "apiVersion": "v1", "resources": []})
+    if depth in (2, 4):
+        return web.json_response({"kind": "Status", "reason": "NotFound", "code": 404}, status=404)
+    found: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "items": []}
+    if "PartialObjectMetadataList" in request.headers.get("accept", ""):
+        found |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+    return web.json_response(found)
+
+
+@asynccontextmanager
+async def kubernetes(folder: Path) -> AsyncIterator[Path]:
+    """Run the stand-in for Kubernetes; yields the file with which clients find it."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", _kubernetes)
+    runner, port = web.AppRunner(app, shutdown_timeout=0.1), free_port()
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    path = folder / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [{"name": "u", "user": {}}],
+                "current-context": "c",
+            }
+        )
+    )
+    try:
+        yield path
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -69,7 +131,7 @@ async def istiod(
     mesh.write_text(yaml.safe_dump(config))
     arguments = {
         "meshConfig": str(mesh),
-        "registries": "",
+        "registries": "Kubernetes",
         "grpcAddr": f"127.0.0.1:{grpc}",
         "secureGRPCAddr": "",
         "httpAddr": f"127.0.0.1:{status}",
@@ -92,7 +154,10 @@ async def istiod(
     log = folder / "istiod.log"
     async with (
         aiohttp.ClientSession(trust_env=False) as session,
-        process(ISTIOD, "discovery", *options, log=log, env=env) as started,
+        kubernetes(folder) as kubeconfig,
+        process(
+            ISTIOD, "discovery", f"--kubeconfig={kubeconfig}", *options, log=log, env=env
+        ) as started,
     ):
 
         async def is_ready() -> bool:
