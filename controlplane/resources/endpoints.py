@@ -79,6 +79,7 @@ class Member(NamedTuple):
 
     Attributes:
         encoded: An ``LbEndpoint`` of it.
+        labels: Envoys are not told of them; Istio is.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Member(NamedTuple):
     draining: bool
     healthy: bool
     encoded: bytes
+    labels: Mapping[str, str]
 
 
 Members = tuple[Member, ...]
@@ -168,6 +170,7 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
         draining,
         portion.healthy,
         identity + share,
+        settings.labels,
     )
 
 
