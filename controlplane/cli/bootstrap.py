@@ -1,11 +1,10 @@
-"""``plimsoll bootstrap``: print the bootstrap with which an Envoy finds this control plane."""
+"""`plimsoll bootstrap`: print the bootstrap with which an Envoy finds this control plane."""
 
 import asyncio
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
@@ -13,22 +12,16 @@ import yaml
 from click.core import ParameterSource
 
 from controlplane.cli.admin import DEFAULT_URL, files_of_environment
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.node_options import (
-    envoy_of,
-    locality_of,
-    node_options,
-    served,
-    write_secrets,
-)
-from controlplane.cli.printable import printable
+from controlplane.cli.bootstrap_mesh import tls_of, write_secrets
+from controlplane.cli.node_options import envoy_of, locality_in, node_options, reachable
+from controlplane.cli.terminal import USAGE, fail, parsed, printable
 from controlplane.client import Client, ClientError
 from controlplane.resources.bootstrap import Protocol, grpc_bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
+from controlplane.resources.secret_sources import NodeTls
 from controlplane.resources.views import ALL_POOLS, METADATA_KEY
 
-_PATIENCE: Final = 2.0
-"""Seconds in which a control plane may say which pools it has."""
+_POOLS_SECONDS: Final = 2.0
+"""For a control plane to list its pools."""
 
 _FOR_GRPC: Final = frozenset(
     (
@@ -36,7 +29,7 @@ _FOR_GRPC: Final = frozenset(
         *("tls_certificate", "tls_key", "tls_ca"),
     )
 )
-"""The options that say something of a gRPC client."""
+"""The options that apply to a gRPC client."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
 """Texts that need no quotes in YAML, except for the words below."""
@@ -44,7 +37,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]*")
 _WORDS: Final = frozenset(
     ("y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity")
 )
-"""What one reader of YAML or another takes for a truth value, for nothing or for a number."""
+"""What some reader of YAML takes for a boolean, for null or for a number."""
 
 
 @click.command
@@ -106,28 +99,26 @@ def command(
 ) -> None:
     """Print the bootstrap of an Envoy, ready for `envoy -c`, or that of a gRPC client.
 
-    Where a control plane answers at --url, it is asked whether it has the pools that are named.
+    A control plane that answers at --url is asked whether it has the named pools.
     """
     if is_grpc:
         _refuse_for_grpc()
+    address = parsed("--xds", reachable, xds)
     try:
-        address = served("--xds", xds)
-        tls = _tls(options, address.host)
+        tls = tls_of(options, address.host)
         if is_grpc:
             data = grpc_bootstrap(
                 node,
                 address,
                 pools=options["pools"],
-                locality=locality_of(options["locality"]),
+                locality=locality_in(options),
                 tls=tls if isinstance(tls, NodeTls) else None,
             )
         else:
             data = envoy_of(node, address, options, protocol=protocol, tls=tls)
     except ValueError as error:
         fail(str(error), USAGE)
-    if isinstance(tls, NodeTls) and not is_grpc:
-        _write_secrets(tls)
-    write_secrets(options)
+    write_secrets(options, tls if isinstance(tls, NodeTls) and not is_grpc else None)
     is_json = as_json or is_grpc
     click.echo(json.dumps(data, indent=2) if is_json else as_yaml(data), nl=is_json)
     wanted = data["node"]["metadata"][METADATA_KEY]
@@ -143,40 +134,15 @@ def _refuse_for_grpc() -> None:
     context = click.get_current_context()
     for name in context.params.keys() - _FOR_GRPC:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = next(it.opts[0] for it in context.command.params if it.name == name)
+            option = next(each.opts[0] for each in context.command.params if each.name == name)
             fail(f"{option} is for an Envoy: leave it out with --grpc", USAGE)
 
 
-def _tls(files: Mapping[str, Any], host: str) -> NodeTls | SpireTls | None:
-    """How the Envoy connects; relative paths begin here, and not where Envoy is started."""
-    if not any(value for name, value in files.items() if name.startswith("tls_")):
-        return None
-    name = files["tls_name"] or host
-    certificate, key, ca = (files[f"tls_{it}"] for it in ("certificate", "key", "ca"))
-    if files["spire"] is not None and not (certificate or key or ca):
-        return SpireTls(name)
-    if not (certificate and key and ca):
-        raise ValueError("--tls-certificate, --tls-key and --tls-ca go together")
-    certificate, key, ca = (str(Path(it).absolute()) for it in (certificate, key, ca))
-    folder = str(Path(files["tls_secrets"] or Path(certificate).parent).absolute())
-    return NodeTls(certificate, key, ca, folder, name)
-
-
-def _write_secrets(tls: NodeTls) -> None:
-    for name, content in secret_files(tls).items():
-        path = Path(tls.secrets) / name
-        try:
-            path.write_text(json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            fail(f"--tls-secrets: {path} cannot be written: {error.strerror}")
-        click.echo(f"plimsoll: wrote {path}, which Envoy reads", err=True)
-
-
 class _Dumper(yaml.SafeDumper):
-    """Writes every text so that any reader of YAML, 1.1 or 1.2, takes it for a text."""
+    """Writes every text so that any reader of YAML, 1.1 or 1.2, reads a text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Quote what could be read as something else."""
+        """Quote a text that could be read as something else."""
         is_plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
 
@@ -190,9 +156,9 @@ def as_yaml(data: dict[str, Any]) -> str:
 
 
 def _warn_of_unknown(named: Collection[str], url: str, token: str | None) -> None:
-    """Say which pools the control plane does not have; nothing where none answers.
+    """Warn of pools that the control plane does not have.
 
-    A bootstrap may be made before the pools and the control plane are.
+    Nothing is said where no control plane answers: a bootstrap may be made before it runs.
     """
     try:
         known = asyncio.run(_pools(url, token))
@@ -210,5 +176,5 @@ def _warn(sentence: str) -> None:
 
 async def _pools(url: str, token: str | None) -> list[str]:
     files = files_of_environment()
-    async with Client(url, token=token, timeout=_PATIENCE, **files) as client:
+    async with Client(url, token=token, timeout=_POOLS_SECONDS, **files) as client:
         return [pool.name async for pool in client.each_pool()]

@@ -15,13 +15,14 @@ import click
 
 from controlplane.cli.admin import Api, api_options
 from controlplane.cli.bootstrap import as_yaml
-from controlplane.cli.check import checked
-from controlplane.cli.failure import USAGE, fail
-from controlplane.cli.node_options import envoy_of, node_options, write_secrets
+from controlplane.cli.bootstrap_mesh import write_secrets
+from controlplane.cli.check import loaded
+from controlplane.cli.node_options import envoy_of, node_options
+from controlplane.cli.terminal import USAGE, fail
 from controlplane.plane import first_catalog
 from controlplane.resources.filesystem import CURRENT, Files, files, longest_check, steps
+from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.places import Place
-from controlplane.resources.readable import all_readable
 from controlplane.resources.views import METADATA_KEY, View
 
 BOOTSTRAP: Final = "envoy.yaml"
@@ -63,7 +64,7 @@ def command(folder: str, node: str, config: str | None, api: Api, **options: Any
         if config is not None
         else api.ask(lambda client: client.node_resources(metadata, locality)).resources
     )
-    write_secrets(options)
+    write_secrets(options, None)
     try:
         with _alone_in(target):
             _write(target, as_yaml(data), files(resources, target / _XDS))
@@ -76,7 +77,7 @@ def _declared(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """What an Envoy is told at first, as a config file says."""
     try:
-        config, fleet = checked(file)
+        config, fleet = loaded(file)
     except ValueError as error:
         fail(str(error), USAGE)
     wanted = metadata[METADATA_KEY]
@@ -86,7 +87,7 @@ def _declared(
             fail(f"{file} has no pool {name!r}; it has {known}", USAGE)
     catalog = first_catalog(fleet, config.identity.trust_domain, config.otlp)
     place = Place(locality.get("region", ""), locality.get("zone", ""))
-    return all_readable(catalog.view(View.of(metadata, place)))
+    return snapshot_to_json(catalog.view(View.of(metadata, place)))
 
 
 @contextmanager

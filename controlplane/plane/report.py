@@ -5,13 +5,13 @@ from typing import NamedTuple, Self
 
 from controlplane.balancing import Decision, ReplicaDecision
 from controlplane.config import Policy, PoolSettings
-from controlplane.config.access import AccessSettings
+from controlplane.config.metrics import AccessSettings
 from controlplane.fleet import Draining, Pool, Replica
 from controlplane.plane.devices import Joined
 from controlplane.plane.envoys import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.telemetry import Window
 
 

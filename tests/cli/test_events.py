@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controlplane.cli.event_lines import line
+from controlplane.cli.events import line
 from controlplane.client import Event, Missed, PartingChanged
 from tests.api.served import POOL, Served, served
 from tests.client.test_events import Cutting
@@ -31,7 +31,7 @@ async def following(url: str, *options: str) -> AsyncIterator[asyncio.subprocess
         stderr=pipe,
     )
     try:
-        async with asyncio.timeout(3 * DEADLINE):
+        async with asyncio.timeout(DEADLINE):
             yield process
     finally:
         if process.returncode is None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.listeners import LogFormat
 from tests.envoy.pools import pool, pool_of, running
 from tests.processes import Plimsoll, free_port, serving, until
 from tests.replica import replica
@@ -73,7 +73,7 @@ async def test_an_answer_and_its_line_of_the_log_are_explained(
                     await explained(plane, typed=lines[-1]),
                 ):
                     assert said.startswith("empty: 503, ")
-                    assert "UH: no replica could be chosen" in said
+                    assert "UH: there is no healthy replica" in said
 
 
 async def test_answers_say_nothing_of_replicas_unless_a_pool_wants_it(tmp_path: Path) -> None:

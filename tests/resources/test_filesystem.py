@@ -14,7 +14,7 @@ from controlplane.resources.filesystem import (
     longest_check,
     steps,
 )
-from controlplane.resources.readable import all_readable
+from controlplane.resources.messages import snapshot_to_json
 from controlplane.resources.views import METADATA_KEY, View
 
 FOLDER = PurePosixPath("/etc/envoy/xds")
@@ -29,7 +29,7 @@ def exported(*pools: str, metadata: dict[str, Any] | None = None) -> Files:
     )
     fleet = declare(Fleet(), load_config(text, "f"), 0.0).fleet
     view = View.of({METADATA_KEY: metadata or {}})
-    return files(all_readable(first_catalog(fleet, "t.example").view(view)), FOLDER)
+    return files(snapshot_to_json(first_catalog(fleet, "t.example").view(view)), FOLDER)
 
 
 def sources(part: Any) -> list[str]:
