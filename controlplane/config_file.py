@@ -19,6 +19,7 @@ from controlplane.config import (
     load_config,
     parse_tokens,
 )
+from controlplane.config.istio import IstioTlsSettings
 from controlplane.files import is_pipe, read_file, read_once
 from controlplane.identity import CertificateError, Credentials, checked
 
@@ -68,7 +69,7 @@ def token_source(path: Path) -> Source[tuple[Token, ...]]:
 
 def tls_source(
     key: str,
-    settings: XdsTlsSettings | AdminTlsSettings,
+    settings: XdsTlsSettings | AdminTlsSettings | IstioTlsSettings,
     folder: Path,
     attempt: Callable[[Credentials], object],
 ) -> Source[Credentials]:
@@ -81,7 +82,7 @@ def tls_source(
         attempt: Tries to serve with the credentials; raises `CertificateError` if that fails.
     """
     files = {"certificate": settings.certificate, "key": settings.key}
-    if settings.client_ca is not None:
+    if not isinstance(settings, IstioTlsSettings) and settings.client_ca is not None:
         files["client_ca"] = settings.client_ca
 
     def parse(contents: Sequence[Content]) -> Credentials:

@@ -22,9 +22,8 @@ import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Pool, Replica, Replicas, Source
-from controlplane.resources.addresses import socket_address
-from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, assignment, members
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import OVERPROVISIONING_PERCENT, Portion, assignment, members
+from controlplane.resources.messages import socket_address
 from controlplane.resources.resource import ENDPOINT, Resource
 
 TIERS: Final = 3

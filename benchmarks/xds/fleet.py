@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.config import PoolSettings, ReplicaSettings, validated
 from controlplane.fleet import Fleet, Pool, Replica, Replicas, Source
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 
 TIERS: Final = 4
 _STEP: Final = 1000

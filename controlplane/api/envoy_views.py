@@ -9,7 +9,7 @@ from controlplane.api.views import plain
 from controlplane.plane import Preview
 from controlplane.plane.envoys import Dispute
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.readable import readable
+from controlplane.resources.messages import to_json
 from controlplane.turns import Turns
 from controlplane.xds import NodeStatus, TypeStatus
 
@@ -175,7 +175,7 @@ def _of_lists(before: list[Any], after: list[Any], path: tuple[str | int, ...]) 
 def _resources(catalog: Catalog, pools: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """By type and name."""
     return {
-        (url, resource.name): readable(url, resource)
+        (url, resource.name): to_json(url, resource)
         for pool in pools
         if (held := catalog.pools.get(pool)) is not None
         for url, resources in held.resources.items()

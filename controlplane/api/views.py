@@ -76,6 +76,7 @@ async def pool_view(
             "total": len(replicas),
             "starting": states.count("starting"),
             "ready": states.count("ready"),
+            "unhealthy": states.count("unhealthy"),
             "gone": states.count("gone"),
             "draining": sum(each["draining"] is not None for each in replicas),
             "cut": cut,

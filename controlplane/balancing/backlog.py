@@ -16,7 +16,7 @@ from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
 from controlplane.balancing.table import DEFAULT, Bools, Floats
-from controlplane.telemetry.reporting import report_interval
+from controlplane.telemetry.load import report_interval
 
 SLACK: Final = 6.0
 """Mean remaining requests (E[x²]/E[x]) of work in line that chance explains at a usual replica."""

@@ -364,12 +364,12 @@ def parting_sentences(decision: Decision) -> tuple[str, ...]:
 def _division_sentences(decision: Decision, division: Division) -> Iterator[str]:
     if not division.is_in_force(decision.at):
         yield _CHECKS
-    titles = _titles(decision)
-    for name, title in titles.items() if division.parts else ():
+    parts = {each.name: each.part for each in decision.classes} or division.parts
+    for name, title in _titles(decision).items() if parts else ():
         which = ""
         if (size := division.threshold) is not None:
             which = f"requests from {size} bytes on, " if name else f"requests below {size} bytes, "
-        words = f"Class {title} ({which}{percent(division.parts.get(name, 0.0))} of the work) has"
+        words = f"Class {title} ({which}{percent(parts.get(name, 0.0))} of the work) has"
         if name in division.sets:
             words += f" {counted(len(division.sets[name]), 'replica')} of its own"
         elif name == division.rest:

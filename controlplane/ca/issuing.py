@@ -21,7 +21,7 @@ from controlplane.ca.certificates import (
 from controlplane.ca.folder import CaFolder, Content
 from controlplane.ca.leaves import Leaves
 from controlplane.identity import Identity, longest_match
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import Snapshot
 
 _log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from controlplane.resources.bootstrap import (
     bootstrap,
     grpc_bootstrap,
 )
-from controlplane.resources.bootstrap_tls import NodeTls
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.listeners import LogFormat
+from controlplane.resources.secret_sources import NodeTls
 from controlplane.resources.views import MAX_PROXIES
 
 LEAST_HEAP: Final = 128 << 20

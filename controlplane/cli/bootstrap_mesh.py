@@ -9,8 +9,14 @@ import click
 
 from controlplane.cli.terminal import fail
 from controlplane.config import Address, parse_listener_address
-from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, secret_files
-from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
+from controlplane.resources.secret_sources import (
+    ADS,
+    SPIRE,
+    NodeTls,
+    SecretSource,
+    SpireTls,
+    secret_files,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -48,6 +48,7 @@ _FLAGS: Final[Mapping[str, str]] = {
     "OM": "Envoy is close to its memory limit",
     "DF": "a DNS look-up failed",
     "DO": "the endpoints' drop_overload dropped the request",
+    "UDO": "the pool has no replica; the request wakes it",
     "DR": "the client reset the stream",
 }
 """https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage"""

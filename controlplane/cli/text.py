@@ -52,7 +52,7 @@ def health(pool: Pool) -> str:
 
 def notes(pool: Pool) -> Iterator[str]:
     """What is wrong with a pool."""
-    for name in ("starting", "gone", "draining", "cut", "stale"):
+    for name in ("starting", "unhealthy", "gone", "draining", "cut", "stale"):
         if count := getattr(pool.counts, name):
             yield f"{count} {name}"
     if pool.suspect:

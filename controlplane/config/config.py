@@ -17,6 +17,7 @@ from controlplane.config.addresses import (
 from controlplane.config.document import located, read_document
 from controlplane.config.errors import Path, SettingsError, shown, validated
 from controlplane.config.identity import AdminTlsSettings, IdentitySettings, XdsTlsSettings
+from controlplane.config.istio import IstioSettings
 from controlplane.config.pool import PoolEntry, PoolSettings
 from controlplane.config.replica import ReplicaSettings
 from controlplane.config.values import Settings
@@ -159,6 +160,7 @@ class Config(Settings):
     store: StoreSettings = StoreSettings()
     identity: IdentitySettings = IdentitySettings()
     otlp: OtlpSettings | None = None
+    istio: IstioSettings | None = None
     pools: tuple[PoolEntry, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")

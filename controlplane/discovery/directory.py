@@ -53,12 +53,7 @@ class DirectorySource:
     """Looks at a folder again and again: no notification works on every file system."""
 
     def __init__(self, settings: DirectorySettings, base: Path = Path()) -> None:
-        """Prepare without having looked.
-
-        Args:
-            settings: Say which folder.
-            base: What a relative path of theirs is relative to.
-        """
+        """Prepare without having looked; `base` is what a relative path is relative to."""
         self._folder = base / settings.path
         self._interval = settings.interval
         self._files: dict[str, _File] = {}
@@ -83,7 +78,9 @@ def _look(folder: Path, before: dict[str, _File]) -> dict[str, _File]:
     """
     try:
         names = sorted(
-            it for it in os.listdir(folder) if it.endswith((".yaml", ".yml")) and it[0] != "."
+            each
+            for each in os.listdir(folder)
+            if each.endswith((".yaml", ".yml")) and each[0] != "."
         )
     except OSError as error:
         raise SourceError(f"{folder} cannot be listed: {error.strerror or error}") from None
@@ -126,7 +123,7 @@ def _put_together(files: dict[str, _File]) -> Found:
     """The replicas of all files; where two have one id or one address, the first file's."""
     found: dict[str, ReplicaSettings] = {}
     places: dict[object, str] = {}
-    problems = [it.problem for it in files.values() if it.problem is not None]
+    problems = [each.problem for each in files.values() if each.problem is not None]
     for name, file in files.items():
         for entry, line in file.entries:
             settings = entry.settings()
@@ -141,5 +138,5 @@ def _put_together(files: dict[str, _File]) -> Found:
                 places |= {("id", entry.id): here, ("address", settings.address): here}
                 found[entry.id] = settings
     # After a restart of ours nobody knows what was in a file that is wrong now.
-    is_whole = all(it.was_right for it in files.values())
+    is_whole = all(each.was_right for each in files.values())
     return Found(found, listed(problems), is_whole)

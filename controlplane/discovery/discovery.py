@@ -26,12 +26,7 @@ RECHECK_SECONDS: Final = 1.0
 
 
 def open_source(settings: DiscoverySettings, base: Path = Path()) -> Source:
-    """The source that settings describe; a further kind is added here.
-
-    Args:
-        settings: Of one source.
-        base: What paths in it are relative to.
-    """
+    """The source that settings describe; `base` is what paths are relative to."""
     match settings.source:
         case DnsSettings() as dns:
             # Not before it is needed: with what it can do beside, it takes 6 MB.
@@ -60,8 +55,8 @@ class Discovery:
         """Prepare without any source.
 
         Args:
-            plane: Is told.
-            discover: Brings the fleet in line with what the plane was told.
+            plane: Takes what sources find.
+            discover: Brings the fleet in line with what the plane took.
             failed: Called after a source has failed; must not block.
             open_source: Makes a source of its settings.
             clock: Seconds that never go back; the one of the plane.
@@ -79,7 +74,7 @@ class Discovery:
 
     def follow(self, pools: Iterable[PoolEntry]) -> None:
         """Follow the sources of these pools and no others."""
-        self._wanted = {(pool.name, str(it)): it for pool in pools for it in pool.discovery}
+        self._wanted = {(pool.name, str(each)): each for pool in pools for each in pool.discovery}
         self._to_reconcile.set()
 
     async def run(self) -> None:
@@ -101,13 +96,13 @@ class Discovery:
     async def _follow(self, pool: str, name: str, source: Source) -> None:
         """Take in what one source yields, until cancelled."""
         pause = FIRST_PAUSE
-        said: str | None = None
+        logged: str | None = None
         while True:
             try:
                 async with aclosing(source.sets()) as sets:
                     async for found in sets:
                         pause = FIRST_PAUSE
-                        said = _say(pool, name, found.problem, said)
+                        logged = _say(pool, name, found.problem, logged)
                         self._plane.discoveries.found(
                             pool,
                             name,
@@ -123,7 +118,7 @@ class Discovery:
             except Exception as error:  # noqa: BLE001 - one source must not end all the others
                 _log.exception("a fault of ours in %s of pool %s", name, pool)
                 problem = f"a fault of the control plane, see its log: {error!r}"[:300]
-            said = _say(pool, name, f"{problem}; what it found before holds on", said)
+            logged = _say(pool, name, f"{problem}; what it found before holds on", logged)
             self._plane.discoveries.failed(pool, name, problem)
             self._failed()
             # Sources that failed together, because one network did, are not asked again together.
@@ -132,13 +127,15 @@ class Discovery:
 
     async def _recheck(self) -> None:
         """Let go what had to stay, once others serve in its place or it serves no more."""
-        said: dict[str, str | None] = {}
+        logged: dict[str, str | None] = {}
         while True:
             await self._sleep(RECHECK_SECONDS)
             if self._plane.discoveries.withholds:
                 await self._discover()
             for pool in {pool for pool, _ in self._wanted}:
-                said[pool] = _say(pool, "discovery", _unsettled(self._plane, pool), said.get(pool))
+                logged[pool] = _say(
+                    pool, "discovery", _unsettled(self._plane, pool), logged.get(pool)
+                )
 
 
 def _unsettled(plane: Plane, pool: str) -> str | None:
@@ -152,10 +149,10 @@ def _unsettled(plane: Plane, pool: str) -> str | None:
     return report.clashes[0] if report.clashes else None
 
 
-def _say(pool: str, name: str, problem: str | None, said: str | None) -> str | None:
+def _say(pool: str, name: str, problem: str | None, logged: str | None) -> str | None:
     """Log a problem once, and that it is over; returns what was said last."""
-    if problem is not None and problem != said:
+    if problem is not None and problem != logged:
         _log.warning("pool %s, %s: %s", pool, name, problem)
-    elif problem is None and said is not None:
+    elif problem is None and logged is not None:
         _log.info("pool %s, %s: all is well again", pool, name)
     return problem

@@ -86,10 +86,10 @@ class DnsSource:
         """
         answer = await _ask(resolver, service, RdataType.SRV)
         records = list(answer.rrset) if answer is not None and answer.rrset is not None else []
-        first = min((it.priority for it in records), default=0)
-        targets = {(it.target, it.port) for it in records if it.priority == first}
+        first = min((each.priority for each in records), default=0)
+        targets = {(each.target, each.port) for each in records if each.priority == first}
         # A target of "." says that the service is decidedly not there.
-        named = sorted((it for it in targets if it[0] != dns.name.root), key=str)
+        named = sorted((each for each in targets if each[0] != dns.name.root), key=str)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def of_target(target: Name) -> tuple[list[str], float]:
@@ -111,10 +111,10 @@ class DnsSource:
         families = _FAMILIES[self._settings.family]
         answers = await _all(_ask(resolver, name, family) for family in families)
         addresses = sorted(
-            it.address
+            each.address
             for answer in answers
             if answer is not None
-            for it in (answer.rrset if answer.rrset is not None else ())
+            for each in (answer.rrset if answer.rrset is not None else ())
         )
         return addresses, min(map(_ttl, answers))
 
@@ -153,8 +153,8 @@ async def _ask(
         raise SourceError(f"no name server answered for {question}") from None
     except dns.resolver.NoNameservers as error:
         # Each error is a tuple of which the last part but one says what was wrong.
-        said = ", ".join(dict.fromkeys(str(it[3]) for it in error.kwargs["errors"]))
-        raise SourceError(f"the name servers failed for {question}: {said}") from None
+        errors = ", ".join(dict.fromkeys(str(attempt[3]) for attempt in error.kwargs["errors"]))
+        raise SourceError(f"the name servers failed for {question}: {errors}") from None
     except (dns.exception.DNSException, OSError) as error:
         raise SourceError(f"{question} could not be had: {error}") from None
 

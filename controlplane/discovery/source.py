@@ -56,7 +56,9 @@ def replica(data: Mapping[str, object]) -> ReplicaSettings:
             checked like what a user says.
     """
     try:
-        return validated(ReplicaSettings, {key: it for key, it in data.items() if it is not None})
+        return validated(
+            ReplicaSettings, {key: each for key, each in data.items() if each is not None}
+        )
     except SettingsError as error:
         raise ValueError(str(error)) from None
 

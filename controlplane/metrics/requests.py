@@ -14,7 +14,7 @@ from controlplane.balancing.sets import titles
 from controlplane.config import PoolSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import BULK, OTHERS
-from controlplane.telemetry.answers import BOUNDS, Answers
+from controlplane.telemetry.requests import BOUNDS, Answers
 
 _EACH = ("pool", "class")
 _ONLY = "default"

@@ -21,8 +21,8 @@ from controlplane.plane.inputs import Seen, Tables, memory_in_use
 from controlplane.plane.observed import Observations
 from controlplane.plane.startup import Hold, words_of
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
+from controlplane.resources.endpoints import Portion, portion_of
 from controlplane.resources.places import Spread, place_of
-from controlplane.resources.portion import Portion, portion_of
 from controlplane.telemetry.sizes import RequestSizes
 
 FAILED: Final = "The control plane failed to decide, see its log. Weights are frozen."
@@ -142,7 +142,7 @@ class Decisions:
             shown: Whether Envoys may know of a replica, by id; of those that something is new of,
                 or was decided otherwise than before. One that has gone they may not know.
             now: Seconds of a monotonic clock.
-            ill: Ids of those that are not well.
+            ill: Ids of those that do not serve.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -333,7 +333,7 @@ def decide(
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
         shown = {id_: it.readiness.is_shown for id_, it in observed.items()}
-        ill = {id_ for id_, it in observed.items() if not it.is_well}
+        ill = {id_ for id_, it in observed.items() if not it.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
         decided.take(pool, decision, shown, now, ill)
         decided.take_zones(pool, decision, seen.observed)

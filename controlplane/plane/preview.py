@@ -13,7 +13,7 @@ from controlplane.plane.plane import Plane
 from controlplane.plane.readiness import Probe
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 
 
 @dataclass(frozen=True, slots=True)

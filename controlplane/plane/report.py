@@ -11,7 +11,7 @@ from controlplane.plane.devices import Joined
 from controlplane.plane.envoys import Dispute
 from controlplane.plane.observed import Observed
 from controlplane.plane.readiness import State
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.telemetry import Window
 
 

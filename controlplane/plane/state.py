@@ -38,8 +38,8 @@ from controlplane.resources.classes import Parting
 from controlplane.resources.health_checks import Checked
 from controlplane.resources.views import View
 from controlplane.scaling import Recommendation
-from controlplane.telemetry.answers import Answers
 from controlplane.telemetry.load import Endpoint, InLocality, Load
+from controlplane.telemetry.requests import Answers
 from controlplane.telemetry.sizes import RequestSizes
 
 
@@ -73,6 +73,7 @@ class PlaneState:
         self._unbuilt = DirtyKeys()
         self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
+        self._suspected: set[tuple[str, str]] = set()
         self.sizes: dict[str, RequestSizes] = {}
         self.answers: dict[str, dict[str, Answers]] = {}
         self._has_decided = False

@@ -1,14 +1,23 @@
-"""The bootstrap of an Envoy: who it is, where its control plane is, and what it wants of it."""
+"""The bootstrap of an Envoy: who it is, what it wants of which control plane, and its own metrics.
+
+With every statistic an Envoy has a hundred for each cluster, and more for each listener. The
+bootstrap lists those that operators, `plimsoll load` and the dashboards read; docs/metrics.md says
+what each means.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from controlplane.config import Address, Locality
 from controlplane.config.tls import GatewayTls
-from controlplane.resources.bootstrap_stats import admin_cluster, stats_config, stats_listener
-from controlplane.resources.bootstrap_tls import NodeTls, SpireTls, spire_agent, transport_socket
-from controlplane.resources.downstream import LogFormat
-from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.listeners import LogFormat
+from controlplane.resources.secret_sources import (
+    NodeTls,
+    SecretSource,
+    SpireTls,
+    spire_agent,
+    transport_socket,
+)
 from controlplane.resources.views import ALL_POOLS, GATEWAY, INGRESS, METADATA_KEY
 
 NODE_CLUSTER: Final = "plimsoll"
@@ -71,7 +80,7 @@ def bootstrap(
         secrets: Where its certificates come from; None: it has none.
         protocol: What it speaks with the control plane.
         max_heap: Bytes of memory that it may take, before it refuses requests.
-        log: How it writes a line for each request to its standard output; None: it writes none.
+        log: Format of its log of requests on standard output; None: it writes none.
         trusted_proxies: How many proxies in front of it may say who a client is.
         max_connections: Of clients, at a time.
         tls: How it connects to the control plane; None: in plain text.
@@ -143,13 +152,8 @@ def grpc_bootstrap(
 ) -> dict[str, Any]:
     """The bootstrap of a gRPC client without a proxy, to be written as JSON.
 
-    Args:
-        node_id: Names this client, uniquely.
-        xds: Where the control plane serves xDS.
-        pools: The pools that it may ask for; none means all.
-        locality: Where it runs.
-        tls: How it connects to the control plane, which must have the name in `xds`; None: in
-            plain text.
+    Without pools it may ask for all. With TLS the control plane's certificate must be for the name
+    in `xds`.
     """
     credentials: dict[str, Any] = {"type": "insecure"}
     if tls is not None:
@@ -271,3 +275,100 @@ def _discovery(xds: Address) -> dict[str, Any]:
 
 def _socket_address(address: Address) -> dict[str, Any]:
     return {"socket_address": {"address": address.host, "port_value": address.port}}
+
+
+ADMIN_CLUSTER: Final = "_admin"
+"""Envoy's own admin interface. No pool can have this name."""
+
+STATS_PATH: Final = "/stats/prometheus"
+
+_ROUTER: Final = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+_MANAGER: Final = (
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
+    ".HttpConnectionManager"
+)
+
+_PREFIXES: Final = (
+    "access_logs.",
+    "cluster_manager.",
+    "control_plane.",
+    "hds_delegate.",
+    "listener_manager.",
+    "load_reporter.",
+    "overload.",
+    "sds.",
+    "server.",
+    "tracing.",
+)
+
+_OF_CLUSTERS: Final = (
+    r"upstream_rq_(total|completed|active|time|[1-5]xx|timeout|per_try_timeout|pending_active)",
+    r"upstream_rq_(pending_overflow|retry|retry_success|retry_overflow|retry_limit_exceeded)",
+    r"upstream_cx_(total|active|connect_fail|connect_timeout|destroy_remote_with_active_rq)",
+    r"membership_(total|healthy|degraded|excluded)",
+    r"outlier_detection\.ejections_\w+",
+    r"health_check\.(attempt|success|failure|network_failure|healthy)",
+    r"lb_healthy_panic|init_fetch_timeout",
+    r"update_(attempt|success|failure|rejected|no_rebuild)",
+    r"(client_|server_)?ssl\w*\.(handshake|fail_\w+|connection_error|ssl_context_update_by_sds)",
+)
+_OF_LISTENERS: Final = (
+    r"downstream_cx_(total|active|overflow|overload_reject)",
+    r"(server_)?ssl\w*\.(handshake|fail_\w+|connection_error|ssl_context_update_by_sds)",
+)
+_OF_HTTP: Final = (
+    r"downstream_rq_(total|active|time|[1-5]xx|timeout|too_large|overload_close)",
+    r"downstream_cx_(total|active)",
+    r"rds\..*",
+)
+_CERTIFICATES: Final = r".*\.ssl\.certificate\..*\.expiration_unix_time_seconds"
+
+
+def stats_config() -> dict[str, Any]:
+    """The statistics that an Envoy keeps; of all others it counts nothing.
+
+    What load reports say is counted elsewhere in Envoy, and no matcher concerns it.
+    """
+    patterns: list[dict[str, Any]] = [{"prefix": prefix} for prefix in _PREFIXES]
+    for kind, names in (("cluster", _OF_CLUSTERS), ("listener", _OF_LISTENERS), ("http", _OF_HTTP)):
+        patterns.append({"safe_regex": {"regex": rf"{kind}\..*\.({'|'.join(names)})"}})
+    patterns.append({"safe_regex": {"regex": _CERTIFICATES}})
+    return {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
+
+
+def stats_listener(address: Address) -> dict[str, Any]:
+    """A listener with nothing but the metrics: the admin interface could also stop the Envoy."""
+    route = {
+        "match": {
+            "path": STATS_PATH,
+            "headers": [{"name": ":method", "string_match": {"exact": "GET"}}],
+        },
+        "route": {"cluster": ADMIN_CLUSTER, "timeout": "10s"},
+    }
+    manager = {
+        "@type": _MANAGER,
+        "stat_prefix": ADMIN_CLUSTER,
+        "request_headers_timeout": "10s",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
+    }
+    name = "envoy.filters.network.http_connection_manager"
+    return {
+        "name": ADMIN_CLUSTER,
+        "address": _socket_address(address),
+        # Metrics matter most when clients have taken all connections.
+        "ignore_global_conn_limit": True,
+        "filter_chains": [{"filters": [{"name": name, "typed_config": manager}]}],
+    }
+
+
+def admin_cluster(port: int) -> dict[str, Any]:
+    """The admin interface as a cluster, for the listener above."""
+    address = _socket_address(Address("127.0.0.1", port))
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {
+        "name": ADMIN_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": ADMIN_CLUSTER, "endpoints": endpoints},
+    }

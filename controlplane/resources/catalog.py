@@ -8,9 +8,9 @@ from controlplane.config import OtlpSettings
 from controlplane.config.identity import IdentitySettings
 from controlplane.fleet import Fleet
 from controlplane.resources.classes import Parting, pool_of
-from controlplane.resources.downstream import Downstream
-from controlplane.resources.gateways import GATEWAY, gateway_routes
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.ingress import Ingress
+from controlplane.resources.listeners import Downstream
 from controlplane.resources.mesh import Trust
 from controlplane.resources.otlp import COLLECTOR, collector
 from controlplane.resources.places import Spread
@@ -22,10 +22,18 @@ from controlplane.resources.pool_resources import (
     pool_resources,
     terminated_of,
 )
-from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.routes import Routed
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Changes,
+    Resource,
+    Revision,
+    Snapshot,
+)
+from controlplane.resources.routes import GATEWAY, Routed, gateway_routes
 from controlplane.resources.views import View
 
 Portions = Mapping[str, Mapping[str, Portion]]
@@ -107,17 +115,13 @@ class Shown(Snapshot):
     """The part of a catalog that a view shows. It copies nothing: thousands may differ."""
 
     def __init__(self, catalog: Catalog, view: View) -> None:
+        super().__init__(catalog.revision)
         self._catalog = catalog
         self._view = view
         self._pools = None if view.pools is None else frozenset(view.pools)
         self._moved = dict(view.listen)
         source = view.identity
         self._trust = Trust(source, catalog.trust_domain) if source is not None else None
-
-    @property
-    def revision(self) -> Revision:
-        """That of the catalog."""
-        return self._catalog.revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource of a pool that the view shows, or of the gateway that it is for."""
@@ -128,7 +132,7 @@ class Shown(Snapshot):
             return None if self._view.is_grpc else collector(otlp)
         pool = _owner(type_url, name)
         if pool == ALL and type_url == SECRET:
-            return next((it for it in self._view.files if it.name == name), None)
+            return next((file for file in self._view.files if file.name == name), None)
         held = self._catalog.pools.get(pool)
         if held is None or (self._pools is not None and pool not in self._pools):
             return None
@@ -162,8 +166,8 @@ class Shown(Snapshot):
             # Its routes are in its listeners, and it has no cluster for what is tried again.
             return self.names(ENDPOINT) if type_url == CLUSTER else ()
         if type_url == SECRET:
-            own = [it.name for it in self._view.files]
-            return [*own, *(it.name for name in shown for it in pools[name].resources[SECRET])]
+            own = [each.name for each in self._view.files]
+            return [*own, *(each.name for name in shown for each in pools[name].resources[SECRET])]
         if type_url == CLUSTER:
             more: Collection[str] = shown
             own = [COLLECTOR] if self._catalog.otlp is not None else []
@@ -172,7 +176,7 @@ class Shown(Snapshot):
         else:
             return shown
         # The pool's own is the first.
-        further = (it.name for name in more for it in pools[name].resources[type_url][1:])
+        further = (each.name for name in more for each in pools[name].resources[type_url][1:])
         return [*own, *shown, *further]
 
     @property
@@ -240,14 +244,14 @@ def build(
     """Build the catalog of a fleet, encoding only what has changed.
 
     Args:
-        fleet: Who exists.
+        fleet: All pools.
         portions: How much each replica gets.
-        previous: The catalog before; what it was built from tells what has changed.
+        previous: The catalog before.
         changed: The ids of the replicas that came, changed or went since, by pool; None: any of
             them, and the pool itself. Pools that are left out did not change. None: any may have.
-        parting: How requests are parted into classes, by pool; those that are left out are not.
-        spreads: Where the Envoys of each zone send requests, by pool; in those that are left out
-            distance alone says it, if it matters.
+        parting: How requests are parted into classes, by pool, where they are.
+        spreads: Where the Envoys of each zone send requests, by pool; elsewhere distance alone
+            says it, if it matters.
 
     Returns:
         `previous` itself where nothing has changed.
@@ -288,8 +292,10 @@ def build(
             )
         )
     }
-    kept = previous.parted - other
-    parted = kept | {name for name in other if name in pools and pools[name].parting is not None}
+    unchanged = previous.parted - other
+    parted = unchanged | {
+        name for name in other if name in pools and pools[name].parting is not None
+    }
     return Catalog(
         pools,
         previous.revision.next(),
@@ -323,8 +329,8 @@ def _owner(type_url: str, name: str) -> str:
 
 def _changed(before: PoolResources | None, after: PoolResources | None, url: str) -> Iterator[str]:
     """The names of a pool's resources of one type that are other ones, or came, or went."""
-    old = {it.name: it for it in before.resources[url]} if before else {}
-    new = {it.name: it for it in after.resources[url]} if after else {}
+    old = {resource.name: resource for resource in before.resources[url]} if before else {}
+    new = {resource.name: resource for resource in after.resources[url]} if after else {}
     for name in old.keys() | new.keys():
         if old.get(name) is not new.get(name):
             yield name

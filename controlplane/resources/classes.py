@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.config import ClassMatch
-from controlplane.resources.portion import Portion, portion_of
+from controlplane.resources.endpoints import Portion, portion_of
 
 OTHERS: Final = ""
 """The name of the class that every request belongs to that no other class takes."""
@@ -60,7 +60,7 @@ class Parting:
 
     def __getitem__(self, name: str) -> TrafficClass:
         """The class of this name."""
-        return next(it for it in self.classes if it.name == name)
+        return next(each for each in self.classes if each.name == name)
 
     @property
     def named(self) -> tuple[TrafficClass, ...]:
@@ -71,7 +71,9 @@ class Parting:
     def routes(self) -> tuple[tuple[str, ClassMatch], ...]:
         """The names of the classes that routes lead to, and what belongs to each."""
         return tuple(
-            (it.name, it.match) for it in self.classes if it.routed and it.match is not None
+            (each.name, each.match)
+            for each in self.classes
+            if each.routed and each.match is not None
         )
 
 
@@ -98,19 +100,19 @@ def class_of(cluster: str) -> str:
 def portions_in(
     own: Mapping[str, Portion], base: Mapping[str, Portion]
 ) -> tuple[Mapping[str, Portion], frozenset[str]]:
-    """What every replica gets in the cluster of a class.
+    """What every replica gets in the cluster of a class, in the tiers that it has in the pool.
 
     Args:
         own: What the class's own replicas get, by id.
         base: What every replica that Envoy may know gets in the pool, by id.
 
     Returns:
-        By id, in the tiers of `base`; and the ids of those that are used first.
+        By id; and the ids of those that are used first.
     """
     first = frozenset(own.keys() & base.keys()) or frozenset(base)
     changed = {
-        id_: portion_of(there.tier, it.weight, it.draining or there.draining, there.healthy)
+        id_: portion_of(there.tier, each.weight, each.draining or there.draining, there.healthy)
         for id_ in first
-        if (it := own.get(id_)) is not None and it is not (there := base[id_])
+        if (each := own.get(id_)) is not None and each is not (there := base[id_])
     }
     return ({**base, **changed} if changed else base), first

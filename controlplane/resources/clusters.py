@@ -1,5 +1,6 @@
 """CDS: a pool as an Envoy cluster: how it chooses a host, checks it, ejects it, and retries."""
 
+import sys
 from datetime import timedelta
 from typing import Final
 
@@ -13,9 +14,11 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import PoolSettings
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.mesh import RENEWED, Trust, secure
+from controlplane.resources.messages import HTTP_OPTIONS, over_ads, set_header
 from controlplane.resources.policies import load_balancing_policy, taking_turns
 from controlplane.resources.retries import GRPC_AS_HTTP
 from controlplane.resources.tls import upstream_socket
@@ -37,19 +40,20 @@ IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
 
-HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+SILENT: Final = 4.0
+"""Seconds after which a machine that answers nothing is gone, as keep-alive has it."""
+
+IS_LINUX: Final = sys.platform == "linux"
+"""Other systems refuse TCP_USER_TIMEOUT, and Envoy then every connection. Where we run on one, as
+in a demo, so do its Envoys."""
 
 
 def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
-    """Encode a pool's ``Cluster``.
+    """Encode a pool's ``Cluster``, or another one of the same replicas with a name of its own.
 
     Of the replicas it depends on nothing but `is_scanned`: a changed cluster is warmed
-    anew by every Envoy, so registering a replica must not change it.
-
-    Args:
-        pool: The pool.
-        name: Where it is not the pool's own: another cluster of the same replicas.
-        trust: Of an Envoy that has certificates, where the pool has a mesh.
+    anew by every Envoy, so registering a replica must not change it. `trust` is of an Envoy that
+    has certificates, where the pool has a mesh.
     """
     message = _cluster(pool, name or pool.name, trust)
     if trust is not None:
@@ -63,11 +67,6 @@ def retry_cluster(pool: Pool, of: str, trust: Trust | None = None) -> bytes:
     It has the same endpoints, and each of its requests a connection of its own: a replica may just
     have closed those that are open. A replica that lost all of its requests has fewer than any
     other, so a least-request policy would choose it again: each takes its turn instead.
-
-    Args:
-        pool: The pool.
-        of: The name of the cluster.
-        trust: Of an Envoy that has certificates, where the pool has a mesh.
     """
     message = _cluster(pool, retry_cluster_of(of), trust, endpoints=of)
     message.load_balancing_policy = taking_turns()
@@ -98,10 +97,7 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
         type=cluster_v3.ClusterDiscoveryType.EDS,
         eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
             service_name=endpoints,
-            eds_config=core_v3.ConfigSource(
-                ads=core_v3.AggregatedConfigSource(),
-                resource_api_version=core_v3.ApiVersion.V3,
-            ),
+            eds_config=over_ads(),
         ),
         connect_timeout=timedelta(seconds=1),
         # A machine that is gone answers nothing, and its connections look as if it computed.
@@ -109,6 +105,9 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
             tcp_keepalive=core_v3.TcpKeepalive(
                 keepalive_time=2, keepalive_interval=1, keepalive_probes=2
             )
+        ),
+        upstream_bind_config=core_v3.BindConfig(
+            socket_options=[_taken_within(pool.settings.health_check)] if IS_LINUX else []
         ),
         typed_extension_protocol_options={
             HTTP_OPTIONS: protobuf.Any.pack(
@@ -131,6 +130,23 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
         # Without it a removed replica would get requests for as long as it answers checks.
         ignore_health_on_host_removal=True,
         circuit_breakers=_circuit_breakers(),
+    )
+
+
+def _taken_within(check: HealthCheckSettings) -> core_v3.SocketOption:
+    """End a connection whose other end takes nothing of what was sent.
+
+    Keep-alive is for connections on which nothing is under way. What was sent to a machine that is
+    gone the kernel sends again for a quarter of an hour. A replica that is only slow takes it, or
+    its health check fails in the same time.
+    """
+    seconds = max(check.unhealthy_threshold * (check.interval + check.timeout), SILENT)
+    return core_v3.SocketOption(
+        description="TCP_USER_TIMEOUT",
+        level=6,
+        name=18,
+        int_value=round(1000 * seconds),
+        state=core_v3.SocketOptionSocketState.STATE_PREBIND,
     )
 
 
@@ -178,12 +194,7 @@ def _has_header(name: str, regex: str) -> common_matcher_v3.MatchPredicate:
 
 
 def health_check(settings: PoolSettings, seconds: float | None = None) -> core_v3.HealthCheck:
-    """A pool's ``HealthCheck``.
-
-    Args:
-        settings: Of the pool.
-        seconds: Between two checks; None: as the settings say.
-    """
+    """A pool's ``HealthCheck``; `seconds` between two checks take the place of the pool's."""
     check = settings.health_check
     interval = timedelta(seconds=check.interval if seconds is None else seconds)
     message = core_v3.HealthCheck(
@@ -199,11 +210,8 @@ def health_check(settings: PoolSettings, seconds: float | None = None) -> core_v
         no_traffic_healthy_interval=interval,
     )
     headers = [
-        core_v3.HeaderValueOption(
-            # To Envoy a percent sign begins a command.
-            header=core_v3.HeaderValue(key=name, value=value.replace("%", "%%")),
-            append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-        )
+        # To Envoy a percent sign begins a command.
+        set_header(name, value.replace("%", "%%"))
         for name, value in check.headers.items()
     ]
     # Otherwise each endpoint says its own host; without either Envoy sends the cluster's name,

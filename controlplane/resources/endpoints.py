@@ -12,6 +12,7 @@ import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -23,7 +24,33 @@ from controlplane.fleet import Pool, Replica
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.mesh import mesh_metadata
 from controlplane.resources.places import Place, place_of
-from controlplane.resources.portion import Portion
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One replica as Envoy is to see it.
+
+    Attributes:
+        tier: The group of replicas of like capacity that it is balanced in; empty where the policy
+            has no tiers.
+        weight: Its share relative to the pool's other replicas, at least 1; the same for every
+            replica of a tier, and for all where the policy has no weights.
+        draining: Whether it gets no new requests.
+        healthy: Whether the control plane takes it to be well. Envoys see that for themselves, and
+            gRPC clients do not.
+    """
+
+    tier: str
+    weight: int
+    draining: bool = False
+    healthy: bool = True
+
+
+@lru_cache(maxsize=4096)
+def portion_of(tier: str, weight: int, draining: bool, healthy: bool = True) -> Portion:  # noqa: FBT001, FBT002 - keywords are slower
+    """A portion; the same object for all that are alike, so that they are compared by identity."""
+    return Portion(tier, weight, draining, healthy)
+
 
 OVERPROVISIONING_PERCENT: Final = 100
 """A locality that lost a tenth of its hosts gets a tenth less traffic. Envoy's 140 would leave the
@@ -31,6 +58,17 @@ others with the load of up to 29 % that are gone."""
 
 _POLICY: Final = pb.ClusterLoadAssignment.Policy(
     overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT)
+)
+ASLEEP: Final = "asleep"
+"""The category of requests that clients answer by themselves and count in their load reports,
+because their pool has no replica and is to be woken by them."""
+_ASLEEP: Final = pb.ClusterLoadAssignment.Policy(
+    overprovisioning_factor=pb.UInt32Value(value=OVERPROVISIONING_PERCENT),
+    drop_overloads=[
+        pb.ClusterLoadAssignment.Policy.DropOverload(
+            category=ASLEEP, drop_percentage=pb.FractionalPercent(numerator=100)
+        )
+    ],
 )
 NO_SHARES: Final[Mapping[Place, float]] = MappingProxyType({})
 _MAX_UINT32: Final = (1 << 32) - 1
@@ -41,6 +79,7 @@ class Member(NamedTuple):
 
     Attributes:
         encoded: An ``LbEndpoint`` of it.
+        labels: Envoys are not told of them; Istio is.
     """
 
     id: str
@@ -51,6 +90,7 @@ class Member(NamedTuple):
     draining: bool
     healthy: bool
     encoded: bytes
+    labels: Mapping[str, str]
 
 
 Members = tuple[Member, ...]
@@ -130,10 +170,11 @@ def _member(replica: Replica, portion: Portion, *, is_hosted: bool) -> Member:
         draining,
         portion.healthy,
         identity + share,
+        settings.labels,
     )
 
 
-def alike(_: Member) -> int:
+def same_rank(_: Member) -> int:
     """The rank of every member where none is used before another."""
     return 0
 
@@ -141,21 +182,22 @@ def alike(_: Member) -> int:
 def assignment(
     name: str,
     listed: Iterable[Member],
-    rank: Callable[[Member], int] = alike,
+    rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
+    *,
+    may_sleep: bool = False,
 ) -> bytes:
-    """Encode a pool's ``ClusterLoadAssignment``.
+    """Encode a pool's ``ClusterLoadAssignment``: the same bytes for the same input in any order.
 
     Args:
         name: Of the cluster.
         listed: Its members.
         rank: 0 for replicas that are used first, 1 for those that are used as far as the first are
-            not healthy, and so on; by default all are used alike.
+            not healthy, and so on; by default all are used first.
         shares: The part of the requests for each place of those that are used first; by default
             their weights say it.
-
-    Returns:
-        The encoded message, the same bytes for the same input in any order.
+        may_sleep: Whether the pool may be without replicas until a request comes. Its clients then
+            count requests that find none.
 
     Raises:
         ValueError: When a weight, or those of a locality together, are more than Envoy can hold.
@@ -165,7 +207,7 @@ def assignment(
         place = member.place
         localities[place.region, place.zone, member.tier, rank(member)].append(member)
     # Drained members count: Envoy itself scales a locality by the part of it that is healthy.
-    weights = {key: sum([it.weight for it in found]) for key, found in localities.items()}
+    weights = {key: sum([each.weight for each in found]) for key, found in localities.items()}
     if len(shares) > 1:
         first = {key: weight for key, weight in weights.items() if not key[3]}
         total, parts = sum(first.values()), math.fsum(shares.values())
@@ -179,7 +221,7 @@ def assignment(
     return pb.ClusterLoadAssignment(
         cluster_name=name,
         endpoints=[_locality(localities[key], key[3], weights[key]) for key in sorted(localities)],
-        policy=_POLICY,
+        policy=_ASLEEP if may_sleep and not localities else _POLICY,
     ).SerializeToString()
 
 
@@ -194,13 +236,7 @@ def _locality(members: list[Member], priority: int, weight: int) -> pb.LocalityL
 
 
 def endpoint(address: Address, checked_as: str | None, id_: str = "") -> pb.Endpoint:
-    """Build an ``Endpoint``.
-
-    Args:
-        address: Where it is.
-        checked_as: The header ``Host`` of health checks; None for the name of its cluster.
-        id_: Of the replica.
-    """
+    """Build an ``Endpoint``; health checks name it `checked_as`, else by its cluster."""
     found = pb.Endpoint(hostname=id_)
     at = found.address.socket_address
     at.address, at.port_value = address.host, address.port

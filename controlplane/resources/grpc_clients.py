@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final
 
-import betterproto2
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
@@ -28,16 +27,16 @@ from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import cluster_of
 from controlplane.resources.clusters import UNLIMITED
 from controlplane.resources.endpoints import Member, assignment
+from controlplane.resources.messages import http_filter, lb_policy, over_ads
 from controlplane.resources.places import Place
 from controlplane.resources.policies import CHOICES, client_side, ring_hash, taking_turns
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, Resource
-from controlplane.resources.routes import Routed, header_matchers
+from controlplane.resources.routes import Routed, hash_policy, header_matchers
 
 FAILING_PERCENT: Final = 85
 """Of a replica's calls in a second that fail before a client leaves it out for a while. To gRPC
 every status but OK is a failure, also of a call that is wrong in itself."""
 
-_ROUTER: Final = "envoy.filters.http.router"
 _WELL: Final = pb.LbEndpoint(health_status=core_v3.HealthStatus.HEALTHY).SerializeToString()
 
 
@@ -59,9 +58,7 @@ def grpc_listener(to: Routed) -> Resource:
     manager = hcm_v3.HttpConnectionManager(
         stat_prefix=to.cluster,
         route_config=route_v3.RouteConfiguration(name=to.cluster, virtual_hosts=[host]),
-        http_filters=[
-            hcm_v3.HttpFilter(name=_ROUTER, typed_config=protobuf.Any.pack(router_v3.Router()))
-        ],
+        http_filters=[http_filter("router", router_v3.Router())],
     )
     message = listener_v3.Listener(
         name=to.cluster,
@@ -84,34 +81,18 @@ def _route(
             ),
             # A replica that refuses because it has too much would only get more of it.
             retry_policy=route_v3.RetryPolicy(retry_on="unavailable", num_retries=1),
-            hash_policy=[
-                route_v3.RouteActionHashPolicy(
-                    header=route_v3.RouteActionHashPolicyHeader(header_name=hashed.header)
-                )
-            ]
-            if hashed is not None and hashed.header is not None
-            else [],
+            hash_policy=hash_policy(hashed) if hashed is not None and hashed.header else [],
         ),
     )
 
 
 @lru_cache(maxsize=16_384)
 def grpc_cluster(name: str, policy: Policy, *, ejects: bool = True) -> Resource:
-    """The ``Cluster`` of a pool or of a class of its requests.
-
-    Args:
-        name: Of the cluster.
-        policy: Of the pool.
-        ejects: Whether a client is to leave out replicas that fail.
-    """
+    """The ``Cluster`` of a pool or class; `ejects`: clients leave out replicas that fail."""
     message = cluster_v3.Cluster(
         name=name,
         type=cluster_v3.ClusterDiscoveryType.EDS,
-        eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(
-            eds_config=core_v3.ConfigSource(
-                ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
-            )
-        ),
+        eds_cluster_config=cluster_v3.ClusterEdsClusterConfig(eds_config=over_ads()),
         load_balancing_policy=_policies(policy),
         # Load reports come over the stream's own server.
         lrs_server=core_v3.ConfigSource(self=core_v3.SelfConfigSource()),
@@ -145,26 +126,17 @@ def _policies(policy: Policy) -> cluster_v3.LoadBalancingPolicy:
     if policy in COMPARING:
         # Go and Java have it; C++, Python and Node.js do not.
         least = least_request_v3.LeastRequest(choice_count=CHOICES)
-        inner = [_named("least_request", least), *turns]
+        inner = [lb_policy("least_request", least), *turns]
     elif policy == "client-side-weighted-round-robin":
-        inner = [_named("client_side_weighted_round_robin", client_side()), *turns]
+        inner = [lb_policy("client_side_weighted_round_robin", client_side()), *turns]
     else:
         inner = turns
     by_locality = wrr_locality_v3.WrrLocality(
         endpoint_picking_policy=cluster_v3.LoadBalancingPolicy(policies=inner)
     )
     # It has no maglev.
-    first = [_named("ring_hash", ring_hash())] if policy in HASHING else []
-    return cluster_v3.LoadBalancingPolicy(policies=[*first, _named("wrr_locality", by_locality)])
-
-
-def _named(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicyPolicy:
-    return cluster_v3.LoadBalancingPolicyPolicy(
-        typed_extension_config=core_v3.TypedExtensionConfig(
-            name=f"envoy.load_balancing_policies.{extension}",
-            typed_config=protobuf.Any.pack(config),
-        )
-    )
+    first = [lb_policy("ring_hash", ring_hash())] if policy in HASHING else []
+    return cluster_v3.LoadBalancingPolicy(policies=[*first, lb_policy("wrr_locality", by_locality)])
 
 
 def grpc_endpoints(
@@ -174,21 +146,19 @@ def grpc_endpoints(
     rank: Callable[[Member], int],
     shares: Mapping[Place, float],
     salt: bytes,
+    *,
+    may_sleep: bool,
 ) -> Resource:
-    """The ``ClusterLoadAssignment`` of a cluster.
+    """The ``ClusterLoadAssignment`` of members that calls may go to; see `assignment`, `available`.
 
-    Args:
-        name: Of the cluster.
-        listed: Its members that calls may go to; see `available`.
-        policy: Of the pool.
-        rank: See `assignment`.
-        shares: See `assignment`.
-        salt: What else its version depends on.
+    Its version also depends on the salt.
     """
     found = [_as_grpc(member, policy) for member in listed]
     # gRPC rejects a gap between priorities, and a priority without a locality.
-    dense = {it: i for i, it in enumerate(sorted({rank(member) for member in found}))}
-    encoded = assignment(name, found, lambda member: dense[rank(member)], shares)
+    dense = {each: i for i, each in enumerate(sorted({rank(member) for member in found}))}
+    encoded = assignment(
+        name, found, lambda member: dense[rank(member)], shares, may_sleep=may_sleep
+    )
     return Resource.of(ENDPOINT, name, encoded, salt=salt)
 
 

@@ -48,7 +48,7 @@ def check_interval(pool: Pool) -> float:
 def health_check_specifier(checked: Iterable[Checked]) -> bytes:
     """Encode the ``HealthCheckSpecifier`` that asks for checks of these, grouped by pool."""
     clusters, intervals = [], [MOST]
-    for name, found in groupby(checked, key=lambda it: it.pool.name):
+    for name, found in groupby(checked, key=lambda each: each.pool.name):
         several = [*found]
         settings, interval = several[0].pool.settings, check_interval(several[0].pool)
         check = settings.health_check.model_copy(update=_AT_ONCE)
@@ -61,9 +61,11 @@ def health_check_specifier(checked: Iterable[Checked]) -> bytes:
                 pb.ClusterHealthCheck.LocalityEndpoints(
                     endpoints=[
                         endpoint(
-                            it.replica.address, check.host_of(it.replica.address), it.replica.id
+                            each.replica.address,
+                            check.host_of(each.replica.address),
+                            each.replica.id,
                         )
-                        for it in several
+                        for each in several
                     ]
                 )
             ],

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
-import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
 import envoy_data_plane.envoy.config.route.v3 as route_v3
 import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
@@ -24,16 +23,29 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import Address, OtlpSettings
 from controlplane.config.tls import MeshSettings
-from controlplane.resources.addresses import socket_address
 from controlplane.resources.classes import retry_cluster_of
-from controlplane.resources.clusters import HTTP_OPTIONS, IDLE_UPSTREAM, UNLIMITED
-from controlplane.resources.downstream import LogFormat, written
+from controlplane.resources.clusters import IDLE_UPSTREAM, UNLIMITED
+from controlplane.resources.listeners import LogFormat, stdout_log
 from controlplane.resources.mesh import RBAC_FILTER, Trust, allowed, downstream, nobody
+from controlplane.resources.messages import (
+    fixed_cluster,
+    http_filter,
+    over_ads,
+    set_header,
+    socket_address,
+)
 from controlplane.resources.otlp import COLLECTOR, collector, request_ids, tracing
-from controlplane.resources.resource import CLUSTER, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import (
+    CLUSTER,
+    LISTENER,
+    ROUTE,
+    Changes,
+    Resource,
+    Revision,
+    Snapshot,
+)
 from controlplane.resources.retries import ATTEMPTS, RETRY_HEADER, TRIES
 from controlplane.resources.routes import IDLE_AFTER
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from controlplane.resources.views import View
 
 if TYPE_CHECKING:
@@ -57,22 +69,12 @@ class Ingress(Snapshot):
     """What such an Envoy holds."""
 
     def __init__(self, catalog: "Catalog", view: View, replica: Address) -> None:
-        """Show an Envoy its part.
-
-        Args:
-            catalog: Of the fleet.
-            view: Of the Envoy: its one pool, where it listens, and where its secrets are.
-            replica: Where it hands requests on.
-        """
+        """Show an Envoy of one pool its part; it hands requests on to the replica."""
+        super().__init__(catalog.revision)
         self._catalog = catalog
         self._view = view
         self._replica = replica
         self._pool = view.listen[0][0]
-
-    @property
-    def revision(self) -> Revision:
-        """That of the catalog."""
-        return self._catalog.revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """Its listener, its routes or a cluster, as long as there is the pool."""
@@ -128,7 +130,6 @@ class Ingress(Snapshot):
 @lru_cache(maxsize=1024)
 def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
     """The replica. A further try gets a connection of its own, as it would without an ingress."""
-    there = endpoint_v3.LbEndpoint(endpoint=endpoint_v3.Endpoint(address=socket_address(replica)))
     options = http_v3.HttpProtocolOptions(
         common_http_protocol_options=core_v3.HttpProtocolOptions(
             idle_timeout=IDLE_UPSTREAM, max_requests_per_connection=1 if is_for_retries else None
@@ -140,17 +141,8 @@ def _cluster(name: str, replica: Address, *, is_for_retries: bool) -> Resource:
     limits = cluster_v3.CircuitBreakersThresholds(
         max_connections=UNLIMITED, max_pending_requests=UNLIMITED, max_requests=UNLIMITED
     )
-    message = cluster_v3.Cluster(
-        name=name,
-        type=cluster_v3.ClusterDiscoveryType.STATIC,
-        connect_timeout=timedelta(seconds=1),
-        load_assignment=endpoint_v3.ClusterLoadAssignment(
-            cluster_name=name,
-            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
-        ),
-        typed_extension_protocol_options={HTTP_OPTIONS: protobuf.Any.pack(options)},
-        circuit_breakers=cluster_v3.CircuitBreakers(thresholds=[limits]),
-    )
+    message = fixed_cluster(name, replica, options)
+    message.circuit_breakers = cluster_v3.CircuitBreakers(thresholds=[limits])
     return Resource.of(CLUSTER, name, bytes(message))
 
 
@@ -241,17 +233,12 @@ def _manager(
     return manager(
         stat_prefix=INGRESS,
         rds=hcm_v3.Rds(
-            config_source=core_v3.ConfigSource(
-                ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
-            ),
+            config_source=over_ads(),
             route_config_name=INGRESS,
         ),
         http_filters=[
-            hcm_v3.HttpFilter(name=RBAC_FILTER, typed_config=protobuf.Any.pack(nobody())),
-            hcm_v3.HttpFilter(
-                name="envoy.filters.http.router",
-                typed_config=protobuf.Any.pack(router_v3.Router(suppress_envoy_headers=True)),
-            ),
+            http_filter("rbac", nobody()),
+            http_filter("router", router_v3.Router(suppress_envoy_headers=True)),
         ],
         common_http_protocol_options=core_v3.HttpProtocolOptions(max_connection_duration=lifetime),
         # What the client's Envoy says of a request is for the replica, too.
@@ -264,7 +251,7 @@ def _manager(
             uri=True
         ),
         local_reply_config=_replies(),
-        access_log=[written(log)] if log is not None else [],
+        access_log=[stdout_log(log)] if log is not None else [],
         tracing=tracing(otlp) if otlp is not None else None,
         request_id_extension=request_ids() if otlp is not None else None,
     )
@@ -276,10 +263,7 @@ def _replies() -> hcm_v3.LocalReplyConfig:
     One that could not be reached has not seen the request: it may be tried again at any other. One
     that ended while it had the request may have ended because of it, as with 502: see `retries`.
     """
-    worth = core_v3.HeaderValueOption(
-        header=core_v3.HeaderValue(key=RETRY_HEADER, value="1"),
-        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-    )
+    worth = set_header(RETRY_HEADER, "1")
     return hcm_v3.LocalReplyConfig(
         mappers=[
             hcm_v3.ResponseMapper(filter=_flagged("UF"), status_code=503, headers_to_add=[worth]),

@@ -1,16 +1,185 @@
-"""LDS: what a sidecar opens for its application, one listener for each pool."""
+"""LDS: what an Envoy opens for applications, and what it does with a request before it has a route.
 
+A gateway takes requests from anybody, so it follows Envoy's advice for edge proxies:
+https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
+"""
+
+from datetime import timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal, NamedTuple, TypeAlias
 
+import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.listener.v3 as listener_v3
+import envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 as grpc_log_v3
+import envoy_data_plane.envoy.extensions.access_loggers.stream.v3 as stream_log_v3
+import envoy_data_plane.envoy.extensions.filters.http.router.v3 as router_v3
+import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
+import envoy_data_plane.envoy.type.v3 as type_v3
+import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.config import Address
+from controlplane.config import Address, OtlpSettings
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.addresses import socket_address
-from controlplane.resources.downstream import Downstream, manager_of
-from controlplane.resources.tls import downstream_socket
+from controlplane.resources.messages import http_filter, over_ads, socket_address
+from controlplane.resources.otlp import record_log, request_ids, tracing
+from controlplane.resources.retries import upstream_filters
+from controlplane.resources.tls import Terminated, downstream_socket
+
+LogFormat: TypeAlias = Literal["json", "text"]
+
+SAMPLED_PERCENT: Final = 20
+"""Of the requests that an Envoy tells the control plane of: enough to see a class of one request in
+a hundred within seconds, too few to matter to either."""
+LOG_NAME: Final = "plimsoll"
+"""The same for all listeners: Envoy opens a stream for each name, in each of its threads."""
+HEADERS_DEADLINE: Final = timedelta(seconds=10)
+"""For the headers of a request to arrive: they fit into one packet or two."""
+_FLUSH: Final = timedelta(seconds=1)
+"""How long an Envoy collects before it tells."""
+
+_LOGGED: Final = {
+    "time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "status": "%RESPONSE_CODE%",
+    "grpc": "%GRPC_STATUS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "request_ms": "%REQUEST_DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "replica": "%UPSTREAM_HOST_NAME_WITHOUT_PORT%",
+    "upstream": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "trace_id": "%TRACE_ID%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+}
+"""Of each request, in a log for people and their tools. What a client says stands last: text is not
+quoted, and nothing of it passes for something that Envoy says."""
+
+
+class Downstream(NamedTuple):
+    """How an Envoy treats those who send it requests.
+
+    Attributes:
+        access_log: The cluster, in the Envoy's bootstrap, of the control plane, which gets samples
+            of requests; None: it gets none.
+        log: Format of its log of requests on standard output; None: it writes none.
+        trusted_proxies: How many proxies stand in front of it. So many addresses at the end of
+            ``x-forwarded-for`` are believed.
+        is_gateway: It takes requests from anybody, and not from the application beside it.
+        upload: Seconds for a request to arrive whole.
+        tls: None: in plain text.
+        otlp: Where it sends spans and records of requests; None: nowhere.
+    """
+
+    access_log: str | None = None
+    log: LogFormat | None = None
+    trusted_proxies: int = 0
+    is_gateway: bool = False
+    upload: float = 60.0
+    tls: Terminated | None = None
+    otlp: OtlpSettings | None = None
+
+
+@lru_cache(maxsize=1024)
+def manager_of(downstream: Downstream) -> bytes:
+    """Encode the fields of a connection manager that its clients see."""
+    gateway, otlp = downstream.is_gateway, downstream.otlp
+    underscores = core_v3.HttpProtocolOptionsHeadersWithUnderscoresAction
+    escaped = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction
+    router = http_filter("router", router_v3.Router(upstream_http_filters=[*upstream_filters()]))
+    return bytes(
+        hcm_v3.HttpConnectionManager(
+            http_filters=[router],
+            request_headers_timeout=HEADERS_DEADLINE,
+            request_timeout=timedelta(seconds=downstream.upload),
+            use_remote_address=True,
+            xff_num_trusted_hops=downstream.trusted_proxies,
+            # An application's own id is the one that it looks for in the log.
+            preserve_external_request_id=not gateway,
+            # A route's prefix is a limit: no other spelling of a path may step over it.
+            normalize_path=True,
+            merge_slashes=True,
+            path_with_escaped_slashes_action=escaped.UNESCAPE_AND_REDIRECT,
+            common_http_protocol_options=core_v3.HttpProtocolOptions(
+                # Some servers take x_user for x-user, which a proxy in front may have checked.
+                headers_with_underscores_action=underscores.REJECT_REQUEST
+            )
+            if gateway
+            else None,
+            http2_protocol_options=core_v3.Http2ProtocolOptions(
+                max_concurrent_streams=100,
+                initial_stream_window_size=1 << 16,
+                initial_connection_window_size=1 << 20,
+            )
+            if gateway
+            else None,
+            access_log=[
+                *(
+                    [_sampled_log(downstream.access_log)]
+                    if downstream.access_log is not None
+                    else ()
+                ),
+                *([stdout_log(downstream.log)] if downstream.log is not None else ()),
+                *([record_log(_LOGGED)] if otlp is not None and otlp.access_log else ()),
+            ],
+            tracing=tracing(otlp) if otlp is not None else None,
+            request_id_extension=request_ids() if otlp is not None else None,
+        )
+    )
+
+
+def _sampled_log(cluster: str) -> accesslog_v3.AccessLog:
+    """A log that tells the control plane of some requests.
+
+    Where that cannot be reached Envoy drops what it would have told: requests do not wait for it.
+    """
+    config = grpc_log_v3.HttpGrpcAccessLogConfig(
+        common_config=grpc_log_v3.CommonGrpcAccessLogConfig(
+            log_name=LOG_NAME,
+            transport_api_version=core_v3.ApiVersion.V3,
+            grpc_service=core_v3.GrpcService(
+                envoy_grpc=core_v3.GrpcServiceEnvoyGrpc(cluster_name=cluster)
+            ),
+            buffer_flush_interval=_FLUSH,
+        )
+    )
+    sampled = accesslog_v3.RuntimeFilter(
+        runtime_key="plimsoll.access_log",
+        percent_sampled=type_v3.FractionalPercent(
+            numerator=SAMPLED_PERCENT, denominator=type_v3.FractionalPercentDenominatorType.HUNDRED
+        ),
+        # Otherwise Envoy decides by x-request-id, and callers that give the same one for all of
+        # their requests would be logged always or never.
+        use_independent_randomness=True,
+    )
+    return accesslog_v3.AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=accesslog_v3.AccessLogFilter(runtime_filter=sampled),
+        typed_config=protobuf.Any.pack(config),
+    )
+
+
+def stdout_log(form: LogFormat) -> accesslog_v3.AccessLog:
+    """A log of every request on standard output, where containers have their logs."""
+    if form == "json":
+        lines = core_v3.SubstitutionFormatString(json_format=protobuf.Struct.from_dict(_LOGGED))
+    else:
+        text = " ".join(f"{name}={value}" for name, value in _LOGGED.items())
+        lines = core_v3.SubstitutionFormatString(
+            text_format_source=core_v3.DataSource(inline_string=f"{text}\n")
+        )
+    return accesslog_v3.AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=protobuf.Any.pack(stream_log_v3.StdoutAccessLog(log_format=lines)),
+    )
+
 
 _MANAGER: Final = (
     "type.googleapis.com/"
@@ -19,17 +188,11 @@ _MANAGER: Final = (
 
 
 def listener(name: str, address: Address, downstream: Downstream = Downstream()) -> bytes:  # noqa: B008 - it is a value
-    """Encode a pool's ``Listener``.
-
-    Args:
-        name: Of the pool; the listener's and its route's too.
-        address: Where the Envoy is to listen.
-        downstream: How it treats those who send requests there.
-    """
+    """Encode a pool's ``Listener``; the listener and its route have the pool's name."""
     # What is the same in all listeners is encoded once: betterproto2 takes 4 ms for a whole one,
     # and a control plane has two for each of ten thousand pools.
     named = pb.HttpConnectionManager(
-        stat_prefix=name, rds=pb.Rds(config_source=_own_stream(), route_config_name=name)
+        stat_prefix=name, rds=pb.Rds(config_source=bytes(over_ads()), route_config_name=name)
     )
     # Encoded messages that follow each other are merged.
     manager = manager_of(downstream._replace(tls=None)) + named.SerializeToString()
@@ -45,13 +208,3 @@ def listener(name: str, address: Address, downstream: Downstream = Downstream())
     return pb.Listener(
         name=name, address=bytes(socket_address(address)), filter_chains=[chain]
     ).SerializeToString()
-
-
-@lru_cache(maxsize=1)
-def _own_stream() -> bytes:
-    """Where the route comes from: the stream that the listener came on."""
-    return bytes(
-        core_v3.ConfigSource(
-            ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
-        )
-    )

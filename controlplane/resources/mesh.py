@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import betterproto2
 import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
@@ -21,8 +20,8 @@ import envoy_data_plane.envoy.type.matcher.v3 as matcher_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config.tls import MeshSettings
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
-from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.messages import transport_socket
+from controlplane.resources.secret_sources import IDENTITY, ROOTS, SecretSource
 
 RENEWED: Final = timedelta(seconds=10)
 """For which an egress uses a connection. One that is open knows nothing of a certificate that was
@@ -36,12 +35,7 @@ _MTLS: Final = "mtls"
 
 
 class Trust(NamedTuple):
-    """What an Envoy needs for mutual TLS.
-
-    Attributes:
-        secrets: Where its certificate and its roots come from.
-        domain: The trust domain.
-    """
+    """What an Envoy needs for mutual TLS: its secrets and the trust domain."""
 
     secrets: SecretSource
     domain: str
@@ -60,20 +54,13 @@ def mesh_metadata() -> bytes:
 
 
 def secure(cluster: cluster_v3.Cluster, pool: str, mesh: MeshSettings, trust: Trust) -> None:
-    """Make a cluster of an egress speak TLS with ingresses, and if the pool is strict with all.
-
-    Args:
-        cluster: Is changed.
-        pool: Whose ingresses they are.
-        mesh: Of the pool; its mode is not ``off``.
-        trust: Of the egress.
-    """
+    """Make an egress's cluster speak TLS with a pool's ingresses, and if it is strict with all."""
     tls = _upstream(trust, pool)
     if mesh.mode == "strict":
         cluster.transport_socket = tls
     else:
         is_meshed = protobuf.Struct.from_dict({_KEY: _MTLS})
-        raw = _socket("raw_buffer", raw_buffer_v3.RawBuffer())
+        raw = transport_socket("raw_buffer", raw_buffer_v3.RawBuffer())
         cluster.transport_socket_matches = [
             cluster_v3.ClusterTransportSocketMatch("mtls", is_meshed, tls),
             cluster_v3.ClusterTransportSocketMatch("plain", protobuf.Struct(), raw),
@@ -88,7 +75,8 @@ def _upstream(trust: Trust, pool: str) -> core_v3.TransportSocket:
         san_type=tls_v3.SubjectAltNameMatcherSanType.URI,
         matcher=matcher_v3.StringMatcher(exact=trust.pool_id(pool)),
     )
-    return _socket("tls", tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, named)))
+    context = tls_v3.UpstreamTlsContext(common_tls_context=_common(trust, named))
+    return transport_socket("tls", context)
 
 
 def downstream(trust: Trust) -> core_v3.TransportSocket:
@@ -104,7 +92,7 @@ def downstream(trust: Trust) -> core_v3.TransportSocket:
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
     )
-    return _socket("tls", context)
+    return transport_socket("tls", context)
 
 
 def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTlsContext:
@@ -124,30 +112,22 @@ def _common(trust: Trust, peer: tls_v3.SubjectAltNameMatcher) -> tls_v3.CommonTl
     )
 
 
-def _socket(name: str, config: betterproto2.Message) -> core_v3.TransportSocket:
-    return core_v3.TransportSocket(
-        name=f"envoy.transport_sockets.{name}", typed_config=protobuf.Any.pack(config)
-    )
-
-
 def nobody() -> http_rbac_v3.Rbac:
     """The filter of a listener, before a route says who may use it."""
     return http_rbac_v3.Rbac(rules=rbac_v3.Rbac(action=rbac_v3.RbacAction.ALLOW))
 
 
 def allowed(mesh: MeshSettings, domain: str) -> http_rbac_v3.RbacPerRoute:
-    """Who may use the routes of a pool; routes change without a new connection.
+    """Who may use the routes of a pool: anybody unless its mesh is strict.
 
-    Args:
-        mesh: Of the pool. Unless it is strict, that is anybody.
-        domain: The trust domain.
+    Routes change without a new connection.
     """
     if mesh.mode != "strict":
         return http_rbac_v3.RbacPerRoute()
     patterns = ("*",) if mesh.clients is None else mesh.clients
     clients = rbac_v3.Policy(
         permissions=[rbac_v3.Permission(any=True)],
-        principals=[_principal(it, domain) for it in patterns],
+        principals=[_principal(pattern, domain) for pattern in patterns],
     )
     rules = rbac_v3.Rbac(
         action=rbac_v3.RbacAction.ALLOW, policies={"clients": clients} if patterns else {}

@@ -9,9 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 import envoy_data_plane.envoy.config.accesslog.v3 as accesslog_v3
-import envoy_data_plane.envoy.config.cluster.v3 as cluster_v3
 import envoy_data_plane.envoy.config.core.v3 as core_v3
-import envoy_data_plane.envoy.config.endpoint.v3 as endpoint_v3
 import envoy_data_plane.envoy.config.trace.v3 as trace_v3
 import envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 as otlp_log_v3
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
@@ -23,7 +21,7 @@ import envoy_data_plane.google.protobuf as protobuf
 import envoy_data_plane.opentelemetry.proto.common.v1 as otlp_v1
 
 from controlplane.config import OtlpSettings
-from controlplane.resources.addresses import socket_address
+from controlplane.resources.messages import extension, fixed_cluster
 from controlplane.resources.resource import CLUSTER, Resource
 
 COLLECTOR: Final = "_otlp"
@@ -32,32 +30,16 @@ COLLECTOR: Final = "_otlp"
 SERVICE: Final = "plimsoll-envoy"
 """The name of the service in spans; ``node_id`` among their attributes says which Envoy."""
 
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
 
 @lru_cache(maxsize=16)
 def collector(settings: OtlpSettings) -> Resource:
     """Encode the cluster of the collector."""
-    address = settings.address
-    there = endpoint_v3.LbEndpoint(endpoint=endpoint_v3.Endpoint(address=socket_address(address)))
     options = http_v3.HttpProtocolOptions(
         explicit_http_config=http_v3.HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=core_v3.Http2ProtocolOptions()
         )
     )
-    kinds, families = cluster_v3.ClusterDiscoveryType, cluster_v3.ClusterDnsLookupFamily
-    message = cluster_v3.Cluster(
-        name=COLLECTOR,
-        type=kinds.STATIC if address.ip is not None else kinds.STRICT_DNS,
-        # By default only IPv6 is used where a name has both.
-        dns_lookup_family=families.AUTO if address.ip is not None else families.ALL,
-        connect_timeout=timedelta(seconds=1),
-        load_assignment=endpoint_v3.ClusterLoadAssignment(
-            cluster_name=COLLECTOR,
-            endpoints=[endpoint_v3.LocalityLbEndpoints(lb_endpoints=[there])],
-        ),
-        typed_extension_protocol_options={_HTTP_OPTIONS: protobuf.Any.pack(options)},
-    )
+    message = fixed_cluster(COLLECTOR, settings.address, options)
     return Resource.of(CLUSTER, COLLECTOR, bytes(message))
 
 
@@ -83,15 +65,10 @@ def _sampler(percent: float) -> core_v3.TypedExtensionConfig:
             denominator=type_v3.FractionalPercentDenominatorType.TEN_THOUSAND,
         )
     )
-    wrapped = core_v3.TypedExtensionConfig(
-        name="envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
-        typed_config=protobuf.Any.pack(drawn),
-    )
-    return core_v3.TypedExtensionConfig(
-        name="envoy.tracers.opentelemetry.samplers.parent_based",
-        typed_config=protobuf.Any.pack(
-            samplers_v3.ParentBasedSamplerConfig(wrapped_sampler=wrapped)
-        ),
+    samplers = "envoy.tracers.opentelemetry.samplers"
+    wrapped = extension(f"{samplers}.trace_id_ratio_based", drawn)
+    return extension(
+        f"{samplers}.parent_based", samplers_v3.ParentBasedSamplerConfig(wrapped_sampler=wrapped)
     )
 
 
@@ -110,14 +87,10 @@ def request_ids() -> hcm_v3.RequestIdExtension:
 
 
 def record_log(fields: Mapping[str, str]) -> accesslog_v3.AccessLog:
-    """Make a log that sends a record of every request.
-
-    Args:
-        fields: The attributes of a record by name, each with Envoy's format of its value.
-    """
+    """Make a log that sends a record of every request, with Envoy's format of each attribute."""
     attributes = [
-        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=it))
-        for key, it in fields.items()
+        otlp_v1.KeyValue(key=key, value=otlp_v1.AnyValue(string_value=field))
+        for key, field in fields.items()
     ]
     body = f"{fields['method']} {fields['path']} {fields['status']}"
     config = otlp_log_v3.OpenTelemetryAccessLogConfig(

@@ -43,19 +43,16 @@ class Order(NamedTuple):
     shares: Mapping[Place, float]
 
 
-def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Shares) -> Order:
-    """Order replicas as an Envoy uses them.
+def order(
+    here: Place, groups: Collection[tuple[Place, bool, bool]], shares_by_zone: Shares
+) -> Order:
+    """Order replicas as an Envoy that runs `here` uses them; for groups see `Order.ranks`.
 
     First come the zones that get a part of the requests, then the class's other replicas by
     distance, and then those of other classes.
-
-    Args:
-        here: Where the Envoy runs.
-        groups: Of the replicas; see `Order.ranks`.
-        told: Where the Envoys of each zone send requests of the class.
     """
     able = {place for place, is_own, serves in groups if is_own and serves}
-    shares = {place: part for place, part in told.get(here, {}).items() if place in able}
+    shares = {place: part for place, part in shares_by_zone.get(here, {}).items() if place in able}
 
     def rank(place: Place, is_own: bool, serves: bool) -> int:  # noqa: FBT001 - parts of a key
         if not serves:
@@ -65,8 +62,8 @@ def order(here: Place, groups: Collection[tuple[Place, bool, bool]], told: Share
         return 1 + here.distance(place) + (0 if is_own else _OTHERS)
 
     found = {group: rank(*group) for group in groups}
-    places = {it: at for at, it in enumerate(sorted({*found.values()}))}
-    return Order({group: places[it] for group, it in found.items()}, shares)
+    places = {each: at for at, each in enumerate(sorted({*found.values()}))}
+    return Order({group: places[each] for group, each in found.items()}, shares)
 
 
 def place_of(settings: ReplicaSettings) -> Place:

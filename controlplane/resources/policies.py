@@ -17,10 +17,10 @@ import envoy_data_plane.envoy.extensions.load_balancing_policies.maglev.v3 as ma
 import envoy_data_plane.envoy.extensions.load_balancing_policies.ring_hash.v3 as ring_hash_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.round_robin.v3 as round_robin_v3
 import envoy_data_plane.envoy.extensions.load_balancing_policies.wrr_locality.v3 as wrr_locality_v3
-import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import COMPARING, Policy
 from controlplane.fleet import Pool
+from controlplane.resources.messages import lb_policy
 
 FULL_SCAN_HOSTS: Final = 64
 """Up to so many replicas Envoy looks at each of them for every request; above, at a few."""
@@ -71,8 +71,7 @@ def ring_hash(
 ) -> ring_hash_v3.RingHash:
     """The policy by which what has the same hash goes to the same replica.
 
-    Args:
-        weighted: Has localities get as much as their weights say; gRPC always does.
+    `weighted` has localities get as much as their weights say; gRPC always does.
     """
     return ring_hash_v3.RingHash(
         # What Envoy does by default, and the only one that gRPC takes.
@@ -82,16 +81,7 @@ def ring_hash(
 
 
 def _only(extension: str, config: betterproto2.Message) -> cluster_v3.LoadBalancingPolicy:
-    return cluster_v3.LoadBalancingPolicy(
-        policies=[
-            cluster_v3.LoadBalancingPolicyPolicy(
-                typed_extension_config=core_v3.TypedExtensionConfig(
-                    name=f"envoy.load_balancing_policies.{extension}",
-                    typed_config=protobuf.Any.pack(config),
-                )
-            )
-        ]
-    )
+    return cluster_v3.LoadBalancingPolicy(policies=[lb_policy(extension, config)])
 
 
 def _config(policy: Policy, *, full_scan: bool, weighs_localities: bool) -> betterproto2.Message:

@@ -16,14 +16,14 @@ from controlplane.resources.classes import (
     retry_cluster_of,
 )
 from controlplane.resources.clusters import cluster, retry_cluster
-from controlplane.resources.downstream import Downstream
 from controlplane.resources.endpoints import (
     NO_SHARES,
     Member,
     Members,
-    alike,
+    Portion,
     assignment,
     members,
+    same_rank,
 )
 from controlplane.resources.grpc_clients import (
     available,
@@ -32,11 +32,10 @@ from controlplane.resources.grpc_clients import (
     grpc_listener,
     sub_zone_of,
 )
-from controlplane.resources.listeners import listener
+from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.mesh import Trust
 from controlplane.resources.places import NOWHERE, Order, Place, Spread, order
 from controlplane.resources.policies import is_scanned
-from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
 from controlplane.resources.routes import Routed, route_configuration
 from controlplane.resources.tls import Terminated, pool_secrets, terminated
@@ -96,20 +95,15 @@ class PoolResources:
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A resource; None when there is none of this type and name."""
-        return next((it for it in self.resources.get(type_url, ()) if it.name == name), None)
+        return next((each for each in self.resources.get(type_url, ()) if each.name == name), None)
 
     def cluster(self, name: str, trust: Trust | None) -> Resource | None:
-        """A cluster as an Envoy gets it that has certificates; None: it has none.
-
-        Args:
-            name: Of the cluster.
-            trust: Of the Envoy.
-        """
+        """A cluster as Envoys with these certificates, or with none, get it."""
         if trust is None or self.pool.settings.mesh.mode == "off":
             return self.get(CLUSTER, name)
         if trust not in self._secured:
             self._secured[trust] = _clusters(self.pool, self.parting, trust)
-        return next((it for it in self._secured[trust] if it.name == name), None)
+        return next((each for each in self._secured[trust] if each.name == name), None)
 
     def empty(self, name: str) -> str:
         """The version of an assignment of this name without replicas."""
@@ -117,7 +111,7 @@ class PoolResources:
 
     def nothing(self, name: str) -> Resource:
         """An assignment of this name without replicas."""
-        return _endpoints(name, (), self.cluster_bytes)
+        return _endpoints(name, (), self.cluster_bytes, may_sleep=_may_sleep(self.pool))
 
     def endpoints(self, name: str, here: Place) -> Resource | None:
         """The assignment of a cluster for an Envoy that runs here; None: there is no such cluster.
@@ -143,7 +137,9 @@ class PoolResources:
             return usual
         key = (name, tuple(sorted(ranks.items())), tuple(sorted(shares.items())))
         if key not in self._orders:
-            self._orders[key] = _endpoints(name, listed, self.cluster_bytes, rank, shares)
+            self._orders[key] = _endpoints(
+                name, listed, self.cluster_bytes, rank, shares, may_sleep=_may_sleep(self.pool)
+            )
         return self._orders[key]
 
     def _order(
@@ -152,27 +148,25 @@ class PoolResources:
         """How one that runs here orders these members of a cluster, and the rank of each."""
         served = self._served.get(class_of(name))
         first = served.first if served is not None else None
-        gone, told = self.spread.gone, self.spread.by_class
+        gone, by_class = self.spread.gone, self.spread.by_class
 
         def group(member: Member) -> tuple[Place, bool, bool]:
             is_own = first is None or member.id in first
             return member.place, is_own, not member.draining and member.id not in gone
 
         found = order(
-            here, {group(it) for it in listed}, told.get(class_of(name), told.get(OTHERS, {}))
+            here,
+            {group(each) for each in listed},
+            by_class.get(class_of(name), by_class.get(OTHERS, {})),
         )
-        return lambda it: found.ranks[group(it)], found
+        return lambda each: found.ranks[group(each)], found
 
     def of_grpc(
         self, type_url: str, name: str, here: Place, *, ejects: bool = True
     ) -> Resource | None:
         """A resource for a gRPC client that runs here; None when there is none.
 
-        Args:
-            type_url: Of the resource.
-            name: Of the resource.
-            here: Where the client runs.
-            ejects: Whether it is to leave out replicas that fail.
+        `ejects`: the client leaves out replicas that fail.
         """
         if type_url == LISTENER:
             return grpc_listener(Routed.to(self.pool, self.parting))
@@ -188,14 +182,17 @@ class PoolResources:
     def _grpc_endpoints(self, name: str, here: Place) -> Resource:
         served = self._served.get(class_of(name))
         listed = available(self.members if served is None else served.members)
-        rank: Callable[[Member], int] = alike
+        rank: Callable[[Member], int] = same_rank
         shares = NO_SHARES
         if self.is_near:
             rank, (_, shares) = self._order(name, here, listed)
         elif served is not None:
             rank = _first(served.first)
         policy = self.pool.settings.balancing.policy
-        return grpc_endpoints(name, listed, policy, rank, shares, self.cluster_bytes)
+        sleeps = _may_sleep(self.pool)
+        return grpc_endpoints(
+            name, listed, policy, rank, shares, self.cluster_bytes, may_sleep=sleeps
+        )
 
     def in_locality(self, cluster: str, place: Place, sub_zone: str) -> list[Address]:
         """The replicas to which a gRPC client sends what it reports of a locality."""
@@ -222,7 +219,7 @@ def pool_resources(
 
     Args:
         pool: The pool.
-        portions: By replica id; Envoy is not told of replicas without one.
+        portions: By replica id; Envoy does not learn of replicas without one.
         known: The same pool's resources before.
         parting: How requests are parted into classes; None: they are not.
         changed: Ids of the replicas that came, changed or went since; None: any of them.
@@ -265,9 +262,9 @@ def pool_resources(
         else {}
     )
     resources[ENDPOINT] = (
-        tuple(served[it].assignment for it in _names(parting))
+        tuple(served[name].assignment for name in _names(parting))
         if served
-        else (_endpoints(pool.name, listed, encoded),)
+        else (_endpoints(pool.name, listed, encoded, may_sleep=_may_sleep(pool)),)
     )
     if known is not None:
         resources = {url: _same(known, url, made) for url, made in resources.items()}
@@ -279,15 +276,15 @@ def pool_resources(
 
 def _same(known: PoolResources, url: str, made: tuple[Resource, ...]) -> tuple[Resource, ...]:
     """The resources that there were, where they say the same: who looks for changes sees none."""
-    before = {it.name: it for it in known.resources[url]}
+    before = {each.name: each for each in known.resources[url]}
     return tuple(
-        old if (old := before.get(it.name)) is not None and old == it else it for it in made
+        old if (old := before.get(each.name)) is not None and old == each else each for each in made
     )
 
 
 def _names(parting: Parting | None) -> tuple[str, ...]:
     """The classes that have a cluster, the pool's own first."""
-    return (OTHERS, *(it.name for it in parting.named)) if parting is not None else (OTHERS,)
+    return (OTHERS, *(each.name for each in parting.named)) if parting is not None else (OTHERS,)
 
 
 def _shape(pool: Pool, parting: Parting | None) -> tuple[object, ...]:
@@ -315,7 +312,7 @@ def _clusters(
         of_class = cluster_of(pool.name, name)
         clusters[of_class] = cluster(pool, of_class, trust)
     clusters |= {retry_cluster_of(name): retry_cluster(pool, name, trust) for name in clusters}
-    return tuple(Resource.of(CLUSTER, name, it) for name, it in clusters.items())
+    return tuple(Resource.of(CLUSTER, name, each) for name, each in clusters.items())
 
 
 def _served(
@@ -340,34 +337,46 @@ def _served(
         else:
             in_cluster = members(pool, in_class)
         # One that drains would look like an unhealthy one, and send a part of the class elsewhere.
-        first = frozenset(it.id for it in in_cluster if it.id in first and not it.draining) or first
+        first = (
+            frozenset(each.id for each in in_cluster if each.id in first and not each.draining)
+            or first
+        )
         if (
             known is not None
             and before is not None
             and (before.members, before.first) == (in_cluster, first)
             and known.cluster_bytes == encoded
+            and _may_sleep(known.pool) == _may_sleep(pool)
         ):
             made = before.assignment
         else:
             name = cluster_of(pool.name, one.name)
-            made = _endpoints(name, in_cluster, encoded, _first(first))
+            ranks, sleeps = _first(first), _may_sleep(pool)
+            made = _endpoints(name, in_cluster, encoded, ranks, may_sleep=sleeps)
         found[one.name] = _Served(in_class, in_cluster, first, made)
     return found
 
 
 def _first(ids: Container[str]) -> Callable[[Member], int]:
     """The rank of members where some are used first, and the others behind them."""
-    return lambda it: 0 if it.id in ids else 1
+    return lambda each: 0 if each.id in ids else 1
 
 
 def _endpoints(
     name: str,
     listed: Members,
     cluster_bytes: bytes,
-    rank: Callable[[Member], int] = alike,
+    rank: Callable[[Member], int] = same_rank,
     shares: Mapping[Place, float] = NO_SHARES,
+    *,
+    may_sleep: bool,
 ) -> Resource:
-    return Resource.of(ENDPOINT, name, assignment(name, listed, rank, shares), salt=cluster_bytes)
+    encoded = assignment(name, listed, rank, shares, may_sleep=may_sleep)
+    return Resource.of(ENDPOINT, name, encoded, salt=cluster_bytes)
+
+
+def _may_sleep(pool: Pool) -> bool:
+    return pool.settings.scaling.min_replicas == 0
 
 
 def _downstream(pool: Pool) -> Downstream:

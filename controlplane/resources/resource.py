@@ -1,8 +1,10 @@
-"""One encoded xDS resource and its version."""
+"""Encoded xDS resources with their versions, and the snapshot of them that a client should hold."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
 from controlplane.protos import envoy_pb2 as pb
 
@@ -36,10 +38,6 @@ class Resource:
     framed: bytes = field(repr=False)
     claims: str = ""
 
-    def __hash__(self) -> int:
-        # Responses are looked up by what is in them, and the version says that already.
-        return hash(self.version)
-
     @classmethod
     def of(
         cls,
@@ -67,3 +65,60 @@ class Resource:
         packed = pb.Any(type_url=type_url, value=message).SerializeToString()
         framed = pb.Resource(name=name, version=version, resource=packed).SerializeToString()
         return cls(name, version, packed, framed, claims)
+
+
+Changes: TypeAlias = Mapping[str, frozenset[str]]
+"""Names of resources that came, changed or went, by the URLs of the types that have any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The age of a snapshot, greater in newer ones, among those of the same line."""
+
+    line: object = field(default_factory=object)
+    number: int = 0
+
+    def next(self) -> "Revision":
+        """The one after this."""
+        return Revision(self.line, self.number + 1)
+
+
+class Snapshot(ABC):
+    """Everything that one Envoy should hold; its revision tells it from others, without them."""
+
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
+
+    @abstractmethod
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """A resource; None when there is none of this type and name."""
+
+    @abstractmethod
+    def names(self, type_url: str) -> Collection[str]:
+        """The names of all resources of a type; empty for a type that is not served."""
+
+    def changed_since(self, revision: Revision | None) -> Changes | None:
+        """What may differ from the snapshot of this revision; it may name too much.
+
+        Returns:
+            None when it is not known, so that everything must be compared.
+        """
+        return {} if revision is self.revision else None
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there may be anything that clients are to keep; see `keeps`."""
+        return False
+
+    def keeps(self, type_url: str, name: str, version: str | None) -> bool:  # noqa: ARG002
+        """Whether a client that has something from an earlier stream is to keep it as it is.
+
+        The name ``*`` stands for all that the client has of this type. The version that it has is
+        None where it is not known.
+        """
+        return False
+
+    def type(self, type_url: str) -> Mapping[str, Resource]:
+        """The resources of one type by name."""
+        found = ((name, self.get(type_url, name)) for name in sorted(self.names(type_url)))
+        return {name: resource for name, resource in found if resource is not None}

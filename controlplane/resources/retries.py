@@ -26,6 +26,7 @@ import envoy_data_plane.xds.core.v3 as xds_core_v3
 import envoy_data_plane.xds.type.matcher.v3 as matcher_v3
 
 from controlplane.resources.classes import retry_cluster_of
+from controlplane.resources.messages import extension, http_filter, set_header
 
 RETRY_HEADER: Final = "x-plimsoll-retry"
 """Of an answer that is worth another try; clients do not see it."""
@@ -187,32 +188,16 @@ of it has come is to Envoy one that ends without an answer.
 @lru_cache(maxsize=1)
 def upstream_filters() -> tuple[hcm_v3.HttpFilter, ...]:
     """The filters between an Envoy's router and the replicas."""
+    about_try = ((_REPLICA, "%UPSTREAM_HOST%"), (_SENT, "%UPSTREAM_WIRE_BYTES_SENT%"))
+    mutations = [mutation_v3.HeaderMutation(append=set_header(*header)) for header in about_try]
     known = header_mutation_v3.HeaderMutation(
-        mutations=header_mutation_v3.Mutations(
-            request_mutations=[
-                mutation_v3.HeaderMutation(
-                    append=core_v3.HeaderValueOption(
-                        header=core_v3.HeaderValue(key=header, value=value),
-                        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
-                    )
-                )
-                for header, value in (
-                    (_REPLICA, "%UPSTREAM_HOST%"),
-                    (_SENT, "%UPSTREAM_WIRE_BYTES_SENT%"),
-                )
-            ]
-        )
+        mutations=header_mutation_v3.Mutations(request_mutations=mutations)
     )
     script = lua_v3.Lua(default_source_code=core_v3.DataSource(inline_string=_SCRIPT))
-    codec = upstream_codec_v3.UpstreamCodec()
     return (
-        hcm_v3.HttpFilter(
-            name="envoy.filters.http.header_mutation", typed_config=protobuf.Any.pack(known)
-        ),
-        hcm_v3.HttpFilter(name="envoy.filters.http.lua", typed_config=protobuf.Any.pack(script)),
-        hcm_v3.HttpFilter(
-            name="envoy.filters.http.upstream_codec", typed_config=protobuf.Any.pack(codec)
-        ),
+        http_filter("header_mutation", known),
+        http_filter("lua", script),
+        http_filter("upstream_codec", upstream_codec_v3.UpstreamCodec()),
     )
 
 
@@ -278,11 +263,9 @@ def clusters_by_try(cluster: str) -> route_v3.ClusterSpecifierPlugin:
         on_no_match=_to(cluster),
     )
     return route_v3.ClusterSpecifierPlugin(
-        extension=core_v3.TypedExtensionConfig(
-            name="envoy.router.cluster_specifier_plugin.matcher",
-            typed_config=protobuf.Any.pack(
-                specifier_v3.MatcherClusterSpecifier(cluster_matcher=chosen)
-            ),
+        extension=extension(
+            "envoy.router.cluster_specifier_plugin.matcher",
+            specifier_v3.MatcherClusterSpecifier(cluster_matcher=chosen),
         )
     )
 

@@ -1,6 +1,8 @@
-"""RDS: which requests of a listener go to its pool, and what is tried again."""
+"""RDS: which requests go to which pool, at a sidecar and at a gateway, and what is tried again."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
@@ -13,7 +15,8 @@ from controlplane.config import ClassMatch, HashSettings
 from controlplane.config.pool import EXPLAIN_HEADER, RouteSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import Parting, cluster_of
-from controlplane.resources.hashing import hash_policy
+from controlplane.resources.messages import set_header
+from controlplane.resources.resource import ROUTE, Resource
 from controlplane.resources.retries import (
     HEDGED_TRIES,
     KEPT,
@@ -45,12 +48,7 @@ _EXPLAINED: Final = (
 class Routed(NamedTuple):
     """What a route needs to know of its pool.
 
-    Attributes:
-        cluster: The name of its cluster, which is its own.
-        settings: Of the route.
-        hashed: What of a request is hashed; None where nothing is.
-        classes: The names of the classes of its requests that have a cluster of their own, and
-            what belongs to each, in the order in which they are matched.
+    `classes` are those with a cluster of their own, in the order in which they are matched.
     """
 
     cluster: str
@@ -91,11 +89,7 @@ def configuration(name: str, routes: list[route_v3.Route]) -> route_v3.RouteConf
 def by_class(to: Routed, match: route_v3.RouteMatch, *, below: str = "") -> list[route_v3.Route]:
     """The routes of the requests that match: of each class, and then of all others.
 
-    Args:
-        to: The pool.
-        match: Of all of them.
-        below: A path that stands before those that the pool knows, as in ``/minilm``; it is taken
-            away.
+    `below`: a path, as in ``/minilm``, that stands before the pool's own and is taken away.
     """
     routes = []
     for name, of_class in to.classes:
@@ -127,13 +121,7 @@ def header_matchers(match: ClassMatch) -> list[route_v3.HeaderMatcher]:
 
 
 def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -> route_v3.Route:
-    """What is done with the requests that match.
-
-    Args:
-        to: The pool.
-        match: Of the requests.
-        prefix_rewrite: What takes the place of the prefix that was matched; empty: nothing does.
-    """
+    """What is done with the requests that match; the prefix that matched may be rewritten."""
     return route_v3.Route(
         # The limiter of retries goes by it.
         name=to.cluster,
@@ -141,22 +129,17 @@ def route(to: Routed, match: route_v3.RouteMatch, *, prefix_rewrite: str = "") -
         metadata=_for_script(to.settings),
         route=_action(to, prefix_rewrite),
         request_body_buffer_limit=to.settings.retry_buffer,
-        response_headers_to_add=[_explained()] if to.settings.explain else [],
-    )
-
-
-def _explained() -> core_v3.HeaderValueOption:
-    """Nothing that a replica says passes for it."""
-    return core_v3.HeaderValueOption(
-        header=core_v3.HeaderValue(key=EXPLAIN_HEADER, value=_EXPLAINED),
-        append_action=core_v3.HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        # Nothing that a replica says passes for it.
+        response_headers_to_add=[set_header(EXPLAIN_HEADER, _EXPLAINED)]
+        if to.settings.explain
+        else [],
     )
 
 
 def _for_script(settings: RouteSettings) -> core_v3.Metadata:
     """What the script between router and replicas needs to know of a route."""
-    kept = min(settings.retry_buffer, KEPT_ANSWER)
-    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=kept)})
+    buffered = min(settings.retry_buffer, KEPT_ANSWER)
+    known = protobuf.Struct(fields={KEPT: protobuf.Value(number_value=buffered)})
     return core_v3.Metadata(filter_metadata={"envoy.filters.http.lua": known})
 
 
@@ -178,3 +161,70 @@ def _action(to: Routed, prefix_rewrite: str) -> route_v3.RouteAction:
         else None,
         hash_policy=hash_policy(to.hashed),
     )
+
+
+GATEWAY: Final = "gateway"
+"""The name of a gateway's listener and of its route configuration."""
+
+POOL_HEADER: Final = "x-plimsoll-pool"
+"""The request header that names a pool."""
+
+_NO_POOL: Final = f"no such pool: put its name first in the path, or in the header {POOL_HEADER}\n"
+
+
+@lru_cache(maxsize=256)
+def gateway_routes(pools: tuple[Routed, ...]) -> Resource:
+    """The ``RouteConfiguration`` of a gateway for pools in the order of their names."""
+    return Resource.of(ROUTE, GATEWAY, bytes(configuration(GATEWAY, _routes(pools))))
+
+
+def _routes(pools: Sequence[Routed]) -> list[route_v3.Route]:
+    by_header = [
+        route
+        for to in pools
+        for route in by_class(
+            to, route_v3.RouteMatch(prefix=to.settings.prefix, headers=[_names(to.cluster)])
+        )
+    ]
+    by_path = [
+        route
+        for to in pools
+        for route in by_class(
+            to,
+            route_v3.RouteMatch(prefix=f"/{to.cluster}{to.settings.prefix}"),
+            below=f"/{to.cluster}",
+        )
+    ]
+    unknown = route_v3.Route(
+        match=route_v3.RouteMatch(prefix="/"),
+        direct_response=route_v3.DirectResponseAction(
+            status=404, body=core_v3.DataSource(inline_string=_NO_POOL)
+        ),
+    )
+    return [*by_header, *by_path, unknown]
+
+
+def _names(pool: str) -> route_v3.HeaderMatcher:
+    return route_v3.HeaderMatcher(
+        name=POOL_HEADER, string_match=matcher_v3.StringMatcher(exact=pool)
+    )
+
+
+def hash_policy(settings: HashSettings | None) -> list[route_v3.RouteActionHashPolicy]:
+    """The ``hash_policy`` of a route's action; empty where the pool's policy does not hash."""
+    if settings is None:
+        return []
+    if settings.header is not None:
+        header = route_v3.RouteActionHashPolicyHeader(header_name=settings.header)
+        return [route_v3.RouteActionHashPolicy(header=header)]
+    if settings.cookie is not None:
+        return [route_v3.RouteActionHashPolicy(cookie=_cookie(settings.cookie, settings.ttl))]
+    source = route_v3.RouteActionHashPolicyConnectionProperties(source_ip=True)
+    return [route_v3.RouteActionHashPolicy(connection_properties=source)]
+
+
+def _cookie(name: str, ttl: float | None) -> route_v3.RouteActionHashPolicyCookie:
+    if ttl is None:
+        return route_v3.RouteActionHashPolicyCookie(name=name)
+    # Without a path a client would send it back only with requests to the folder of this one.
+    return route_v3.RouteActionHashPolicyCookie(name=name, ttl=timedelta(seconds=ttl), path="/")

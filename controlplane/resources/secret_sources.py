@@ -1,14 +1,165 @@
-"""Where an Envoy gets its certificate and its roots from, as its node's metadata says."""
+"""Where an Envoy gets its certificate and its roots from: files, a SPIRE agent, the control plane.
+
+Envoy follows files only of secrets (SDS), also where these come from a file. So there are two more
+files, each with a secret that names files of certificates.
+"""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import PurePath, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
 from controlplane.config import shown
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS, spire_secret
+
+IDENTITY: Final = "identity"
+"""The secret with an Envoy's own certificate and key."""
+
+ROOTS: Final = "roots"
+"""The secret with the certificates that lead to those of others."""
+
+_PREFIX: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTls:
+    """What an Envoy shows its control plane, and whom it takes for that; paths as Envoy sees them.
+
+    Attributes:
+        certificate: File with its certificate and those between it and a root, in PEM.
+        key: File with its private key.
+        ca: File with the roots of the control plane's certificate.
+        secrets: Folder of the two files with secrets.
+        name: Of the control plane in its certificate: a host name, an IP address or a SPIFFE id.
+    """
+
+    certificate: str
+    key: str
+    ca: str
+    secrets: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpireTls:
+    """The same where a SPIRE agent has the certificates."""
+
+    name: str
+
+
+SPIRE_CLUSTER: Final = "spire_agent"
+"""The agent, in an Envoy's bootstrap."""
+
+
+def spire_agent(socket: str) -> dict[str, Any]:
+    """The cluster that is a SPIRE agent on the same machine, by the path of its socket."""
+    options = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+    endpoint = {"endpoint": {"address": {"pipe": {"path": socket}}}}
+    return {
+        "name": SPIRE_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+        },
+        "load_assignment": {
+            "cluster_name": SPIRE_CLUSTER,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+    }
+
+
+def spire_secret(name: str) -> dict[str, Any]:
+    """An ``SdsSecretConfig`` with which an Envoy asks its SPIRE agent for a secret."""
+    source = {
+        # An agent speaks no delta.
+        "api_type": "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": SPIRE_CLUSTER}}],
+    }
+    # The agent's own names for what the Envoy is, and for the roots of its trust domain.
+    known = {IDENTITY: "default", ROOTS: "ROOTCA"}[name]
+    return {
+        "name": known,
+        "sds_config": {"api_config_source": source, "resource_api_version": "V3"},
+    }
+
+
+def secret_files(tls: NodeTls) -> dict[str, dict[str, Any]]:
+    """The files with secrets, by their names in the folder."""
+    identity = {
+        "certificate_chain": {"filename": tls.certificate},
+        "private_key": {"filename": tls.key},
+        "watched_directory": _folder_of(tls.certificate),
+    }
+    roots = {"trusted_ca": {"filename": tls.ca}, "watched_directory": _folder_of(tls.ca)}
+    return {
+        f"{IDENTITY}.json": _file_of({"name": IDENTITY, "tls_certificate": identity}),
+        f"{ROOTS}.json": _file_of({"name": ROOTS, "validation_context": roots}),
+    }
+
+
+def transport_socket(tls: NodeTls | SpireTls) -> dict[str, Any]:
+    """The transport socket of the cluster that is the control plane."""
+    kind, name = _kind_of(tls.name)
+    context: dict[str, Any] = {
+        "@type": f"{_PREFIX}.UpstreamTlsContext",
+        "common_tls_context": {
+            # The highest version of a client is 1.2 unless it is said.
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
+            "alpn_protocols": ["h2"],
+            "tls_certificate_sds_secret_configs": [_secret(tls, IDENTITY)],
+            "combined_validation_context": {
+                # Roots alone would take any node for the control plane.
+                "default_validation_context": {
+                    "match_typed_subject_alt_names": [
+                        {"san_type": kind, "matcher": {"exact": name}}
+                    ]
+                },
+                "validation_context_sds_secret_config": _secret(tls, ROOTS),
+            },
+        },
+        # A session that is resumed would show the certificate that it began with.
+        "max_session_keys": 0,
+    }
+    if kind == "DNS":
+        context["sni"] = name
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _secret(tls: NodeTls | SpireTls, name: str) -> dict[str, Any]:
+    if isinstance(tls, SpireTls):
+        return spire_secret(name)
+    path = str(PurePath(tls.secrets) / f"{name}.json")
+    source = {"path_config_source": {"path": path}, "resource_api_version": "V3"}
+    return {"name": name, "sds_config": source}
+
+
+def _file_of(secret: dict[str, Any]) -> dict[str, Any]:
+    return {"resources": [{"@type": f"{_PREFIX}.Secret", **secret}]}
+
+
+def _folder_of(path: str) -> dict[str, str]:
+    return {"path": str(PurePath(path).parent)}
+
+
+def _kind_of(name: str) -> tuple[str, str]:
+    if name.startswith("spiffe://"):
+        return "URI", name
+    try:
+        return "IP_ADDRESS", str(ip_address(name))
+    except ValueError:
+        return "DNS", name
+
 
 MAX_PATH: Final = 4_096
 
@@ -16,13 +167,9 @@ SecretName: TypeAlias = Literal["identity", "roots"]
 
 
 class SecretSource(NamedTuple):
-    """Where an Envoy's secrets come from.
+    """Where an Envoy's secrets come from: by default the control plane.
 
-    Attributes:
-        certificate: The file, on the machine of the Envoy, that describes its certificate as an
-            SDS response; empty: the control plane sends it.
-        roots: The same of its roots.
-        spire: Whether a SPIRE agent on the machine of the Envoy sends both instead.
+    Else files on the Envoy's machine describe each as an SDS response, or a SPIRE agent sends both.
     """
 
     certificate: str = ""
@@ -69,11 +216,7 @@ SPIRE: Final = SecretSource(spire=True)
 
 
 def secret_source(data: object, key: str) -> SecretSource | None:
-    """Read where an Envoy's secrets come from; None where it has none.
-
-    Args:
-        data: From the metadata of a node.
-        key: Its name, for errors.
+    """Read where an Envoy's secrets come from; None where it has none. `key` is for errors.
 
     Raises:
         ValueError: With one sentence, when it cannot be understood.
@@ -87,7 +230,9 @@ def secret_source(data: object, key: str) -> SecretSource | None:
         return SPIRE
     if kind != "files" or not isinstance(data, Mapping):
         raise ValueError(f"{key}.source must be ads, files or spire, not {shown(kind)}")
-    certificate, roots = (_path(data.get(it), f"{key}.{it}") for it in ("certificate", "roots"))
+    certificate, roots = (
+        _path(data.get(each), f"{key}.{each}") for each in ("certificate", "roots")
+    )
     return SecretSource(certificate, roots)
 
 

@@ -1,7 +1,8 @@
 """The secrets of one Envoy: the certificate that it shows others, and the roots that it trusts.
 
 They are no part of a catalog: they belong to a stream whose client has proven who it is, and are
-neither stored nor shared. Their versions are hashes of what is public in them.
+neither stored nor shared. Their versions are hashes of what is public in them. Two revisions of
+them are compared whole, as there are few.
 """
 
 from collections.abc import Collection
@@ -10,9 +11,8 @@ from typing import Final
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
 
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
-from controlplane.resources.resource import SECRET, Resource
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import SECRET, Resource, Revision, Snapshot
+from controlplane.resources.secret_sources import IDENTITY, ROOTS
 
 _OWN: Final = (IDENTITY, ROOTS)
 
@@ -21,13 +21,8 @@ class Secrets(Snapshot):
     """Secrets and nothing else; names that are not among them do not exist."""
 
     def __init__(self, *resources: Resource) -> None:
+        super().__init__(Revision())
         self._resources = {resource.name: resource for resource in resources}
-        self._revision = Revision()
-
-    @property
-    def revision(self) -> Revision:
-        """Of these; two of them are always compared whole."""
-        return self._revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """A secret, by its name alone."""
@@ -37,27 +32,13 @@ class Secrets(Snapshot):
         """The names of the secrets."""
         return self._resources.keys() if type_url == SECRET else ()
 
-    def changed_since(self, revision: Revision | None) -> Changes | None:
-        """Nothing where it is the same, and otherwise unknown."""
-        return {} if revision is self._revision else None
-
 
 class Beside(Snapshot):
-    """Secrets of one stream, beside those of a catalog, which name files of the Envoy's machine.
-
-    Attributes:
-        own: Of the stream; no catalog has any of their names.
-        others: Of the catalog.
-    """
+    """Secrets of one stream, beside those of a catalog, which have other names."""
 
     def __init__(self, own: Snapshot, others: Snapshot) -> None:
+        super().__init__(Revision())
         self.own, self.others = own, others
-        self._revision = Revision()
-
-    @property
-    def revision(self) -> Revision:
-        """Of both together; two of them are always compared whole, as there are few secrets."""
-        return self._revision
 
     def is_of(self, own: Snapshot, others: Snapshot) -> bool:
         """Whether it is made of these."""
@@ -71,10 +52,6 @@ class Beside(Snapshot):
         """The names of both."""
         others = (name for name in self.others.names(type_url) if name not in _OWN)
         return [*self.own.names(type_url), *others]
-
-    def changed_since(self, revision: Revision | None) -> Changes | None:
-        """Nothing where it is the same, and otherwise unknown."""
-        return {} if revision is self._revision else None
 
     @property
     def keeps_any(self) -> bool:

@@ -20,8 +20,7 @@ from controlplane.resources.bootstrap import NODE_CLUSTER
 from controlplane.resources.catalog import Catalog
 from controlplane.resources.places import Place
 from controlplane.resources.pool_resources import PoolResources
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.views import View
 
 _ANYWHERE: Final = Address("127.0.0.1", 1)
@@ -41,8 +40,6 @@ class Part:
     """One resource; as text it is what an operator knows it as.
 
     Attributes:
-        type_url: Of its type.
-        name: Of the resource.
         held: The encoded cluster or listener that a bootstrap holds it as.
         near: Where Envoys run that get these endpoints, and other ones than elsewhere.
     """
@@ -70,10 +67,9 @@ def gateway_parts(catalog: Catalog) -> tuple[Part, ...]:
 
 
 def standalone(parts: Iterable[Part]) -> bytes:
-    """An encoded bootstrap with these resources, without control plane and admin interface.
+    """An encoded bootstrap with these parts, without control plane and admin interface.
 
-    Args:
-        parts: Each after those that it refers to.
+    Each part comes after those that it refers to.
     """
     clusters, listeners = [], {}
     for part in parts:

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 
 import envoy_data_plane.envoy.config.core.v3 as core_v3
 import envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 as tls_v3
-import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import PoolSettings
 from controlplane.config.tls import SYSTEM, CertificateSettings, GatewayTls, UpstreamTls
+from controlplane.resources.messages import over_ads, transport_socket
 from controlplane.resources.resource import SECRET, Resource
 
 CERTIFICATE: Final = "/certificate"
@@ -27,16 +27,13 @@ SYSTEM_BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 """Where Envoy's images, Debian and Alpine keep what they trust."""
 
 _MIN, _MAX = tls_v3.TlsParametersTlsProtocol.TLSv1_2, tls_v3.TlsParametersTlsProtocol.TLSv1_3
-_SOCKET: Final = "envoy.transport_sockets.tls"
 
 
 class Terminated(NamedTuple):
     """How a listener terminates TLS, by the names of secrets.
 
-    Attributes:
-        certificates: Of which a client gets the one that is of the name that it asks for (SNI), and
-            the first where none is.
-        clients: What signs the certificates of clients; None: they need none.
+    A client gets the certificate of the name that it asks for (SNI), or the first. `clients` has
+    the authority of clients' certificates; None: they need none.
     """
 
     certificates: tuple[str, ...]
@@ -44,13 +41,7 @@ class Terminated(NamedTuple):
 
 
 def terminated(owner: str, count: int, *, asks_clients: bool) -> Terminated:
-    """The secrets of a listener.
-
-    Args:
-        owner: Of its secrets: a pool, or a gateway.
-        count: Of its certificates.
-        asks_clients: Whether clients must present one.
-    """
+    """The secrets of a listener of a pool or a gateway with so many certificates."""
     names = tuple(_numbered(owner, number) for number in range(count))
     return Terminated(names, owner + CLIENTS if asks_clients else None)
 
@@ -121,10 +112,13 @@ def _folder(file: str) -> core_v3.WatchedDirectory:
 def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
     """What a listener speaks TLS by."""
     common = _common(("h2", "http/1.1"))
-    common.tls_certificate_sds_secret_configs = [over_ads(it) for it in tls.certificates]
+    common.tls_certificate_sds_secret_configs = [
+        _sent(certificate) for certificate in tls.certificates
+    ]
     if tls.clients is not None:
-        common.validation_context_sds_secret_config = over_ads(tls.clients)
-    return _socket(
+        common.validation_context_sds_secret_config = _sent(tls.clients)
+    return transport_socket(
+        "tls",
         tls_v3.DownstreamTlsContext(
             common_tls_context=common,
             require_client_certificate=tls.clients is not None,
@@ -132,21 +126,16 @@ def downstream_socket(tls: Terminated) -> core_v3.TransportSocket:
             # expired or is not trusted any more would still do.
             disable_stateless_session_resumption=tls.clients is not None,
             disable_stateful_session_resumption=tls.clients is not None,
-        )
+        ),
     )
 
 
 def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.TransportSocket:
-    """What a cluster speaks TLS by.
-
-    Args:
-        pool: Its pool.
-        protocol: That requests are sent in.
-        tls: As the pool says.
-    """
+    """What a pool's cluster speaks TLS by, for requests in this protocol."""
     common = _common(("h2",) if protocol == "http2" else ("http/1.1",))
-    common.validation_context_sds_secret_config = over_ads(pool + REPLICAS)
-    return _socket(
+    common.validation_context_sds_secret_config = _sent(pool + REPLICAS)
+    return transport_socket(
+        "tls",
         tls_v3.UpstreamTlsContext(
             common_tls_context=common,
             sni=tls.server_name or "",
@@ -157,18 +146,13 @@ def upstream_socket(pool: str, protocol: str, tls: UpstreamTls) -> core_v3.Trans
             # A session that one replica began another one may resume, whose certificate nobody
             # has seen then.
             max_session_keys=0,
-        )
-    )
-
-
-def over_ads(secret: str) -> tls_v3.SdsSecretConfig:
-    """A secret that comes over the same stream as what refers to it."""
-    return tls_v3.SdsSecretConfig(
-        name=secret,
-        sds_config=core_v3.ConfigSource(
-            ads=core_v3.AggregatedConfigSource(), resource_api_version=core_v3.ApiVersion.V3
         ),
     )
+
+
+def _sent(secret: str) -> tls_v3.SdsSecretConfig:
+    """A secret that comes over the same stream as what refers to it."""
+    return tls_v3.SdsSecretConfig(name=secret, sds_config=over_ads())
 
 
 def _common(alpn: tuple[str, ...]) -> tls_v3.CommonTlsContext:
@@ -179,9 +163,3 @@ def _common(alpn: tuple[str, ...]) -> tls_v3.CommonTlsContext:
         ),
         alpn_protocols=[*alpn],
     )
-
-
-def _socket(
-    context: tls_v3.DownstreamTlsContext | tls_v3.UpstreamTlsContext,
-) -> core_v3.TransportSocket:
-    return core_v3.TransportSocket(name=_SOCKET, typed_config=protobuf.Any.pack(context))

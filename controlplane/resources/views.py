@@ -14,7 +14,7 @@ from controlplane.config import (
     validated,
 )
 from controlplane.config.tls import GatewayTls
-from controlplane.resources.downstream import Downstream, LogFormat
+from controlplane.resources.listeners import Downstream, LogFormat
 from controlplane.resources.places import NOWHERE, Place
 from controlplane.resources.resource import Resource
 from controlplane.resources.secret_sources import SecretSource, secret_source
@@ -46,18 +46,14 @@ class View:
         pools: The names of the pools it wants, sorted; None for all.
         listen: Pools whose listener it moves, with the address, sorted by name.
         place: Where it runs.
-        gateway: Where it opens its one listener for all of them, if it is a gateway; None if it
-            is a sidecar, which opens one for each.
-        access_log: The cluster over which it tells the control plane of some of its requests; None
-            if it tells of none.
-        log: How it writes its own log of requests; None: it has none.
-        trusted_proxies: How many proxies stand in front of it.
+        gateway: Where a gateway opens its one listener for all of them; None for other roles.
+        access_log: See `Downstream`, as the following two.
         identity: Where its certificates come from; None: it has none.
-        tls: How it terminates TLS, if it is a gateway; None: it does not.
-        replica: Where the replica serves that it is beside, if it is an ingress; then it has one
-            pool, for which `listen` says where it listens.
+        tls: How a gateway terminates TLS; None: it does not.
+        replica: Where the replica of an ingress serves. It has one pool, for which `listen` says
+            where it listens.
         is_grpc: Whether it is a gRPC client, and no Envoy.
-        ejects: Whether it leaves out replicas that fail most calls, as a gRPC client.
+        ejects: Whether a gRPC client leaves out replicas that fail most calls.
     """
 
     pools: tuple[str, ...] | None = None
@@ -93,13 +89,7 @@ class View:
         is_grpc: bool = False,
         ejects: bool = True,
     ) -> "View":
-        """Read the metadata of a node.
-
-        Args:
-            metadata: A node's ``metadata`` struct as plain data.
-            place: The node's locality.
-            is_grpc: Whether the node is a gRPC client.
-            ejects: Whether it is to leave out replicas that fail, if it is.
+        """Read the metadata of a node in this place; for a gRPC client see `View.ejects`.
 
         Raises:
             ValueError: With one sentence, when what is said there cannot be understood.
@@ -153,13 +143,7 @@ class View:
     def downstream(
         self, upload: float, tls: Terminated | None, otlp: OtlpSettings | None
     ) -> Downstream:
-        """How one of its listeners treats clients.
-
-        Args:
-            upload: Seconds for a request to arrive whole.
-            tls: None: in plain text.
-            otlp: Where it sends spans and records of requests; None: nowhere.
-        """
+        """How one of its listeners treats clients; `upload`: seconds for a whole request."""
         gateway = self.gateway is not None
         told = (self.access_log, self.log, self.trusted_proxies)
         return Downstream(*told, gateway, upload, tls, otlp)

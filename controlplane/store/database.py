@@ -45,9 +45,6 @@ class Loaded:
     """What was in the file.
 
     Attributes:
-        registered: Pools and replicas.
-        weighings: By pool.
-        audit: Who changed what, the oldest first.
         complaint: Why nothing can be written for now, or what has become of the file before; None
             where all is well.
         lost: Why there may have been more than is in it, be it before an earlier start; None where
@@ -128,14 +125,10 @@ class Database:
             return self._read_only(error)
 
     def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
-        """Write what is kept of a fleet; it is on disk when this returns.
-
-        Args:
-            changes: Of the fleet.
-            audit: Who has made them.
+        """Write what a store holds of a fleet, and who changed it; on disk when this returns.
 
         Raises:
-            WriteError: Nothing of it is kept.
+            WriteError: Nothing of it is written.
         """
         with self._writing("FULL", is_all=changes.everything) as connection:
             if changes.everything:
@@ -145,16 +138,16 @@ class Database:
             put(
                 connection,
                 "pools",
-                [(name, rows.pool_row(it)) for name, it in changes.pools.items() if it],
+                [(name, rows.pool_row(each)) for name, each in changes.pools.items() if each],
             )
             put(
                 connection,
                 "replicas",
-                [(*key, rows.replica_row(it)) for key, it in changes.replicas.items() if it],
+                [(*key, rows.replica_row(each)) for key, each in changes.replicas.items() if each],
             )
-            gone = [(name,) for name, it in changes.pools.items() if it is None]
+            gone = [(name,) for name, each in changes.pools.items() if each is None]
             connection.executemany("DELETE FROM pools WHERE pool = ?", gone)
-            left = [key for key, it in changes.replicas.items() if it is None]
+            left = [key for key, each in changes.replicas.items() if each is None]
             connection.executemany("DELETE FROM replicas WHERE pool = ? AND replica = ?", left)
             put(connection, "counters", [(_FILLED, _is_filled(connection))])
             if audit is not None:
@@ -224,8 +217,8 @@ class Database:
                 read(connection, "pools", "pool, data"),
                 read(connection, "replicas", "pool, replica, data"),
             ),
-            rows.kept(read(connection, "weighings", "pool, replica, kept_at, data")),
-            [AuditEntry(*it) for it in read(connection, "audit", "number, at, data")],
+            rows.weighings(read(connection, "weighings", "pool, replica, kept_at, data")),
+            [AuditEntry(*each) for each in read(connection, "audit", "number, at, data")],
             lost=self._lost_by(counters, _is_filled(connection)),
             is_missing=bool(counters.get(_LOST)),
         )
@@ -241,12 +234,7 @@ class Database:
         return None
 
     def _marked(self, found: Loaded, size: int | None) -> Loaded:
-        """What was read, with a note in the file of what is missing from it.
-
-        Args:
-            found: In the file.
-            size: Of the file before it was opened; None: there was none.
-        """
+        """Note in the file what is missing from it; `size`: its bytes before it was opened."""
         if size is None:
             found = replace(found, lost=f"{self._path} was not there, and is new")
         elif size == 0:
@@ -296,25 +284,25 @@ class Database:
     def _put_aside(self, damage: str) -> str:
         """Keep a damaged file under another name and begin a new one; returns what to say."""
         self.close()
-        said = f"{self._path} is damaged ({damage})"
+        complaint = f"{self._path} is damaged ({damage})"
         try:
             aside = self._files.put_aside(".damaged")
-            said += f"; it is kept as {aside}, and nothing of it is used"
+            complaint += f"; it is kept as {aside}, and nothing of it is used"
             self._connection = self._open()
         except (OSError, sqlite3.Error) as error:
-            said += f"; nothing can be written either: {error}"
-        return said
+            complaint += f"; nothing can be written either: {error}"
+        return complaint
 
     def _keep_whole(self) -> None:
         """Begin another file if this is not the one that was written last: all is in memory too."""
         self._lost = self._lost or self._files.difference()
         if self._lost is None:
             return
-        said = f"{self._path} {self._lost}"
+        complaint = f"{self._path} {self._lost}"
         # What has taken its place is somebody's, so it is kept. It is copied, as closing writes to
         # the file that was opened, which may still be this one.
         if (aside := self._files.copy_aside(".replaced")) is not None:
-            said += f"; what is there is kept as {aside}"
+            complaint += f"; what is there is kept as {aside}"
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
@@ -326,7 +314,7 @@ class Database:
         self._files.note()
         self._lost, self._is_bare, self._was_missing = None, True, False
         self.begun += 1
-        raise WriteError(f"{said}; all that is known is written to a new file", Cause.LOST)
+        raise WriteError(f"{complaint}; all that is known is written to a new file", Cause.LOST)
 
     def _refuse_unread(self, connection: sqlite3.Connection) -> None:
         """Leave a file alone that came after the start, say with its volume, and was not read.
@@ -347,9 +335,7 @@ class Database:
     def _writing(self, synchronous: str, *, is_all: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction on the file that was written last, which is still that when it ends.
 
-        Args:
-            synchronous: Of SQLite.
-            is_all: Whether everything that is known is written, which a new file needs first.
+        `is_all`: everything that is known is written, which a new file needs first.
         """
         with self._failing():
             if self._files.are_known:

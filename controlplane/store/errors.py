@@ -52,7 +52,7 @@ def cause_of(error: Exception) -> Cause:
     if isinstance(error, (DamagedError, UnicodeDecodeError)):
         return Cause.DAMAGED
     name = str(getattr(error, "sqlite_errorname", ""))
-    return next((it for start, it in _CAUSES.items() if name.startswith(start)), Cause.OTHER)
+    return next((each for start, each in _CAUSES.items() if name.startswith(start)), Cause.OTHER)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

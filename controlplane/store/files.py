@@ -27,11 +27,6 @@ class Files:
     """A database file and its log."""
 
     def __init__(self, path: Path) -> None:
-        """Begin without having seen them.
-
-        Args:
-            path: Of the database.
-        """
         self._path, self._log = path, beside(path, "-wal")
         self._noted: tuple[_Stamp | None, _Stamp | None] | None = None
 

@@ -78,12 +78,12 @@ class Registry:
 
         Args:
             plane: Holds the fleet that everybody sees.
-            store: Where it is kept; loaded.
+            store: Where the fleet is written to; loaded.
             changed: Called with every change, but not for a renewed lease; must neither block nor
                 raise.
             clock: Seconds that never go back; of the plane.
-            is_stored: Whether all that is to be kept of the plane's fleet is in the store.
-            audit: Is told who has changed what; all of it is in the store.
+            is_stored: Whether all that has to be in the store is there.
+            audit: Takes who has changed what; all of it is in the store.
             wall_clock: Seconds since 1970, for the audit log.
         """
         self._audit, self._wall_clock = audit, wall_clock
@@ -116,14 +116,10 @@ class Registry:
         check: Callable[[Fleet], None] = lambda _fleet: None,
         who: str = CONTROL_PLANE,
     ) -> None:
-        """Carry out a command; when this returns, it outlives us.
+        """Carry out a command at a time; when this returns, it outlives us.
 
-        Args:
-            command: What is asked.
-            now: Seconds of the clock.
-            check: Refuses the fleet that the command is about to be applied to: what was asked for
-                before is in it, although it is not shown yet.
-            who: Asks for it.
+        `check` refuses the fleet that the command is about to be applied to: what was asked for
+        before is in it, although it is not shown yet.
 
         Raises:
             Refused: With the reason; nothing has changed. Also when it cannot be written.
@@ -166,8 +162,8 @@ class Registry:
         work = partial(fleets.declare, config=config, now=self._clock())
         async with self._changing:
             # A file of ten thousand replicas takes half a second, and nobody else changes these.
-            of_both = {id(it): it for it in (self._head, self._plane.fleet)}
-            done = {key: await asyncio.to_thread(work, it) for key, it in of_both.items()}
+            of_both = {id(each): each for each in (self._head, self._plane.fleet)}
+            done = {key: await asyncio.to_thread(work, each) for key, each in of_both.items()}
             await self._in_turns(self._taken(lambda fleet: done[id(fleet)]), CONFIG_FILE)
             self._plane.discoveries.adopt(config.pools)
             self._plane.scrape_with(config.pools)
@@ -257,7 +253,9 @@ class Registry:
 
     def _adopt(self, applied: Applied, who: str) -> None:
         """Show a change, and note who made it."""
-        self._note(self._audit.drafted([(who, it) for it in applied.changes], self._wall_clock()))
+        self._note(
+            self._audit.drafted([(who, change) for change in applied.changes], self._wall_clock())
+        )
         self._show(applied)
 
     async def _in_turns(self, applied: Applied, who: str) -> None:
@@ -267,7 +265,7 @@ class Registry:
         self._plane.adopt(applied, self._clock())
         turns, left = Turns(), iter(applied.changes)
         while some := tuple(islice(left, _TOLD_AT_ONCE)):
-            self._note(self._audit.drafted([(who, it) for it in some], self._wall_clock()))
+            self._note(self._audit.drafted([(who, each) for each in some], self._wall_clock()))
             self._tell(some)
             await turns.give_way()
 
@@ -284,9 +282,9 @@ class Registry:
 
     def _tell(self, changes: Sequence[Change]) -> None:
         """Tell all other parts of what is seen now."""
-        for it in changes:
-            if isinstance(it.after, Replica):
-                self._leases.note(it.pool, it.after)
+        for change in changes:
+            if isinstance(change.after, Replica):
+                self._leases.note(change.pool, change.after)
         # A heartbeat concerns no other part.
         if changes:
             self._changed(changes)

@@ -23,13 +23,7 @@ SettingsT = TypeVar("SettingsT", PoolSettings, ReplicaSettings)
 
 @dataclass(frozen=True, slots=True)
 class StoredPool:
-    """A weighing as it was kept.
-
-    Attributes:
-        kept_at: Seconds since 1970.
-        weighing: Of the pool.
-        replicas: By id.
-    """
+    """A pool's weighing, and those of its replicas, as written so many seconds after 1970."""
 
     kept_at: float
     weighing: Mapping[str, Any]
@@ -94,7 +88,7 @@ def registered(
     )
 
 
-def kept(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, StoredPool]:
+def weighings(rows: Iterable[tuple[str, str, float, str]]) -> dict[str, StoredPool]:
     """The weighings that rows were made of; the row of a pool itself has no replica's id."""
     pools: dict[str, StoredPool] = {}
     # The empty id sorts first.
@@ -114,13 +108,13 @@ def _pool(name: str, data: dict[str, Any]) -> RegisteredPool:
 
 
 def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
-    told = data["settings"]
+    settings = data["settings"]
     return RegisteredReplica(
         parse_address(data["address"]),
         data["instance"],
         data["generation"],
         Draining(data["draining"]) if data["draining"] else None,
-        None if told is None else _settings(ReplicaSettings, told, f"replica {name!r}"),
+        None if settings is None else _settings(ReplicaSettings, settings, f"replica {name!r}"),
         frozenset(data["overrides"]),
         data["found_by"],
         # Earlier versions kept none.
@@ -128,12 +122,12 @@ def _replica(name: str, data: dict[str, Any]) -> RegisteredReplica:
     )
 
 
-def _settings(model: type[SettingsT], data: dict[str, Any], whose: str) -> SettingsT:
+def _settings(model: type[SettingsT], data: dict[str, Any], owner: str) -> SettingsT:
     try:
         return validated(model, data)
     except SettingsError as error:
         raise StoreError(
-            f"what is kept of {whose} cannot be used by this version: {error}; start the version"
+            f"what is kept of {owner} cannot be used by this version: {error}; start the version"
             " that wrote it, and change that through its API"
         ) from None
 

@@ -24,11 +24,6 @@ class Store:
     """A file that outlives us. `load` it first, and `close` it before the event loop ends."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare.
-
-        Args:
-            path: Of the database.
-        """
         self._database = Database(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._failure: str | None = None
@@ -69,25 +64,18 @@ class Store:
         return loaded
 
     async def write(self, changes: Rows, audit: UnwrittenEntries | None = None) -> None:
-        """Write what is kept of a fleet; it is on disk when this returns.
-
-        Args:
-            changes: Of the fleet.
-            audit: Who has made them.
+        """Write what a store holds of a fleet, and who changed it; on disk when this returns.
 
         Raises:
-            WriteError: Nothing of it is kept.
+            WriteError: Nothing of it is written.
         """
         await self._tried(lambda: self._database.write(changes, audit))
 
     async def keep(self, weighings: Callable[[], Sequence[Weighing]]) -> None:
-        """Write what was decided about replicas.
-
-        Args:
-            weighings: Makes the rows; called in the thread of the database.
+        """Write what was decided about replicas: rows that are made in the thread of the database.
 
         Raises:
-            WriteError: Nothing of it is kept.
+            WriteError: Nothing of it is written.
         """
         await self._tried(lambda: self._database.keep(weighings()))
 

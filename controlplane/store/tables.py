@@ -49,11 +49,7 @@ _NEWEST_THINKABLE: Final = 1000
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a file to our version, all of the way or not at all.
-
-    Args:
-        connection: In autocommit mode.
-        path: For messages.
+    """Bring a file, in autocommit mode, to our version, all of the way or not at all.
 
     Raises:
         StoreError: The file is of a newer version, or of another program.
@@ -104,7 +100,7 @@ def put(connection: sqlite3.Connection, table: str, values: Iterable[tuple[Any, 
 def log_on(connection: sqlite3.Connection, audit: UnwrittenEntries) -> None:
     """Bring the audit log up to date, and drop what is too much of it."""
     connection.execute("DELETE FROM audit WHERE number > ?", (audit.after,))
-    put(connection, "audit", [(it.number, it.at, it.text) for it in audit.entries])
+    put(connection, "audit", [(entry.number, entry.at, entry.text) for entry in audit.entries])
     if audit.entries:
         oldest = audit.entries[-1].number - audit.most
         connection.execute("DELETE FROM audit WHERE number <= ?", (oldest,))

@@ -21,7 +21,6 @@ class Waiting:
         who: Waits.
         is_kept: Something of it has to be written, after all that was asked for before.
         is_sign: It is a sign of life, which counts whether it is written or not.
-        done: When it is answered.
     """
 
     work: Work
@@ -47,12 +46,10 @@ class Waiting:
         return self._applied
 
     def needs_disk(self, seen: Fleet) -> bool:
-        """Whether it is nothing as long as nothing can be written.
+        """Whether the change is nothing as long as nothing can be written.
 
-        What changes nothing behind another that asked for the same is a change without that one.
-
-        Args:
-            seen: The fleet that everybody sees, without what could not be written.
+        A change that another one before it made already is a change to the fleet that is seen,
+        which lacks what could not be written.
         """
         if self.is_kept or self.is_sign:
             return self.is_kept
@@ -64,13 +61,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What changes come to, one after the other.
+    """What changes come to, one after the other, from the fleet before the first of them.
 
-    Attributes:
-        before: The fleet before the first of them.
-        steps: Each that was not refused.
-        noted: Who has changed what.
-        refused: By who waits.
+    `steps` has each that was not refused, `noted` who changed what.
     """
 
     before: Fleet
@@ -89,7 +82,7 @@ def played(fleet: Fleet, batch: Sequence[Waiting]) -> Outcome:
         except (Refused, SettingsError) as error:
             refused[waiting.done] = error
             continue
-        noted += [(waiting.who, it) for it in applied.changes]
+        noted += [(waiting.who, change) for change in applied.changes]
         steps.append(applied)
         fleet = applied.fleet
     return Outcome(before, steps, noted, refused)

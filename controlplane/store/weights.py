@@ -24,21 +24,18 @@ SOON: Final = 1.0
 FULL: Final = 30.0
 """Seconds between two writes of everything that has changed."""
 
-_Told: TypeAlias = tuple[str, int, bool, int, bool]
+_Shown: TypeAlias = tuple[str, int, bool, int, bool]
 """Tier, weight, whether it is drained, generation, whether Envoys know of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What was written last of a pool.
+class _Written:
+    """What was written last of a pool: of every replica, its classes, and the whole decision.
 
-    Attributes:
-        told: Of every replica, by id.
-        parting: How requests are parted into classes.
-        full: The last decision of which everything is written, without its frame.
+    `full` is the last decision of which everything is written, without its frame.
     """
 
-    told: Mapping[str, _Told]
+    shown: Mapping[str, _Shown]
     parting: Parting | None
     full: Decision | None
 
@@ -53,17 +50,10 @@ class WeightKeeper:
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        """Prepare.
-
-        Args:
-            plane: Decides.
-            store: Where it is kept.
-            clock: Seconds that never go back.
-            wall_clock: Seconds since 1970.
-        """
+        """Prepare to write to a store; the wall clock counts seconds since 1970."""
         self._plane, self._store = plane, store
         self._clock, self._wall_clock = clock, wall_clock
-        self._kept: dict[str, _Kept] = {}
+        self._written: dict[str, _Written] = {}
         # Of what decisions were made since it was written: what Envoys were told, and the rest.
         self._dirty = plane.follow()
         self._behind: set[str] = set()
@@ -81,38 +71,36 @@ class WeightKeeper:
             await self.save(everything=is_full)
 
     async def save(self, *, everything: bool = True) -> None:
-        """Write what has changed.
-
-        Args:
-            everything: And not only what Envoys were told.
-        """
+        """Write what has changed: all of it, or only what Envoys were told."""
         if self._begun != self._store.begun:
             # Nothing of what was written before is in the file that is there now.
-            self._begun, self._kept = self._store.begun, {}
+            self._begun, self._written = self._store.begun, {}
             self._dirty.add(self._plane.fleet.pools)
         taken = self._dirty.taken()
         self._behind |= taken.keys()
-        now, jobs, kept = self._wall_clock(), list[_Job](), dict[str, _Kept]()
+        now, jobs, written = self._wall_clock(), list[_Job](), dict[str, _Written]()
         for name in self._behind if everything else taken:
-            decision, before = self._plane.decision(name), self._kept.get(name)
+            decision, before = self._plane.decision(name), self._written.get(name)
             if decision is None:
                 continue
             ids = taken.get(name, set[str]()) if before is not None else None
-            told = new = _told(decision, self._plane.restart_state(name, ids))
-            old = before.told if before is not None and ids is not None else {}
-            changed = {id_ for id_, it in new.items() if it != old.get(id_)}
+            shown = new = _shown_of(decision, self._plane.restart_state(name, ids))
+            old = before.shown if before is not None and ids is not None else {}
+            changed = {id_ for id_, each in new.items() if each != old.get(id_)}
             if before is not None:
-                told = {**before.told, **new}
+                shown = {**before.shown, **new}
                 for id_ in (ids or set()) - new.keys():
-                    told.pop(id_, None)
+                    shown.pop(id_, None)
             if everything:
-                changed |= self._stale(name, decision, told)
+                changed |= self._stale(name, decision, shown)
             parting = self._plane.parting(name)
             if changed or (before is not None and parting != before.parting):
                 data = self._plane.scalings.data(name)
-                jobs.append(_Job(name, decision, {id_: told[id_] for id_ in changed}, data))
+                jobs.append(_Job(name, decision, {id_: shown[id_] for id_ in changed}, data))
             full = before.full if before is not None else None
-            kept[name] = _Kept(told, parting, replace(decision, frame=None) if everything else full)
+            written[name] = _Written(
+                shown, parting, replace(decision, frame=None) if everything else full
+            )
         try:
             if jobs:
                 await self._store.keep(lambda: [row for job in jobs for row in job.rows(now)])
@@ -120,20 +108,20 @@ class WeightKeeper:
             # The store logs the failure; the next save tries again.
             self._dirty.add_replicas(taken)
         else:
-            self._kept |= kept
+            self._written |= written
             if everything:
                 self._behind.clear()
         pools = self._plane.fleet.pools
         self._behind &= pools.keys()
-        self._kept = {name: it for name, it in self._kept.items() if name in pools}
+        self._written = {name: each for name, each in self._written.items() if name in pools}
 
-    def _stale(self, name: str, decision: Decision, told: Mapping[str, _Told]) -> Set[str]:
+    def _stale(self, name: str, decision: Decision, shown: Mapping[str, _Shown]) -> Set[str]:
         """The replicas of a pool whose newest decision is not written."""
-        before = self._kept.get(name)
+        before = self._written.get(name)
         full = before.full if before else None
         # What has gone since has no row any more.
         there = self._plane.fleet.pools[name].replicas
-        return {id_ for id_ in differing(full, decision) if id_ in told and id_ in there}
+        return {id_ for id_ in differing(full, decision) if id_ in shown and id_ in there}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +130,12 @@ class _Job:
 
     pool: str
     decision: Decision
-    told: Mapping[str, _Told]
+    shown: Mapping[str, _Shown]
     scaling: Mapping[str, Any]
 
     def rows(self, now: float) -> Sequence[Row]:
         found = [(self.pool, "", now, weighing_row({**pool_data(self.decision), **self.scaling}))]
-        for id_, (_, _, _, generation, shown) in self.told.items():
+        for id_, (_, _, _, generation, shown) in self.shown.items():
             data = {
                 "generation": generation,
                 "shown": shown,
@@ -157,7 +145,7 @@ class _Job:
         return found
 
 
-def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Told]:
+def _shown_of(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str, _Shown]:
     weights, drained = decision.weight.tolist(), decision.drained.tolist()
     return {
         id_: (decision.tier_of(row), weights[row], drained[row], *of)
@@ -166,14 +154,9 @@ def _told(decision: Decision, known: Mapping[str, tuple[int, bool]]) -> dict[str
     }
 
 
-def remembered(kept: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
-    """Kept weighings as a plane takes them up.
-
-    Args:
-        kept: As read from the store.
-        wall_now: Seconds since 1970; where the clock was set back, nothing has an age.
-    """
+def remembered(written: Mapping[str, StoredPool], wall_now: float) -> dict[str, RestartPool]:
+    """Stored weighings as a plane takes them up; where the clock was set back, none has an age."""
     return {
         name: RestartPool(max(wall_now - pool.kept_at, 0.0), pool.weighing, pool.replicas)
-        for name, pool in kept.items()
+        for name, pool in written.items()
     }

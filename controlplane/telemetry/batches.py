@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from controlplane.telemetry.layouts import Layout
 from controlplane.telemetry.profile import BatchFamilies, Source
 from controlplane.telemetry.series import ExpositionError
-from controlplane.telemetry.sums import Sum, counter, counters
+from controlplane.telemetry.sums import Buckets, Sum, added, buckets, counter, counters
 
 EMPTY: Final = 1.0
 """Tokens up to which a batch is none. text-embeddings-inference records each poll of an empty queue
@@ -38,17 +38,16 @@ class BatchError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What was computed in some time.
+    """What was computed in some time; None for what is not exposed.
 
     Attributes:
-        count: Batches, polls of an empty queue left out.
-        tokens: Of all of them together; None where that is not exposed.
-        squares: Sum over batches of tokens²; at least tokens² / count. None as `tokens`.
-        texts: Computed; None where that is not exposed.
-        seconds: Sum over `billed` of the time that the batch took in which each was: a batch of ten
-            that lasts a second adds ten. None where that is not exposed.
-        billed: How many durations `seconds` is the sum of: texts, or requests of several texts.
-            None as `seconds`.
+        count: Batches, without polls of an empty queue.
+        tokens: Of all batches together.
+        squares: Sum over batches of tokens²; at least tokens² / count.
+        texts: Computed.
+        seconds: Sum over `billed` of the time of the batch that each was in: a batch of ten that
+            lasts a second adds ten.
+        billed: How many durations `seconds` has: texts, or requests of several texts.
     """
 
     count: float
@@ -60,18 +59,13 @@ class Batches:
 
 
 class BatchTotals(NamedTuple):
-    """The same since the process started, kept so that differences of it are right.
+    """The same since the process started, in a form whose differences are right.
 
     All are numbers, NaN where they are not exposed, so that histories pack them at little cost.
 
     Attributes:
-        batches: How many.
-        tokens: As exposed.
         middles: Sum over batches of the middle of the bucket that each fell into.
         squares: Sum over batches of that middle squared.
-        texts: Computed.
-        seconds: See `Batches`.
-        billed: See `Batches`.
         text_middles: As `middles`, of the texts of batches.
         text_squares: As `squares`, of the texts of batches.
         begun: Texts in batches that were put together, computed or not.
@@ -129,15 +123,10 @@ class Timed:
     """
 
     def __init__(self) -> None:
-        """Begin without a reading."""
         self._begun: deque[bytes] = deque(maxlen=_WAITING)
 
     def of(self, totals: BatchTotals) -> BatchTotals:
-        """Return the totals of what has been timed; the same where texts in batches are unknown.
-
-        Args:
-            totals: At a newer reading of the same process.
-        """
+        """Return the totals of what has been timed; the same where texts in batches are unknown."""
         begun, texts = self._begun, totals.texts
         if math.isnan(totals.begun) or math.isnan(texts):
             return totals
@@ -162,10 +151,7 @@ def _known(value: float) -> float | None:
 def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
     """Say why what was computed in so many seconds cannot be true; None where it can.
 
-    Args:
-        done: In a window.
-        seconds: That it spans.
-        settled: Whether it is so long that few batches of it began before.
+    `settled`: the seconds are so many that few of the batches began before them.
     """
     if done.tokens is not None and done.tokens < done.count:
         return f"{done.count:g} batches of {done.tokens:g} tokens"
@@ -182,17 +168,15 @@ def impossible(done: Batches, seconds: float, *, settled: bool) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where a histogram of the tokens, or of the texts, of batches is in expositions of one layout.
+    """Where the histogram of batches' tokens, or texts, is in expositions of one layout.
 
     Attributes:
-        columns: Indices of the buckets of each label set, by bound.
         first: The first bucket that holds batches.
         middles: Of the buckets from there on.
         squares: These squared.
-        total: Sum of the tokens or texts.
     """
 
-    columns: tuple[tuple[int, ...], ...]
+    buckets: Buckets
     first: int
     middles: tuple[float, ...]
     squares: tuple[float, ...]
@@ -200,22 +184,12 @@ class _Grid:
 
     def counts(self, values: Sequence[float]) -> list[float]:
         """Cumulative counts of the buckets, over all label sets."""
-        columns = [[values[index] for index in column] for column in self.columns]
-        return columns[0] if len(columns) == 1 else [*map(sum, zip(*columns, strict=True))]
+        return added(self.buckets.counts(values))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSums:
-    """Which values of expositions of one layout tell of batches.
-
-    Attributes:
-        tokens: The histogram; None where there is none.
-        sizes: The histogram of texts; None where there is none.
-        count: Counter of batches, where there is no histogram.
-        texts: See `Batches`, as the following.
-        seconds: A counter.
-        billed: A counter.
-    """
+    """Which values of expositions of one layout are about batches: see `BatchFamilies`."""
 
     tokens: _Grid | None
     sizes: _Grid | None
@@ -303,23 +277,11 @@ def batch_sums(layout: Layout, families: BatchFamilies | None) -> BatchSums | No
 
 
 def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
-    """Where a histogram is; None where its label sets are not of the same buckets up to +Inf.
-
-    Args:
-        layout: Of the exposition.
-        source: Of the histogram.
-        empty: Batches of so many tokens or texts are none.
-    """
-    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
-    for labels, index in layout.of(source, "_bucket"):
-        if labels.bound is not None:
-            columns.setdefault(labels.others, {})[labels.bound] = index
-    grids = {tuple(sorted(column)) for column in columns.values()}
-    if len(grids) != 1:
+    """Find a histogram; batches of up to `empty` tokens or texts are none."""
+    found = buckets(layout, source)
+    if found is None or found.bounds[-1] != math.inf:
         return None
-    (bounds,) = grids
-    if bounds[-1] != math.inf:
-        return None
+    bounds = found.bounds
     first = sum(bound <= empty for bound in bounds)
     lower = [empty, *bounds[first:-1]]
     pairs = zip(lower, bounds[first:-1], strict=False)
@@ -327,7 +289,7 @@ def _grid(layout: Layout, source: Source, empty: float) -> _Grid | None:
     middles = [math.sqrt(low * high) if low else high for low, high in pairs]
     middles.append(lower[-1] * _LAST_BUCKET)
     return _Grid(
-        columns=tuple(tuple(column[bound] for bound in bounds) for column in columns.values()),
+        buckets=found,
         first=first,
         middles=tuple(middles),
         squares=tuple(middle * middle for middle in middles),

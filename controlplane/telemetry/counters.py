@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from controlplane.telemetry.batches import BatchError, BatchTotals, batch_sums
 from controlplane.telemetry.exposition import Exposition
-from controlplane.telemetry.latency import latency_of
+from controlplane.telemetry.histogram import latency_of
 from controlplane.telemetry.layouts import Layout, Place
 from controlplane.telemetry.profile import Profile
 from controlplane.telemetry.series import ExpositionError, Labels
@@ -19,14 +19,9 @@ _SUFFIXES: Final = ("_bucket", "_sum", "_count", "_total")
 
 
 class Counters(NamedTuple):
-    """Since a process started; None where it does not say.
+    """What a process has counted since it started; None where it does not say.
 
-    Attributes:
-        counts: Requests by bucket, cumulative.
-        total: Of their durations, in seconds.
-        errors: Requests that failed.
-        tokens: Computed.
-        batches: Computed.
+    `counts` has requests by bucket, cumulative, and `total` the seconds that they took.
     """
 
     counts: tuple[float, ...] | None = None
@@ -70,7 +65,7 @@ def _batches(
     one: BatchTotals | None, other: BatchTotals | None, times: float
 ) -> BatchTotals | None:
     if one is None or other is None:
-        return one if other is None else BatchTotals(*(times * it for it in other))
+        return one if other is None else BatchTotals(*(times * each for each in other))
     # What one of the two does not say the other's difference does not change.
     return BatchTotals(*(a if b != b else a + times * b for a, b in zip(one, other, strict=True)))
 
@@ -89,13 +84,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The counted samples of one scrape, each by itself.
-
-    Attributes:
-        layout: Of the exposition.
-        profile: By which it was read.
-        values: Of those samples, in the order of the text.
-    """
+    """The values of the counted samples of one scrape, in the order of the text."""
 
     layout: Layout
     profile: Profile
@@ -117,7 +106,7 @@ class Series:
 
 def family_of(name: str) -> str:
     """The family that a sample is of."""
-    return next((name.removesuffix(it) for it in _SUFFIXES if name.endswith(it)), name)
+    return next((name.removesuffix(each) for each in _SUFFIXES if name.endswith(each)), name)
 
 
 def _marked(layout: Layout, profile: Profile) -> list[tuple[str, Labels, int]]:
@@ -168,5 +157,5 @@ def counters_of(groups: Mapping[Group, Iterable[Mark]], profile: Profile) -> Cou
 
 def went_down(marks: Iterable[Mark], before: Iterable[Mark]) -> bool:
     """Whether a label set has counted less than before."""
-    known: dict[Hashable, float] = {(it.name, it.labels.bound): it.value for it in before}
-    return any(it.value < known.get((it.name, it.labels.bound), it.value) for it in marks)
+    known: dict[Hashable, float] = {(each.name, each.labels.bound): each.value for each in before}
+    return any(each.value < known.get((each.name, each.labels.bound), each.value) for each in marks)

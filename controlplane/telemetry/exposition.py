@@ -41,12 +41,7 @@ _TYPE: Final = "# TYPE "
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """The wanted part of a text.
-
-    Attributes:
-        layout: Where its values belong.
-        values: In the order of the text.
-    """
+    """The wanted part of a text: its layout, and its values in order."""
 
     layout: Layout
     values: Sequence[float]
@@ -72,9 +67,9 @@ def parse(text: str, names: frozenset[str], typed: frozenset[str] = frozenset())
     """Pick the wanted samples out of a text.
 
     Args:
-        text: The whole of the answer.
-        names: Of samples, with their suffixes.
-        typed: Families of which the declared type is wanted as well.
+        text: All of the answer.
+        names: Of the wanted samples, with their suffixes.
+        typed: Families whose declared type is wanted as well.
 
     Raises:
         ExpositionError: When the text is no exposition, is cut short, or is over a limit.
@@ -123,10 +118,10 @@ def _any_of(words: Iterable[str]) -> str:
             return ""
         by_first.setdefault(word[0], []).append(word)
     ways = []
-    for alike in by_first.values():
-        both = zip(min(alike), max(alike), strict=False)
+    for words_of_letter in by_first.values():
+        both = zip(min(words_of_letter), max(words_of_letter), strict=False)
         start = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], both))
-        ways.append(re.escape(start) + _any_of(word[len(start) :] for word in alike))
+        ways.append(re.escape(start) + _any_of(word[len(start) :] for word in words_of_letter))
     return f"(?:{'|'.join(ways)})"
 
 

@@ -19,9 +19,8 @@ class Fit:
         found: What it reads there, of latency, memory, queue, running, errors and tokens.
         missing: What it would read, each with the families that are not there.
         window: What it yields; None without latency.
-        error: Why it cannot read it; None when it can.
-        idle: The family that is declared there and has counted nothing yet; None where there is a
-            latency, or no sign of one.
+        error: Why it cannot read the exposition.
+        idle: The family of durations that is declared and has counted nothing yet.
     """
 
     profile: str
@@ -38,14 +37,10 @@ class Fit:
 
 
 def fits(texts: Sequence[tuple[str, float]], profiles: Iterable[Profile]) -> tuple[Fit, ...]:
-    """Try profiles on an exposition.
-
-    Args:
-        texts: What was scraped from one address, and when; the oldest first, at least one.
-        profiles: To try.
+    """Try profiles on scraped texts, each with its time, the oldest first.
 
     Returns:
-        Those of which anything is there, the best first: one that fits, and reads most of what it
+        The profiles that find anything, the best first: one that fits, and reads most of what it
         looks for.
     """
     tried = (_fit(texts, profile) for profile in profiles)
@@ -92,7 +87,7 @@ def _wanted(
         latency = tuple(latency.source.family for latency in profile.latency)
         yield "latency", latency, reading.latency is not None
     if profile.memory is not None:
-        families = tuple(dict.fromkeys(it.family for it in profile.memory.sources))
+        families = tuple(dict.fromkeys(each.family for each in profile.memory.sources))
         yield "memory", families, bool(reading.memory)
     gauges: tuple[tuple[str, Source | None, float | None], ...] = (
         ("queue", profile.queue, reading.queue),

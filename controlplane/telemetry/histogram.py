@@ -1,14 +1,15 @@
-"""Cumulative histograms: built from samples with every check there is, and their quantiles."""
+"""Request durations as one `Histogram`, made of a histogram, summary or two counters; quantiles."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import le
 from typing import Final, Literal
 
 from controlplane.telemetry.exposition import Exposition
-from controlplane.telemetry.profile import Source
+from controlplane.telemetry.profile import Latency, Source
 from controlplane.telemetry.series import ExpositionError, Sample
+from controlplane.telemetry.sums import Buckets, added, buckets
 
 Resolution = Literal["ok", "first bucket", "last bucket"]
 
@@ -49,17 +50,17 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     if grid is not None and (found := grid.filled(exposition.values)) is not None:
         return found
     family = exposition.layout.family_of(source, "_bucket")
-    said = exposition.types.get(family, "untyped")
-    if said not in ("histogram", "untyped", "unknown"):
-        other = said if said in _OTHER_TYPES else "family of another type"
-        raise ExpositionError(f"{family} is a {other}, not a histogram", said)
-    buckets = exposition.of(source, "_bucket")
+    declared = exposition.types.get(family, "untyped")
+    if declared not in ("histogram", "untyped", "unknown"):
+        other = declared if declared in _OTHER_TYPES else "family of another type"
+        raise ExpositionError(f"{family} is a {other}, not a histogram", declared)
+    exposed = exposition.of(source, "_bucket")
     sums = exposition.of(source, "_sum")
-    if not buckets and not sums:
+    if not exposed and not sums:
         return None
-    if not buckets:
+    if not exposed:
         raise ExpositionError(f"{family} has a sum and no buckets; is it a summary?")
-    series = _by_labels(buckets, family)
+    series = _by_labels(exposed, family)
     totals = {sample.labels.others: sample.value for sample in sums if sample.value >= 0}
     if totals.keys() != series.keys():
         raise ExpositionError(f"{family} needs one _sum of at least 0 for each of its label sets")
@@ -77,30 +78,25 @@ def histogram_of(exposition: Exposition, source: Source) -> Histogram | None:
     histogram = Histogram(
         tuple(bound * scale for bound in bounds), summed, sum(totals.values()) * scale
     )
-    if not any(math.isnan(sample.value) for sample in (*buckets, *sums)):
-        exposition.layout.known[source] = _grid(exposition, source, histogram.bounds)
+    places = buckets(exposition.layout, source)
+    if places is not None and not any(math.isnan(sample.value) for sample in (*exposed, *sums)):
+        indices = tuple(index for _, index in exposition.layout.of(source, "_sum"))
+        exposition.layout.known[source] = _Grid(histogram.bounds, places, indices, scale)
     return histogram
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where a histogram's values are in expositions of one layout, which were looked at before.
-
-    Attributes:
-        bounds: Of the histogram.
-        columns: Indices of the buckets of each label set, by bound.
-        sums: Indices of the sums.
-        scale: Of the sums.
-    """
+    """Where a histogram's values are in expositions of one layout, which was checked before."""
 
     bounds: tuple[float, ...]
-    columns: tuple[tuple[int, ...], ...]
+    buckets: Buckets
     sums: tuple[int, ...]
     scale: float
 
     def filled(self, values: Sequence[float]) -> Histogram | None:
         """The histogram; None where a value is not what it should be."""
-        columns = [[values[index] for index in column] for column in self.columns]
+        columns = self.buckets.counts(values)
         totals = [values[index] for index in self.sums]
         for counts in columns:
             # Neither holds of NaN.
@@ -108,21 +104,7 @@ class _Grid:
                 return None
         if not all(total >= 0 for total in totals):
             return None
-        summed = columns[0] if len(columns) == 1 else map(sum, zip(*columns, strict=True))
-        return Histogram(self.bounds, tuple(summed), sum(totals) * self.scale)
-
-
-def _grid(exposition: Exposition, source: Source, bounds: tuple[float, ...]) -> _Grid:
-    columns: dict[tuple[tuple[str, str], ...], dict[float, int]] = {}
-    for labels, index in exposition.layout.of(source, "_bucket"):
-        assert labels.bound is not None  # noqa: S101 - `_by_labels` has looked
-        columns.setdefault(labels.others, {})[labels.bound] = index
-    return _Grid(
-        bounds,
-        tuple(tuple(column[bound] for bound in sorted(column)) for column in columns.values()),
-        tuple(index for _, index in exposition.layout.of(source, "_sum")),
-        source.scale,
-    )
+        return Histogram(self.bounds, tuple(added(columns)), sum(totals) * self.scale)
 
 
 def _by_labels(
@@ -170,9 +152,9 @@ def quantile(
         counts: Cumulative, of the same length.
 
     Returns:
-        The value and how far to trust it. In the first bucket of durations nothing is known but
-        its upper bound; in the last it is only a lower limit, and there is none where that is the
-        only bucket. None when nothing was counted.
+        The value and how far to trust it; None when nothing was counted. In the first bucket only
+        its upper bound is known. In the last the value is a lower limit, or None where that bucket
+        is the only one.
     """
     if not counts or counts[-1] <= 0:
         return None
@@ -193,3 +175,53 @@ def quantile(
     value = upper if inside <= 0 else lower + (upper - lower) * (rank - below) / inside
     # OpenTelemetry's histograms begin with le="0", which no duration falls into.
     return value, "first bucket" if lower <= 0 else "ok"
+
+
+def latency_of(
+    exposition: Exposition, latencies: Sequence[Latency]
+) -> tuple[Latency, Histogram] | None:
+    """The first that has counted anything, else the first that is there.
+
+    Raises:
+        ExpositionError: When a family is not what it should be.
+    """
+    found: tuple[Latency, Histogram] | None = None
+    for latency in latencies:
+        durations = _durations(exposition, latency)
+        if durations is None:
+            continue
+        # Of counts that never decrease the last is the largest.
+        if not (math.isfinite(durations.total) and math.isfinite(durations.count)):
+            raise ExpositionError(f"{latency.source.family} adds up to more than a number can hold")
+        if durations.count > 0:
+            return latency, durations
+        found = found or (latency, durations)
+    return found
+
+
+def _durations(exposition: Exposition, latency: Latency) -> Histogram | None:
+    source = latency.source
+    if latency.kind == "histogram":
+        return histogram_of(exposition, source)
+    if latency.kind == "summary":
+        # Quantiles of several label sets, or of several windows, cannot be put together.
+        sums, counts = exposition.of(source, "_sum"), exposition.of(source, "_count")
+        names = (f"{source.family}_sum", f"{source.family}_count")
+    else:
+        count = replace(source, family=latency.count or "", others=(), unit="")
+        sums, counts = exposition.counter(source), exposition.counter(count)
+        names = (source.family, count.family)
+    total, number = _sum_of(sums, names[0]), _sum_of(counts, names[1])
+    if total is None and number is None:
+        return None
+    if total is None or number is None:
+        there, missing = names if number is None else reversed(names)
+        raise ExpositionError(f"{there} is there without {missing}")
+    return Histogram((math.inf,), (number,), total * source.scale)
+
+
+def _sum_of(samples: Sequence[Sample], name: str) -> float | None:
+    values = [sample.value for sample in samples if not math.isnan(sample.value)]
+    if values and min(values) < 0:
+        raise ExpositionError(f"{name} is negative")
+    return sum(values) if values else None

@@ -29,12 +29,7 @@ NAMED: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """How the models of a server are counted.
-
-    Attributes:
-        profile: That counts each request once.
-        note: A sentence for the operator; empty where there is but one model.
-    """
+    """The profile that counts each request once, and a sentence for the operator if one is due."""
 
     profile: Profile
     note: str = ""
@@ -42,12 +37,9 @@ class Counting:
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """Where an exposition of one layout counts the requests of each model.
+    """Where an exposition of one layout counts the requests of each model, and their durations.
 
-    Attributes:
-        counts: Indices, by model.
-        totals: Of how long they took.
-        steps: Models that the server itself calls steps.
+    `steps` are the models that the server itself calls steps.
     """
 
     counts: Mapping[str, tuple[int, ...]]
@@ -75,15 +67,15 @@ def counting(exposition: Exposition, profile: Profile) -> Counting:
 def _counting(profile: Profile, models: tuple[str, ...], steps: frozenset[str]) -> Counting:
     """The same object for all replicas and scrapes that are alike."""
     name = profile.model_label
-    asked = tuple(it for it in profile.latency[0].source.labels if it[0] == name)
+    asked = tuple(each for each in profile.latency[0].source.labels if each[0] == name)
     if asked:
         # A user chose. What waits for the steps of a model waits for it.
         of_user = Source("", labels=asked)
-        chosen = frozenset(it for it in models if of_user.takes({name: it}))
+        chosen = frozenset(each for each in models if of_user.takes({name: each}))
         if len(chosen) != 1 or chosen & steps or not steps:
             return Counting(profile)
         return Counting(profile.without(steps, frozenset(models) - steps - chosen))
-    counted = [it for it in models if it not in steps]
+    counted = [each for each in models if each not in steps]
     how = f"(metrics: {{labels: {{{name}: NAME}}}} counts one alone)"
     if not steps:
         added = (
@@ -99,7 +91,7 @@ def _counting(profile: Profile, models: tuple[str, ...], steps: frozenset[str]) 
 
 
 def _names(models: Sequence[str]) -> str:
-    shown = [ascii(it)[1:-1][:40] for it in models[:NAMED]]
+    shown = [ascii(model)[1:-1][:40] for model in models[:NAMED]]
     more = len(models) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
@@ -110,8 +102,8 @@ def _is(models: Sized) -> str:
 
 def _steps(models: _Models, values: Sequence[float]) -> frozenset[str]:
     """The models whose requests are those of another one, by how many they are."""
-    counts = {name: sum(values[it] for it in of) for name, of in models.counts.items()}
-    totals = {name: sum(values[it] for it in of) for name, of in models.totals.items()}
+    counts = {name: sum(values[each] for each in of) for name, of in models.counts.items()}
+    totals = {name: sum(values[each] for each in of) for name, of in models.totals.items()}
     left = sorted(counts, key=lambda name: (-totals.get(name, 0.0), name))
     steps: set[str] = set()
     for whole in left:
@@ -147,11 +139,11 @@ def _places(
     exposition: Exposition, latency: Latency, label: str
 ) -> tuple[Sequence[Place], Sequence[Place]]:
     """Where requests are counted, and how long they took, of all models."""
-    of_all = tuple(it for it in latency.source.labels if it[0] != label)
+    of_all = tuple(each for each in latency.source.labels if each[0] != label)
     source, layout = replace(latency.source, labels=of_all), exposition.layout
     if latency.kind == "histogram":
         buckets = layout.of(source, "_bucket")
-        return [it for it in buckets if it[0].bound == math.inf], layout.of(source, "_sum")
+        return [each for each in buckets if each[0].bound == math.inf], layout.of(source, "_sum")
     if latency.kind == "summary":
         return layout.of(source, "_count"), layout.of(source, "_sum")
     count = replace(source, family=latency.count or "", others=())

@@ -1,17 +1,58 @@
 """What repeats from scrape to scrape and from replica to replica: all of a text but its values."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-from controlplane.telemetry.newest import Newest
 from controlplane.telemetry.profile import Source, counter_names
 from controlplane.telemetry.series import MAX_LINE, ExpositionError, Labels, series_of
 
-_KEPT: Final = 1_024
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Newest(Generic[K, V]):
+    """What was used last, as far as there is room for it."""
+
+    def __init__(self, most: int, room: int) -> None:
+        """Hold at most `most` entries, whose sizes add up to at most `room`."""
+        self._most, self._room = most, room
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._size = 0
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
+    def get(self, key: K) -> V | None:
+        """What is kept; None where there is nothing."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        self._entries.move_to_end(key)
+        return found[0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        """Keep something, the newest even where it is larger than all of the room."""
+        _, before = self._entries.pop(key, (None, 0))
+        self._entries[key] = value, size
+        self._size += size - before
+        while len(self._entries) > self._most or (
+            self._size > self._room and len(self._entries) > 1
+        ):
+            _, (_, gone) = self._entries.popitem(last=False)
+            self._size -= gone
+
+    def clear(self) -> None:
+        """Keep nothing of it."""
+        self._entries.clear()
+        self._size = 0
+
+
+_MOST_LAYOUTS: Final = 1_024
 """Expositions of which everything but the values is remembered; replicas of a kind share one."""
-_KEPT_CHARACTERS: Final = 8_000_000
+_MOST_CHARACTERS: Final = 8_000_000
 """Of their lines, altogether: a thousand replicas that all have labels of their own come to half of
 that, and one that changes them at every scrape to no more."""
 
@@ -25,9 +66,9 @@ class Layout:
 
     Attributes:
         places: By sample name, such as ``te_request_duration_bucket``.
-        types: What the text says the type of a family is.
-        repeated: Samples that stood there once more with the same labels.
-        known: What was worked out of the layout alone, by what it is of.
+        types: Declared type by family.
+        repeated: How many samples stood there once more with the same labels.
+        known: A cache of what follows from the layout alone.
     """
 
     places: Mapping[str, tuple[Place, ...]]
@@ -65,7 +106,7 @@ def first_ranks(places: Sequence[Place], copies: Sequence[str]) -> list[Place]:
 
     def rank(place: Place) -> tuple[tuple[int, str], ...]:
         values = (place[0].values.get(name, "") for name in copies)
-        return tuple((int(it) if it.isdecimal() else -1, it) for it in values)
+        return tuple((int(each) if each.isdecimal() else -1, each) for each in values)
 
     first: dict[Hashable, Place] = {}
     for place in places:
@@ -102,20 +143,8 @@ def take_type(line: str, types: dict[str, str]) -> None:
 
 
 def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list[float]] | None:
-    """Read only the values where everything else has been seen; None where that will not do.
-
-    Args:
-        lines: Those that begin like wanted ones.
-        names: Of wanted samples.
-    """
-    if not lines:
-        return None
-    # Most often the layout is that of the last text with as many lines of which the last is this.
-    like = (len(lines), lines[-1].rpartition(" ")[0], names)
-    last = _frames.get(like)
-    if last is not None and (values := last.values(lines)) is not None:
-        return last.layout, values
-    if max(map(len, lines)) > MAX_LINE:
+    """Read only the values of lines whose layout was seen; None where that is not enough."""
+    if not lines or max(map(len, lines)) > MAX_LINE:
         return None
     series, texts = [], []
     for line in lines:
@@ -125,66 +154,17 @@ def as_before(lines: Sequence[str], names: frozenset[str]) -> tuple[Layout, list
             before, _, text = line.rpartition(" ")
             series.append(before)
             texts.append(text)
-    frame = _frame(tuple(series), names)
-    if frame is None or (values := _numbers(texts, "".join(texts))) is None:
-        return None
-    _frames.put(like, frame, frame.length)
-    return frame.layout, values
+    key = (tuple(series), names)
+    if key not in _layouts:
+        _layouts.put(key, _layout(*key), sum(map(len, series)))
+    layout = _layouts.get(key)
+    values = _numbers(texts) if layout is not None else None
+    return (layout, values) if layout is not None and values is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Lines without their values, to be compared with others.
-
-    Attributes:
-        layout: What they say.
-        types: The lines that are not samples, and which they are.
-        before: What stands before the values of the others, with the space.
-        length: Of all that together, in characters.
-        longest: Of that of one line.
-    """
-
-    layout: Layout
-    types: tuple[tuple[int, str], ...]
-    before: tuple[str, ...]
-    length: int
-    longest: int
-
-    def values(self, lines: Sequence[str]) -> list[float] | None:
-        """The values of lines that are the same otherwise; None of any others."""
-        samples = [*lines]
-        for index, line in self.types:
-            if samples[index] != line:
-                return None
-        for index, _ in reversed(self.types):
-            del samples[index]
-        texts = [*map(str.removeprefix, samples, self.before)]
-        joined = "".join(texts)
-        # A line that begins in another way is left as it is, and so it all is too long.
-        if len(joined) + self.length != sum(map(len, samples)):
-            return None
-        if " " in joined or len(joined) + self.longest > MAX_LINE:
-            return None
-        return _numbers(texts, joined)
-
-
-def _frame(series: tuple[str, ...], names: frozenset[str]) -> _Frame | None:
-    """Of lines without their values; None when that is not all that is to be said of them."""
-    if (series, names) not in _layouts:
-        layout = _layout(series, names)
-        before = tuple(f"{text} " for text in series if not text.startswith("#"))
-        frame = None
-        if layout is not None:
-            types = [(at, text) for at, text in enumerate(series) if text.startswith("#")]
-            lengths = [*map(len, before)]
-            frame = _Frame(layout, tuple(types), before, sum(lengths), max(lengths, default=0))
-        _layouts.put((series, names), frame, 2 * sum(map(len, series)))
-    return _layouts.get((series, names))
-
-
-def _numbers(texts: Sequence[str], joined: str) -> list[float] | None:
+def _numbers(texts: Sequence[str]) -> list[float] | None:
     """Values, finite or NaN; None when one is something else."""
-    if "_" in joined:
+    if "_" in "".join(texts):
         return None
     try:
         values = [*map(float, texts)]
@@ -216,7 +196,6 @@ def _layout(series: tuple[str, ...], names: frozenset[str]) -> Layout | None:
     return layout_of(samples, types)
 
 
-_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], _Frame | None]] = Newest(
-    _KEPT, _KEPT_CHARACTERS
+_layouts: Final[Newest[tuple[tuple[str, ...], frozenset[str]], Layout | None]] = Newest(
+    _MOST_LAYOUTS, _MOST_CHARACTERS
 )
-_frames: Final[Newest[tuple[int, str, frozenset[str]], _Frame]] = Newest(_KEPT, _KEPT_CHARACTERS)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypeVar
 
-from controlplane.telemetry.arrivals import Arrivals
 from controlplane.telemetry.consensus import (
     FEW,
     MEMORY,
@@ -23,6 +22,7 @@ from controlplane.telemetry.consensus import (
     part_failed,
     part_held,
 )
+from controlplane.telemetry.requests import Arrivals
 from controlplane.telemetry.window import ENOUGH, LONGEST, WINDOW, Window
 
 T = TypeVar("T")
@@ -36,6 +36,22 @@ LATELY: Final = 4.0
 """Seconds over which failures are counted: a replica that begins to fail is noticed in two."""
 FORGOTTEN: Final = 3.0
 """Reports that an Envoy may miss until its last one does not count any more."""
+
+INTERVAL: Final = 0.1
+"""Seconds between two reports of an Envoy, at least: each is one look at what is in flight, and of
+a queue that comes and goes within a second ten looks say much more than two."""
+
+REPORTS: Final = 100.0
+"""Reports a second of all Envoys together. Each repeats the 60 kB that an Envoy says of itself: so
+many are 6 MB a second."""
+
+ENDPOINTS: Final = 5000.0
+"""Endpoints a second in all reports together: to take one in costs some 20 microseconds."""
+
+
+def report_interval(envoys: int, endpoints: int) -> float:
+    """Seconds between two reports of each Envoy that has so many endpoints to report of."""
+    return max(INTERVAL, envoys / REPORTS, envoys * endpoints / ENDPOINTS)
 
 
 NO_CLASSES: Final[Mapping[str, "Load"]] = MappingProxyType({})
@@ -77,12 +93,7 @@ class Load(NamedTuple):
     is_own: bool = True
 
     def plus(self, other: "Load", class_name: str) -> "Load":
-        """The same with what came to the endpoint by way of another cluster.
-
-        Args:
-            other: What came that way.
-            class_name: Of its class; empty for that of all requests that belong to no other.
-        """
+        """Add what came through the cluster of a class; the default class has no name."""
         classes = self.classes
         if class_name:
             known = classes.get(class_name, Load(0, 0, 0))
@@ -166,6 +177,7 @@ class _Total:
     looks: float = 0.0
     in_flight: float = 0.0
     at: float = -math.inf
+    answered_at: float = -math.inf
     points: deque[_Point] = field(default_factory=deque)
     # As far as each reporter is believed where shares are worked out; see `_held`.
     held: _Held = field(default_factory=_Held)
@@ -201,9 +213,9 @@ class LoadReports:
         """Take in a report, and yield after each endpoint: there may be very many.
 
         Args:
-            reporter: Which Envoy's; the same in each of its reports.
-            loads: What it says. An endpoint that is left out has had no request.
-            seconds: That it covers.
+            reporter: The same object in each report of one Envoy.
+            loads: An endpoint that is left out has had no request.
+            seconds: That the report covers.
             now: Seconds of a monotonic clock.
 
         Returns:
@@ -302,6 +314,11 @@ class LoadReports:
         total = self._totals.get(endpoint)
         return None if total is None else (total.done, total.failed)
 
+    def answered_at(self, endpoint: Endpoint) -> float:
+        """When an Envoy reported last of a request that a replica answered; long ago if none."""
+        total = self._totals.get(endpoint)
+        return -math.inf if total is None else total.answered_at
+
     def window(self, endpoint: Endpoint) -> Window | None:
         """What a replica did in the last seconds, as far as Envoys can tell.
 
@@ -368,6 +385,8 @@ class LoadReports:
         known.failed = keep * known.failed + load.failed * load.is_own
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
+        if load.succeeded and load.is_own:
+            total.answered_at = now
         total.done += load.succeeded
         total.failed += load.failed
         known.of_classes = {name: it.in_progress for name, it in load.classes.items() if it[2]}

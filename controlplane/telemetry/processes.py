@@ -41,11 +41,9 @@ CLOSER: Final = 4.0
 
 
 class Taken(NamedTuple):
-    """What came of a reading.
+    """What all processes have counted since the first reading, after the newest.
 
-    Attributes:
-        counters: Of all processes since the first reading.
-        restarted: Whether another process has replaced the one before: nothing counts before it.
+    `restarted`: another process has replaced the one before, and nothing counts before it.
     """
 
     counters: Counters
@@ -58,11 +56,10 @@ class _Process:
 
     Attributes:
         at: When it answered last.
-        series: What it counted by then.
-        counters: The same where its series are not known.
+        series: What it counted by then; `counters` where series are not known.
         bounds: Of its durations.
-        more: What has been counted that its readings do not say (any more).
-        gone: The last of its label sets that went.
+        more: What was counted that its readings do not say (any more).
+        gone: Its label sets that are no longer exposed, with their last values.
         started_at: Unix seconds; None where it never said.
     """
 
@@ -91,7 +88,6 @@ class Processes:
     """Those that have answered at one address."""
 
     def __init__(self) -> None:
-        """Begin without any."""
         self._now: _Process | None = None
         self._others: list[_Process] = []
         self._are_several = False
@@ -109,11 +105,11 @@ class Processes:
         if self._others:
             self._forget(reading.at)
         elif _counts_on(now, reading):
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         continues = _continues(now, reading)
         if continues and not self._others:
             _carry_over(now, reading)
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         return self._one_of(now, reading, continues=continues)
 
     def _one_of(self, now: _Process, reading: Reading, *, continues: bool) -> Taken:
@@ -128,16 +124,16 @@ class Processes:
             return self._another(now, reading)
         if closest is None:
             _carry_over(now, reading)
-            return Taken(_told(now, reading), restarted=False)
+            return Taken(_counted(now, reading), restarted=False)
         # One that counts on where it stopped, after it had been taken to be replaced.
         self._are_several = self._are_several or not continues
         self._others.remove(closest)
         self._others.append(now)
-        told = now.counted.plus(now.more)
-        closest.more = told.plus(closest.counted, -1.0)
+        counted = now.counted.plus(now.more)
+        closest.more = counted.plus(closest.counted, -1.0)
         self._now = closest
         _carry_over(closest, reading)
-        return Taken(_told(closest, reading), restarted=False)
+        return Taken(_counted(closest, reading), restarted=False)
 
     def _another(self, now: _Process, reading: Reading) -> Taken:
         """A process that was not seen before."""
@@ -146,17 +142,17 @@ class Processes:
             return self._begin(reading, restarted=True)
         more = now.counted.plus(now.more).plus(reading.counters, -1.0)
         self._now = _Process(reading.at, reading.series, more=more)
-        return Taken(_told(self._now, reading), restarted=False)
+        return Taken(_counted(self._now, reading), restarted=False)
 
     def _begin(self, reading: Reading, *, restarted: bool) -> Taken:
         self._now = _Process(reading.at, reading.series)
-        return Taken(_told(self._now, reading), restarted)
+        return Taken(_counted(self._now, reading), restarted)
 
     def _forget(self, at: float) -> None:
-        self._others = [it for it in self._others if at - it.at <= REMEMBERED]
+        self._others = [other for other in self._others if at - other.at <= REMEMBERED]
 
 
-def _told(process: _Process, reading: Reading) -> Counters:
+def _counted(process: _Process, reading: Reading) -> Counters:
     """Take in a reading of a process; what is counted altogether by now."""
     counters, latency = reading.counters, reading.latency
     if reading.series is None:
@@ -174,10 +170,10 @@ def _told(process: _Process, reading: Reading) -> Counters:
         process.started_at = reading.started_at
     if process.more is NOTHING:
         return counters
-    told = counters.plus(process.more)
+    counted = counters.plus(process.more)
     # What is not said for once is not known.
-    tokens = None if counters.tokens is None else told.tokens
-    return told._replace(tokens=tokens, batches=told.batches if counters.batches else None)
+    tokens = None if counters.tokens is None else counted.tokens
+    return counted._replace(tokens=tokens, batches=counted.batches if counters.batches else None)
 
 
 def _counts_on(process: _Process, reading: Reading) -> bool:
@@ -243,7 +239,7 @@ def _is_less(now: Counters, then: Counters) -> bool:
 @lru_cache(maxsize=1024)
 def _of_requests(profile: Profile) -> frozenset[str]:
     """The families that count requests."""
-    return frozenset(family_of(name) for it in profile.latency for name in it.samples)
+    return frozenset(family_of(name) for each in profile.latency for name in each.samples)
 
 
 def _all_went_down(
@@ -256,7 +252,9 @@ def _all_went_down(
     Requests are what tells: of what else is counted some may be less for other reasons.
     """
     both = [
-        group for group in after if group in before and any(it.value > 0 for it in before[group])
+        group
+        for group in after
+        if group in before and any(each.value > 0 for each in before[group])
     ]
     telling = [group for group in both if group[0] in of_requests] or both
     return bool(telling) and all(went_down(after[group], before[group]) for group in telling)

@@ -4,7 +4,6 @@ In come a pool's `MetricsSettings`; out comes the `Profile` that `read` goes by,
 spelt out by the user.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -69,8 +68,8 @@ class Source:
 
     def narrowed(self, labels: Mapping[str, str]) -> "Source":
         """The same for samples with these labels, whatever was asked of them before."""
-        kept = (label for label in self.labels if label[0] not in labels)
-        return replace(self, labels=(*kept, *_labels(labels)))
+        other_labels = (label for label in self.labels if label[0] not in labels)
+        return replace(self, labels=(*other_labels, *_labels(labels)))
 
     def without(self, name: str, values: Iterable[str]) -> "Source":
         """The same but for samples in which a label has one of these values."""
@@ -81,10 +80,8 @@ class Source:
 class Latency:
     """Where request durations are read from.
 
-    Attributes:
-        source: A histogram, a summary, or the counter of the total duration.
-        kind: Which of these.
-        count: The counter of requests beside a counter of their total duration.
+    `source` is a histogram, a summary, or the counter of their total; beside that `count` counts
+    them.
     """
 
     source: Source
@@ -107,23 +104,19 @@ class Memory:
     Attributes:
         used: Gauge of what is in use, of one GPU or several.
         total: Gauges that add up to what there is; with none, `used` is a fraction.
-        also: More that is added to the total where it is exposed.
         gpu_label: The label that tells GPUs apart.
-        is_uuid: Whether that label says the same of a GPU everywhere.
-        blank: Values from here on say that nothing is known.
+        is_uuid: Whether that label is the GPU's uuid.
     """
 
     used: Source
     total: tuple[Source, ...] = ()
-    also: tuple[Source, ...] = ()
     gpu_label: str = "gpu_uuid"
     is_uuid: bool = True
-    blank: float = math.inf
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """All that is read."""
-        return (self.used, *self.total, *self.also)
+        return (self.used, *self.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +127,8 @@ class BatchFamilies:
         tokens: Histogram of the tokens of each batch.
         sizes: Histogram of the texts of each batch.
         count: Counter of batches, of a server without that histogram.
-        texts: Counters of the texts that were computed, which add up.
-        seconds: Counters of the time of the batch that each was in, which add up.
+        texts: Counters that add up to the texts computed.
+        seconds: Counters that add up to the time of the batch that each was in.
         billed: Counters of how many durations `seconds` has, where these are not the texts.
     """
 
@@ -176,21 +169,19 @@ class Profile:
     """How to read one kind of server; None for what it does not expose.
 
     Attributes:
-        name: As the config file names it.
-        latency: Request durations; of several the first that has counted anything. Without any,
-            what replicas carry follows from load reports.
-        memory: GPU memory.
+        name: In the config file.
+        latency: Request durations; the first that has counted anything counts. Without any, what
+            replicas carry follows from load reports.
         queue: Gauge of what waits.
-        running: Gauge of what is being computed, or that it has in all.
+        running: Gauge of what is being computed, or that the server has in all.
         queue_unit: What these two count: requests, or the texts in them.
         errors: Counter of requests that failed.
         started: Gauge of when the process started, Unix seconds; only compared with itself.
-        tokens: Counter of the tokens of the texts that were computed.
-        batches: What was computed at a time.
+        tokens: Counter of the tokens that were computed.
         model_label: That tells models, or deployments, of one server apart.
-        is_layered: Whether a request may be counted for several of them: for the one that was asked
-            and for each step that this one takes.
-        entry_label: That is empty for steps, where a server tells so.
+        is_layered: Whether a request may be counted for the model that was asked and for each step
+            that this one takes.
+        entry_label: A label that is empty for steps.
     """
 
     name: str
@@ -213,7 +204,7 @@ class Profile:
     @cached_property
     def _hash(self) -> int:
         """Asked for at every scrape."""
-        return hash(tuple(getattr(self, it.name) for it in fields(self)))
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
 
     @cached_property
     def samples(self) -> frozenset[str]:
@@ -248,18 +239,16 @@ class Profile:
         return replace(narrowed, queue=narrowed.queue.narrowed(labels) if narrowed.queue else None)
 
     def without(self, steps: frozenset[str], strangers: frozenset[str]) -> "Profile":
-        """The profile that does not count the steps of a request as requests of clients.
-
-        What waits for a step waits all the same.
+        """Leave the steps of a request out of the requests of clients; a step's queue still counts.
 
         Args:
             steps: Values of the model label.
-            strangers: Those that belong to no request of the model that is counted.
+            strangers: Steps that belong to no request of the model that is counted.
         """
         name, queue = self.model_label, self.queue
         if queue is not None:
-            kept = tuple(label for label in queue.labels if label[0] != name)
-            queue = replace(queue, labels=kept).without(name, sorted(strangers))
+            other_labels = tuple(label for label in queue.labels if label[0] != name)
+            queue = replace(queue, labels=other_labels).without(name, sorted(strangers))
         counted = self._each(lambda source: source.without(name, sorted(steps)))
         return replace(counted, queue=queue)
 
@@ -267,7 +256,7 @@ class Profile:
         """The same with each source of requests changed, but for what waits."""
         return replace(
             self,
-            latency=tuple(replace(it, source=changed(it.source)) for it in self.latency),
+            latency=tuple(replace(each, source=changed(each.source)) for each in self.latency),
             running=changed(self.running) if self.running else None,
             errors=changed(self.errors) if self.errors else None,
             tokens=changed(self.tokens) if self.tokens else None,

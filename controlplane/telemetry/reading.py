@@ -1,21 +1,26 @@
 """What one scrape of one replica said, in our units: text, profile and time in, `Reading` out."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from controlplane.config import QueueUnit
 from controlplane.telemetry.batches import BatchError, BatchSums, BatchTotals, batch_sums
 from controlplane.telemetry.counters import Counters, Picker, Series, picker
 from controlplane.telemetry.exposition import Exposition, parse
-from controlplane.telemetry.histogram import Histogram
-from controlplane.telemetry.latency import latency_of
+from controlplane.telemetry.histogram import Histogram, latency_of
 from controlplane.telemetry.layers import counting
 from controlplane.telemetry.layouts import Layout
-from controlplane.telemetry.memory import GpuMemory, MemorySums, memory_of, memory_sums
-from controlplane.telemetry.profile import Memory, Profile
+from controlplane.telemetry.profile import Profile
 from controlplane.telemetry.series import ExpositionError
-from controlplane.telemetry.sums import Sum, counter, gauge
+from controlplane.telemetry.sums import (
+    GpuMemory,
+    MemorySums,
+    Sum,
+    counter,
+    gauge,
+    memory_sums,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +29,13 @@ class Reading:
 
     Attributes:
         at: When it was scraped, seconds of a monotonic clock.
-        latency: Request durations since its start.
+        latency: Request durations since its start, as errors, tokens and batches.
         memory: One entry for each GPU.
-        queue: Requests or texts that wait.
-        errors: Requests that failed since its start.
+        queue: Requests or texts that wait; see `queue_unit`.
         started_at: When its process started, Unix seconds.
         note: A sentence for the operator about something missing that may be right or wrong.
-        running: Requests or texts that are being computed, or that it has in all, as its server
-            counts.
-        tokens: That it computed since its start.
-        batches: That it computed since its start; None as well where what it says cannot be true.
-        queue_unit: What `queue` and `running` count.
+        running: Requests or texts that are being computed, or that it has in all.
+        batches: None as well where what it says of them cannot be true.
         series: What it counts up, each series by itself; None where that is not known.
     """
 
@@ -60,12 +61,7 @@ class Reading:
 
 
 def read(text: str, profile: Profile, at: float) -> Reading:
-    """Read a scraped text.
-
-    Args:
-        text: The body of the answer, decoded.
-        profile: Of the pool.
-        at: When it was scraped, seconds of a monotonic clock.
+    """Read a text that was scraped `at` so many seconds of a monotonic clock.
 
     Raises:
         ExpositionError: Whatever is wrong with the text; no other error escapes.
@@ -100,7 +96,7 @@ def read(text: str, profile: Profile, at: float) -> Reading:
     return Reading(
         at=at,
         latency=durations,
-        memory=sums.memory_of(values),
+        memory=sums.memory.of(values) if sums.memory else (),
         queue=sums.queue.of(values),
         errors=sums.errors.of(values),
         started_at=sums.started.of(values),
@@ -128,19 +124,10 @@ def _missing(profile: Profile, exposition: Exposition) -> str:
 class _Sums:
     """Which values of expositions of one layout a profile reads, but for the durations.
 
-    Attributes:
-        memory: And how to read it; None where nothing is said of it.
-        queue: See `Profile`, as the following.
-        errors: A counter.
-        started: A gauge.
-        running: A gauge.
-        tokens: A counter.
-        batches: Histogram and counters; None where there are none.
-        pick: Takes what is only counted up out of the values.
-        notes: For the operator, about the layout.
+    `pick` takes the counters out of all values. `notes` are for the operator, about the layout.
     """
 
-    memory: tuple[MemorySums, Memory] | None
+    memory: MemorySums | None
     queue: Sum
     errors: Sum
     started: Sum
@@ -150,17 +137,13 @@ class _Sums:
     pick: Picker
     notes: tuple[str, ...]
 
-    def memory_of(self, values: Sequence[float]) -> tuple[GpuMemory, ...]:
-        return memory_of(values, *self.memory) if self.memory else ()
-
 
 def _sums(layout: Layout, profile: Profile) -> _Sums:
     """Found once for each layout."""
     known: _Sums | None = layout.known.get(profile)
     if known is None:
-        memory = memory_sums(layout, profile.memory) if profile.memory else None
         known = layout.known[profile] = _Sums(
-            memory=(memory, profile.memory) if memory and profile.memory else None,
+            memory=memory_sums(layout, profile.memory) if profile.memory else None,
             queue=gauge(layout, profile.queue),
             errors=counter(layout, profile.errors),
             started=gauge(layout, profile.started),
@@ -182,7 +165,7 @@ def _notes(layout: Layout, profile: Profile) -> Iterator[str]:
     for name, source in (("queue", profile.queue), ("running", profile.running)):
         if source is None or not source.copies:
             continue
-        told, counted = len(layout.of(replace(source, copies=()))), len(layout.of(source))
-        if told > counted:
-            yield f"{told} ranks tell the same {name}: {counted} of them counted"
+        exposed, counted = len(layout.of(replace(source, copies=()))), len(layout.of(source))
+        if exposed > counted:
+            yield f"{exposed} ranks tell the same {name}: {counted} of them counted"
             break

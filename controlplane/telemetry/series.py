@@ -44,13 +44,7 @@ class ExpositionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a sample.
-
-    Attributes:
-        values: All by name.
-        bound: The label ``le`` as a number; None when there is none.
-        others: All but ``le``, sorted: what the buckets of one histogram have in common.
-    """
+    """The labels of a sample: all, ``le`` as a number, and all others, sorted."""
 
     values: Mapping[str, str]
     bound: float | None

@@ -22,6 +22,9 @@ REMEMBERED: Final = 200.0
 """Requests that are not forgotten however long ago they were: with less, a pool without traffic for
 some minutes would begin anew. Of them a class of one request in a hundred has two."""
 
+ENOUGH: Final = 20.0
+"""Of the newest requests that tell whether they are of another size than usual."""
+
 MOST_PLACES: Final = 256
 """Of which sizes are kept: names of zones are anybody's invention."""
 
@@ -31,7 +34,7 @@ _NONE: Final = 1e-3
 LATELY: Final = 3.0
 """Seconds after which a request counts half, for what comes just now."""
 OTHER: Final = 3.0
-"""Standard deviations of a Poisson count by which the newest requests must be more or fewer."""
+"""Standard errors by which the newest requests must be other ones than before."""
 
 LARGEST: Final = 1 << OCTAVES
 
@@ -48,10 +51,9 @@ class Sample(NamedTuple):
     """What an Envoy tells of one request.
 
     Attributes:
-        pool: Whose cluster it was sent to.
-        class_name: Of the traffic class whose cluster it was; empty for the pool's own.
-        host: The replica; empty where it reached none.
-        port: Of the replica; 0 where it reached none.
+        pool: Of the cluster that the request was sent to.
+        class_name: Of that cluster; empty for the pool's own.
+        host: The replica; empty, with port 0, where the request reached none.
         bytes: Of its body.
         seconds: From its first byte to the last one of the answer.
         status: Of the answer; 0 where there was none.
@@ -70,10 +72,7 @@ class Sample(NamedTuple):
 class Side:
     """The requests on one side of a threshold, as many as were sampled and not forgotten.
 
-    Attributes:
-        requests: How many.
-        bytes: Of all of them together.
-        squares: Sum over requests of bytes², at most 2 % too small.
+    `squares` is the sum over requests of bytes², at most 2 % too small.
     """
 
     requests: float
@@ -88,16 +87,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A threshold, and what is on either side of it.
+    """A threshold in bytes of body, from which on a request is above, and both sides of it.
 
-    Attributes:
-        threshold: Bytes of body from which on a request is above.
-        below: The others.
-        above: Those.
-        explained: The fraction of the variance of the logarithm of the sizes that is between the
-            two sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
-        above_lately: The fraction of the newest requests that are above, where that is plainly
-            another one than of all; else that.
+    `explained` is the fraction of the variance of the logarithm of the sizes that is between the
+    sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
+    `above_lately` is the fraction of the newest requests that are above, where that is plainly
+    another one than of all requests; else that.
     """
 
     threshold: int
@@ -130,7 +125,6 @@ class Sizes:
     __slots__ = ("_at", "_bytes", "_lately", "_requests")
 
     def __init__(self) -> None:
-        """Begin without a request."""
         self._at = -math.inf
         self._requests: Bins = np.zeros(_BINS)
         self._bytes: Bins = np.zeros(_BINS)
@@ -145,12 +139,7 @@ class Sizes:
         return other
 
     def add(self, sizes: Sequence[int], now: float) -> None:
-        """Take in requests.
-
-        Args:
-            sizes: Bytes of the body of each; one without a body is no request for an embedding.
-            now: The time, seconds of a monotonic clock.
-        """
+        """Take in the bytes of request bodies; without a body it is no request for an embedding."""
         found = np.array([min(size, LARGEST) for size in sizes if size > 0], dtype=np.int64)
         if not found.size:
             return
@@ -164,9 +153,9 @@ class Sizes:
     def _forget(self, now: float) -> None:
         elapsed, total = now - self._at, self.samples
         if total > REMEMBERED and elapsed > 0:
-            kept = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
-            self._requests *= kept
-            self._bytes *= kept
+            factor = max(0.5 ** (elapsed / HALF_LIFE), REMEMBERED / total)
+            self._requests *= factor
+            self._bytes *= factor
             gone = self._requests < _NONE
             self._requests[gone] = self._bytes[gone] = 0.0
         if elapsed > 0:
@@ -185,16 +174,23 @@ class Sizes:
         return float(self._bytes.sum()) / total if total else math.nan
 
     @property
+    def newest_mean(self) -> float:
+        """Bytes of the newest requests where they are of another size than usual, else `mean`."""
+        newest, usual, whole = float(self._lately.sum()), self.mean, self.whole
+        if newest < ENOUGH:
+            return usual
+        used = self._requests > 0
+        mean = float(self._lately[used] @ (self._bytes[used] / self._requests[used])) / newest
+        variance = max(whole.squares / whole.requests - usual**2, 0.0)
+        return mean if abs(mean - usual) > OTHER * math.sqrt(variance / newest) else usual
+
+    @property
     def whole(self) -> Side:
         """All requests together."""
         return self._split(_BINS, LARGEST).below
 
     def quantile(self, q: float) -> float:
-        """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any.
-
-        Args:
-            q: The part, 0 to 1.
-        """
+        """Bytes that a part of the requests do not exceed, at most 19 % off; NaN without any."""
         total = self.samples
         if not total:
             return math.nan
@@ -215,7 +211,9 @@ class Sizes:
         )
 
         def side(part: slice) -> Side:
-            return Side(*(float(it[part].sum()) for it in (self._requests, self._bytes, squares)))
+            return Side(
+                *(float(each[part].sum()) for each in (self._requests, self._bytes, squares))
+            )
 
         below, above = side(slice(None, index)), side(slice(index, None))
         return Split(threshold, below, above, self._explained(index), self._above_lately(index))
@@ -276,18 +274,11 @@ def _variance(weights: Bins, values: Bins) -> float:
 
 
 class RequestSizes:
-    """The sizes of one pool's requests of late, of all together and of each class.
-
-    Attributes:
-        all: Of all requests.
-        by_class: Of each class of which Envoys told any, by its name.
-        by_place: Of the Envoys that run at each place.
-    """
+    """The sizes of a pool's recent requests: of all, by class, by the Envoys' place."""
 
     __slots__ = ("all", "by_class", "by_place")
 
     def __init__(self) -> None:
-        """Begin without a request."""
         self.all = Sizes()
         self.by_class: dict[str, Sizes] = {}
         self.by_place: dict[Hashable, Sizes] = {}

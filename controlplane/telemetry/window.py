@@ -4,21 +4,173 @@ Counters only tell something by how much they grow. A window is the difference b
 reading and one that is at least `WINDOW` older, and older still, up to `LONGEST`, until it holds
 `ENOUGH` requests: a replica with little traffic is judged by more of its past, unless its newest
 requests took so much longer or shorter than those before that it is no longer the same.
+
+A thousand replicas scraped twice a second have a hundred thousand readings in a minute, so these
+are held in columns of numbers. Most of a reading are the counts of its buckets, which are held only
+as long as a window may begin with it.
 """
 
 import math
+from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import sub
 from typing import Final
 
 from controlplane.config import QueueUnit
-from controlplane.telemetry.batches import Batches, BatchTotals, Timed, impossible
+from controlplane.telemetry.batches import Batches, BatchTotals, Timed, impossible, packed, unpacked
 from controlplane.telemetry.counters import Counters
 from controlplane.telemetry.histogram import Resolution, quantile
-from controlplane.telemetry.memory import GpuMemory
-from controlplane.telemetry.points import Points
 from controlplane.telemetry.processes import Processes
 from controlplane.telemetry.reading import Reading
+from controlplane.telemetry.sums import GpuMemory
+
+_NOTHING: Final = array("f")
+
+
+class Points:
+    """The readings of one process, the oldest first; all they count is since it started.
+
+    `at` has their times, `counted` the requests that were measured, `totals` their seconds.
+    """
+
+    __slots__ = (
+        "_batches",
+        "_begin",
+        "_counts",
+        "_errors",
+        "_requests",
+        "_tokens",
+        "at",
+        "counted",
+        "totals",
+    )
+
+    def __init__(self) -> None:
+        self.at = array("d")
+        self.counted = array("d")
+        self.totals = array("d")
+        # These have an entry only for readings from `_begin` on: no window begins before it.
+        self._begin = 0
+        self._counts: list[array[float]] = []
+        self._errors = array("d")
+        self._requests = array("d")
+        self._tokens = array("d")
+        self._batches: list[bytes | None] = []
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @property
+    def counts(self) -> Sequence[float]:
+        """Of each bucket at the newest reading; empty where there was no histogram yet."""
+        return self._counts[-1] if self._counts else _NOTHING
+
+    @property
+    def total(self) -> float:
+        """Of all durations at the newest reading, in seconds."""
+        return self.totals[-1] if self.totals else 0.0
+
+    @property
+    def errors(self) -> float:
+        """Requests that had failed at the newest reading."""
+        return self._errors[-1] if self._errors else 0.0
+
+    @property
+    def tokens(self) -> float:
+        """That had been computed at the newest reading; NaN where it did not say."""
+        return self._tokens[-1] if self._tokens else math.nan
+
+    @property
+    def batches(self) -> BatchTotals | None:
+        """That had been computed at the newest reading; None where it did not say."""
+        row = self._batches[-1] if self._batches else None
+        return unpacked(row) if row is not None else None
+
+    def append(
+        self,
+        at: float,
+        counts: tuple[float, ...] | None,
+        total: float,
+        errors: float,
+        tokens: float | None,
+        batches: BatchTotals | None = None,
+    ) -> None:
+        """Take in a newer reading; None: as before, or not exposed."""
+        before = self._counts[-1] if self._counts else _NOTHING
+        packed_counts = before if counts is None else _packed(counts)
+        counted = packed_counts[-1] if packed_counts else 0.0
+        if before and counted == before[-1] and packed_counts == before:
+            # Where little happens most readings are like the one before.
+            packed_counts = before
+        self._counts.append(packed_counts)
+        self._errors.append(errors)
+        self._requests.append(counted + errors)
+        self._tokens.append(math.nan if tokens is None else tokens)
+        row = None if batches is None else packed(batches)
+        self._batches.append(
+            self._batches[-1] if self._batches and row == self._batches[-1] else row
+        )
+        self.at.append(at)
+        self.counted.append(counted)
+        self.totals.append(total)
+
+    def forget(self, number: int) -> None:
+        """Drop so many of the oldest; none where that is less than one."""
+        if number > 0:
+            for column in (self.at, self.counted, self.totals):
+                del column[:number]
+            if number > self._begin:
+                self._begin_with(number)
+            self._begin -= number
+
+    def _begin_with(self, first: int) -> None:
+        gone = first - self._begin
+        del self._counts[:gone], self._batches[:gone]
+        for column in (self._errors, self._requests, self._tokens):
+            del column[:gone]
+        self._begin = first
+
+    def start(self, seconds: float, requests: float) -> int:
+        """The newest reading since which there were so many seconds and requests, or the oldest."""
+        old = bisect_right(self.at, self.at[-1] - seconds, self._begin)
+        holds = self._begin + bisect_right(self._requests, self._requests[-1] - requests)
+        return max(min(old, holds) - 1, 0)
+
+    def mean(self, first: int, last: int) -> float | None:
+        """Mean duration in seconds of what came between two readings; None where nothing did."""
+        samples = self.counted[last] - self.counted[first]
+        return (self.totals[last] - self.totals[first]) / samples if samples > 0 else None
+
+    def grown(self, first: int) -> tuple[Sequence[float], float, float, Batches | None]:
+        """What was counted since a reading, the last time that anything is asked of those before.
+
+        Returns:
+            By bucket, errors, tokens, and batches; NaN and None where these are not known.
+        """
+        if first > self._begin:
+            self._begin_with(first)
+        last, before = self._counts[-1], self._counts[0]
+        return (
+            [*map(sub, last, before)] if before else last,
+            self._errors[-1] - self._errors[0],
+            self._tokens[-1] - self._tokens[0],
+            self._computed(),
+        )
+
+    def _computed(self) -> Batches | None:
+        before, last = self._batches[0], self._batches[-1]
+        if before is None or last is None:
+            return None
+        return unpacked(last).since(unpacked(before))
+
+
+def _packed(counts: tuple[float, ...]) -> "array[float]":
+    """Each in half the bytes where all are the same in them, as whole numbers up to 2^24 are."""
+    short = array("f", counts)
+    return short if tuple(short) == counts else array("d", counts)
+
 
 WINDOW: Final = 5.0
 """Seconds that a window spans with enough traffic: short enough to see a replica slow down before
@@ -37,7 +189,7 @@ one time in forty; all that is lost then is some of the past."""
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a replica did in the last seconds.
+    """What a replica did in the last seconds; None for what is not exposed.
 
     Attributes:
         at: Time of the newest reading, seconds of a monotonic clock.
@@ -46,29 +198,22 @@ class Window:
         errors: Requests that failed.
         rate: Measured requests per second, X.
         latency: Their mean duration in seconds, R; None without samples.
-        p99: Of their durations in seconds; see `resolution`. None without samples, and where a
-            server exposes no distribution.
+        p99: Of their durations in seconds; see `resolution`. None without samples or distribution.
         resolution: Whether the p99 fell between two bounds ("ok") or is only a limit.
         in_flight: Mean number of requests at a time: L = X·R (Little's law).
         error_fraction: Failed of all requests, 0 to 1. Failures are taken not to be among the
             measured durations, as in text-embeddings-inference; where they are, a fraction of 1
             shows as ½.
         queue: Requests or texts that waited at the newest reading; see `queue_unit`.
-        memory: Of every GPU at the newest reading; empty where unknown.
-        note: Of the newest reading.
-        running: Requests or texts that its server counted as under way at the newest reading.
-        count: Requests measured since the process started, for those who take differences of their
-            own.
-        total: What they took altogether, in seconds.
-        tokens: Tokens computed since the process started; None where that is not exposed.
-        tokens_in: Of them those in this window.
-        looks: How many times it was looked at what is in flight, since the process started, where
+        memory: Of every GPU at the newest reading.
+        running: Requests or texts that were under way at the newest reading.
+        count: Requests measured since the process started.
+        total: What these took altogether, in seconds.
+        tokens: Computed since the process started; `tokens_in` in this window.
+        looks: How many times the requests in flight were counted since the process started, where
             `total` is only the sum over these; None where durations were measured.
-        batches: Computed in this window; None where they are not exposed at both of its ends, and
-            where what is said of them cannot be true.
-        batches_total: Since the process started, for those who take differences of their own with
-            `BatchTotals.since`; None as `batches`.
-        queue_unit: What `queue` and `running` count.
+        batches: Computed in this window; None as well where what is said of them cannot be true.
+        batches_total: Since the process started; see `BatchTotals.since`.
         p50: The median, as `p99`.
         bounds: Upper bounds of the buckets of durations; empty where there is no distribution.
         counts: Of the requests in this window those of each bucket and all below.
@@ -109,11 +254,7 @@ class History:
     """
 
     def __init__(self, generation: int = 0) -> None:
-        """Begin without a reading.
-
-        Args:
-            generation: How many restarts were seen before.
-        """
+        """Begin without a reading, after so many restarts."""
         self.generation = generation
         self._points = Points()
         self._timed = Timed()

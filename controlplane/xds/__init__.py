@@ -7,7 +7,6 @@ beside them. `server`, `connection`, `report_services` and `client_status_servic
 
 from controlplane.binding import BindError
 from controlplane.xds.authentication import XdsTls
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import (
     FAULT,
     Acknowledged,
@@ -23,7 +22,7 @@ from controlplane.xds.events import (
     Unserved,
 )
 from controlplane.xds.messages import decode_delta, encode_delta
-from controlplane.xds.node import Locality, Node
+from controlplane.xds.node import Locality, Node, ProtocolError
 from controlplane.xds.push_latency import PushLatency
 from controlplane.xds.report_services import (
     ACCESS_LOGS,

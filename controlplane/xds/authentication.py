@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 import grpc
 
 from controlplane.identity import Admission, Credentials, Identity, NotAdmittedError
 from controlplane.xds.connection import Context
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Event, Refused
+from controlplane.xds.node import ProtocolError
 
 REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 """Codes of streams that end because of who their client is."""
@@ -21,10 +22,7 @@ REFUSALS: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 class XdsTls:
     """TLS of the xDS server.
 
-    Attributes:
-        credentials: What it serves with at first.
-        admission: Says who its clients are.
-        max_connection_age: Seconds after which clients must connect anew, by a tenth more or less.
+    Clients connect anew after `max_connection_age` seconds, by a tenth more or less.
     """
 
     credentials: Credentials
@@ -36,7 +34,6 @@ class ReloadableCredentials:
     """What gRPC serves with; a change takes effect with the next connection, and ends none."""
 
     def __init__(self, credentials: Credentials) -> None:
-        """Begin with these, which were checked."""
         self._newest = self._given = credentials
 
     def accept(self, credentials: Credentials) -> None:
@@ -48,7 +45,7 @@ class ReloadableCredentials:
         return grpc.dynamic_ssl_server_credentials(
             _configuration(self._given),
             self._fetch,  # type: ignore[arg-type]  # None says that nothing has changed
-            require_client_authentication=True,
+            require_client_authentication=self._given.client_ca is not None,
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
@@ -72,17 +69,20 @@ class Authenticator:
         self,
         admission: Admission | None,
         observe: Callable[[str, Event], None],
+        is_ready: Callable[[], bool],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare.
 
         Args:
             admission: Says who clients are; None without TLS.
-            observe: Told who is refused.
+            observe: Takes who is refused.
+            is_ready: Says whether a configuration is loaded.
             wall_clock: Seconds since 1970.
         """
         self._admission = admission
         self._observe = observe
+        self._is_ready = is_ready
         self._wall_clock = wall_clock
         # Of streams that are open; each ends with why its client counts no more.
         self._lost: dict[asyncio.Future[str], Identity] = {}
@@ -154,10 +154,46 @@ class Authenticator:
         host = peer.rpartition(":")[0]
         self._observe(identity.node if identity else host, Refused(peer, reason))
 
-    async def abort(
-        self, context: Context, error: ProtocolError, identity: Identity | None
-    ) -> NoReturn:
-        """End a stream for what its client did or is."""
-        if error.code in REFUSALS:
-            self.refused(context, identity, error.message)
-        await context.abort(grpc.StatusCode[error.code], error.message)
+    @asynccontextmanager
+    async def call(
+        self, context: Context, *, needs_config: bool = True
+    ) -> AsyncIterator[Identity | None]:
+        """Serve a call; yields the identity of its client.
+
+        A `ProtocolError`, or a client that is not admitted, ends the call. So does a configuration
+        that is needed and not loaded: without it every answer would be wrong.
+        """
+        if needs_config and not self._is_ready():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
+        identity = None
+        try:
+            identity = self.identify(context)
+            yield identity
+        except ProtocolError as error:
+            if error.code in REFUSALS:
+                self.refused(context, identity, error.message)
+            await context.abort(grpc.StatusCode[error.code], error.message)
+
+
+class Limit:
+    """How many calls of one kind may be open at a time."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most, self._what, self.open = most, what, 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count a call while this is open.
+
+        Raises:
+            ProtocolError: There are too many.
+        """
+        if self.open >= self._most:
+            raise ProtocolError(
+                "RESOURCE_EXHAUSTED", f"{self._most} {self._what} are open, and no more are taken"
+            )
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1

@@ -5,23 +5,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from controlplane.protos import envoy_pb2 as pb
-from controlplane.resources.resource import SECRET, Resource
-from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.errors import ProtocolError
+from controlplane.resources.resource import SECRET, Snapshot
 from controlplane.xds.holdings import ABSENT
 from controlplane.xds.messages import parse
-from controlplane.xds.node import Node
+from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
-    """Which clients are asked for, and how much of each.
-
-    Attributes:
-        ids: What ids of nodes must match, any of them; none: all nodes.
-        without_contents: Whether only names, versions and states are wanted.
-    """
+    """Which clients are asked for, by what their ids match any of, and how much of each."""
 
     ids: tuple[pb.StringMatcher, ...] = ()
     without_contents: bool = False
@@ -86,63 +79,39 @@ class ClientStatus(IntEnum):
     NACKED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceStatus:
-    """One resource that a client asked for.
-
-    Attributes:
-        type_url: Its type.
-        name: Its name.
-        resource: As the client should hold it; None where there is none.
-        config_status: How far it got.
-        client_status: Likewise.
-        error: The client's words when it rejected it.
-    """
-
-    type_url: str
-    name: str
-    resource: Resource | None
-    config_status: ConfigStatus
-    client_status: ClientStatus
-    error: str = ""
-
-
 def statuses(
-    subscription: Subscription, snapshot: Snapshot, error: str
-) -> Iterator[ResourceStatus]:
-    """Every resource of a type that a client wants, by name.
+    subscription: Subscription, snapshot: Snapshot, error: str, *, without_contents: bool = False
+) -> Iterator[pb.GenericXdsConfig]:
+    """Every resource of a type that a client wants, by name, and how far each got.
 
-    Args:
-        subscription: Its.
-        snapshot: What it should hold.
-        error: Its words when it last rejected something of the type.
+    The error is of the client's last rejection. Secrets are shown without their contents.
     """
     url, held = subscription.type_url, subscription.holdings.versions
-    wanted = subscription.wanted_names.given(snapshot.names(url))
     under_way = subscription.outstanding.contents if subscription.outstanding else {}
-    for name in sorted(wanted):
+    for name in sorted(subscription.wanted_names.given(snapshot.names(url))):
         resource = snapshot.get(url, name)
         version = resource.version if resource else ABSENT
+        entry = pb.GenericXdsConfig(type_url=url, name=name, version_info=version)
+        if resource and not without_contents and url != SECRET:
+            entry.xds_config = resource.packed
         if subscription.nacks.include(name, version):
-            state = (ConfigStatus.ERROR, ClientStatus.NACKED, error)
+            state = ConfigStatus.ERROR, ClientStatus.NACKED
+            if error:
+                entry.error_state.details = error
+                entry.error_state.version_info = version
         elif name in under_way:
-            state = (ConfigStatus.STALE, ClientStatus.REQUESTED, "")
-        elif held.get(name) == version and resource:
-            state = (ConfigStatus.SYNCED, ClientStatus.ACKED, "")
-        elif held.get(name) == version:
-            state = (ConfigStatus.SYNCED, ClientStatus.DOES_NOT_EXIST, "")
+            state = ConfigStatus.STALE, ClientStatus.REQUESTED
+        elif held.get(name) != version:
+            state = ConfigStatus.NOT_SENT, ClientStatus.REQUESTED
         else:
-            state = (ConfigStatus.NOT_SENT, ClientStatus.REQUESTED, "")
-        yield ResourceStatus(url, name, resource, *state)
+            acked = ClientStatus.ACKED if resource else ClientStatus.DOES_NOT_EXIST
+            state = ConfigStatus.SYNCED, acked
+        entry.config_status, entry.client_status = state
+        yield entry
 
 
-def encode_config(
-    node: Node, resources: Iterable[ResourceStatus], *, without_contents: bool
-) -> bytes:
-    """Encode a ``ClientStatusResponse`` about one client; such bytes may follow each other.
-
-    Secrets are shown without their contents.
-    """
+def encode_config(node: Node, resources: Iterable[pb.GenericXdsConfig]) -> bytes:
+    """Encode a ``ClientStatusResponse`` about one client; such bytes may follow each other."""
     place = node.locality
     shown = pb.Node(
         id=node.id,
@@ -151,24 +120,5 @@ def encode_config(
         user_agent_version=node.version,
         locality=pb.Locality(region=place.region, zone=place.zone, sub_zone=place.sub_zone),
     )
-    entries = [_entry(status, without_contents=without_contents) for status in resources]
-    config = pb.ClientConfig(node=shown, generic_xds_configs=entries)
+    config = pb.ClientConfig(node=shown, generic_xds_configs=resources)
     return pb.ClientStatusResponse(config=[config]).SerializeToString()
-
-
-def _entry(status: ResourceStatus, *, without_contents: bool) -> pb.GenericXdsConfig:
-    resource = status.resource
-    version = resource.version if resource else ""
-    entry = pb.GenericXdsConfig(
-        type_url=status.type_url,
-        name=status.name,
-        version_info=version,
-        config_status=status.config_status,
-        client_status=status.client_status,
-    )
-    if resource and not without_contents and status.type_url != SECRET:
-        entry.xds_config = resource.packed
-    if status.error:
-        entry.error_state.details = status.error
-        entry.error_state.version_info = version
-    return entry

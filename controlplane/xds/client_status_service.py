@@ -6,17 +6,17 @@ from typing import Final
 
 import grpc
 
+from controlplane.identity import Identity
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import TYPE_URLS
 from controlplane.xds.authentication import Authenticator
 from controlplane.xds.client_status import (
-    ResourceStatus,
     StatusRequest,
     decode_status_request,
     encode_config,
 )
-from controlplane.xds.connection import Context, soon
-from controlplane.xds.errors import ProtocolError
-from controlplane.xds.node import Node
+from controlplane.xds.connection import Context, Methods, soon
+from controlplane.xds.node import Node, ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 
 SERVICE: Final = "envoy.service.status.v3.ClientStatusDiscoveryService"
@@ -32,6 +32,8 @@ AT_ONCE: Final = 4
 class ClientStatusService:
     """Answers requests about the clients that are connected."""
 
+    name = SERVICE
+
     def __init__(
         self,
         streams: Callable[[], Iterable[AnyStream]],
@@ -39,13 +41,10 @@ class ClientStatusService:
         write_timeout: float,
         authenticator: Authenticator,
     ) -> None:
-        """Prepare to answer.
+        """Prepare to answer about streams, the oldest first.
 
-        Args:
-            streams: The open ones, the oldest first.
-            newest: What clients should hold; None as long as nothing is loaded.
-            write_timeout: Seconds after which a stream is cut on which nobody reads.
-            authenticator: Says who asks; one that it identifies is shown nobody but itself.
+        A client that the authenticator identifies is shown nobody but itself. A stream on which
+        nobody reads is cut after `write_timeout` seconds.
         """
         self._streams = streams
         self._newest = newest
@@ -53,58 +52,48 @@ class ClientStatusService:
         self._authenticator = authenticator
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its two methods, for a gRPC server."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+    def methods(self) -> Methods:
+        """Its two methods."""
+        return {
             "FetchClientStatus": grpc.unary_unary_rpc_method_handler(self._fetch),
             "StreamClientStatus": grpc.stream_stream_rpc_method_handler(self._stream),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
-        identity = None
-        try:
-            identity = self._authenticator.identify(context)
-            only = identity.node if identity else None
-            return await self._answer(decode_status_request(request), only)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
+        async with self._authenticator.call(context, needs_config=False) as identity:
+            return await self._answer(request, identity)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        async for request in self._soon(requests, context):
-            async with self._turns:
-                answer = await self._fetch(request, context)
-                try:
-                    async with asyncio.timeout(self._write_timeout):
-                        await context.write(answer)
-                except TimeoutError:
-                    reason = f"the client read nothing for {self._write_timeout:g} s"
-                else:
-                    continue
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, reason)
-
-    async def _soon(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
+        async with self._authenticator.call(context, needs_config=False):
             async for request in soon(requests):
-                yield request
-        except ProtocolError as error:
-            await context.abort(grpc.StatusCode[error.code], error.message)
+                async with self._turns:
+                    # The certificate of its client may have expired since the request before.
+                    answer = await self._answer(request, self._authenticator.identify(context))
+                    try:
+                        async with asyncio.timeout(self._write_timeout):
+                            await context.write(answer)
+                    except TimeoutError:
+                        reason = f"the client read nothing for {self._write_timeout:g} s"
+                        raise ProtocolError("DEADLINE_EXCEEDED", reason) from None
 
-    async def _answer(self, request: StatusRequest, only: str | None) -> bytes:
+    async def _answer(self, data: bytes, identity: Identity | None) -> bytes:
+        request, only = decode_status_request(data), identity.node if identity else None
         catalog, parts, size = self._newest(), [], 0
         for node, streams in self._nodes(request):
             if only not in (None, node.id):
                 continue
-            resources: dict[str, list[ResourceStatus]] = {}
+            resources: dict[str, list[pb.GenericXdsConfig]] = {}
             for stream in streams:
                 if catalog and stream.view:
-                    of_stream: dict[str, list[ResourceStatus]] = {}
-                    for status in stream.resources(catalog.view(stream.view)):
+                    of_stream: dict[str, list[pb.GenericXdsConfig]] = {}
+                    for status in stream.resources(
+                        catalog.view(stream.view), without_contents=request.without_contents
+                    ):
                         of_stream.setdefault(status.type_url, []).append(status)
                     # A node that has just reconnected has two streams; the newer one counts.
                     resources |= of_stream
             listed = [status for url in TYPE_URLS for status in resources.get(url, ())]
-            parts.append(encode_config(node, listed, without_contents=request.without_contents))
+            parts.append(encode_config(node, listed))
             size += len(parts[-1])
             if size > MAX_RESPONSE_BYTES:
                 raise ProtocolError(

@@ -10,8 +10,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import FAULT, Disconnected, Event
+from controlplane.xds.node import ProtocolError
 from controlplane.xds.services import AnyStream, Catalog
 from controlplane.xds.stream import Response
 
@@ -20,12 +20,9 @@ class StartupThrottle:
     """Admits streams in the order in which they come."""
 
     def __init__(self, places: int, seconds: float) -> None:
-        """Open it.
+        """Admit so many streams at a time, each for so many seconds at most.
 
-        Args:
-            places: Streams that may catch up at a time.
-            seconds: After which a stream gives its place up even if it has not caught up: a client
-                that acknowledges nothing must not keep others out.
+        A client that acknowledges nothing must not keep others out.
         """
         self._places = asyncio.Semaphore(places)
         self._seconds = seconds
@@ -66,14 +63,10 @@ class Silent:
     """Streams that have said nothing yet, by the address that they come from."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._counts: Counter[str] = Counter()
 
     def enter(self, peer: str) -> Callable[[], None] | None:
-        """Take a place for a stream.
-
-        Args:
-            peer: As gRPC names it, with a port.
+        """Take a place for a stream of a peer, which gRPC names with a port.
 
         Returns:
             What gives the place back, which may be called more than once; None: there is none.
@@ -118,6 +111,7 @@ async def read(data: bytes, decode: Callable[[bytes], T]) -> T:
 _log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Methods: TypeAlias = "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
 
 
 class Connection:
@@ -220,13 +214,7 @@ class Connection:
     async def write(
         self, context: Context, newest: Callable[[], Catalog], throttle: StartupThrottle
     ) -> None:
-        """Send what is due whenever woken, until the stream is to end.
-
-        Args:
-            context: Of the stream.
-            newest: The newest catalog.
-            throttle: To pass before the first response.
-        """
+        """Pass the throttle, then send what is due whenever woken, until the end."""
         self._writer = asyncio.current_task()
         try:
             await self._until_woken()

@@ -74,12 +74,9 @@ Event: TypeAlias = Connected | Sent | Acknowledged | Rejected | Unserved | Disco
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The last time that a client rejected resources of a type.
+    """The last time, in the stream's seconds, that a client rejected resources of a type.
 
-    Attributes:
-        names: Of the rejected resources; empty when the response contained none.
-        message: The client's own words.
-        at: When, in seconds of the clock that the stream is given.
+    The message is the client's own. A response without names rejected no resource.
     """
 
     names: tuple[str, ...]
@@ -92,16 +89,13 @@ class TypeStatus:
     """One resource type on one stream.
 
     Versions are digests over everything that the client then holds of the type: two clients that
-    hold the same show the same.
+    hold the same show the same. They are empty before the first, and times are None.
 
     Attributes:
-        type_url: Of the resources.
         wildcard: Whether it asked for all of them.
         subscribed: How many it asked for by name.
-        sent: Version that the last response brings the client to; empty before the first.
-        sent_at: When that was, in seconds of the clock that the stream is given; None before.
-        acknowledged: Version that the client last acknowledged; empty before the first.
-        acknowledged_at: When that was, likewise.
+        sent: Version that the last response brings the client to.
+        acknowledged: Version that the client last acknowledged.
         held: How many resources it acknowledged and holds.
         rejection: The last one on this stream.
         refused: Names of what it rejected and was not sent in another version since, in order.
@@ -128,10 +122,9 @@ class TypeStatus:
 class NodeStatus:
     """One stream of one node; a node that reconnects may have two for a moment.
 
+    What a node says of itself is a claim; the id is verified where there is an identity.
+
     Attributes:
-        id: Of the node, by its own claim where it has no identity.
-        cluster: Of the node, by its own claim.
-        locality: Of the node, by its own claim.
         user_agent: The program, ``envoy`` for Envoy.
         version: Of the program; empty if unknown.
         connected_at: When it introduced itself, in seconds of the clock that the stream is given.

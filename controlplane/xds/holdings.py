@@ -62,10 +62,8 @@ class Pending:
 class Outstanding:
     """A response that was sent and not yet acknowledged or rejected.
 
-    Attributes:
-        nonce: Of the response.
-        contents: What was new in it by name, None for what does not exist. A name that the client
-            drops before it answers is taken out.
+    Its contents are what was new, by name, None for what does not exist. A name that the client
+    drops before it answers is taken out.
     """
 
     __slots__ = ("contents", "nonce")
@@ -87,12 +85,7 @@ class Holdings:
     __slots__ = ("_total", "good", "versions")
 
     def __init__(self, versions: Mapping[str, str], *, keep: bool) -> None:
-        """Begin with what the client says that it holds.
-
-        Args:
-            versions: By name.
-            keep: Whether the resources are kept too, so that they can be sent again.
-        """
+        """Begin with what the client says it holds; `keep` resources to send them again."""
         self.versions: dict[str, str | None] = {n: v or None for n, v in versions.items()}
         self.good: dict[str, Resource] | None = {} if keep else None
         self._total = sum(mark(name, version) for name, version in versions.items() if version)

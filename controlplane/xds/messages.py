@@ -11,9 +11,8 @@ from google.protobuf.message import DecodeError, Message
 
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import Resource
-from controlplane.xds.errors import MalformedRequestError
 from controlplane.xds.nack import CUT
-from controlplane.xds.node import Node, node_of
+from controlplane.xds.node import MalformedRequestError, Node, node_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -27,10 +26,8 @@ _MOST_WORDS: Final = 65_536
 class ErrorDetail(NamedTuple):
     """Why a client rejected a response, in its own words.
 
-    Attributes:
-        code: Of gRPC.
-        message: To be shown: of a long one its begin and its end.
-        words: To be read: all of it, or what is not `CUT`.
+    `message` is to be shown: of a long one the begin and the end. `words` are to be read: all of
+    them, or what is not `CUT`.
     """
 
     code: int
@@ -122,15 +119,7 @@ def encode_delta(
     nonce: str = "",
     removed: Iterable[str] = (),
 ) -> bytes:
-    """Encode a ``DeltaDiscoveryResponse``.
-
-    Args:
-        version: The ``system_version_info``, which clients show and do not act on.
-        resources: New and changed ones.
-        type_url: Of all the resources.
-        nonce: By which the client will acknowledge it; see `with_nonce`.
-        removed: Names that do not exist (any more).
-    """
+    """Encode a ``DeltaDiscoveryResponse``; clients show the version, and do not act on it."""
     return pb.DeltaDiscoveryResponse(
         system_version_info=version,
         resources=[resource.framed for resource in resources],
@@ -143,14 +132,7 @@ def encode_delta(
 def encode_sotw(
     *, version: str, resources: Iterable[Resource], type_url: str, nonce: str = ""
 ) -> bytes:
-    """Encode a ``DiscoveryResponse``.
-
-    Args:
-        version: The ``version_info``, which clients repeat in their next requests.
-        resources: All of them, or those that have changed: see `controlplane.xds.protocol`.
-        type_url: Of all the resources.
-        nonce: By which the client will acknowledge it; see `with_nonce`.
-    """
+    """Encode a ``DiscoveryResponse``; clients repeat the version in their next requests."""
     return pb.DiscoveryResponse(
         version_info=version,
         resources=[resource.packed for resource in resources],

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from controlplane.resources.resource import CLUSTER, LISTENER, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, LISTENER, Resource, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +13,10 @@ class ResponseRules:
 
     Attributes:
         repeats: Whether a response has all that the client is to hold, and not only news.
-        tells_removals: Whether a response can say that a resource is no more.
+        tells_removals: Whether a response can say that a resource is gone.
         names_bad_resources: Whether the client names the bad resources of every response of
-            which it took the others, so that of one without names it took nothing. It matters
-            where responses repeat.
+            which it took the others; of one without names it then took nothing. It matters where
+            responses repeat.
     """
 
     repeats: bool = False
@@ -44,15 +43,9 @@ def is_cut(message: str) -> bool:
 
 
 def named_as_bad(type_url: str, message: str, names: Iterable[str]) -> set[str]:
-    """Find the resources that a client names as bad, so that the others count as accepted.
+    """Find the resources of a response that a client's message names as bad.
 
-    Args:
-        type_url: Of the resources.
-        message: The client's error message.
-        names: Of the resources that were in the response.
-
-    Returns:
-        The bad ones; an empty set where the message does not tell.
+    All others count as accepted. Nothing is found where the message does not tell.
     """
     begins, between = _REPORTS.get(type_url, ("", ""))
     if not begins or not message.startswith(begins):
@@ -88,13 +81,7 @@ class AddressConflicts:
         return AddressConflicts(self.leaving.copy(), self.tried.copy(), self.has_moved)
 
     def rejected(self, type_url: str, message: str, rejected: Mapping[str, Resource]) -> None:
-        """Note what a client rejected.
-
-        Args:
-            type_url: Of the resources.
-            message: The client's error message.
-            rejected: By name.
-        """
+        """Note what a client rejected, by name, and with which message."""
         if type_url != LISTENER:
             return
         for name, resource in rejected.items():
@@ -165,12 +152,9 @@ class Verdict(NamedTuple):
 
 @dataclass(slots=True)
 class Nacks:
-    """What a client rejected and has not accepted since.
+    """What a client rejected and has not accepted since, by name.
 
     Attributes:
-        type_url: The type.
-        rules: Of responses of this type.
-        resources: What it rejected last, by name.
         suspects: Rejected together; each is tried once more, alone.
         may_hold_unknown: Whether the client may hold something that no acknowledgement tells of:
             what it took of a response that it rejected, here or on another stream. It does so until
@@ -212,14 +196,10 @@ class Nacks:
         )
 
     def reject(self, message: str, sent: Mapping[str, Resource]) -> Verdict:
-        """Take note of a NACK.
+        """Take note of a NACK of what was new in a response; removals are never rejected.
 
         Where its message does not tell what is bad, each resource is sent once more, alone: one
         bad assignment would otherwise keep the good ones out until they change.
-
-        Args:
-            message: The client's error message.
-            sent: What was news in the response, by name. Removals are never rejected.
         """
         named = named_as_bad(self.type_url, message, sent.keys() | self.repeated.keys())
         names_all = bool(named) and not is_cut(message)

@@ -1,9 +1,9 @@
-"""The node at the other end of a stream: what it claims, and whether it can be served."""
+"""The node at the other end of a stream, and the error that ends the stream."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from google.protobuf import struct_pb2
 
@@ -12,7 +12,31 @@ from controlplane.identity import Identity
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.places import Place
 from controlplane.resources.views import View
-from controlplane.xds.errors import ProtocolError
+
+Code = Literal[
+    "INVALID_ARGUMENT",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+]
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol: its stream ends with this gRPC status and message."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        self.code: Code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
+class MalformedRequestError(ProtocolError):
+    """The bytes of a request are not the message that they should be."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("INVALID_ARGUMENT", f"malformed request: {problem}")
+
 
 MAX_ID_LENGTH: Final = 256
 """Characters that a node's id, and each other word it says about itself, may have."""
@@ -29,15 +53,9 @@ class Locality:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Who a client says that it is. A claim; of an admitted node only the id is verified.
+    """Who a client claims to be in its bootstrap; of an admitted node only the id is verified.
 
-    Attributes:
-        id: Of the node, from its bootstrap.
-        cluster: The group of nodes that it belongs to, from its bootstrap.
-        locality: Where it runs.
-        user_agent: The program, ``envoy`` for Envoy.
-        version: Of the program, such as ``1.40.0``; empty if unknown.
-        metadata: Of its bootstrap, as plain data.
+    The program is ``envoy`` for Envoy, its version such as ``1.40.0``, or empty if unknown.
     """
 
     id: str = ""
@@ -105,9 +123,7 @@ def _value(value: struct_pb2.Value) -> Any:
 def admit(node: Node | None, identity: Identity | None = None) -> tuple[Node, View]:
     """Take a stream's first request by the node that it names.
 
-    Args:
-        node: As the request names it.
-        identity: What the client has proven; None without TLS, where a claim is all there is.
+    Without TLS there is no identity, and the claim is believed.
 
     Raises:
         ProtocolError: When there is no node, none that can be served or safely shown, or not the

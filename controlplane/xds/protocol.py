@@ -31,12 +31,7 @@ class TransportProtocol(Protocol[R]):
         """
 
     def open(self, type_url: str, request: R, node: Node) -> Subscription:
-        """Begin a subscription with the first request for its type.
-
-        Args:
-            type_url: The type; a stream of a single type need not name it.
-            request: The request.
-            node: Who asks.
+        """Begin a subscription with the first request for its type, which need not name it.
 
         Raises:
             ProtocolError: When the client wants too much.
@@ -53,15 +48,7 @@ class TransportProtocol(Protocol[R]):
         """Whether a later request wants anything else than the subscription has."""
 
     def encode(self, subscription: Subscription, pending: Pending) -> tuple[str, bytes]:
-        """Encode a response, but for its nonce, which is the last field in both protocols.
-
-        Args:
-            subscription: Of its type.
-            pending: What is news to the client.
-
-        Returns:
-            The version that the client is told, and the encoded response.
-        """
+        """Encode a response but for its nonce; returns its version, too."""
 
 
 class Delta:

@@ -51,14 +51,13 @@ class PushLatency(Generic[StreamT]):
         return behind is not None and behind[-1] == revision
 
     def begin(self, revision: int, streams: Iterable[StreamT], noticed_at: float) -> None:
-        """A change is about to be sent.
+        """Note a change that is about to be sent.
 
         Args:
             revision: Greater than that of every change before.
             streams: Those that must be sent something for it; one that connects later gets the
                 newest at once and does not count. Without any there is nothing to measure.
-            noticed_at: When what led to the change was noticed, in seconds of a clock that never
-                goes back.
+            noticed_at: When what led to the change was noticed, in monotonic seconds.
 
         Raises:
             ValueError: When the revision is not greater than the last.

@@ -13,12 +13,10 @@ from controlplane.balancing import Place
 from controlplane.identity import Identity
 from controlplane.resources.health_checks import Checked, health_check_specifier
 from controlplane.resources.views import View
-from controlplane.telemetry.load import Endpoint
-from controlplane.telemetry.reporting import report_interval
+from controlplane.telemetry.load import Endpoint, report_interval
 from controlplane.telemetry.sizes import Sample
-from controlplane.xds.authentication import Authenticator
-from controlplane.xds.connection import Context, read, soon
-from controlplane.xds.errors import ProtocolError
+from controlplane.xds.authentication import Authenticator, Limit
+from controlplane.xds.connection import Context, Methods, read, soon
 from controlplane.xds.node import admit
 from controlplane.xds.reports import (
     LoadStats,
@@ -50,54 +48,47 @@ class LoadSink(Protocol):
 class LoadReportingService:
     """Asks every Envoy that comes for reports, and hands them on."""
 
-    def __init__(
-        self, sink: LoadSink, ready: Callable[[], bool], authenticator: Authenticator
-    ) -> None:
-        """Prepare to ask.
+    name = LOAD_REPORTING
 
-        Args:
-            sink: Takes the reports.
-            ready: Whether there is a fleet yet that they can be about.
-            authenticator: Says who reports.
-        """
-        self._sink = sink
-        self._ready = ready
-        self._authenticator = authenticator
+    def __init__(self, sink: LoadSink, authenticator: Authenticator) -> None:
+        self._sink, self._authenticator = sink, authenticator
         self._reporters: set[object] = set()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its method, for a gRPC server."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "StreamLoadStats": grpc.stream_stream_rpc_method_handler(self._stream)
-        }
-        return grpc.method_handlers_generic_handler(LOAD_REPORTING, methods)
+    def methods(self) -> Methods:
+        """Its method."""
+        return {"StreamLoadStats": grpc.stream_stream_rpc_method_handler(self._stream)}
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        if not self._ready():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        reporter, asked, identity, view = object(), 0.0, None, View()
-        try:
-            identity = self._authenticator.identify(context)
-            async for data in self._authenticator.admitted(soon(requests), identity):
-                first = reporter not in self._reporters
-                stats = await read(data, partial(decode_load_stats, first=first))
-                if first:
-                    node, view = admit(stats.node, identity)
-                    self._sink.came(reporter, node.id, view.place)
-                    self._reporters.add(reporter)
-                stats = stats.within(view)
-                wanted = report_interval(
-                    len(self._reporters), len(stats.loads) + len(stats.localities)
-                )
-                if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
-                    asked = wanted
-                    await context.write(encode_load_stats_response(asked))
-                await self._sink.reported(reporter, stats)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
-        finally:
-            self._reporters.discard(reporter)
-            self._sink.left(reporter)
+        reporter = object()
+        async with self._authenticator.call(context) as identity:
+            try:
+                messages = self._authenticator.admitted(soon(requests), identity)
+                await self._read(reporter, messages, identity, context)
+            finally:
+                self._reporters.discard(reporter)
+                self._sink.left(reporter)
+
+    async def _read(
+        self,
+        reporter: object,
+        messages: AsyncIterator[bytes],
+        identity: Identity | None,
+        context: Context,
+    ) -> None:
+        asked, view = 0.0, View()
+        async for data in messages:
+            first = reporter not in self._reporters
+            stats = await read(data, partial(decode_load_stats, first=first))
+            if first:
+                node, view = admit(stats.node, identity)
+                self._sink.came(reporter, node.id, view.place)
+                self._reporters.add(reporter)
+            stats = stats.within(view)
+            wanted = report_interval(len(self._reporters), len(stats.loads) + len(stats.localities))
+            if first or not asked / INTERVAL_OFF < wanted < asked * INTERVAL_OFF:
+                asked = wanted
+                await context.write(encode_load_stats_response(asked))
+            await self._sink.reported(reporter, stats)
 
 
 HEALTH_DISCOVERY: Final = "envoy.service.health.v3.HealthDiscoveryService"
@@ -125,59 +116,42 @@ class HealthSink(Protocol):
 class HealthReportingService:
     """Asks every Envoy that comes for checks of some replicas, and hands on what it sees."""
 
-    def __init__(
-        self, sink: HealthSink, ready: Callable[[], bool], authenticator: Authenticator
-    ) -> None:
-        """Prepare to ask.
+    name = HEALTH_DISCOVERY
 
-        Args:
-            sink: Takes the reports.
-            ready: Whether there is a fleet yet that they can be about.
-            authenticator: Says who reports.
-        """
-        self._sink, self._ready, self._open = sink, ready, 0
-        self._authenticator = authenticator
+    def __init__(self, sink: HealthSink, authenticator: Authenticator) -> None:
+        self._sink, self._authenticator = sink, authenticator
+        self._limit = Limit(MAX_HEALTH_STREAMS, "reports of health")
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its method, for a gRPC server."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "StreamHealthCheck": grpc.stream_stream_rpc_method_handler(self._stream)
-        }
-        return grpc.method_handlers_generic_handler(HEALTH_DISCOVERY, methods)
+    def methods(self) -> Methods:
+        """Its method."""
+        return {"StreamHealthCheck": grpc.stream_stream_rpc_method_handler(self._stream)}
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        if not self._ready():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        if self._open >= MAX_HEALTH_STREAMS:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{MAX_HEALTH_STREAMS} Envoys report health already",
-            )
         reporter, asking, name, view = object(), None, "", View()
-        identity: Identity | None = None
-        self._open += 1
-        try:
-            identity = self._authenticator.identify(context)
-            async for data in self._authenticator.admitted(soon(requests), identity):
-                report = await read(data, decode_health_report)
-                if asking is None:
-                    node, view = admit(report.node, identity)
-                    name = node.id
-                    asking = asyncio.create_task(self._ask(name, view, context), name="xds: health")
-                else:
-                    seen = {
-                        it: is_one for it, is_one in report.healthy.items() if view.shows(it.pool)
-                    }
-                    self._sink.health_seen(reporter, name, seen)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
-        finally:
-            self._open -= 1
-            self._sink.health_left(reporter)
-            if asking is not None:
-                asking.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.BaseError):
-                    await asking
+        async with self._authenticator.call(context) as identity:
+            with self._limit.one_more():
+                try:
+                    async for data in self._authenticator.admitted(soon(requests), identity):
+                        report = await read(data, decode_health_report)
+                        if asking is None:
+                            node, view = admit(report.node, identity)
+                            name = node.id
+                            asking = asyncio.create_task(
+                                self._ask(name, view, context), name="xds: health"
+                            )
+                            continue
+                        seen = {
+                            endpoint: is_healthy
+                            for endpoint, is_healthy in report.healthy.items()
+                            if view.shows(endpoint.pool)
+                        }
+                        self._sink.health_seen(reporter, name, seen)
+                finally:
+                    self._sink.health_left(reporter)
+                    if asking is not None:
+                        asking.cancel()
+                        with contextlib.suppress(asyncio.CancelledError, grpc.aio.BaseError):
+                            await asking
 
     async def _ask(self, node: str, view: View, context: Context) -> None:
         """Send what is to be checked whenever that changes, until cancelled."""
@@ -187,12 +161,12 @@ class HealthReportingService:
             known = self._sink.to_check(node, view, known)
             wanted = [
                 (
-                    it.pool.name,
-                    it.replica.address,
-                    it.pool.settings.health_check,
-                    it.pool.settings.upstream,
+                    each.pool.name,
+                    each.replica.address,
+                    each.pool.settings.health_check,
+                    each.pool.settings.upstream,
                 )
-                for it in known
+                for each in known
             ]
             if wanted != sent:
                 sent = wanted
@@ -224,12 +198,7 @@ class Allowance:
     """How many entries may be looked at: so many a second, and no more than that at once."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
-        """Begin with the allowance of a second.
-
-        Args:
-            rate: A second.
-            clock: Seconds that never go back.
-        """
+        """Begin with the allowance of a second."""
         self._rate, self._clock = rate, clock
         self._left, self._at = rate, clock()
 
@@ -249,51 +218,26 @@ class Allowance:
 class AccessLogService:
     """Reads as much of what Envoys tell as it may, and hands it on."""
 
+    name = ACCESS_LOGS
+
     def __init__(
         self,
         sink: SampleSink,
-        ready: Callable[[], bool],
         authenticator: Authenticator,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to read.
-
-        Args:
-            sink: Takes the samples.
-            ready: Whether there is a fleet yet that they can be about.
-            authenticator: Says who tells.
-            clock: Seconds that never go back.
-        """
-        self._sink = sink
-        self._ready = ready
-        self._authenticator = authenticator
+        self._sink, self._authenticator = sink, authenticator
         self._allowance = Allowance(MAX_ENTRIES, clock)
-        self._open = 0
+        self._limit = Limit(MAX_LOGS, "access logs")
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its method, for a gRPC server."""
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-            "StreamAccessLogs": grpc.stream_unary_rpc_method_handler(self._stream)
-        }
-        return grpc.method_handlers_generic_handler(ACCESS_LOGS, methods)
+    def methods(self) -> Methods:
+        """Its method."""
+        return {"StreamAccessLogs": grpc.stream_unary_rpc_method_handler(self._stream)}
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
-        if not self._ready():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        if self._open >= MAX_LOGS:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{MAX_LOGS} access logs are open, and no more are taken",
-            )
-        self._open += 1
-        identity = None
-        try:
-            identity = self._authenticator.identify(context)
-            await self._read(requests, identity)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
-        finally:
-            self._open -= 1
+        async with self._authenticator.call(context) as identity:
+            with self._limit.one_more():
+                await self._read(requests, identity)
         return b""
 
     async def _read(self, requests: AsyncIterator[bytes], identity: Identity | None) -> None:
@@ -306,6 +250,6 @@ class AccessLogService:
                 _, view = admit(logs.node, identity)
             self._allowance.spend(logs.looked)
             shows = view.shows
-            if samples := tuple(it for it in logs.samples if shows(it.pool)):
+            if samples := tuple(sample for sample in logs.samples if shows(sample.pool)):
                 self._sink.sampled(samples, view.place)
-            await asyncio.sleep(self._open / MAX_MESSAGES)
+            await asyncio.sleep(self._limit.open / MAX_MESSAGES)

@@ -11,13 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.classes import class_of, pool_of
+from controlplane.resources.endpoints import ASLEEP
 from controlplane.resources.health_checks import PREFIX
 from controlplane.resources.views import View
 from controlplane.telemetry.load import Endpoint, InLocality, Load
 from controlplane.telemetry.sizes import Sample
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.messages import parse
-from controlplane.xds.node import Node, node_of
+from controlplane.xds.node import Node, ProtocolError, node_of
 
 MAX_LOAD_ENDPOINTS: Final = 100_000
 """Endpoints that one load report may be about."""
@@ -49,33 +49,33 @@ class LoadStats:
     """A ``LoadStatsRequest``.
 
     Attributes:
-        node: Who reports; None unless it was to be read.
+        node: Who reports; only in the first.
         seconds: That the report covers, the longest of its clusters; 0 if it reports nothing.
         loads: By endpoint.
-        localities: Loads of localities whose endpoints the client does not tell apart: gRPC never
-            does.
+        localities: Where the client does not tell endpoints apart: gRPC never does.
+        unserved: Requests to pools without a replica, by pool.
     """
 
     node: Node | None = None
     seconds: float = 0.0
     loads: dict[Endpoint, Load] = field(default_factory=dict)
     localities: dict[InLocality, Load] = field(default_factory=dict)
+    unserved: dict[str, int] = field(default_factory=dict)
 
     def within(self, view: View) -> "LoadStats":
         """The same without pools that the reporter is not shown."""
         if view.pools is None:
             return self
-        loads = {at: it for at, it in self.loads.items() if view.shows(at.pool)}
-        there = {at: it for at, it in self.localities.items() if view.shows(pool_of(at.cluster))}
-        return replace(self, loads=loads, localities=there)
+        loads = {at: each for at, each in self.loads.items() if view.shows(at.pool)}
+        there = {
+            at: each for at, each in self.localities.items() if view.shows(pool_of(at.cluster))
+        }
+        unserved = {pool: count for pool, count in self.unserved.items() if view.shows(pool)}
+        return replace(self, loads=loads, localities=there, unserved=unserved)
 
 
 def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
-    """Decode a ``LoadStatsRequest``.
-
-    Args:
-        data: The message.
-        first: Whether its node matters. Envoy repeats it, 60 kB long, in every report.
+    """Decode a ``LoadStatsRequest``; the node only of the first: Envoy repeats its 60 kB in each.
 
     Raises:
         ProtocolError: When the bytes are none, or what they say cannot be.
@@ -85,9 +85,13 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
     seconds = 0.0
     loads: dict[Endpoint, Load] = {}
     localities: dict[InLocality, Load] = {}
+    unserved: dict[str, int] = {}
     for cluster in request.cluster_stats:
         seconds = max(seconds, _seconds(cluster.load_report_interval, MAX_REPORT_SECONDS))
         pool, of_class = pool_of(cluster.cluster_name), class_of(cluster.cluster_name)
+        dropped = [it.dropped_count for it in cluster.dropped_requests if it.category == ASLEEP]
+        if dropped:
+            unserved[pool] = unserved.get(pool, 0) + sum(dropped)
         for locality in cluster.upstream_locality_stats:
             if not locality.upstream_endpoint_stats:
                 place = locality.locality
@@ -103,17 +107,18 @@ def decode_load_stats(data: bytes, *, first: bool) -> LoadStats:
                 # A replica is in a cluster for each class, and in two localities for the time of
                 # a tier move.
                 loads[endpoint] = loads.get(endpoint, _NOTHING).plus(load, of_class)
-            if len(loads) + len(localities) > MAX_LOAD_ENDPOINTS:
+            if len(loads) + len(localities) + len(unserved) > MAX_LOAD_ENDPOINTS:
                 raise ProtocolError(
                     "RESOURCE_EXHAUSTED", f"a load report of over {MAX_LOAD_ENDPOINTS} endpoints"
                 )
-    for load in (*loads.values(), *localities.values()):
-        if (
-            load.succeeded + load.failed > MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
-            or load.in_progress > MAX_IN_PROGRESS
-        ):
-            raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
-    return LoadStats(node, seconds, loads, localities)
+    most = MAX_REQUESTS_PER_SECOND * max(seconds, 1.0)
+    is_possible = all(
+        load.succeeded + load.failed <= most and load.in_progress <= MAX_IN_PROGRESS
+        for load in (*loads.values(), *localities.values())
+    ) and all(count <= most for count in unserved.values())
+    if not is_possible:
+        raise ProtocolError("INVALID_ARGUMENT", "a load report counts more than there can be")
+    return LoadStats(node, seconds, loads, localities, unserved)
 
 
 def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:
@@ -125,11 +130,7 @@ def _load(stats: pb.UpstreamEndpointStats | pb.UpstreamLocalityStats) -> Load:
 
 
 def encode_load_stats_response(interval: float) -> bytes:
-    """Encode the ``LoadStatsResponse`` that asks for reports of every endpoint of every cluster.
-
-    Args:
-        interval: Seconds between two reports.
-    """
+    """Encode the ``LoadStatsResponse`` that asks for all endpoints every `interval` seconds."""
     seconds, nanos = divmod(round(interval * 1e9), 1_000_000_000)
     return pb.LoadStatsResponse(
         load_reporting_interval=Duration(seconds=seconds, nanos=nanos),
@@ -140,13 +141,7 @@ def encode_load_stats_response(interval: float) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class AccessLogs:
-    """A ``StreamAccessLogsMessage``.
-
-    Attributes:
-        node: Who sends it; None unless it was to be read.
-        samples: What was looked at, without requests that were sent to no cluster.
-        looked: How many entries were looked at.
-    """
+    """A ``StreamAccessLogsMessage``: the samples in it, and how many entries were looked at."""
 
     node: Node | None
     samples: tuple[Sample, ...]
@@ -156,11 +151,8 @@ class AccessLogs:
 def decode_access_logs(data: bytes, *, first: bool, most: int) -> AccessLogs:
     """Decode a ``StreamAccessLogsMessage``.
 
-    Args:
-        data: The message.
-        first: Whether its node matters; Envoy sends it once in a stream.
-        most: Entries to look at; those that come after them are not parsed. Envoys see more
-            requests than a control plane could look at.
+    Only the first has the node. Of its entries `most` are parsed: Envoys see more requests than a
+    control plane could look at.
 
     Raises:
         ProtocolError: When the bytes that were looked at are no such message.
@@ -195,12 +187,7 @@ def _sample(entry: pb.HTTPAccessLogEntry) -> Sample | None:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """A ``HealthCheckRequestOrEndpointHealthResponse``.
-
-    Attributes:
-        node: Who introduces itself; None in a report.
-        healthy: By endpoint, whether its checks succeed.
-    """
+    """A ``HealthCheckRequestOrEndpointHealthResponse``: a node, or the health of endpoints."""
 
     node: Node | None = None
     healthy: dict[Endpoint, bool] = field(default_factory=dict)

@@ -6,7 +6,7 @@ never changes, and KEDA then goes on without it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final, NoReturn, Protocol
 
 import grpc
@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 
 from controlplane.identity import Identity
 from controlplane.protos import keda_pb2 as pb
-from controlplane.xds.authentication import Authenticator
-from controlplane.xds.connection import Context
-from controlplane.xds.errors import ProtocolError
+from controlplane.xds.authentication import Authenticator, Limit
+from controlplane.xds.connection import Context, Methods
+from controlplane.xds.node import ProtocolError
 
 SERVICE: Final = "externalscaler.ExternalScaler"
 METRIC: Final = "replicas"
@@ -42,58 +42,47 @@ class ScalerSource(Protocol):
 class ScalerService:
     """Serves KEDA."""
 
-    def __init__(
-        self, source: ScalerSource, ready: Callable[[], bool], authenticator: Authenticator
-    ) -> None:
-        """Prepare to answer.
+    name = SERVICE
 
-        Args:
-            source: Answers for the pools.
-            ready: Whether anything is known of them yet.
-            authenticator: Says who asks.
-        """
-        self._source, self._ready, self._authenticator = source, ready, authenticator
-        self._open = 0
+    def __init__(self, source: ScalerSource, authenticator: Authenticator) -> None:
+        self._source, self._authenticator = source, authenticator
+        self._limit = Limit(MAX_STREAMS, "streams")
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Its methods, for a gRPC server."""
+    def methods(self) -> Methods:
+        """Its methods."""
         unary = grpc.unary_unary_rpc_method_handler
-        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        return {
             "IsActive": unary(self._is_active),
             "StreamIsActive": grpc.unary_stream_rpc_method_handler(self._stream_is_active),
             "GetMetricSpec": unary(self._metric_spec),
             "GetMetrics": unary(self._metrics),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _is_active(self, data: bytes, context: Context) -> bytes:
-        pool, _ = await self._asked(data, context, pb.ScaledObjectRef)
+        async with self._authenticator.call(context) as identity:
+            pool = _pool_of(data, pb.ScaledObjectRef, identity)
         return await self._activity(pool, context)
 
     async def _stream_is_active(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        pool, identity = await self._asked(data, context, pb.ScaledObjectRef)
-        if self._open >= MAX_STREAMS:
-            reason = f"{MAX_STREAMS} streams are open, and no more are taken"
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
-        self._open += 1
-        try:
-            sent = None
-            while True:
-                if (found := await self._activity(pool, context)) != sent:
-                    yield (sent := found)
-                await asyncio.sleep(LOOK)
-                if (why := self._authenticator.refusal(identity)) is not None:
-                    await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
-        finally:
-            self._open -= 1
+        async with self._authenticator.call(context) as identity:
+            pool, sent = _pool_of(data, pb.ScaledObjectRef, identity), None
+            with self._limit.one_more():
+                while True:
+                    if (found := await self._activity(pool, context)) != sent:
+                        yield (sent := found)
+                    await asyncio.sleep(LOOK)
+                    if (why := self._authenticator.refusal(identity)) is not None:
+                        await context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
 
     async def _metric_spec(self, data: bytes, context: Context) -> bytes:
-        await self._asked(data, context, pb.ScaledObjectRef)
+        async with self._authenticator.call(context) as identity:
+            _pool_of(data, pb.ScaledObjectRef, identity)
         spec = pb.MetricSpec(metricName=METRIC, targetSize=1, targetSizeFloat=1.0)
         return pb.GetMetricSpecResponse(metricSpecs=[spec]).SerializeToString()
 
     async def _metrics(self, data: bytes, context: Context) -> bytes:
-        pool, _ = await self._asked(data, context, pb.GetMetricsRequest)
+        async with self._authenticator.call(context) as identity:
+            pool = _pool_of(data, pb.GetMetricsRequest, identity)
         wanted = self._source.wanted(pool)
         if wanted is None:
             await _unknown(pool, context)
@@ -105,20 +94,6 @@ class ScalerService:
         if active is None:
             await _unknown(pool, context)
         return pb.IsActiveResponse(result=active).SerializeToString()
-
-    async def _asked(
-        self, data: bytes, context: Context, kind: type[pb.ScaledObjectRef | pb.GetMetricsRequest]
-    ) -> tuple[str, Identity | None]:
-        """The pool that a request is about, and who asks; ends a call that cannot be answered."""
-        if not self._ready():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        identity = None
-        try:
-            identity = self._authenticator.identify(context)
-            pool = _pool_of(data, kind, identity)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, identity)
-        return pool, identity
 
 
 def _pool_of(

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 import grpc
@@ -13,8 +13,7 @@ from controlplane.config import Address
 from controlplane.identity import Credentials, Identity
 from controlplane.latest import Latest
 from controlplane.resources.classes import pool_of
-from controlplane.resources.resource import ENDPOINT
-from controlplane.resources.snapshot import Changes
+from controlplane.resources.resource import ENDPOINT, Changes
 from controlplane.resources.views import View
 from controlplane.turns import Turns
 from controlplane.xds.authentication import (
@@ -29,11 +28,12 @@ from controlplane.xds.connection import (
     MAX_SILENT_OF_PEER,
     Connection,
     Context,
+    Methods,
     Silent,
     StartupThrottle,
 )
-from controlplane.xds.errors import ProtocolError
 from controlplane.xds.events import Connected, Event, NodeStatus, Sent
+from controlplane.xds.node import ProtocolError
 from controlplane.xds.report_services import (
     AccessLogService,
     HealthReportingService,
@@ -154,18 +154,18 @@ class XdsServer:
         Args:
             address: To serve on; port 0 takes a free one.
             offered: What to serve; None as long as nothing is loaded.
-            observe: Told of everything that happens.
-            loads: Takes the load reports of Envoys; None: they are not asked for any.
-            samples: Takes what Envoys tell of some requests; None: it is not served to them.
+            observe: Takes everything that happens.
+            loads: Takes load reports; None: Envoys are not asked for any.
+            samples: Takes samples of requests; None: the service does not exist.
             health: Takes what Envoys see of replicas; None: they are not asked for any.
-            scaling: Answers KEDA how many replicas pools should have; None: it is not served.
-            pushes: Told how far each catalog got.
-            guests: Told who is connected; says who is not served.
+            scaling: Answers KEDA; None: the service does not exist.
+            pushes: Follows how far each catalog got.
+            guests: Follows who is connected; says who is not served.
             tls: Certificates, and who is admitted; None: plain text, and anybody is.
             secrets: What a client with an identity holds of secrets; None: nobody has any.
             max_streams: At a time, of all clients.
             write_timeout: Seconds after which a client that reads nothing is cut off.
-            first_request: Seconds after which a stream is ended on which no request has come.
+            first_request: Seconds after which a stream without a request ends.
             catching_up: Streams at a time that are given their first configuration.
             catching_up_seconds: For so long each, at most.
             clock: Seconds that never go back.
@@ -183,7 +183,12 @@ class XdsServer:
         self._tls = tls
         self._secrets = secrets
         self._credentials = ReloadableCredentials(tls.credentials) if tls else None
-        self._authenticator = Authenticator(tls.admission if tls else None, observe, wall_clock)
+        self._authenticator = Authenticator(
+            tls.admission if tls else None,
+            observe,
+            lambda: self._offered.value is not None,
+            wall_clock,
+        )
         self._max_streams = max_streams
         self._write_timeout = write_timeout
         self._first_request = first_request
@@ -209,35 +214,9 @@ class XdsServer:
         server = grpc.aio.server(
             options=(*_OPTIONS, *_ages(self._tls)), maximum_concurrent_rpcs=self._max_streams
         )
-        shared_states = SharedStates()
-        for service in SERVICES:
-            methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-                name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
-                for name, begin in service.methods(shared_states).items()
-            }
-            handler = grpc.method_handlers_generic_handler(service.name, methods)
+        for name, methods in self._methods():
+            handler = grpc.method_handlers_generic_handler(name, methods)
             server.add_generic_rpc_handlers((handler,))
-        status = ClientStatusService(
-            lambda: [connection.stream for connection in self._connections],
-            lambda: offer.catalog if (offer := self._offered.value) else None,
-            self._write_timeout,
-            self._authenticator,
-        )
-        server.add_generic_rpc_handlers((status.handler(),))
-        if self._loads:
-            reporting = LoadReportingService(self._loads, self._is_ready, self._authenticator)
-            server.add_generic_rpc_handlers((reporting.handler(),))
-        if self._health:
-            health = HealthReportingService(self._health, self._is_ready, self._authenticator)
-            server.add_generic_rpc_handlers((health.handler(),))
-        if self._samples:
-            logging = AccessLogService(
-                self._samples, self._is_ready, self._authenticator, self._clock
-            )
-            server.add_generic_rpc_handlers((logging.handler(),))
-        if self._scaling:
-            scaler = ScalerService(self._scaling, self._is_ready, self._authenticator)
-            server.add_generic_rpc_handlers((scaler.handler(),))
         try:
             if self._credentials is None:
                 port = server.add_insecure_port(str(self._address))
@@ -254,6 +233,35 @@ class XdsServer:
             asyncio.create_task(self._watch(), name="xds: stalled readers"),
         )
         return Address(self._address.host, port)
+
+    def _methods(self) -> Iterator[tuple[str, Methods]]:
+        """The services, by name, with their methods."""
+        shared_states = SharedStates()
+        for service in SERVICES:
+            begins = service.methods(shared_states).items()
+            yield (
+                service.name,
+                {
+                    name: grpc.stream_stream_rpc_method_handler(self._handler(begin))
+                    for name, begin in begins
+                },
+            )
+        status = ClientStatusService(
+            lambda: [connection.stream for connection in self._connections],
+            lambda: offer.catalog if (offer := self._offered.value) else None,
+            self._write_timeout,
+            self._authenticator,
+        )
+        yield status.name, status.methods()
+        who = self._authenticator
+        for other in (
+            LoadReportingService(self._loads, who) if self._loads else None,
+            HealthReportingService(self._health, who) if self._health else None,
+            AccessLogService(self._samples, who, self._clock) if self._samples else None,
+            ScalerService(self._scaling, who) if self._scaling else None,
+        ):
+            if other is not None:
+                yield other.name, other.methods()
 
     async def stop(self, grace: float) -> None:
         """Refuse new streams and end the open ones, by force after `grace` seconds.
@@ -318,12 +326,7 @@ class XdsServer:
         return sum(connection.is_waiting for connection in self._connections)
 
     async def _wake(self, count: int, offer: Offer | None) -> None:
-        """Offer each new catalog to those whom it concerns.
-
-        Args:
-            count: How many were offered before.
-            offer: The last of them.
-        """
+        """Offer each catalog that is newer than this one to the connections that it concerns."""
         seen = offer.catalog.revision if offer else None
         while True:
             count = await self._offered.newer_than(count)
@@ -356,9 +359,6 @@ class XdsServer:
         names = frozenset().union(*changes.values())
         return self._streams_by_pool.concerned({pool_of(name) for name in names})
 
-    def _is_ready(self) -> bool:
-        return self._offered.value is not None
-
     def _handler(self, begin: Begin) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def serve(_: AsyncIterator[bytes], context: Context) -> None:
             await self._serve(begin, context)
@@ -367,18 +367,13 @@ class XdsServer:
 
     async def _serve(self, begin: Begin, context: Context) -> None:
         """Serve one stream; gRPC cancels this when the client leaves."""
-        try:
-            identity = self._authenticator.identify(context)
-        except ProtocolError as error:
-            await self._authenticator.abort(context, error, None)
-        if self._offered.value is None:
-            # An empty answer would take away all that Envoy has (istio#25495).
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no configuration is loaded yet")
-        if (leave := self._silent.enter(context.peer())) is None:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
-            )
+        # Without a configuration an empty answer would take away all that Envoy has (istio#25495).
+        async with self._authenticator.call(context) as identity:
+            if (leave := self._silent.enter(context.peer())) is None:
+                raise ProtocolError(
+                    "RESOURCE_EXHAUSTED",
+                    f"{MAX_SILENT_OF_PEER} streams from there have said nothing yet",
+                )
         connection = Connection(
             begin(identity),
             report=self._report,

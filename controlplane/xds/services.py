@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from controlplane.identity import Identity
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Changes,
+    Revision,
+    Snapshot,
+)
 from controlplane.resources.views import View
 from controlplane.xds.events import Event
 from controlplane.xds.messages import DeltaRequest, SotwRequest
@@ -39,12 +47,7 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is to be served.
-
-    Attributes:
-        catalog: The newest.
-        noticed_at: When what changed it was noticed, in seconds of the server's clock.
-    """
+    """The newest catalog, and when its cause was noticed, in seconds of the server's clock."""
 
     catalog: Catalog
     noticed_at: float
@@ -52,12 +55,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the xDS transport protocol.
+    """One service of the xDS transport protocol, and the noun that ends its methods' names.
 
-    Attributes:
-        name: With its package.
-        noun: What the names of its methods end with.
-        type_url: The only type that it serves; None for the aggregated one.
+    It serves one type; the aggregated one, with None, serves all.
     """
 
     name: str
@@ -65,11 +65,7 @@ class Service:
     type_url: str | None
 
     def methods(self, shared_states: SharedStates) -> dict[str, Begin]:
-        """What begins a stream, by the name of the method.
-
-        Args:
-            shared_states: Of all streams of a server.
-        """
+        """What begins a stream, by the name of the method; all streams of a server share states."""
         return {
             f"Stream{self.noun}": lambda identity: Stream(
                 StateOfTheWorld(), self.type_url, shared_states, identity

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple
 from weakref import WeakValueDictionary
 
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import Snapshot
 from controlplane.resources.views import View
 from controlplane.xds.protocol import R
 from controlplane.xds.state import Answer, StreamState
@@ -41,7 +41,6 @@ class SharedState(Generic[R]):
     __slots__ = ("__weakref__", "_next", "_revision", "_shared_states", "_view", "state")
 
     def __init__(self, state: StreamState[R], view: View, shared_states: "SharedStates") -> None:
-        """See `SharedStates.of`."""
         self.state = state
         self._view = view
         self._shared_states = shared_states
@@ -80,12 +79,7 @@ class SharedStates:
         self._known: WeakValueDictionary[Hashable, SharedState[Any]] = WeakValueDictionary()
 
     def of(self, state: StreamState[R], view: View) -> SharedState[R]:
-        """Find the shared state that equals a settled one, or make it one.
-
-        Args:
-            state: Not to be changed from now on.
-            view: What its client is shown.
-        """
+        """Find the shared state that equals a settled one, or make that one shared."""
         key = (
             view,
             type(state.protocol),

@@ -1,26 +1,30 @@
-"""The state of the protocol on one stream: what is subscribed to, sent and answered, by type."""
+"""The state of the protocol on one stream: what is subscribed to, sent and answered, by type.
 
+Types are sent make before break (xDS, "Eventual consistency considerations"): clusters, their
+endpoints, the listeners and routes that use them, and only then removals of clusters that nothing
+uses.
+"""
+
+from collections.abc import Mapping
 from typing import Generic, NamedTuple
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, TYPE_URLS
-from controlplane.resources.snapshot import Revision, Snapshot
-from controlplane.xds.holdings import Outstanding
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    TYPE_URLS,
+    Revision,
+    Snapshot,
+)
+from controlplane.xds.holdings import Outstanding, Pending
 from controlplane.xds.node import Node
-from controlplane.xds.ordering import next_up
 from controlplane.xds.protocol import R, TransportProtocol
 from controlplane.xds.subscription import Subscription
 
 
 class Answer(NamedTuple):
-    """One response.
-
-    Attributes:
-        type_url: Of the resources in it.
-        version: That the client is told.
-        body: The encoded response, but for the nonce.
-        changed: How many resources are news.
-        gone: How many names are said not to exist.
-    """
+    """One response, encoded but for its nonce; and how many resources are new, or gone, in it."""
 
     type_url: str
     version: str
@@ -30,18 +34,11 @@ class Answer(NamedTuple):
 
 
 class StreamState(Generic[R]):
-    """The state of the protocol on one stream.
-
-    Attributes:
-        protocol: The protocol.
-        revision: Of the snapshot that was looked at last.
-        subscriptions: By type URL, in the order of `TYPE_URLS`; to be read only.
-    """
+    """The state of the protocol on one stream, by type URL in the order of `TYPE_URLS`."""
 
     __slots__ = ("_active", "_own", "_unanswered", "protocol", "revision", "subscriptions")
 
     def __init__(self, protocol: TransportProtocol[R]) -> None:
-        """Begin before the first request."""
         self.protocol = protocol
         self.revision: Revision | None = None
         self.subscriptions: dict[str, Subscription] = {}
@@ -122,12 +119,7 @@ class StreamState(Generic[R]):
         return self._mine(type_url).reject(message)
 
     def next(self, snapshot: Snapshot, nonce: str) -> Answer | None:
-        """Decide what to send now, and count it as sent; None when there is nothing to send.
-
-        Args:
-            snapshot: What the client should hold.
-            nonce: By which the client would answer.
-        """
+        """Decide what to send now under this nonce, and count it as sent; None: nothing."""
         if snapshot.revision is not self.revision:
             self._mark_dirty(snapshot)
         for url in [url for url in self._active if not self.subscriptions[url].has_work]:
@@ -136,7 +128,7 @@ class StreamState(Generic[R]):
             return None
         for url in self._active:
             self._mine(url)
-        chosen = next_up(self._active, self.subscriptions, snapshot)
+        chosen = _choose(self._active, self.subscriptions, snapshot)
         if chosen is None:
             return None
         url, pending = chosen
@@ -175,3 +167,64 @@ class StreamState(Generic[R]):
             self.subscriptions[type_url] = self.subscriptions[type_url].copy()
             self._own.add(type_url)
         return self.subscriptions[type_url]
+
+
+def _choose(
+    active: set[str], subscriptions: Mapping[str, Subscription], snapshot: Snapshot
+) -> tuple[str, Pending] | None:
+    """Choose the type to send next and what of it; None when nothing can be sent now.
+
+    Types that have nothing to send, or wait for an answer, are taken out of `active`. Neither a
+    type that waits for an acknowledgement nor one that the client did not ask for holds up the
+    types after it, but for two cases: see `_waits_for_clusters` and `_clusters_may_go`.
+    """
+    gone: tuple[str, ...] = ()
+    for type_url in [*active] if len(active) < 2 else filter(active.__contains__, TYPE_URLS):
+        subscription = subscriptions[type_url]
+        if not subscription.has_work:
+            active.remove(type_url)
+            continue
+        if _waits_for_clusters(type_url, subscriptions):
+            continue
+        pending = subscription.pending(snapshot)
+        if type_url == CLUSTER:
+            gone = pending.removed
+            if gone:
+                pending = Pending(pending.changed, pending.absent)
+        if pending.changed and subscription.nacks.isolate(snapshot):
+            # What the client has already cannot be the bad one.
+            held = subscription.holdings.versions
+            had = [new for new in pending.changed if held.get(new.name) == new.version]
+            pending = Pending(had or pending.changed[:1], pending.absent, pending.removed)
+        if pending or subscription.must_answer:
+            return type_url, pending
+    # Never in the first answer on a stream: when that is acknowledged, a client that reconnected
+    # has also asked for its listeners and routes, and these are known to be the new ones.
+    if gone and _clusters_may_go(subscriptions, snapshot):
+        return CLUSTER, Pending(removed=gone)
+    return None
+
+
+def _waits_for_clusters(type_url: str, subscriptions: Mapping[str, Subscription]) -> bool:
+    """Whether clusters are under way that this type must wait for."""
+    if type_url not in (LISTENER, ROUTE):
+        return False
+    # Envoy withholds the acknowledgement of clusters while one of them warms, "providing a signal
+    # to ADS to proceed with RDS updates" (cluster_manager_impl.cc): a route to a warming cluster
+    # answers 503. Endpoints must not wait for it, since warming is waiting for endpoints.
+    clusters = subscriptions.get(CLUSTER)
+    return clusters is not None and clusters.outstanding is not None
+
+
+def _clusters_may_go(subscriptions: Mapping[str, Subscription], snapshot: Snapshot) -> bool:
+    """Whether nothing that the client still uses can point to clusters that are no more."""
+    for type_url in (ENDPOINT, LISTENER, ROUTE):
+        subscription = subscriptions.get(type_url)
+        if subscription and subscription.outstanding:
+            return False
+    # A client that rejected its new routes still uses the ones before, and the clusters in them.
+    return not any(
+        subscriptions[type_url].nacks.concern(snapshot)
+        for type_url in (LISTENER, ROUTE)
+        if type_url in subscriptions
+    )

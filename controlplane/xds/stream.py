@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
 from controlplane.identity import Identity
-from controlplane.resources.resource import SECRET, TYPE_URLS
+from controlplane.protos import envoy_pb2 as pb
+from controlplane.resources.resource import SECRET, TYPE_URLS, Revision, Snapshot
 from controlplane.resources.secrets import NO_SECRETS, Beside
-from controlplane.resources.snapshot import Revision, Snapshot
 from controlplane.resources.views import View
-from controlplane.xds.client_status import ResourceStatus, statuses
-from controlplane.xds.errors import ProtocolError
+from controlplane.xds.client_status import statuses
 from controlplane.xds.events import (
     Acknowledged,
     Connected,
@@ -23,7 +22,7 @@ from controlplane.xds.events import (
     Unserved,
 )
 from controlplane.xds.messages import Request, with_nonce
-from controlplane.xds.node import Node, admit
+from controlplane.xds.node import Node, ProtocolError, admit
 from controlplane.xds.protocol import R, TransportProtocol
 from controlplane.xds.sharing import SharedAnswer, SharedState, SharedStates
 from controlplane.xds.state import Answer, StreamState
@@ -31,15 +30,12 @@ from controlplane.xds.subscription import Subscription
 
 
 def check(request: Request, node: Node, only: str | None) -> str:
-    """Check any request of an admitted node.
+    """Check any request of an admitted node; returns the URL of its type.
 
     Args:
         request: The request.
-        node: Who introduced itself on the stream.
+        node: From the stream's first request.
         only: The type that the stream is for; None if it is aggregated.
-
-    Returns:
-        The URL of the type that it is about.
 
     Raises:
         ProtocolError: When it names no type or not the stream's, or another node.
@@ -117,8 +113,8 @@ class Stream(Generic[R]):
         """Begin before the first request.
 
         Args:
-            protocol: The protocol that is spoken.
-            only: The one type of which it is; None for an aggregated stream.
+            protocol: The protocol.
+            only: The one type that it serves; None for an aggregated stream.
             shared_states: Of the server; None: this stream shares nothing.
             identity: What the client has proven; None without TLS.
         """
@@ -158,14 +154,7 @@ class Stream(Generic[R]):
         return self._state.protocol.decode(data)
 
     def apply(self, request: R, now: float) -> list[Event]:
-        """Apply a request.
-
-        Args:
-            request: From the client.
-            now: Seconds, on a clock that never goes back.
-
-        Returns:
-            What happened, in order.
+        """Apply a request; returns what happened, in order. `now`: monotonic seconds.
 
         Raises:
             ProtocolError: When the stream must end.
@@ -227,10 +216,6 @@ class Stream(Generic[R]):
 
         Call it until it returns None after every request and with every new snapshot; the newest
         wins, those in between need not be shown.
-
-        Args:
-            snapshot: What the client should hold.
-            now: Seconds, on the clock of `apply`.
         """
         self._seen = snapshot.revision
         if self._secret_state.subscriptions:
@@ -288,16 +273,15 @@ class Stream(Generic[R]):
         subscription = self._state.subscriptions.get(type_url)
         return subscription.wanted_names.names if subscription is not None else ()
 
-    def resources(self, snapshot: Snapshot) -> Iterator[ResourceStatus]:
-        """How far each resource that the client wants got, by type and name.
-
-        Args:
-            snapshot: What the client should hold.
-        """
+    def resources(
+        self, snapshot: Snapshot, *, without_contents: bool = False
+    ) -> Iterator[pb.GenericXdsConfig]:
+        """How far each resource of a snapshot that the client wants got, by type and name."""
         for url, subscription in self._subscriptions():
             rejection = self._shown[url].rejection
             held = self._held_secrets(snapshot) if url == SECRET else snapshot
-            yield from statuses(subscription, held, rejection.message if rejection else "")
+            error = rejection.message if rejection else ""
+            yield from statuses(subscription, held, error, without_contents=without_contents)
 
     def _subscriptions(self) -> Iterator[tuple[str, Subscription]]:
         known = self._state.subscriptions | self._secret_state.subscriptions

@@ -10,14 +10,39 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-from controlplane.resources.resource import Resource
-from controlplane.resources.snapshot import Snapshot
-from controlplane.xds.errors import MAX_VERSION_LENGTH, limit_names
+from controlplane.resources.resource import Resource, Snapshot
 from controlplane.xds.holdings import ABSENT, Holdings, Outstanding, Pending, version_of
 from controlplane.xds.nack import AddressConflicts, Nacks, ResponseRules
+from controlplane.xds.node import ProtocolError
 
 WILDCARD: Final = "*"
 """xDS: the name by which a client asks for every resource."""
+
+
+MAX_NAMES: Final = 20_000
+"""How many names a client may want, or say that it holds, of one type: more than the clusters of
+2,000 pools with eight classes each. All of them are looked at in one go."""
+
+MAX_NAME_LENGTH: Final = 1_024
+"""Characters that a resource's name may have."""
+
+MAX_VERSION_LENGTH: Final = 64
+"""Characters of a version that a client may claim to hold; ours have 16, and a longer one says as
+little as none."""
+
+
+def limit_names(count: int, names: Iterable[str]) -> None:
+    """Check how many names there are now, and the length of the new ones.
+
+    Raises:
+        ProtocolError: When there are too many, or one is too long.
+    """
+    if count > MAX_NAMES:
+        raise ProtocolError("RESOURCE_EXHAUSTED", f"more than {MAX_NAMES} resource names")
+    if any(len(name) > MAX_NAME_LENGTH for name in names):
+        raise ProtocolError(
+            "INVALID_ARGUMENT", f"a resource name is longer than {MAX_NAME_LENGTH} characters"
+        )
 
 
 @dataclass(slots=True)
@@ -25,8 +50,7 @@ class WantedNames:
     """What a client wants; the names need not exist.
 
     Attributes:
-        wildcard: Whether every resource is wanted.
-        names: Those wanted by name, with or without the wildcard.
+        wildcard: Whether every resource is wanted, beside the names.
         named: Whether the client ever asked for anything by name, the wildcard included. Until
             then a wildcard is one that it did not ask for, and no request has to repeat it.
     """
@@ -82,15 +106,9 @@ class WantedNames:
 
 
 class Subscription:
-    """One resource type on one stream.
+    """One resource type on one stream: what the client wants, holds and rejected.
 
-    Attributes:
-        type_url: The type.
-        wanted_names: What the client wants.
-        holdings: What it holds.
-        nacks: What it rejected.
-        outstanding: The one response that is under way, if any.
-        must_answer: Whether a response is due even if there is nothing to put into it.
+    One response at a time is outstanding. `must_answer`: one is due even if nothing is in it.
     """
 
     __slots__ = (
@@ -304,12 +322,7 @@ class Subscription:
         ]
 
     def sent(self, nonce: str, pending: Pending) -> None:
-        """Note that a response is under way.
-
-        Args:
-            nonce: Of the response.
-            pending: What is in it.
-        """
+        """Note that a response with this nonce is under way."""
         self.outstanding = Outstanding(nonce, pending.contents)
         self._forced -= pending.contents.keys()
         self._inherited -= {WILDCARD, *pending.contents}

@@ -18,8 +18,8 @@ from controlplane.ca.certificates import (
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.issuing import Issuer, Joined
 from controlplane.identity import Admission, Identity
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 from controlplane.resources.resource import SECRET
+from controlplane.resources.secret_sources import IDENTITY, ROOTS
 from controlplane.resources.secrets import Secrets
 from tests.ca.test_leaves import leaf, named
 

@@ -10,8 +10,8 @@ from cryptography import x509
 from controlplane.ca.certificates import certificates_of
 from controlplane.ca.folder import CaFolder
 from controlplane.ca.leaves import Leaves
-from controlplane.resources.bootstrap_tls import IDENTITY, ROOTS
 from controlplane.resources.resource import SECRET
+from controlplane.resources.secret_sources import IDENTITY, ROOTS
 from controlplane.resources.secrets import Secrets
 
 NOW = 1_800_000_000.0

@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.config import load_config, load_replicas
 from controlplane.discovery import Found, SourceError
-from controlplane.discovery.container import _LABELS
+from controlplane.discovery.docker import _LABELS
 from controlplane.discovery.source import id_of, replica
 
 PAGE = (Path(__file__).parents[2] / "docs" / "discovery.md").read_text()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.bootstrap_tls import NodeTls, secret_files
-from controlplane.resources.secret_sources import SecretSource
+from controlplane.resources.secret_sources import NodeTls, SecretSource, secret_files
 from tests.certificates import DAY, DOMAIN, Authority
 from tests.processes import Envoy, free_port, started_envoy
 

@@ -18,7 +18,7 @@ from controlplane.fleet import Drain, Fleet, PutPool
 from controlplane.resources.bootstrap import Protocol, bootstrap
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass, cluster_of
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.telemetry.load import Endpoint, LoadReports
 from controlplane.xds import LoadSink, LoadStats
 from tests.envoy.load import load

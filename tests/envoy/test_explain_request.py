@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
 from controlplane.config import Address
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.listeners import LogFormat
 from tests.envoy.pools import pool, pool_of, running
 from tests.processes import Plimsoll, free_port, serving, until
 from tests.replica import replica

@@ -13,9 +13,8 @@ import grpc
 
 from controlplane.ca.certificates import control_plane_uri, key_pem, new_key, node_uri
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.bootstrap_tls import SpireTls
 from controlplane.resources.resource import SECRET
-from controlplane.resources.secret_sources import SPIRE
+from controlplane.resources.secret_sources import SPIRE, SpireTls
 from tests.envoy.test_certificates import DOMAIN, NODE, World
 from tests.processes import free_port, started_envoy, until
 

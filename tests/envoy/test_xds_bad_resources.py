@@ -17,7 +17,7 @@ import pytest
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import Command, PutPool
 from controlplane.resources.bootstrap import Protocol
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
 from controlplane.xds import Rejected
 from tests.envoy.load import load

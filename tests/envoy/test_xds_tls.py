@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from controlplane.cli.group import plimsoll
-from controlplane.resources.bootstrap_tls import NodeTls
+from controlplane.resources.secret_sources import NodeTls
 from tests.certificates import Authority, Leaf, node
 from tests.envoy.pools import pool_of, running, serves
 from tests.processes import Envoy, Plimsoll, free_port, serving, sidecar, until

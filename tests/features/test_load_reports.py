@@ -13,9 +13,15 @@ import grpc
 import pytest
 
 from controlplane.balancing import Place
-from controlplane.telemetry import reporting
-from controlplane.telemetry.load import Endpoint, Load
-from controlplane.telemetry.reporting import ENDPOINTS, INTERVAL, REPORTS, report_interval
+from controlplane.telemetry import load as reporting
+from controlplane.telemetry.load import (
+    ENDPOINTS,
+    INTERVAL,
+    REPORTS,
+    Endpoint,
+    Load,
+    report_interval,
+)
 from controlplane.xds import LOAD_REPORTING as SERVICE
 from controlplane.xds import LoadStats
 from tests.features.xds import FixedCatalog, Plane, serving, until

@@ -8,8 +8,7 @@ import pytest
 
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build
-from controlplane.resources.resource import CLUSTER, ENDPOINT
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, Changes, Revision, Snapshot
 from controlplane.resources.views import View
 from tests.features.xds import Envoy, SotwEnvoy, envoy, serving
 from tests.fleet.fleets import a_pool, after, pool_settings, put

@@ -15,8 +15,7 @@ import grpc
 
 from controlplane.config import Address
 from controlplane.latest import Latest
-from controlplane.resources.resource import CLUSTER
-from controlplane.resources.snapshot import Revision, Snapshot
+from controlplane.resources.resource import CLUSTER, Revision, Snapshot
 from controlplane.resources.views import View
 from controlplane.xds import (
     AGGREGATED,

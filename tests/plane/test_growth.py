@@ -27,9 +27,8 @@ from controlplane.fleet import (
 from controlplane.plane import Plane, Probe
 from controlplane.resources import endpoints
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.endpoints import Member
+from controlplane.resources.endpoints import Member, Portion
 from controlplane.resources.pool_resources import POOL_TYPES
-from controlplane.resources.portion import Portion
 from controlplane.resources.views import View
 from tests.calls import calls
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from controlplane.config import ClassMatch
 from controlplane.plane.decisions import ClassStep, next_step
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 
 NEEDED = 2.0
 PORTIONS = {"a": Portion("tier-1", 100)}

@@ -15,7 +15,7 @@ from controlplane.fleet import (
 )
 from controlplane.plane import Plane, Probe, preview
 from controlplane.resources.catalog import Catalog
-from controlplane.resources.readable import readable
+from controlplane.resources.messages import to_json
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.telemetry import Histogram, Reading
 from controlplane.telemetry.load import Endpoint, Load
@@ -53,7 +53,7 @@ def hosts(catalog: Catalog) -> dict[int, str]:
     """Port and health of every endpoint."""
     held = catalog.pools["p"].get(ENDPOINT, "p")
     assert held is not None
-    assignment = readable(ENDPOINT, held)
+    assignment = to_json(ENDPOINT, held)
     return {
         it["endpoint"]["address"]["socketAddress"]["portValue"]: it.get("healthStatus", "")
         for locality in assignment["endpoints"]
@@ -91,7 +91,7 @@ def test_a_changed_setting_is_in_the_cluster(plane: Plane) -> None:
     found = preview(plane, PutPool("p", changed), 12.0)
     held = found.wanted.pools["p"].get(CLUSTER, "p")
     assert held is not None
-    cluster = readable(CLUSTER, held)
+    cluster = to_json(CLUSTER, held)
     assert cluster["healthChecks"][0]["httpHealthCheck"] == {"path": "/ready"}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from controlplane.config import ClassMatch
 from controlplane.resources.classes import BULK, OTHERS, Parting, TrafficClass
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 
 Portions = Mapping[str, Portion]
 

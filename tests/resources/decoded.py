@@ -13,10 +13,8 @@ from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, Pool, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.clusters import cluster
-from controlplane.resources.downstream import Downstream
-from controlplane.resources.endpoints import assignment, members
-from controlplane.resources.listeners import listener
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion, assignment, members
+from controlplane.resources.listeners import Downstream, listener
 from controlplane.resources.routes import route_configuration
 from tests.fleet.fleets import a_pool, after, put
 

@@ -18,7 +18,7 @@ from controlplane.resources.classes import (
     pool_of,
     retry_cluster_of,
 )
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, pool_settings, put

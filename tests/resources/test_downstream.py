@@ -5,7 +5,7 @@ import envoy_data_plane.envoy.extensions.access_loggers.stream.v3 as stream_log_
 import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 as hcm_v3
 import pytest
 
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.listeners import LogFormat
 from tests.resources.decoded import connection_manager
 
 ESCAPED = hcm_v3.HttpConnectionManagerPathWithEscapedSlashesAction

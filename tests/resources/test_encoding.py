@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from controlplane.config import Address, ReplicaSettings
 from controlplane.config.replica import Locality
 from controlplane.fleet import Draining, Pool, Replica, Replicas, Source
-from controlplane.resources.endpoints import Member, assignment, members
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Member, Portion, assignment, members
 from controlplane.resources.resource import TYPE_URLS, Resource
 from tests.fleet.fleets import pool_settings
 from tests.resources import decoded

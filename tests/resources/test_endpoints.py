@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controlplane.config import ReplicaSettings, validated
 from controlplane.fleet import Draft, Drain, Fleet, Pool, Replicas
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from tests.fleet.fleets import a_pool, after
 from tests.resources.decoded import (
     TIER,

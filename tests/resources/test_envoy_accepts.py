@@ -14,9 +14,9 @@ import yaml
 from controlplane.config import Address, Locality, Policy, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.bootstrap import bootstrap
-from controlplane.resources.downstream import LogFormat
+from controlplane.resources.endpoints import Portion
+from controlplane.resources.listeners import LogFormat
 from controlplane.resources.policies import FULL_SCAN_HOSTS
-from controlplane.resources.portion import Portion
 from tests.fleet.fleets import a_pool, after, put
 from tests.resources.decoded import (
     TIER,

@@ -5,9 +5,8 @@ import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import ClassMatch, validated
 from controlplane.config.pool import RouteSettings
-from controlplane.resources.gateways import GATEWAY, POOL_HEADER, gateway_routes
 from controlplane.resources.resource import ROUTE
-from controlplane.resources.routes import Routed
+from controlplane.resources.routes import GATEWAY, POOL_HEADER, Routed, gateway_routes
 
 POOLS = (
     Routed("p", validated(RouteSettings, {"prefix": "/v1", "timeout": "2s"}), None),

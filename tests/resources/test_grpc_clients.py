@@ -17,9 +17,9 @@ from controlplane.config.classes import HeaderMatch
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import OTHERS, Parting, TrafficClass
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.places import Place, Spread
 from controlplane.resources.pool_resources import POOL_TYPES
-from controlplane.resources.portion import Portion
 from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, put
@@ -178,6 +178,23 @@ def test_where_all_drain_all_are_there_and_look_well() -> None:
 
 def test_a_pool_without_replicas_has_an_empty_assignment() -> None:
     assert assignment(build(a_pool(), {}, Catalog())) == []
+
+
+@pytest.mark.parametrize("view", [GRPC, View()], ids=["grpc", "envoy"])
+@pytest.mark.parametrize(("least", "counted"), [(0, True), (1, False)])
+def test_only_clients_of_a_pool_that_may_be_without_replicas_count_what_finds_none(
+    view: View, least: int, *, counted: bool
+) -> None:
+    fleet = pool_with(scaling={"min_replicas": least})
+    empty = build(fleet, {}, Catalog())
+    found = endpoint_v3.ClusterLoadAssignment.parse(message(empty, ENDPOINT, view=view))
+    assert found.policy is not None
+    assert [it.category for it in found.policy.drop_overloads] == ["asleep"] * counted
+    held = build(after(put("a", 1), fleet=fleet), {"p": {"a": TIER}}, empty)
+    found = endpoint_v3.ClusterLoadAssignment.parse(message(held, ENDPOINT, view=view))
+    assert found.policy is not None
+    assert found.endpoints
+    assert not found.policy.drop_overloads
 
 
 def test_priorities_have_no_gap_where_the_nearest_replicas_are_ill() -> None:

@@ -16,11 +16,10 @@ import pytest
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.mesh import RBAC_FILTER
-from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.resources.secret_sources import ADS, SPIRE, SecretSource
-from controlplane.resources.snapshot import Snapshot
 from controlplane.resources.views import View
 from tests.fleet.fleets import after, put
 from tests.resources.decoded import TIER

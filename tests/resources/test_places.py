@@ -12,8 +12,8 @@ from controlplane.config import Locality, PoolSettings, ReplicaSettings, validat
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import Catalog, build
 from controlplane.resources.classes import Parting, TrafficClass
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.places import NOWHERE, Place, Spread, order, place_of
-from controlplane.resources.portion import Portion
 from controlplane.resources.resource import ENDPOINT
 from controlplane.resources.views import View
 from tests.fleet.fleets import after

@@ -6,7 +6,7 @@ import envoy_data_plane.envoy.extensions.filters.network.http_connection_manager
 from controlplane.config import PoolSettings, validated
 from controlplane.fleet import PutPool
 from controlplane.resources.catalog import Catalog, build
-from controlplane.resources.portion import Portion
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.standalone import gateway_parts, sidecar_parts, standalone
 from tests.fleet.fleets import a_pool, after
 from tests.resources.classes import by_length

@@ -14,11 +14,10 @@ from controlplane.config.tls import GatewayTls
 from controlplane.fleet import PutPool
 from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.clusters import cluster, retry_cluster
-from controlplane.resources.gateways import GATEWAY
 from controlplane.resources.health_checks import Checked, health_check_specifier
-from controlplane.resources.readable import readable
-from controlplane.resources.resource import CLUSTER, LISTENER, SECRET
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.messages import to_json
+from controlplane.resources.resource import CLUSTER, LISTENER, SECRET, Snapshot
+from controlplane.resources.routes import GATEWAY
 from controlplane.resources.tls import SYSTEM_BUNDLE
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after
@@ -41,7 +40,7 @@ def seen(view: View = View(), **settings: object) -> Snapshot:  # noqa: B008 - i
 def downstream(snapshot: Snapshot, name: str = "p") -> tls_v3.DownstreamTlsContext:
     resource = snapshot.get(LISTENER, name)
     assert resource is not None
-    text = readable(LISTENER, resource)
+    text = to_json(LISTENER, resource)
     assert text["filterChains"][0]["transportSocket"]["name"] == "envoy.transport_sockets.tls"
     packed = protobuf.Any.parse(resource.packed).value
     (chain,) = listener_v3.Listener.parse(packed).filter_chains
@@ -73,7 +72,7 @@ def test_in_plain_text_there_is_no_secret_and_no_socket_of_tls() -> None:
 
 def test_secrets_name_files_and_the_folder_to_watch_and_hold_nothing_of_them() -> None:
     secrets = seen(listener=LISTENER_TLS, upstream=UPSTREAM).type(SECRET)
-    assert {name: readable(SECRET, it) for name, it in secrets.items()} == {
+    assert {name: to_json(SECRET, it) for name, it in secrets.items()} == {
         "p/certificate": {
             "name": "p/certificate",
             "tlsCertificate": {
@@ -97,7 +96,7 @@ def test_secrets_name_files_and_the_folder_to_watch_and_hold_nothing_of_them() -
 
 def test_the_certificates_that_a_machine_trusts_are_in_a_file() -> None:
     (secret,) = seen(upstream={"tls": {"ca": "system"}}).type(SECRET).values()
-    trusted = readable(SECRET, secret)["validationContext"]["trustedCa"]
+    trusted = to_json(SECRET, secret)["validationContext"]["trustedCa"]
     assert trusted == {"filename": SYSTEM_BUNDLE}
 
 
@@ -127,7 +126,7 @@ def test_a_gateway_has_certificates_of_its_own() -> None:
     assert common.validation_context_sds_secret_config is None
     found = [snapshot.get(SECRET, name) for name in own]
     chains = [
-        readable(SECRET, it)["tlsCertificate"]["certificateChain"]["filename"]
+        to_json(SECRET, it)["tlsCertificate"]["certificateChain"]["filename"]
         for it in found
         if it is not None
     ]

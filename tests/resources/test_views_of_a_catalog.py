@@ -12,10 +12,17 @@ import pytest
 from controlplane.config import Address, PoolSettings, validated
 from controlplane.fleet import Fleet, PutPool
 from controlplane.resources.catalog import REMEMBERED, Catalog, build, guarded
+from controlplane.resources.endpoints import Portion
 from controlplane.resources.places import Place
-from controlplane.resources.portion import Portion
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Resource,
+    Snapshot,
+)
 from controlplane.resources.views import View
 from tests.fleet.fleets import a_pool, after, pool_settings, put
 from tests.resources.decoded import TIER, catalog, in_zone

@@ -190,7 +190,7 @@ async def test_of_many_that_are_alike_only_those_that_have_changed_are_written()
     assert rows.kept == []
     await follower.save()
     assert [id_ for _, id_, _, _ in rows.kept] == ["", "r7"]
-    assert "r8" not in follower._kept["m"].told
+    assert "r8" not in follower._written["m"].shown
     share = json.loads(rows.kept[1][3])["weighing"]["share"]
     assert share == 0.0
     rows.kept = []

@@ -19,8 +19,7 @@ def outcome(text: str) -> Reading | str:
 
 
 def forget() -> None:
-    for kept in (layouts._layouts, layouts._frames):
-        kept.clear()
+    layouts._layouts.clear()
 
 
 def test_what_is_remembered_has_a_limit_to_all_of_it_however_long_each_is() -> None:

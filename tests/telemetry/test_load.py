@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.telemetry.arrivals import MOST_COUNTED
 from controlplane.telemetry.consensus import TIMES
 from controlplane.telemetry.load import (
     FORGOTTEN,
@@ -17,6 +16,7 @@ from controlplane.telemetry.load import (
     Load,
     LoadReports,
 )
+from controlplane.telemetry.requests import MOST_COUNTED
 
 A, B = Endpoint("p", "127.0.0.1", 9001), Endpoint("p", "127.0.0.1", 9002)
 

@@ -1,6 +1,6 @@
 """A cache keeps what was used last, as far as there is room."""
 
-from controlplane.telemetry.newest import Newest
+from controlplane.telemetry.layouts import Newest
 
 
 def kept(cache: Newest[str, int], among: str = "abcd") -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.scrape.pages import Page
 from controlplane.telemetry import PROFILES, History, read
-from controlplane.telemetry.points import Points
+from controlplane.telemetry.window import Points
 
 SECONDS = 5.0
 

@@ -50,8 +50,8 @@ def test_every_exporter_of_gpu_memory_is_named() -> None:
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [*DEVICE_PROFILES]
     for name, profile in DEVICE_PROFILES.items():
         (line,) = re.findall(rf"^\| `{name}` \|.*$", table, re.MULTILINE)
-        for source in profile.sources:
-            assert f"`{source.family}`" in line
+        for family in profile.families:
+            assert f"`{family}`" in line
         for label in profile.labels:
             assert f"`{label}`" in line
 

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import envoy_data_plane.envoy.service.discovery.v3 as discovery_v3
 import envoy_data_plane.google.protobuf as protobuf
 
-from controlplane.resources.resource import CLUSTER
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, Snapshot
 from controlplane.xds import Event, Node
 from controlplane.xds.messages import DeltaRequest, ErrorDetail, SotwRequest
 from controlplane.xds.protocol import WHOLE_TYPES, Delta, StateOfTheWorld

@@ -3,8 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Snapshot
 from controlplane.xds import Node
 from controlplane.xds.holdings import version_of
 from controlplane.xds.protocol import WHOLE_TYPES

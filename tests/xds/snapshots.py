@@ -3,29 +3,30 @@
 from collections.abc import Collection, Mapping
 from functools import cache
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    Resource,
+    Revision,
+    Snapshot,
+)
 
 
 class Fixed(Snapshot):
     """A snapshot of given resources, by type URL and name."""
 
     def __init__(self, resources: Mapping[str, Mapping[str, Resource]]) -> None:
+        super().__init__(Revision())
         self._resources = resources
-        self._revision = Revision()
-
-    @property
-    def revision(self) -> Revision:
-        return self._revision
 
     def get(self, type_url: str, name: str) -> Resource | None:
         return self._resources.get(type_url, {}).get(name)
 
     def names(self, type_url: str) -> Collection[str]:
         return self._resources.get(type_url, {}).keys()
-
-    def changed_since(self, revision: Revision | None) -> Changes | None:
-        return None
 
 
 @cache

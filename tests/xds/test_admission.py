@@ -7,11 +7,11 @@ import pytest
 from controlplane.resources.resource import CLUSTER, LISTENER
 from controlplane.resources.views import View
 from controlplane.xds import Connected, Locality, Node, ProtocolError
-from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
 from controlplane.xds.holdings import mark
 from controlplane.xds.messages import DeltaRequest
 from controlplane.xds.protocol import Delta
 from controlplane.xds.stream import Stream
+from controlplane.xds.subscription import MAX_NAME_LENGTH, MAX_NAMES, MAX_VERSION_LENGTH
 from tests.xds.client import ENVOY, DeltaClient
 from tests.xds.snapshots import snapshot
 

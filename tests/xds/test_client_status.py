@@ -2,9 +2,10 @@
 
 import envoy_data_plane.envoy.service.status.v3 as status_v3
 
+from controlplane.protos import envoy_pb2 as pb
 from controlplane.resources.resource import CLUSTER
 from controlplane.xds import Locality, Node
-from controlplane.xds.client_status import ClientStatus, ConfigStatus, ResourceStatus, encode_config
+from controlplane.xds.client_status import ConfigStatus, encode_config
 from tests.xds.client import DeltaClient
 from tests.xds.snapshots import snapshot
 
@@ -12,9 +13,8 @@ AB = snapshot(clusters={"b": "1", "a": "1"})
 NODE = Node("sidecar-1", "apps", Locality("eu", "a", "rack-7"), "envoy", "1.40.0")
 
 
-def decoded(*resources: ResourceStatus) -> status_v3.ClientConfig:
-    encoded = encode_config(NODE, resources, without_contents=False)
-    (config,) = status_v3.ClientStatusResponse.parse(encoded).config
+def decoded(*resources: pb.GenericXdsConfig) -> status_v3.ClientConfig:
+    (config,) = status_v3.ClientStatusResponse.parse(encode_config(NODE, resources)).config
     return config
 
 
@@ -29,14 +29,13 @@ def test_a_client_is_shown_as_it_says_it_is() -> None:
 
 
 def test_a_refusal_says_of_which_version_it_is() -> None:
-    resource = AB.type(CLUSTER)["a"]
-    state = (ConfigStatus.ERROR, ClientStatus.NACKED, "no port")
-    (entry,) = decoded(ResourceStatus(CLUSTER, "a", resource, *state)).generic_xds_configs
+    client = DeltaClient(AB)
+    client.request()
+    client.nack(client.got(), "Error adding/updating cluster(s) a: no port")
+    entry, *_ = decoded(*client.stream.resources(AB)).generic_xds_configs
     assert entry.error_state is not None
-    assert (entry.error_state.details, entry.error_state.version_info) == (
-        "no port",
-        resource.version,
-    )
+    assert (entry.name, entry.error_state.version_info) == ("a", AB.type(CLUSTER)["a"].version)
+    assert "no port" in entry.error_state.details
 
 
 def test_what_a_client_holds_of_another_version_and_was_not_sent_yet_is_not_sent() -> None:

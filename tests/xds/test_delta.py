@@ -2,8 +2,15 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, TYPE_URLS
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import (
+    CLUSTER,
+    ENDPOINT,
+    LISTENER,
+    ROUTE,
+    SECRET,
+    TYPE_URLS,
+    Snapshot,
+)
 from controlplane.xds import Acknowledged, Node
 from tests.xds.client import DeltaClient, Got
 from tests.xds.snapshots import snapshot

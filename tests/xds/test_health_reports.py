@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.config import Address
-from controlplane.resources.addresses import socket_address
 from controlplane.resources.health_checks import PREFIX, Checked, health_check_specifier
+from controlplane.resources.messages import socket_address
 from controlplane.telemetry.load import Endpoint
 from controlplane.xds import ProtocolError
 from controlplane.xds.reports import MAX_HEALTH_ENDPOINTS, HealthReport, decode_health_report

@@ -2,8 +2,7 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, TYPE_URLS, Snapshot
 from tests.xds.client import DeltaClient, SotwClient
 from tests.xds.snapshots import snapshot
 

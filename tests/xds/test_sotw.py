@@ -2,8 +2,7 @@
 
 import pytest
 
-from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE
-from controlplane.resources.snapshot import Snapshot
+from controlplane.resources.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Snapshot
 from controlplane.xds import Acknowledged, Rejected
 from tests.xds.client import SotwClient
 from tests.xds.snapshots import snapshot

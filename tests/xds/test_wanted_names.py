@@ -3,8 +3,7 @@
 import pytest
 
 from controlplane.xds import ProtocolError
-from controlplane.xds.errors import MAX_NAME_LENGTH, MAX_NAMES
-from controlplane.xds.subscription import WILDCARD, WantedNames
+from controlplane.xds.subscription import MAX_NAME_LENGTH, MAX_NAMES, WILDCARD, WantedNames
 
 
 def test_names_and_the_wildcard_are_wanted_apart() -> None:

@@ -11,9 +11,11 @@ from controlplane.resources.resource import (
     LISTENER,
     ROUTE,
     TYPE_URLS,
+    Changes,
     Resource,
+    Revision,
+    Snapshot,
 )
-from controlplane.resources.snapshot import Changes, Revision, Snapshot
 from tests.xds.snapshots import resource
 
 NAMES = {
@@ -123,10 +125,7 @@ class _Shown(Snapshot):
         self._world = world
         self._look = world.looks[number]
         self._tells = tells
-
-    @property
-    def revision(self) -> Revision:
-        return self._look.revision
+        super().__init__(self._look.revision)
 
     def get(self, type_url: str, name: str) -> Resource | None:
         return self._look.resource(type_url, name)
