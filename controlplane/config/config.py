@@ -11,6 +11,7 @@ from controlplane.config.addresses import (
     BindAddress,
     Listeners,
     Network,
+    check_exposed,
     check_network,
     parse_address,
 )
@@ -135,14 +136,9 @@ class XdsSettings(Settings):
 
     @model_validator(mode="after")
     def _tls_off_loopback(self) -> Self:
-        if self.tls is not None and self.insecure:
-            raise SettingsError("insecure and tls exclude each other", ("insecure",))
-        if not (self.tls or self.insecure or self.address.is_loopback):
-            raise SettingsError(
-                f"{self.address} can be reached from other machines: set tls, listen on 127.0.0.1,"
-                " or set insecure: true where only Envoys reach it",
-                ("address",),
-            )
+        check_exposed(
+            self.address, "Envoys reach", has_tls=self.tls is not None, insecure=self.insecure
+        )
         return self
 
 
