@@ -166,6 +166,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
 
     def changed(changes: Sequence[Change]) -> None:
         scraper.reconcile(changes)
+        checks.reconcile(changes)
         rest.changed(changes)
         woken.set()
 
@@ -235,7 +236,7 @@ async def _running(config: Config, path: Path | None, store: Store) -> AsyncIter
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(scraper.run(), name="scraper"),
-                group.create_task(checks.run(), name="health checks for gRPC clients"),
+                group.create_task(checks.run(), name="health checks"),
                 group.create_task(discovery.run(), name="discovery"),
                 group.create_task(
                     steer(plane, slot, woken, decided, lambda: xds.streams or None),

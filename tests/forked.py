@@ -1,4 +1,4 @@
-"""Control planes as processes of their own that need not import anything first.
+"""Commands as processes of their own that need not import anything first.
 
 To import all of it takes seconds of a core, and most tests with real processes start it anew.
 """
@@ -8,15 +8,18 @@ import atexit
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 
 class Forked:
-    """One that was started, as `asyncio.subprocess.Process` shows it.
+    """A command that was started, as `asyncio.subprocess.Process` shows it.
 
     Attributes:
         pid: Of the process.
@@ -32,11 +35,34 @@ class Forked:
         self._ended = asyncio.create_task(self._watch())
 
     @classmethod
-    async def start(cls, log: Path, *arguments: str | Path) -> "Forked":
-        """Call ``plimsoll`` with these arguments, its output in a file."""
+    async def start(
+        cls,
+        output: Path | int,
+        *arguments: str | Path,
+        stdin: int | None = None,
+        stderr: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> "Forked":
+        """Call ``plimsoll`` with these arguments.
+
+        Args:
+            output: A file, or a descriptor, for what it writes.
+            stdin: A descriptor that it reads from; by default there is nothing to read.
+            stderr: A descriptor for its errors; by default they go to the output.
+            env: Variables beside those of the tests.
+        """
         path = await asyncio.to_thread(_nursery)
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(json.dumps([str(log), *map(str, arguments)]).encode() + b"\n")
+        order = {"arguments": [*map(str, arguments)], "env": {**(env or {})}}
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(path)
+        with ExitStack() as files:
+            if isinstance(output, Path):
+                output = files.enter_context(output.open("wb")).fileno()
+            if stdin is None:
+                stdin = files.enter_context(tempfile.TemporaryFile()).fileno()
+            given = [stdin, output, output if stderr is None else stderr]
+            socket.send_fds(connection, [json.dumps(order).encode() + b"\n"], given)
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
         return cls(int(await reader.readline()), reader, writer)
 
     async def wait(self) -> int:

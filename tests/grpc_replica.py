@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health_aio
 
 from controlplane.resources.routes import POOL_HEADER
-from tests.processes import free_port
+from tests.processes import DEADLINE, free_port
 
 SERVICE = "embed.v1.Embed"
 METHOD = f"/{SERVICE}/Embed"
@@ -122,14 +122,14 @@ class Client:
     async def embed(self) -> tuple[grpc.StatusCode, str]:
         """Send a request; returns its status, and who answered or what the error says."""
         try:
-            answer = await self._embed(b"a text", timeout=20, metadata=self._metadata)
+            answer = await self._embed(b"a text", timeout=DEADLINE, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             return error.code(), error.details() or ""
         return grpc.StatusCode.OK, answer.decode()
 
     async def echoed(self, *texts: bytes) -> list[bytes]:
         """Send each text when the one before was answered, on one stream."""
-        call = self._embed_each(timeout=20)
+        call = self._embed_each(timeout=DEADLINE)
         found = []
         for text in texts:
             await call.write(text)

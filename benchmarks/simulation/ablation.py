@@ -7,6 +7,7 @@ has not earned its place.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from statistics import median
 from typing import Final
 
@@ -21,14 +22,14 @@ from benchmarks.worlds.scenarios import SCENARIOS
 from controlplane.balancing import (
     STAGES,
     backlog,
-    candidates,
     capacity,
     collapse,
-    parting,
+    division,
     sets,
     shares,
     tiers,
 )
+from controlplane.balancing import fleet as fleets
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.pipeline import Stage
 
@@ -78,7 +79,7 @@ def _nothing(_: Frame) -> None:
 
 
 def _together(frame: Frame) -> None:
-    frame.looked = parting.Looked()
+    frame.pool = replace(frame.pool, division=division.Division())
 
 
 def _one_tier(frame: Frame) -> None:
@@ -101,8 +102,8 @@ WITHOUT: Final[Mapping[str, Mapping[Stage, Stage]]] = {
 CONSTANTS: Final[Mapping[str, Sequence[tuple[object, str, float]]]] = {
     "backlogs of tiers": [(backlog, "MOST", 0.0)],
     "collapse": [(collapse, "LATE", 0.0)],
-    "long requests to fast replicas": [(candidates, "FASTER", 1e9)],
-    "relief of searches": [(parting, "CROWDED", 1e9)],
+    "long requests to fast replicas": [(fleets, "FASTER", 1e9)],
+    "relief of searches": [(division, "CROWDED", 1e9)],
 }
 """What is taken out by a number that makes it do nothing."""
 

@@ -131,7 +131,7 @@ class Balanced:
             found.append(
                 TrafficClass(
                     each.name,
-                    decision.parting.threshold if decision.parting else math.inf,
+                    decision.division.threshold or math.inf,
                     tiers_of(decision, each.weights, inside),
                     tiers_of(decision, decision.weight, outside),
                 )

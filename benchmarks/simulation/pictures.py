@@ -119,7 +119,7 @@ def _play(who: str) -> _Play:
     return _Play(
         [(at, took) for at, took, kind in fleet.answered if kind == "search"],
         [at for at, _, kind in fleet.answered if kind == "bulk"],
-        [(each.at, len(each.parting.own) if each.parting else 0) for each in decisions],
+        [(each.at, len(each.division.sets.get("", ()))) for each in decisions],
     )
 
 

@@ -54,6 +54,9 @@ def _of_readiness(report: ReplicaReport, now: float) -> Iterator[str]:
         yield f"Not known to Envoy yet: {check} {asked}"
     elif readiness.state is State.GONE and not readiness.probed:
         yield f"Envoys knew it before the control plane restarted; {check} has not been tried yet"
+    elif readiness.state is State.UNHEALTHY:
+        answered = f"does not answer {well}" if readiness.answer is Probe.UNHEALTHY else "fails"
+        yield f"Unhealthy{lasted}: {check} {answered}; Envoys keep requests away as theirs say"
     elif readiness.state is State.GONE:
         yield (
             f"Gone{lasted}: {address} refused a connection, or another process took over; Envoy's"
@@ -80,7 +83,7 @@ def _of_disputes(report: ReplicaReport) -> Iterator[str]:
 def seen_by(dispute: Dispute) -> str:
     """What the two see, in a few words."""
     if dispute.opinion.is_healthy:
-        return "gone to the control plane, healthy"
+        return "unhealthy to the control plane, healthy"
     return "ready to the control plane, unhealthy"
 
 

@@ -6,6 +6,7 @@ and asks the API with a token that stays in its tab. The reference is made of th
 
 import json
 from collections.abc import Iterable
+from functools import cache
 from hashlib import sha256
 from html import escape
 from http import HTTPStatus
@@ -67,6 +68,7 @@ _LIMITS: Final = {
 }
 
 
+@cache  # They are the same in every server; to describe the API takes a tenth of a second.
 def routes() -> tuple[web.RouteDef, ...]:
     """Serve the OpenAPI document and the two pages."""
     described = document()

@@ -80,6 +80,7 @@ async def pool_view(
             "total": len(replicas),
             "starting": states.count("starting"),
             "ready": states.count("ready"),
+            "unhealthy": states.count("unhealthy"),
             "gone": states.count("gone"),
             "draining": sum(each["draining"] is not None for each in replicas),
             "cut": cut,
@@ -90,7 +91,7 @@ async def pool_view(
 
 def parting_view(pool: Pool, decision: Decision | None, parting: Parting | None) -> dict[str, Any]:
     """Show the classes of a pool's requests, their replicas, and the reasons."""
-    shown = titles(pool.settings, decision.parting if decision else None)
+    shown = titles(pool.settings, decision.division if decision else None)
     parts = {each.name: each.part for each in decision.classes} if decision else {}
     classes = [
         {
@@ -113,7 +114,7 @@ def zones_view(pool: Pool, decision: Decision | None) -> dict[str, Any]:
     plan = decision.pool.zones if decision is not None else None
     if plan is None or decision is None:
         return {"zones": None, "zone_reasons": []}
-    shown = titles(pool.settings, decision.parting) if decision.classes else {}
+    shown = titles(pool.settings, decision.division) if decision.classes else {}
     found = [
         {
             "class_name": name,

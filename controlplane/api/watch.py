@@ -114,6 +114,8 @@ def _log_replica(pool: str, report: ReplicaReport, before: Outline) -> None:
         if now.state is State.GONE:
             address = replica.settings.address
             _log.warning("%s is gone: nobody listens at %s, or another process", who, address)
+        elif now.state is State.UNHEALTHY:
+            _log.warning("%s is unhealthy: its health check fails", who)
         else:
             _log.info("%s is %s", who, "ready" if now.state is State.READY else "starting")
     was_cut, was_stale = before.decided[1:] if before.decided is not None else (False, False)

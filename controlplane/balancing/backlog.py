@@ -15,7 +15,7 @@ from controlplane.balancing.capacity import FROZEN
 from controlplane.balancing.frame import Backlog, Frame
 from controlplane.balancing.gauges import lengths, tokens_each
 from controlplane.balancing.headroom import CEILING, FLOOR
-from controlplane.balancing.table import Bools, Floats
+from controlplane.balancing.table import DEFAULT, Bools, Floats
 from controlplane.telemetry.load import report_interval
 
 SLACK: Final = 6.0
@@ -71,12 +71,15 @@ def _reported_tokens(frame: Frame) -> Floats:
     """Tokens that Envoys have in flight at each replica."""
     reported = frame.table.column("reported")
     demand = frame.demand
-    names = [*frame.table.class_names()]
-    if demand is None or "bulk" not in names:
+    names = [name for name in frame.table.class_names() if name != DEFAULT]
+    if demand is None or not names or not demand.flows.keys() >= {DEFAULT, *names}:
         return reported * lengths(frame)
-    bulk = frame.table.in_flight("bulk")
-    rest = np.maximum(reported - bulk, 0.0)
-    return bulk * demand.long.mean + rest * demand.short.mean
+    by_class = {name: frame.table.in_flight(name) for name in names}
+    rest = np.maximum(reported - sum(by_class.values(), np.zeros(frame.size)), 0.0)
+    tokens = rest * demand.flows[DEFAULT].mean
+    for name, count in by_class.items():
+        tokens += count * demand.flows[name].mean
+    return tokens
 
 
 def overload(frame: Frame) -> None:
@@ -87,14 +90,16 @@ def overload(frame: Frame) -> None:
     frame.overloaded = np.zeros(frame.size, np.bool_)
     line, line_at = np.full(frame.size, np.nan), np.full(frame.size, np.nan)
     is_complete = now - frame.table.column("queue_at") <= FROZEN * frame.interval
-    for rows in frame.sets_before():
+    for name, rows in frame.sets_before().items():
         some = rows & known
         if not some.any():
             continue
         ordered = np.sort(waits[some])
         usual = float(ordered[(len(ordered) - 1) // 2])
         least = LEAST_BATCHES * frame.state.records.shapes.full() if _batched(frame) else 0.0
-        slack = max(SLACK * _remaining(frame, rows), least) / float(np.median(frame.mixed[some]))
+        slack = max(SLACK * _remaining(frame, name, rows), least) / float(
+            np.median(frame.mixed[some])
+        )
         before = ~np.isnan(state.line)
         limit = np.where(before, OVER * slack + usual, slack + TIMES * usual)
         over = some & (waits > limit)
@@ -111,22 +116,23 @@ def overload(frame: Frame) -> None:
     frame.state = replace(state, line=line, line_at=line_at)
 
 
-def _remaining(frame: Frame, rows: Bools) -> float:
-    """Tokens that a request in service has on average, by those who meet it: E[x²]/E[x]."""
+def _remaining(frame: Frame, name: str | None, rows: Bools) -> float:
+    """Tokens that a request of a class has left on average when another one meets it: E[x²]/E[x].
+
+    Args:
+        frame: Of the decision.
+        name: Of the class; None: of all requests.
+        rows: Whose requests count where the sizes of requests are unknown.
+    """
     demand = frame.demand
     if demand is None:
         return UNEVEN * float(np.median(lengths(frame)[rows]))
-    flow = demand.all
-    parting = frame.pool.looked.parting
-    if parting is not None and parting.kind == "apart" and parting.is_in_force(frame.now):
-        first = next((row for row in np.flatnonzero(rows)), None)
-        is_search = first is not None and frame.ids[first] in parting.own
-        flow = demand.short if is_search else demand.long
+    flow = demand.flows.get(name, demand.all) if name is not None else demand.all
     return flow.square / flow.mean
 
 
-def horizon(frame: Frame, rows: Bools) -> float:
-    """Seconds in which a difference between the lines of a set is to be gone."""
+def horizon(frame: Frame, class_name: str, rows: Bools) -> float:
+    """Seconds in which a difference between the lines of the replicas of a class is to be gone."""
     table = frame.table
     reported = report_interval(frame.envoys or 1, len(table))
     times = []
@@ -135,7 +141,8 @@ def horizon(frame: Frame, rows: Bools) -> float:
             times.append(seconds)
     seen = min(times, default=max(frame.interval, reported))
     # A line that is one request longer is no backlog.
-    one = _remaining(frame, rows) / float(np.median(frame.mixed[rows]))
+    of_class = class_name if class_name in frame.sets_before() else None
+    one = _remaining(frame, of_class, rows) / float(np.median(frame.mixed[rows]))
     return max(HORIZON * max(seen, SOONEST), one)
 
 
@@ -159,7 +166,7 @@ def leans(
     tiers = np.unique(frame.tier[counting])
     if len(tiers) < 2:
         return {}
-    seconds = horizon(frame, counting)
+    seconds = horizon(frame, class_name, counting)
     usual = float(np.average(frame.waits[counting], weights=shares[counting]))
     found = {}
     for tier in tiers:

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing.frame import BULK, Frame
+from controlplane.balancing.frame import Frame
 from controlplane.balancing.records import Given, recorded
-from controlplane.balancing.table import DEFAULT, Floats
+from controlplane.balancing.table import BULK, DEFAULT, Floats
 from controlplane.config import Policy
 from controlplane.telemetry.sizes import Side
 
@@ -137,10 +137,10 @@ def lengths(frame: Frame) -> None:
     """
     known = _usual_length(frame)
     usual = known if known is not None else USUAL_LENGTH
-    parting, of_all = frame.pool.looked.parting, frame.sizes
+    threshold, of_all = frame.pool.division.threshold, frame.sizes
     sides: dict[str, tuple[Side, float]] = {}
-    if of_all is not None and parting is not None:
-        split = of_all.split(parting.threshold)
+    if of_all is not None and threshold is not None:
+        split = of_all.split(threshold)
         below = 1 - split.requests_above
         sides[DEFAULT] = split.below, of_all.quantile(LONGEST * below)
         sides[BULK] = split.above, of_all.quantile(below + LONGEST * (1 - below))

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame, PoolState, State
-from controlplane.balancing.parting import Parting
 from controlplane.balancing.sentences import Effect, Step
 from controlplane.balancing.table import Bools, Floats, Ints
 from controlplane.config import Policy
@@ -113,7 +113,6 @@ class Decision:
         stale: By row.
         capacity: Tokens per second, by row.
         classes: How requests are parted; empty where they are not.
-        parting: What that rests on, also while Envoys are not told yet; None: nothing.
         suspect: Most replicas cannot be scraped: the control plane may be at fault.
         moving: Some share goes on to where it should be by the clock alone.
         state: For the next decision.
@@ -132,7 +131,6 @@ class Decision:
     stale: Bools
     capacity: Floats
     classes: tuple[ClassDecision, ...]
-    parting: Parting | None
     suspect: bool
     moving: bool
     state: State
@@ -143,6 +141,11 @@ class Decision:
     def replicas(self) -> Replicas:
         """What each replica gets, by id."""
         return Replicas(self)
+
+    @property
+    def division(self) -> Division:
+        """Who serves which class, also while Envoys are not told yet."""
+        return self.pool.division
 
     @property
     def equal(self) -> bool:

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 
 from controlplane.balancing.capacity import TRUSTED
-from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import ClassDecision, Decision
+from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame
 from controlplane.balancing.guards import is_left_out
 from controlplane.balancing.headroom import CEILING, FLOOR, LEAST_BUSY, QUANTUM
 from controlplane.balancing.sentences import Effect, counted, duration, number, percent
-from controlplane.balancing.sets import DEAD_BAND, may_part
+from controlplane.balancing.sets import DEAD_BAND, may_part, titles
 from controlplane.balancing.table import Bools, Floats
 from controlplane.config import BalancingSettings, Policy
 
@@ -318,10 +318,9 @@ def _class(decision: Decision, each: ClassDecision, row: int) -> str:
     if not (own := int(each.weights[row])):
         return f"Serves {each.title} only while the replicas for that class cannot"
     requests = ""
-    if decision.parting is not None:
-        where = "from" if each.name else "below"
-        on = " on" if each.name else ""
-        requests = f"requests {where} {decision.parting.threshold} bytes{on}, "
+    if (threshold := decision.division.threshold) is not None:
+        where = f"from {threshold} bytes on" if each.name else f"below {threshold} bytes"
+        requests = f"requests {where}, "
     return f"Serves {each.title} ({requests}{percent(each.part)} of the work) with weight {own}"
 
 
@@ -349,47 +348,41 @@ def _policy(balancing: BalancingSettings) -> str:
 
 def parting_sentences(decision: Decision) -> tuple[str, ...]:
     """Why a pool's requests are parted as they are, or why they are not."""
-    parting, frame = decision.parting, decision.frame
-    division = decision.pool.division
-    if division is not None:
+    frame, division = decision.frame, decision.division
+    if division.is_planned:
         return tuple(_division_sentences(decision, division))
-    if parting is None:
-        if frame is None or not may_part(frame) or frame.sizes is None or not frame.sizes.samples:
-            return ()
-        demand = frame.demand
-        if demand is None and frame.sizes.threshold() is not None:
-            return ()
-        if demand is None or not demand.is_clear:
-            return ("Requests are not parted: their sizes do not fall into two classes.",)
-        return ("Requests are not parted: no division of the replicas is predicted to help.",)
-    size = f"{parting.threshold} bytes"
-    many = counted(len(parting.own), "replica")
-    if parting.kind == "long to fast":
-        return (f"Requests from {size} on ({percent(parting.part)} of the work) go to {many}.",)
-    words = [
-        f"Requests below {size} (searches) have {many} of their own; the others"
-        f" ({percent(parting.part)} of the work) have the rest."
-    ]
-    if parting.together is not None and parting.forecast is not None:
-        words.append(
-            f"Predicted p99: searches {duration(parting.forecast.search)} instead of"
-            f" {duration(parting.together.search)}, bulk {duration(parting.forecast.bulk)} instead"
-            f" of {duration(parting.together.bulk)}."
-        )
-    if not parting.is_in_force(decision.at):
-        words.append(_CHECKS)
-    return tuple(words)
+    if frame is None or not may_part(frame) or frame.sizes is None or not frame.sizes.samples:
+        return ()
+    demand = frame.demand
+    if demand is None and frame.sizes.threshold() is not None:
+        return ()
+    if demand is None or not demand.is_clear:
+        return ("Requests are not parted: their sizes do not fall into two classes.",)
+    return ("Requests are not parted: no division of the replicas is predicted to help.",)
 
 
 def _division_sentences(decision: Decision, division: Division) -> Iterator[str]:
     if not division.is_in_force(decision.at):
         yield _CHECKS
-    for each in decision.classes:
-        own = division.sets.get(each.name)
-        part = f"{percent(each.part)} of the work"
-        if not own:
-            yield f"Class {each.title} ({part}) has no replicas of its own: all serve it."
-            continue
-        words = f"Class {each.title} ({part}) has {counted(len(own), 'replica')} of its own"
-        forecast = division.forecasts.get(each.name)
-        yield words + (f", predicted p99 {duration(forecast)}." if forecast else ".")
+    parts = {each.name: each.part for each in decision.classes} or division.parts
+    for name, title in _titles(decision).items() if parts else ():
+        which = ""
+        if (size := division.threshold) is not None:
+            which = f"requests from {size} bytes on, " if name else f"requests below {size} bytes, "
+        words = f"Class {title} ({which}{percent(parts.get(name, 0.0))} of the work) has"
+        if name in division.sets:
+            words += f" {counted(len(division.sets[name]), 'replica')} of its own"
+        elif name == division.rest:
+            words += " all other replicas"
+        else:
+            words += " no replicas of its own: all serve it"
+        p99, without = (known.get(name) for known in (division.forecasts, division.together))
+        if p99 is not None and without is not None:
+            words += f"; predicted p99 {duration(p99)}, without classes {duration(without)}"
+        yield f"{words}."
+
+
+def _titles(decision: Decision) -> Mapping[str, str]:
+    if decision.frame is not None:
+        return titles(decision.frame.settings, decision.division)
+    return {each.name: each.title for each in decision.classes}

@@ -11,9 +11,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from controlplane.balancing.candidates import Demand
-from controlplane.balancing.classes import Division
-from controlplane.balancing.parting import Looked
+from controlplane.balancing.division import Demand, Division
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, Ints, Table, carried_over
 from controlplane.balancing.zones import ZonePlan
@@ -21,8 +19,6 @@ from controlplane.config import PoolSettings
 from controlplane.telemetry import WINDOW
 from controlplane.telemetry.sizes import Sizes
 
-BULK: Final = "bulk"
-"""The class of long requests, where requests are parted by size."""
 MEDIAN_WEIGHT: Final = 1000
 """Envoy's weight of a replica at the pool's median: fine enough for the floor, 50, and so small
 that four hundred thousand replicas at the ceiling stay within the 2³² − 1 of a locality."""
@@ -168,8 +164,7 @@ class PoolState:
         counts_tokens: Replicas count tokens, so `length` was measured.
         backlogs: By class and tier.
         told: Weights that Envoys have, by class and tier (by id where there are no tiers).
-        looked: How requests are parted by size.
-        division: Who serves the classes that a user names; None where none are.
+        division: Who serves which class.
         come: Requests that had come by some times, by class, oldest first.
         zones: Where each zone sends its requests; None where that does not matter.
     """
@@ -181,8 +176,7 @@ class PoolState:
     counts_tokens: bool = False
     backlogs: Mapping[tuple[str, str], Backlog] = field(default_factory=dict)
     told: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    looked: Looked = field(default_factory=Looked)
-    division: Division | None = None
+    division: Division = field(default_factory=Division)
     come: tuple[tuple[float, Mapping[str, float]], ...] = ()
     zones: ZonePlan | None = None
 
@@ -295,7 +289,6 @@ class Frame:
         self.spared: Floats
         self.leans: dict[tuple[str, str], Backlog]
         self.demand: Demand | None = None
-        self.looked: Looked
         self.base: Ints
         self.shares: dict[str, Floats]
         self.weights: dict[str, Ints]
@@ -318,17 +311,16 @@ class Frame:
             [(at, sum(counts.get(name, 0.0) for name in names)) for at, counts in points]
         )
 
-    def sets_before(self) -> list[Bools]:
-        """Rows of each set of replicas that serve a class of their own, as decided last."""
+    def sets_before(self) -> dict[str | None, Bools]:
+        """Rows of each set of replicas that serve a class of their own, as decided last.
+
+        Under None all rows, where there are no such sets.
+        """
         division = self.pool.division
-        if division is not None and division.sets and division.is_in_force(self.now):
-            found = [np.asarray([id_ in ids for id_ in self.ids]) for ids in division.sets.values()]
-            return [*found, self.alive & ~np.logical_or.reduce(found)]
-        known = self.pool.looked.parting
-        if known is None or known.kind != "apart" or not known.is_in_force(self.now):
-            return [self.alive]
-        own = np.asarray([id_ in known.own for id_ in self.ids])
-        return [self.alive & own, self.alive & ~own]
+        if division.rest is None or not division.is_in_force(self.now):
+            return {None: self.alive}
+        names = (*division.sets, division.rest)
+        return {name: self.alive & division.members(name, self.ids) for name in names}
 
     def members_of(self, tier: int) -> int:
         """How many replicas are in a tier, by its index."""

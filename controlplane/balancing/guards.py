@@ -61,7 +61,7 @@ def failing(frame: Frame) -> None:
     usual = _of_others(part, of, frame.alive)
     if (part >= FAILING).any():
         # Requests of one class may fail everywhere, so its replicas are compared with each other.
-        for rows in frame.sets_before():
+        for rows in frame.sets_before().values():
             own = _of_others(part, of, rows)
             usual = np.where(np.isnan(own), usual, own)
     frame.failing_usual = usual

@@ -34,7 +34,6 @@ from controlplane.balancing.frame import (
     State,
     recent_rate,
 )
-from controlplane.balancing.parting import Looked
 from controlplane.balancing.table import Table
 from controlplane.balancing.zones import Place, ZoneInput, ZonePlan
 from controlplane.config import WEIGHED, PoolSettings
@@ -173,10 +172,8 @@ def _keep(frame: Frame, decision: Decision) -> None:
     frame.overloaded = ~np.isnan(state.line)
     frame.waits = np.full(frame.size, np.nan)
     frame.slots = np.ones(frame.size)
-    frame.looked = frame.pool.looked if sets.may_part(frame) else Looked()
     frame.state = replace(state, relative=frame.relative)
-    division = frame.pool.division if frame.settings.classes is not None else None
-    frame.pool = replace(frame.pool, backlogs={}, looked=frame.looked, division=division)
+    frame.pool = replace(frame.pool, backlogs={}, division=sets.of_settings(frame))
     if decision.policy == frame.settings.balancing.policy:
         tiers.names_as_before(frame, decision.tier, decision.tier_names, ~np.isnan(before))
     else:
@@ -187,8 +184,8 @@ def _keep(frame: Frame, decision: Decision) -> None:
 def _decision(frame: Frame) -> Decision:
     table = frame.table
     parts = sets.class_parts(frame)
-    parting = frame.looked.parting
-    titles = sets.titles(frame.settings, parting)
+    division = frame.pool.division
+    titles = sets.titles(frame.settings, division)
     classes = tuple(
         ClassDecision(name, titles[name], weights, frame.shares[name], parts[name])
         for name, weights in frame.weights.items()
@@ -208,14 +205,13 @@ def _decision(frame: Frame) -> Decision:
         stale=frame.stale,
         capacity=frame.mixed,
         classes=classes,
-        parting=parting,
         suspect=frame.suspect,
         moving=bool(
             going.any()
             or frame.starting.any()
             or guards.is_left_out(frame.state, frame.now).any()
             or (~np.isnan(line[frame.alive])).any()
-            or (parting is not None and not classes)
+            or (division.is_planned and not classes)
         ),
         state=frame.state,
         pool=frame.pool,
@@ -243,7 +239,6 @@ def _unweighed(frame: Frame) -> Decision:
         stale=frame.stale,
         capacity=frame.mixed,
         classes=(),
-        parting=None,
         suspect=frame.suspect,
         moving=bool(guards.is_left_out(frame.state, frame.now).any()),
         state=frame.state,

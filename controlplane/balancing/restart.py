@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from controlplane.balancing.classes import Division
 from controlplane.balancing.decision import Decision
+from controlplane.balancing.division import Division
 from controlplane.balancing.frame import TRAIL, PoolState, State
-from controlplane.balancing.parting import Looked, Parting
 from controlplane.balancing.records import Records
 from controlplane.balancing.table import Bools, Floats, who_is
 from controlplane.balancing.zones import plan_data, plan_of
@@ -31,7 +30,6 @@ def pool_data(decision: Decision) -> dict[str, Any]:
     """What is kept of a pool's decision beside its replicas."""
     pool = decision.pool
     is_tiered = decision.policy == "capacity-tiers"
-    looked, at = pool.looked, decision.at
     return {
         "policy": decision.policy,
         "equal": pool.equal,
@@ -41,9 +39,7 @@ def pool_data(decision: Decision) -> dict[str, Any]:
         "counts_tokens": pool.counts_tokens,
         # Where there are no tiers, weights are told of each replica; its own data has them.
         "told": [[*key, weight] for key, weight in pool.told.items()] if is_tiered else [],
-        "parting": None if looked.parting is None else _parting_data(looked.parting, at),
-        "wanted_for": _or_none(at - looked.wanted_since),
-        "division": None if pool.division is None else _division_data(pool.division, at),
+        "division": _division_data(pool.division, decision.at),
         "zones": plan_data(pool.zones),
     }
 
@@ -240,12 +236,6 @@ def _restored(
         band=column("band").astype(np.int64),
         earned=flags("earned"),
     )
-    parting, division = pool["parting"], pool["division"]
-    wanted_for = _float(pool["wanted_for"])
-    looked = Looked(
-        wanted_since=now - wanted_for,
-        parting=None if parting is None else _parting(parting, now),
-    )
     return Decision(
         policy=pool["policy"],
         at=now,
@@ -258,7 +248,6 @@ def _restored(
         stale=np.zeros(size, np.bool_),
         capacity=column("capacity"),
         classes=(),
-        parting=looked.parting,
         suspect=False,
         moving=False,
         state=state,
@@ -269,59 +258,41 @@ def _restored(
             length=_optional(pool["length"]),
             counts_tokens=bool(pool["counts_tokens"]),
             told=told,
-            looked=looked,
-            division=None if division is None else _division(division, now),
+            division=_division(pool["division"], now),
             zones=plan_of(pool.get("zones")),
         ),
         frame=None,
     )
 
 
-def _parting_data(parting: Parting, at: float) -> dict[str, Any]:
-    count, since = parting.asked
-    return {
-        "kind": parting.kind,
-        "threshold": parting.threshold,
-        "own": sorted(parting.own),
-        "part": parting.part,
-        "begun_for": at - parting.begun,
-        "asked": [count, at - since],
-        "seen_for": at - parting.seen,
-        "crowded_for": _or_none(at - parting.crowded),
-        "joined_for": {id_: at - joined for id_, joined in sorted(parting.joined.items())},
-    }
-
-
-def _parting(data: Mapping[str, Any], now: float) -> Parting:
-    """The time in which nobody was there is left out: Envoys may have been started in it."""
-    count, asked_for = data["asked"]
-    return Parting(
-        kind=data["kind"],
-        threshold=int(data["threshold"]),
-        own=frozenset(data["own"]),
-        begun=now - data["begun_for"],
-        part=float(data["part"]),
-        asked=(int(count), now - asked_for),
-        seen=now - data["seen_for"],
-        crowded=now - _float(data["crowded_for"]),
-        joined={id_: now - joined_for for id_, joined_for in data["joined_for"].items()},
-    )
-
-
 def _division_data(division: Division, at: float) -> dict[str, Any]:
     return {
+        "threshold": division.threshold,
         "sets": {name: sorted(ids) for name, ids in division.sets.items()},
+        "rest": division.rest,
         "parts": dict(division.parts),
         "begun_for": _or_none(at - division.begun),
+        "wanted_for": _or_none(at - division.since),
+        "seen_for": _or_none(at - division.seen),
+        "crowded_for": _or_none(at - division.crowded),
+        "joined_for": {id_: at - joined for id_, joined in sorted(division.joined.items())},
     }
 
 
 def _division(data: Mapping[str, Any], now: float) -> Division:
-    begun_for = _optional(data["begun_for"])
+    """The time in which nobody was there is left out: Envoys may have been started in it."""
+    begun_for, seen_for = _optional(data["begun_for"]), _optional(data["seen_for"])
+    threshold, rest = data["threshold"], data["rest"]
     return Division(
+        threshold=None if threshold is None else int(threshold),
         sets={name: frozenset(ids) for name, ids in data["sets"].items()},
+        rest=None if rest is None else str(rest),
         begun=math.inf if begun_for is None else now - begun_for,
         parts={name: float(part) for name, part in data["parts"].items()},
+        since=now - _float(data["wanted_for"]),
+        seen=-math.inf if seen_for is None else now - seen_for,
+        crowded=now - _float(data["crowded_for"]),
+        joined={id_: now - joined_for for id_, joined_for in data["joined_for"].items()},
     )
 
 

@@ -11,16 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from controlplane.balancing import classes, parting
 from controlplane.balancing.backlog import leaned, leans
-from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of, part_for_fast
 from controlplane.balancing.capacity import TRUSTED, squares_of, tokens_of
-from controlplane.balancing.frame import BULK, COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
+from controlplane.balancing.division import MOVE, Demand, Division, Given, divided
+from controlplane.balancing.fleet import Fleet, fast_set, fleet_of, part_for_fast
+from controlplane.balancing.frame import COUNTED, COUNTING, MEDIAN_WEIGHT, Frame
 from controlplane.balancing.headroom import LEAST_BUSY, QUANTUM, with_headroom
-from controlplane.balancing.parting import Parting
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
-from controlplane.balancing.table import DEFAULT, Bools, Floats, Ints
+from controlplane.balancing.table import BULK, DEFAULT, Bools, Floats, Ints
 from controlplane.config import PoolSettings
 from controlplane.config.classes import DEFAULT as OTHERS_SHOWN
 from controlplane.telemetry.sizes import LARGEST, Sizes
@@ -63,36 +62,52 @@ def counted(frame: Frame) -> None:
 
 
 def demands(frame: Frame) -> None:
-    """Find what comes, by the size of requests."""
+    """Find what comes, by the classes that a user names or by the size of requests."""
+    frame.pool = replace(frame.pool, division=of_settings(frame))
+    named = frame.settings.classes
+    if named is not None:
+        flows = class_flows(frame)
+        goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
+        if frame.settings.objective is not None and goals:
+            goals[DEFAULT] = frame.settings.objective.p99
+        frame.demand = Demand(flows, objectives=goals) if flows else None
+        return
     frame.demand = None
-    looked = frame.pool.looked
     if frame.sizes is None or not may_part(frame):
         return
-    split = frame.sizes.threshold()
-    known = looked.parting
-    if known is not None and known.kind == "apart":
-        frame.demand = _demand(frame, known.threshold)
-    elif split is not None:
-        found = _demand(frame, _rounded(split.threshold))
-        if found is not None:
-            # How much is bulk is only sampled: by a standard error more of it may come.
-            more = 1 + 1 / math.sqrt(max(split.above.requests, 1.0))
-            found = replace(found, long=replace(found.long, rate=more * found.long.rate))
-        frame.demand = found
+    division, split = frame.pool.division, frame.sizes.threshold()
+    if division.threshold is not None and division.rest is not None:
+        frame.demand = _demand(frame, division.threshold)
+    elif split is not None and (found := _demand(frame, _rounded(split.threshold))) is not None:
+        # How much is bulk is only sampled: by a standard error more of it may come.
+        more = 1 + 1 / math.sqrt(max(split.above.requests, 1.0))
+        bulk = found.flows[BULK]
+        frame.demand = replace(
+            found, flows={**found.flows, BULK: replace(bulk, rate=more * bulk.rate)}
+        )
+
+
+def of_settings(frame: Frame) -> Division:
+    """The division as it was, unless the pool's settings ask for another."""
+    division, named = frame.pool.division, frame.settings.classes
+    if named is None:
+        is_by_size = division.threshold is not None or not division.is_planned
+        return division if is_by_size and may_part(frame) else Division()
+    known = {None, DEFAULT, *(each.name for each in named)}
+    is_named = division.is_planned and division.threshold is None
+    if is_named and known >= {*division.sets, division.rest}:
+        return division
+    return Division(begun=frame.now + _notice(frame))
+
+
+def _notice(frame: Frame) -> float:
+    """Seconds that Envoys need until requests can go by class."""
+    return frame.settings.health_check.timeout + CHECKED
 
 
 def part(frame: Frame) -> None:
     """Decide which replicas serve which class."""
-    before = frame.pool.looked
-    division = _division(frame) if frame.settings.classes is not None else None
-    frame.pool = replace(frame.pool, division=division)
-    if not may_part(frame):
-        frame.looked = parting.Looked()
-        frame.pool = replace(frame.pool, looked=frame.looked)
-        return
-    before = frame.looked = _settled(frame, before)
-    frame.pool = replace(frame.pool, looked=before)
-    if before.parting is None and frame.demand is None:
+    if frame.settings.classes is None and not may_part(frame):
         return
     rows = np.flatnonzero(frame.serving & ~frame.starting)
     known = (frame.worth[rows] >= TRUSTED).sum() * 2 > len(rows)
@@ -101,25 +116,24 @@ def part(frame: Frame) -> None:
     if len(rows) < 2:
         rows = np.flatnonzero(frame.serving)
     fleet = _fleet(frame, rows)
-    notice = frame.settings.health_check.timeout + CHECKED
-    frame.looked = parting.looked(
-        before,
+    before = _settled(frame)
+    names = (*before.sets, before.rest) if before.rest is not None else ()
+    given = Given(
         fleet,
         frame.demand,
         _fast_demand(frame, fleet),
+        {name: _waits(frame, before, name) for name in names},
         frame.envoys or 1,
-        notice,
-        _waits(frame, of_searches=True),
-        _waits(frame, of_searches=False),
+        _notice(frame),
         frame.now,
     )
-    frame.pool = replace(frame.pool, looked=frame.looked)
+    frame.pool = replace(frame.pool, division=divided(before, given))
 
 
 def class_flows(frame: Frame) -> dict[str, Flow]:
     """What comes of each class that the pool's user names, as far as it was counted."""
     flows = {}
-    for name in (*(each.name for each in frame.settings.classes or ()), DEFAULT):
+    for name in class_names(frame.settings):
         sizes, rate = frame.class_sizes.get(name), frame.rate_of(name)
         if sizes is not None and sizes.samples >= ENOUGH and rate:
             square, long = squares_of(sizes.whole), tokens_of(sizes.quantile(0.99))
@@ -127,25 +141,11 @@ def class_flows(frame: Frame) -> dict[str, Flow]:
     return flows
 
 
-def _division(frame: Frame) -> classes.Division:
-    """Who serves the classes that the pool's user names."""
-    named, flows = frame.settings.classes or (), class_flows(frame)
-    goals = {each.name: each.objective.p99 for each in named if each.objective is not None}
-    if frame.settings.objective is not None and goals:
-        goals[DEFAULT] = frame.settings.objective.p99
-    fleet = _fleet(frame, np.flatnonzero(frame.serving))
-    notice = frame.settings.health_check.timeout + CHECKED
-    before, envoys = frame.pool.division, frame.envoys or 1
-    return classes.divided(before, fleet, flows, goals, envoys, notice, frame.now)
-
-
-def _waits(frame: Frame, *, of_searches: bool) -> float:
+def _waits(frame: Frame, division: Division, name: str) -> float:
     """Mean seconds of work at the replicas that serve one class, newcomers left out."""
-    known = frame.pool.looked.parting
-    if known is None or known.kind != "apart":
-        return math.nan
-    inside = [(id_ in known.own) is of_searches and id_ not in known.joined for id_ in frame.ids]
-    rows = frame.serving & np.asarray(inside) & ~np.isnan(frame.waits)
+    settled = np.asarray([id_ not in division.joined for id_ in frame.ids])
+    inside = division.members(name, frame.ids) & settled
+    rows = frame.serving & inside & ~np.isnan(frame.waits)
     return float(frame.waits[rows].mean()) if rows.any() else math.nan
 
 
@@ -195,23 +195,23 @@ def _demand(frame: Frame, threshold: int) -> Demand | None:
             tokens_of(sizes.quantile(percentile)),
         )
         for side, part, percentile in (
-            (split.below, 1 - above, 0.99 * (1 - above)),
-            (split.above, above, 1 - 0.01 * above),
+            (split.below, 1 - split.above_lately, 0.99 * (1 - above)),
+            (split.above, split.above_lately, 1 - 0.01 * above),
         )
     ]
     enough = min(split.below.requests, split.above.requests) >= ENOUGH
-    parted = frame.pool.looked.parting
-    is_apart = parted is not None and parted.kind == "apart" and parted.is_in_force(frame.now)
-    begun = math.inf if parted is None else parted.begun + COUNTED
-    by_class = [frame.rate_of(name, begun) for name in (DEFAULT, BULK)]
+    division = frame.pool.division
+    is_counted = division.rest is not None and division.is_in_force(frame.now)
+    by_class = [frame.rate_of(name, division.begun + COUNTED) for name in (DEFAULT, BULK)]
     # Requests are counted by class only while Envoys part them.
-    if is_apart and None not in by_class:
+    if is_counted and None not in by_class:
         flows = [
             replace(flow, rate=rate)
             for flow, rate in zip(flows, by_class, strict=True)
             if rate is not None
         ]
-    return Demand(threshold, flows[0], flows[1], enough, split.explained)
+    by_name = dict(zip((DEFAULT, BULK), flows, strict=True))
+    return Demand(by_name, threshold, enough, split.explained)
 
 
 def _token_rate(frame: Frame) -> float:
@@ -221,15 +221,16 @@ def _token_rate(frame: Frame) -> float:
 
 def _fast_demand(frame: Frame, fleet: Fleet) -> Demand | None:
     """Both sides of the threshold at which the fast replicas can do all that is long."""
-    known = frame.pool.looked.parting
-    if frame.sizes is None or (known is not None and known.kind == "apart"):
+    division = frame.pool.division
+    if frame.sizes is None or not may_part(frame) or division.rest is not None:
         return None
     fast = fast_set(fleet)
     if not fast:
         return None
     threshold = _threshold_for(frame.sizes, part_for_fast(fleet, fast))
-    if known is not None and 1 / parting.MOVE < threshold / known.threshold < parting.MOVE:
-        threshold = known.threshold
+    known = division.threshold
+    if known is not None and 1 / MOVE < threshold / known < MOVE:
+        threshold = known
     found = _demand(frame, threshold)
     if found is None or frame.sizes.split(threshold).above.requests >= ENOUGH_SPREAD:
         return found
@@ -259,79 +260,60 @@ def divide(frame: Frame) -> None:
     frame.leans, frame.weights, frame.shares = {}, {}, {}
     told: dict[tuple[str, str], int] = {}
     base = np.where(frame.serving, frame.relative, 0.0)
-    known, division = frame.looked.parting, frame.pool.division
-    if division is not None and division.is_in_force(frame.now):
-        frame.base = _weights(frame, "*", frame.serving, base, told)
-        for name, rows, shares in _of_division(frame, division):
-            weights = _weights(frame, name, rows, shares, told)
-            frame.weights[name] = np.where(rows, weights, 0)
-            frame.shares[name] = _share_of(weights, rows)
-    elif known is None or not known.is_in_force(frame.now):
+    division = frame.pool.division
+    if not division.is_in_force(frame.now):
         shares = with_headroom(frame.relative, frame.serving, frame.pool.used)
         frame.base = _weights(frame, DEFAULT, frame.serving, shares, told)
         frame.shares[DEFAULT] = _share_of(frame.base, frame.serving)
     else:
         frame.base = _weights(frame, "*", frame.serving, base, told)
-        for name, rows, shares in _of_classes(frame, known):
+        for name in class_names(frame.settings):
+            rows, shares = _of_class(frame, division, name)
             weights = _weights(frame, name, rows, shares, told)
             frame.weights[name] = np.where(rows, weights, 0)
             frame.shares[name] = _share_of(weights, rows)
     frame.pool = replace(frame.pool, backlogs=frame.leans, told=told)
 
 
-def _of_classes(frame: Frame, known: Parting) -> list[tuple[str, Bools, Floats]]:
-    own = np.asarray([id_ in known.own for id_ in frame.ids])
-    if known.kind == "long to fast":
-        fast = frame.serving & own
-        if not fast.any():
-            fast = frame.serving
-        total = math.fsum(frame.relative[frame.serving])
-        share = math.fsum(frame.relative[fast]) / total if total else 1.0
-        left = max(1 - known.part / share, LEAST_SHORT)
-        short = np.where(own, frame.relative * left, frame.relative)
-        return [(DEFAULT, frame.serving, short), (BULK, fast, frame.relative)]
-    searches = frame.serving & own & ~_still_full(frame, known)
-    if not searches.any():
-        searches = frame.serving & own if (frame.serving & own).any() else frame.serving
-    bulk = frame.serving & ~own
-    if not bulk.any():
-        bulk = frame.serving
-    found = []
-    for name, rows, work in ((DEFAULT, searches, 1 - known.part), (BULK, bulk, known.part)):
-        used = _used(frame, rows, work)
-        found.append((name, rows, with_headroom(frame.relative, rows, used)))
-    return found
+def _of_class(frame: Frame, division: Division, name: str) -> tuple[Bools, Floats]:
+    """The replicas of a class, all where none of its own can serve, and the share of each."""
+    own = frame.serving & division.members(name, frame.ids)
+    rows = own
+    if name in division.sets:
+        # Those that have just come first finish what they have.
+        rows = own & ~_still_full(frame, division)
+    rows = next((each for each in (rows, own) if each.any()), frame.serving)
+    part = division.parts.get(name, 0.0)
+    if name in division.sets or name == division.rest:
+        return rows, with_headroom(frame.relative, rows, _used(frame, rows, part))
+    if not division.sets:
+        return rows, with_headroom(frame.relative, rows, frame.pool.used)
+    # What classes with replicas of their own leave there.
+    total, shares = math.fsum(frame.relative[frame.serving]), frame.relative.copy()
+    for other in division.sets:
+        taken = frame.serving & division.members(other, frame.ids)
+        share = math.fsum(frame.relative[taken]) / total if total else 0.0
+        left = 1 - division.parts.get(other, 0.0) / share if share else 1.0
+        shares[taken] *= max(left, LEAST_SHORT)
+    return rows, shares
 
 
-def _of_division(frame: Frame, division: classes.Division) -> list[tuple[str, Bools, Floats]]:
-    """The replicas of each class that a user names, all where it has none of its own."""
-    found = []
-    for name in (*(each.name for each in frame.settings.classes or ()), DEFAULT):
-        own = division.sets.get(name, frozenset())
-        rows = frame.serving & np.asarray([id_ in own for id_ in frame.ids])
-        if not rows.any():
-            rows = frame.serving
-        used = _used(frame, rows, division.parts.get(name, 0.0))
-        found.append((name, rows, with_headroom(frame.relative, rows, used)))
-    return found
-
-
-def _settled(frame: Frame, looked: parting.Looked) -> parting.Looked:
-    """Take note of replicas for searches that have done what they had before."""
-    known = looked.parting
-    if known is None or not known.joined or not known.is_in_force(frame.now):
-        return looked
-    full = _still_full(frame, known)
+def _settled(frame: Frame) -> Division:
+    """Take note of replicas that have done what they had before they joined a set."""
+    division = frame.pool.division
+    if not division.joined or not division.is_in_force(frame.now):
+        return division
+    full = _still_full(frame, division)
     still = {id_ for id_, is_full in zip(frame.ids, full, strict=True) if is_full}
-    joined = {id_: at for id_, at in known.joined.items() if id_ in still}
-    return replace(looked, parting=replace(known, joined=joined))
+    joined = {id_: at for id_, at in division.joined.items() if id_ in still}
+    return replace(division, joined=joined)
 
 
-def _still_full(frame: Frame, known: Parting) -> Bools:
-    """Replicas that have just come to serve searches, and have more than half a batch to do."""
+def _still_full(frame: Frame, division: Division) -> Bools:
+    """Replicas that have just joined a set, and have more than half a batch to do."""
     shapes = frame.state.records.shapes
     half = shapes.full() / 2 / frame.mixed
-    recent = [frame.now - known.joined.get(id_, -math.inf) < SETTLING for id_ in frame.ids]
+    recent = [frame.now - division.joined.get(id_, -math.inf) < SETTLING for id_ in frame.ids]
     return np.asarray(recent) & (np.nan_to_num(frame.waits) > half)
 
 
@@ -383,24 +365,25 @@ def _share_of(weights: Ints, rows: Bools) -> Floats:
     return some / total if total else some
 
 
-def titles(settings: PoolSettings, known: Parting | None) -> Mapping[str, str]:
+def class_names(settings: PoolSettings) -> tuple[str, ...]:
+    """The classes that a pool's requests may fall into."""
+    if settings.classes is None:
+        return DEFAULT, BULK
+    return (*(each.name for each in settings.classes), DEFAULT)
+
+
+def titles(settings: PoolSettings, division: Division | None) -> Mapping[str, str]:
     """The name of each class as people read it, by its own name."""
     if settings.classes is not None:
         return {each.name: each.name for each in settings.classes} | {DEFAULT: OTHERS_SHOWN}
-    if known is not None and known.kind == "long to fast":
+    if division is not None and division.threshold is not None and division.rest is None:
         return {DEFAULT: "short", BULK: "long"}
     return {DEFAULT: "search", BULK: "bulk"}
 
 
 def class_parts(frame: Frame) -> Mapping[str, float]:
     """The part of all work that each class is."""
-    known, division = frame.looked.parting, frame.pool.division
-    if division is not None and frame.weights:
-        even = 1 / len(frame.weights)
-        return {
-            name: division.parts.get(name, 0.0 if division.parts else even)
-            for name in frame.weights
-        }
-    if known is None or not frame.weights:
+    if not frame.weights:
         return {DEFAULT: 1.0}
-    return {DEFAULT: 1 - known.part, BULK: known.part}
+    parts = frame.pool.division.parts or dict.fromkeys(frame.weights, 1 / len(frame.weights))
+    return {name: parts.get(name, 0.0) for name in frame.weights}

@@ -30,6 +30,8 @@ MIXED: Final = 5.0
 """Newest requests over which the classes of a replica's requests are averaged."""
 DEFAULT: Final = ""
 """The class of everything that no other class takes."""
+BULK: Final = "bulk"
+"""The class of long requests, where requests are parted by size."""
 _NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 

@@ -67,7 +67,7 @@ def _backed(frame: Frame, sums: Floats, median: float) -> Floats:
     # An error that all counts share is the same for all replicas of one class. Fewer than half of
     # the replicas may be the liars themselves, and of two halves one is.
     usual = np.full(frame.size, math.nan)
-    few, sets = np.zeros(frame.size, np.bool_), frame.sets_before()
+    few, sets = np.zeros(frame.size, np.bool_), [*frame.sets_before().values()]
     for rows in sets:
         some = np.sort(ratio[rows & known & ~np.isnan(ratio)])
         if len(sets) > 1 and rows.sum() < FEWEST:

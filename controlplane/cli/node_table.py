@@ -118,7 +118,7 @@ def _rejections(node: Node) -> Iterator[str]:
 
 def _disagreements(node: Node) -> Iterator[str]:
     for dispute in node.disagrees:
-        other = "gone" if dispute.sees == "healthy" else "ready"
+        other = "unhealthy" if dispute.sees == "healthy" else "ready"
         yield (
             f"{node.id}: has seen {dispute.pool}/{dispute.replica} {dispute.sees} for"
             f" {lasted(dispute.for_s)}; the control plane sees it {other}"

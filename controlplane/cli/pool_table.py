@@ -53,7 +53,7 @@ def health(pool: Pool) -> str:
 
 def _notes(pool: Pool) -> Iterator[str]:
     counts = pool.counts
-    for name in ("starting", "gone", "draining", "cut", "stale"):
+    for name in ("starting", "unhealthy", "gone", "draining", "cut", "stale"):
         if count := getattr(counts, name):
             yield f"{count} {name}"
     if pool.suspect:

@@ -78,7 +78,7 @@ def _headline(seen: Shown) -> str:
 
 def _style(row: Row) -> str:
     replica = row.replica
-    if replica.state == "gone" or replica.drained:
+    if replica.state in ("unhealthy", "gone") or replica.drained:
         return "red"
     return "yellow" if replica.state != "ready" or replica.draining or replica.stale else ""
 

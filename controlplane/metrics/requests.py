@@ -87,7 +87,7 @@ def _classes(
     if settings.classes is not None:
         return titles(settings, None)
     is_parted = decision is not None and bool(decision.classes)
-    shown = titles(settings, decision.parting) if decision is not None and is_parted else {}
+    shown = titles(settings, decision.division) if decision is not None and is_parted else {}
     # What was bulk before its requests went together again is still counted.
     found = (OTHERS, BULK) if is_parted or BULK in answers else (OTHERS,)
     return {name: shown.get(name, name or _ONLY) for name in found}

@@ -142,7 +142,7 @@ class Decisions:
             shown: Whether Envoys may know of a replica, by id; of those that something is new of,
                 or was decided otherwise than before. One that has gone they may not know.
             now: Seconds of a monotonic clock.
-            ill: Ids of those that are not well.
+            ill: Ids of those that do not serve.
         """
         name, settings = pool.name, pool.settings
         self.decisions[name] = decision
@@ -234,15 +234,15 @@ def _wanted(
             TrafficClass(name, match, portions, routed=True) for name, match in matches.items()
         )
         return Parting((*of_user, TrafficClass(OTHERS, None, portions, routed=True)))
-    if (parting := decision.parting) is None:
+    division = decision.division
+    if division.threshold is None:
         return None
-    match = ClassMatch(min_bytes=parting.threshold)
+    match = ClassMatch(min_bytes=division.threshold)
     if not decision.classes:
         # The cluster comes first: Envoys check the health of its replicas before it is used.
-        has_bulk = parting.kind == "long to fast"
-        of_bulk = {
-            id_: portion for id_, portion in portions.items() if (id_ in parting.own) is has_bulk
-        }
+        ids = [*portions]
+        has_bulk = division.members(BULK, ids)
+        of_bulk = {id_: portions[id_] for id_, serves in zip(ids, has_bulk, strict=True) if serves}
         return Parting(
             (
                 TrafficClass(BULK, match, of_bulk, routed=False),
@@ -333,7 +333,7 @@ def decide(
         histories.record(pool, decision, changed, seen)
         observed = {id_: seen.observed[name, id_] for id_ in decision.ids(changed)}
         shown = {id_: it.readiness.is_shown for id_, it in observed.items()}
-        ill = {id_ for id_, it in observed.items() if not it.is_well}
+        ill = {id_ for id_, it in observed.items() if not it.readiness.may_serve}
         shown |= dict.fromkeys(ids, False)
         decided.take(pool, decision, shown, now, ill)
         decided.take_zones(pool, decision, seen.observed)

@@ -69,7 +69,6 @@ def input_of(
         mark=hash(
             (
                 observed.readiness.state,
-                observed.is_well,
                 replica.draining,
                 observed.failure is None,
             )

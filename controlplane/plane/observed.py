@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.balancing import OWN, InFlight
 from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Change, Pool, Replica
-from controlplane.plane.readiness import Health, Probe, Readiness, State
+from controlplane.plane.readiness import Probe, Readiness, State
 from controlplane.telemetry import History, Reading, Window
 
 RESTARTS: Final = 1 << 20
@@ -34,7 +34,6 @@ class Observed:
     Attributes:
         generation: The fleet's, of the replica this was seen of.
         readiness: Whether Envoy may know of it.
-        health: Whether its probes succeed.
         history: Its readings.
         window: The newest; None before the first good scrape.
         scraped_at: When the last good scrape was, seconds of a monotonic clock.
@@ -47,7 +46,6 @@ class Observed:
 
     generation: int
     readiness: Readiness
-    health: Health = field(default_factory=Health)
     history: History = field(default_factory=History)
     window: Window | None = None
     scraped_at: float | None = None
@@ -65,11 +63,6 @@ class Observed:
     def lifetime(self) -> int:
         """Differs between any two processes that were ever seen under one id."""
         return lifetime_of(self.generation, self.history.generation)
-
-    @property
-    def is_well(self) -> bool:
-        """Whether it serves as far as we know."""
-        return self.readiness.may_serve and self.health.is_well
 
     @property
     def renewed_at(self) -> float | None:
@@ -90,13 +83,13 @@ class Observed:
         computed = float(slots or 1) if window.queue else 0.0
         return (InFlight(OWN, window.queue + computed, window.at),)
 
-    def record(self, outcome: Reading | Failure, now: float) -> None:
+    def record(self, outcome: Reading | Failure, settings: HealthCheckSettings, now: float) -> None:
         """Take in a scrape."""
         if isinstance(outcome, Failure):
             self.failure = outcome.sentence
             self.failures += 1
             if outcome.refused:
-                self.readiness = self.readiness.after(Probe.REFUSED, now)
+                self.probed(Probe.REFUSED, settings, now)
             return
         before = self.history.generation
         self.window = self.history.add(outcome)
@@ -128,16 +121,9 @@ class Observed:
         self.recalled_at, self.recalled_count = None, 0.0
 
     def probed(self, probe: Probe, settings: HealthCheckSettings, now: float) -> bool:
-        """Take in the answer to a health probe; returns whether it changes anything."""
-        before, was_well = self.readiness, self.is_well
-        self.readiness = self.readiness.after(probe, now)
-        self.checked(probe, settings)
-        return self.readiness.state is not before.state or self.is_well is not was_well
-
-    def checked(self, probe: Probe, settings: HealthCheckSettings) -> bool:
-        """Take in a check of its health; returns whether it is well no more, or again."""
-        was_well, self.health = self.is_well, self.health.after(probe, settings)
-        return self.is_well is not was_well
+        """Take in the answer to a health probe; returns whether its state is another one."""
+        before, self.readiness = self.readiness, self.readiness.after(probe, now, settings)
+        return self.readiness.state is not before.state
 
 
 def lifetime_of(generation: int, restarts: int = 0) -> int:
@@ -165,7 +151,7 @@ class Observations(dict[tuple[str, str], Observed]):
         return observed is not None and observed.readiness.is_shown
 
     def is_probed(self, pool: str, replica: Replica) -> bool:
-        """Whether a replica's health is to be asked for."""
+        """Whether a replica's health is asked for because it is not ready."""
         return self[pool, replica.id].readiness.state is not State.READY
 
     def serves(self, pool: str, replica: Replica) -> bool:

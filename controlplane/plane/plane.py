@@ -15,7 +15,7 @@ from functools import partial
 
 from controlplane import fleet as fleets
 from controlplane.balancing import Place
-from controlplane.config import Config, PoolEntry
+from controlplane.config import Address, Config, PoolEntry
 from controlplane.config.listeners import Listeners
 from controlplane.fleet import Applied, Change, Command, Refused
 from controlplane.plane.decisions import decide, is_near
@@ -138,22 +138,31 @@ class Plane(PlaneState):
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape; one of a replica that is no longer there is dropped."""
         if observed := self._observed.current(target.pool, target.replica):
-            observed.record(outcome, now)
+            observed.record(outcome, target.settings.health_check, now)
+            if isinstance(outcome, Failure):
+                self._suspected.add((target.pool, target.replica.id))
             self._dirty.add_replica(target.pool, target.replica.id)
 
     def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in the answer to a health probe."""
         observed = self._observed.current(target.pool, target.replica)
-        # Thousands may be asked in vain, and what is decided of them stays the same.
         settings = target.settings.health_check
+        if probe is Probe.UNREACHABLE and self._traffic.has_answered(
+            target.pool, target.replica, since=now - settings.timeout
+        ):
+            # Envoys get answers: it is the way from here to there, or we are slow.
+            return
+        # Thousands may be asked in vain, and what is decided of them stays the same.
         if observed is not None and observed.probed(probe, settings, now):
             self._dirty.add_replica(target.pool, target.replica.id)
 
-    def checked(self, target: Target, probe: Probe) -> None:
-        """Take in a check of a replica's health that says nothing of its readiness."""
-        observed = self._observed.current(target.pool, target.replica)
-        if observed is not None and observed.checked(probe, target.settings.health_check):
-            self._dirty.add_replica(target.pool, target.replica.id)
+    def suspected(self) -> Collection[tuple[str, str]]:
+        """The replicas that may have failed since this was asked last, by pool and id.
+
+        No scrape of them succeeded, or no request of some Envoy.
+        """
+        found, self._suspected = self._suspected, set()
+        return found
 
     def record_devices(
         self, exporter: Exporter, outcome: tuple[Device, ...] | Failure, now: float
@@ -177,6 +186,12 @@ class Plane(PlaneState):
     ) -> Generator[None, None, None]:
         """The same, and yield after each endpoint: there may be very many."""
         yield from self.recovery.reporting(self.fleet, loads, now)
+        for endpoint, load in loads.items():
+            if load.failed and not load.succeeded and endpoint.pool in self.fleet.pools:
+                at = Address(endpoint.host, endpoint.port)
+                if (replica := self.fleet.pools[endpoint.pool].replicas.at(at)) is not None:
+                    self._suspected.add((endpoint.pool, replica.id))
+            yield
         found = yield from self._traffic.reporting(self.fleet, reporter, loads, seconds, now)
         self._dirty.add_replicas(found)
 

@@ -1,8 +1,8 @@
-"""Whether a replica may be shown to Envoy yet: not before its model has answered.
+"""Whether a replica may be shown to Envoy yet, and whether it passes its health checks.
 
 Envoy's own health checks decide about every replica that it knows. But it sends requests to hosts
-that fail them when more than half of a cluster does (panic mode), and a replica that is loading
-its model would answer those with errors. So Envoy does not learn of it before it is ready.
+that fail them where hardly any passes (panic mode), and a replica that is loading its model would
+answer those with errors. So Envoy does not learn of it before it is ready.
 """
 
 import math
@@ -29,11 +29,13 @@ class Probe(StrEnum):
 class State(StrEnum):
     """Of one replica, as far as its readiness goes.
 
-    `STARTING` is not shown to Envoy; `GONE` is, because Envoy sees for itself that nobody listens.
+    `STARTING` is not shown to Envoy. The others are, because Envoys check for themselves:
+    `UNHEALTHY` fails its checks and listens; where `GONE` was, nobody listens or another process.
     """
 
     STARTING = "starting"
     READY = "ready"
+    UNHEALTHY = "unhealthy"
     GONE = "gone"
 
 
@@ -49,6 +51,7 @@ class Readiness:
         ready_since: Since when it has been ready, for one that became so while it was watched; None
             for one that was found ready, which may have served for days.
         heard: When it last answered that it is not ready, or refused; long ago if it never did.
+        streak: Probes in a row that speak for another state.
     """
 
     state: State
@@ -57,6 +60,7 @@ class Readiness:
     ready_since: float | None = None
     heard: float = -math.inf
     answer: Probe | None = None
+    streak: int = 0
 
     @property
     def is_shown(self) -> bool:
@@ -68,27 +72,39 @@ class Readiness:
         """Whether it serves as far as we know: one that did before a restart of ours does."""
         return self.state is State.READY or (self.state is State.GONE and not self.probed)
 
-    def after(self, probe: Probe, now: float) -> "Readiness":
-        """The readiness after a probe."""
+    def after(self, probe: Probe, now: float, check: HealthCheckSettings) -> "Readiness":
+        """The readiness after a probe, by the thresholds of the pool's health check."""
+        state, streak = self.state, 0
         match probe, self.state:
+            case Probe.HEALTHY, State.UNHEALTHY | State.GONE if self.probed:
+                streak = self.streak + 1
+                if streak >= check.healthy_threshold:
+                    state = State.READY
             case Probe.HEALTHY, _:
                 state = State.READY
+            case Probe.REFUSED, State.READY | State.UNHEALTHY:
+                # Where nobody listens there is nothing to be mistaken about.
+                state = State.GONE
             case Probe.UNHEALTHY, State.GONE:
                 # Somebody listens again, and is not ready: a new process that loads its model.
                 state = State.STARTING
-            case Probe.REFUSED, State.READY:
-                state = State.GONE
+            case Probe.UNHEALTHY | Probe.UNREACHABLE, State.READY:
+                streak = self.streak + 1
+                if streak >= check.unhealthy_threshold:
+                    state = State.UNHEALTHY
             # Envoys may trust others than we do, or read another file.
             case Probe.UNREACHABLE | Probe.UNTRUSTED, State.STARTING if self._is_silent(now):
                 state = State.READY
-            case _:
-                state = self.state
+            case Probe.UNTRUSTED, _:
+                streak = self.streak
         heard = now if probe in (Probe.UNHEALTHY, Probe.REFUSED) else self.heard
         if state is self.state:
-            return replace(self, probed=True, heard=heard, answer=probe)
+            return replace(self, probed=True, heard=heard, answer=probe, streak=streak)
+        ready_since = self.ready_since if State.UNHEALTHY in (state, self.state) else None
         # A probe without an answer says nothing of it: a busy machine of ours is enough for one.
         found_ready = self.heard == self.since == -math.inf
-        ready_since = now if state is State.READY and not found_ready else None
+        if state is State.READY and self.state is not State.UNHEALTHY and not found_ready:
+            ready_since = now
         return Readiness(
             state, now, probed=True, ready_since=ready_since, heard=heard, answer=probe
         )
@@ -103,30 +119,3 @@ class Readiness:
     def restarted(self, now: float) -> "Readiness":
         """The readiness after a sign of a new process at the same address."""
         return Readiness(State.GONE, now, self.probed) if self.state is State.READY else self
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether a replica is well, as its last probes say: what Envoy's checks are to Envoy.
-
-    Attributes:
-        is_well: Also of one that was never asked.
-        streak: Probes in a row that say the opposite.
-    """
-
-    is_well: bool = True
-    streak: int = 0
-
-    def after(self, probe: Probe, settings: HealthCheckSettings) -> "Health":
-        """The health after a probe, by the thresholds of the pool."""
-        if probe is Probe.UNTRUSTED:
-            # Clients may trust others than we do.
-            return self
-        is_well = probe is Probe.HEALTHY
-        if is_well == self.is_well:
-            return self if not self.streak else Health(is_well)
-        # Where nobody listens there is nothing to be mistaken about.
-        least = 1 if probe is Probe.REFUSED else settings.unhealthy_threshold
-        needed = settings.healthy_threshold if is_well else least
-        streak = self.streak + 1
-        return Health(is_well) if streak >= needed else Health(self.is_well, streak)

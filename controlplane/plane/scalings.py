@@ -6,7 +6,6 @@ from typing import Any, Final
 from controlplane.balancing import Decision
 from controlplane.fleet import Draining, Fleet, Pool
 from controlplane.plane.observed import Observations
-from controlplane.plane.readiness import State
 from controlplane.scaling import Coming, PoolScaling, Recommendation, Standing
 from controlplane.telemetry.load import drained
 
@@ -108,10 +107,9 @@ def _standing(
         if (seen := observed.current(pool.name, replica)) is None:
             continue
         readiness = seen.readiness
-        # Before a replica was asked it may serve, if it did before we were restarted.
         coming = Coming(
             seen.lifetime,
-            readiness.state is State.READY or readiness.may_serve,
+            readiness.may_serve,
             readiness.since,
             readiness.ready_since,
         )

@@ -73,6 +73,7 @@ class PlaneState:
         self._unbuilt = DirtyKeys()
         self._followers: list[DirtyKeys] = []
         self._traffic = Traffic()
+        self._suspected: set[tuple[str, str]] = set()
         self.sizes: dict[str, RequestSizes] = {}
         self.answers: dict[str, dict[str, Answers]] = {}
         self._has_decided = False

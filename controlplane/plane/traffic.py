@@ -136,6 +136,10 @@ class Traffic:
             return None
         return self._reports.ended(_endpoint(pool.name, replica))
 
+    def has_answered(self, pool: str, replica: Replica, since: float) -> bool:
+        """Whether any Envoy has told since some time of a request that a replica answered."""
+        return self._reports.answered_at(_endpoint(pool, replica)) >= since
+
     def window(self, pool: Pool, replica: Replica) -> Window | None:
         """What a replica did lately by the count of Envoys; None where none reports."""
         if pool.name not in self._pools:

@@ -1,5 +1,6 @@
 """CDS: a pool as an Envoy cluster: how it chooses a host, checks it, ejects it, and retries."""
 
+import sys
 from datetime import timedelta
 from typing import Final
 
@@ -13,6 +14,7 @@ import envoy_data_plane.envoy.type.v3 as type_v3
 import envoy_data_plane.google.protobuf as protobuf
 
 from controlplane.config import PoolSettings
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Pool
 from controlplane.resources.classes import retry_cluster_of
 from controlplane.resources.mesh import RENEWED, Trust, secure
@@ -37,6 +39,13 @@ RETRY_CHECKS: Final = 5
 IDLE_UPSTREAM: Final = timedelta(seconds=1.5)
 """For which a connection to a replica is kept without a request. A server that closes it first may
 do so while a request is on its way: gunicorn does after 2 s, uvicorn and Node.js after 5 s."""
+
+SILENT: Final = 4.0
+"""Seconds after which a machine that answers nothing is gone, as keep-alive has it."""
+
+IS_LINUX: Final = sys.platform == "linux"
+"""Other systems refuse TCP_USER_TIMEOUT, and Envoy then every connection. Where we run on one, as
+in a demo, so do its Envoys."""
 
 
 def cluster(pool: Pool, name: str | None = None, trust: Trust | None = None) -> bytes:
@@ -97,6 +106,9 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
                 keepalive_time=2, keepalive_interval=1, keepalive_probes=2
             )
         ),
+        upstream_bind_config=core_v3.BindConfig(
+            socket_options=[_taken_within(pool.settings.health_check)] if IS_LINUX else []
+        ),
         typed_extension_protocol_options={
             HTTP_OPTIONS: protobuf.Any.pack(
                 _http_options(upstream.protocol, lasts=RENEWED if trust else None)
@@ -118,6 +130,23 @@ def _cluster(pool: Pool, name: str, trust: Trust | None, endpoints: str = "") ->
         # Without it a removed replica would get requests for as long as it answers checks.
         ignore_health_on_host_removal=True,
         circuit_breakers=_circuit_breakers(),
+    )
+
+
+def _taken_within(check: HealthCheckSettings) -> core_v3.SocketOption:
+    """End a connection whose other end takes nothing of what was sent.
+
+    Keep-alive is for connections on which nothing is under way. What was sent to a machine that is
+    gone the kernel sends again for a quarter of an hour. A replica that is only slow takes it, or
+    its health check fails in the same time.
+    """
+    seconds = max(check.unhealthy_threshold * (check.interval + check.timeout), SILENT)
+    return core_v3.SocketOption(
+        description="TCP_USER_TIMEOUT",
+        level=6,
+        name=18,
+        int_value=round(1000 * seconds),
+        state=core_v3.SocketOptionSocketState.STATE_PREBIND,
     )
 
 

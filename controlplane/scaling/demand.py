@@ -1,16 +1,17 @@
 """What a pool's last decision says of its load and of what its replicas carry, by class."""
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from controlplane.balancing import Decision, sets
-from controlplane.balancing.candidates import Fleet, fleet_of
 from controlplane.balancing.capacity import BYTES_PER_TOKEN, squares_of, tokens_of
-from controlplane.balancing.frame import BULK, COUNTING, Frame
+from controlplane.balancing.division import Division
+from controlplane.balancing.fleet import Fleet, fleet_of
+from controlplane.balancing.frame import COUNTING, Frame
 from controlplane.balancing.prediction import Flow
 from controlplane.balancing.shares import work_rate
 from controlplane.balancing.table import DEFAULT, Bools
@@ -90,17 +91,10 @@ def demands_of(decision: Decision, now: float, wanted: Set[str]) -> tuple[ClassD
     is_current = now - decision.at <= COUNTING
     settings = frame.settings
     whole = settings.objective.p99 if settings.objective is not None else None
-    division, demand, known = decision.pool.division, frame.demand, decision.parting
-    titles = sets.titles(settings, known)
-    found: list[tuple[str, Flow, Bools, float | None, bool]]
-    if division is not None and division.sets and division.is_in_force(now):
-        found = _of_division(frame, division.sets, rows, whole)
-    elif demand is not None and known is not None and known.kind == "apart" and decision.classes:
-        searches = _among(frame, known.own)
-        found = [
-            (DEFAULT, demand.short, rows & searches, whole, True),
-            (BULK, demand.long, rows & ~searches, whole, False),
-        ]
+    division = decision.division
+    titles = sets.titles(settings, division)
+    if division.rest is not None and division.is_in_force(now):
+        found = _of_division(frame, division, rows, whole)
     else:
         titles = {DEFAULT: ALL}
         found = [(DEFAULT, _whole(frame), rows, whole, False)]
@@ -120,28 +114,27 @@ def demands_of(decision: Decision, now: float, wanted: Set[str]) -> tuple[ClassD
 
 
 def _of_division(
-    frame: Frame, own: Mapping[str, Set[str]], rows: Bools, whole: float | None
+    frame: Frame, division: Division, rows: Bools, whole: float | None
 ) -> list[tuple[str, Flow, Bools, float | None, bool]]:
-    """The classes that a user names, each with its own replicas."""
-    flows = sets.class_flows(frame)
-    total = sum(it.rate for it in flows.values())
-    mean = sum(it.tokens for it in flows.values()) / total if total else 0.0
+    """Each class with its own replicas; one that has none counts with the rest."""
+    known = frame.demand
+    flows = dict(known.flows) if known is not None else {}
+    names = (*division.sets, division.rest or DEFAULT)
     # A class without requests still has its replicas.
-    of_own = {name: flows.get(name) or replace(_whole(frame), rate=0.0) for name in own}
-    heaviest = max(of_own, key=lambda name: of_own[name].tokens)
-    for name in flows.keys() - own.keys():
-        of_own[heaviest] = of_own[heaviest].plus(flows[name])
-    served = {name: rows & _among(frame, ids) for name, ids in own.items()}
-    served[heaviest] |= rows & ~np.logical_or.reduce([*served.values()])
-    goals = {it.name: it.objective.p99 for it in frame.settings.classes or () if it.objective}
+    of_own = {name: flows.get(name) or replace(_whole(frame), rate=0.0) for name in names}
+    for name in flows.keys() - of_own.keys():
+        of_own[names[-1]] = of_own[names[-1]].plus(flows[name])
+    goals = known.objectives if known is not None else {}
     return [
-        (name, flow, served[name], goals.get(name, whole), flow.mean < mean)
+        (
+            name,
+            flow,
+            rows & division.members(name, frame.ids),
+            goals.get(name, whole),
+            known is not None and name in flows and known.is_short(name),
+        )
         for name, flow in of_own.items()
     ]
-
-
-def _among(frame: Frame, ids: Set[str]) -> Bools:
-    return np.asarray([id_ in ids for id_ in frame.ids])
 
 
 def _whole(frame: Frame) -> Flow:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from controlplane.balancing.candidates import Fleet, fleet_of
+from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import FULL, NEVER, Flow, percentile
 from controlplane.scaling.demand import ClassDemand, Typical
 

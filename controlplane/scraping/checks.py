@@ -1,49 +1,64 @@
-"""Checks the health of ready replicas for gRPC clients, which check none themselves.
+"""Asks replicas for their health: before Envoys may know of them, and ever after.
 
-Envoys check the replicas that they know, and the scraper asks those that are not ready. Here all
-others are asked whose pool any gRPC client uses: twice in the interval of the pool's health check,
-so that one that hangs is found within an interval and a half and two timeouts.
+Envoys check the replicas that they know, and tell nobody. Zones, scaling and clients of gRPC need
+to know which replicas serve, so the control plane goes on asking.
+
+A check is a connection of its own. Ten thousand replicas that are all asked twice a second take
+more than a core, none is answered in time, and so all are asked again for ever: checks are in
+progress 64 at a time (`AT_ONCE`), and where there are many replicas each is asked more rarely. One
+that may have failed is asked soon in any case.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable, Iterable
+from itertools import islice
 from typing import Final, Protocol
 
 from controlplane.config.access import AccessSettings
-from controlplane.fleet import Fleet
+from controlplane.fleet import Change
 from controlplane.plane import Probe, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.probe import Prober, probing
-from controlplane.scraping.scraper import AT_ONCE, PROBES_A_SECOND, offset
+from controlplane.scraping.replica_tasks import Followed, ReplicaTasks, offset
 
 _log = logging.getLogger(__name__)
 
+AT_ONCE: Final = 64
+"""Checks in progress: the last of them is answered long before its second is over, as each takes
+half a millisecond of CPU. Where nobody answers at all, so many are asked in the time of one."""
+
+PROBES_A_SECOND: Final = 300.0
+"""Of replicas that are not ready or whose last check failed, all together: a fifth of a core. Up to
+150 that are not ready are each asked twice a second; of 10,000 each one every half a minute.
+Likewise of those that gRPC clients use, which check none themselves."""
+
+CHECKS_A_SECOND: Final = 100.0
+"""Of ready replicas that Envoys check, too. Of a thousand each one is asked every ten seconds."""
+
 LOOK: Final = 0.5
-"""Seconds between two looks at which pools gRPC clients use."""
-IN_AN_INTERVAL: Final = 2.0
-"""Checks of a replica."""
+"""Seconds between two looks at which replicas may have failed, and which pools gRPC clients use."""
+AT_A_LOOK: Final = 50
+"""Replicas that are asked at once because they may have failed."""
+FOR_CLIENTS: Final = 2.0
+"""Checks in the interval of the pool's health check where gRPC clients use a replica: one that
+hangs is found within an interval and a half and two timeouts."""
 
-Key = tuple[str, str]
 
-
-class Checked(Protocol):
+class Checked(Followed, Protocol):
     """Has the replicas, and is told what came of their checks; `plane.Plane` is one."""
 
-    @property
-    def fleet(self) -> Fleet:
-        """Who there is."""
-
-    def target(self, pool: str, replica_id: str) -> Target | None:
-        """One replica as it is now; None when it is no longer there."""
-
-    def checked(self, target: Target, probe: Probe) -> None:
+    def probed(self, target: Target, probe: Probe, now: float) -> None:
         """Take in what came of a check."""
+
+    def suspected(self) -> Collection[tuple[str, str]]:
+        """The replicas that may have failed since this was asked last, by pool and id."""
 
 
 class HealthChecks:
-    """Keeps one task for each replica that is to be checked; `run` it."""
+    """Checks every replica; `run` it, and `reconcile` when the fleet has changed."""
 
     def __init__(
         self,
@@ -64,46 +79,77 @@ class HealthChecks:
         """
         self._plane, self._pools, self._noticed, self._clock = plane, pools, noticed, clock
         self._access = access
+        self._prober: Prober
         self._used: Collection[str] = ()
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        # Those that were not ready or well when they were asked last.
+        self._unready: set[Hashable] = set()
+        # Of those that wait for their turn: set where it is to come sooner.
+        self._soon: dict[tuple[str, str], asyncio.Event] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._tasks = ReplicaTasks(plane, self._follow, "check")
+
+    def reconcile(self, changes: Iterable[Change]) -> None:
+        """Have checks begin of new replicas and end of those that are gone."""
+        self._tasks.reconcile(changes)
 
     async def run(self) -> None:
         """Check until cancelled."""
-        async with probing(self._access) as prober, asyncio.TaskGroup() as group:
-            while True:
-                fleet, self._used = self._plane.fleet.pools, self._pools()
-                for name in self._used:
-                    for id_ in fleet[name].replicas if name in fleet else ():
-                        if (name, id_) not in self._tasks:
-                            follow = self._follow(prober, (name, id_))
-                            task = group.create_task(follow, name=f"check {name}/{id_}")
-                            self._tasks[name, id_] = task
-                await asyncio.sleep(LOOK)
+        async with probing(self._access) as self._prober, asyncio.TaskGroup() as group:
+            group.create_task(self._look(), name="replicas that may have failed")
+            await self._tasks.run(group)
 
-    async def _follow(self, prober: Prober, key: Key) -> None:
-        """Check one replica for as long as it is there and its pool is used."""
+    async def _look(self) -> None:
+        while True:
+            self._used = self._pools()
+            for key in islice(self._plane.suspected(), AT_A_LOOK):
+                if (soon := self._soon.get(key)) is not None:
+                    soon.set()
+            await asyncio.sleep(LOOK)
+
+    async def _follow(self, target: Target) -> None:
+        """Check one replica for as long as it is the same one."""
+        key, at = target.key, (target.pool, target.replica.id)
+        soon = self._soon[at] = asyncio.Event()
+        due, first = self._clock(), True
         try:
-            wait = offset(key) - 0.5
-            while (target := self._plane.target(*key)) is not None and key[0] in self._used:
-                interval = target.settings.health_check.interval / IN_AN_INTERVAL
-                interval = max(interval, len(self._tasks) / PROBES_A_SECOND)
-                await asyncio.sleep(interval * wait)
-                begun = self._clock()
-                # The scraper asks those that are not ready.
-                if not target.probe:
-                    await self._check(prober, target)
-                # A second check after one that lasted long is due at once.
-                wait = min(max(1 - (self._clock() - begun) / interval, 0.0), 1.0)
+            while (now := self._plane.target(*at)) is not None and now.key == key:
+                soon.clear()
+                interval = await self._check(now)
+                # Replicas that came together are spread over the interval after their first check.
+                due += interval * offset(key) if first else interval
+                first = False
+                # Whoever is late keeps its turn: all late at once would else be asked at once.
+                late = self._clock() - due
+                due += max(late // interval, 0.0) * interval
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(due - self._clock(), 0.0)):
+                        await soon.wait()
+                        due = self._clock()
         finally:
-            self._tasks.pop(key, None)
-            prober.forget(*key)
+            self._unready.discard(key)
+            if self._soon.get(at) is soon:
+                del self._soon[at]
+                self._prober.forget(*at)
 
-    async def _check(self, prober: Prober, target: Target) -> None:
+    async def _check(self, target: Target) -> float:
+        """Ask a replica; returns the seconds until it is to be asked again."""
+        found = Probe.UNREACHABLE
         try:
+            # Its time begins when it is its turn: whoever waits for us has not failed to answer.
             async with self._at_once:
-                found = await prober.probe(target)
-            self._plane.checked(target, found)
+                found = await self._prober.probe(target)
+            self._plane.probed(target, found, self._clock())
         except Exception:  # noqa: BLE001 - one replica must not end all the others
             _log.exception("a fault of ours in checking %s/%s", target.pool, target.replica.id)
         self._noticed()
+        interval = target.settings.health_check.interval
+        after = self._plane.target(target.pool, target.replica.id)
+        if after is not None and after.probe:
+            interval = after.settings.metrics.interval
+        elif found is Probe.HEALTHY:
+            self._unready.discard(target.key)
+            if target.pool in self._used:
+                return max(interval / FOR_CLIENTS, len(self._tasks) / PROBES_A_SECOND)
+            return max(interval, len(self._tasks) / CHECKS_A_SECOND)
+        self._unready.add(target.key)
+        return max(interval, len(self._unready) / PROBES_A_SECOND)

@@ -1,29 +1,25 @@
-"""Asks replicas for their metrics and, until they are ready, for their health.
+"""Asks replicas for their metrics, and exporters for GPU memory.
 
-One task per replica, and one per exporter of GPU memory, so that one which hangs delays no other.
-In come targets, out go readings, failures and probes, each within the target's interval.
-
-A probe is a connection of its own. Ten thousand replicas that are all asked twice a second take
-more than a core, none is answered in time, and so all are asked again for ever: probes are in
-progress 64 at a time (`AT_ONCE`), and when many replicas are not ready each is asked more rarely.
+One task for each, so that one which hangs delays no other. In come targets, out go readings and
+failures, each within the target's interval.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Protocol
-from zlib import crc32
+from typing import Protocol
 
 from controlplane.config import GpuSettings, MetricsSettings
 from controlplane.config.access import AccessSettings
-from controlplane.fleet import Change, Fleet, Key
-from controlplane.plane import Exporter, Failure, Probe, Target
+from controlplane.fleet import Change
+from controlplane.plane import Exporter, Failure, Target
 from controlplane.scraping.access import Access
 from controlplane.scraping.http_get import Getter
-from controlplane.scraping.probe import Prober, name_of, probing, upstream_access
+from controlplane.scraping.probe import name_of, upstream_access
+from controlplane.scraping.replica_tasks import Followed, ReplicaTasks, offset
 from controlplane.scraping.scrape import MAX_DEADLINE, ScrapeError, receiver, scrape
 from controlplane.telemetry import (
     Device,
@@ -34,34 +30,15 @@ from controlplane.telemetry import (
     read,
     read_devices,
 )
-from controlplane.turns import Turns
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 64
-"""Probes in progress: the last of them is answered long before its second is over, as each takes
-half a millisecond of CPU. Where nobody answers at all, so many are asked in the time of one."""
 
-PROBES_A_SECOND: Final = 300.0
-"""Of replicas that are asked again, all together: a fifth of a core. Up to 150 that are not ready
-are each asked twice a second; of 10,000 each one every half a minute."""
-
-
-class Scraped(Protocol):
+class Scraped(Followed, Protocol):
     """Who is asked what to scrape and told what came of it; `plane.Plane` is one."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """Who there is to be scraped."""
-
-    def target(self, pool: str, replica_id: str) -> Target | None:
-        """One replica as it is now; None when it is no longer there."""
 
     def record(self, target: Target, outcome: Reading | Failure, now: float) -> None:
         """Take in a scrape."""
-
-    def probed(self, target: Target, probe: Probe, now: float) -> None:
-        """Take in the answer to a health probe."""
 
     def exporters(self) -> Sequence[Exporter]:
         """Where GPU memory is to be read."""
@@ -73,7 +50,7 @@ class Scraped(Protocol):
 
 
 class Scraper:
-    """Keeps one task for each target; `run` it, and `reconcile` when the fleet has changed."""
+    """Scrapes every target; `run` it, and `reconcile` when the fleet has changed."""
 
     def __init__(
         self,
@@ -99,60 +76,30 @@ class Scraper:
         self._clock = clock
         self._folder = folder
         self._accesses: dict[AccessSettings, Access] = {}
-        # By pool and replica id, with the generation that is asked.
-        self._tasks: dict[tuple[str, str], tuple[int, asyncio.Task[None]]] = {}
+        self._tasks = ReplicaTasks(
+            plane, self._follow, "scrape", lambda it: it.settings.metrics.is_scraped
+        )
         self._exporters: dict[Exporter, asyncio.Task[None]] = {}
-        # Those that have been asked and were not ready.
-        self._unready: set[Hashable] = set()
-        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._receiver = receiver(clock)
-        # What has changed since tasks were begun and ended last.
-        self._dirty: set[Key] = {(name, None) for name in plane.fleet.pools}
-        self._changed = asyncio.Event()
-        self._changed.set()
 
     def reconcile(self, changes: Iterable[Change]) -> None:
         """Have tasks begin for new targets and end for those that are gone."""
-        self._dirty.update((it.pool, it.replica) for it in changes)
-        self._changed.set()
+        self._tasks.reconcile(changes)
 
     async def run(self) -> None:
         """Scrape until cancelled."""
-        async with probing(self.access) as prober, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
 
-            def begin(key: Hashable, following: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-                return group.create_task(following, name=f"scrape {key}")
-
-            while await self._changed.wait():
-                self._changed.clear()
-                dirty, self._dirty = self._dirty, set()
-                turns = Turns()
-                for name, id_ in self._replicas(dirty):
-                    target = self._plane.target(name, id_)
-                    known = self._tasks.get((name, id_))
-                    if known and (target is None or target.replica.generation != known[0]):
-                        del self._tasks[name, id_]
-                        known[1].cancel()
-                    if target is not None and (name, id_) not in self._tasks:
-                        task = begin(target.key, self._follow(prober, target))
-                        self._tasks[name, id_] = target.replica.generation, task
-                    await turns.give_way()
+            def follow_exporters() -> None:
                 # One that is to be asked more often, or in another way, is another one.
                 wanted = set(self._plane.exporters())
                 for gone in self._exporters.keys() - wanted:
                     self._exporters.pop(gone).cancel()
                 for exporter in wanted - self._exporters.keys():
-                    self._exporters[exporter] = begin(exporter, self._watch(exporter))
+                    task = group.create_task(self._watch(exporter), name=f"scrape {exporter}")
+                    self._exporters[exporter] = task
 
-    def _replicas(self, dirty: Iterable[Key]) -> dict[tuple[str, str], None]:
-        """Who may have to be followed from now on, or no longer: with a pool, all of it."""
-        pools = {name for name, id_ in dirty if id_ is None}
-        found = {(name, id_): None for name, id_ in dirty if id_ is not None}
-        found |= {key: None for key in self._tasks if key[0] in pools}
-        fleet = self._plane.fleet.pools
-        return found | {
-            (name, id_): None for name in pools if name in fleet for id_ in fleet[name].replicas
-        }
+            await self._tasks.run(group, follow_exporters)
 
     def access(self, settings: AccessSettings | None) -> Access | None:
         """The one that all who are asked alike share."""
@@ -195,62 +142,30 @@ class Scraper:
             self._noticed()
             await asyncio.sleep(max(due - self._clock(), 0.0))
 
-    async def _follow(self, prober: Prober, target: Target) -> None:
-        """Ask one replica for as long as it is the same one and there is anything to be asked."""
-        try:
-            with closing(Getter(self._receiver)) as getter:
-                await self._ask(prober, getter, target)
-        finally:
-            self._unready.discard(target.key)
-            prober.forget(target.pool, target.replica.id)
+    async def _follow(self, target: Target) -> None:
+        """Scrape one replica for as long as it is the same one and has metrics."""
+        with closing(Getter(self._receiver)) as getter:
+            await self._ask(getter, target)
 
-    async def _ask(self, prober: Prober, getter: Getter, target: Target) -> None:
-        due = probe_due = self._clock()
-        first = True
+    async def _ask(self, getter: Getter, target: Target) -> None:
+        due, first = self._clock(), True
         while (now := self._plane.target(target.pool, target.replica.id)) is not None:
-            if now.key != target.key:
+            metrics = now.settings.metrics
+            if now.key != target.key or not metrics.is_scraped:
                 return
-            is_scraped, interval = now.settings.metrics.is_scraped, now.settings.metrics.interval
             try:
-                if now.probe and (due >= probe_due or not is_scraped):
-                    await self._probe(prober, now)
-                    probe_due = due + self._probe_interval(interval) - interval
-                if is_scraped:
-                    await self._scrape(getter, now)
+                await self._scrape(getter, now)
             except Exception as error:  # noqa: BLE001 - one replica must not end all the others
                 _log.exception("a fault of ours in scraping %s/%s", now.pool, now.replica.id)
                 fault = Failure(f"a fault of the control plane, see its log: {error!r}"[:300])
                 self._record(now, fault)
-            after = self._plane.target(target.pool, target.replica.id) if now.probe else now
-            if after is not None and not after.probe:
-                self._unready.discard(target.key)
-                probe_due = due
-                if not after.settings.metrics.is_scraped:
-                    if after.key == target.key:
-                        self._tasks.pop((target.pool, target.replica.id), None)
-                    return
-            if not is_scraped:
-                interval = self._probe_interval(interval)
             # Replicas that came together are spread over the interval after their first scrape.
-            due += interval * offset(now.key) if first else interval
+            due += metrics.interval * offset(now.key) if first else metrics.interval
             first = False
             # Whoever is late keeps its turn: all late at once would else be asked at once for ever.
             late = self._clock() - due
-            due += max(late // interval, 0.0) * interval
+            due += max(late // metrics.interval, 0.0) * metrics.interval
             await asyncio.sleep(max(due - self._clock(), 0.0))
-
-    def _probe_interval(self, interval: float) -> float:
-        """Seconds between two probes of a replica that is not ready: longer the more there are."""
-        return max(interval, len(self._unready) / PROBES_A_SECOND)
-
-    async def _probe(self, prober: Prober, target: Target) -> None:
-        # Its time begins when it is its turn: whoever waits for us has not failed to answer.
-        async with self._at_once:
-            found = await prober.probe(target)
-        if found is not Probe.HEALTHY:
-            self._unready.add(target.key)
-        self._plane.probed(target, found, self._clock())
-        self._noticed()
 
     async def _scrape(self, getter: Getter, target: Target) -> None:
         outcome = await _read(getter, target, self.access(_scraped_by(target)))
@@ -260,11 +175,6 @@ class Scraper:
     def _record(self, target: Target, outcome: Reading | Failure) -> None:
         self._plane.record(target, outcome, self._clock())
         self._scraped(isinstance(outcome, Reading))
-
-
-def offset(key: Hashable) -> float:
-    """A fraction from ½ to 1½ that is the same for the same replica."""
-    return 0.5 + crc32(repr(key).encode()) / 2**32
 
 
 def _deadline(settings: MetricsSettings | GpuSettings) -> float:

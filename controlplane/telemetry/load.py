@@ -177,6 +177,7 @@ class _Total:
     looks: float = 0.0
     in_flight: float = 0.0
     at: float = -math.inf
+    answered_at: float = -math.inf
     points: deque[_Point] = field(default_factory=deque)
     # As far as each reporter is believed where shares are worked out; see `_held`.
     held: _Held = field(default_factory=_Held)
@@ -313,6 +314,11 @@ class LoadReports:
         total = self._totals.get(endpoint)
         return None if total is None else (total.done, total.failed)
 
+    def answered_at(self, endpoint: Endpoint) -> float:
+        """When an Envoy reported last of a request that a replica answered; long ago if none."""
+        total = self._totals.get(endpoint)
+        return -math.inf if total is None else total.answered_at
+
     def window(self, endpoint: Endpoint) -> Window | None:
         """What a replica did in the last seconds, as far as Envoys can tell.
 
@@ -379,6 +385,8 @@ class LoadReports:
         known.failed = keep * known.failed + load.failed * load.is_own
         known.in_progress = load.in_progress
         known.until = now + FORGOTTEN * max(seconds, 1.0)
+        if load.succeeded and load.is_own:
+            total.answered_at = now
         total.done += load.succeeded
         total.failed += load.failed
         known.of_classes = {name: it.in_progress for name, it in load.classes.items() if it[2]}

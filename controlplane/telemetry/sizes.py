@@ -28,6 +28,11 @@ MOST_PLACES: Final = 256
 _NONE: Final = 1e-3
 """Requests of which so little is left are forgotten."""
 
+LATELY: Final = 3.0
+"""Seconds after which a request counts half, for what comes just now."""
+OTHER: Final = 3.0
+"""Standard deviations of a Poisson count by which the newest requests must be more or fewer."""
+
 LARGEST: Final = 1 << OCTAVES
 
 _BINS: Final = BINS_PER_OCTAVE * OCTAVES + 1
@@ -83,12 +88,16 @@ class Split:
 
     `explained` is the fraction of the variance of the logarithm of the sizes that is between the
     sides: 1 where each side is of one size, 0.64 for a lognormal distribution.
+
+    `above_lately` is the fraction of the newest requests that are above, where that is plainly
+    another one than of all.
     """
 
     threshold: int
     below: Side
     above: Side
     explained: float
+    above_lately: float
 
     @property
     def separation(self) -> float:
@@ -111,18 +120,20 @@ class Split:
 class Sizes:
     """The sizes of one pool's requests of late."""
 
-    __slots__ = ("_at", "_bytes", "_requests")
+    __slots__ = ("_at", "_bytes", "_lately", "_requests")
 
     def __init__(self) -> None:
         self._at = -math.inf
         self._requests: Bins = np.zeros(_BINS)
         self._bytes: Bins = np.zeros(_BINS)
+        self._lately: Bins = np.zeros(_BINS)
 
     def copy(self) -> "Sizes":
         """The same, for whoever tries something."""
         other = Sizes()
         other._at = self._at
         other._requests, other._bytes = self._requests.copy(), self._bytes.copy()
+        other._lately = self._lately.copy()
         return other
 
     def add(self, sizes: Sequence[int], now: float) -> None:
@@ -132,7 +143,9 @@ class Sizes:
             return
         self._forget(now)
         bins = np.searchsorted(_EDGES, found, side="right") - 1
-        self._requests += np.bincount(bins, minlength=_BINS)
+        counts = np.bincount(bins, minlength=_BINS)
+        self._requests += counts
+        self._lately += counts
         self._bytes += np.bincount(bins, weights=found, minlength=_BINS)
 
     def _forget(self, now: float) -> None:
@@ -143,6 +156,8 @@ class Sizes:
             self._bytes *= factor
             gone = self._requests < _NONE
             self._requests[gone] = self._bytes[gone] = 0.0
+        if elapsed > 0:
+            self._lately *= 0.5 ** (elapsed / LATELY)
         self._at = max(now, self._at)
 
     @property
@@ -187,9 +202,16 @@ class Sizes:
                 *(float(each[part].sum()) for each in (self._requests, self._bytes, squares))
             )
 
-        return Split(
-            threshold, side(slice(None, index)), side(slice(index, None)), self._explained(index)
-        )
+        below, above = side(slice(None, index)), side(slice(index, None))
+        return Split(threshold, below, above, self._explained(index), self._above_lately(index))
+
+    def _above_lately(self, index: int) -> float:
+        """The fraction of the newest requests that are in a bin or above; see `Split`."""
+        usual = float(self._requests[index:].sum()) / max(self.samples, 1e-9)
+        newest = float(self._lately.sum())
+        expected, came = usual * newest, float(self._lately[index:].sum())
+        is_other = abs(came - expected) > OTHER * math.sqrt(max(expected, 1.0))
+        return came / newest if is_other else usual
 
     def _weights(self) -> tuple[NDArray[np.intp], Bins, Bins]:
         """Of the bins with requests: which they are, what they weigh, and their log of the bytes.

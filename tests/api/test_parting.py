@@ -37,9 +37,10 @@ async def test_a_pool_says_why_its_requests_are_parted_and_how_much_of_the_work_
     assert bulk["part_of_work"] + search["part_of_work"] == pytest.approx(1)
     assert 0.5 < bulk["part_of_work"] < 0.9
     first, second = pool["parting_reasons"]
-    assert first.startswith("Requests below ")
-    assert "1 replica of their own" in first
-    assert second.startswith("Predicted p99: searches ")
+    assert first.startswith("Class search (requests below ")
+    assert "1 replica of its own; predicted p99 " in first
+    assert second.startswith("Class bulk (requests from ")
+    assert "has all other replicas; predicted p99 " in second
 
 
 async def test_a_class_has_the_same_name_in_its_pool_and_in_its_replicas() -> None:

@@ -14,6 +14,7 @@ from controlplane.plane import Plane
 from controlplane.resources.resource import CLUSTER, ENDPOINT
 from controlplane.xds import Locality, NodeStatus, Rejection, TypeStatus
 from tests.api.served import POOL, served
+from tests.processes import DEADLINE
 
 
 async def nothing(_command: Command, _now: float, _check: Check, _who: str) -> None:
@@ -117,7 +118,7 @@ async def test_after_its_end_nobody_listens_and_no_connection_is_left_open() -> 
     writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
     await ended.stop(0.1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         await reader.read()
     writer.close()
     with pytest.raises(ConnectionRefusedError):
@@ -133,7 +134,7 @@ async def test_a_body_that_never_ends_does_not_hold_up_the_end() -> None:
         b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
     )
     assert b"100 Continue" in await reader.readline()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         await ended.stop(0.1)
         await reader.read()
     writer.close()

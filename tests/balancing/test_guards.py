@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.balancing import ReplicaInput
-from controlplane.balancing.parting import Looked, Parting
+from controlplane.balancing.division import Division
 from controlplane.config.memory import MemorySettings
 from controlplane.telemetry.load import Failing
 from tests.balancing.pools import (
@@ -87,8 +87,8 @@ def test_a_pool_that_fails_as_a_whole_keeps_all_of_its_replicas(part: float) -> 
 def parted(play: Play, *searches: str) -> Play:
     """The same, with these replicas for searches alone and the others for bulk."""
     assert play.decision is not None
-    own = Parting("apart", threshold=1000, own=frozenset(searches), begun=play.now, part=0.5)
-    pool = replace(play.decision.pool, looked=Looked(play.now, parting=own))
+    own = Division(1000, {"": frozenset(searches)}, "bulk", begun=play.now, at=play.now)
+    pool = replace(play.decision.pool, division=own)
     play.decision = replace(play.decision, pool=pool)
     return play
 

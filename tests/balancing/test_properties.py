@@ -77,7 +77,7 @@ def whole(found: Any) -> None:
     assert all(0 <= share <= 1 for share in given_.values())
     assert sum(given_.values()) == pytest.approx(1 if serving else 0)
     # A replica new to the set for searches first does what it had before.
-    settling = found.parting.joined if found.parting is not None else {}
+    settling = found.division.joined
     assert all(given_[id_] > 0 for id_ in serving if id_ not in settling)
     assert all(given_[id_] == 0 for id_ in given_ if id_ not in serving)
     assert all(0 < each < np.inf for each in capacities(found).values())
@@ -279,7 +279,7 @@ def test_a_pool_that_parts_its_requests_is_parted_only_where_it_may_be() -> None
     fast_and_slow = pool(400, 400, *(100.0,) * 6, batch=(1_000.0, 0.05), texts=10.0)
     allowed = Play(sizes=sampled()).run(fast_and_slow, 30)
     assert {each.name for each in allowed.classes} == {"", "bulk"}
-    assert Play(sizes=sampled(bulk=False)).run(fast_and_slow, 30).parting is None
+    assert Play(sizes=sampled(bulk=False)).run(fast_and_slow, 30).classes == ()
     for balancing in (
         {"long_requests": "any-replica"},
         {"policy": "weighted-least-request"},

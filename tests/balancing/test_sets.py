@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controlplane.balancing import Decision
+from controlplane.balancing.division import Division
 from controlplane.balancing.frame import Frame
-from controlplane.balancing.parting import Parting
 from controlplane.balancing.sets import titles
 from controlplane.config import PoolSettings, validated
 from controlplane.telemetry.sizes import Sizes
@@ -97,15 +97,14 @@ def test_each_class_has_replicas_of_its_own_and_no_replica_is_without_a_class() 
 def test_the_threshold_is_between_the_classes() -> None:
     decision = parted().decision
     assert decision is not None
-    assert decision.parting is not None
-    assert 100 < decision.parting.threshold <= 8_000
-    assert 0.5 < decision.parting.part < 1
+    assert 100 < (decision.division.threshold or 0) <= 8_000
+    assert 0.5 < decision.division.parts[BULK] < 1
 
 
 def test_envoys_are_told_only_after_they_had_time_to_check() -> None:
     play = Play(sizes=sampled())
     decisions = play.all_of(batching(), 30)
-    known = next(each.at for each in decisions if each.parting is not None)
+    known = next(each.at for each in decisions if each.division.is_planned)
     told = next(each.at for each in decisions if each.classes)
     assert told - known >= play.settings.health_check.timeout
     assert all(each.moving for each in decisions if known <= each.at < told)
@@ -113,13 +112,13 @@ def test_envoys_are_told_only_after_they_had_time_to_check() -> None:
 
 def test_sizes_of_one_class_are_not_parted() -> None:
     decision = Play(sizes=sampled(of=100)).run(batching(), 30)
-    assert decision.parting is None
+    assert not decision.division.is_planned
     assert decision.classes == ()
 
 
 def test_requests_whose_sizes_nobody_sampled_are_not_parted() -> None:
     for sizes in (None, Sizes()):
-        assert Play(sizes=sizes).run(batching(), 30).parting is None
+        assert Play(sizes=sizes).run(batching(), 30).classes == ()
 
 
 @pytest.mark.parametrize(
@@ -249,8 +248,7 @@ def test_a_frozen_pool_stays_parted_as_it_was() -> None:
 
 def test_long_requests_go_to_the_fast_replicas_and_short_ones_to_all() -> None:
     decision = Play(sizes=spread_out()).run(pool(400, 400, *(100.0,) * 6), 30)
-    assert decision.parting is not None
-    assert decision.parting.kind == "long to fast"
+    assert decision.division.rest is None
     assert served(decision, BULK) == {"a", "b"}
     assert served(decision, SEARCH) == {*"abcdefgh"}
     found = {each.name: each for each in decision.classes}
@@ -264,7 +262,7 @@ def test_long_requests_go_to_the_fast_replicas_and_short_ones_to_all() -> None:
 
 def test_three_equal_replicas_are_not_parted_by_lognormal_sizes() -> None:
     decision = Play(sizes=spread_out()).run(batching(1.0, 1.0, 1.0, load=0.7), 60)
-    assert decision.parting is None
+    assert not decision.division.is_planned
     assert weights(decision) == {"a": 1000, "b": 1000, "c": 1000}
 
 
@@ -272,7 +270,7 @@ def test_each_class_is_named_as_people_read_it() -> None:
     body = settings_of().model_dump(mode="json")
     body["classes"] = [{"name": "x", "match": {"min_bytes": 1}}]
     of_user = validated(PoolSettings, body)
-    to_fast = Parting("long to fast", 900, frozenset("a"), 0.0, 0.5)
+    to_fast = Division(900, {BULK: frozenset("a")})
     assert titles(settings_of(), None) == {"": "search", "bulk": "bulk"}
     assert titles(settings_of(), to_fast) == {"": "short", "bulk": "long"}
     assert titles(of_user, None) == {"x": "x", "": "default"}

@@ -33,7 +33,7 @@ def test_an_empty_pool_has_an_empty_decision() -> None:
 def test_one_replica_gets_everything() -> None:
     decision = settled(pool(100))
     assert shares(decision) == {"a": 1.0}
-    assert decision.parting is None
+    assert not decision.division.is_planned
 
 
 def test_replicas_of_one_kind_are_exactly_equal() -> None:

@@ -237,8 +237,8 @@ def test_the_faster_of_two_keeps_what_it_carries_when_each_has_a_class() -> None
 
 def test_replicas_for_searches_settle_when_they_have_done_what_they_had() -> None:
     _, decisions = played(CLASSES)
-    parted = [each.parting for each in decisions if each.parting is not None]
-    assert parted[0].joined.keys() == parted[0].own
+    parted = [each.division for each in decisions if each.division.is_planned]
+    assert parted[0].joined.keys() == parted[0].sets[""]
     assert not parted[-1].joined
 
 
@@ -286,9 +286,7 @@ def test_small_fleets_serve_all(speeds: tuple[float, ...]) -> None:
 
 def test_the_last_replica_of_the_set_for_searches_may_die() -> None:
     _, before = played(replace(CLASSES, load=0.5))
-    parting = before[-1].parting
-    assert parting is not None
-    number = int(sorted(parting.own)[0])
+    number = int(sorted(before[-1].division.sets[""])[0])
     scenario = replace(CLASSES, load=0.5, dies=(40.0, number))
     run, decisions = played(scenario)
     never_starves(decisions)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.api.served import Served, served
 from tests.cli.answering import run
 from tests.cli.terminal import Terminal, terminal_of
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, command
 
 
 @pytest.fixture
@@ -22,25 +21,20 @@ async def api() -> AsyncIterator[Served]:
 async def typed(api: Served, answer: str, *arguments: str) -> tuple[int, str]:
     """Call it on a terminal and answer what it asks; returns the exit code and what was seen."""
     ours, theirs = terminal_of(24, 80)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane", *arguments, "--url", f"http://{api.address}"),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    terminal = Terminal(ours)
-    try:
-        async with asyncio.timeout(3 * DEADLINE):
+    url = ("--url", f"http://{api.address}")
+    async with (
+        asyncio.timeout(DEADLINE),
+        command(theirs, *arguments, *url, stdin=theirs) as process,
+    ):
+        os.close(theirs)
+        terminal = Terminal(ours)
+        try:
             await terminal.says(r"\[y/N\]")
             os.write(ours, answer.encode())
             return await process.wait(), terminal.plain()
-    finally:
-        asyncio.get_running_loop().remove_reader(ours)
-        os.close(ours)
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        finally:
+            asyncio.get_running_loop().remove_reader(ours)
+            os.close(ours)
 
 
 @pytest.mark.parametrize(

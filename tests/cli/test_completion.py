@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.served import Served, served
+from tests.processes import run
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -30,15 +31,9 @@ async def completed(
     mode |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     if shell == "fish":
         mode |= {"COMP_CWORD": words[-1]}
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "controlplane"],
-        env={**os.environ, **mode, **(env or {})},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
+    _, output, errors = await run(env={**mode, **(env or {})})
+    assert errors == ""
+    return output.split()
 
 
 @pytest.mark.parametrize(

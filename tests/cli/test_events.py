@@ -31,7 +31,7 @@ async def following(url: str, *options: str) -> AsyncIterator[asyncio.subprocess
         stderr=pipe,
     )
     try:
-        async with asyncio.timeout(3 * DEADLINE):
+        async with asyncio.timeout(DEADLINE):
             yield process
     finally:
         if process.returncode is None:

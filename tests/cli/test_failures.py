@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-import sys
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from controlplane.cli.group import plimsoll
 from tests.api.served import Served, served
 from tests.cli.answering import run
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, command
+from tests.processes import run as ran
 
 TOKEN = "s3cret"  # noqa: S105 - of a server that only this test knows
 
@@ -101,15 +102,14 @@ async def test_whoever_reads_may_have_enough_at_any_time(
 ) -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane", *arguments, "--url", f"http://{api.address}"),
-        stdout=theirs,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    os.close(theirs)
-    async with asyncio.timeout(3 * DEADLINE):
-        _, errors = await process.communicate()
-    assert (process.returncode, errors) == (1, b"")
+    with tempfile.TemporaryFile() as errors:
+        asked = (*arguments, "--url", f"http://{api.address}")
+        async with command(theirs, *asked, stderr=errors.fileno()) as started:
+            os.close(theirs)
+            async with asyncio.timeout(DEADLINE):
+                assert await started.wait() == 1
+        errors.seek(0)
+        assert errors.read() == b""
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,7 @@ async def test_whoever_reads_may_have_enough_at_any_time(
 async def test_a_misspelt_word_names_those_that_are_like_it(
     arguments: tuple[str, ...], sentence: str
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane", *arguments), stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await asyncio.wait_for(process.communicate(), DEADLINE)
-    assert process.returncode == 2
-    assert errors.decode().startswith(f"plimsoll: {sentence}")
-    assert errors.count(b"\n") == 1
+    code, _, errors = await ran(*arguments)
+    assert code == 2
+    assert errors.startswith(f"plimsoll: {sentence}")
+    assert errors.count("\n") == 1

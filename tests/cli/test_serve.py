@@ -1,33 +1,21 @@
 """``plimsoll serve`` as a process: what it says when it cannot, and how it follows its file."""
 
-import asyncio
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.processes import DEADLINE, Plimsoll, free_port, serving, until
+from tests.processes import Plimsoll, free_port, run, serving, until
 
 POOL: dict[str, Any] = {
     "name": "minilm",
     "model": "all-MiniLM-L6-v2",
     "listener": {"address": "127.0.0.1:10000"},
 }
-
-
-async def run(*arguments: str) -> tuple[int, str]:
-    """Run the command line to its end; returns the exit code and what it wrote to stderr."""
-    command = (sys.executable, "-m", "controlplane", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(DEADLINE):
-        _, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, errors.decode()
 
 
 def config(folder: Path, data: object) -> str:
@@ -45,7 +33,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, server: str, says: str) ->
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         free = {"admin": {"address": "127.0.0.1:0"}, "xds": {"address": "127.0.0.1:0"}}
         path = config(tmp_path, free | {server: {"address": address}})
-        code, errors = await run("serve", "--config", path)
+        code, _, errors = await run("serve", "--config", path)
     assert code == 1
     # Libraries have words of their own for it; nobody needs them.
     *before, last = errors.splitlines()
@@ -58,7 +46,7 @@ async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> Non
         "admin": {"address": "127.0.0.1:0"},
         "xds": {"address": "192.0.2.1:18000", "insecure": True},
     }
-    code, errors = await run("serve", "--config", config(tmp_path, servers))
+    code, _, errors = await run("serve", "--config", config(tmp_path, servers))
     *before, last = errors.splitlines()
     assert (code, last) == (
         1,
@@ -70,13 +58,14 @@ async def test_an_xds_address_of_another_machine_is_named(tmp_path: Path) -> Non
 async def test_a_config_file_that_is_not_there_is_named() -> None:
     assert await run("serve", "--config", "/nowhere/plimsoll.yaml") == (
         2,
+        "",
         "plimsoll: /nowhere/plimsoll.yaml: cannot be read: No such file or directory\n",
     )
 
 
 async def test_a_wrong_config_is_one_line_with_file_line_and_key(tmp_path: Path) -> None:
     path = config(tmp_path, {"pools": [POOL | {"polcy": "x"}]})
-    code, errors = await run("serve", "--config", path)
+    code, _, errors = await run("serve", "--config", path)
     assert code == 2
     assert errors.startswith(f"plimsoll: {path}:")
     assert "pools[0].polcy: unknown key" in errors
@@ -86,12 +75,13 @@ async def test_a_wrong_config_is_one_line_with_file_line_and_key(tmp_path: Path)
 async def test_bad_usage_is_one_line() -> None:
     assert await run("serve") == (
         2,
+        "",
         "plimsoll: Missing option '--config'; `plimsoll serve --help` says how it is used\n",
     )
 
 
 async def test_without_a_command_the_help_is_printed_as_it_is() -> None:
-    code, errors = await run()
+    code, _, errors = await run()
     assert (code, errors.splitlines()[0]) == (2, "Usage: plimsoll [OPTIONS] COMMAND [ARGS]...")
     assert errors.splitlines()[-1] == "  top        watch the replicas of each pool, live"
 

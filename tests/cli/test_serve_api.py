@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from controlplane.config import Role, Token
-from tests.cli.test_serve import POOL, config, run
-from tests.processes import DEADLINE, free_port, serving, until
+from tests.cli.test_serve import POOL, config
+from tests.processes import DEADLINE, free_port, run, serving, until
 
 TOKEN = "a-token-of-somebody"  # noqa: S105 - of a server that only this test knows
 OTHER = "a-token-of-somebody-else"
@@ -33,7 +33,7 @@ async def test_a_token_file_that_is_wrong_is_named_with_its_line(
     if text is not None:
         tokens.write_text(text)
     path = config(tmp_path, {"admin": {"address": "127.0.0.1:0", "token_file": str(tokens)}})
-    code, errors = await run("serve", "--config", path)
+    code, _, errors = await run("serve", "--config", path)
     assert code == 2
     assert says in errors
     assert len(errors.splitlines()) == 1
@@ -139,7 +139,7 @@ async def test_the_token_file_is_followed_and_one_that_is_wrong_is_not(tmp_path:
             body = yaml.safe_load((tmp_path / "plimsoll.yaml").read_text())
             added = POOL | {"name": "second", "listener": {"address": "127.0.0.1:10001"}}
             config(tmp_path, body | {"pools": [POOL, added]})
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE):
                 assert b"second" not in await events.content.read()
     log = (tmp_path / "plimsoll.log").read_text()
     assert log.count("the tokens stay as they were") == 1

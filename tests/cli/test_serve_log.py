@@ -1,13 +1,12 @@
 """The log of ``plimsoll serve`` as JSON: every line is an object, and no secret is in any."""
 
 import json
-import sys
 from pathlib import Path
 
 import aiohttp
 import yaml
 
-from tests.processes import free_port, process, until
+from tests.processes import command, free_port, until
 from tests.replica import replica
 
 TOKEN = "operate-token-with-some-length"  # noqa: S105 - of this test alone
@@ -33,10 +32,10 @@ async def test_every_line_is_an_object_and_what_happens_to_a_replica_is_one(
     async def says(words: str) -> bool:
         return words in log.read_text()
 
-    command = (sys.executable, "-m", "controlplane", "serve", "--config", config)
+    options = ("serve", "--config", config, "--log-format", "json")
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with (
-        process(*command, "--log-format", "json", log=log) as started,
+        command(log, *options) as started,
         aiohttp.ClientSession(f"http://{admin}", headers=headers) as session,
     ):
         await until("it serves", lambda: says("REST on"))

@@ -14,9 +14,8 @@ from click.testing import CliRunner, Result
 from controlplane.cli.group import plimsoll
 from controlplane.identity import read_certificate
 from tests.certificates import WEAK, Authority, Leaf
-from tests.forked import Forked
 from tests.metrics.exposed import parsed
-from tests.processes import _end, free_port, until
+from tests.processes import DEADLINE, command, free_port, run, until
 
 CA = Authority()
 ALICE = "spiffe://plimsoll.local/operator/alice"
@@ -40,27 +39,24 @@ def config_in(folder: Path, server: Leaf, **tls: object) -> tuple[Path, int]:
 async def serving(folder: Path, server: Leaf) -> AsyncIterator[str]:
     """The URL of a control plane."""
     path, port = config_in(folder, server)
-    started = await Forked.start(folder / "plimsoll.log", "serve", "--config", path)
-    try:
 
-        async def answers() -> bool:
-            # A probe needs neither TLS nor a certificate.
-            try:
-                async with (
-                    aiohttp.ClientSession() as session,
-                    session.get(f"http://127.0.0.1:{port}/readyz") as answer,
-                ):
-                    return answer.status == 200
-            except aiohttp.ClientError:
-                return False
+    async def answers() -> bool:
+        # A probe needs neither TLS nor a certificate.
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+            ):
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
 
+    async with command(folder / "plimsoll.log", "serve", "--config", path):
         await until("it is ready", answers)
         yield f"https://127.0.0.1:{port}"
-    finally:
-        await _end(started)
 
 
-async def run(url: str, env: Mapping[str, str], *arguments: str) -> Result:
+async def asked(url: str, env: Mapping[str, str], *arguments: str) -> Result:
     runner = CliRunner(env={"PLIMSOLL_URL": url, **env})
     return await asyncio.to_thread(runner.invoke, plimsoll, arguments)
 
@@ -70,18 +66,18 @@ async def test_commands_trust_the_root_and_show_a_certificate(tmp_path: Path) ->
     ca = str(CA.write(tmp_path))
     files = {"PLIMSOLL_CA": ca, "PLIMSOLL_CERTIFICATE": certificate, "PLIMSOLL_KEY": key}
     async with serving(tmp_path, CA.server()) as url:
-        by_environment = await run(url, files, "pools", "--json")
+        by_environment = await asked(url, files, "pools", "--json")
         assert (by_environment.exit_code, '"m"' in by_environment.stdout) == (0, True)
         options = ["--ca", ca, "--certificate", certificate, "--key", key]
-        assert (await run(url, {}, "pools", *options)).exit_code == 0
-        forbidden = await run(url, files, "pools", "remove", "m", "--yes")
+        assert (await asked(url, {}, "pools", *options)).exit_code == 0
+        forbidden = await asked(url, files, "pools", "remove", "m", "--yes")
         assert f"the certificate '{ALICE}' has the role read" in forbidden.stderr
-        without = await run(url, {"PLIMSOLL_CA": ca}, "pools")
+        without = await asked(url, {"PLIMSOLL_CA": ca}, "pools")
         assert "the token is missing" in without.stderr
-        distrusting = await run(url, {}, "pools")
+        distrusting = await asked(url, {}, "pools")
         assert "cannot be trusted" in distrusting.stderr
         # `bootstrap` asks for the names of pools in the same way.
-        warned = await run(url, files, "bootstrap", "--node", "n", "--pool", "other")
+        warned = await asked(url, files, "bootstrap", "--node", "n", "--pool", "other")
         assert "has no pool 'other'" in warned.stderr
     for result in (forbidden, without, distrusting):
         assert result.exit_code == 1
@@ -95,7 +91,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(tmp_path: Path) -
 
         async def is_shown() -> bool:
             shown = await asyncio.to_thread(
-                ssl.get_server_certificate, (host, int(port)), timeout=10
+                ssl.get_server_certificate, (host, int(port)), timeout=DEADLINE
             )
             return shown.strip().encode() == renewed.certificate.strip()
 
@@ -131,11 +127,7 @@ async def test_certificates_that_cannot_be_used_are_said_at_the_start(
         (tmp_path / "tls" / "api.pem").unlink()
     if broken == "mixed":
         (tmp_path / "tls" / "api-key.pem").write_bytes(CA.server().key)
-    log = tmp_path / "plimsoll.log"
-    started = await Forked.start(log, "serve", "--config", path)
-    try:
-        assert await started.wait() == 2
-    finally:
-        await _end(started)
-    (line,) = log.read_text().splitlines()
+    code, _, errors = await run("serve", "--config", path)
+    assert code == 2
+    (line,) = errors.splitlines()
     assert line.startswith(f"plimsoll: {why}")

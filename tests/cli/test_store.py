@@ -4,7 +4,6 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import yaml
 
 from controlplane.config import Role, Token
 from controlplane.store.errors import Cause
-from tests.processes import DEADLINE, Plimsoll, free_port, process, serving, until
+from tests.processes import DEADLINE, Plimsoll, free_port, run, serving, until
 
 POOL: dict[str, Any] = {
     "name": "minilm",
@@ -125,10 +124,8 @@ async def test_a_second_plimsoll_on_the_same_file_says_so_and_ends(tmp_path: Pat
             for key in ("admin", "xds")
         }
         other.write_text(yaml.safe_dump(addresses))
-        command = (sys.executable, "-m", "controlplane", "serve", "--config", other)
-        async with process(*command, log=tmp_path / "other.log") as second:
-            assert await second.wait() == 1
-        said = (tmp_path / "other.log").read_text()
+        code, _, said = await run("serve", "--config", other)
+        assert code == 1
         assert said.startswith(f"plimsoll: {tmp_path}/plimsoll.db is in use by another process")
 
 

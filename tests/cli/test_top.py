@@ -82,7 +82,7 @@ async def top(api: Served, *options: str, rows: int = 30, columns: int = 160) ->
     )
     shown = Top(process, ours)
     try:
-        async with asyncio.timeout(3 * DEADLINE):
+        async with asyncio.timeout(DEADLINE):
             yield shown
     finally:
         asyncio.get_running_loop().remove_reader(ours)

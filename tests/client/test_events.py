@@ -28,6 +28,7 @@ from tests.api.parted import go, living
 from tests.api.served import POOL, Served, served
 from tests.client.clients import client
 from tests.plane.lives import SIZES
+from tests.processes import DEADLINE
 
 STREAM = (
     b': hello\n\nid: s-1\nevent: pool\ndata: {"pool": "m",\ndata: "change": "added",'
@@ -48,7 +49,7 @@ async def api() -> AsyncIterator[Served]:
 
 
 async def soon(events: AsyncIterator[Event]) -> Event:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE):
         return await anext(events)
 
 
@@ -161,7 +162,7 @@ async def test_after_a_cut_it_goes_on_where_it_was_and_nothing_is_lost_or_told_t
             way.refuses = True
             way.cut()
             waiting = asyncio.ensure_future(soon(events))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE):
                 while len(cuts) < 3:
                     await asyncio.sleep(0.01)
             await beside.undrain("m", "a")

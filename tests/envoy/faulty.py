@@ -15,11 +15,20 @@ POOL: Final = "p"
 POISON: Final = "poison"
 
 Fault = Literal[
-    "none", "resets-reused", "refuses", "is-full", "errs", "breaks", "half-broken", "cuts", "is-ill"
+    "none",
+    "resets-reused",
+    "refuses",
+    "is-full",
+    "errs",
+    "breaks",
+    "half-broken",
+    "cuts",
+    "is-ill",
+    "takes-none",
 ]
 """What a replica does with requests: answer them, reset a connection that brings a second one,
 answer 503, 429, 500 or 502, answer every second one with 500, end the connection in the middle of
-an answer; or answer them while its health check fails."""
+an answer, or take no byte of their bodies; or answer them while its health check fails."""
 
 _STATUS: Final[dict[Fault, str]] = {
     "refuses": "503 Overloaded",
@@ -83,6 +92,9 @@ class FaultyReplica:
                 if self.fault == "resets-reused" and served > 1:
                     writer.transport.abort()
                     break
+                if self.fault == "takes-none":
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
+                    await asyncio.Event().wait()
                 body = await reader.readexactly(_length(head))
                 if POISON.encode() in body:
                     self.die()
@@ -147,7 +159,7 @@ async def fleet(
                 [await it.post(POOL) == 200 for it in envoys]
             )
 
-        await until("every Envoy has all replicas", all_served, 20)
+        await until("every Envoy has all replicas", all_served)
         for one, fault in zip(replicas, faults, strict=True):
             one.fault, one.reached = fault, 0
         yield plane, envoys, replicas

@@ -45,6 +45,14 @@ async def test_a_request_of_any_length_survives_replicas_that_reset_connections_
         assert sum(it.reached for it in replicas) > 60
 
 
+async def test_what_a_replica_takes_nothing_of_another_answers(tmp_path: Path) -> None:
+    async with fleet(tmp_path, "takes-none", HEALTHY) as (_, envoys, replicas):
+        # Longer than what a kernel takes for a program that does not read.
+        text = "t" * (2 << 20)
+        assert await asyncio.gather(*[envoys[0].post(POOL, text) for _ in replicas]) == [200, 200]
+        assert replicas[0].reached
+
+
 # Of 150 replicas one is less than a percent, and Envoy knows no fraction of one.
 @pytest.mark.parametrize(("count", "alive"), [(4, 1), (150, 2)])
 async def test_dead_replicas_get_nothing_while_one_is_healthy_and_requests_when_none_is(

@@ -131,10 +131,12 @@ async def test_a_replica_whose_model_is_not_loaded_is_not_shown_to_envoys(tmp_pa
 
 async def test_a_replica_that_is_killed_takes_no_request_with_it(tmp_path: Path) -> None:
     async with running(3, 0.05) as replicas, fleet(tmp_path, replicas) as (_, _, clients):
+        # None of its answers has begun when it dies: that one could not be had from another.
+        replicas[0].fault = "hangs"
         requests = asyncio.create_task(statuses(clients, 200, 12))
 
         async def is_busy() -> bool:
-            return all(it.reached > 5 for it in replicas)
+            return replicas[0].reached > 1 and all(it.reached > 5 for it in replicas[1:])
 
         await until("all have requests in flight", is_busy)
         await replicas[0].die()

@@ -1,26 +1,20 @@
 """``plimsoll explain`` of a real fleet under load: the readings now, and when and why they fell."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.envoy.load import load
 from tests.envoy.test_steering import POOL, plane_and_envoy, serves_on
-from tests.processes import Plimsoll, until
+from tests.processes import Plimsoll, run, until
 from tests.replica import replica
 
 
 async def explained(plane: Plimsoll, *options: str) -> str:
     url = ("--url", f"http://{plane.admin}")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "controlplane", "explain", POOL, *options, *url),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    return out.decode()
+    code, output, _ = await run("explain", POOL, *options, *url)
+    assert code == 0
+    return output
 
 
 async def entries(plane: Plimsoll, id_: str) -> Any:

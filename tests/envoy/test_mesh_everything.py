@@ -111,5 +111,9 @@ async def test_a_zone_of_a_strict_pool_with_classes_is_lost_without_a_failed_req
                 install(authority, tmp_path / f"ingress-{3 - index}-certs", pool_id(POOL))
                 await both_go_on()
 
-            await both_go_on(200)
+            async def is_lost() -> bool:
+                return await stays() == 0
+
+            await until("the control plane counts on nothing there", is_lost)
+            await both_go_on()
         assert {*others} == {*urgent} == {200}

@@ -75,7 +75,7 @@ class World:
                 healthy = [await envoy.healthy(name) for name in ("dying", "poison", "refusing")]
                 return status == 200 and [len(each) for each in healthy] == [2, 4, 2]
 
-            await until("the gateway serves every pool", are_there, 30)
+            await until("the gateway serves every pool", are_there)
             for name in ("empty", "loading", "nowhere", "refusing", "hung", "untrusted"):
                 await self.ask(f"/{name}/v1/embeddings")
             await self.ask("/ready/outside")
@@ -103,7 +103,7 @@ class World:
             async def is_refused() -> bool:
                 return await envoy.post("all", path="/ready/v1/embeddings") == 503
 
-            await until("an Envoy without memory refuses", is_refused, 30)
+            await until("an Envoy without memory refuses", is_refused)
             lines += await self.logged(folder / "small", 1)
         return lines, said
 

@@ -46,7 +46,7 @@ def run(service: str, old: str, new: str) -> int:
     argv = [part.replace(old, new) for part in asked(service)]
     assert argv != asked(service), f"{service}'s healthcheck has no {old}"
     argv[0] = sys.executable if argv[0] == "python" else argv[0]
-    return subprocess.run(argv, capture_output=True, timeout=10).returncode
+    return subprocess.run(argv, capture_output=True, timeout=60).returncode
 
 
 @contextmanager

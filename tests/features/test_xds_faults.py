@@ -12,6 +12,7 @@ from controlplane.resources.resource import CLUSTER
 from controlplane.xds import FAULT, BindError, Disconnected, Offer, XdsServer
 from controlplane.xds.server import MAX_MESSAGE_BYTES
 from tests.features.xds import Envoy, FixedCatalog, Plane, SotwEnvoy, envoy, serving, until
+from tests.processes import DEADLINE
 from tests.xds.snapshots import snapshot
 
 A = FixedCatalog(snapshot(clusters={"a": "1"}))
@@ -125,8 +126,8 @@ async def test_stopping_ends_open_streams_so_that_envoys_reconnect() -> None:
     async with serving(A) as plane, envoy(plane.address) as client:
         await client.request()
         await client.accept()
-        async with asyncio.timeout(5):
-            await plane.server.stop(grace=60)
+        async with asyncio.timeout(DEADLINE):
+            await plane.server.stop(grace=10 * DEADLINE)
         assert await client.call.code() is grpc.StatusCode.UNAVAILABLE
         assert plane.server.nodes() == ()
 

@@ -14,6 +14,7 @@ from controlplane.xds import SERVICES
 from controlplane.xds.client_status_service import SERVICE as CLIENT_STATUS
 from tests.features.test_xds_tls import CA, A, channel, tls
 from tests.features.xds import Envoy, Plane, serving
+from tests.processes import DEADLINE
 from tests.xds.snapshots import resource
 
 NAMES = ("identity", "roots")
@@ -107,7 +108,7 @@ async def test_what_is_new_reaches_streams_that_are_open_in_one_response(
         assert {it.node for it in await plane.server.renew_secrets()} == {"a"}
         source.time = 2
         await plane.server.renew_secrets()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE):
             assert (await envoy.got()).resources == dict.fromkeys(NAMES, "of a, 2")
 
 

@@ -66,6 +66,7 @@ def test_a_pool_has_a_count_for_each_state() -> None:
     assert values(metrics, "plimsoll_pool_replicas") == {
         ("m", "starting"): 1,
         ("m", "ready"): 1,
+        ("m", "unhealthy"): 0,
         ("m", "gone"): 0,
     }
     assert values(metrics, "plimsoll_pool_suspect") == {("m",): 0}
@@ -77,7 +78,7 @@ def test_a_replica_is_in_one_state_and_not_in_the_others() -> None:
         ("m", "a", "ready"),
         ("m", "b", "starting"),
     }
-    assert len(states) == 6
+    assert len(states) == 8
 
 
 def test_a_replica_shows_what_it_gets() -> None:

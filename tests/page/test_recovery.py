@@ -6,10 +6,9 @@ from playwright.async_api import expect
 
 from controlplane.config import Token
 from tests.api.served import served
-from tests.forked import Forked
 from tests.page.browsing import cut, follows, needs_chromium, opened, row
 from tests.page.fleets import filled
-from tests.processes import free_port, serving
+from tests.processes import command, free_port, serving
 
 pytestmark = needs_chromium
 
@@ -70,17 +69,12 @@ async def test_a_plane_that_restarts_is_waited_for(tmp_path: Path) -> None:
         await expect(page.locator("main")).to_have_class("old")
         # The last answer stays.
         await expect(row(page, "m")).to_contain_text("of 1")
-        again = await Forked.start(
-            tmp_path / "again.log", "serve", "--config", tmp_path / "plimsoll.yaml"
-        )
-        try:
+        again = ("serve", "--config", tmp_path / "plimsoll.yaml")
+        async with command(tmp_path / "again.log", *again):
             await follows(page)
             await expect(page.get_by_role("status")).to_contain_text("answers again")
             await expect(page.locator(".banner.top")).to_have_count(0)
             await expect(page.locator("main")).not_to_have_class("old")
-        finally:
-            again.terminate()
-            await again.wait()
 
 
 async def test_a_pool_that_vanishes_is_said_and_shown_again_once_it_is_back() -> None:

@@ -183,7 +183,7 @@ def test_a_change_among_many_that_are_alike_takes_hardly_a_look_at_the_others(po
             plane.decide(10.0 + step)
         plane.apply(Drain("p", "r7"), 20.0)
         took[replicas] = calls(partial(plane.decide, 20.0))
-    assert took[3_000] - took[100] < 2 * 2_900
+    assert took[3_000] - took[100] < 2.1 * 2_900
 
 
 def test_of_a_changed_pool_only_the_endpoints_that_changed_are_encoded(

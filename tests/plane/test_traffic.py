@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.balancing import InFlight
 from controlplane.config import Address, Config, load_config
+from controlplane.config.health_check import HealthCheckSettings
 from controlplane.fleet import Drain
 from controlplane.plane import Plane, Probe
 from controlplane.plane.observed import Observed
@@ -166,11 +167,11 @@ def test_a_replica_is_overloaded_by_its_own_queue_and_by_the_count_of_envoys(
 def test_where_requests_wait_as_many_as_there_are_slots_are_being_computed(
     queue: float, slots: int | None, requests: float
 ) -> None:
-    observed = Observed.fresh(1, 0.0)
+    observed, check = Observed.fresh(1, 0.0), HealthCheckSettings()
     assert observed.in_flight(slots) == ()
-    observed.record(replace(reading(2.0, 40.0, 0.05), queue=queue), 2.0)
+    observed.record(replace(reading(2.0, 40.0, 0.05), queue=queue), check, 2.0)
     assert observed.in_flight(slots) == (InFlight("queue", requests, 2.0),)
-    observed.record(reading(3.0, 80.0, 0.05), 3.0)
+    observed.record(reading(3.0, 80.0, 0.05), check, 3.0)
     assert observed.in_flight(slots) == ()
 
 

@@ -158,6 +158,20 @@ def test_a_machine_that_is_gone_is_noticed_on_a_connection_that_waits() -> None:
     assert 0 < after + apart * probes < 10
 
 
+@pytest.mark.parametrize(
+    ("check", "seconds"),
+    [({}, 4.0), ({"interval": "100ms", "timeout": "100ms"}, 4.0), ({"timeout": "30s"}, 62.0)],
+)
+def test_a_machine_that_takes_nothing_is_gone_when_its_health_check_says_so(
+    check: dict[str, str], seconds: float
+) -> None:
+    bound = decoded_cluster(a_pool_with(health_check=check)).upstream_bind_config
+    assert bound is not None
+    (option,) = bound.socket_options
+    # TCP_USER_TIMEOUT, in milliseconds.
+    assert (option.level, option.name, option.int_value) == (6, 18, 1000 * seconds)
+
+
 def test_a_replica_that_refuses_connections_is_ejected_for_it() -> None:
     found = outlier_detection()
     assert found.split_external_local_origin_errors

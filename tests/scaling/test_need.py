@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from controlplane.balancing.candidates import Fleet, fleet_of
+from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import Flow
 from controlplane.scaling.demand import ClassDemand, Typical
 from controlplane.scaling.rule import Load, Need, floor_of, need_of

@@ -1,4 +1,4 @@
-"""Health checks for gRPC clients: of ready replicas, whose pool one uses, and of no others."""
+"""Health checks go on while replicas are there, and more often where something depends on it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,10 +8,13 @@ import pytest
 from aiohttp import web
 
 from controlplane.config import load_config
-from controlplane.plane import Plane, Probe, Target
+from controlplane.plane import Plane, Probe, State, Target
+from controlplane.scraping import checks
 from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.probe import Prober
-from tests.processes import DEADLINE
+from controlplane.telemetry.load import Endpoint, Load
+from tests.fleet.fleets import without_pool
+from tests.processes import DEADLINE, until
 
 CONFIG = """
 pools:
@@ -19,7 +22,7 @@ pools:
     model: m
     listener: {{address: "127.0.0.1:10000"}}
     metrics: {{profile: none}}
-    health_check: {{interval: 20ms, timeout: 5s}}
+    health_check: {{interval: {interval}, timeout: 5s}}
     replicas: [{{id: a, address: "127.0.0.1:{port}"}}]
 """
 
@@ -36,56 +39,109 @@ class Replica:
         return web.Response(status=self.status)
 
 
+class Checking:
+    """A plane, the one replica of its pool, and what checks that."""
+
+    def __init__(self, plane: Plane, replica: Replica, health: HealthChecks) -> None:
+        self.plane, self.replica, self.health = plane, replica, health
+
+    @property
+    def state(self) -> State:
+        return self.plane.report("p", "a", 1.0).observed.readiness.state
+
+    async def comes_to(self, state: State) -> None:
+        async def is_so() -> bool:
+            return self.state is state
+
+        await until(f"the replica is {state.value}", is_so)
+
+    async def checked(self, times: int) -> None:
+        """Wait until the replica was checked so many times more."""
+        most = self.replica.checks + times
+
+        async def is_so() -> bool:
+            return self.replica.checks >= most
+
+        await until("it is checked", is_so)
+
+
 @asynccontextmanager
-async def checking(used: list[str], *, ready: bool = True) -> AsyncIterator[tuple[Plane, Replica]]:
-    """A plane with one replica, of which clients use these pools."""
+async def checking(*used: str, interval: str = "20ms") -> AsyncIterator[Checking]:
+    """A replica that is checked; gRPC clients use these pools."""
     replica, app = Replica(), web.Application()
     app.router.add_get("/health", replica.health)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     plane = Plane(0.0)
-    plane.declare(load_config(CONFIG.format(port=runner.addresses[0][1]), "f"), 0.0)
-    if ready:
-        target = plane.target("p", "a")
-        assert target is not None
-        plane.probed(target, Probe.HEALTHY, 0.0)
-    running = asyncio.create_task(
-        HealthChecks(plane, lambda: used, lambda: None, lambda _: None).run()
-    )
+    port = runner.addresses[0][1]
+    plane.declare(load_config(CONFIG.format(port=port, interval=interval), "f"), 0.0)
+    health = HealthChecks(plane, lambda: used, lambda: None, lambda _: None)
+    running = asyncio.create_task(health.run())
     try:
-        yield plane, replica
+        yield Checking(plane, replica, health)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await runner.cleanup()
 
 
-def is_well(plane: Plane) -> bool:
-    (member,) = plane.decide(1.0).pools["p"].members
-    return member.healthy
+@pytest.mark.parametrize("used", [(), ("p",)])
+async def test_a_ready_replica_is_unhealthy_and_ready_again_as_its_checks_say(
+    used: tuple[str, ...],
+) -> None:
+    async with checking(*used) as it:
+        await it.comes_to(State.READY)
+        it.replica.status = 503
+        await it.comes_to(State.UNHEALTHY)
+        # Envoys see for themselves how it is; clients of gRPC do not.
+        (member,) = it.plane.decide(1.0).pools["p"].members
+        assert not member.healthy
+        it.replica.status = 200
+        await it.comes_to(State.READY)
+        (member,) = it.plane.decide(2.0).pools["p"].members
+        assert member.healthy
 
 
-async def checked(replica: Replica, times: int) -> None:
-    """Wait until a replica was checked so many times more."""
-    before = replica.checks
-    async with asyncio.timeout(DEADLINE):
-        while replica.checks < before + times:
-            await asyncio.sleep(0.01)
+async def test_one_of_which_an_envoy_tells_failures_alone_is_asked_before_its_turn() -> None:
+    async with checking(interval="1h") as it:
+        await it.comes_to(State.READY)
+        seen = it.replica.checks
+        at = it.plane.fleet.pool("p").replicas["a"].address
+        ends_well = {Endpoint("p", at.host, at.port): Load(1, 1, 0)}
+        it.plane.reported("an Envoy", ends_well, 1.0, 1.0)
+        assert not it.plane.suspected()
+        fails = {Endpoint("p", at.host, at.port): Load(0, 1, 0)}
+        it.plane.reported("an Envoy", fails, 1.0, 2.0)
+        await it.checked(1)
+        assert it.replica.checks == seen + 1
 
 
-async def test_a_replica_whose_pool_is_used_is_ill_and_well_as_its_checks_say() -> None:
-    async with checking(["p"]) as (plane, replica):
-        await checked(replica, 2)
-        assert is_well(plane)
-        replica.status = 503
-        await checked(replica, 4)
-        assert not is_well(plane)
-        # It stays ready: Envoys see for themselves how it is.
-        assert plane.report("p", "a", 1.0).observed.readiness.is_shown
-        replica.status = 200
-        await checked(replica, 3)
-        assert is_well(plane)
+async def test_where_envoys_get_answers_one_that_only_we_do_not_reach_stays_ready() -> None:
+    async with checking(interval="1h") as it:
+        await it.comes_to(State.READY)
+        target = it.plane.target("p", "a")
+        assert target is not None
+        at = target.replica.address
+        it.plane.reported("an Envoy", {Endpoint("p", at.host, at.port): Load(1, 0, 0)}, 1.0, 10.0)
+        for _ in range(3):
+            it.plane.probed(target, Probe.UNREACHABLE, 12.0)
+        await it.comes_to(State.READY)
+        # Its check takes five seconds.
+        for _ in range(3):
+            it.plane.probed(target, Probe.UNREACHABLE, 16.0)
+        await it.comes_to(State.UNHEALTHY)
+
+
+async def test_of_many_ready_replicas_each_is_asked_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checks, "CHECKS_A_SECOND", 0.001)
+    async with checking() as it:
+        await it.comes_to(State.READY)
+        seen = it.replica.checks
+        await asyncio.sleep(0.2)
+        assert it.replica.checks == seen
 
 
 async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
@@ -99,29 +155,17 @@ async def test_a_fault_of_ours_in_one_check_is_logged_and_ends_no_other(
         return await probe(prober, target)
 
     monkeypatch.setattr(Prober, "probe", fails_once)
-    async with checking(["p"]) as (_, replica):
-        await checked(replica, 2)
+    async with checking() as it:
+        await it.checked(2)
     assert "a fault of ours in checking p/a" in caplog.text
 
 
-async def test_a_pool_that_no_client_uses_is_not_checked_and_no_more_once_it_has_left() -> None:
-    used: list[str] = []
-    async with checking(used) as (_, replica):
-        await asyncio.sleep(0)
-        assert replica.checks == 0
-        used.append("p")
-        await checked(replica, 1)
-        used.clear()
+async def test_one_that_is_gone_is_checked_no_more() -> None:
+    async with checking() as it:
+        await it.checked(1)
+        gone = without_pool(it.plane.fleet, "p")
+        it.plane.adopt(gone, 1.0)
+        it.health.reconcile(gone.changes)
         async with asyncio.timeout(DEADLINE):
-            while any(task.get_name() == "check p/a" for task in asyncio.all_tasks()):
+            while any(task.get_name().startswith("check ") for task in asyncio.all_tasks()):
                 await asyncio.sleep(0.01)
-
-
-async def test_a_replica_that_is_not_ready_is_left_to_the_scraper() -> None:
-    async with checking(["p"], ready=False) as (plane, replica):
-        target = plane.target("p", "a")
-        assert target is not None
-        await asyncio.sleep(0.2)
-        assert replica.checks == 0
-        plane.probed(target, Probe.HEALTHY, 0.0)
-        await checked(replica, 2)

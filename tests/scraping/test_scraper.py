@@ -14,7 +14,8 @@ from controlplane.config import load_config
 from controlplane.config.metrics import DEFAULT_BYTES
 from controlplane.fleet import Change
 from controlplane.plane import Exporter, Failure, Plane, Probe, Target
-from controlplane.scraping import scraper as scrapers
+from controlplane.scraping import checks
+from controlplane.scraping.checks import HealthChecks
 from controlplane.scraping.scraper import Scraper
 from controlplane.telemetry import Device, Reading
 from tests.processes import DEADLINE
@@ -90,7 +91,7 @@ async def scraping(port: int, metrics: str = "") -> AsyncIterator[Recorder]:
 async def following(
     addresses: list[str], metrics: str, more: str = "", folder: Path = Path()
 ) -> AsyncIterator[Recorder]:
-    """A plane with a replica at each address, and a scraper that asks them."""
+    """A plane with a replica at each address, and what asks them."""
     replicas = [
         f'{{id: {id_}, address: "{it}"}}'
         for id_, it in zip(ascii_lowercase, addresses, strict=False)
@@ -112,13 +113,20 @@ pools:
         0.0,
     )
     scraper = Scraper(plane, lambda: None, scraped=plane.scrapes.append, folder=folder)
-    plane.changed = scraper.reconcile
-    task = asyncio.create_task(scraper.run())
+    health = HealthChecks(plane, lambda: (), lambda: None, scraper.access)
+
+    def changed(changes: Sequence[Change]) -> None:
+        scraper.reconcile(changes)
+        health.reconcile(changes)
+
+    plane.changed = changed
+    tasks = [asyncio.create_task(it.run()) for it in (scraper, health)]
     try:
         yield plane
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def text(body: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
@@ -269,13 +277,6 @@ async def test_a_closed_port_is_a_refusal() -> None:
         assert await plane.probes.get() is Probe.REFUSED
 
 
-async def test_a_ready_replica_is_not_asked_again() -> None:
-    async with scraped(text(GOOD)) as plane, asyncio.timeout(DEADLINE):
-        for _ in range(3):
-            await plane.outcomes.get()
-    assert plane.probes.qsize() == 1
-
-
 async def test_a_replica_that_hangs_is_scraped_again_at_the_next_interval() -> None:
     async with scraped(hang) as plane, asyncio.timeout(DEADLINE):
         for _ in range(3):
@@ -296,7 +297,7 @@ async def test_each_scrape_is_counted_as_good_or_failed() -> None:
 async def test_only_so_many_probes_are_in_progress_and_each_has_its_whole_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scrapers, "AT_ONCE", 4)
+    monkeypatch.setattr(checks, "AT_ONCE", 4)
     connected: list[asyncio.StreamWriter] = []
     most = 0
 
@@ -322,7 +323,7 @@ async def test_only_so_many_probes_are_in_progress_and_each_has_its_whole_time(
 async def test_while_many_are_not_ready_each_is_asked_more_rarely_and_scraped_as_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scrapers, "PROBES_A_SECOND", 0.001)
+    monkeypatch.setattr(checks, "PROBES_A_SECOND", 0.001)
     async with scraped(text(GOOD), 503) as plane, asyncio.timeout(DEADLINE):
         for _ in range(4):
             assert isinstance(await plane.outcomes.get(), Reading)
@@ -332,5 +333,6 @@ async def test_while_many_are_not_ready_each_is_asked_more_rarely_and_scraped_as
 async def test_few_that_are_not_ready_are_asked_in_every_interval() -> None:
     async with scraped(text(GOOD), 503) as plane, asyncio.timeout(DEADLINE):
         for _ in range(4):
-            await plane.outcomes.get()
-    assert plane.probes.qsize() >= 4
+            assert await plane.probes.get() is Probe.UNHEALTHY
+    # Its health check would be due once in five intervals.
+    assert plane.outcomes.qsize() < 12

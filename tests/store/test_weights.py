@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from controlplane.balancing.parting import Looked
 from controlplane.config import ClassMatch, ReplicaSettings, validated
 from controlplane.fleet import DeleteReplica, Drain, PutPool, PutReplica, Undrain
 from controlplane.plane import Plane, Probe, RestartReplica
@@ -65,18 +64,17 @@ async def test_where_long_requests_go_is_written_soon_though_no_weight_has_chang
     plane, rows.kept = life.plane, []
     decision, parting = plane.decision("m"), plane.parting("m")
     assert decision is not None
-    assert decision.parting is not None
+    assert decision.division.is_planned
     assert parting is not None
     # As the next decision would leave them.
-    looked = Looked(decision.at, parting=replace(decision.parting, threshold=777))
-    state = replace(decision.pool, looked=looked)
-    plane._decisions.decisions["m"] = replace(decision, pool=state, parting=looked.parting)
+    state = replace(decision.pool, division=replace(decision.division, threshold=777))
+    plane._decisions.decisions["m"] = replace(decision, pool=state)
     follower._dirty.add_replicas({"m": ()})
     bulk = replace(parting["bulk"], match=ClassMatch(min_bytes=777))
     plane._decisions.parting["m"] = Parting((bulk, parting[""]))
     await follower.save(everything=False)
     ((pool, id_, _, text),) = rows.kept
-    assert (pool, id_, json.loads(text)["parting"]["threshold"]) == ("m", "", 777)
+    assert (pool, id_, json.loads(text)["division"]["threshold"]) == ("m", "", 777)
 
 
 async def test_only_those_are_written_soon_that_envoys_were_told_something_else_of() -> None:

@@ -24,7 +24,7 @@ export function stateOf(replica) {
 }
 
 export function toneOf(replica) {
-  if (replica.state === "gone" || replica.drained) return "bad";
+  if (["unhealthy", "gone"].includes(replica.state) || replica.drained) return "bad";
   return replica.state !== "ready" || replica.draining || replica.stale ? "warn" : "";
 }
 

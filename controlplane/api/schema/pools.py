@@ -85,6 +85,8 @@ class Counts(Answer):
     starting: int
     """Not sent to Envoys yet: the health check was not answered."""
     ready: int
+    unhealthy: int = 0
+    """Their health check fails."""
     gone: int
     """Nobody listens."""
     draining: int

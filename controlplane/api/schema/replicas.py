@@ -6,7 +6,7 @@ from controlplane.api.schema.answers import Answer, Declared, one_of
 from controlplane.config import Locality
 from controlplane.config.replica import Gpu
 
-State = Annotated[str, one_of("starting", "ready", "gone")]
+State = Annotated[str, one_of("starting", "ready", "unhealthy", "gone")]
 Draining = Annotated[str, one_of("operator", "lease", "discovery")]
 
 
@@ -40,7 +40,8 @@ class ReplicaInShort(Weighed):
     id: str
     address: str
     state: State
-    """`starting`: its health check was not answered yet; `ready`; `gone`: nobody listens."""
+    """`starting`: its health check was not answered yet; `ready`; `unhealthy`: it fails its health
+    check; `gone`: nobody listens."""
     draining: Draining | None = None
     """Who drains it."""
     in_flight: float | None = None

@@ -11,7 +11,7 @@ const used = (pool) => load(pool.traffic.rate_rps, pool.traffic.capacity_rps);
 const left = (pool) => (used(pool) == null ? null : Math.max(0, pool.traffic.capacity_rps - pool.traffic.rate_rps));
 const misses = (pool) => wanted(pool) != null && pool.traffic.p99_ms > wanted(pool);
 
-const NOTES = [["gone", "gone"], ["starting", "starting"], ["draining", "draining"], ["cut", "cut"], ["stale", "stale"]];
+const NOTES = [["gone", "gone"], ["unhealthy", "unhealthy"], ["starting", "starting"], ["draining", "draining"], ["cut", "cut"], ["stale", "stale"]];
 
 function notes(pool) {
   const found = NOTES.filter(([key]) => pool.counts[key]).map(([key, word]) => `${pool.counts[key]} ${word}`);
@@ -32,7 +32,7 @@ const COLUMNS = [
     tone: (it) => (it.traffic.error_fraction > 0.01 ? "bad" : "")},
   {id: "used", title: "Used", number: true, value: used, cell: (it) => html`<${Meter} part=${used(it)} near=${0.8} over=${0.95} />`, hint: "Of the capacity of the replicas that serve"},
   {id: "left", title: "Left", number: true, rank: 2, value: left, cell: (it) => number(left(it), "/s"), hint: "Requests per second that could come on top"},
-  {id: "notes", title: "Notes", rank: 3, wide: true, value: notes, tone: (it) => (it.counts.gone || it.counts.cut || it.suspect ? "bad" : "warn")},
+  {id: "notes", title: "Notes", rank: 3, wide: true, value: notes, tone: (it) => (it.counts.gone || it.counts.unhealthy || it.counts.cut || it.suspect ? "bad" : "warn")},
 ];
 
 const FILTERS = [

@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.balancing import candidates
-from controlplane.balancing.candidates import Demand, Fleet, fast_set, fleet_of
-from controlplane.balancing.parting import (
-    GROW_AFTER,
+from controlplane.balancing.division import (
+    BETTER,
+    LASTING,
     PART_AFTER,
-    SHRINK_AFTER,
     TOGETHER_AFTER,
     TOO_MUCH,
-    Looked,
-    Parting,
-    looked,
+    Demand,
+    Division,
+    Given,
+    divided,
 )
+from controlplane.balancing.fleet import Fleet, fast_set, fleet_of
 from controlplane.balancing.prediction import Flow
+from controlplane.balancing.table import BULK, DEFAULT
 
 NOTICE = 3.0
 SPEEDS = {"f0": 4.0, "f1": 4.0, **{f"s{i}": 1.0 for i in range(6)}}
@@ -56,7 +57,7 @@ def demand(
     rate = total / ((1 - bulk) * 16 + bulk * bulk_tokens)
     short = Flow(rate * (1 - bulk), 16.0, 256.0, 16.0)
     long = Flow(rate * bulk, bulk_tokens, bulk_tokens**2, bulk_tokens)
-    return Demand(1_000, short, long, enough)
+    return Demand({DEFAULT: short, BULK: long}, 1_000, enough)
 
 
 class Looking:
@@ -65,62 +66,62 @@ class Looking:
     def __init__(self, of: Fleet | None = None, what: Demand | None = None) -> None:
         self.fleet, self.demand = of or fleet(), what or demand()
         self.fast: Demand | None = None
-        self.looked, self.now, self.waits, self.bulk_waits = Looked(), 0.0, math.nan, math.nan
+        self.division, self.now = Division(), 0.0
+        self.waits = {DEFAULT: math.nan, BULK: math.nan}
 
-    def go_on(self, seconds: float, *, every: float = 1.0) -> Parting | None:
+    @property
+    def own(self) -> frozenset[str]:
+        """The replicas for searches."""
+        return self.division.sets.get(DEFAULT, frozenset())
+
+    def go_on(self, seconds: float, *, every: float = 1.0) -> Division | None:
+        """Return the division; None where requests are together."""
         for _ in range(round(seconds / every)):
             self.now += every
-            self.looked = looked(
-                self.looked,
-                self.fleet,
-                self.demand,
-                self.fast,
-                4,
-                NOTICE,
-                self.waits,
-                self.bulk_waits,
-                self.now,
+            self.division = divided(
+                self.division,
+                Given(self.fleet, self.demand, self.fast, self.waits, 4, NOTICE, self.now),
             )
-        return self.looked.parting
+        return self.division if self.division.is_planned else None
 
     def until(self, wanted: float = 200) -> float:
         """Seconds until the set for searches is another; -1: it stays."""
-        before, begin = self._own(), self.now
+        before, begin = self.own, self.now
         while self.now - begin < wanted:
             self.go_on(1)
-            if self._own() != before:
+            if self.own != before:
                 return self.now - begin
         return -1.0
 
-    def _own(self) -> frozenset[str] | None:
-        return None if self.looked.parting is None else self.looked.parting.own
+    def comes(self, name: str, times: float) -> None:
+        """So many times the requests of a class."""
+        flow = self.demand.flows[name]
+        flows = {**self.demand.flows, name: replace(flow, rate=times * flow.rate)}
+        self.demand = replace(self.demand, flows=flows)
 
 
 def parted(**more: object) -> Looking:
     looking = Looking(**more)  # type: ignore[arg-type]
     looking.go_on(PART_AFTER + 10)
-    assert looking.looked.parting is not None
+    assert looking.division.rest == BULK
     return looking
 
 
-def test_searches_and_bulk_are_parted_once_that_has_been_wanted_for_ten_seconds() -> None:
+def test_searches_and_bulk_are_divided_once_that_has_been_wanted_for_two_seconds() -> None:
     looking = Looking()
     assert looking.go_on(PART_AFTER - 1) is None
     found = looking.go_on(6)
     assert found is not None
-    assert (found.kind, found.threshold) == ("apart", 1_000)
-    assert found.forecast is not None
-    assert found.together is not None
-    assert found.forecast.search < found.together.search
+    assert (found.rest, found.threshold) == (BULK, 1_000)
+    assert found.forecasts[DEFAULT] < found.together[DEFAULT]
 
 
 def test_envoys_get_time_to_check_the_replicas_of_a_new_cluster() -> None:
     looking = Looking()
-    while looking.looked.parting is None:
-        looking.go_on(1)
-    found = looking.looked.parting
-    assert not found.is_in_force(looking.now)
-    assert found.is_in_force(looking.now + NOTICE)
+    while looking.go_on(1) is None:
+        pass
+    assert not looking.division.is_in_force(looking.now)
+    assert looking.division.is_in_force(looking.now + NOTICE)
 
 
 def test_a_wish_that_is_interrupted_begins_anew() -> None:
@@ -134,17 +135,15 @@ def test_a_wish_that_is_interrupted_begins_anew() -> None:
 
 
 def test_searches_get_the_slowest_replicas() -> None:
-    found = parted().looked.parting
-    assert found is not None
-    assert all(id_.startswith("s") for id_ in found.own)
-    assert 1 <= len(found.own) < 6
+    own = parted().own
+    assert all(id_.startswith("s") for id_ in own)
+    assert 1 <= len(own) < 6
 
 
 def test_of_equal_replicas_the_first_by_id_are_taken() -> None:
     same = dict.fromkeys(("h", "c", "a", "g", "b", "f", "e", "d"), 1.0)
-    found = parted(of=fleet(same), what=demand(of=fleet(same))).looked.parting
-    assert found is not None
-    assert sorted(found.own) == sorted(same)[: len(found.own)]
+    own = parted(of=fleet(same), what=demand(of=fleet(same))).own
+    assert sorted(own) == sorted(same)[: len(own)]
 
 
 @settings(max_examples=10, deadline=None)
@@ -152,8 +151,7 @@ def test_of_equal_replicas_the_first_by_id_are_taken() -> None:
 def test_the_order_in_which_replicas_are_given_does_not_matter(order: list[str]) -> None:
     other = fleet({id_: SPEEDS[id_] for id_ in order})
     assert other.ids == fleet().ids
-    ours, theirs = parted().looked.parting, parted(of=other).looked.parting
-    assert ours == theirs
+    assert parted().division == parted(of=other).division
 
 
 def test_requests_of_one_kind_are_not_parted() -> None:
@@ -167,7 +165,7 @@ def test_few_samples_part_nothing() -> None:
 
 def test_without_samples_nothing_changes() -> None:
     looking = parted()
-    before = looking.looked.parting
+    before = looking.division
     looking.demand = None  # type: ignore[assignment]
     assert looking.go_on(60) == before
     fresh = Looking()
@@ -188,87 +186,78 @@ def test_where_bulk_would_not_fit_requests_stay_together() -> None:
 
 def test_a_set_grows_at_once_when_it_is_full() -> None:
     looking = parted()
-    before = looking.looked.parting
-    assert before is not None
-    own = sum(TOKENS * SPEEDS[id_] for id_ in before.own)
-    short = replace(looking.demand.short, rate=1.2 * own / 16)
-    looking.demand = replace(looking.demand, short=short)
+    before = looking.own
+    looking.comes(DEFAULT, 1.2 * sum(TOKENS * SPEEDS[id_] for id_ in before) / searches(looking))
     assert 0 < looking.until() <= 3
-    after = looking.looked.parting
-    assert after is not None
-    assert after.own > before.own
-    (new,) = [*after.own - before.own][:1]
-    assert after.joined[new] == pytest.approx(looking.now, abs=3)
+    assert looking.own > before
+    new, *_ = looking.own - before
+    assert looking.division.joined[new] == pytest.approx(looking.now, abs=3)
 
 
-def test_a_set_whose_searches_wait_doubles_and_bulk_keeps_what_it_needs() -> None:
-    looking = parted(what=demand(0.4))
-    found = looking.go_on(60)
-    assert found is not None
-    sizes = [len(found.own)]
-    looking.waits = 10.0
-    for _ in range(8):
-        found = looking.go_on(1.0)
-        assert found is not None
-        sizes.append(len(found.own))
-    assert sizes[1] == 2 * sizes[0]
-    assert sizes[2] == 4 * sizes[0]
-    assert sizes[-1] > sizes[2]
-    rest = sum(TOKENS * SPEEDS[id_] for id_ in SPEEDS if id_ not in found.own)
-    assert rest >= looking.demand.long.tokens
+def searches(looking: Looking) -> float:
+    """Tokens per second of searches."""
+    return looking.demand.flows[DEFAULT].tokens
 
 
 def set_of(count: int, looking: Looking) -> None:
     """Let searches have so many of the slowest replicas."""
-    found = looking.looked.parting
-    assert found is not None
-    own = frozenset(looking.fleet.ids[:count])
-    asked = (count, looking.now)
-    looking.looked = replace(looking.looked, parting=replace(found, own=own, asked=asked))
+    sets = {DEFAULT: frozenset(looking.fleet.ids[:count])}
+    looking.division = replace(looking.division, sets=sets, since=math.nan)
 
 
-def test_a_set_that_could_be_better_grows_after_a_while_and_shrinks_sooner() -> None:
+def test_a_set_whose_searches_wait_doubles_and_bulk_keeps_what_it_needs() -> None:
+    looking = parted(what=demand(0.4))
+    set_of(1, looking)
+    sizes = [len(looking.own)]
+    looking.waits[DEFAULT] = 10.0
+    for _ in range(4):
+        looking.go_on(1.0)
+        sizes.append(len(looking.own))
+    assert sizes[1] == 2 * sizes[0]
+    assert sizes[2] == 4 * sizes[0]
+    assert sizes[-1] > sizes[2]
+    rest = sum(TOKENS * SPEEDS[id_] for id_ in SPEEDS if id_ not in looking.own)
+    assert rest >= looking.demand.flows[BULK].tokens
+
+
+def test_a_division_that_is_much_better_takes_the_place_of_another_after_a_while() -> None:
     looking = parted()
-    found = looking.looked.parting
-    assert found is not None
-    best = len(found.own)
+    best = looking.own
     assert looking.until() == -1
-    set_of(best + 2, looking)
-    assert SHRINK_AFTER <= looking.until() <= SHRINK_AFTER + 5
-    grows = parted()
-    busy = demand(0.5, bulk=0.02)
-    grows.demand = busy
-    grows.go_on(SHRINK_AFTER + GROW_AFTER + 20)
-    settled = grows.looked.parting
-    assert settled is not None
-    if len(settled.own) > 1:
-        set_of(1, grows)
-        if busy.short.tokens < candidates.SEARCH_FULL * TOKENS:
-            assert GROW_AFTER <= grows.until() <= GROW_AFTER + 5
+    set_of(4, looking)
+    assert LASTING <= looking.until() <= LASTING + 5
+    assert looking.own == best
 
 
-def test_what_is_asked_for_in_turn_with_its_opposite_is_not_done() -> None:
+def test_one_that_is_hardly_better_does_not() -> None:
     looking = parted()
-    found = looking.looked.parting
-    assert found is not None
-    best = len(found.own)
-    set_of(best + 2, looking)
-    before = looking.looked.parting
-    assert before is not None
+    set_of(len(looking.own) + 1, looking)
+    ours = looking.go_on(1)
+    assert ours is not None
+    best = parted().division
+    gain = sum(
+        math.log(ours.forecasts[name] / best.forecasts[name]) / 2 for name in (DEFAULT, BULK)
+    )
+    assert 0 < gain < BETTER
+    assert looking.until(100) == -1
+
+
+def test_what_is_better_for_a_moment_only_is_not_done() -> None:
+    looking = parted()
+    set_of(4, looking)
+    worse, before = looking.division, looking.own
     for _ in range(10):
-        looking.go_on(SHRINK_AFTER / 2)
-        # For a look the set is as it is wanted to be.
-        looking.looked = replace(
-            looking.looked, parting=replace(before, asked=(best + 2, looking.now))
-        )
-        assert looking.go_on(2) is not None
-        assert looking.looked.parting is not None
-        assert looking.looked.parting.own == before.own
+        looking.go_on(LASTING / 2)
+        # For a look the set is as good as any.
+        looking.division = parted().division
+        looking.go_on(2)
+        looking.division = replace(worse, at=looking.now)
+        assert looking.own == before
 
 
 def test_without_one_of_the_classes_requests_are_together_again_after_ten_minutes() -> None:
     looking = parted()
-    looking.demand = replace(looking.demand, long=replace(looking.demand.long, rate=0.0))
+    looking.comes(BULK, 0.0)
     assert looking.go_on(TOGETHER_AFTER - 20, every=10) is not None
     assert looking.go_on(40, every=10) is None
 
@@ -276,62 +265,57 @@ def test_without_one_of_the_classes_requests_are_together_again_after_ten_minute
 def test_a_class_that_comes_back_in_time_is_parted_as_before() -> None:
     looking = parted()
     both = looking.demand
-    looking.demand = replace(both, long=replace(both.long, rate=0.0))
+    looking.comes(BULK, 0.0)
     looking.go_on(TOGETHER_AFTER / 2, every=10)
     looking.demand = both
     looking.go_on(5)
-    looking.demand = replace(both, long=replace(both.long, rate=0.0))
+    looking.comes(BULK, 0.0)
     assert looking.go_on(TOGETHER_AFTER / 2 + 20, every=10) is not None
 
 
 def test_bulk_that_waits_longer_than_it_would_together_is_together_with_searches_again() -> None:
     looking = parted()
-    found = looking.looked.parting
-    assert found is not None
-    assert found.together is not None
-    looking.bulk_waits = 0.9 * found.together.bulk
+    together = looking.division.together[BULK]
+    looking.waits[BULK] = 0.9 * together
     assert looking.go_on(60) is not None
-    looking.bulk_waits = 1.1 * found.together.bulk
+    looking.waits[BULK] = 1.1 * together
     assert looking.go_on(TOO_MUCH - 1) is not None
     assert looking.go_on(3) is None
 
 
 def test_where_nobody_can_carry_it_all_searches_keep_their_replicas() -> None:
     looking = parted()
-    looking.demand, looking.bulk_waits = demand(1.1), 1e9
+    looking.demand, looking.waits[BULK] = demand(1.1), 1e9
     assert looking.go_on(60) is not None
 
 
 def test_searches_never_get_the_last_replica_also_while_there_is_no_bulk() -> None:
     looking = parted()
     total = float(looking.fleet.capacity.sum())
-    short = replace(looking.demand.short, rate=0.79 * total / looking.demand.short.mean)
-    looking.demand = replace(looking.demand, short=short, long=replace(looking.demand.long, rate=0))
-    found = looking.go_on(60)
-    assert found is not None
-    assert len(found.own) < len(looking.fleet.ids)
+    looking.comes(DEFAULT, 0.79 * total / searches(looking))
+    looking.comes(BULK, 0.0)
+    assert looking.go_on(60) is not None
+    assert 0 < len(looking.own) < len(looking.fleet.ids)
 
 
 def test_a_moment_in_which_bulk_waits_is_no_reason() -> None:
     looking = parted()
     for _ in range(5):
-        looking.bulk_waits = 1e3
+        looking.waits[BULK] = 1e3
         assert looking.go_on(TOO_MUCH - 1) is not None
-        looking.bulk_waits = 0.0
+        looking.waits[BULK] = 0.0
         assert looking.go_on(3) is not None
 
 
 def test_a_replica_of_a_set_that_dies_is_replaced_at_once() -> None:
     looking = parted()
-    before = looking.looked.parting
-    assert before is not None
-    dies = sorted(before.own)[0]
+    before = looking.own
+    dies = sorted(before)[0]
     looking.fleet = fleet(without=[dies])
-    after = looking.go_on(1)
-    assert after is not None
-    assert dies not in after.own
-    assert len(after.own) == len(before.own)
-    assert after.own >= before.own - {dies}
+    assert looking.go_on(1) is not None
+    assert dies not in looking.own
+    assert len(looking.own) == len(before)
+    assert looking.own >= before - {dies}
 
 
 def test_both_sets_have_a_replica_whoever_dies() -> None:
@@ -340,8 +324,8 @@ def test_both_sets_have_a_replica_whoever_dies() -> None:
     for dies in ("f1", "s0", "f0", "s5", "s1", "s2"):
         del left[dies]
         looking.fleet = fleet(left)
-        found = looking.go_on(2)
-        assert found is None or (found.own & left.keys() and left.keys() - found.own)
+        own = looking.own if looking.go_on(2) is not None else None
+        assert own is None or (own & left.keys() and left.keys() - own)
     looking.fleet = fleet({"s3": 1.0})
     assert looking.go_on(2) is None
     looking.fleet = fleet({})
@@ -349,32 +333,26 @@ def test_both_sets_have_a_replica_whoever_dies() -> None:
 
 
 def test_when_all_replicas_for_bulk_die_one_of_the_others_takes_their_place() -> None:
-    looking = parted()
-    found = looking.looked.parting
-    assert found is not None
+    own = parted(what=demand(0.6, bulk=0.02)).own
+    assert len(own) > 1
     for short, long in ((1.0, 1.0), (0.1, 0.01), (0.1, 0.0), (0.0, 0.1), (0.0, 0.0)):
-        some = parted()
-        some.fleet = fleet({id_: SPEEDS[id_] for id_ in found.own})
-        flows = looking.demand.short, looking.demand.long
-        some.demand = replace(
-            looking.demand,
-            short=replace(flows[0], rate=short * flows[0].rate),
-            long=replace(flows[1], rate=long * flows[1].rate),
-        )
+        some = parted(what=demand(0.6, bulk=0.02))
+        some.fleet = fleet({id_: SPEEDS[id_] for id_ in own})
+        some.comes(DEFAULT, short)
+        some.comes(BULK, long)
         after = some.go_on(30)
-        assert after is None or after.own <= found.own
+        assert after is None or some.own <= own
         if long == 0.01:
-            assert after is None or after.own < found.own
+            assert after is None or some.own < own
 
 
 def test_a_replica_that_joins_changes_no_set_by_itself() -> None:
     looking = parted()
-    before = looking.looked.parting
-    assert before is not None
+    before = looking.own
     looking.fleet = fleet({**SPEEDS, "a0": 1.0})
-    after = looking.go_on(5)
-    assert after is not None
-    assert after.own == before.own
+    looking.go_on(5)
+    assert looking.own == before
+    assert looking.division.members(BULK, ["a0"]).all()
 
 
 # Long requests to the fast replicas.
@@ -385,7 +363,7 @@ def spread_demand(above: float) -> Demand:
     total = 0.8 * float(fleet().capacity.sum())
     short = Flow((1 - above) * total / 50, 50.0, 5_000.0, 200.0)
     long = Flow(above * total / 300, 300.0, 1.2e5, 900.0)
-    return Demand(700, short, long, enough=True)
+    return Demand({DEFAULT: short, BULK: long}, 700, explained=0.7)
 
 
 def spread_out() -> Looking:
@@ -397,9 +375,8 @@ def spread_out() -> Looking:
 def test_sizes_without_classes_let_long_requests_go_to_the_fast_replicas() -> None:
     found = spread_out().go_on(10)
     assert found is not None
-    assert found.kind == "long to fast"
-    assert found.own == {"f0", "f1"}
-    assert found.part == pytest.approx(0.4)
+    assert (found.rest, {**found.sets}) == (None, {BULK: frozenset(("f0", "f1"))})
+    assert found.parts[BULK] == pytest.approx(spread_demand(0.4).parts[BULK])
 
 
 def test_equal_replicas_have_no_fast_ones() -> None:
@@ -417,7 +394,7 @@ def test_a_fast_replica_that_dies_or_slows_down_is_none_any_more() -> None:
     looking.fleet = fleet(without=["f1"])
     found = looking.go_on(2)
     assert found is not None
-    assert found.own == {"f0"}
+    assert found.sets == {BULK: {"f0"}}
     looking.fleet = fleet({**SPEEDS, "f0": 1.0, "f1": 1.0})
     assert looking.go_on(2) is None
 
@@ -442,7 +419,7 @@ def test_classes_that_appear_take_the_place_of_long_and_short() -> None:
     looking.demand = demand()
     found = looking.go_on(PART_AFTER + 10)
     assert found is not None
-    assert found.kind == "apart"
+    assert found.rest == BULK
 
 
 @settings(max_examples=50, deadline=None)
@@ -455,16 +432,14 @@ def test_whatever_the_fleet_a_set_is_a_part_of_it_and_leaves_somebody(
     speeds: list[float], load: float, bulk: float
 ) -> None:
     some = fleet({f"r{i}": speed for i, speed in enumerate(speeds)})
-    found = Looking(of=some, what=demand(load, bulk=bulk, of=some)).go_on(PART_AFTER + 5)
+    looking = Looking(of=some, what=demand(load, bulk=bulk, of=some))
+    found = looking.go_on(PART_AFTER + 5)
     if found is not None:
-        assert found.own
-        assert found.own < set(some.ids)
-        assert found.forecast is not None
-        assert math.isfinite(found.forecast.search)
+        assert looking.own
+        assert looking.own < set(some.ids)
+        assert math.isfinite(found.forecasts[DEFAULT])
 
 
 def test_hundreds_of_replicas_are_decided_from_a_few_candidates() -> None:
     many = fleet({f"r{i}": 1.0 + 3 * (i % 4 == 0) for i in range(800)})
-    found = parted(of=many, what=demand(of=many)).looked.parting
-    assert found is not None
-    assert 8 < len(found.own) < 400
+    assert 8 < len(parted(of=many, what=demand(of=many)).own) < 400

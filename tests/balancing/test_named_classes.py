@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from controlplane.balancing import ENVOYS, Decision, InFlight, ReplicaInput, Table, decide
-from controlplane.balancing.candidates import Fleet, fleet_of
-from controlplane.balancing.classes import Division, divided
+from controlplane.balancing.division import Demand, Division, Given, divided
+from controlplane.balancing.fleet import Fleet, fleet_of
 from controlplane.balancing.prediction import Flow
 from controlplane.config import PoolSettings
 from controlplane.telemetry import Histogram, History, Reading
@@ -41,20 +41,30 @@ def after(
     of: Fleet | None = None,
     objectives: dict[str, float] | None = None,
 ) -> Division:
-    return divided(before, of or fleet(), flows, objectives or {}, 4, NOTICE, now)
+    demand = Demand(flows, objectives=objectives or {})
+    given = Given(of or fleet(), demand, None, {}, 4, NOTICE, now)
+    return divided(before or Division(begun=now + NOTICE), given)
 
 
 def test_each_class_has_replicas_of_its_own_and_every_replica_a_class() -> None:
     found = after({"": SEARCH, "nightly": NIGHTLY})
-    assert found.sets[""]
-    assert found.sets["nightly"]
-    assert not found.sets[""] & found.sets["nightly"]
-    assert found.sets[""] | found.sets["nightly"] == set(fleet().ids)
+    ids = fleet().ids
+    searches, nightly = (found.members(name, ids) for name in ("", "nightly"))
+    assert searches.any()
+    assert nightly.any()
+    assert (searches != nightly).all()
+
+
+def test_a_replica_that_joins_serves_the_class_with_the_longest_requests() -> None:
+    found = after({"": SEARCH, "nightly": NIGHTLY})
+    assert found.members("nightly", ["new"]).all()
+    assert not found.members("", ["new"]).any()
 
 
 def test_the_class_with_more_work_has_more_replicas() -> None:
     found = after({"": SEARCH, "nightly": NIGHTLY})
-    assert len(found.sets["nightly"]) > len(found.sets[""])
+    assert found.rest == "nightly"
+    assert 0 < len(found.sets[""]) < len(fleet().ids) / 2
 
 
 def test_requests_go_by_class_once_envoys_have_checked_the_new_clusters() -> None:
@@ -85,7 +95,7 @@ def test_a_tight_objective_gets_its_class_more_replicas() -> None:
     flows = {"": SEARCH, "nightly": NIGHTLY}
     for_searches = after(flows, objectives={"": 0.03, "nightly": 30.0}).sets
     for_nightly = after(flows, objectives={"": 30.0, "nightly": 1.5}).sets
-    assert len(for_nightly["nightly"]) > len(for_searches["nightly"])
+    assert len(for_nightly[""]) < len(for_searches[""])
 
 
 def test_when_the_last_replica_of_a_class_is_gone_it_has_others_at_once() -> None:
@@ -101,7 +111,7 @@ def test_when_the_last_replica_of_a_class_is_gone_it_has_others_at_once() -> Non
 
 def test_a_better_division_waits_until_it_has_lasted() -> None:
     first = after({"": SEARCH, "nightly": NIGHTLY})
-    busy = {"": Flow(300.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
+    busy = {"": Flow(140.0, 16.0, 256.0, 16.0), "nightly": replace(NIGHTLY, rate=2.0)}
     found, changed_at = first, math.inf
     for second in range(1, 60):
         found = after(busy, found, float(second))

@@ -1,0 +1,474 @@
+"""Which replicas serve which class of requests, chosen by prediction.
+
+A short request that waits behind a long one takes as long as that does. So each class gets replicas
+of its own: the slowest serve the class with the shortest requests, and so on, because a short
+request costs the start of a batch and hardly any speed. For each way to divide the replicas the p99
+of every class is predicted, relative to its objective, or to what it would be without classes. No
+class may be much worse than that, as far as that can be had; then all of them are to be as fast as
+possible, on average of their logarithms.
+
+Where sizes have no classes but replicas differ in speed, long requests go to the fast replicas
+alone and these get fewer of the short ones (size-interval task assignment: Harchol-Balter, Crovella
+and Murta, 1999).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from controlplane.balancing.fleet import Fleet, fast_set
+from controlplane.balancing.prediction import Flow, Group, percentile
+from controlplane.balancing.table import BULK, DEFAULT, Bools
+
+CLEAR: Final = 10.0
+"""Times the mean of short requests that the mean of long ones must be to be another class."""
+BIMODAL: Final = 0.85
+"""Fraction of the variance of sizes that two classes explain. Without a gap it is less: 0.64 for a
+lognormal distribution, 0.75 for a uniform one."""
+FULL: Final = 0.96
+"""Utilisation that a class may bring its replicas to."""
+WORSE: Final = 1.4
+"""Times its goal that the p99 of a class may be."""
+HARM: Final = 3.0
+"""How many times as much it counts when a p99 is beyond its goal as when it is below."""
+GAIN: Final = 0.1
+"""Mean logarithm of p99s that classes by size must gain beside none."""
+COSTS: Final = 0.05
+"""The same that classes may cost where a user names them."""
+NEAR: Final = 0.1
+"""The same within which divisions are about equally good."""
+BETTER: Final = 0.2
+"""The same by which another division must be better than the present one."""
+SHORT: Final = 0.2
+"""Part of the mean of the longest class below which the requests of a class are short."""
+TRIED: Final = 48
+"""Numbers of replicas that are tried for all classes together, at most."""
+SEARCHED: Final = 4
+"""Classes up to which divisions are tried; more get replicas in proportion to their load."""
+EVERY: Final = 1.0
+"""Seconds between two looks."""
+PART_AFTER: Final = 2.0
+"""Seconds for which a division must be wanted where there was none."""
+LASTING: Final = 20.0
+"""Seconds for which another division must be better."""
+TOGETHER_AFTER: Final = 600.0
+"""Seconds without one of the classes after which all replicas serve all requests again."""
+SUFFERS: Final = 1.0
+"""Times the p99 predicted without classes that work waits at the replicas for the longest requests,
+from where on requests are better together."""
+TOO_MUCH: Final = 3.0
+"""Seconds for which that must be so."""
+CROWDED: Final = 2.0
+"""Times the predicted p99 of a class that work waits at its replicas, from where on it gets more at
+once."""
+RELIEF: Final = 1.0
+"""Seconds until it gets more again."""
+MOVE: Final = 1.35
+"""Factor by which the threshold for the fast replicas must be off to be moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What comes, by class.
+
+    Attributes:
+        flows: By class, at least one.
+        threshold: Bytes from which on a request is long; None where a user names classes.
+        enough: There were enough requests of each class to rely on it.
+        explained: See `Split`.
+        objectives: Seconds of p99 that a class promises, by class.
+    """
+
+    flows: Mapping[str, Flow]
+    threshold: int | None = None
+    enough: bool = True
+    explained: float = 1.0
+    objectives: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def all(self) -> Flow:
+        """All classes together."""
+        first, *rest = self.flows.values()
+        for flow in rest:
+            first = first.plus(flow)
+        return first
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether there are classes: named, or two sizes with a gap between them."""
+        if self.threshold is None:
+            return True
+        is_apart = self.flows[BULK].mean >= CLEAR * self.flows[DEFAULT].mean
+        return self.explained >= BIMODAL and is_apart
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The part of all work that each class is."""
+        total = max(math.fsum(flow.tokens for flow in self.flows.values()), 1e-9)
+        return {name: flow.tokens / total for name, flow in self.flows.items()}
+
+    def is_short(self, name: str) -> bool:
+        """Whether the requests of a class are short beside the longest."""
+        longest = max(flow.mean for flow in self.flows.values())
+        return self.flows[name].mean < SHORT * longest
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Who serves which class.
+
+    Attributes:
+        threshold: Bytes from which on a request is long; None where a user names classes.
+        sets: Ids of the replicas that a class has for itself.
+        rest: The class that has all other replicas. Classes that have neither are served by all.
+        begun: From when on requests go by class: Envoys first check the health of new clusters.
+        at: When it was last looked at.
+        parts: Part of all work by class.
+        together: Predicted p99 in seconds by class, without classes.
+        forecasts: The same with these sets; empty where there are none.
+        since: Since when another division has been wanted; NaN: none is.
+        seen: When all classes that have replicas were last there.
+        crowded: Since when the rest has had too much waiting; NaN: it has not.
+        joined: When a replica joined a set, by id, while it still has what came before.
+        grown: When a set was made or became larger last.
+    """
+
+    threshold: int | None = None
+    sets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    rest: str | None = None
+    begun: float = math.inf
+    at: float = -math.inf
+    parts: Mapping[str, float] = field(default_factory=dict)
+    together: Mapping[str, float] = field(default_factory=dict)
+    forecasts: Mapping[str, float] = field(default_factory=dict)
+    since: float = math.nan
+    seen: float = -math.inf
+    crowded: float = math.nan
+    joined: Mapping[str, float] = field(default_factory=dict)
+    grown: float = -math.inf
+
+    def is_in_force(self, now: float) -> bool:
+        """Whether requests go by class already."""
+        return now >= self.begun
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether requests go by class, or are about to."""
+        return self.begun < math.inf
+
+    def members(self, name: str, ids: Sequence[str]) -> Bools:
+        """Which of some replicas serve a class."""
+        if name in self.sets:
+            own = self.sets[name]
+            return np.asarray([id_ in own for id_ in ids], np.bool_)
+        if name == self.rest:
+            taken = frozenset[str]().union(*self.sets.values())
+            return np.asarray([id_ not in taken for id_ in ids], np.bool_)
+        return np.ones(len(ids), np.bool_)
+
+
+class Given(NamedTuple):
+    """What is known at the time of a look.
+
+    Attributes:
+        fleet: Replicas that may serve.
+        demand: By the threshold in force, or the one that suits best; None: unknown.
+        fast: By a threshold that suits the fast replicas; None: there are none, or it is unknown.
+        waits: Mean seconds of work at the replicas of each class, as far as known.
+        dispatchers: Envoys that share out requests.
+        notice: Seconds that Envoys need until requests can go by class.
+        now: Seconds of a monotonic clock.
+    """
+
+    fleet: Fleet
+    demand: Demand | None
+    fast: Demand | None
+    waits: Mapping[str, float]
+    dispatchers: int
+    notice: float
+    now: float
+
+
+Score = tuple[float, float]
+"""What is too much, and the mean logarithm of p99s relative to their goals; less is better."""
+HOPELESS: Final[Score] = (math.inf, math.inf)
+"""Of a division in which some class has more work than its replicas can do."""
+
+
+def divided(before: Division, given: Given) -> Division:
+    """Decide anew who serves which class."""
+    fleet, demand, now = given.fleet, given.demand, given.now
+    found = _relieved(_with_members(before, fleet, now), given)
+    if demand is None or len(fleet.ids) < 2 or now - before.at < EVERY:
+        return found
+    found = replace(found, at=now)
+    if found.rest is not None:
+        with_replicas = {*found.sets, found.rest}
+        if all(name in demand.flows and demand.flows[name].rate > 0 for name in with_replicas):
+            found = replace(found, seen=now)
+        elif now - found.seen >= TOGETHER_AFTER:
+            return _undivided(found)
+        if not with_replicas <= demand.flows.keys():
+            return found
+    if found.threshold is None or found.rest is not None:
+        found = replace(found, parts=demand.parts)
+    found = _by_prediction(found, given, demand)
+    return found if found.rest is not None else _to_fast(found, given, demand)
+
+
+def _undivided(division: Division) -> Division:
+    """Let all replicas serve all requests."""
+    if division.threshold is None:
+        return replace(division, sets={}, rest=None, forecasts={}, joined={}, since=math.nan)
+    return Division(at=division.at)
+
+
+def _by_prediction(found: Division, given: Given, demand: Demand) -> Division:
+    """Choose sets, other sets, or none."""
+    fleet, now, is_divided = given.fleet, given.now, found.rest is not None
+    if len(demand.flows) < 2:
+        return found
+    prediction = _Prediction(demand, given.dispatchers)
+    together = prediction.without_classes(fleet)
+    goals = {name: demand.objectives.get(name, max(p99, 1e-6)) for name, p99 in together.items()}
+    usual = present = _worth([together[name] / goals[name] for name in demand.flows])
+    if is_divided:
+        sets = {name: fleet.of(found.members(name, fleet.ids)) for name in demand.flows}
+        present, forecasts = prediction.score(sets, goals)
+        found = replace(found, together=together, forecasts=forecasts)
+        waits = given.waits.get(found.rest or "", math.nan)
+        suffers = waits > SUFFERS * together[found.rest or ""]
+        if present != HOPELESS and suffers and demand.all.tokens < float(fleet.capacity.sum()):
+            since = now if math.isnan(found.crowded) else found.crowded
+            return _undivided(found) if now - since >= TOO_MUCH else replace(found, crowded=since)
+        found = replace(found, crowded=math.nan)
+    # While a class has no requests, the others get its replicas only where they need them.
+    are_there = all(flow.rate > 0 for flow in demand.flows.values())
+    may_change = demand.is_clear and demand.enough and (are_there or present == HOPELESS)
+    best = prediction.best(fleet, goals, _in_order(found, fleet)) if may_change else None
+    # Whoever names classes wants them apart, as long as that costs next to nothing.
+    most = usual[1] + (COSTS if demand.threshold is None else -GAIN)
+    if best is None or best.score[0] > usual[0] or best.score[1] > most:
+        return replace(found, since=math.nan)
+    over, mean = best.score
+    if is_divided and not (over < present[0] - COSTS or mean < present[1] - BETTER):
+        return replace(found, since=math.nan)
+    since = now if math.isnan(found.since) else found.since
+    is_urgent = present == HOPELESS or (demand.threshold is None and not is_divided)
+    if not is_urgent and now - since < (LASTING if is_divided else PART_AFTER):
+        return replace(found, since=since)
+    if not found.is_planned or (not is_divided and found.threshold is not None):
+        found = Division(demand.threshold, begun=now + given.notice, at=now, parts=demand.parts)
+    found = _with_sets(found, best.sets, max(now, found.begun))
+    return replace(
+        found,
+        rest=best.rest,
+        together=together,
+        forecasts=best.forecasts,
+        since=math.nan,
+        seen=found.seen if is_divided else now,
+        crowded=math.nan,
+    )
+
+
+def _in_order(division: Division, fleet: Fleet) -> list[str]:
+    """Ids of the slowest replicas first; of about equal ones those that have a class first."""
+    found = list[str]()
+    for some in fleet.likes():
+        ids = fleet.ids[some]
+        found += [id_ for own in division.sets.values() for id_ in ids if id_ in own]
+        found += [id_ for id_ in ids if not any(id_ in own for own in division.sets.values())]
+    return found
+
+
+def _with_sets(division: Division, sets: Mapping[str, frozenset[str]], now: float) -> Division:
+    """Give classes other replicas; those that are new there first finish what they have."""
+    before = division.sets
+    new = {id_ for name, own in sets.items() for id_ in own - before.get(name, frozenset())}
+    everybody = frozenset[str]().union(*sets.values())
+    joined = {id_: at for id_, at in division.joined.items() if id_ in everybody}
+    grown = now if new else division.grown
+    return replace(division, sets=sets, joined=joined | dict.fromkeys(new, now), grown=grown)
+
+
+def _with_members(division: Division, fleet: Fleet, now: float) -> Division:
+    """Follow who may serve: a replica that has gone is replaced at once."""
+    if not division.sets:
+        return division
+    if division.rest is None:
+        fast = fast_set(fleet)
+        if not fast:
+            return _undivided(division)
+        return division if fast == division.sets[BULK] else replace(division, sets={BULK: fast})
+    if len(fleet.ids) <= len(division.sets):
+        return _undivided(division)
+    present = frozenset(fleet.ids)
+    if all(own <= present for own in division.sets.values()):
+        return division
+    free = [*fleet.of(division.members(division.rest, fleet.ids)).ids]
+    sets = {}
+    for name, own in division.sets.items():
+        left = own & present
+        come = free[: max(min(len(own) - len(left), len(free) - 1), 0)]
+        free = free[len(come) :]
+        sets[name] = left.union(come)
+    return _with_sets(division, sets, now) if all(sets.values()) else _undivided(division)
+
+
+def _relieved(division: Division, given: Given) -> Division:
+    """Double a set at once whose requests wait, as far as the rest can spare replicas."""
+    fleet, demand, now = given.fleet, given.demand, given.now
+    if division.rest is None or demand is None or not division.is_in_force(now):
+        return division
+    if now - division.grown < RELIEF or division.rest not in demand.flows:
+        return division
+    for name, own in division.sets.items():
+        forecast = division.forecasts.get(name, math.inf)
+        if not given.waits.get(name, math.nan) > CROWDED * forecast:
+            continue
+        others = fleet.of(division.members(division.rest, fleet.ids))
+        needs = demand.flows[division.rest].tokens
+        spare = np.cumsum(others.capacity) <= float(others.capacity.sum()) - needs / FULL
+        more = min(len(own), int(spare.sum()), len(others.ids) - 1)
+        if more >= 1:
+            sets = {**division.sets, name: own.union(others.ids[:more])}
+            return _with_sets(division, sets, now)
+    return division
+
+
+def _to_fast(division: Division, given: Given, demand: Demand) -> Division:
+    """Send long requests to the fast replicas, where sizes have no classes."""
+    fast, now = given.fast, given.now
+    if demand.threshold is None:
+        return division
+    if division.threshold is not None:
+        if fast is None or not fast.enough:
+            return division if now - division.seen < TOGETHER_AFTER else _undivided(division)
+        if not 1 / MOVE < (fast.threshold or 1) / division.threshold < MOVE:
+            division = replace(division, threshold=fast.threshold)
+        return replace(division, parts=fast.parts, seen=now)
+    if fast is None or not fast.enough or demand.is_clear or not (own := fast_set(given.fleet)):
+        return division
+    begun = now + given.notice
+    return Division(fast.threshold, {BULK: own}, None, begun, now, fast.parts, seen=now)
+
+
+class _Best(NamedTuple):
+    """The best division of a fleet."""
+
+    sets: Mapping[str, frozenset[str]]
+    rest: str
+    score: Score
+    forecasts: Mapping[str, float]
+
+
+class _Prediction:
+    """Predicts p99s of what comes, in seconds."""
+
+    def __init__(self, demand: Demand, dispatchers: int) -> None:
+        self._demand, self._flows, self._dispatchers = demand, demand.flows, dispatchers
+
+    def without_classes(self, fleet: Fleet) -> dict[str, float]:
+        """Predict the p99 of each class where all replicas serve all."""
+        everything = self._demand.all
+        groups, shares = fleet.groups(everything.tokens)
+        return {name: self._p99(groups, shares, everything, name) for name in self._flows}
+
+    def score(
+        self, fleets: Mapping[str, Fleet], goals: Mapping[str, float]
+    ) -> tuple[Score, dict[str, float]]:
+        """How bad a division is, and the p99 of each class."""
+        forecasts = {}
+        for name, flow in self._flows.items():
+            some = fleets[name]
+            if not some.ids or flow.tokens > FULL * float(some.capacity.sum()):
+                return HOPELESS, {}
+            forecasts[name] = self._p99(*some.groups(flow.tokens), flow, name)
+        return _worth([forecasts[name] / goals[name] for name in self._flows]), forecasts
+
+    def best(self, fleet: Fleet, goals: Mapping[str, float], ids: Sequence[str]) -> _Best | None:
+        """The best way to divide a fleet; of about equally good ones that with the most room.
+
+        Args:
+            fleet: The replicas.
+            goals: Seconds that the p99 of each class is held against.
+            ids: Of the replicas, in the order in which classes get them.
+
+        Returns:
+            None where some class always has more work than its replicas can do.
+        """
+        names = sorted(self._flows, key=lambda name: (self._flows[name].mean, name))
+        if len(names) > len(fleet.ids):
+            return None
+        tried: Iterator[tuple[int, ...]] = _compositions(len(fleet.ids), len(names))
+        if len(names) > SEARCHED:
+            tried = iter([_in_proportion(fleet, [self._flows[name].tokens for name in names])])
+        found: list[tuple[float, _Best]] = []
+        for counts in tried:
+            ends = np.cumsum(counts).tolist()
+            ranges = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+            fleets = {name: fleet.of(some) for name, some in zip(names, ranges, strict=True)}
+            score, forecasts = self.score(fleets, goals)
+            if score == HOPELESS:
+                continue
+            sets = {
+                name: frozenset(ids[some])
+                for name, some in zip(names[:-1], ranges[:-1], strict=True)
+            }
+            fullest = max(
+                self._flows[name].tokens / float(some.capacity.sum())
+                for name, some in fleets.items()
+            )
+            found.append((fullest, _Best(sets, names[-1], score, forecasts)))
+        if not found:
+            return None
+        over, mean = min(each.score for _, each in found)
+        near = [
+            each
+            for each in found
+            if each[1].score[0] <= over + NEAR and each[1].score[1] <= mean + NEAR
+        ]
+        return min(near, key=lambda each: each[0])[1]
+
+    def _p99(
+        self, groups: Sequence[Group], shares: Sequence[float], flow: Flow, name: str
+    ) -> float:
+        of, short = self._flows[name], self._demand.is_short(name)
+        return percentile(groups, shares, flow, of, self._dispatchers, short=short)
+
+
+def _worth(ratios: Sequence[float]) -> Score:
+    """How bad p99s relative to their goals are: what is too much, then the mean logarithm."""
+    logs = [math.log(max(ratio, 1e-9)) for ratio in ratios]
+    over = sum(max(each - math.log(WORSE), 0.0) for each in logs)
+    return over, sum(max(each, HARM * each) for each in logs) / len(logs)
+
+
+def _in_proportion(fleet: Fleet, tokens: Sequence[float]) -> tuple[int, ...]:
+    """Numbers of replicas that have capacities in proportion to the load, at least one each."""
+    left, counts, begin = sum(tokens), list[int](), 0
+    for index, each in enumerate(tokens[:-1]):
+        rest = fleet.capacity[begin:]
+        wanted = float(rest.sum()) * each / left if left else 0.0
+        most = len(rest) - (len(tokens) - 1 - index)
+        count = min(max(int(np.searchsorted(np.cumsum(rest), wanted)) + 1, 1), most)
+        counts.append(count)
+        begin, left = begin + count, left - each
+    return (*counts, len(fleet.ids) - begin)
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Ways to cut so many replicas into so many runs, some of them where there are many."""
+    if parts == 1:
+        yield (total,)
+        return
+    most = total - parts + 1
+    tried: Sequence[int] = range(1, most + 1)
+    if most > TRIED // parts:
+        tried = sorted({round(each) for each in np.geomspace(1, most, max(TRIED // parts, 2))})
+    for first in tried:
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)

@@ -1,0 +1,102 @@
+"""One task for each replica, so that one that hangs delays no other."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from typing import Any, Protocol
+from zlib import crc32
+
+from controlplane.fleet import Change, Fleet, Key
+from controlplane.plane import Target
+from controlplane.turns import Turns
+
+
+class Followed(Protocol):
+    """Has the replicas; `plane.Plane` is one."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """Who there is."""
+
+    def target(self, pool: str, replica_id: str) -> Target | None:
+        """One replica as it is now; None when it is no longer there."""
+
+
+class ReplicaTasks:
+    """Follows the fleet; `run` it, and `reconcile` when the fleet has changed."""
+
+    def __init__(
+        self,
+        plane: Followed,
+        follow: Callable[[Target], Coroutine[Any, Any, None]],
+        name: str,
+        is_followed: Callable[[Target], bool] = lambda _: True,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plane: Has the replicas.
+            follow: What the task of a replica does; it ends by itself where `is_followed` no longer
+                holds, and is cancelled when there is another process in the replica's place.
+            name: Of the tasks.
+            is_followed: Whether a replica has a task.
+        """
+        self._plane, self._follow, self._name = plane, follow, name
+        self._is_followed = is_followed
+        # By pool and replica id, with the generation that is followed.
+        self._tasks: dict[tuple[str, str], tuple[int, asyncio.Task[None]]] = {}
+        # What has changed since tasks were begun and ended last.
+        self._dirty: set[Key] = {(name, None) for name in plane.fleet.pools}
+        self._changed = asyncio.Event()
+        self._changed.set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def reconcile(self, changes: Iterable[Change]) -> None:
+        """Have tasks begin for new replicas and end for those that are gone."""
+        self._dirty.update((it.pool, it.replica) for it in changes)
+        self._changed.set()
+
+    async def run(
+        self, group: asyncio.TaskGroup, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """Follow the fleet until cancelled.
+
+        Args:
+            group: Has the tasks.
+            changed: Called after every look at what has changed.
+        """
+        while await self._changed.wait():
+            self._changed.clear()
+            dirty, self._dirty = self._dirty, set()
+            turns = Turns()
+            for name, id_ in self._replicas(dirty):
+                target = self._plane.target(name, id_)
+                if target is not None and not self._is_followed(target):
+                    target = None
+                known = self._tasks.get((name, id_))
+                if known and (target is None or target.replica.generation != known[0]):
+                    del self._tasks[name, id_]
+                    known[1].cancel()
+                if target is not None and (name, id_) not in self._tasks:
+                    task = group.create_task(
+                        self._follow(target), name=f"{self._name} {target.key}"
+                    )
+                    self._tasks[name, id_] = target.replica.generation, task
+                await turns.give_way()
+            changed()
+
+    def _replicas(self, dirty: Iterable[Key]) -> dict[tuple[str, str], None]:
+        """Who may have to be followed from now on, or no longer: with a pool, all of it."""
+        pools = {name for name, id_ in dirty if id_ is None}
+        found = {(name, id_): None for name, id_ in dirty if id_ is not None}
+        found |= {key: None for key in self._tasks if key[0] in pools}
+        fleet = self._plane.fleet.pools
+        return found | {
+            (name, id_): None for name in pools if name in fleet for id_ in fleet[name].replicas
+        }
+
+
+def offset(key: Hashable) -> float:
+    """A fraction from ½ to 1½ that is the same for the same replica."""
+    return 0.5 + crc32(repr(key).encode()) / 2**32
